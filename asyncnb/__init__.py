@@ -1,0 +1,1 @@
+"""asyncnb: structured concurrency for notebooks."""

@@ -1,0 +1,1 @@
+"""Plain Python: the loop, its tasks and their records. Imports nothing but the standard library."""
