@@ -1,0 +1,133 @@
+"""`%unload_ext asyncnb` leaves IPython, ipykernel and the process as they were."""
+
+from __future__ import annotations
+
+# Everything that hangs on the objects below: values that can be called or hold things, by identity;
+# tables also by content. What changes by itself is found by looking twice before loading.
+SNAPSHOT = """
+import asyncio, builtins, logging, signal, sys, threading, warnings
+import matplotlib.pyplot, matplotlib._pylab_helpers
+
+def snapshot():
+    ip = get_ipython(); k = ip.kernel
+    things = {
+        "ip": ip, "kernel": k, "display_pub": ip.display_pub, "displayhook": ip.displayhook,
+        "stdout": sys.stdout, "stderr": sys.stderr, "events": ip.events, "compile": ip.compile,
+        "history": ip.history_manager, "completer": ip.Completer, "session": k.session,
+        "builtin_trap": ip.builtin_trap, "display_trap": ip.display_trap, "tb": ip.InteractiveTB,
+        "shell_stream": getattr(k, "shell_stream", None), "comms": k.comm_manager,
+        "iopub_thread": k.iopub_thread, "input": ip.input_transformer_manager,
+        "Gcf": matplotlib._pylab_helpers.Gcf, "plt": matplotlib.pyplot,
+        "asyncio": asyncio, "events_module": asyncio.events, "tasks_module": asyncio.tasks,
+        "builtins": builtins, "threading": threading, "sys": sys, "warnings": warnings,
+        "logging": logging, "ip_class": type(ip), "kernel_class": type(k), "stream": type(sys.stdout),
+        "asyncio.Task": asyncio.Task, "Thread": threading.Thread,
+    }
+    found = {}
+    for where, thing in things.items():
+        for name, value in {**vars(thing), **getattr(thing, "_trait_values", {})}.items():
+            if value is None or isinstance(value, (str, bytes, int, float)):
+                continue
+            found[where, name] = value
+            if isinstance(value, dict) and len(value) < 500 and where not in ("builtins", "sys"):
+                found.update({(where, name, k): v for k, v in value.items()})
+            elif isinstance(value, list) and len(value) < 500:
+                found.update({(where, name, i): v for i, v in enumerate(value)})
+    found.update({("magic", kind, n): f for kind, table in ip.magics_manager.magics.items()
+                  for n, f in table.items()})
+    found.update({("event", n, i): f for n, fs in ip.events.callbacks.items()
+                  for i, f in enumerate(fs)})
+    found["SIGINT"] = signal.getsignal(signal.SIGINT)
+    fd = signal.set_wakeup_fd(-1); signal.set_wakeup_fd(fd); found["wakeup fd"] = fd
+    found["policy"] = type(asyncio.get_event_loop_policy())
+    found["asyncgen hooks"] = sys.get_asyncgen_hooks()
+    return found
+
+def differences(one, two):
+    missing = object()
+    return {k for k in one.keys() | two.keys()
+            if one.get(k, missing) is not two.get(k, missing)
+            and one.get(k, missing) != two.get(k, missing)}
+"""
+
+LIFE = """
+plt = matplotlib.pyplot
+fig = plt.figure(); plt.plot([1, 2]); plt.close(fig)
+print("out"); print("err", file=sys.stderr); display("shown")
+"""
+
+
+def test_unload_puts_everything_back(start_kernel):
+    kernel = start_kernel(extension=False)
+    kernel.ok(SNAPSHOT)
+
+    def live() -> None:
+        kernel.ok(LIFE)
+        kernel.ok("await asyncio.sleep(0, 1)")
+        assert kernel.run("1/0").status == "error"
+        assert kernel.run("await asyncio.sleep(0); 1/0").status == "error"
+
+    live()
+    kernel.ok("first = snapshot()")
+    live()
+    kernel.ok("second = snapshot()")
+    kernel.ok("volatile = differences(first, second)")
+    kernel.ok("%load_ext asyncnb")
+    kernel.ok("assert differences(second, snapshot()) - volatile, 'a snapshot that sees nothing'")
+    kernel.ok("%%atask job\nawait asyncio.sleep(0)\nprint('spoke')")
+    kernel.ok("%%atask body\nprint('spoke')")
+    kernel.ok("%tasks wait")
+    live()
+    kernel.ok("%unload_ext asyncnb")
+    live()
+    left = kernel.evaluate("sorted(map(repr, differences(second, snapshot()) - volatile))")
+    assert left == []
+
+
+def test_unload_gives_await_cells_back_to_the_kernels_loop(fresh_kernel):
+    here = "await asyncio.sleep(0); threading.current_thread() is threading.main_thread()"
+    assert fresh_kernel.ok(here).result == "False"
+    fresh_kernel.ok("%unload_ext asyncnb")
+    assert fresh_kernel.ok(here).result == "True"
+    assert fresh_kernel.run("%%atask x\nawait asyncio.sleep(0)").status == "error"
+
+
+def test_unload_ends_the_tasks_with_their_cleanup(fresh_kernel):
+    fresh_kernel.ok("started = threading.Event(); log = []")
+    fresh_kernel.ok(
+        """
+        %%atask job
+        try:
+            started.set()
+            await asyncio.sleep(60)
+        finally:
+            log.append("cleaned up")
+        """
+    )
+    fresh_kernel.ok("assert started.wait(10)")
+    fresh_kernel.ok("%unload_ext asyncnb", 10)
+    assert fresh_kernel.evaluate("log") == ["cleaned up"]
+    assert fresh_kernel.evaluate("[t.name for t in threading.enumerate() if 'asyncnb' in t.name]") == []
+
+
+def test_the_extension_works_after_unloading_and_loading_again(fresh_kernel):
+    for _ in range(3):
+        fresh_kernel.ok("%unload_ext asyncnb")
+        fresh_kernel.ok("%load_ext asyncnb")
+    cell = fresh_kernel.ok("%%atask job\nprint('spoke')\nawait asyncio.sleep(0, 42)")
+    cell.wait_for("42")
+    fresh_kernel.drain()
+    assert cell.stdout == "spoke\n"
+    assert cell.shown == ["42"]
+    waiting = fresh_kernel.submit("print('waiting'); await asyncio.sleep(60)")
+    waiting.wait_for("waiting")
+    fresh_kernel.interrupt()
+    assert waiting.wait(5).error.ename == "KeyboardInterrupt"
+
+
+def test_interrupt_of_a_sync_cell_works_after_unload(fresh_kernel):
+    fresh_kernel.ok("%unload_ext asyncnb")
+    cell = fresh_kernel.submit("print('busy', flush=True); time.sleep(60)")
+    cell.wait_for("busy")
+    fresh_kernel.interrupt()
+    assert cell.wait(5).error.ename == "KeyboardInterrupt"
