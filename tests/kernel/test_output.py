@@ -15,6 +15,7 @@ SAY = """
 import contextlib, functools, logging, warnings
 from concurrent.futures import ThreadPoolExecutor
 from IPython.display import clear_output, display, update_display
+warnings.simplefilter("always")  # not only once per text and line
 _log = logging.getLogger("spoken")
 _log.setLevel("INFO")
 _log.propagate = False
@@ -172,11 +173,7 @@ def test_output_lands_in_its_own_cell_long_after_and_with_nothing_else_running(k
     cell = kernel.ok("%%atask late\nawait gate.wait()\nprint('TOKEN')\ndisplay('TOKEN')")
     for i in range(5):
         kernel.ok(f"print({i}); await asyncio.sleep(0)")
-    kernel.ok("asyncnb.embedded_loop().call_later  # looked at, not called")
-    kernel.ok(
-        "_ = asyncnb.embedded_loop().call_soon_threadsafe("
-        "asyncnb.embedded_loop().call_later, 0.1, gate.set);"
-    )
+    kernel.ok("await asyncio.sleep(0); asyncio.get_running_loop().call_later(0.3, gate.set);")
     cell.wait_for("'TOKEN'", 10)
     cell.wait_for(lambda c: c.stdout == "TOKEN\n", 10)
     assert kernel.where("TOKEN") == [cell]
