@@ -174,9 +174,10 @@ def test_cancelling_by_glob_hits_the_matching_tasks_only(kernel):
     kernel.ok("for n in ('web-1', 'web-2', 'db'): asyncnb.launch(asyncio.sleep(60), name=n)")
     kernel.ok("%tasks cancel web-*")
     kernel.ok("await asyncio.wait(asyncnb.tasks('web-*'), timeout=10);")
-    assert kernel.evaluate("{t.get_name(): t.info().state for t in asyncnb.tasks()}") == {
-        "web-1": "cancelled", "web-2": "cancelled", "db": "waiting",
+    assert kernel.evaluate("{t.get_name(): t.cancelled() for t in asyncnb.tasks()}") == {
+        "web-1": True, "web-2": True, "db": False,
     }
+    assert kernel.evaluate("asyncnb.task('db').cancelling()") == 0
 
 
 def test_all_does_not_cancel_what_is_not_the_users(kernel):
