@@ -59,14 +59,13 @@ WRONG_CELLS = {
 
 STATE = (
     "[(t.get_name(), t.done(), t.cancelling()) for t in asyncnb.tasks()], "
-    "sorted(n for n in globals() if not n.startswith('_')), threading.active_count()"
+    "sorted(n for n in globals() if not n.startswith('_'))"
 )
 
 
 @pytest.fixture
 def existing(kernel):
     kernel.ok("%%atask existing\nawait asyncio.sleep(60)")
-    kernel.ok("await asyncio.to_thread(int)")  # the worker thread that --on thread would start
     return kernel
 
 

@@ -75,6 +75,8 @@ def test_unload_puts_everything_back(start_kernel):
     live()
     kernel.ok("second = snapshot()")
     kernel.ok("volatile = {k[:2] if isinstance(k, tuple) else k for k in differences(first, second)}")
+    # Between the cells, where no display hook and no builtins of IPython's are in place.
+    kernel.evaluate("len(globals().setdefault('idle', snapshot()))")
     kernel.ok("%load_ext asyncnb")
     kernel.ok("assert new(second, snapshot()), 'a snapshot that sees nothing'")
     kernel.ok("%%atask job\nawait asyncio.sleep(0)\nprint('spoke')")
@@ -83,8 +85,9 @@ def test_unload_puts_everything_back(start_kernel):
     live()
     kernel.ok("%unload_ext asyncnb")
     live()
-    left = kernel.evaluate("sorted(map(repr, new(second, snapshot())))")
-    assert left == []
+    kernel.ok("left = sorted(map(repr, new(second, snapshot())))")
+    assert kernel.evaluate("left") == []
+    assert kernel.evaluate("sorted(map(repr, new(idle, snapshot())))") == []
 
 
 def test_unload_gives_await_cells_back_to_the_kernels_loop(fresh_kernel):
