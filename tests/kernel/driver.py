@@ -207,7 +207,7 @@ class Kernel:
             "silent": False,
             "store_history": True,
             "user_expressions": {},
-            "allow_stdin": False,
+            "allow_stdin": True,  # as front ends for people do, unlike headless runners
             "stop_on_error": True,
         } | options
         metadata = {"cellId": cell_id or str(uuid.uuid4())}
