@@ -1,0 +1,52 @@
+# Thin on purpose: what takes more than a few lines is a script in .ci/.
+#
+#   make PYTHON=python3.12 test            another interpreter
+#   make test PYTEST_ARGS='-k output -x'   a part of the suite
+#   make lab LAB_ARGS='--no-browser'       options of jupyter lab
+
+PYTHON ?= python3
+export PYTHON
+
+BIN := .venv/bin
+QUICKSTART := notebooks/01_quickstart.ipynb
+install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
+# JupyterLab refuses to run as root, which is all that a container has, unless told so.
+as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.PHONY: help lab demo test test-all lint bench conformance clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+lab: ## open the quickstart in JupyterLab
+	$(call install,lab)
+	$(BIN)/jupyter lab $(as_root) $(LAB_ARGS) $(QUICKSTART)
+
+demo: ## run the quickstart in a real kernel, without a browser, and print what it shows
+	$(call install,test)
+	@$(BIN)/python tests/demo.py $(QUICKSTART)
+
+test: ## the whole suite: newest and oldest ipykernel, and a browser
+	$(call install,dev)
+	@.ci/test $(PYTEST_ARGS)
+
+test-all: ## core and kernel tests on every Python and ipykernel supported
+	@.ci/matrix
+
+lint: ## ruff and mypy
+	$(call install,dev)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: ## the benchmarks
+	$(call install,dev)
+	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+conformance: ## asyncio's own promises, checked against asyncnb
+	$(call install,dev)
+	$(BIN)/python -m pytest tests/conformance $(PYTEST_ARGS)
+
+clean: ## remove the environments and all that is generated
+	rm -rf .venv .venvs dist build .artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,49 @@
+"""Every exception that asyncnb raises of its own, with the sentence the user reads."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EmbeddedLoopError(RuntimeError):
+    """The embedded loop cannot do what was asked: it crashed, was shut down or left by a fork."""
+
+
+class WrongThreadError(RuntimeError):
+    """A blocking wait was asked for on the very thread that would have to do the work."""
+
+
+class TaskNotFoundError(LookupError):
+    """No task, or more than one, goes by the name that was given."""
+
+
+class TasksFailedError(Exception):
+    """Tasks that were waited for have failed; ``tasks`` holds them.
+
+    Each failure has been shown in the cell that launched its task.
+    """
+
+    def __init__(self, message: str, tasks: Iterable[object] = ()) -> None:
+        super().__init__(message)
+        self.tasks = tuple(tasks)
+
+    def _render_traceback_(self) -> list[str]:
+        """Tell IPython to show the sentence alone: the frames say nothing about the failures."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def near(word: str, known: Iterable[str], *, most: int = 2) -> str:
+    """Return `` Did you mean ...?`` for the nearest of ``known``, or an empty string."""
+    known = list(dict.fromkeys(known))
+    found = difflib.get_close_matches(word, known, n=most, cutoff=0.6)
+    found += [k for k in known if k not in found and (word in k or k in word)][: most - len(found)]
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def would_deadlock(call: str, instead: str) -> WrongThreadError:
+    """Return the error for a blocking ``call`` on the embedded loop's own thread."""
+    return WrongThreadError(
+        f"{call} blocks, and this code runs on the embedded loop's own thread: the loop would "
+        f"wait for itself for ever. Write `{instead}` instead."
+    )

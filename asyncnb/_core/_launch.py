@@ -1,0 +1,252 @@
+"""launch, run, tasks, task, cancel: what a notebook does with tasks, from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import math
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from asyncnb._core import _loop
+from asyncnb._core._errors import TaskNotFoundError, would_deadlock
+from asyncnb._core._info import ENDED, STATES
+from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
+from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record
+from asyncnb._core._tasks import Task, fail_waiters, interrupt
+
+T = TypeVar("T")
+
+registry = TaskRegistry()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=registry.forget_everything)
+
+#: Set by the extension: returns the context a task launched here and now shall run in, with its
+#: output led to the cell it was launched from, and describes that task's record.
+prepare: Callable[[TaskRecord], contextvars.Context] | None = None
+
+
+def _on_new_loop(loop: EmbeddedLoop) -> None:
+    loop.on_crash.append(lambda loop, exc: fail_waiters(loop, _lost(exc)))
+
+
+def _lost(exc: BaseException) -> RuntimeError:
+    error = _loop.EmbeddedLoopError("The embedded loop crashed, and this task with it.")
+    error.__cause__ = exc
+    return error
+
+
+_loop.on_new_loop.append(_on_new_loop)
+
+
+def check_timeout(timeout: object, *, what: str = "timeout") -> float | None:
+    """Return ``timeout`` as seconds, or raise TypeError or ValueError that teaches."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"{what} must be seconds as a number or None, not {timeout!r}.")
+    if math.isnan(timeout) or timeout < 0:
+        raise ValueError(f"{what} must be 0 or more seconds, not {timeout!r}.")
+    return float(timeout)
+
+
+def as_coroutine(awaitable: Awaitable[T], *, caller: str) -> Coroutine[Any, Any, T]:
+    """Return a coroutine that awaits ``awaitable``; raise a TypeError that teaches."""
+    if inspect.iscoroutine(awaitable):
+        if inspect.getcoroutinestate(awaitable) != inspect.CORO_CREATED:
+            raise RuntimeError(
+                f"{caller} got the coroutine {awaitable.__qualname__!r}, which was started or "
+                "awaited before. Call the function again for a new one."
+            )
+        return awaitable
+    if inspect.isawaitable(awaitable):
+        return _await(awaitable)
+    hint = ""
+    if inspect.iscoroutinefunction(awaitable):
+        hint = f" Call it: {caller}({getattr(awaitable, '__name__', 'function')}(...))."
+    elif inspect.isasyncgen(awaitable):
+        hint = " An async generator is iterated: put `async for` into a coroutine."
+    elif callable(awaitable):
+        hint = f" For a blocking function: {caller}(asyncio.to_thread(function, ...))."
+    raise TypeError(
+        f"{caller} takes a coroutine or another awaitable, not {_brief(awaitable)}.{hint}"
+    )
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+
+
+async def _await(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+def launch(
+    awaitable: Awaitable[T], *, name: str | None = None, timeout: float | None = None
+) -> Task[T]:
+    """Start ``awaitable`` as a background task of the embedded loop and return its Task.
+
+    May be called from any thread and any loop; returns at once. The task is held until it has
+    ended, whether or not anybody keeps the returned object. After ``timeout`` seconds it is
+    cancelled and fails with TimeoutError. What it prints and displays, and the traceback if it
+    fails, land in the cell that launched it.
+
+    Raises TypeError for anything that cannot be awaited, and TypeError or ValueError for a
+    timeout that is no number of seconds; nothing is started then.
+    """
+    timeout = check_timeout(timeout)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a str or None, not {_brief(name)}.")
+    coro = as_coroutine(awaitable, caller="launch")
+    record = TaskRecord(timeout=timeout)
+    if timeout is None:
+        return launch_record(record, coro, name=name)
+    task = launch_record(record, with_timeout(coro, timeout, record), name=name)
+    # It never had its turn if the task was cancelled before; closing it twice is harmless.
+    task.add_done_callback(lambda _: coro.close())
+    return task
+
+
+def launch_record(
+    record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str | None
+) -> Task[T]:
+    """Start ``coro`` under ``record``: the one way by which tasks are launched."""
+    loop = embedded_loop()
+    context = prepare(record) if prepare is not None else contextvars.copy_context()
+    context.run(current_record.set, record)
+    context.run(_loop.in_background.set, True)
+    task = Task(coro, loop=loop, name=name, context=context)
+    registry.add(record, task)
+    return task
+
+
+async def with_timeout(coro: Coroutine[Any, Any, T], timeout: float, record: TaskRecord) -> T:
+    """Await ``coro`` for at most ``timeout`` seconds; name the task in the TimeoutError."""
+    record.started = record.started or time.time()
+    cancelled: BaseException | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            try:
+                return await coro
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+                raise
+    except TimeoutError as exc:
+        if cancelled is None or exc.__cause__ is not cancelled:
+            raise  # the body's own
+        error = TimeoutError(
+            f"Task {record.task.get_name()!r} was given {timeout:g} s and was not done."
+        )
+        # Where it stood when time ran out is what the user wants to see.
+        raise error.with_traceback(cancelled.__traceback__) from None
+    finally:
+        cancelled = None
+
+
+def run(
+    awaitable: Awaitable[T],
+    *,
+    timeout: float | None = None,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
+    """Run ``awaitable`` to its end and return its result, from sync code.
+
+    While the embedded loop runs (in a notebook), the work is done there and the calling thread
+    waits, also inside another running loop; nothing is patched. Ctrl-C cancels the work, waits
+    for its cleanup and raises KeyboardInterrupt; launched tasks that it waited for go on. After
+    ``timeout`` seconds the work is cancelled and TimeoutError raised.
+
+    Without an embedded loop (plain Python), or with a ``loop_factory``, this is ``asyncio.run``.
+
+    Raises TypeError for anything that cannot be awaited and WrongThreadError on the embedded
+    loop's own thread: write ``await`` there.
+    """
+    timeout = check_timeout(timeout)
+    loop = running_embedded_loop()
+    if loop is not None and asyncio._get_running_loop() is loop:
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        raise would_deadlock("asyncnb.run()", "await ...")
+    coro = as_coroutine(awaitable, caller="run")
+    if timeout is not None:
+        coro = _wait_for(coro, timeout)
+    if loop is None or loop_factory is not None:
+        with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
+            return runner.run(coro)
+    task = Task(coro, loop=loop, name="asyncnb.run", context=contextvars.copy_context())
+    interrupted: KeyboardInterrupt | None = None
+    while True:
+        try:
+            result = task.join()
+        except KeyboardInterrupt as exc:
+            if task.done() or interrupted is not None:
+                raise  # the work's own; or the second one, for a cleanup that does not end
+            interrupted = exc
+            loop.call_soon_threadsafe(interrupt, task)
+        except asyncio.CancelledError:
+            if interrupted is None:
+                raise
+            raise KeyboardInterrupt from None
+        else:
+            if interrupted is not None:
+                raise interrupted
+            return result
+
+
+async def _wait_for(coro: Coroutine[Any, Any, T], timeout: float) -> T:
+    async with asyncio.timeout(timeout):
+        return await coro
+
+
+def tasks(pattern: str = "*", *, state: str | None = None) -> list[Task[Any]]:
+    """Return the launched tasks whose name matches the glob ``pattern``, oldest first.
+
+    ``state`` is one of pending, running, waiting, paused, cancelling, done, failed, cancelled.
+    Ended tasks stay listed (the last 1,000) until ``%tasks clear``. Raises ValueError for an
+    unknown state. From any thread.
+    """
+    if state is not None and state not in STATES:
+        raise ValueError(f"There is no state {state!r}; the states are {', '.join(STATES)}.")
+    return [record.task for record in registry.match(pattern, state=state)]
+
+
+def task(name: str) -> Task[Any]:
+    """Return the task called ``name``: the living one, else the last that ended.
+
+    Raises TaskNotFoundError (a LookupError) with near names if there is none, or if more than
+    one living task has the name. From any thread.
+    """
+    return registry.find(name).task
+
+
+def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
+    """Cancel the living launched tasks whose names match any of ``patterns`` (globs).
+
+    Returns the tasks it asked to cancel; they end after their cleanup. Raises TaskNotFoundError
+    with near names for a pattern that matches no living task; nothing is cancelled then. From
+    any thread.
+    """
+    if not patterns:
+        raise TypeError('cancel() takes names or globs; cancel("*") cancels every launched task.')
+    found: dict[int, TaskRecord] = {}
+    for pattern in patterns:
+        matching = list(registry.match(pattern))
+        if not matching:
+            raise TaskNotFoundError(registry.nothing_matches(pattern))
+        found |= {r.id: r for r in matching if r.state() not in ENDED}
+    return cancel_records(list(found.values()), msg)
+
+
+def cancel_records(records: list[TaskRecord], msg: str | None = None) -> list[Task[Any]]:
+    """Cancel the tasks of ``records``; return those that had not ended."""
+    asked = []
+    for record in records:
+        record.cancel_asked = True
+        if record.task.cancel(msg):
+            asked.append(record.task)
+    return asked

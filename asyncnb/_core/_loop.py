@@ -1,0 +1,335 @@
+"""EmbeddedLoop: the asyncio loop of a notebook and the thread it lives on."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures.thread  # its exit hook must be registered before ours, see _at_exit
+import contextvars
+import functools
+import itertools
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from asyncnb._core._errors import EmbeddedLoopError, would_deadlock
+
+T = TypeVar("T")
+logger = logging.getLogger("asyncnb")
+
+#: Seconds that cleanup may take when the kernel or the interpreter ends. Jupyter sends SIGTERM
+#: 2.5 s after a shutdown request (measured), so more would be cut off in the middle.
+SHUTDOWN_SECONDS = 2.0
+
+
+def _base_class() -> type[asyncio.AbstractEventLoop]:
+    """Return the loop class to build on: uvloop (winloop on Windows) when installed.
+
+    The environment variable ``ASYNCNB_LOOP=asyncio`` keeps the standard loop all the same.
+    """
+    wanted = os.environ.get("ASYNCNB_LOOP", "").strip().lower()
+    if wanted not in ("", "asyncio", "uvloop", "winloop"):
+        raise EmbeddedLoopError(
+            f"ASYNCNB_LOOP={wanted!r} names no loop: write ASYNCNB_LOOP=asyncio or "
+            "ASYNCNB_LOOP=uvloop, or leave it unset."
+        )
+    if wanted != "asyncio":
+        fast = "winloop" if sys.platform == "win32" else "uvloop"
+        try:
+            module = __import__(fast)
+        except ImportError:
+            if wanted:
+                raise EmbeddedLoopError(
+                    f"ASYNCNB_LOOP={wanted}, but {fast} is not installed: "
+                    "pip install 'asyncnb[fast]'."
+                ) from None
+        else:
+            return module.Loop  # type: ignore[no-any-return]
+    if sys.platform == "win32":
+        return asyncio.ProactorEventLoop
+    return asyncio.SelectorEventLoop
+
+
+if TYPE_CHECKING:
+    _Base = asyncio.SelectorEventLoop
+else:
+    _Base = _base_class()
+
+#: True in the context of a launched task and all that it starts; see subprocess_exec below.
+in_background: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "asyncnb_in_background", default=False
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopStatistics:
+    """A snapshot of the embedded loop.
+
+    ``kind`` names the implementation, ``tasks`` counts its unfinished tasks, ``uptime`` is in
+    seconds, ``stops`` counts the times that user code stopped the loop and it went on.
+    """
+
+    kind: str
+    running: bool
+    tasks: int
+    uptime: float
+    stops: int
+
+
+class EmbeddedLoop(_Base):
+    """An asyncio event loop that runs on a daemon thread of its own.
+
+    It is a whole ``asyncio.AbstractEventLoop``: libraries run on it unmodified. ``start()``
+    gives it its thread; ``shutdown()`` cancels its tasks, lets their ``finally`` blocks run and
+    ends the thread. Calls that asyncio allows from the loop's own thread only keep that rule;
+    ``call_soon_threadsafe``, ``start``, ``shutdown`` and ``statistics`` may be called from any
+    thread.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pid = os.getpid()
+        self._state_lock = threading.Lock()
+        self._ending = threading.Event()
+        self._started_at = 0.0
+        self._stops = 0
+        #: Why the thread ended without being asked to, or None.
+        self.crash: BaseException | None = None
+        #: Called on the loop's thread with the exception when the thread crashes.
+        self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
+        self._processes: weakref.WeakSet[asyncio.SubprocessTransport] = weakref.WeakSet()
+        number = next(self._numbers)
+        self._thread = threading.Thread(
+            target=self._main, name=f"asyncnb loop {number}" if number > 1 else "asyncnb loop"
+        )
+        self._thread.daemon = True
+
+    @property
+    def kind(self) -> str:
+        """Name of the implementation: ``uvloop``, ``winloop`` or ``asyncio``."""
+        return _Base.__module__.partition(".")[0]
+
+    @property
+    def thread(self) -> threading.Thread:
+        """The thread the loop lives on; its name starts with ``asyncnb``."""
+        return self._thread
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop can take work: started, not ended, and not a copy left by a fork."""
+        return (
+            self._thread.is_alive() and not self._ending.is_set() and os.getpid() == self._pid
+        )
+
+    def start(self) -> None:
+        """Start the thread and return when the loop runs. Raises RuntimeError the second time."""
+        running = threading.Event()
+        self.call_soon(running.set)
+        self._thread.start()
+        running.wait()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self)
+        self._started_at = time.monotonic()
+        try:
+            self._run_until_ended()
+        except BaseException as exc:
+            if os.getpid() != self._pid:
+                os._exit(0)  # a fork on this thread: the parent's loop has ended, and so does it
+            self._crashed(exc)
+        finally:
+            asyncio.set_event_loop(None)
+            if not self.is_running() and not self.is_closed():
+                self.close()
+
+    def _run_until_ended(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self.run_forever()
+            except (SystemExit, KeyboardInterrupt) as exc:
+                # asyncio lets these leave run_forever() after the task has got them as its
+                # result; the other tasks must not pay for it.
+                logger.debug("%r left a task; the embedded loop goes on", exc)
+            if os.getpid() != self._pid:
+                os._exit(0)
+            if not self._ending.is_set():
+                self._stops += 1  # somebody called stop(): a notebook needs its loop, so go on
+
+    def _crashed(self, exc: BaseException) -> None:
+        self.crash = exc
+        self._ending.set()
+        logger.error(
+            "The embedded loop's thread ended: %s: %s. Its tasks are lost. The next launch starts "
+            "a new loop; `%%asyncnb restart` does so now.",
+            type(exc).__name__,
+            exc,
+        )
+        for callback in self.on_crash:
+            callback(self, exc)
+
+    def is_own_thread(self) -> bool:
+        """Return whether the caller runs on this loop's thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def shutdown(self, timeout: float = SHUTDOWN_SECONDS) -> bool:
+        """Cancel all tasks, let their cleanup run for at most ``timeout`` seconds, end the loop.
+
+        Returns whether everything ended in time. Idempotent; waits for a shutdown that another
+        thread has begun. Blocks the calling thread, so it raises WrongThreadError on the loop's
+        own.
+        """
+        if not self._thread.is_alive() or os.getpid() != self._pid:
+            return True
+        if self.is_own_thread():
+            raise would_deadlock("EmbeddedLoop.shutdown()", "asyncio.to_thread(loop.shutdown)")
+        with self._state_lock:
+            first, _ = not self._ending.is_set(), self._ending.set()
+            if first:
+                self.call_soon_threadsafe(self._begin_shutdown, self.time() + timeout)
+        # A little longer than the loop allows itself: it is the one that says when.
+        self._thread.join(timeout + 0.2)
+        return not self._thread.is_alive()
+
+    def _begin_shutdown(self, deadline: float) -> None:
+        self._closer = asyncio.Task(self._cancel_everything(deadline), loop=self, name="asyncnb")
+        self._closer.add_done_callback(lambda _: self.stop())
+
+    async def _cancel_everything(self, deadline: float) -> None:
+        me = asyncio.current_task()
+        while left := [t for t in asyncio.all_tasks(self) if t is not me]:
+            for task in left:
+                if not task.cancelling():
+                    task.cancel()
+            await asyncio.wait(left, timeout=max(0.0, deadline - self.time()))
+            if self.time() >= deadline:
+                break
+        for process in list(self._processes):
+            process.close()  # kills what still runs: it left the kernel's process group
+        for task in asyncio.all_tasks(self):
+            # What did not end in time is dropped with the process; "destroyed but pending" for
+            # each of them would bury what the user printed last.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        if self.time() < deadline:
+            await self.shutdown_asyncgens()
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: concurrent.futures.Executor | None, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        """As ``asyncio``'s, and the function runs in a copy of the caller's context.
+
+        So its output lands in the caller's cell, as with ``asyncio.to_thread``. Executors other
+        than thread pools (their work crosses a process border) get the function as it is.
+        """
+        if executor is None or isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+            func = functools.partial(contextvars.copy_context().run, func)
+        return super().run_in_executor(executor, func, *args)
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``asyncio``'s; a launched task's child gets a process group of its own.
+
+        Jupyter's interrupt signals the kernel's whole process group, and background work must
+        not notice it.
+        """
+        return self._own(await super().subprocess_exec(*args, **_own_process_group(kwargs)))
+
+    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``asyncio``'s, with the process group of ``subprocess_exec``."""
+        return self._own(await super().subprocess_shell(*args, **_own_process_group(kwargs)))
+
+    def _own(self, pair: tuple[asyncio.SubprocessTransport, Any]) -> Any:
+        if in_background.get():
+            self._processes.add(pair[0])
+        return pair
+
+    def statistics(self) -> LoopStatistics:
+        """Return a snapshot of the loop, from any thread."""
+        return LoopStatistics(
+            kind=self.kind,
+            running=self.alive,
+            tasks=len(asyncio.all_tasks(self)),
+            uptime=time.monotonic() - self._started_at if self._started_at else 0.0,
+            stops=self._stops,
+        )
+
+    def _left_by_fork(self) -> None:
+        """In a forked child: make sure that the parent's loop never takes another step."""
+        if self.is_own_thread() and self.is_running():
+            getattr(self, "_ready", []).clear()  # uvloop keeps its queue to itself
+            self.stop()
+
+
+def _own_process_group(kwargs: dict[str, Any]) -> dict[str, Any]:
+    if in_background.get() and not kwargs.get("start_new_session"):
+        if sys.platform == "win32":
+            import subprocess
+
+            flags = kwargs.get("creationflags", 0) | subprocess.CREATE_NEW_PROCESS_GROUP
+            kwargs["creationflags"] = flags
+        elif _Base.__module__.startswith("uvloop"):
+            kwargs["start_new_session"] = True  # uvloop knows no process_group
+        else:
+            kwargs.setdefault("process_group", 0)
+    return kwargs
+
+
+_lock = threading.Lock()
+_current: EmbeddedLoop | None = None
+#: Called with each new EmbeddedLoop before its thread starts.
+on_new_loop: list[Callable[[EmbeddedLoop], object]] = []
+
+
+def embedded_loop() -> EmbeddedLoop:
+    """Return the process's embedded loop; start it, or a new one after a crash, when needed.
+
+    May be called from any thread. In a forked child this is a new loop: a child never runs its
+    parent's.
+    """
+    global _current
+    loop = _current
+    if loop is not None and loop.alive:
+        return loop
+    with _lock:
+        if _current is None or not _current.alive:
+            loop = EmbeddedLoop()
+            for callback in on_new_loop:
+                callback(loop)
+            loop.start()
+            _current = loop
+        return _current
+
+
+def running_embedded_loop() -> EmbeddedLoop | None:
+    """Return the embedded loop if there is a living one, without starting any."""
+    loop = _current
+    return loop if loop is not None and loop.alive else None
+
+
+def shutdown(timeout: float = SHUTDOWN_SECONDS) -> bool:
+    """Shut the embedded loop down if it runs; see EmbeddedLoop.shutdown. Idempotent."""
+    loop = _current
+    return loop is None or loop.shutdown(timeout)
+
+
+def _after_fork_in_child() -> None:
+    global _current, _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+    loop, _current = _current, None
+    if loop is not None:
+        loop._left_by_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+# concurrent.futures shuts its threads down in an exit hook that runs before every atexit
+# function, and then a cleanup that calls to_thread() fails (cpython#99704). Hooks of that kind
+# run last in, first out, and concurrent.futures.thread is imported above: ours runs first.
+getattr(threading, "_register_atexit", atexit.register)(shutdown)

@@ -1,0 +1,269 @@
+"""The launched tasks: living ones held fast, ended ones in a bounded history."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import fnmatch
+import inspect
+import itertools
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from asyncnb._core._errors import TaskNotFoundError, near
+from asyncnb._core._info import ENDED, CellRef, TaskInfo
+from asyncnb._core._tasks import Task
+
+logger = logging.getLogger("asyncnb")
+
+#: Ended tasks that ``tasks()`` still lists; older ones are forgotten.
+HISTORY = 1000
+
+
+class TaskRecord:
+    """What asyncnb knows of one launched task besides the task itself.
+
+    Written by the thread that launches it and, from then on, by the loop's thread alone.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "bind",
+        "cancel_asked",
+        "cell",
+        "created",
+        "ended",
+        "id",
+        "identity",
+        "kind",
+        "output",
+        "parent",
+        "shown",
+        "shows_result",
+        "started",
+        "task",
+        "timeout",
+        "waited",
+    )
+
+    _ids = itertools.count(1)
+
+    def __init__(
+        self,
+        *,
+        kind: str = "loop",
+        cell: CellRef | None = None,
+        identity: object = None,
+        timeout: float | None = None,
+        bind: str | None = None,
+        shows_result: bool = False,
+        waited: bool = False,
+    ) -> None:
+        self.id = next(self._ids)
+        self.kind = kind
+        self.cell = cell
+        #: What makes a second launch "the same again": a name or a cell id, or None.
+        self.identity = identity
+        self.timeout = timeout
+        #: The variable that gets the result, or None.
+        self.bind = bind
+        #: Whether the result is displayed in the launching cell.
+        self.shows_result = shows_result
+        #: Whether the launching cell itself waits for the end, and raises a failure.
+        self.waited = waited
+        #: What the task says; the extension keeps it here.
+        self.output: Any = None
+        parent = current_record.get()
+        self.parent = parent.id if parent is not None else None
+        self.created = time.time()
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.cancel_asked = False
+        #: Set when all that the task's end has to say stands in its cell.
+        self.shown = threading.Event()
+        self.task: Task[Any]
+
+    def state(self) -> str:
+        """Return the state; from any thread."""
+        task = self.task
+        if task.done():
+            if task.cancelled():
+                return "cancelled"
+            return "done" if task._exception is None else "failed"  # type: ignore[attr-defined]
+        if task.cancelling() or self.cancel_asked:
+            return "cancelling"
+        coro = task.get_coro()
+        if self.started is None and (
+            inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
+        ):
+            return "pending"
+        if self.kind == "thread" or getattr(coro, "cr_running", False):
+            return "running"
+        return "waiting"
+
+    def info(self) -> TaskInfo:
+        """Return a frozen snapshot; from any thread."""
+        state = self.state()
+        error = None
+        if state == "failed":
+            exc = self.task._exception  # type: ignore[attr-defined]
+            error = f"{type(exc).__name__}: {exc}"
+        return TaskInfo(
+            id=self.id,
+            name=self.task.get_name(),
+            state=state,
+            kind=self.kind,
+            parent=self.parent,
+            cell=self.cell,
+            created=self.created,
+            started=self.started if self.started or state == "pending" else self.created,
+            ended=self.ended,
+            timeout=self.timeout,
+            error=error,
+        )
+
+
+#: The record of the launched task that the running code belongs to.
+current_record: contextvars.ContextVar[TaskRecord | None] = contextvars.ContextVar(
+    "asyncnb_record", default=None
+)
+
+
+class TaskRegistry:
+    """Holds every living launched task, so that none is lost to the garbage collector.
+
+    Its methods may be called from any thread. Observers in ``on_end`` are called on the loop's
+    thread; one that raises is logged once and unplugged.
+    """
+
+    def __init__(self, history: int = HISTORY) -> None:
+        self._lock = threading.Lock()
+        self._living: dict[int, TaskRecord] = {}
+        self._ended: OrderedDict[int, TaskRecord] = OrderedDict()
+        self._history = history
+        self.on_end: list[Callable[[TaskRecord], object]] = []
+
+    def add(self, record: TaskRecord, task: Task[Any]) -> None:
+        """Take ``task`` in; it stays until it has ended, and then in the history."""
+        record.task = task
+        task._launched = True
+        task._record = record  # type: ignore[attr-defined]
+        with self._lock:
+            self._living[record.id] = record
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        record: TaskRecord = task._record  # type: ignore[attr-defined]
+        record.ended = time.time()
+        with self._lock:
+            self._living.pop(record.id, None)
+            self._ended[record.id] = record
+            while len(self._ended) > self._history:
+                self._ended.popitem(last=False)
+        if not task.cancelled():
+            # Looked at: the failure is shown in its cell, not by the garbage collector.
+            task.exception()
+        for observer in list(self.on_end):
+            try:
+                observer(record)
+            except Exception:
+                logger.exception("An observer of ended tasks failed and was unplugged: %r", observer)
+                self.on_end.remove(observer)
+        if not self.on_end:
+            record.shown.set()
+
+    def lose(self, records: list[TaskRecord]) -> None:
+        """Forget living tasks whose loop is gone: they will never end."""
+        with self._lock:
+            for record in records:
+                self._living.pop(record.id, None)
+        for record in records:
+            record.shown.set()
+
+    def records(self) -> list[TaskRecord]:
+        """Return all records, oldest first."""
+        with self._lock:
+            return [*sorted((*self._ended.values(), *self._living.values()), key=_by_id)]
+
+    def living(self) -> list[TaskRecord]:
+        """Return the records of tasks that have not ended, oldest first."""
+        with self._lock:
+            return list(self._living.values())
+
+    def match(self, pattern: str = "*", *, state: str | None = None) -> Iterator[TaskRecord]:
+        """Yield the records whose name matches the glob ``pattern``, oldest first."""
+        for record in self.records():
+            name = record.task.get_name()
+            if name == pattern or fnmatch.fnmatchcase(name, pattern):
+                if state is None or record.state() == state:
+                    yield record
+
+    def find(self, name: str) -> TaskRecord:
+        """Return the one task called ``name``: the living one, else the last that ended.
+
+        Raises TaskNotFoundError if there is none (with near names) or if several live.
+        """
+        found = [r for r in self.records() if r.task.get_name() == name]
+        living = [r for r in found if r.state() not in ENDED]
+        if len(living) > 1:
+            cells = ", ".join(str(r.cell or f"task {r.id}") for r in living)
+            raise TaskNotFoundError(
+                f"{len(living)} living tasks are called {name!r} ({cells}). "
+                f"asyncnb.tasks({name!r}) returns all of them."
+            )
+        if not found:
+            raise TaskNotFoundError(self.nothing_matches(name))
+        return (living or found)[-1]
+
+    def nothing_matches(self, pattern: str) -> str:
+        """Return the sentence for a name or pattern that matches nothing."""
+        names = [r.task.get_name() for r in self.records()]
+        hint = near(pattern, names)
+        if not hint:
+            hint = f" There are: {', '.join(names[-8:])}." if names else " No task was launched yet."
+        return f"No task is called {pattern!r}.{hint}"
+
+    def forget_ended(self) -> int:
+        """Forget the tasks that have ended; return how many."""
+        with self._lock:
+            count = len(self._ended)
+            self._ended.clear()
+            return count
+
+    def forget_everything(self) -> None:
+        """After a fork: the parent's tasks are not the child's."""
+        self._lock = threading.Lock()
+        self._living.clear()
+        self._ended.clear()
+
+
+def _by_id(record: TaskRecord) -> int:
+    return record.id
+
+
+def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
+    """Return the facts of a task that was not launched but made by ``create_task``."""
+    coro = task.get_coro()
+    if task.done():
+        state = "cancelled" if task.cancelled() else "done"
+    elif task.cancelling():
+        state = "cancelling"
+    else:
+        state = "running" if getattr(coro, "cr_running", False) else "waiting"
+    return TaskInfo(
+        id=-id(task),
+        name=task.get_name(),
+        state=state,
+        kind="loop",
+        parent=None,
+        cell=None,
+        created=0.0,
+        started=None,
+        ended=None,
+        timeout=None,
+        error=None,
+    )

@@ -1,0 +1,206 @@
+"""The composition root: the one place where the core and the kernel side meet."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import IPython
+
+from asyncnb._core import _launch, _loop
+from asyncnb._core._info import ENDED
+from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._kernel._autoawait import AwaitCells
+from asyncnb._kernel._background import BackgroundCells
+from asyncnb._kernel._magics import AsyncMagics
+from asyncnb._kernel._output import OutputRouter
+from asyncnb._kernel._shutdown import ShutdownHook
+from asyncnb._kernel._tracebacks import Tracebacks
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+_MAGICS = {"cell": ("atask",), "line": ("atask", "tasks", "asyncnb")}
+
+
+class Extension:
+    """asyncnb in one shell: everything that loading puts in and unloading takes out."""
+
+    def __init__(self, ip: InteractiveShell) -> None:
+        self.ip = ip
+        self.output = OutputRouter(ip)
+        self.background = BackgroundCells(ip, self.output)
+        self.await_cells = AwaitCells(ip)
+        self.tracebacks = Tracebacks(ip, stopped=self.await_cells.stopped)
+        self._undo: list[Callable[[], Any]] = []
+
+    def load(self) -> None:
+        """Start the embedded loop and hook this shell."""
+        ip, kernel = self.ip, getattr(self.ip, "kernel", None)
+        # get_ipython is a builtin only while a cell runs; background tasks run in between, and
+        # libraries (rich) look there to see where they are.
+        ip.builtin_trap.__enter__()
+        self._undo.append(lambda: ip.builtin_trap.__exit__(None, None, None))
+        self._do(self.output.install, self.output.uninstall)
+        self._do(self.await_cells.install, self.await_cells.uninstall)
+        self._do(self.tracebacks.install, self.tracebacks.uninstall)
+        if kernel is not None and "shutdown_request" in getattr(kernel, "control_handlers", {}):
+            hook = ShutdownHook(kernel)
+            self._do(hook.install, hook.uninstall)
+        ip.events.register("post_run_cell", self._cell_ended)
+        self._undo.append(lambda: ip.events.unregister("post_run_cell", self._cell_ended))
+        self._register_magics()
+        _launch.prepare = self.output.prepare
+        _launch.registry.on_end.append(self.background.ended)
+        _loop.on_new_loop.append(self._watch)
+        _loop.embedded_loop()
+
+    def unload(self) -> None:
+        """End the background tasks and the loop, and put everything back."""
+        _loop.shutdown()
+        _launch.prepare = None
+        if self.background.ended in _launch.registry.on_end:
+            _launch.registry.on_end.remove(self.background.ended)
+        _loop.on_new_loop.remove(self._watch)
+        while self._undo:
+            self._undo.pop()()
+
+    def _do(self, install: Callable[[], None], uninstall: Callable[[], None]) -> None:
+        install()
+        self._undo.append(uninstall)
+
+    def _register_magics(self) -> None:
+        table = self.ip.magics_manager.magics
+        before = {kind: dict(table[kind]) for kind in _MAGICS}
+        self.ip.register_magics(
+            AsyncMagics(
+                self.ip,
+                background=self.background,
+                status=self.status,
+                restart=self.restart,
+                autoawait=self.autoawait,
+                deliver=self.output.deliver_late_output,
+                show_output=self.output.show_again,
+            )
+        )
+
+        def undo() -> None:
+            for kind, names in _MAGICS.items():
+                for name in names:
+                    if name in before[kind]:
+                        table[kind][name] = before[kind][name]
+                    else:
+                        table[kind].pop(name, None)
+
+        self._undo.append(undo)
+
+    def _cell_ended(self, _: object) -> None:
+        self.output.cell_ended()
+
+    def _watch(self, loop: EmbeddedLoop) -> None:
+        loop.on_crash.append(lambda _, exc: self._tell_of_crash(exc))
+
+    def _tell_of_crash(self, exc: BaseException) -> None:
+        living = _launch.registry.living()
+        _launch.registry.lose(living)
+        print(
+            f"asyncnb: the embedded loop's thread ended: {type(exc).__name__}: {exc}. "
+            f"{len(living)} task{'' if len(living) == 1 else 's'} lost. The next launch starts a "
+            "new loop; `%asyncnb restart` does so now.",
+            file=sys.stderr,
+        )
+
+    def autoawait(self, wanted: bool | None) -> bool:
+        """Switch where cells with await run, or just tell; True means the embedded loop."""
+        if wanted is not None and wanted != self.await_cells.installed:
+            (self.await_cells.install if wanted else self.await_cells.uninstall)()
+        return self.await_cells.installed
+
+    def restart(self) -> str:
+        """Cancel all tasks, start a new loop; return what happened as a sentence."""
+        count = len(_launch.registry.living())
+        in_time = _loop.shutdown()
+        if not in_time:
+            _launch.registry.lose(_launch.registry.living())
+        _loop.embedded_loop()
+        late = "" if in_time else ", some of which did not end in time and were dropped"
+        return f"a new embedded loop runs; {count} tasks were cancelled{late}"
+
+    def status(self) -> str:
+        """Return the text that ``%asyncnb`` prints."""
+        lines = [f"asyncnb {_version('asyncnb')}"]
+        loop = _loop.running_embedded_loop()
+        if loop is None:
+            lines.append("embedded loop  not running; the next launch starts it")
+        else:
+            facts = loop.statistics()
+            lines.append(
+                f"embedded loop  {facts.kind} {_version(facts.kind)}".rstrip()
+                + f", up {facts.uptime:.1f} s, {_lag(loop)}, {facts.tasks} tasks"
+            )
+        records = _launch.registry.records()
+        ended = sum(record.state() in ENDED for record in records)
+        lines.append(f"launched tasks {len(records) - ended} living, {ended} ended")
+        lines.append(f"autoawait      {'on' if self.autoawait(None) else 'off'}")
+        lines.append(
+            f"versions       Python {platform.python_version()}, IPython {IPython.__version__}, "
+            f"ipykernel {_version('ipykernel') or 'none'}"
+        )
+        return "\n".join(lines)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _lag(loop: EmbeddedLoop) -> str:
+    """Measure how long the loop takes to answer, for a quarter of a second at most."""
+    if loop.is_own_thread():
+        return "lag not measured from its own thread"
+    answered = threading.Event()
+    asked = time.perf_counter()
+    loop.call_soon_threadsafe(answered.set)
+    if answered.wait(0.25):
+        return f"lag {1000 * (time.perf_counter() - asked):.1f} ms"
+    return "blocked for more than 250 ms by a task that does not await"
+
+
+_loaded: Extension | None = None
+
+
+def load(ip: InteractiveShell) -> None:
+    """Load asyncnb into ``ip``; a second time does nothing."""
+    global _loaded
+    if _loaded is not None and _loaded.ip is ip:
+        return
+    if _loaded is not None:
+        _loaded.unload()
+    extension = Extension(ip)
+    extension.load()
+    _loaded = extension
+
+
+def unload(ip: InteractiveShell) -> None:
+    """Take asyncnb out of ``ip`` again, with everything it put in."""
+    global _loaded
+    if _loaded is not None and _loaded.ip is ip:
+        _loaded.unload()
+        _loaded = None
+
+
+def _forget_after_fork() -> None:
+    # The child has the parent's hooks but neither its front end nor its tasks.
+    _launch.prepare = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,251 @@
+"""Cells with ``await`` run on the embedded loop; the stop button ends them at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import signal
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any
+
+from asyncnb._core._errors import EmbeddedLoopError
+from asyncnb._core._loop import EmbeddedLoop, embedded_loop
+from asyncnb._core._tasks import interrupt, is_protected
+from asyncnb._core._threads import raise_in_thread
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+#: Seconds that the embedded loop gets to take an interrupt before the cell is taken to block it.
+BLOCKED_AFTER = 0.1
+
+
+class AwaitCells:
+    """Sends a cell with top-level await, as a whole, to the embedded loop.
+
+    As a whole, because IPython runs a cell statement by statement: handing over only those that
+    await would split the cell over two loops.
+    """
+
+    def __init__(self, ip: InteractiveShell) -> None:
+        self.ip = ip
+        self._run_cell_async = ip.run_cell_async
+        self._running: _RunningCell | None = None
+
+    def install(self) -> None:
+        """Hook the shell instance."""
+        self.ip.run_cell_async = self.run_cell_async
+
+    def uninstall(self) -> None:
+        """Give the shell its own method back. A cell that runs now stays where it is."""
+        if self.installed:
+            del self.ip.run_cell_async
+
+    @property
+    def installed(self) -> bool:
+        """Whether cells with await go to the embedded loop."""
+        return vars(self.ip).get("run_cell_async") == self.run_cell_async
+
+    def run_cell_async(
+        self, raw_cell: str, *args: Any, **kwargs: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """As ``InteractiveShell.run_cell_async``, elsewhere if the cell awaits."""
+        cell = self._run_cell_async(raw_cell, *args, **kwargs)
+        # IPython sends every cell through here; only those with the word can await.
+        if "await" not in raw_cell and "async" not in raw_cell:
+            return cell
+        ip = self.ip
+        if not ip.autoawait or ip.loop_runner is not ip.loop_runner_map["asyncio"][0]:
+            return cell  # %autoawait off, or trio: IPython's own business
+        if isinstance(asyncio._get_running_loop(), EmbeddedLoop):
+            return cell  # run_cell_async called by a cell that is there already
+        if not ip.should_run_async(
+            raw_cell,
+            transformed_cell=kwargs.get("transformed_cell"),
+            preprocessing_exc_tuple=kwargs.get("preprocessing_exc_tuple"),
+        ):
+            return cell
+        return self._run_elsewhere(cell)
+
+    async def _run_elsewhere(self, cell: Coroutine[Any, Any, Any]) -> Any:
+        """Run the cell on the embedded loop while the kernel's own loop stays free."""
+        running = _RunningCell(cell, embedded_loop(), asyncio.get_running_loop())
+        outer, self._running = self._running, running
+        try:
+            with _wake_on_signal(running.here, running.interrupt) as signalled:
+                result = await running.wait(signalled=signalled)
+        finally:
+            self._running = outer
+        error = getattr(result, "error_in_exec", None)
+        if running.interrupted and isinstance(error, asyncio.CancelledError):
+            result.error_in_exec = KeyboardInterrupt()
+        return result
+
+    def stopped(self) -> bool:
+        """Return whether the running code is a cell that the user has stopped."""
+        running = self._running
+        return running is not None and running.interrupted and running.is_current()
+
+
+class _RunningCell:
+    """A foreground cell on the embedded loop, and the kernel's side that waits for it."""
+
+    def __init__(
+        self,
+        cell: Coroutine[Any, Any, Any],
+        loop: EmbeddedLoop,
+        here: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.loop = loop
+        self.here = here
+        self.interrupted = False
+        self._ended: asyncio.Future[None] = here.create_future()
+        self._taken = threading.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self._failed: BaseException | None = None
+        loop.on_crash.append(self._loop_crashed)
+        context = contextvars.copy_context()
+        loop.call_soon_threadsafe(self._start, cell, context)
+
+    def _start(self, cell: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
+        # A standard task, whatever asyncnb.Task is: this one belongs to nobody but us.
+        self._task = asyncio.Task(cell, loop=self.loop, name="cell", context=context)
+        self._task.add_done_callback(self._tell)
+
+    def _tell(self, _: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the kernel's loop is closed: nobody waits
+            self.here.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _loop_crashed(self, _: EmbeddedLoop, exc: BaseException) -> None:
+        self._failed = exc
+        self._tell(None)
+
+    def is_current(self) -> bool:
+        """Whether the calling code is this cell's."""
+        return asyncio._get_running_loop() is self.loop and (
+            asyncio.current_task(self.loop) is self._task
+        )
+
+    async def wait(self, *, signalled: bool) -> Any:
+        """Wait for the cell, whoever cancels the waiter, and return its ExecutionResult.
+
+        With ``signalled`` an interrupt arrives by itself, and the cancellation of the waiter,
+        by which ipykernel says the same once more, is only swallowed.
+        """
+        waiter = asyncio.current_task()
+        try:
+            while not self._ended.done():
+                try:
+                    await asyncio.shield(self._ended)
+                except asyncio.CancelledError:
+                    # ipykernel cancels the waiter on SIGINT. Raising here would leave the cell
+                    # without a reply: the cell itself ends, and its result is the answer.
+                    if waiter is not None:
+                        waiter.uncancel()
+                    if not signalled:
+                        self.interrupt()
+        finally:
+            self.loop.on_crash.remove(self._loop_crashed)
+        if self._task is None or not self._task.done():
+            raise EmbeddedLoopError(
+                "The embedded loop crashed under this cell; run it again."
+            ) from self._failed
+        return self._task.result()
+
+    def interrupt(self) -> None:
+        """Stop the cell as the stop button means it. Call it in the thread of ``here``."""
+        if self._ended.done():
+            return
+        self.interrupted = True
+        self._taken.clear()
+        self.loop.call_soon_threadsafe(self._interrupt_there)
+        self.here.call_later(BLOCKED_AFTER, self._break_in)
+
+    def _interrupt_there(self) -> None:
+        self._taken.set()
+        if self._task is not None:
+            interrupt(self._task, protects=self._protects)
+
+    def _protects(self, waiter: object) -> bool:
+        if is_protected(waiter):
+            return True
+        # A task that the cell's own code awaits by name lives on too; tasks that the functions
+        # it called made for themselves are cancelled with them, as asyncio does.
+        return isinstance(waiter, asyncio.Task) and (
+            self._task is not None
+            and getattr(self._task, "_fut_waiter", None) is waiter
+            and _awaited_by_cell_code(self._task.get_coro())
+        )
+
+    def _break_in(self) -> None:
+        """The loop has not taken the interrupt: if this cell blocks it, raise in its code."""
+        if self._taken.is_set() or self._ended.done() or self._task is None:
+            return
+        ident = self.loop.thread.ident
+        if ident is not None and asyncio.current_task(self.loop) is self._task:
+            raise_in_thread(ident, KeyboardInterrupt)
+        self.here.call_later(BLOCKED_AFTER, self._break_in)
+
+
+def _awaited_by_cell_code(coro: Any) -> bool:
+    """Return whether the innermost coroutine of the chain is a cell's top-level code."""
+    while inspect.iscoroutine(coro.cr_await):
+        coro = coro.cr_await
+    name: str = coro.cr_code.co_name
+    return name.startswith("<")  # "<module>" or IPython's "<cell line: n>"
+
+
+@contextlib.contextmanager
+def _wake_on_signal(
+    loop: asyncio.AbstractEventLoop, on_interrupt: Callable[[], None]
+) -> Iterator[bool]:
+    """Wake ``loop`` when a signal arrives, and call ``on_interrupt`` for each SIGINT.
+
+    Gives whether that works here: not in a subshell's thread, to which no signal comes.
+
+    A Python signal handler runs when the main thread gets to it, and a loop that sleeps in its
+    selector does not: ipykernel's handler cancels with ``call_soon``, which wakes nobody, and
+    the cell went on to its end (ipykernel#881). A byte on a socket that the loop watches does.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield False
+        return
+    receiver, sender = socket.socketpair()
+    receiver.setblocking(False)
+    sender.setblocking(False)
+
+    def read() -> None:
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            if signal.SIGINT in receiver.recv(4096):
+                on_interrupt()
+
+    try:
+        loop.add_reader(receiver, read)
+    except NotImplementedError:  # a bare proactor loop, which no ipykernel runs on
+        receiver.close()
+        sender.close()
+        yield False
+        return
+    previous = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        # Terminal IPython: KeyboardInterrupt in the middle of the loop would leave the cell
+        # running with nobody waiting for it.
+        signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield True
+    finally:
+        if handler is signal.default_int_handler:
+            signal.signal(signal.SIGINT, handler)
+        signal.set_wakeup_fd(previous)
+        loop.remove_reader(receiver)
+        receiver.close()
+        sender.close()

@@ -1,0 +1,246 @@
+"""Background cells: launched, replaced, waited for."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import asyncio
+import builtins
+import functools
+import inspect
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from asyncnb._core import _launch
+from asyncnb._core._errors import TasksFailedError, WrongThreadError
+from asyncnb._core._info import TaskInfo
+from asyncnb._core._loop import embedded_loop, running_embedded_loop
+from asyncnb._core._registry import TaskRecord, plain_task_info
+from asyncnb._core._tasks import Task
+from asyncnb._core._threads import Worker
+from asyncnb._kernel._cells import cell_number, compile_cell
+from asyncnb._kernel._output import OutputRouter, cell_id
+from asyncnb._kernel._tracebacks import format_error, user_frames
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+class BackgroundCells:
+    """What ``%%atask`` and ``%atask`` do once their line is parsed."""
+
+    def __init__(self, ip: InteractiveShell, output: OutputRouter) -> None:
+        self.ip = ip
+        self.output = output
+
+    def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
+        """Compile ``body`` and launch it; raise before anything has started if it cannot be."""
+        cell = compile_cell(self.ip, body, magic=magic)
+        kind = args.on or ("loop" if cell.awaits else "thread")
+        if kind == "thread" and cell.awaits:
+            raise UsageError(
+                "%%atask --on thread: this cell awaits, and a worker thread has no loop. Leave "
+                "--on away to run it on the embedded loop."
+            )
+        run = functools.partial(
+            cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns
+        )
+        start = run if cell.awaits else functools.partial(_in_thread, run)
+        if kind == "loop" and not cell.awaits:
+            start = functools.partial(_at_once, run)
+        self._launch(
+            start,
+            args,
+            kind=kind,
+            name=args.name or f"cell{cell_number(self.ip)}",
+            shows_result=not (args.quiet or cell.quiet),
+        )
+
+    def launch_expression(self, expression: str, args: argparse.Namespace) -> Task[Any]:
+        """Evaluate ``expression`` here and now and launch the awaitable it gives."""
+        if args.on == "thread":
+            raise UsageError("%atask --on thread: an awaitable needs a loop; leave --on away.")
+        flags = self.ip.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code = compile(expression, "<%atask>", "eval", flags, dont_inherit=True)
+        if code.co_flags & inspect.CO_COROUTINE:
+            raise UsageError(
+                "%atask awaits the expression itself: leave the `await` away, or write %%atask."
+            )
+        value = eval(code, self.ip.user_global_ns, self.ip.user_ns)
+        try:
+            coro = _launch.as_coroutine(value, caller="%atask")
+        except TypeError as exc:
+            raise UsageError(str(exc)) from None
+        try:
+            task = self._launch(lambda: coro, args, kind="loop", name=args.name, shows_result=False)
+        except UsageError:
+            coro.close()
+            raise
+        # It never had its turn if the task was cancelled before; closing it twice is harmless.
+        task.add_done_callback(lambda _: coro.close())
+        return task
+
+    def _launch(
+        self,
+        start: Callable[[], Coroutine[Any, Any, Any]],
+        args: argparse.Namespace,
+        *,
+        kind: str,
+        name: str | None,
+        shows_result: bool,
+    ) -> Task[Any]:
+        # A name is an identity, wherever its cell went; without one the front end's cell id is.
+        identity = args.name or cell_id(self.output.parent())
+        before = [r for r in _launch.registry.living() if identity and r.identity == identity]
+        if before and args.again == "error":
+            raise UsageError(
+                f"{name!r} still runs. `%tasks cancel {name}` stops it; --again replace would "
+                "cancel it and start anew."
+            )
+        if before and args.again == "skip":
+            print(f"{name} still runs; nothing started")
+            return before[-1].task
+        if before and args.again == "keep":
+            before = []
+        record = TaskRecord(
+            kind=kind,
+            identity=identity,
+            timeout=args.timeout,
+            bind=args.out,
+            shows_result=shows_result,
+            waited=args.wait,
+        )
+        coro = self._run(record, start, [r.task for r in before])
+        _launch.cancel_records(before, "replaced by a new run of its cell")
+        task = _launch.launch_record(record, coro, name=name)
+        if args.name is not None:
+            self._bind(args.name, task)
+        if args.wait:
+            self._wait_here(record)
+        return task
+
+    async def _run(
+        self,
+        record: TaskRecord,
+        start: Callable[[], Coroutine[Any, Any, Any]],
+        before: Sequence[Task[Any]],
+    ) -> Any:
+        if before:
+            await asyncio.wait(before)  # their cleanup comes first
+        record.started = time.time()
+        try:
+            if record.timeout is None:
+                return await start()
+            return await _launch.with_timeout(start(), record.timeout, record)
+        except BaseException as exc:
+            # Whoever awaits the task shall see the user's frames, not what brought them there.
+            raise exc.with_traceback(user_frames(exc.__traceback__))
+
+    def _bind(self, name: str, task: Task[Any]) -> None:
+        """Bind ``name`` to ``task`` unless that would take something from the user."""
+        namespace = self.ip.user_ns
+        if not name.isidentifier() or hasattr(builtins, name):
+            return
+        if name not in namespace or isinstance(namespace[name], Task):
+            namespace[name] = task
+
+    def ended(self, record: TaskRecord) -> None:
+        """Bind the result and show how the task ended. Called on the loop's thread."""
+        task, result = record.task, None
+        failed = not task.cancelled() and task.exception() is not None
+        if not failed and not task.cancelled():
+            result = task.result()
+            if record.bind is not None:
+                self.ip.user_ns[record.bind] = result
+        if failed and record.waited:
+            record.shown.set()  # the cell that waits raises it
+        else:
+            self.output.report(record, result=result if record.shows_result else None)
+
+    def _wait_here(self, record: TaskRecord) -> None:
+        """``--wait``: keep the launching cell busy; the cell fails with its task."""
+        try:
+            self.wait([record], None)
+        except TasksFailedError:
+            exc = record.task.exception()
+            assert exc is not None
+            _, _, lines = format_error(self.ip, exc)
+            # IPython asks an exception how it wants to be shown: the cell's frames, not those
+            # of the magic that waited.
+            exc._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+            raise exc from None
+        finally:
+            record.waited = False
+
+    def wait(self, records: Sequence[TaskRecord], timeout: float | None) -> None:
+        """Block until all of ``records`` have ended and all they have to say stands there.
+
+        Raises TasksFailedError if any failed, TimeoutError after ``timeout`` seconds, UsageError
+        on the loop's own thread. Ctrl-C ends the wait only.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        failed = []
+        for record in records:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                record.task.join(left)
+            except WrongThreadError:
+                names = ", ".join(repr(r.task.get_name()) for r in records)
+                raise UsageError(
+                    "%tasks wait blocks, and a cell with await runs on the loop it would block. "
+                    f"Write `await asyncnb.task({names.partition(', ')[0]})`, or wait in a cell "
+                    "without await."
+                ) from None
+            except BaseException as exc:
+                if not record.task.done():
+                    if isinstance(exc, TimeoutError):
+                        raise _still_running(records, timeout) from None
+                    raise
+                if record.state() == "failed":
+                    failed.append(record)
+            record.shown.wait(None if left is None else max(left, 1.0))
+        if failed:
+            raise TasksFailedError(_failures(failed, len(records)), [r.task for r in failed])
+
+    def other_tasks(self) -> list[TaskInfo]:
+        """Return what else runs on the embedded loop and on the kernel's own."""
+        loops = [running_embedded_loop()]
+        io_loop = getattr(getattr(self.ip, "kernel", None), "io_loop", None)
+        loops.append(getattr(io_loop, "asyncio_loop", None))
+        return [
+            plain_task_info(task)
+            for loop in loops
+            if loop is not None
+            for task in asyncio.all_tasks(loop)
+            if not getattr(task, "_launched", False)
+        ]
+
+
+async def _in_thread(run: Callable[[], Any]) -> Any:
+    return await Worker(run, embedded_loop()).run()
+
+
+async def _at_once(run: Callable[[], Any]) -> Any:
+    return run()
+
+
+def _still_running(records: Sequence[TaskRecord], timeout: float | None) -> TimeoutError:
+    names = ", ".join(r.task.get_name() for r in records if not r.task.done())
+    return TimeoutError(f"Still running after {timeout:g} s: {names}. They go on.")
+
+
+def _failures(failed: Sequence[TaskRecord], of: int) -> str:
+    parts = []
+    for record in failed[:5]:
+        info = record.info()
+        where = f" ({info.cell})" if info.cell is not None and str(info.cell) else ""
+        parts.append(f"{info.name}{where}: {info.error}")
+    if len(failed) > 5:
+        parts.append(f"and {len(failed) - 5} more")
+    return (
+        f"{len(failed)} of {of} task{'' if of == 1 else 's'} failed: {'; '.join(parts)}. "
+        "The traceback stands under the cell that launched it."
+    )

@@ -1,0 +1,118 @@
+"""Runs without a person: nbclient, papermill, nbval.
+
+They drop every message whose parent is not the cell that runs now, so what a background task says
+after its cell has ended would be lost. The one exception is ``update_display_data``: they store it
+where the display stands. So a launching cell gets an empty display, and what its task says later
+is put into that display when a later cell waits for the task or ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextvars
+import html
+import re
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import display
+
+if TYPE_CHECKING:
+    from asyncnb._kernel._output import TaskOutput
+
+#: Seconds between the end of a cell's code and its ``idle`` message, amply: a task's output in
+#: between would be stored twice, so it is held back that long.
+HOLD_SECONDS = 0.1
+
+
+def is_headless(parent: dict[str, Any]) -> bool:
+    """Return whether a program runs the notebook, not a person.
+
+    Those clients allow no stdin; the front ends for people do (Jupyter protocol, execute_request).
+    """
+    return (parent.get("content") or {}).get("allow_stdin") is False
+
+
+class LateOutput:
+    """The display in a launching cell that takes what its task says after the cell's end."""
+
+    def __init__(self, output: TaskOutput) -> None:
+        self._output = output
+        self._lock = threading.RLock()
+        self._held: list[Callable[[], object]] | None = None
+        self._seen = 0  # things said before the cell's end: they are stored where they belong
+        self._told = 0
+        self._ended = False
+        self.display_id = f"asyncnb-{uuid.uuid4().hex}"
+        display({"text/plain": ""}, raw=True, display_id=self.display_id)
+
+    def say(self, emit: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Emit now, or a moment later if the cell is just ending."""
+        with self._lock:
+            if self._held is None:
+                emit(*args, **kwargs)
+            else:
+                context = contextvars.copy_context()
+                self._held.append(lambda: context.run(emit, *args, **kwargs))
+
+    def cell_ended(self) -> None:
+        """Draw the line between what the cell shows itself and what comes late."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+            sys.stdout.flush()
+            sys.stderr.flush()
+            self._seen = self._told = self._output.said
+            self._held = []
+        timer = threading.Timer(HOLD_SECONDS, self._release)
+        timer.daemon = True
+        timer.start()
+
+    def _release(self) -> None:
+        with self._lock:
+            held, self._held = self._held or (), None
+            for emit in held:
+                emit()
+
+    def deliver(self) -> None:
+        """Put what was said late, and not told yet, into the display."""
+        with self._lock:
+            if not self._ended or self._told == self._output.said:
+                return
+            self._told = self._output.said
+            items = self._output.items(since=self._seen)
+        display(_as_one(items), raw=True, display_id=self.display_id, update=True)
+
+
+def _as_one(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return everything that was said as one mime bundle; HTML only if something needs it."""
+    plain, rich = [], []
+    is_rich = False
+    for kind, value in items:
+        if kind == "display":
+            data = value[0]
+            text = f"{data.get('text/plain', '')}\n"
+            if "text/html" in data:
+                markup = data["text/html"]
+            elif "image/png" in data:
+                markup = f'<img src="data:image/png;base64,{_base64(data["image/png"])}">'
+            else:
+                markup = ""
+            is_rich = is_rich or bool(markup)
+        else:
+            text, markup = ("\n".join(value[2]) + "\n" if kind == "error" else value), ""
+            text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+        plain.append(text)
+        rich.append(markup or f"<pre>{html.escape(text)}</pre>")
+    bundle = {"text/plain": "".join(plain).rstrip("\n")}
+    if is_rich:
+        bundle["text/html"] = "".join(rich)
+    return bundle
+
+
+def _base64(image: str | bytes) -> str:
+    return image.strip() if isinstance(image, str) else base64.b64encode(image).decode()

@@ -1,0 +1,122 @@
+"""The option line of the magics: parsed, checked, or refused with a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from IPython.core.error import UsageError
+
+from asyncnb._core._errors import near
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose complaints are UsageErrors that name the nearest option."""
+
+    def __init__(self, magic: str, usage: str) -> None:
+        super().__init__(prog=magic, usage=usage, add_help=False, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of leaving the interpreter."""
+        end = "" if message.endswith(("?", ".")) else "."
+        raise UsageError(f"{self.prog}: {message}{end}\nUsage: {self.usage}")
+
+    def options(self) -> list[str]:
+        """Return all option strings."""
+        return [o for action in self._actions for o in action.option_strings]
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse ``words``; raise UsageError for anything it does not know."""
+        try:
+            found, rest = self.parse_known_args(list(words))
+        except argparse.ArgumentError as exc:
+            self.error(str(exc))
+        for word in rest:
+            if word.startswith("-"):
+                self.error(f"there is no option {word!r}.{near(word, self.options())}")
+            self.error(f"{word!r} is one word too many")
+        return found
+
+
+def words(line: str, magic: str) -> list[str]:
+    """Split an option line as a shell would; raise UsageError for an open quote."""
+    try:
+        return shlex.split(line)
+    except ValueError as exc:
+        raise UsageError(f"{magic}: {exc} in {line!r}.") from None
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds; for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"takes seconds, such as 2.5 or 60, not {text!r}"
+        ) from None
+    if math.isnan(value) or value < 0:
+        raise argparse.ArgumentTypeError(f"takes 0 or more seconds, not {text!r}")
+    return value
+
+
+def variable(text: str) -> str:
+    """Return the name of a variable; for argparse."""
+    import keyword
+
+    if not text.isidentifier() or keyword.iskeyword(text):
+        raise argparse.ArgumentTypeError(f"takes the name of a variable, not {text!r}")
+    return text
+
+
+def one_of(*choices: str) -> Any:
+    """Return an argparse type that takes one of ``choices`` and names the nearest else."""
+
+    def check(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(
+                f"takes {', '.join(choices[:-1])} or {choices[-1]}, not {text!r}."
+                f"{near(text, choices)}"
+            )
+        return text
+
+    return check
+
+
+ATASK_USAGE = (
+    "%%atask [NAME] [-t SECONDS] [-o VAR] [--on loop|thread] "
+    "[--again replace|keep|skip|error] [--wait] [--quiet]"
+)
+
+
+def atask_parser(magic: str) -> Parser:
+    """Return the parser for the options of ``%%atask`` and ``%atask``."""
+    usage = ATASK_USAGE if magic == "%%atask" else ATASK_USAGE[1:] + " EXPRESSION"
+    parser = Parser(magic, usage)
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("-t", "--timeout", type=seconds, metavar="SECONDS")
+    parser.add_argument("-o", "--out", type=variable, metavar="VAR")
+    parser.add_argument("--on", type=one_of("loop", "thread"))
+    parser.add_argument(
+        "--again", type=one_of("replace", "keep", "skip", "error"), default="replace"
+    )
+    parser.add_argument("--wait", action="store_true")
+    parser.add_argument("--quiet", action="store_true")
+    return parser
+
+
+def task_name(text: str, magic: str) -> str:
+    """Return ``text`` if it can name a task: something to type, not a pattern or an option."""
+    if not text.strip() or text != text.strip():
+        raise UsageError(f"{magic}: a task's name cannot be empty or begin or end with a space.")
+    for char in "*?[]":
+        if char in text:
+            raise UsageError(
+                f"{magic}: {text!r} is no name for a task: {char!r} makes it a pattern. "
+                f"Write, say, {text.translate(dict.fromkeys(map(ord, '*?[]'), '_'))!r}."
+            )
+    if not text.isprintable():
+        raise UsageError(f"{magic}: a task's name must be printable, not {text!r}.")
+    return text

@@ -1,0 +1,334 @@
+"""Everything a background task says lands in the cell that launched it.
+
+A task runs in a context in which ipykernel's parent header is that of its cell. ipykernel 7 keeps
+the parent of streams, displays and results in context variables; ipykernel 6 does so for streams
+only, and gets the rest from here.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import display
+
+from asyncnb._core._info import CellRef
+from asyncnb._core._registry import TaskRecord, current_record
+from asyncnb._kernel._cells import cell_number
+from asyncnb._kernel._figures import FigureKeeper
+from asyncnb._kernel._headless import LateOutput, is_headless
+from asyncnb._kernel._tracebacks import format_error
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+#: The message whose cell gets the output of the running code, where that is not the cell that
+#: the main thread is running.
+_parent: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
+    "asyncnb_parent", default=None
+)
+
+
+class TaskOutput:
+    """What one task said, bounded: the newest ``most`` characters of text and displays."""
+
+    __slots__ = ("_items", "_size", "late", "most", "parent", "said")
+
+    def __init__(self, parent: dict[str, Any], most: int = 200_000) -> None:
+        self.parent = parent
+        self.most = most
+        #: How many things were said in all, those dropped from the front included.
+        self.said = 0
+        #: In a headless run: what gets the late part into the launching cell.
+        self.late: LateOutput | None = None
+        self._items: deque[tuple[str, Any, int]] | None = None  # an empty deque takes 600 bytes
+        self._size = 0
+
+    def add(self, kind: str, value: Any, size: int) -> None:
+        """Append one thing said; from any thread (a deque's append is atomic)."""
+        if self._items is None:
+            self._items = deque()
+        self._items.append((kind, value, size))
+        self.said += 1
+        self._size += size
+        while self._size > self.most and len(self._items) > 1:
+            self._size -= self._items.popleft()[2]
+
+    def items(self, since: int = 0) -> list[tuple[str, Any]]:
+        """Return what was said from number ``since`` on, as (kind, value), oldest first.
+
+        Kinds: ``stdout`` and ``stderr`` (text), ``display`` (data, metadata, keywords),
+        ``error`` (name, message, traceback lines).
+        """
+        kept = list(self._items or ())
+        skip = max(0, since - (self.said - len(kept)))
+        return [(kind, value) for kind, value, _ in kept[skip:]]
+
+    @property
+    def text(self) -> str:
+        """The printed text, stdout and stderr as they came."""
+        return "".join(v for k, v in self.items() if k in ("stdout", "stderr"))
+
+
+class OutputRouter:
+    """Leads output to cells; ``install`` and ``uninstall`` put the hooks in and take them out."""
+
+    def __init__(self, ip: InteractiveShell) -> None:
+        self.ip = ip
+        self.kernel = getattr(ip, "kernel", None)
+        self.figures = FigureKeeper()
+        self._undo: list[Callable[[], None]] = []
+        self._reports: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._reporter: threading.Thread | None = None
+        self._late: list[LateOutput] = []
+
+    # What is hooked, on the instances only.
+
+    def install(self) -> None:
+        """Hook the streams and the display publisher of this shell."""
+        for stream, kind in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
+            self._replace(stream, "write", _recording_write(stream.write, kind))
+        self.figures.install()
+        self._undo.append(self.figures.uninstall)
+        publisher = self.ip.display_pub
+        self._replace(publisher, "publish", self._recording_publish(publisher.publish))
+        if self.kernel is not None:
+            for part in (publisher, self.ip.displayhook):
+                if not hasattr(part, "set_thread_parent") and not isinstance(
+                    getattr(part, "_parent_header", None), contextvars.ContextVar
+                ):
+                    self._route_by_context(part)
+
+    def uninstall(self) -> None:
+        """Put everything back, and let the reports under way come out first."""
+        if self._reporter is not None:
+            self._reports.put(None)
+            self._reporter.join(2.0)
+            self._reporter = None
+        while self._undo:
+            self._undo.pop()()
+
+    def _replace(self, owner: Any, name: str, value: Any) -> None:
+        setattr(owner, name, value)
+
+        def undo() -> None:
+            if vars(owner).get(name) is value:
+                delattr(owner, name)
+
+        self._undo.append(undo)
+
+    def _route_by_context(self, part: Any) -> None:
+        """ipykernel 6: give ``part`` a parent header that follows the context."""
+        original = type(part)
+
+        def get(self: Any) -> Any:
+            parent = _parent.get()
+            return self._trait_values["parent_header"] if parent is None else _header(parent)
+
+        def put(self: Any, value: Any) -> None:
+            self._trait_values["parent_header"] = value
+
+        part.parent_header  # a trait's default is made on first access  # noqa: B018
+        part.__class__ = type(
+            original.__name__, (original,), {"parent_header": property(get, put)}
+        )
+
+        def undo() -> None:
+            part.__class__ = original
+
+        self._undo.append(undo)
+
+    # Contexts.
+
+    def parent(self) -> dict[str, Any]:
+        """Return the message of the cell to which the running code belongs."""
+        parent = _parent.get()
+        if parent is None and hasattr(self.ip, "get_parent"):
+            parent = self.ip.get_parent()
+        return parent or {}
+
+    def prepare(self, record: TaskRecord) -> contextvars.Context:
+        """Return the context for a task launched here and now; note its cell in ``record``."""
+        parent = self.parent()
+        record.output = TaskOutput(parent)
+        outer = current_record.get()
+        if outer is not None:
+            record.cell = outer.cell
+            record.output.late = outer.output.late if outer.output is not None else None
+        else:
+            record.cell = CellRef(cell_number(self.ip), cell_id(parent))
+            if is_headless(parent):
+                record.output.late = LateOutput(record.output)
+                self._late.append(record.output.late)
+        return self.context(parent)
+
+    def context(self, parent: dict[str, Any]) -> contextvars.Context:
+        """Return a copy of the running context in which output belongs to ``parent``."""
+        context = contextvars.copy_context()
+        context.run(self._enter, parent)
+        return context
+
+    def _enter(self, parent: dict[str, Any]) -> None:
+        _parent.set(parent)
+        if self.kernel is None or not parent:
+            return
+        if hasattr(self.ip, "set_thread_parent"):  # ipykernel 7.4
+            self.ip.set_thread_parent(parent)
+        else:
+            header = _header(parent)
+            for part in (self.ip.displayhook, self.ip.display_pub, sys.stdout, sys.stderr):
+                variable = getattr(part, "_parent_header", None)
+                if isinstance(variable, contextvars.ContextVar):
+                    variable.set(header)
+            if isinstance(getattr(self.ip, "_parent_header", None), contextvars.ContextVar):
+                self.ip._parent_header.set(parent)
+        # Parents of comm messages: widgets made by the task.
+        if isinstance(getattr(self.kernel, "_shell_parent", None), contextvars.ContextVar):
+            self.kernel._shell_parent.set(parent)
+
+    # What a task's end has to say.
+
+    def report(self, record: TaskRecord, *, result: Any = None, silent: bool = False) -> None:
+        """Show the result or the failure of ``record`` in its cell, once; from any thread.
+
+        A traceback takes tens of milliseconds to format and a figure more, so a thread of its
+        own does it; ``record.shown`` is set when it stands there.
+        """
+        task = record.task
+        exc = None if task.cancelled() else task.exception()
+        if silent or (exc is None and result is None and not self.figures.has_figures(record)):
+            record.shown.set()
+            return
+        context = self.context(record.output.parent)
+        context.run(current_record.set, record)
+
+        def show() -> None:
+            try:
+                if result is not None:
+                    context.run(display, result)
+                context.run(self.figures.show, record)
+                if exc is not None:
+                    context.run(self.show_error, exc)
+            finally:
+                record.shown.set()
+
+        if self._reporter is None or not self._reporter.is_alive():
+            self._reporter = threading.Thread(
+                target=self._write_reports, name="asyncnb reports", daemon=True
+            )
+            self._reporter.start()
+        self._reports.put(show)
+
+    def _write_reports(self) -> None:
+        while (show := self._reports.get()) is not None:
+            try:
+                show()
+            except Exception:
+                self.ip.log.exception("asyncnb could not show how a task ended")
+
+    def show_error(self, exc: BaseException) -> None:
+        """Show ``exc`` as IPython would, in the cell of the running context."""
+        ename, evalue, lines = format_error(self.ip, exc)
+        record = current_record.get()
+        text = "\n".join(lines)
+        if record is not None:
+            record.output.add("error", (ename, evalue, lines), len(text))
+            if record.output.late is not None:
+                record.output.late.say(self._send_error, ename, evalue, lines)
+                return
+        self._send_error(ename, evalue, lines)
+
+    def _send_error(self, ename: str, evalue: str, lines: list[str]) -> None:
+        if self.kernel is None:
+            print("\n".join(lines), file=sys.stderr)
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        hook = self.ip.displayhook
+        hook.session.send(
+            hook.pub_socket,
+            "error",
+            {"ename": ename, "evalue": evalue, "traceback": lines},
+            parent=hook.parent_header,
+            ident=self.kernel._topic("error"),
+        )
+
+    def show_again(self, record: TaskRecord) -> None:
+        """Show what the task said so far, in the cell that runs now."""
+        for kind, value in record.output.items():
+            if kind == "display":
+                data, metadata, keywords = value
+                if not keywords.get("update"):
+                    self.ip.display_pub.publish(data, metadata)
+            elif kind == "error":
+                print("\n".join(value[2]), file=sys.stderr)
+            else:
+                print(value, end="", file=sys.stderr if kind == "stderr" else sys.stdout)
+
+    # Headless runs.
+
+    def cell_ended(self) -> None:
+        """The running cell has ended: its tasks' output is late from here on."""
+        for late in self._late:
+            late.cell_ended()
+            late.deliver()
+
+    def deliver_late_output(self) -> None:
+        """Put what tasks said since the last call into the cells that launched them."""
+        for late in self._late:
+            late.deliver()
+
+    def _recording_publish(self, original: Callable[..., None]) -> Callable[..., None]:
+        def publish(data: Any, metadata: Any = None, **kwargs: Any) -> None:
+            output = current_output()
+            if output is None:
+                original(data, metadata, **kwargs)
+                return
+            size = sum(len(v) for v in data.values() if isinstance(v, (str, bytes)))
+            output.add("display", (data, metadata, kwargs), size)
+            if output.late is None:
+                original(data, metadata, **kwargs)
+            else:
+                output.late.say(original, data, metadata, **kwargs)
+
+        return publish
+
+
+def current_output() -> TaskOutput | None:
+    """Return the output record of the task that the running code belongs to."""
+    record = current_record.get()
+    return None if record is None else record.output
+
+
+def _recording_write(original: Callable[[str], int], kind: str) -> Callable[[str], int]:
+    get = current_record.get
+
+    def write(string: str) -> int:
+        record = get()
+        if record is None or record.output is None or not isinstance(string, str):
+            return original(string)
+        output = record.output
+        output.add(kind, string, len(string))
+        if output.late is None:
+            return original(string)
+        output.late.say(original, string)
+        return len(string)
+
+    return write
+
+
+def _header(message: dict[str, Any]) -> dict[str, Any]:
+    header: dict[str, Any] = message.get("header", message)
+    return header
+
+
+def cell_id(parent: dict[str, Any]) -> str | None:
+    """Return the front end's id of the cell that ``parent`` runs, if it sends one."""
+    metadata = parent.get("metadata") or {}
+    found = metadata.get("cellId") or metadata.get("cell_id")
+    return found if isinstance(found, str) else None

@@ -1,0 +1,41 @@
+"""The kernel's end: background tasks get to run their ``finally`` blocks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asyncnb._core import _loop
+
+logger = logging.getLogger("asyncnb")
+
+
+class ShutdownHook:
+    """Shuts the embedded loop down when Jupyter asks the kernel to end or restart.
+
+    The interpreter's exit hook does the same; but a kernel whose main thread is busy never gets
+    there, and this handler runs in the control thread.
+    """
+
+    def __init__(self, kernel: Any) -> None:
+        self._handlers: dict[str, Callable[..., Awaitable[None]]] = kernel.control_handlers
+        self._original = self._handlers["shutdown_request"]
+
+    def install(self) -> None:
+        """Put the hook in."""
+        self._handlers["shutdown_request"] = self.shutdown_request
+
+    def uninstall(self) -> None:
+        """Take the hook out."""
+        if self._handlers.get("shutdown_request") == self.shutdown_request:
+            self._handlers["shutdown_request"] = self._original
+
+    async def shutdown_request(self, *args: Any) -> None:
+        """End the background tasks, within two seconds, then let the kernel end."""
+        if not _loop.shutdown():
+            logger.warning(
+                "Background tasks did not end within %g s of the kernel's shutdown request.",
+                _loop.SHUTDOWN_SECONDS,
+            )
+        await self._original(*args)

@@ -1,0 +1,79 @@
+"""Tracebacks as the user should see them: the cells' frames, not asyncnb's."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+def user_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
+    """Return ``tb`` without asyncnb's own frames."""
+    frames = []
+    while tb is not None:
+        if not tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            frames.append(tb)
+        tb = tb.tb_next
+    kept = None
+    for entry in reversed(frames):
+        kept = types.TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept
+
+
+def format_error(ip: InteractiveShell, exc: BaseException) -> tuple[str, str, list[str]]:
+    """Return type name, message and traceback lines of ``exc``, as IPython formats them."""
+    kind, tb = type(exc), user_frames(exc.__traceback__)
+    try:
+        evalue = str(exc)
+    except Exception as broken:
+        evalue = f"<its __str__ raised {type(broken).__name__}>"
+    if hasattr(exc, "_render_traceback_"):
+        lines = exc._render_traceback_()
+    elif isinstance(exc, SyntaxError):
+        lines = ip.SyntaxTB.structured_traceback(kind, exc, traceback.extract_tb(tb))
+    elif isinstance(exc, BaseExceptionGroup):  # which ultratb cannot show
+        lines = "".join(traceback.format_exception(kind, exc, tb)).splitlines()
+    else:
+        lines = ip.InteractiveTB.structured_traceback(kind, exc, tb, tb_offset=0)
+    return kind.__name__, evalue, list(lines)
+
+
+class Tracebacks:
+    """Hooks the shell's showtraceback, on the instance."""
+
+    def __init__(self, ip: InteractiveShell, *, stopped: Callable[[], bool]) -> None:
+        self.ip = ip
+        self._original = ip.showtraceback
+        #: Whether the running code is a cell that the user has stopped.
+        self._stopped = stopped
+
+    def install(self) -> None:
+        """Put the hook in."""
+        self.ip.showtraceback = self.showtraceback
+
+    def uninstall(self) -> None:
+        """Take the hook out."""
+        if vars(self.ip).get("showtraceback") == self.showtraceback:
+            del self.ip.showtraceback
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        """As the shell's, without asyncnb's frames; a stopped cell shows KeyboardInterrupt."""
+        exc = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
+        if isinstance(exc, BaseException):
+            if isinstance(exc, asyncio.CancelledError) and self._stopped():
+                stopped = KeyboardInterrupt().with_traceback(exc.__traceback__)
+                stopped.__suppress_context__ = True
+                exc = stopped
+            if getattr(exc, "_asyncnb_in_cell", False):
+                kwargs["running_compiled_code"] = False  # the body's error, no stack above it
+            exc_tuple = (type(exc), exc, user_frames(exc.__traceback__))
+        self._original(exc_tuple, *args, **kwargs)
