@@ -87,6 +87,7 @@ class _Shared:
         if self._kernel is None:
             self._kernel = Kernel(self._python)
             self._kernel.ok("_baseline = set(get_ipython().user_ns)")
+        self._kernel.forget()
         return self._kernel
 
     def reset(self) -> None:

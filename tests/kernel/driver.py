@@ -242,6 +242,11 @@ class Kernel:
         """Every cell, and every other request, below which this text was shown."""
         return [cell for cell in list(self._cells.values()) if text in cell.text]
 
+    def forget(self) -> None:
+        """Start anew with an empty notebook: `where` finds nothing said until now."""
+        with self._news:
+            self._cells.clear()
+
     def drain(self) -> None:
         """Return when everything said so far has arrived here."""
         # Streams are sent from a buffer five times a second; the rest goes out in order.

@@ -54,7 +54,9 @@ def test_tasks_and_a_foreground_cell_show_each_its_own_figure(plotter):
     main = plotter.ok(draw(6))
     awaiting = plotter.ok(draw(7, "await asyncio.sleep(0)"))
     assert widths(one) == widths(two) == widths(three) == []
-    plotter.ok("thread_gate.set(); gate.set(); await asyncio.wait([one, two, three], timeout=20);")
+    plotter.ok("thread_gate.set(); gate.set()\nawait asyncio.wait([one, two, three], timeout=20);")
+    for cell in (one, two, three):
+        cell.wait_for(widths, 20)
     plotter.drain()
     assert [widths(c) for c in (one, two, three, main, awaiting)] == [[3], [4], [5], [6], [7]]
     assert not any(c.errors for c in (one, two, three))
@@ -75,7 +77,7 @@ def test_several_figures_of_one_task_are_all_shown(plotter):
         "%%atask job\nfor w in (3, 4):\n    plt.figure(figsize=(w, 2)); plt.plot([1])\n"
         "    await asyncio.sleep(0)"
     )
-    plotter.ok("job.join(20)")
+    cell.wait_for(lambda c: len(widths(c)) > 1, 20)
     plotter.drain()
     assert widths(cell) == [3, 4]
 
@@ -92,7 +94,7 @@ def test_a_task_draws_into_the_figure_of_its_own_child_tasks_and_threads(plotter
         lines = len(plt.gca().lines)
         """
     )
-    plotter.ok("job.join(20)")
+    cell.wait_for(widths, 20)
     plotter.drain()
     assert widths(cell) == [3]
     assert plotter.evaluate("lines") == 2
@@ -103,7 +105,8 @@ def test_a_figure_object_as_the_result_is_shown_once(plotter):
         "%%atask job\nfig, ax = plt.subplots(figsize=(3, 2))\nawait asyncio.sleep(0)\nfig"
     )
     main = plotter.ok("fig_main, ax = plt.subplots(figsize=(4, 2))\nfig_main")
-    plotter.ok("job.join(20);")
+    cell.wait_for("<Figure", 20)
+    plotter.ok("%tasks wait job")
     plotter.drain()
     # IPython shows a figure that is open and the last expression twice: the same here.
     of_main = [c for c in main.of_type("display_data", "execute_result") if "image/png" in c["data"]]
@@ -134,7 +137,7 @@ def test_a_cell_keeps_its_figures_over_cells_when_ipython_would(plotter):
         plotter.ok("plt.figure(figsize=(4, 2)); plt.plot([1])")
         plotter.ok("%%atask job\nplt.figure(figsize=(3, 2)); await asyncio.sleep(0)")
         plotter.ok("job.join(20)")
-        assert plotter.ok("plt.gcf().get_figwidth()").result == "4.0"
+        assert plotter.ok("float(plt.gcf().get_figwidth())").result == "4.0"
     finally:
         plotter.ok("%config InlineBackend.close_figures = True")
 
@@ -143,9 +146,9 @@ def test_matplotlib_imported_first_inside_a_task(fresh_kernel):
     assert fresh_kernel.evaluate("'matplotlib' in sys.modules") is False
     first = "import matplotlib.pyplot as plt\nplt.rcParams['figure.dpi'] = 20\n"
     one = fresh_kernel.ok("%%atask one\n" + first + draw(3, "await asyncio.sleep(0.01)"))
-    fresh_kernel.ok("one.join(60)", 60)
+    one.wait_for(widths, 60)
     two = fresh_kernel.ok("%%atask two\n" + first + draw(4, "time.sleep(0.01)"))
-    fresh_kernel.ok("two.join(60)", 60)
+    two.wait_for(widths, 60)
     main = fresh_kernel.ok(first + draw(5))
     fresh_kernel.drain()
     # Cropped to its content, as the default is: each its one picture is what can be said.

@@ -195,14 +195,3 @@ def test_a_keyboard_interrupt_shows_no_error_beneath_other_cells(busy):
     busy.drain()
     assert busy.where("KeyboardInterrupt") == [cell]
     assert busy.where("CancelledError") == []
-
-
-def test_stop_works_with_autoawait_off(busy):
-    busy.ok("%asyncnb autoawait off")
-    try:
-        stop(busy, WAITS["await sleep"])
-        stop(busy, "print('waiting'); await asyncio.Event().wait()")
-        assert busy.ok("1+1").result == "2"
-    finally:
-        busy.ok("%asyncnb autoawait on")
-    assert_background_alive(busy)

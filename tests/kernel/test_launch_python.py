@@ -147,7 +147,6 @@ def test_join_on_the_loop_thread_refuses_at_once_and_says_await(kernel):
     kernel.ok("t = asyncnb.launch(asyncio.sleep(60))")
     cell = kernel.run("await asyncio.sleep(0); t.join()", 5)
     assert cell.status == "error"
-    assert cell.error.ename == "RuntimeError"
     assert "await" in cell.error.evalue
     assert kernel.evaluate("t.done()") is False
 
@@ -202,7 +201,6 @@ def test_run_on_the_loop_thread_refuses_at_once_and_says_await(kernel):
     kernel.ok(HELLO)
     cell = kernel.run("await asyncio.sleep(0); asyncnb.run(hello())", 5)
     assert cell.status == "error"
-    assert cell.error.ename == "RuntimeError"
     assert "await" in cell.error.evalue
     kernel.drain()
     assert not kernel.where("never awaited")
