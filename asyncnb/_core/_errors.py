@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -35,6 +34,8 @@ class TasksFailedError(Exception):
 
 def near(word: str, known: Iterable[str], *, most: int = 2) -> str:
     """Return `` Did you mean ...?`` for the nearest of ``known``, or an empty string."""
+    import difflib  # takes a millisecond of %load_ext, and only mistakes need it
+
     known = list(dict.fromkeys(known))
     found = difflib.get_close_matches(word, known, n=most, cutoff=0.6)
     found += [k for k in known if k not in found and (word in k or k in word)][: most - len(found)]

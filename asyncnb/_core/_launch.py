@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from asyncnb._core import _loop
-from asyncnb._core._errors import TaskNotFoundError, would_deadlock
+from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
 from asyncnb._core._info import ENDED, STATES
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record
@@ -34,7 +34,7 @@ def _on_new_loop(loop: EmbeddedLoop) -> None:
 
 
 def _lost(exc: BaseException) -> RuntimeError:
-    error = _loop.EmbeddedLoopError("The embedded loop crashed, and this task with it.")
+    error = EmbeddedLoopError("The embedded loop crashed, and this task with it.")
     error.__cause__ = exc
     return error
 
@@ -111,9 +111,7 @@ def launch(
     return task
 
 
-def launch_record(
-    record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str | None
-) -> Task[T]:
+def launch_record(record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str | None) -> Task[T]:
     """Start ``coro`` under ``record``: the one way by which tasks are launched."""
     loop = embedded_loop()
     context = prepare(record) if prepare is not None else contextvars.copy_context()

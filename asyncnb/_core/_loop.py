@@ -125,9 +125,7 @@ class EmbeddedLoop(_Base):
     @property
     def alive(self) -> bool:
         """Whether the loop can take work: started, not ended, and not a copy left by a fork."""
-        return (
-            self._thread.is_alive() and not self._ending.is_set() and os.getpid() == self._pid
-        )
+        return self._thread.is_alive() and not self._ending.is_set() and os.getpid() == self._pid
 
     def start(self) -> None:
         """Start the thread and return when the loop runs. Raises RuntimeError the second time."""
@@ -191,8 +189,8 @@ class EmbeddedLoop(_Base):
         if self.is_own_thread():
             raise would_deadlock("EmbeddedLoop.shutdown()", "asyncio.to_thread(loop.shutdown)")
         with self._state_lock:
-            first, _ = not self._ending.is_set(), self._ending.set()
-            if first:
+            if not self._ending.is_set():
+                self._ending.set()
                 self.call_soon_threadsafe(self._begin_shutdown, self.time() + timeout)
         # A little longer than the loop allows itself: it is the one that says when.
         self._thread.join(timeout + 0.2)

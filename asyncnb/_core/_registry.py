@@ -93,7 +93,7 @@ class TaskRecord:
         if task.done():
             if task.cancelled():
                 return "cancelled"
-            return "done" if task._exception is None else "failed"  # type: ignore[attr-defined]
+            return "done" if task._exception is None else "failed"
         if task.cancelling() or self.cancel_asked:
             return "cancelling"
         coro = task.get_coro()
@@ -110,7 +110,7 @@ class TaskRecord:
         state = self.state()
         error = None
         if state == "failed":
-            exc = self.task._exception  # type: ignore[attr-defined]
+            exc = self.task._exception
             error = f"{type(exc).__name__}: {exc}"
         return TaskInfo(
             id=self.id,
@@ -171,7 +171,9 @@ class TaskRegistry:
             try:
                 observer(record)
             except Exception:
-                logger.exception("An observer of ended tasks failed and was unplugged: %r", observer)
+                logger.exception(
+                    "An observer of ended tasks failed and was unplugged: %r", observer
+                )
                 self.on_end.remove(observer)
         if not self.on_end:
             record.shown.set()
@@ -198,9 +200,9 @@ class TaskRegistry:
         """Yield the records whose name matches the glob ``pattern``, oldest first."""
         for record in self.records():
             name = record.task.get_name()
-            if name == pattern or fnmatch.fnmatchcase(name, pattern):
-                if state is None or record.state() == state:
-                    yield record
+            named = name == pattern or fnmatch.fnmatchcase(name, pattern)
+            if named and (state is None or record.state() == state):
+                yield record
 
     def find(self, name: str) -> TaskRecord:
         """Return the one task called ``name``: the living one, else the last that ended.
@@ -224,7 +226,9 @@ class TaskRegistry:
         names = [r.task.get_name() for r in self.records()]
         hint = near(pattern, names)
         if not hint:
-            hint = f" There are: {', '.join(names[-8:])}." if names else " No task was launched yet."
+            hint = (
+                f" There are: {', '.join(names[-8:])}." if names else " No task was launched yet."
+            )
         return f"No task is called {pattern!r}.{hint}"
 
     def forget_ended(self) -> int:

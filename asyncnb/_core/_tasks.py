@@ -80,9 +80,7 @@ class Task(_Base[T_co]):
     #: True for tasks that ``launch`` started: an interrupted ``await`` leaves these alive.
     _launched = False
 
-    def __init__(
-        self, coro: Coroutine[Any, Any, T_co], *, loop: Any = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, T_co], *, loop: Any = None, **kwargs: Any) -> None:
         if loop is None or _is_running_here(loop):
             super().__init__(coro, loop=loop, **kwargs)
         else:
@@ -249,8 +247,6 @@ def _end_wait(task: asyncio.Task[Any], waiter: Any) -> None:
             waiter.remove_done_callback(callback)
             cancelled = task.get_loop().create_future()
             cancelled.cancel()
-            task.get_loop().call_soon(
-                functools.partial(callback, cancelled), context=context
-            )
+            task.get_loop().call_soon(functools.partial(callback, cancelled), context=context)
             return
     task.cancel()  # woken already, on its way

@@ -38,7 +38,7 @@ class AwaitCells:
 
     def install(self) -> None:
         """Hook the shell instance."""
-        self.ip.run_cell_async = self.run_cell_async
+        self.ip.run_cell_async = self.run_cell_async  # type: ignore[method-assign]
 
     def uninstall(self) -> None:
         """Give the shell its own method back. A cell that runs now stays where it is."""
@@ -50,9 +50,7 @@ class AwaitCells:
         """Whether cells with await go to the embedded loop."""
         return vars(self.ip).get("run_cell_async") == self.run_cell_async
 
-    def run_cell_async(
-        self, raw_cell: str, *args: Any, **kwargs: Any
-    ) -> Coroutine[Any, Any, Any]:
+    def run_cell_async(self, raw_cell: str, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """As ``InteractiveShell.run_cell_async``, elsewhere if the cell awaits."""
         cell = self._run_cell_async(raw_cell, *args, **kwargs)
         # IPython sends every cell through here; only those with the word can await.

@@ -45,9 +45,7 @@ class BackgroundCells:
                 "%%atask --on thread: this cell awaits, and a worker thread has no loop. Leave "
                 "--on away to run it on the embedded loop."
             )
-        run = functools.partial(
-            cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns
-        )
+        run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
         start = run if cell.awaits else functools.partial(_in_thread, run)
         if kind == "loop" and not cell.awaits:
             start = functools.partial(_at_once, run)
@@ -137,7 +135,8 @@ class BackgroundCells:
             return await _launch.with_timeout(start(), record.timeout, record)
         except BaseException as exc:
             # Whoever awaits the task shall see the user's frames, not what brought them there.
-            raise exc.with_traceback(user_frames(exc.__traceback__))
+            exc.__traceback__ = user_frames(exc.__traceback__)
+            raise
 
     def _bind(self, name: str, task: Task[Any]) -> None:
         """Bind ``name`` to ``task`` unless that would take something from the user."""

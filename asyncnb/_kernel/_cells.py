@@ -66,9 +66,9 @@ def compile_cell(ip: InteractiveShell, body: str, *, magic: str) -> BackgroundCe
     number = cell_number(ip)
     name = ip.compile.cache(f"{magic}\n{source}", number, raw_code=f"{magic}\n{body}")
     try:
-        tree = ip.compile.ast_parse("\n" + source, filename=name)
+        tree: Any = ip.compile.ast_parse("\n" + source, filename=name)
         if not tree.body:
-            raise UsageError(f"{magic.split()[0]}: the cell has no code to run.")
+            raise UsageError(f"{magic.split(maxsplit=1)[0]}: the cell has no code to run.")
         tree = ip.transform_ast(tree)
         statements, last = tree.body, None
         if statements and isinstance(statements[-1], ast.Expr):
@@ -76,7 +76,7 @@ def compile_cell(ip: InteractiveShell, body: str, *, magic: str) -> BackgroundCe
         flags = ip.compile.flags | _AWAIT
         return BackgroundCell(
             body=compile(ast.Module(statements, []), name, "exec", flags, dont_inherit=True),
-            last=last and compile(last, name, "eval", flags, dont_inherit=True),
+            last=None if last is None else compile(last, name, "eval", flags, dont_inherit=True),
             quiet=bool(ip.displayhook.semicolon_at_end_of_expression(body)),
         )
     except SyntaxError as exc:

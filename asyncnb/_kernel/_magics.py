@@ -90,7 +90,7 @@ class AsyncMagics(Magics):
         self._background.launch_cell(f"%%atask {line}".rstrip(), cell, args)
 
     @no_var_expand
-    @line_magic("atask")
+    @line_magic("atask")  # type: ignore[arg-type]  # IPython types the decorator without a name
     def atask_line(self, line: str) -> Any:
         """Start an awaitable in the background and return its Task.
 
@@ -129,10 +129,11 @@ class AsyncMagics(Magics):
         found = list(_launch.registry.match(args.pattern))
         if args.pattern != "*" and not found:
             verb = near(args.pattern, self._verbs)
-            raise UsageError(
-                verb and f"%tasks has no verb {args.pattern!r}, and no task is called so.{verb}"
-                or _launch.registry.nothing_matches(args.pattern)
-            )
+            if verb:
+                raise UsageError(
+                    f"%tasks has no verb {args.pattern!r}, and no task is called so.{verb}"
+                )
+            raise UsageError(_launch.registry.nothing_matches(args.pattern))
         infos = [record.info() for record in found]
         if args.failed:
             infos = [info for info in infos if info.state == "failed"]
@@ -227,9 +228,7 @@ class AsyncMagics(Magics):
                 raise UsageError(f"%asyncnb autoawait takes on or off, not {' '.join(rest)!r}.")
             case [word, *_]:
                 hint = near(word, ("restart", "autoawait"))
-                raise UsageError(
-                    f"%asyncnb does not know {word!r}.{hint}\nUsage: {ASYNCNB_USAGE}"
-                )
+                raise UsageError(f"%asyncnb does not know {word!r}.{hint}\nUsage: {ASYNCNB_USAGE}")
 
 
 def _count(number: int, noun: str) -> str:
@@ -285,5 +284,3 @@ def _is_expression(text: str) -> bool:
 
 def _is_expression_after_options(text: str) -> bool:
     return bool(text.strip()) and (text.strip().startswith("-") or _is_expression(text))
-
-

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.display import display
 
@@ -23,9 +23,6 @@ from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._figures import FigureKeeper
 from asyncnb._kernel._headless import LateOutput, is_headless
 from asyncnb._kernel._tracebacks import format_error
-
-if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
 
 #: The message whose cell gets the output of the running code, where that is not the cell that
 #: the main thread is running.
@@ -78,7 +75,7 @@ class TaskOutput:
 class OutputRouter:
     """Leads output to cells; ``install`` and ``uninstall`` put the hooks in and take them out."""
 
-    def __init__(self, ip: InteractiveShell) -> None:
+    def __init__(self, ip: Any) -> None:
         self.ip = ip
         self.kernel = getattr(ip, "kernel", None)
         self.figures = FigureKeeper()
@@ -134,9 +131,7 @@ class OutputRouter:
             self._trait_values["parent_header"] = value
 
         part.parent_header  # a trait's default is made on first access  # noqa: B018
-        part.__class__ = type(
-            original.__name__, (original,), {"parent_header": property(get, put)}
-        )
+        part.__class__ = type(original.__name__, (original,), {"parent_header": property(get, put)})
 
         def undo() -> None:
             part.__class__ = original

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _PACKAGE = str(Path(__file__).parents[1])
+_MACHINERY = (_PACKAGE, "uvloop", "winloop", str(Path(asyncio.__file__).parent))
 
 
 def user_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
-    """Return ``tb`` without asyncnb's own frames."""
+    """Return ``tb`` without asyncnb's own frames, and without the loop that ran the task."""
     frames = []
+    if tb is not None and tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        # SystemExit and KeyboardInterrupt leave run_forever() and take its frames along.
+        while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_MACHINERY):
+            tb = tb.tb_next
     while tb is not None:
         if not tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
             frames.append(tb)
@@ -39,7 +44,7 @@ def format_error(ip: InteractiveShell, exc: BaseException) -> tuple[str, str, li
     if hasattr(exc, "_render_traceback_"):
         lines = exc._render_traceback_()
     elif isinstance(exc, SyntaxError):
-        lines = ip.SyntaxTB.structured_traceback(kind, exc, traceback.extract_tb(tb))
+        lines = ip.SyntaxTB.structured_traceback(kind, exc, traceback.extract_tb(tb))  # type: ignore[arg-type]
     elif isinstance(exc, BaseExceptionGroup):  # which ultratb cannot show
         lines = "".join(traceback.format_exception(kind, exc, tb)).splitlines()
     else:
@@ -58,7 +63,7 @@ class Tracebacks:
 
     def install(self) -> None:
         """Put the hook in."""
-        self.ip.showtraceback = self.showtraceback
+        self.ip.showtraceback = self.showtraceback  # type: ignore[method-assign]
 
     def uninstall(self) -> None:
         """Take the hook out."""
