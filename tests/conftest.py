@@ -1,0 +1,147 @@
+"""Kernels for the tests: which Pythons, one shared per module, and none left alive.
+
+`ASYNCNB_TEST_KERNELS` lists the Pythons to run kernels with (separated like PATH; default: this
+one), `ASYNCNB_LOOP=uvloop|asyncio` the loop below the embedded one. Both reach the kernel.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.kernel.driver import Kernel
+
+RESET = """
+%tasks cancel --all
+%tasks clear
+import gc; gc.collect()
+for _name in set(get_ipython().user_ns) - _baseline:
+    if not _name.startswith("_"):
+        del get_ipython().user_ns[_name]
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "timeout: of pytest-timeout, which may not be there")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "python" in metafunc.fixturenames:
+        pythons = os.environ.get("ASYNCNB_TEST_KERNELS", sys.executable).split(os.pathsep)
+        metafunc.parametrize("python", pythons, ids=map(_label, pythons), scope="session")
+
+
+@functools.cache
+def _label(python: str) -> str:
+    """The likes of `py311-ipykernel7.4.0`."""
+    code = "import sys, ipykernel as k; print('py%d%d' % sys.version_info[:2], k.__version__)"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        raise pytest.UsageError(f"ASYNCNB_TEST_KERNELS: no ipykernel in {python}\n{done.stderr}")
+    return "{}-ipykernel{}".format(*done.stdout.split())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_kernel_survives() -> Iterator[None]:
+    """Every kernel, and every process it left in its group, is gone when the tests are."""
+    yield
+    driver = sys.modules.get("tests.kernel.driver")
+    survivors = []
+    for group in driver.Kernel.started if driver else ():
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            continue
+        survivors.append(group)
+    assert not survivors, f"process groups of kernels still alive: {survivors}"
+
+
+class _Shared:
+    """The kernel that the tests of one module share, replaced when one of them spoilt it."""
+
+    def __init__(self, python: str) -> None:
+        self._python = python
+        self._kernel: Kernel | None = None
+
+    def get(self) -> Kernel:
+        from tests.kernel.driver import Kernel
+
+        if self._kernel is None:
+            self._kernel = Kernel(self._python)
+            self._kernel.ok("_baseline = set(get_ipython().user_ns)")
+        self._kernel.forget()
+        return self._kernel
+
+    def reset(self) -> None:
+        if self._kernel is not None and (
+            not self._kernel.alive or self._kernel.run(RESET, 10).status != "ok"
+        ):
+            self.discard()
+
+    def discard(self) -> None:
+        if self._kernel is not None:
+            kernel, self._kernel = self._kernel, None
+            kernel.shutdown(now=True)
+
+
+@pytest.fixture(scope="module")
+def _shared(python: str) -> Iterator[_Shared]:
+    shared = _Shared(python)
+    yield shared
+    shared.discard()
+
+
+@pytest.fixture
+def kernel(_shared: _Shared, request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    """A kernel with asyncnb loaded and no tasks; the module's tests share it.
+
+    A test that failed leaves its kernel to nobody.
+    """
+    yield _shared.get()
+    if request.node.stash.get(_FAILED, False):
+        _shared.discard()
+    else:
+        try:
+            _shared.reset()
+        except AssertionError:
+            _shared.discard()
+
+
+@pytest.fixture
+def start_kernel(python: str) -> Iterator[Callable[..., Kernel]]:
+    """Start kernels of one's own: `start_kernel(extension=False, arguments=[...])`."""
+    from tests.kernel.driver import Kernel
+
+    kernels: list[Kernel] = []
+
+    def start(**options: Any) -> Kernel:
+        kernels.append(Kernel(python, **options))
+        return kernels[-1]
+
+    yield start
+    for each in kernels:
+        each.shutdown(now=True)
+
+
+@pytest.fixture
+def fresh_kernel(start_kernel: Callable[..., Kernel]) -> Kernel:
+    """A kernel of one's own with asyncnb loaded: to be unloaded, restarted, shut down."""
+    return start_kernel()

@@ -1,0 +1,197 @@
+"""The stop button: the foreground cell ends at once, the background never notices."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.kernel.driver import Cell, Kernel
+
+PROMPT = 5.0  # seconds; every cell here would last 60
+
+
+@pytest.fixture
+def busy(kernel):
+    """A kernel with a ticking task, and one that waits for `gate` and is to survive."""
+    kernel.ok("gate = asyncio.Event(); ticked = threading.Event(); cleaned = []")
+    kernel.ok("%%atask ticker\nwhile True:\n    ticked.set()\n    await asyncio.sleep(0.01)")
+    kernel.ok("%%atask patient\nawait gate.wait()\n'survived'")
+    kernel.ok("%%atask patient2\nawait gate.wait()\n'survived too'")
+    return kernel
+
+
+def stop(kernel: Kernel, code: str) -> Cell:
+    """Send a cell, stop it once it says `waiting`, and see it end soon."""
+    cell = kernel.submit(code)
+    cell.wait_for("waiting")
+    pressed = time.monotonic()
+    kernel.interrupt()
+    cell.wait(PROMPT)
+    assert time.monotonic() - pressed < PROMPT
+    return cell
+
+
+def assert_background_alive(kernel: Kernel) -> None:
+    assert kernel.ok("1+1").result == "2"
+    assert kernel.ok("await asyncio.sleep(0, 3)").result == "3"
+    kernel.ok("ticked.clear(); assert ticked.wait(10)")
+    assert kernel.evaluate("[t.done() for t in (ticker, patient, patient2)]") == [False] * 3
+    assert kernel.evaluate("[t.cancelling() for t in (ticker, patient, patient2)]") == [0] * 3
+    assert kernel.ok("gate.set(); await patient", 10).result == "'survived'"
+
+
+WAITS = {
+    "await sleep": "print('waiting'); await asyncio.sleep(60)",
+    "await an event": "print('waiting'); await asyncio.Event().wait()",
+    "await a future": "print('waiting'); await asyncio.get_running_loop().create_future()",
+    "await a task": "print('waiting'); await patient",
+    "await gather of tasks": "print('waiting'); await asyncio.gather(patient, patient2)",
+    "await wait of tasks": "print('waiting'); await asyncio.wait([patient, patient2])",
+    "await to_thread": "print('waiting'); await asyncio.to_thread(time.sleep, 3)",
+    "async for": (
+        "async def g():\n    while True:\n        yield await asyncio.sleep(0.01)\n"
+        "print('waiting')\nasync for _i in g(): pass"
+    ),
+    "join": "print('waiting'); patient.join()",
+    "join with a timeout": "print('waiting'); patient.join(60)",
+    "tasks wait": "print('waiting')\n%tasks wait patient",
+    "tasks wait for all": "print('waiting')\n%tasks wait",
+    "run": "print('waiting'); asyncnb.run(asyncio.sleep(60))",
+    "run in a function": (
+        "async def f():\n    try: await asyncio.sleep(60)\n    finally: cleaned.append(1)\n"
+        "print('waiting'); asyncnb.run(f())"
+    ),
+    "time.sleep": "print('waiting', flush=True); time.sleep(60)",
+    "a sync loop": "print('waiting', flush=True)\nwhile True: pass",
+    "a sync loop in an await cell": (
+        "await asyncio.sleep(0); print('waiting', flush=True)\nwhile True: pass"
+    ),
+    "a shell command": "print('waiting', flush=True)\n!sleep 60",
+}
+
+
+@pytest.mark.parametrize("code", WAITS.values(), ids=WAITS)
+def test_stop_ends_the_cell_with_keyboard_interrupt_and_leaves_the_background_alone(busy, code):
+    cell = stop(busy, code)
+    if "!sleep" not in code:  # which IPython reports as an exit status
+        assert cell.error.ename == "KeyboardInterrupt"
+        assert [e.ename for e in cell.errors] == ["KeyboardInterrupt"]
+        assert "/asyncnb/" not in cell.errors[0].traceback
+    assert_background_alive(busy)
+
+
+def test_the_traceback_of_a_stopped_await_cell_points_at_the_line_that_waited(busy):
+    cell = stop(busy, "print('waiting')\nawait asyncio.sleep(60)\nprint('never')")
+    assert "----> 2 await asyncio.sleep(60)" in cell.errors[0].traceback
+    assert f"Cell In[{cell.count}], line 2" in cell.errors[0].traceback
+
+
+def test_the_cleanup_of_a_stopped_cell_runs_before_the_cell_ends(busy):
+    cell = stop(
+        busy,
+        """
+        try:
+            print("waiting"); await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05); print("cleaned up")
+        """,
+    )
+    busy.drain()
+    assert "cleaned up" in cell.stdout
+    assert cell.error.ename == "KeyboardInterrupt"
+
+
+def test_the_coroutine_given_to_run_is_cleaned_up_before_the_cell_ends(busy):
+    stop(busy, WAITS["run in a function"])
+    assert busy.evaluate("cleaned") == [1]
+
+
+def test_the_children_of_a_task_group_in_a_stopped_cell_are_cancelled(busy):
+    cell = stop(
+        busy,
+        """
+        async def child(i):
+            try: await asyncio.sleep(60)
+            finally: cleaned.append(i)
+        async with asyncio.TaskGroup() as group:
+            for i in range(3): group.create_task(child(i))
+            await asyncio.sleep(0)
+            print("waiting")
+        """,
+    )
+    assert cell.error.ename == "KeyboardInterrupt"
+    assert busy.evaluate("sorted(cleaned)") == [0, 1, 2]
+    assert_background_alive(busy)
+
+
+def test_a_cell_can_catch_the_stop_as_cancellation_and_end_well(busy):
+    cell = stop(
+        busy,
+        """
+        try:
+            print("waiting"); await asyncio.sleep(60)
+        except BaseException as e:
+            print("caught", type(e).__name__)
+        """,
+    )
+    busy.drain()
+    assert "caught" in cell.stdout
+    assert_background_alive(busy)
+
+
+def test_a_thread_body_does_not_notice_the_stop_of_a_cell(busy):
+    busy.ok("release = threading.Event()")
+    busy.ok("%%atask body\nwhile not release.is_set(): pass\n'survived'")
+    stop(busy, WAITS["await sleep"])
+    stop(busy, WAITS["time.sleep"])
+    assert busy.evaluate("body.done()") is False
+    busy.ok("release.set()")
+    assert busy.evaluate("body.join(10)") == "survived"
+
+
+def test_a_stop_while_nothing_runs_does_nothing(busy):
+    for _ in range(3):
+        busy.interrupt()
+    assert_background_alive(busy)
+
+
+def test_twenty_stops_in_a_row_work(busy):
+    kinds = ["await sleep", "join", "run", "time.sleep", "await a task"]
+    for i in range(20):
+        assert stop(busy, WAITS[kinds[i % len(kinds)]]).error.ename == "KeyboardInterrupt", i
+    assert_background_alive(busy)
+
+
+def test_a_stop_pressed_twice_for_a_cell_whose_cleanup_hangs_ends_it(busy):
+    cell = busy.submit(
+        """
+        try:
+            print("waiting"); await asyncio.sleep(60)
+        finally:
+            print("cleaning"); await asyncio.sleep(60)
+        """
+    )
+    cell.wait_for("waiting")
+    busy.interrupt()
+    cell.wait_for("cleaning", PROMPT)
+    busy.interrupt()
+    assert cell.wait(PROMPT).error.ename == "KeyboardInterrupt"
+    assert_background_alive(busy)
+
+
+def test_a_stop_has_the_queued_cells_aborted_as_ipython_does_and_no_later_one(busy):
+    cell = busy.submit(WAITS["await sleep"])
+    queued = busy.submit("'queued'")
+    cell.wait_for("waiting")
+    busy.interrupt()
+    assert cell.wait(PROMPT).error.ename == "KeyboardInterrupt"
+    assert queued.wait(PROMPT).status == "aborted"
+    assert busy.ok("'later'").result == "'later'"
+
+
+def test_a_keyboard_interrupt_shows_no_error_beneath_other_cells(busy):
+    cell = stop(busy, WAITS["await a task"])
+    busy.drain()
+    assert busy.where("KeyboardInterrupt") == [cell]
+    assert busy.where("CancelledError") == []
