@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import inspect
 import math
@@ -21,6 +22,7 @@ from asyncnb._core._tasks import Task, fail_waiters, interrupt
 T = TypeVar("T")
 
 registry = TaskRegistry()
+atexit.register(registry.forget_ended)  # so that no failure is told a second time at the end
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=registry.forget_everything)
 

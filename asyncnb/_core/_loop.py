@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,7 +104,7 @@ class EmbeddedLoop(_Base):
         self.crash: BaseException | None = None
         #: Called on the loop's thread with the exception when the thread crashes.
         self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
-        self._processes: weakref.WeakSet[asyncio.SubprocessTransport] = weakref.WeakSet()
+        self._processes: list[asyncio.SubprocessTransport] = []
         number = next(self._numbers)
         self._thread = threading.Thread(
             target=self._main, name=f"asyncnb loop {number}" if number > 1 else "asyncnb loop"
@@ -209,7 +208,7 @@ class EmbeddedLoop(_Base):
             await asyncio.wait(left, timeout=max(0.0, deadline - self.time()))
             if self.time() >= deadline:
                 break
-        for process in list(self._processes):
+        for process in self._processes:
             process.close()  # kills what still runs: it left the kernel's process group
         for task in asyncio.all_tasks(self):
             # What did not end in time is dropped with the process; "destroyed but pending" for
@@ -244,7 +243,9 @@ class EmbeddedLoop(_Base):
 
     def _own(self, pair: tuple[asyncio.SubprocessTransport, Any]) -> Any:
         if in_background.get():
-            self._processes.add(pair[0])
+            # Not a WeakSet: uvloop's transports take no weak references.
+            self._processes = [p for p in self._processes if p.get_returncode() is None]
+            self._processes.append(pair[0])
         return pair
 
     def statistics(self) -> LoopStatistics:

@@ -163,10 +163,7 @@ class TaskRegistry:
             self._living.pop(record.id, None)
             self._ended[record.id] = record
             while len(self._ended) > self._history:
-                self._ended.popitem(last=False)
-        if not task.cancelled():
-            # Looked at: the failure is shown in its cell, not by the garbage collector.
-            task.exception()
+                _silence(self._ended.popitem(last=False)[1])
         for observer in list(self.on_end):
             try:
                 observer(record)
@@ -231,18 +228,31 @@ class TaskRegistry:
             )
         return f"No task is called {pattern!r}.{hint}"
 
+    def failed_unseen(self) -> list[TaskRecord]:
+        """Return the failed tasks whose exception nobody has got by awaiting or asking yet."""
+        with self._lock:
+            ended = list(self._ended.values())
+        return [r for r in ended if r.state() == "failed" and r.task._log_traceback]
+
     def forget_ended(self) -> int:
         """Forget the tasks that have ended; return how many."""
         with self._lock:
-            count = len(self._ended)
+            forgotten = list(self._ended.values())
             self._ended.clear()
-            return count
+        for record in forgotten:
+            _silence(record)
+        return len(forgotten)
 
     def forget_everything(self) -> None:
         """After a fork: the parent's tasks are not the child's."""
         self._lock = threading.Lock()
         self._living.clear()
         self._ended.clear()
+
+
+def _silence(record: TaskRecord) -> None:
+    """The failure was shown in its cell; the garbage collector need not tell it again."""
+    record.task._log_traceback = False
 
 
 def _by_id(record: TaskRecord) -> int:

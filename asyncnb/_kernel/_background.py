@@ -149,7 +149,7 @@ class BackgroundCells:
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""
         task, result = record.task, None
-        failed = not task.cancelled() and task.exception() is not None
+        failed = record.state() == "failed"  # asking the task would count as having seen it
         if not failed and not task.cancelled():
             result = task.result()
             if record.bind is not None:

@@ -15,17 +15,18 @@ import re
 import sys
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.display import display
-
-if TYPE_CHECKING:
-    from asyncnb._kernel._output import TaskOutput
 
 #: Seconds between the end of a cell's code and its ``idle`` message, amply: a task's output in
 #: between would be stored twice, so it is held back that long.
 HOLD_SECONDS = 0.1
+
+#: Late things that are kept for a cell, the newest.
+MOST_ITEMS = 10_000
 
 
 def is_headless(parent: dict[str, Any]) -> bool:
@@ -37,26 +38,28 @@ def is_headless(parent: dict[str, Any]) -> bool:
 
 
 class LateOutput:
-    """The display in a launching cell that takes what its task says after the cell's end."""
+    """The display in a launching cell that takes what its tasks say after the cell's end."""
 
-    def __init__(self, output: TaskOutput) -> None:
-        self._output = output
+    def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._held: list[Callable[[], object]] | None = None
-        self._seen = 0  # things said before the cell's end: they are stored where they belong
-        self._told = 0
         self._ended = False
+        self._held: list[Callable[[], object]] | None = None
+        self._items: deque[tuple[str, Any]] = deque(maxlen=MOST_ITEMS)
+        self._stale = False
         self.display_id = f"asyncnb-{uuid.uuid4().hex}"
         display({"text/plain": ""}, raw=True, display_id=self.display_id)
 
-    def say(self, emit: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Emit now, or a moment later if the cell is just ending."""
+    def say(self, kind: str, value: Any, emit: Callable[[], object]) -> None:
+        """Call ``emit``, or a moment later if the cell is just ending; keep what comes late."""
         with self._lock:
+            if self._ended:
+                self._items.append((kind, value))
+                self._stale = True
             if self._held is None:
-                emit(*args, **kwargs)
+                emit()
             else:
                 context = contextvars.copy_context()
-                self._held.append(lambda: context.run(emit, *args, **kwargs))
+                self._held.append(lambda: context.run(emit))
 
     def cell_ended(self) -> None:
         """Draw the line between what the cell shows itself and what comes late."""
@@ -66,7 +69,6 @@ class LateOutput:
             self._ended = True
             sys.stdout.flush()
             sys.stderr.flush()
-            self._seen = self._told = self._output.said
             self._held = []
         timer = threading.Timer(HOLD_SECONDS, self._release)
         timer.daemon = True
@@ -81,10 +83,10 @@ class LateOutput:
     def deliver(self) -> None:
         """Put what was said late, and not told yet, into the display."""
         with self._lock:
-            if not self._ended or self._told == self._output.said:
+            if not self._stale:
                 return
-            self._told = self._output.said
-            items = self._output.items(since=self._seen)
+            self._stale = False
+            items = list(self._items)
         display(_as_one(items), raw=True, display_id=self.display_id, update=True)
 
 

@@ -164,7 +164,11 @@ class AsyncMagics(Magics):
         parser.add_argument("-t", "--timeout", type=seconds)
         args = parser.parse(given)
         with _as_usage_error():
-            records = self._records(args.patterns) if args.patterns else _launch.registry.living()
+            records = (
+                self._records(args.patterns)
+                if args.patterns
+                else _launch.registry.failed_unseen() + _launch.registry.living()
+            )
         try:
             self._background.wait(records, args.timeout)
         finally:

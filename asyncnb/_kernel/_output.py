@@ -8,12 +8,14 @@ only, and gets the rest from here.
 from __future__ import annotations
 
 import contextvars
+import functools
 import queue
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 from IPython.display import display
 
@@ -34,13 +36,11 @@ _parent: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
 class TaskOutput:
     """What one task said, bounded: the newest ``most`` characters of text and displays."""
 
-    __slots__ = ("_items", "_size", "late", "most", "parent", "said")
+    __slots__ = ("_items", "_size", "late", "most", "parent")
 
     def __init__(self, parent: dict[str, Any], most: int = 200_000) -> None:
         self.parent = parent
         self.most = most
-        #: How many things were said in all, those dropped from the front included.
-        self.said = 0
         #: In a headless run: what gets the late part into the launching cell.
         self.late: LateOutput | None = None
         self._items: deque[tuple[str, Any, int]] | None = None  # an empty deque takes 600 bytes
@@ -51,20 +51,17 @@ class TaskOutput:
         if self._items is None:
             self._items = deque()
         self._items.append((kind, value, size))
-        self.said += 1
         self._size += size
         while self._size > self.most and len(self._items) > 1:
             self._size -= self._items.popleft()[2]
 
-    def items(self, since: int = 0) -> list[tuple[str, Any]]:
-        """Return what was said from number ``since`` on, as (kind, value), oldest first.
+    def items(self) -> list[tuple[str, Any]]:
+        """Return what was said, as (kind, value), oldest first.
 
         Kinds: ``stdout`` and ``stderr`` (text), ``display`` (data, metadata, keywords),
         ``error`` (name, message, traceback lines).
         """
-        kept = list(self._items or ())
-        skip = max(0, since - (self.said - len(kept)))
-        return [(kind, value) for kind, value, _ in kept[skip:]]
+        return [(kind, value) for kind, value, _ in list(self._items or ())]
 
     @property
     def text(self) -> str:
@@ -82,7 +79,8 @@ class OutputRouter:
         self._undo: list[Callable[[], None]] = []
         self._reports: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._reporter: threading.Thread | None = None
-        self._late: list[LateOutput] = []
+        #: By the launching cell's message; alive as long as a task of it is remembered.
+        self._late: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
 
     # What is hooked, on the instances only.
 
@@ -158,8 +156,7 @@ class OutputRouter:
         else:
             record.cell = CellRef(cell_number(self.ip), cell_id(parent))
             if is_headless(parent):
-                record.output.late = LateOutput(record.output)
-                self._late.append(record.output.late)
+                record.output.late = self._late_output(parent)
         return self.context(parent)
 
     def context(self, parent: dict[str, Any]) -> contextvars.Context:
@@ -195,7 +192,7 @@ class OutputRouter:
         own does it; ``record.shown`` is set when it stands there.
         """
         task = record.task
-        exc = None if task.cancelled() else task.exception()
+        exc = task._exception  # exception() would count as somebody's having seen it
         if silent or (exc is None and result is None and not self.figures.has_figures(record)):
             record.shown.set()
             return
@@ -234,7 +231,8 @@ class OutputRouter:
         if record is not None:
             record.output.add("error", (ename, evalue, lines), len(text))
             if record.output.late is not None:
-                record.output.late.say(self._send_error, ename, evalue, lines)
+                send = functools.partial(self._send_error, ename, evalue, lines)
+                record.output.late.say("error", (ename, evalue, lines), send)
                 return
         self._send_error(ename, evalue, lines)
 
@@ -267,15 +265,22 @@ class OutputRouter:
 
     # Headless runs.
 
+    def _late_output(self, parent: dict[str, Any]) -> LateOutput:
+        message = parent["header"]["msg_id"]
+        late = self._late.get(message)
+        if late is None:
+            late = self._late[message] = LateOutput()
+        return late
+
     def cell_ended(self) -> None:
         """The running cell has ended: its tasks' output is late from here on."""
-        for late in self._late:
+        for late in list(self._late.values()):
             late.cell_ended()
             late.deliver()
 
     def deliver_late_output(self) -> None:
         """Put what tasks said since the last call into the cells that launched them."""
-        for late in self._late:
+        for late in list(self._late.values()):
             late.deliver()
 
     def _recording_publish(self, original: Callable[..., None]) -> Callable[..., None]:
@@ -285,11 +290,13 @@ class OutputRouter:
                 original(data, metadata, **kwargs)
                 return
             size = sum(len(v) for v in data.values() if isinstance(v, (str, bytes)))
-            output.add("display", (data, metadata, kwargs), size)
+            said = (data, metadata, kwargs)
+            output.add("display", said, size)
             if output.late is None:
                 original(data, metadata, **kwargs)
             else:
-                output.late.say(original, data, metadata, **kwargs)
+                publish_now = functools.partial(original, data, metadata, **kwargs)
+                output.late.say("display", said, publish_now)
 
         return publish
 
@@ -311,7 +318,7 @@ def _recording_write(original: Callable[[str], int], kind: str) -> Callable[[str
         output.add(kind, string, len(string))
         if output.late is None:
             return original(string)
-        output.late.say(original, string)
+        output.late.say(kind, string, functools.partial(original, string))
         return len(string)
 
     return write
