@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import platform
@@ -37,7 +38,7 @@ class Extension:
         self.output = OutputRouter(ip)
         self.background = BackgroundCells(ip, self.output)
         self.await_cells = AwaitCells(ip)
-        self.tracebacks = Tracebacks(ip, stopped=self.await_cells.stopped)
+        self.tracebacks = Tracebacks(ip, stopped=self.await_cells.stopped, claim=self.output.claim)
         self._undo: list[Callable[[], Any]] = []
 
     def load(self) -> None:
@@ -57,6 +58,7 @@ class Extension:
         self._undo.append(lambda: ip.events.unregister("post_run_cell", self._cell_ended))
         self._register_magics()
         _launch.prepare = self.output.prepare
+        _launch.other_loops.append(self._kernel_loop)
         _launch.registry.on_end.append(self.background.ended)
         _loop.on_new_loop.append(self._watch)
         _loop.embedded_loop()
@@ -65,6 +67,7 @@ class Extension:
         """End the background tasks and the loop, and put everything back."""
         _loop.shutdown()
         _launch.prepare = None
+        _launch.other_loops.remove(self._kernel_loop)
         if self.background.ended in _launch.registry.on_end:
             _launch.registry.on_end.remove(self.background.ended)
         _loop.on_new_loop.remove(self._watch)
@@ -78,19 +81,20 @@ class Extension:
     def _register_magics(self) -> None:
         table = self.ip.magics_manager.magics
         before = {kind: dict(table[kind]) for kind in _MAGICS}
-        self.ip.register_magics(
-            AsyncMagics(
-                self.ip,
-                background=self.background,
-                status=self.status,
-                restart=self.restart,
-                autoawait=self.autoawait,
-                deliver=self.output.deliver_late_output,
-                show_output=self.output.show_again,
-            )
+        magics = AsyncMagics(
+            self.ip,
+            background=self.background,
+            status=self.status,
+            restart=self.restart,
+            autoawait=self.autoawait,
+            deliver=self.output.deliver_late_output,
+            show_output=self.output.show_again,
         )
+        self.ip.register_magics(magics)
 
         def undo() -> None:
+            entered: list[Any] = self.ip.configurables
+            entered.remove(magics)  # where every Magics enters itself
             for kind, names in _MAGICS.items():
                 for name in names:
                     if name in before[kind]:
@@ -102,6 +106,11 @@ class Extension:
 
     def _cell_ended(self, _: object) -> None:
         self.output.cell_ended()
+
+    def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:
+        io_loop = getattr(getattr(self.ip, "kernel", None), "io_loop", None)
+        loop: asyncio.AbstractEventLoop | None = getattr(io_loop, "asyncio_loop", None)
+        return loop
 
     def _watch(self, loop: EmbeddedLoop) -> None:
         loop.on_crash.append(lambda _, exc: self._tell_of_crash(exc))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextvars
+import fnmatch
 import inspect
 import math
 import os
@@ -16,7 +17,7 @@ from asyncnb._core import _loop
 from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
 from asyncnb._core._info import ENDED, STATES
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
-from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record
+from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record, plain_task_info
 from asyncnb._core._tasks import Task, fail_waiters, interrupt
 
 T = TypeVar("T")
@@ -29,6 +30,9 @@ if hasattr(os, "register_at_fork"):
 #: Set by the extension: returns the context a task launched here and now shall run in, with its
 #: output led to the cell it was launched from, and describes that task's record.
 prepare: Callable[[TaskRecord], contextvars.Context] | None = None
+
+#: Set by the extension: return the loops besides the embedded one, for tasks(all=True).
+other_loops: list[Callable[[], asyncio.AbstractEventLoop | None]] = []
 
 
 def _on_new_loop(loop: EmbeddedLoop) -> None:
@@ -203,16 +207,39 @@ async def _wait_for(coro: Coroutine[Any, Any, T], timeout: float) -> T:
         return await coro
 
 
-def tasks(pattern: str = "*", *, state: str | None = None) -> list[Task[Any]]:
+def tasks(
+    pattern: str = "*", *, state: str | None = None, all: bool = False
+) -> list[asyncio.Task[Any]]:
     """Return the launched tasks whose name matches the glob ``pattern``, oldest first.
 
-    ``state`` is one of pending, running, waiting, paused, cancelling, done, failed, cancelled.
-    Ended tasks stay listed (the last 1,000) until ``%tasks clear``. Raises ValueError for an
-    unknown state. From any thread.
+    ``all=True`` adds every other unfinished task of the embedded loop and of the kernel's own:
+    plain ``asyncio`` tasks that cells and libraries made. ``state`` is one of pending, running,
+    waiting, paused, cancelling, done, failed, cancelled. Ended tasks stay listed (the last
+    1,000) until ``%tasks clear``. Raises ValueError for an unknown state. From any thread.
     """
     if state is not None and state not in STATES:
         raise ValueError(f"There is no state {state!r}; the states are {', '.join(STATES)}.")
-    return [record.task for record in registry.match(pattern, state=state)]
+    found: list[asyncio.Task[Any]] = [r.task for r in registry.match(pattern, state=state)]
+    if all:
+        found += [
+            task
+            for task in other_tasks()
+            if fnmatch.fnmatchcase(task.get_name(), pattern)
+            and (state is None or plain_task_info(task).state == state)
+        ]
+    return found
+
+
+def other_tasks() -> list[asyncio.Task[Any]]:
+    """Return the unfinished tasks that were not launched, of all the loops a notebook has."""
+    loops = [running_embedded_loop(), *(loop() for loop in other_loops)]
+    return [
+        task
+        for loop in loops
+        if loop is not None
+        for task in asyncio.all_tasks(loop)
+        if not getattr(task, "_launched", False)
+    ]
 
 
 def task(name: str) -> Task[Any]:

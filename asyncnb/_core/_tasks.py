@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncnb._core._errors import would_deadlock
+from asyncnb._core._errors import EmbeddedLoopError, would_deadlock
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -135,6 +135,11 @@ class Task(_Base[T_co]):
 
     def _ended(self) -> concurrent.futures.Future[None]:
         """Return a thread's future that is set when the task has ended or its loop has died."""
+        if not getattr(self.get_loop(), "alive", True):
+            raise EmbeddedLoopError(
+                f"Task {self.get_name()!r} will never end: its loop has ended, or lives in the "
+                "process that this one was forked from."
+            )
         ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         _foreign_waiters.setdefault(self.get_loop(), weakref.WeakSet()).add(ended)
 

@@ -17,7 +17,7 @@ from IPython.core.error import UsageError
 from asyncnb._core import _launch
 from asyncnb._core._errors import TasksFailedError, WrongThreadError
 from asyncnb._core._info import TaskInfo
-from asyncnb._core._loop import embedded_loop, running_embedded_loop
+from asyncnb._core._loop import embedded_loop
 from asyncnb._core._registry import TaskRecord, plain_task_info
 from asyncnb._core._tasks import Task
 from asyncnb._core._threads import Worker
@@ -206,16 +206,7 @@ class BackgroundCells:
 
     def other_tasks(self) -> list[TaskInfo]:
         """Return what else runs on the embedded loop and on the kernel's own."""
-        loops = [running_embedded_loop()]
-        io_loop = getattr(getattr(self.ip, "kernel", None), "io_loop", None)
-        loops.append(getattr(io_loop, "asyncio_loop", None))
-        return [
-            plain_task_info(task)
-            for loop in loops
-            if loop is not None
-            for task in asyncio.all_tasks(loop)
-            if not getattr(task, "_launched", False)
-        ]
+        return [plain_task_info(task) for task in _launch.other_tasks()]
 
 
 async def _in_thread(run: Callable[[], Any]) -> Any:

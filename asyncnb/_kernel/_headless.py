@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextvars
+import functools
 import html
 import re
 import sys
@@ -46,20 +47,34 @@ class LateOutput:
         self._held: list[Callable[[], object]] | None = None
         self._items: deque[tuple[str, Any]] = deque(maxlen=MOST_ITEMS)
         self._stale = False
+        self._lines = {"stdout": "", "stderr": ""}  # begun before the cell's end
+        self._emit_line: dict[str, Callable[[Any], object]] = {}
         self.display_id = f"asyncnb-{uuid.uuid4().hex}"
         display({"text/plain": ""}, raw=True, display_id=self.display_id)
 
-    def say(self, kind: str, value: Any, emit: Callable[[], object]) -> None:
-        """Call ``emit``, or a moment later if the cell is just ending; keep what comes late."""
+    def say(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
+        """Call ``emit(value)``, a moment later if the cell is just ending; keep what is late."""
         with self._lock:
-            if self._ended:
-                self._items.append((kind, value))
-                self._stale = True
-            if self._held is None:
-                emit()
-            else:
-                context = contextvars.copy_context()
-                self._held.append(lambda: context.run(emit))
+            if not self._ended and kind in self._lines:
+                # print() writes in pieces, and a line cut by the end of its cell would be stored
+                # in two places.
+                value = self._lines[kind] + value
+                value, newline, self._lines[kind] = value.rpartition("\n")
+                value += newline
+                if not value:
+                    self._emit_line[kind] = functools.partial(contextvars.copy_context().run, emit)
+                    return
+            self._say(kind, value, emit)
+
+    def _say(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
+        if self._ended:
+            self._items.append((kind, value))
+            self._stale = True
+        if self._held is None:
+            emit(value)
+        else:
+            emit_then = functools.partial(contextvars.copy_context().run, emit)
+            self._held.append(functools.partial(emit_then, value))
 
     def cell_ended(self) -> None:
         """Draw the line between what the cell shows itself and what comes late."""
@@ -70,6 +85,9 @@ class LateOutput:
             sys.stdout.flush()
             sys.stderr.flush()
             self._held = []
+            for kind, begun in self._lines.items():
+                if begun:
+                    self._say(kind, begun, self._emit_line[kind])
         timer = threading.Timer(HOLD_SECONDS, self._release)
         timer.daemon = True
         timer.start()

@@ -65,7 +65,6 @@ class AsyncMagics(Magics):
             "clear": self._clear,
         }
 
-    @no_var_expand
     @cell_magic
     def atask(self, line: str, cell: str) -> None:
         """Run this cell in the background, as a task of the embedded loop.
@@ -105,7 +104,6 @@ class AsyncMagics(Magics):
             task_name(args.name, "%atask")
         return self._background.launch_expression(expression, args)
 
-    @no_var_expand
     @line_magic
     def tasks(self, line: str) -> Any:
         """Show, cancel, wait for, rename and forget background tasks.
@@ -209,7 +207,6 @@ class AsyncMagics(Magics):
         Parser("%tasks clear", "%tasks clear").parse(given)
         print(f"{_count(_launch.registry.forget_ended(), 'ended task')} forgotten")
 
-    @no_var_expand
     @line_magic
     def asyncnb(self, line: str) -> None:
         """Show the state of the embedded loop, or change how cells run.

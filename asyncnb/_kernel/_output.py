@@ -7,8 +7,8 @@ only, and gets the rest from here.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
-import functools
 import queue
 import sys
 import threading
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
+from IPython.core.error import TryNext
 from IPython.display import display
 
 from asyncnb._core._info import CellRef
@@ -72,11 +73,13 @@ class TaskOutput:
 class OutputRouter:
     """Leads output to cells; ``install`` and ``uninstall`` put the hooks in and take them out."""
 
-    def __init__(self, ip: Any) -> None:
+    def __init__(self, ip: Any) -> None:  # Any: what is hooked here is ipykernel's, untyped
         self.ip = ip
         self.kernel = getattr(ip, "kernel", None)
         self.figures = FigureKeeper()
         self._undo: list[Callable[[], None]] = []
+        self._streams: list[tuple[Any, Any, Any]] = []
+        self._claims = threading.Lock()
         self._reports: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._reporter: threading.Thread | None = None
         #: By the launching cell's message; alive as long as a task of it is remembered.
@@ -86,8 +89,9 @@ class OutputRouter:
 
     def install(self) -> None:
         """Hook the streams and the display publisher of this shell."""
-        for stream, kind in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
-            self._replace(stream, "write", _recording_write(stream.write, kind))
+        _when_no_cell_runs(self._record_streams)
+        self._undo.append(lambda: _when_no_cell_runs(self._restore_streams))
+        self._route_pager()
         self.figures.install()
         self._undo.append(self.figures.uninstall)
         publisher = self.ip.display_pub
@@ -107,6 +111,32 @@ class OutputRouter:
             self._reporter = None
         while self._undo:
             self._undo.pop()()
+
+    def _record_streams(self) -> None:
+        for stream, kind in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
+            original = stream.write
+            stream.write = recorder = _recording_write(original, kind)
+            self._streams.append((stream, original, recorder))
+
+    def _restore_streams(self) -> None:
+        while self._streams:
+            stream, original, recorder = self._streams.pop()
+            if vars(stream).get("write") is recorder:
+                stream.write = original
+
+    def _route_pager(self) -> None:
+        """``name?`` in a task: its help is for the task's cell, not for whoever runs next."""
+
+        def show(shell: Any, data: Any, *args: Any, **kwargs: Any) -> None:
+            if current_record.get() is None:
+                raise TryNext
+            display(data if isinstance(data, dict) else {"text/plain": data}, raw=True)
+
+        self.ip.set_hook("show_in_pager", show, priority=0)
+        chain = self.ip.hooks.show_in_pager.chain
+        self._undo.append(
+            lambda: chain.remove(next(entry for entry in chain if entry[1].__func__ is show))
+        )
 
     def _replace(self, owner: Any, name: str, value: Any) -> None:
         setattr(owner, name, value)
@@ -223,16 +253,30 @@ class OutputRouter:
             except Exception:
                 self.ip.log.exception("asyncnb could not show how a task ended")
 
+    def claim(self, exc: BaseException) -> bool:
+        """Return whether the cell of the running code has yet to show ``exc``; from then not.
+
+        A cell that launches a task and awaits it would otherwise show its failure twice.
+        """
+        header = _header(self.parent())
+        with self._claims:
+            shown = vars(exc).setdefault("_asyncnb_shown_in", set())
+            first = header.get("msg_id") not in shown
+            shown.add(header.get("msg_id"))
+        return first
+
     def show_error(self, exc: BaseException) -> None:
         """Show ``exc`` as IPython would, in the cell of the running context."""
+        if not self.claim(exc):
+            return
         ename, evalue, lines = format_error(self.ip, exc)
         record = current_record.get()
         text = "\n".join(lines)
         if record is not None:
             record.output.add("error", (ename, evalue, lines), len(text))
             if record.output.late is not None:
-                send = functools.partial(self._send_error, ename, evalue, lines)
-                record.output.late.say("error", (ename, evalue, lines), send)
+                late = record.output.late
+                late.say("error", (ename, evalue, lines), lambda said: self._send_error(*said))
                 return
         self._send_error(ename, evalue, lines)
 
@@ -295,10 +339,22 @@ class OutputRouter:
             if output.late is None:
                 original(data, metadata, **kwargs)
             else:
-                publish_now = functools.partial(original, data, metadata, **kwargs)
-                output.late.say("display", said, publish_now)
+                output.late.say("display", said, lambda said: original(said[0], said[1], **said[2]))
 
         return publish
+
+
+def _when_no_cell_runs(action: Callable[[], None]) -> None:
+    """Call ``action`` when the cell that runs now has ended; at once where that cannot be told.
+
+    IPython replaces ``sys.stdout.write`` while a cell without await runs, and puts back what it
+    found: a hook put in, or taken out, by the cell itself would be undone.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        action()
+    else:
+        loop.call_soon(action)
 
 
 def current_output() -> TaskOutput | None:
@@ -318,7 +374,7 @@ def _recording_write(original: Callable[[str], int], kind: str) -> Callable[[str
         output.add(kind, string, len(string))
         if output.late is None:
             return original(string)
-        output.late.say(kind, string, functools.partial(original, string))
+        output.late.say(kind, string, original)
         return len(string)
 
     return write

@@ -55,15 +55,22 @@ def format_error(ip: InteractiveShell, exc: BaseException) -> tuple[str, str, li
 class Tracebacks:
     """Hooks the shell's showtraceback, on the instance."""
 
-    def __init__(self, ip: InteractiveShell, *, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        ip: Any,
+        *,
+        stopped: Callable[[], bool],
+        claim: Callable[[BaseException], bool],
+    ) -> None:
         self.ip = ip
+        self._claim = claim
         self._original = ip.showtraceback
         #: Whether the running code is a cell that the user has stopped.
         self._stopped = stopped
 
     def install(self) -> None:
         """Put the hook in."""
-        self.ip.showtraceback = self.showtraceback  # type: ignore[method-assign]
+        self.ip.showtraceback = self.showtraceback
 
     def uninstall(self) -> None:
         """Take the hook out."""
@@ -80,5 +87,10 @@ class Tracebacks:
                 exc = stopped
             if getattr(exc, "_asyncnb_in_cell", False):
                 kwargs["running_compiled_code"] = False  # the body's error, no stack above it
+            if not self._claim(exc):
+                # A task of this very cell failed with it, and it stands here already; the reply
+                # still wants it.
+                self.ip._last_traceback = format_error(self.ip, exc)[2]
+                return
             exc_tuple = (type(exc), exc, user_frames(exc.__traceback__))
         self._original(exc_tuple, *args, **kwargs)

@@ -159,7 +159,9 @@ class Cell:
 class Kernel:
     """A kernel process of its own, with scratch directories, and the client that talks to it."""
 
-    started: list[int] = []  # process group of every kernel; the session fixture looks for survivors
+    started: list[
+        int
+    ] = []  # process group of every kernel; the session fixture looks for survivors
 
     def __init__(
         self,
@@ -294,9 +296,7 @@ class Kernel:
         stop = client.context.socket(zmq.PAIR)
         stop.connect(address)
         # A session of its own: sessions keep a history of digests and are not thread-safe.
-        session = Session(
-            key=client.session.key, signature_scheme=client.session.signature_scheme
-        )
+        session = Session(key=client.session.key, signature_scheme=client.session.signature_scheme)
         self._reader = threading.Thread(
             target=self._read, args=(client.iopub_channel.socket, stop, session), daemon=True
         )

@@ -73,7 +73,9 @@ def test_an_open_connection_is_shared_by_cells(kernel):
 
 
 def test_a_task_group_entered_in_one_cell_works_in_the_next(kernel):
-    kernel.ok("t = asyncio.create_task(asyncio.sleep(0.05, 'made in a cell'))\nawait asyncio.sleep(0)")
+    kernel.ok(
+        "t = asyncio.create_task(asyncio.sleep(0.05, 'made in a cell'))\nawait asyncio.sleep(0)"
+    )
     assert kernel.ok("await t").result == "'made in a cell'"
 
 
@@ -94,11 +96,11 @@ def test_the_history_has_the_cells_once_each_in_order(kernel):
     kernel.ok("2")
     kernel.ok("await asyncio.sleep(0, 3)")
     assert kernel.evaluate(f"In[{first.count}:]") == [
-        "await asyncio.sleep(0)", "2", "await asyncio.sleep(0, 3)",
+        "await asyncio.sleep(0)",
+        "2",
+        "await asyncio.sleep(0, 3)",
     ]
-    stored = (
-        "[c for _, n, c in get_ipython().history_manager.get_range() if n >= " f"{first.count}]"
-    )
+    stored = f"[c for _, n, c in get_ipython().history_manager.get_range() if n >= {first.count}]"
     assert kernel.evaluate(stored) == ["await asyncio.sleep(0)", "2", "await asyncio.sleep(0, 3)"]
 
 
@@ -135,7 +137,11 @@ def test_cell_hooks_run_once_around_an_await_cell(kernel):
     kernel.ok("for n, f in hooks.items(): get_ipython().events.unregister(n, f)")
     # The clearing cell's post hook comes first, this cell's pre hook last.
     assert kernel.evaluate("seen") == [
-        "post_run_cell", "pre_run_cell", "body", "post_run_cell", "pre_run_cell",
+        "post_run_cell",
+        "pre_run_cell",
+        "body",
+        "post_run_cell",
+        "pre_run_cell",
     ]
 
 

@@ -73,8 +73,10 @@ def test_it_is_refused_with_a_sentence_and_changes_nothing(existing, code, ename
     before = existing.evaluate(STATE)
     cell = existing.run(code, 10)
     assert cell.status == "error", f"accepted: {cell!r}"
-    assert ename is None or cell.error.ename == ename or (
-        ename == "SyntaxError" and cell.error.ename == "_IncompleteInputError"
+    assert (
+        ename is None
+        or cell.error.ename == ename
+        or (ename == "SyntaxError" and cell.error.ename == "_IncompleteInputError")
     )
     assert says in cell.error.evalue
     existing.drain()

@@ -178,7 +178,9 @@ def test_cancelling_by_glob_hits_the_matching_tasks_only(kernel):
     kernel.ok("%tasks cancel web-*")
     kernel.ok("await asyncio.wait(asyncnb.tasks('web-*'), timeout=10);")
     assert kernel.evaluate("{t.get_name(): t.cancelled() for t in asyncnb.tasks()}") == {
-        "web-1": True, "web-2": True, "db": False,
+        "web-1": True,
+        "web-2": True,
+        "db": False,
     }
     assert kernel.evaluate("asyncnb.task('db').cancelling()") == 0
 

@@ -109,8 +109,12 @@ def test_a_figure_object_as_the_result_is_shown_once(plotter):
     plotter.ok("%tasks wait job")
     plotter.drain()
     # IPython shows a figure that is open and the last expression twice: the same here.
-    of_main = [c for c in main.of_type("display_data", "execute_result") if "image/png" in c["data"]]
-    of_task = [c for c in cell.of_type("display_data", "execute_result") if "image/png" in c["data"]]
+    of_main = [
+        c for c in main.of_type("display_data", "execute_result") if "image/png" in c["data"]
+    ]
+    of_task = [
+        c for c in cell.of_type("display_data", "execute_result") if "image/png" in c["data"]
+    ]
     assert len(of_task) == len(of_main)
 
 

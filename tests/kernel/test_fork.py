@@ -10,7 +10,9 @@ pytestmark = pytest.mark.skipif("not hasattr(__import__('os'), 'fork')")
 @pytest.fixture
 def ticking(fresh_kernel, tmp_path):
     """A task that ticks and whose cleanup, once it runs, notes the process it ran in."""
-    fresh_kernel.ok(f"import os, signal; ticked = threading.Event(); notes = {str(tmp_path / 'notes')!r}")
+    fresh_kernel.ok(
+        f"import os, signal; ticked = threading.Event(); notes = {str(tmp_path / 'notes')!r}"
+    )
     fresh_kernel.ok(
         """
         %%atask ticker

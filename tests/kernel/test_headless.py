@@ -14,7 +14,9 @@ PREPARE = "%load_ext asyncnb\nimport asyncio, asyncnb, time"
 def notebook(*cells: str):
     nb = nbformat.v4.new_notebook()
     nb.metadata["kernelspec"] = {
-        "name": "under-test", "display_name": "under-test", "language": "python",
+        "name": "under-test",
+        "display_name": "under-test",
+        "language": "python",
     }
     nb.cells = [nbformat.v4.new_code_cell(code) for code in (PREPARE, *cells)]
     return nb
@@ -47,8 +49,12 @@ def with_papermill(nb, tmp_path):
     papermill = pytest.importorskip("papermill")
     nbformat.write(nb, tmp_path / "in.ipynb")
     papermill.execute_notebook(
-        str(tmp_path / "in.ipynb"), str(tmp_path / "out.ipynb"),
-        kernel_name="under-test", progress_bar=False, cwd=str(tmp_path), execution_timeout=60,
+        str(tmp_path / "in.ipynb"),
+        str(tmp_path / "out.ipynb"),
+        kernel_name="under-test",
+        progress_bar=False,
+        cwd=str(tmp_path),
+        execution_timeout=60,
     )
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
     return [c for c in cells if c.source and "papermill-error" not in str(c.metadata.get("tags"))]
@@ -79,7 +85,9 @@ def test_wait_keeps_the_output_in_the_launching_cell(execute):
 
 
 def test_tasks_wait_keeps_the_output_of_an_earlier_cell_in_that_cell(execute):
-    cells = execute(LATE.format(options=""), "print('between')", "%tasks wait job", "print('after')")
+    cells = execute(
+        LATE.format(options=""), "print('between')", "%tasks wait job", "print('after')"
+    )
     assert_all_late_output(stored(cells[1]))
     assert stored(cells[2]).strip() == "between"
     assert "late" not in stored(cells[3])

@@ -132,7 +132,9 @@ def test_an_await_inside_a_function_only_does_not_make_a_body_of_the_loop(kernel
 
 
 def test_shell_commands_and_line_magics_work_in_a_thread_body(kernel):
-    cell = kernel.ok("%%atask shell\n!echo from-the-shell\n%env ASYNCNB_X=1\nlines = !echo captured")
+    cell = kernel.ok(
+        "%%atask shell\n!echo from-the-shell\n%env ASYNCNB_X=1\nlines = !echo captured"
+    )
     cell.wait_for("from-the-shell")
     kernel.ok("asyncnb.task('shell').join(10)")
     assert kernel.evaluate("list(lines)") == ["captured"]

@@ -83,7 +83,9 @@ def test_launched_tasks_are_found_by_name_and_glob(kernel):
     kernel.ok("ts = [asyncnb.launch(asyncio.sleep(60), name=f'nap-{i}') for i in range(3)]")
     kernel.ok("other = asyncnb.launch(asyncio.sleep(60), name='walk')")
     assert kernel.evaluate("sorted(t.get_name() for t in asyncnb.tasks('nap-*'))") == [
-        "nap-0", "nap-1", "nap-2",
+        "nap-0",
+        "nap-1",
+        "nap-2",
     ]
     assert kernel.evaluate("len(asyncnb.tasks())") == 4
     assert kernel.evaluate("asyncnb.task('nap-1') is ts[1]")
@@ -93,7 +95,9 @@ def test_launched_tasks_are_found_by_name_and_glob(kernel):
 
 
 def test_all_shows_tasks_that_nobody_launched_as_well(kernel):
-    kernel.ok("inner = asyncio.create_task(asyncio.sleep(60), name='inner'); await asyncio.sleep(0)")
+    kernel.ok(
+        "inner = asyncio.create_task(asyncio.sleep(60), name='inner'); await asyncio.sleep(0)"
+    )
     assert kernel.evaluate("[t.get_name() for t in asyncnb.tasks('inner')]") == []
     assert kernel.evaluate("[t.get_name() for t in asyncnb.tasks('inner', all=True)]") == ["inner"]
     kernel.ok("inner.cancel(); await asyncio.sleep(0)")

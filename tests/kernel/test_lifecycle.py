@@ -140,7 +140,9 @@ def test_an_exception_that_ends_the_loops_run_leaves_the_tasks_alive(ticking, na
 
 
 def test_stop_called_by_user_code_on_the_running_loop_leaves_the_tasks_alive(ticking):
-    ticking.run("await asyncio.sleep(0)\nasyncio.get_running_loop().stop()\nawait asyncio.sleep(0)", 10)
+    ticking.run(
+        "await asyncio.sleep(0)\nasyncio.get_running_loop().stop()\nawait asyncio.sleep(0)", 10
+    )
     assert_works(ticking)
 
 
@@ -160,8 +162,10 @@ def test_close_called_by_user_code_on_the_running_loop_does_not_end_it(ticking):
 def test_reset_of_the_namespace_leaves_tasks_running(ticking):
     ticking.ok("keep = ticked")
     ticking.ok("import builtins; builtins.kept = ticked")
-    ticking.ok("%%atask holder\nimport builtins\nflag = builtins.kept\nasync def f(flag=flag):\n"
-               "    while True:\n        flag.set(); await __import__('asyncio').sleep(0.01)\n"
-               "await f()")
+    ticking.ok(
+        "%%atask holder\nimport builtins\nflag = builtins.kept\nasync def f(flag=flag):\n"
+        "    while True:\n        flag.set(); await __import__('asyncio').sleep(0.01)\n"
+        "await f()"
+    )
     ticking.ok("%reset -f")
     ticking.ok("import builtins; builtins.kept.clear(); assert builtins.kept.wait(10)")

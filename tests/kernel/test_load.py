@@ -53,14 +53,16 @@ def test_reload_ext_works(fresh_kernel):
 
 
 def test_loading_at_the_start_of_the_kernel_works(start_kernel):
-    kernel = start_kernel(
-        extension=False, arguments=["--InteractiveShellApp.extensions=asyncnb"]
-    )
+    kernel = start_kernel(extension=False, arguments=["--InteractiveShellApp.extensions=asyncnb"])
     kernel.ok("import asyncio, asyncnb")
     cell = kernel.ok("%%atask job\nprint('spoke')\nawait asyncio.sleep(0, 42)")
     cell.wait_for("42")
-    assert kernel.ok("asyncio.get_running_loop() is await asyncio.sleep(0, asyncnb.embedded_loop())"
-                     ).result == "True"
+    assert (
+        kernel.ok(
+            "asyncio.get_running_loop() is await asyncio.sleep(0, asyncnb.embedded_loop())"
+        ).result
+        == "True"
+    )
     waiting = kernel.submit("print('waiting'); await asyncio.sleep(60)")
     waiting.wait_for("waiting")
     kernel.interrupt()

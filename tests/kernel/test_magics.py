@@ -193,8 +193,12 @@ def test_restart_cancels_the_tasks_with_their_cleanup_and_gives_a_working_loop(f
     assert kernel.evaluate("(job.cancelled(), log)") == (True, ["cleaned up"])
     cell = kernel.ok("%%atask after\nprint('spoke')\nawait asyncio.sleep(0, 42)")
     cell.wait_for("42")
-    assert kernel.ok("await asyncio.sleep(0); asyncio.get_running_loop() is asyncnb.embedded_loop()"
-                     ).result == "True"
+    assert (
+        kernel.ok(
+            "await asyncio.sleep(0); asyncio.get_running_loop() is asyncnb.embedded_loop()"
+        ).result
+        == "True"
+    )
 
 
 def test_the_magics_explain_themselves(kernel):

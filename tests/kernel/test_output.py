@@ -134,7 +134,9 @@ FOREGROUND = {
 
 def prepare(kernel: Kernel) -> None:
     kernel.ok(SAY + f"\nTIMES = {TIMES}")
-    kernel.ok("gate = asyncio.Event(); thread_gate = threading.Event(); reached = threading.Event()")
+    kernel.ok(
+        "gate = asyncio.Event(); thread_gate = threading.Event(); reached = threading.Event()"
+    )
 
 
 def heard(cell: Cell) -> Counter[tuple[str, str]]:
@@ -248,10 +250,16 @@ def test_update_display_of_another_cells_display_reaches_its_display(kernel):
 def test_clear_output_clears_the_cell_of_the_task(kernel):
     prepare(kernel)
     cells = [
-        kernel.ok("%%atask on_loop\nprint('before')\nawait gate.wait()\nclear_output(wait=True)\nprint('after')"),
-        kernel.ok("%%atask in_thread\nprint('before')\nthread_gate.wait(30)\nclear_output(wait=True)\nprint('after')"),
+        kernel.ok(
+            "%%atask on_loop\nprint('before')\nawait gate.wait()\nclear_output(wait=True)\nprint('after')"
+        ),
+        kernel.ok(
+            "%%atask in_thread\nprint('before')\nthread_gate.wait(30)\nclear_output(wait=True)\nprint('after')"
+        ),
     ]
-    main = kernel.ok("gate.set(); thread_gate.set(); await asyncio.wait([on_loop, in_thread], timeout=20); print('main')")
+    main = kernel.ok(
+        "gate.set(); thread_gate.set(); await asyncio.wait([on_loop, in_thread], timeout=20); print('main')"
+    )
     kernel.drain()
     for cell in cells:
         assert cell.of_type("clear_output") == [{"wait": True}]

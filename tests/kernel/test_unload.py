@@ -80,7 +80,9 @@ def test_unload_puts_everything_back(start_kernel):
     kernel.ok("first = snapshot()")
     live()
     kernel.ok("second = snapshot()")
-    kernel.ok("volatile = {k[:2] if isinstance(k, tuple) else k for k in differences(first, second)}")
+    kernel.ok(
+        "volatile = {k[:2] if isinstance(k, tuple) else k for k in differences(first, second)}"
+    )
     # Between the cells, where no display hook and no builtins of IPython's are in place.
     kernel.evaluate("len(globals().setdefault('idle', snapshot()))")
     kernel.ok("%load_ext asyncnb")
@@ -119,7 +121,10 @@ def test_unload_ends_the_tasks_with_their_cleanup(fresh_kernel):
     fresh_kernel.ok("assert started.wait(10)")
     fresh_kernel.ok("%unload_ext asyncnb", 10)
     assert fresh_kernel.evaluate("log") == ["cleaned up"]
-    assert fresh_kernel.evaluate("[t.name for t in threading.enumerate() if 'asyncnb' in t.name]") == []
+    assert (
+        fresh_kernel.evaluate("[t.name for t in threading.enumerate() if 'asyncnb' in t.name]")
+        == []
+    )
 
 
 def test_the_extension_works_after_unloading_and_loading_again(fresh_kernel):
