@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import zmq
 from jupyter_client.blocking import BlockingKernelClient
@@ -159,9 +159,8 @@ class Cell:
 class Kernel:
     """A kernel process of its own, with scratch directories, and the client that talks to it."""
 
-    started: list[
-        int
-    ] = []  # process group of every kernel; the session fixture looks for survivors
+    # The process group of every kernel started: the session fixture looks for survivors.
+    started: ClassVar[list[int]] = []
 
     def __init__(
         self,
@@ -212,12 +211,7 @@ class Kernel:
             "allow_stdin": True,  # as front ends for people do, unlike headless runners
             "stop_on_error": True,
         } | options
-        metadata = {"cellId": cell_id or str(uuid.uuid4())}
-        message = self._client.session.msg("execute_request", content, metadata=metadata)
-        cell = self._cell(message["header"]["msg_id"])
-        cell.code = content["code"]
-        self._client.shell_channel.send(message)
-        return cell
+        return self._request("execute_request", content, cellId=cell_id or str(uuid.uuid4()))
 
     def run(self, code: str, timeout: float = DEADLINE, **options: Any) -> Cell:
         """Send a cell and wait for its end, good or bad."""
@@ -239,6 +233,13 @@ class Kernel:
         if answer["status"] != "ok":
             raise KernelError(f"{answer['ename']}: {answer['evalue']} in {expression}")
         return ast.literal_eval(answer["data"]["text/plain"])
+
+    def complete(self, code: str, timeout: float = DEADLINE) -> list[str]:
+        """What Tab offers at the end of this code."""
+        cell = self._request("complete_request", {"code": code, "cursor_pos": len(code)})
+        reply = cell.wait(timeout).reply
+        assert reply is not None
+        return list(reply["matches"])
 
     def where(self, text: str) -> list[Cell]:
         """Every cell, and every other request, below which this text was shown."""
@@ -306,17 +307,21 @@ class Kernel:
         # A new kernel hears before it is heard: ask until an answer comes on iopub as well.
         deadline = time.monotonic() + 2 * DEADLINE
         while True:
-            message = self._client.session.msg("kernel_info_request", {})
-            hello = self._cell(message["header"]["msg_id"])
-            self._client.shell_channel.send(message)
             try:
-                self._wait_for_end(hello, 2.0)
+                self._request("kernel_info_request", {}).wait(2.0)
                 break
             except AssertionError:
                 if time.monotonic() > deadline or not self.alive:
                     raise
         if self.extension:
             self.ok(f"%load_ext asyncnb\n{PREAMBLE}")
+
+    def _request(self, msg_type: str, content: dict[str, Any], **metadata: Any) -> Cell:
+        message = self._client.session.msg(msg_type, content, metadata=metadata)
+        cell = self._cell(message["header"]["msg_id"])
+        cell.code = content.get("code", "")
+        self._client.shell_channel.send(message)
+        return cell
 
     def _cell(self, msg_id: str) -> Cell:
         with self._news:

@@ -72,7 +72,7 @@ def test_an_open_connection_is_shared_by_cells(kernel):
     kernel.ok("writer.close(); server.close(); await server.wait_closed()")
 
 
-def test_a_task_group_entered_in_one_cell_works_in_the_next(kernel):
+def test_a_plain_task_made_in_one_cell_is_awaited_in_the_next(kernel):
     kernel.ok(
         "t = asyncio.create_task(asyncio.sleep(0.05, 'made in a cell'))\nawait asyncio.sleep(0)"
     )
@@ -194,7 +194,7 @@ def test_stop_on_error_aborts_the_cells_sent_after_a_failing_await_cell(kernel):
 def test_a_user_expression_and_completion_work_after_an_await_cell(kernel):
     kernel.ok("long_variable_name = await asyncio.sleep(0, 5)")
     assert kernel.evaluate("long_variable_name") == 5
-    assert kernel.evaluate("get_ipython().complete('long_vari')[1]") == ["long_variable_name"]
+    assert kernel.complete("long_vari") == ["long_variable_name"]
 
 
 def test_background_tasks_go_on_while_a_cell_blocks_the_main_thread(kernel):
@@ -225,7 +225,8 @@ def test_the_kernels_own_loop_stays_free_while_a_cell_awaits(kernel):
 
 
 def test_autoawait_off_gives_back_the_loop_of_ipython_and_on_takes_it_again(kernel):
-    on_main = f"await asyncio.sleep(0); (threading.current_thread() is threading.main_thread(), {ON_LOOP})"
+    main = "threading.current_thread() is threading.main_thread()"
+    on_main = f"await asyncio.sleep(0); ({main}, {ON_LOOP})"
     kernel.ok("%asyncnb autoawait off")
     try:
         assert kernel.ok(on_main).result == "(True, False)"

@@ -16,7 +16,7 @@ ENDLESS = {
 }
 
 
-@pytest.fixture(params=ENDLESS.values(), ids=ENDLESS)
+@pytest.fixture(params=ENDLESS.values(), ids=list(ENDLESS))
 def endless(request, kernel):
     """A running task named `job`, its cell, and the log of its cleanup."""
     body = request.param.replace("\n", "\n            ")

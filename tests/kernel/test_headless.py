@@ -70,7 +70,8 @@ def execute(request, python, tmp_path, monkeypatch):
     return lambda *cells: request.param(notebook(*cells), tmp_path)
 
 
-LATE = "%%atask job{options}\nawait asyncio.sleep(0.3)\nprint('late print')\ndisplay('late display')\n'late result'"
+SAID_LATE = "print('late print')\ndisplay('late display')\n'late result'"
+LATE = "%%atask job{options}\nawait asyncio.sleep(0.3)\n" + SAID_LATE
 
 
 def assert_all_late_output(text: str) -> None:
@@ -106,7 +107,7 @@ def test_tasks_wait_keeps_the_output_of_several_tasks_apart(execute):
 
 def test_tasks_wait_keeps_the_output_of_a_thread_body(execute):
     cells = execute(
-        "%%atask job\ntime.sleep(0.3)\nprint('late print')\ndisplay('late display')\n'late result'",
+        "%%atask job\ntime.sleep(0.3)\n" + SAID_LATE,
         "%tasks wait job",
     )
     assert_all_late_output(stored(cells[1]))

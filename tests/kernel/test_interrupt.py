@@ -65,9 +65,7 @@ WAITS = {
     ),
     "time.sleep": "print('waiting'); time.sleep(60)",
     "a sync loop": "print('waiting')\nwhile True: pass",
-    "a sync loop in an await cell": (
-        "await asyncio.sleep(0); print('waiting')\nwhile True: pass"
-    ),
+    "a sync loop in an await cell": ("await asyncio.sleep(0); print('waiting')\nwhile True: pass"),
     "a shell command": "print('waiting')\n!sleep 60",
 }
 

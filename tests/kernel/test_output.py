@@ -249,16 +249,17 @@ def test_update_display_of_another_cells_display_reaches_its_display(kernel):
 
 def test_clear_output_clears_the_cell_of_the_task(kernel):
     prepare(kernel)
+    body = "print('before')\n{wait}\nclear_output(wait=True)\nprint('after')"
     cells = [
-        kernel.ok(
-            "%%atask on_loop\nprint('before')\nawait gate.wait()\nclear_output(wait=True)\nprint('after')"
-        ),
-        kernel.ok(
-            "%%atask in_thread\nprint('before')\nthread_gate.wait(30)\nclear_output(wait=True)\nprint('after')"
-        ),
+        kernel.ok("%%atask on_loop\n" + body.format(wait="await gate.wait()")),
+        kernel.ok("%%atask in_thread\n" + body.format(wait="thread_gate.wait(30)")),
     ]
     main = kernel.ok(
-        "gate.set(); thread_gate.set(); await asyncio.wait([on_loop, in_thread], timeout=20); print('main')"
+        """
+        gate.set(); thread_gate.set()
+        await asyncio.wait([on_loop, in_thread], timeout=20)
+        print("main")
+        """
     )
     kernel.drain()
     for cell in cells:

@@ -23,7 +23,8 @@ def snapshot():
         "Gcf": matplotlib._pylab_helpers.Gcf, "plt": matplotlib.pyplot,
         "asyncio": asyncio, "events_module": asyncio.events, "tasks_module": asyncio.tasks,
         "builtins": builtins, "threading": threading, "sys": sys, "warnings": warnings,
-        "logging": logging, "ip_class": type(ip), "kernel_class": type(k), "stream": type(sys.stdout),
+        "logging": logging, "ip_class": type(ip), "kernel_class": type(k),
+        "stream_class": type(sys.stdout),
         "asyncio.Task": asyncio.Task, "Thread": threading.Thread,
     }
     found = {}
