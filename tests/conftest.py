@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tests.kernel.driver import Kernel
 
 RESET = """
+%tasks clear
 %tasks cancel --all
+%tasks wait -t 20
 %tasks clear
 import gc; gc.collect()
 for _name in set(get_ipython().user_ns) - _baseline:

@@ -96,7 +96,8 @@ def test_tasks_wait_keeps_the_output_of_an_earlier_cell_in_that_cell(execute):
 
 
 def test_tasks_wait_keeps_the_output_of_several_tasks_apart(execute):
-    body = "for i in range(3):\n    await asyncio.sleep(0.05)\n    print('{0}', i)"
+    # The cells share the namespace, and so would share a variable of the same name.
+    body = "for {0} in range(3):\n    await asyncio.sleep(0.05)\n    print('{0}', {0})"
     cells = execute(
         "%%atask one\n" + body.format("one"), "%%atask two\n" + body.format("two"), "%tasks wait"
     )
