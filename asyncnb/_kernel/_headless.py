@@ -62,7 +62,7 @@ class LateOutput:
                 value, newline, self._lines[kind] = value.rpartition("\n")
                 value += newline
                 if not value:
-                    self._emit_line[kind] = functools.partial(contextvars.copy_context().run, emit)
+                    self._emit_line[kind] = _in_this_context(emit)
                     return
             self._say(kind, value, emit)
 
@@ -73,8 +73,7 @@ class LateOutput:
         if self._held is None:
             emit(value)
         else:
-            emit_then = functools.partial(contextvars.copy_context().run, emit)
-            self._held.append(functools.partial(emit_then, value))
+            self._held.append(functools.partial(_in_this_context(emit), value))
 
     def cell_ended(self) -> None:
         """Draw the line between what the cell shows itself and what comes late."""
@@ -106,6 +105,11 @@ class LateOutput:
             self._stale = False
             items = list(self._items)
         display(_as_one(items), raw=True, display_id=self.display_id, update=True)
+
+
+def _in_this_context(emit: Callable[[Any], object]) -> Callable[[Any], object]:
+    context = contextvars.copy_context()
+    return lambda value: context.run(emit, value)
 
 
 def _as_one(items: list[tuple[str, Any]]) -> dict[str, Any]:

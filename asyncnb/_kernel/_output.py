@@ -115,7 +115,8 @@ class OutputRouter:
     def _record_streams(self) -> None:
         for stream, kind in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
             original = stream.write
-            stream.write = recorder = _recording_write(original, kind)
+            recorder = _recording_write(original, kind)
+            stream.write = recorder  # type: ignore[method-assign]
             self._streams.append((stream, original, recorder))
 
     def _restore_streams(self) -> None:
