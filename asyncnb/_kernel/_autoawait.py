@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core._errors import EmbeddedLoopError
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop
 from asyncnb._core._tasks import interrupt, is_protected
-from asyncnb._core._threads import raise_in_thread
+from asyncnb._core._workers import raise_in_thread
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -20,7 +20,7 @@ from asyncnb._core._info import TaskInfo
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._registry import TaskRecord, plain_task_info
 from asyncnb._core._tasks import Task
-from asyncnb._core._threads import Worker
+from asyncnb._core._workers import Worker
 from asyncnb._kernel._cells import cell_number, compile_cell
 from asyncnb._kernel._output import OutputRouter, cell_id
 from asyncnb._kernel._tracebacks import format_error, user_frames

@@ -1,4 +1,4 @@
-"""Blocking code on a worker thread, stoppable; and the blocking way into a loop."""
+"""Worker: blocking code on a thread of its own, stoppable."""
 
 from __future__ import annotations
 
