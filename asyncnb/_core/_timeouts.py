@@ -1,0 +1,279 @@
+"""Timeout, timeout, timeout_at: a deadline for a block of code; current_deadline: the nearest.
+
+Deadlines are in seconds of ``loop.time()``. A timeout belongs to the task that entered it and to
+that task's loop; ``when``, ``remaining``, ``expired`` and ``reschedule`` work from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from asyncio import AbstractEventLoop, CancelledError, Handle, current_task, get_running_loop
+from types import TracebackType
+from typing import Any, Final, Self
+
+from asyncnb._core._uncancel import left_behind, swallow
+
+# Private in name only: the one call that says which loop runs on this thread without raising.
+_running_loop = asyncio._get_running_loop
+
+_CREATED: Final = "created"
+_ACTIVE: Final = "active"
+_EXPIRING: Final = "expiring"
+_EXPIRED: Final = "expired"
+_FINISHED: Final = "finished"
+
+#: The innermost timeout of this context. It is copied into child tasks with the context, so
+#: readers must ask whose it is.
+_innermost: contextvars.ContextVar[Timeout | None] = contextvars.ContextVar(
+    "asyncnb_timeout", default=None
+)
+
+
+class Timeout:
+    """An asynchronous context manager that cancels its body when the deadline passes.
+
+    The CancelledError that interrupts the body becomes ``TimeoutError`` at the end of the block,
+    if nobody else asked for a cancellation. An exception of another kind that the body makes of
+    it goes on as it is, with the TimeoutError in its ``__context__``; for an ExceptionGroup also
+    in that of its direct members. A body that never suspends is never interrupted.
+
+    Entering raises RuntimeError outside a task and the second time. Write ``timeout()`` or
+    ``timeout_at()`` rather than this class. Behaves as CPython 3.14's ``asyncio.Timeout``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cancelling",
+        "_handle",
+        "_loop",
+        "_outer",
+        "_state",
+        "_task",
+        "_when",
+    )
+
+    def __init__(self, when: float | None) -> None:
+        if when != when:  # noqa: PLR0124 - NaN would spoil the order of the timers
+            raise ValueError(f"a deadline must be a number of seconds or None, not {when!r}")
+        self._when = when
+        self._state = _CREATED
+        self._handle: Handle | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._loop: AbstractEventLoop | None = None
+        self._outer: Timeout | None = None
+        self._cancelling = 0
+
+    def when(self) -> float | None:
+        """Return the deadline in loop time, or None if there is none. From any thread."""
+        return self._when
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, never below zero, or None without a deadline. Any thread.
+
+        Raises RuntimeError on a timeout that has not been entered when no loop runs here.
+        """
+        if self._when is None:
+            return None
+        if self._state is _EXPIRED or self._state is _EXPIRING:
+            return 0.0
+        return max(0.0, self._when - (self._loop or get_running_loop()).time())
+
+    def expired(self) -> bool:
+        """Return whether the deadline passed while the body ran. From any thread."""
+        return self._state is _EXPIRING or self._state is _EXPIRED
+
+    def reschedule(self, when: float | None) -> None:
+        """Move the deadline to the loop time ``when``; None takes it away. From any thread.
+
+        A time that has passed interrupts the body in the next turn of the loop. Raises
+        RuntimeError before the block is entered and after its deadline passed or it ended.
+        """
+        if when != when:  # noqa: PLR0124 - NaN would spoil the order of the timers
+            raise ValueError(f"a deadline must be a number of seconds or None, not {when!r}")
+        if self._state is not _ACTIVE:
+            if self._state is _CREATED:
+                raise RuntimeError(
+                    "Timeout has not been entered: reschedule() works inside "
+                    "`async with timeout(...) as t:`"
+                )
+            raise RuntimeError(
+                f"Cannot change state of {self._state} Timeout: its block has "
+                f"{'been interrupted' if self.expired() else 'ended'} already"
+            )
+        loop = self._loop
+        assert loop is not None
+        self._when = when
+        if _running_loop() is loop:
+            self._arm()
+        else:
+            # The old timer may fire first; _on_timeout looks at _when again.
+            loop.call_soon_threadsafe(self._arm)
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        when = self._when
+        loop = self._loop
+        if when is None or loop is None or self._state is not _ACTIVE:
+            return
+        if when <= loop.time():
+            self._handle = loop.call_soon(self._on_timeout)
+        else:
+            self._handle = loop.call_at(when, self._on_timeout)
+
+    def __repr__(self) -> str:
+        if self._state is not _ACTIVE:
+            return f"<Timeout [{self._state}]>"
+        when = round(self._when, 3) if self._when is not None else None
+        return f"<Timeout [{self._state}] when={when}>"
+
+    def _enter(self, loop: AbstractEventLoop) -> None:
+        if self._state is not _CREATED:
+            raise RuntimeError(
+                "Timeout has already been entered: each `async with` needs a new timeout(...)"
+            )
+        task = current_task(loop)
+        if task is None:
+            raise RuntimeError(
+                "Timeout should be used inside a task: put the `async with` into an "
+                "`async def` and run that with create_task(), launch() or run()"
+            )
+        when = self._when
+        if when is not None:
+            if when <= loop.time():
+                self._handle = loop.call_soon(self._on_timeout)
+            else:
+                self._handle = loop.call_at(when, self._on_timeout)
+        self._task = task
+        self._loop = loop
+        self._cancelling = task.cancelling()
+        self._outer = _innermost.get()
+        self._state = _ACTIVE
+        _innermost.set(self)
+
+    def _exit(self) -> bool:
+        """End the block; return whether the timeout has to answer for its exception."""
+        task = self._task
+        assert task is not None
+        self._task = None  # no cycle with a traceback that holds the task
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        if _innermost.get() is self:
+            _innermost.set(self._outer)
+            self._outer = None
+        if self._state is _ACTIVE:
+            self._state = _FINISHED
+            return False
+        self._state = _EXPIRED
+        return task.uncancel() <= self._cancelling
+
+    async def __aenter__(self) -> Self:
+        self._enter(get_running_loop())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._state is _ACTIVE:
+            self._exit()
+            return
+        task = self._task
+        ours = self._exit()
+        if task is not None and left_behind(task):
+            await swallow(task)
+        if ours and exc is not None:
+            convert(exc)
+
+    def _on_timeout(self) -> None:
+        self._handle = None
+        loop, when = self._loop, self._when
+        if self._state is not _ACTIVE or loop is None or self._task is None:
+            return
+        # Another thread may have moved the deadline while this call was on its way. The millisecond
+        # is uvloop's clock, which may fire its timers that early.
+        if when is None or when > loop.time() + 0.001:
+            self._arm()
+            return
+        self._state = _EXPIRING
+        self._task.cancel()
+
+
+def convert(exc: BaseException) -> None:
+    """Raise TimeoutError from a CancelledError; write one into the history of anything else."""
+    if isinstance(exc, CancelledError):
+        raise TimeoutError from exc
+    _insert_timeout_error(exc)
+    if isinstance(exc, ExceptionGroup):
+        for member in exc.exceptions:
+            _insert_timeout_error(member)
+
+
+def _insert_timeout_error(exc: BaseException) -> None:
+    while (context := exc.__context__) is not None:
+        if isinstance(context, CancelledError):
+            inserted = TimeoutError()
+            inserted.__context__ = inserted.__cause__ = context
+            exc.__context__ = inserted
+            return
+        exc = context
+
+
+def timeout(delay: float | None) -> Timeout:
+    """Return a timeout for ``async with`` that passes ``delay`` seconds from now.
+
+    None means no deadline (one may be set later with ``reschedule``); zero or less interrupts
+    the body at its first suspension. The block raises TimeoutError when it was interrupted.
+    Must be called on a thread with a running loop, else RuntimeError. As CPython 3.14's.
+    """
+    loop = get_running_loop()
+    if delay is None:
+        return Timeout(None)
+    try:
+        return Timeout(loop.time() + delay)
+    except TypeError:
+        raise TypeError(_not_seconds("timeout", delay)) from None
+
+
+def timeout_at(when: float | None) -> Timeout:
+    """Return a timeout for ``async with`` that passes at the loop time ``when``.
+
+    Loop time is ``loop.time()``, not ``time.time()``. Otherwise as ``timeout``; CPython 3.14's.
+    """
+    if when is not None and not hasattr(when, "__float__"):
+        raise TypeError(_not_seconds("timeout_at", when))
+    return Timeout(when)
+
+
+def _not_seconds(call: str, value: object) -> str:
+    hint = ""
+    if hasattr(value, "total_seconds"):
+        hint = f"; write {call}(value.total_seconds())"
+    elif isinstance(value, str):
+        hint = f"; write {call}(float({value!r}))"
+    return f"{call}() takes a number of seconds or None, not {type(value).__name__}{hint}"
+
+
+def deadlines(innermost: Timeout | None, task: asyncio.Task[Any] | None) -> list[float]:
+    """Return the deadlines in the chain from ``innermost`` that ``task`` has entered.
+
+    Without a task (in a worker thread, in a callback): all that are still active.
+    """
+    found = []
+    scope = innermost
+    while scope is not None:
+        owner, when = scope._task, scope._when
+        if when is not None and owner is not None and (task is None or owner is task):
+            found.append(when)
+        scope = scope._outer
+    return found
+
+
+def innermost() -> Timeout | None:
+    """Return the innermost timeout of the current context, whoever entered it."""
+    return _innermost.get()
