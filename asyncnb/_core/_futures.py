@@ -1,0 +1,569 @@
+"""Future, and the bridges between loops and threads that everything above is built on.
+
+An asyncio future belongs to one loop, and only that loop's thread may touch it. Here the same
+object may be touched from anywhere: a method called in a foreign thread is handed to the future's
+own loop with ``call_soon_threadsafe``; in the loop's own thread it costs one identity check.
+
+* :class:`Future` - ``asyncio.Future`` with the 3.13 behaviour, touchable and awaitable everywhere
+* :class:`Mirror` - follows a future of another loop or thread (or a launched task) on this loop
+* :func:`join_future` - blocks a thread until a future is done
+* :func:`fail_waiters` - releases all who wait on a loop that died
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc
+import concurrent.futures
+import contextvars
+import inspect
+import sys
+import threading
+import time
+import types
+import weakref
+from asyncio import AbstractEventLoop, CancelledError, InvalidStateError, _get_running_loop
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Protocol, TypeGuard, TypeVar
+
+__all__ = ["Future", "ensure_future", "iscoroutine", "iscoroutinefunction", "isfuture"]
+__all__ += ["wrap_future"]
+
+_T = TypeVar("_T")
+_F = TypeVar("_F", bound="asyncio.Future[Any]")
+
+# Looked up once: these run for every await and every callback.
+_await = asyncio.Future.__await__
+_cancel = asyncio.Future.cancel
+_add_done_callback = asyncio.Future.add_done_callback
+_remove_done_callback = asyncio.Future.remove_done_callback
+_set_result = asyncio.Future.set_result
+_set_exception = asyncio.Future.set_exception
+
+# A lock's acquire cannot be interrupted by Ctrl-C on Windows, so waits are cut there; elsewhere a
+# slice only serves to notice a loop that was closed without a word to fail_waiters().
+_WAIT_SLICE = 0.05 if sys.platform == "win32" else 1.0
+
+
+class _Interrupt:
+    """The type of INTERRUPT."""
+
+    def __repr__(self) -> str:
+        return "INTERRUPT"
+
+
+INTERRUPT = _Interrupt()
+"""``task.cancel(msg=INTERRUPT)`` ends what a person is waiting for and nothing else: the message
+travels down the await chain with the cancellation, and launched tasks refuse it."""
+
+
+# --- what is what -------------------------------------------------------------------------------
+
+isfuture = asyncio.isfuture
+
+_coroutine_types: set[type] = {types.CoroutineType}
+
+
+def iscoroutine(obj: object) -> TypeGuard[Coroutine[Any, Any, Any]]:
+    """Tell whether *obj* is a coroutine object.
+
+    True for native coroutines and for instances of :class:`collections.abc.Coroutine` (Cython's,
+    for example); False for plain generators, on 3.11 too. Raises nothing; any thread.
+    Source: CPython 3.12 (gh-102748).
+    """
+    if type(obj) in _coroutine_types:
+        return True
+    if isinstance(obj, collections.abc.Coroutine):
+        # Asking an ABC is slow; remember the type, but never so many that it leaks classes.
+        if len(_coroutine_types) < 100:
+            _coroutine_types.add(type(obj))
+        return True
+    return False
+
+
+def iscoroutinefunction(func: object) -> bool:
+    """Tell whether calling *func* gives a coroutine.
+
+    True for ``async def`` functions (also inside ``functools.partial``), for those marked with
+    ``inspect.markcoroutinefunction`` and for those marked the old way with
+    ``asyncio.coroutines._is_coroutine``. Raises nothing; any thread. Source: CPython 3.12; no
+    deprecation warning, unlike ``asyncio.iscoroutinefunction`` on 3.14.
+    """
+    if inspect.iscoroutinefunction(func):
+        return True
+    marker = getattr(asyncio.coroutines, "_is_coroutine", None)
+    return marker is not None and getattr(func, "_is_coroutine", None) is marker
+
+
+# --- from one thread to another -----------------------------------------------------------------
+
+
+def runs_elsewhere(loop: AbstractEventLoop) -> bool:
+    """Tell whether *loop* is running now, in another thread than this one.
+
+    ``is True``: a stand-in loop of a test answers every question with something truthy.
+    """
+    return _get_running_loop() is not loop and loop.is_running() is True
+
+
+_guard = threading.RLock()  # the few words that several threads write: claims, incoming callbacks
+_incoming: weakref.WeakKeyDictionary[Any, list[tuple[Any, Any]]] = weakref.WeakKeyDictionary()
+
+
+def post_callback(fut: asyncio.Future[Any], fn: Any, context: contextvars.Context | None) -> None:
+    """Add a done callback to a future whose loop runs in another thread.
+
+    The context is the caller's, as if the call had been made on the spot. The pair waits in a
+    list until the loop takes it, so that a removal which comes earlier can find it.
+    """
+    item = (fn, contextvars.copy_context() if context is None else context)
+    with _guard:
+        _incoming.setdefault(fut, []).append(item)
+
+    def take() -> None:
+        with _guard:
+            items = _incoming.get(fut, [])
+            if item not in items:
+                return  # removed on its way
+            items.remove(item)
+            if not items:
+                del _incoming[fut]
+        fut.add_done_callback(item[0], context=item[1])
+
+    fut.get_loop().call_soon_threadsafe(take)
+
+
+def post_removal(fut: asyncio.Future[Any], fn: Any) -> int:
+    """Remove a done callback of a future whose loop runs in another thread; count the removed.
+
+    The count is what is registered now; a callback which the loop is about to call still runs.
+    """
+    with _guard:
+        items = _incoming.get(fut, [])
+        kept = [item for item in items if item[0] != fn]
+        removed = len(items) - len(kept)
+        items[:] = kept
+    registered = [item for item in getattr(fut, "_callbacks", None) or () if item[0] == fn]
+    if registered:
+        fut.get_loop().call_soon_threadsafe(fut.remove_done_callback, fn)
+    return removed + len(registered)
+
+
+# --- who waits on which loop --------------------------------------------------------------------
+
+
+class _Waiter(Protocol):
+    def fail(self, exc: BaseException) -> None: ...
+
+
+_waiters: weakref.WeakKeyDictionary[AbstractEventLoop, weakref.WeakSet[Any]]
+_waiters = weakref.WeakKeyDictionary()
+
+
+def register_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
+    """Remember, weakly, that *waiter* waits for something of *loop* from outside of it."""
+    with _guard:
+        _waiters.setdefault(loop, weakref.WeakSet()).add(waiter)
+
+
+def forget_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
+    """Undo :func:`register_waiter`; nothing happens when it was not registered."""
+    with _guard:
+        known = _waiters.get(loop)
+        if known is not None:
+            known.discard(waiter)
+
+
+def fail_waiters(loop: AbstractEventLoop, exc: BaseException) -> int:
+    """Release everybody who waits from outside for something of *loop*, which will not come.
+
+    Blocked ``join()`` calls raise *exc*, and so do ``await`` expressions in other loops. For the
+    owner of a loop to call once it crashed or closed. Returns how many were released. Any thread.
+    """
+    with _guard:
+        waiters = list(_waiters.pop(loop, ()))
+    for waiter in waiters:
+        waiter.fail(exc)
+    return len(waiters)
+
+
+# --- Future -------------------------------------------------------------------------------------
+
+
+def _no_stop_iteration(exception: Any) -> Any:
+    # The 3.13 rule (gh-112182): a StopIteration cannot be raised into a coroutine. Before, it was
+    # a TypeError, and whoever awaited the future waited forever.
+    if isinstance(exception, type) and issubclass(exception, StopIteration):
+        exception = exception()
+    if isinstance(exception, StopIteration):
+        error = RuntimeError(
+            "StopIteration interacts badly with generators and cannot be raised into a Future"
+        )
+        error.__cause__ = exception
+        error.__context__ = exception
+        return error
+    return exception
+
+
+class Future(asyncio.Future[_T]):
+    """A result that comes later: ``asyncio.Future`` that any thread may touch and any loop await.
+
+    ``Future(*, loop=None)`` belongs to *loop*, or to the running one. In the loop's own thread
+    each method is the standard one. In another thread, while the loop runs:
+
+    * ``cancel``, ``set_result``, ``set_exception``, ``add_done_callback`` and
+      ``remove_done_callback`` are handed to the loop and wake it; callbacks run on the loop. The
+      future is done as soon as the loop has taken the result, a moment after the call returns.
+    * a second ``set_result`` or ``set_exception`` raises ``asyncio.InvalidStateError`` at once.
+    * ``await`` works in every loop; when the awaiting task is cancelled, so is the future.
+
+    ``RuntimeError`` when the future's loop is closed, or when there is no loop to belong to.
+    Semantics: CPython 3.13, where ``set_exception(StopIteration())`` stores a ``RuntimeError``
+    (gh-112182), on every Python.
+    """
+
+    __slots__ = ()
+
+    _launched = False
+    _claimed = False  # a result from another thread is on its way
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel and schedule the callbacks; False when done already. Any thread."""
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            return _cancel(self, msg)
+        if self.done():
+            return False
+        loop.call_soon_threadsafe(_cancel, self, msg)
+        return True
+
+    def add_done_callback(
+        self, fn: Any, /, *, context: contextvars.Context | None = None
+    ) -> None:
+        """Call ``fn(future)`` on the future's loop once it is done. Any thread."""
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            _add_done_callback(self, fn, context=context)
+        else:
+            post_callback(self, fn, context)
+
+    def remove_done_callback(self, fn: Any, /) -> int:
+        """Remove every registration of *fn* and return how many there were. Any thread."""
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            return _remove_done_callback(self, fn)
+        return post_removal(self, fn)
+
+    def set_result(self, result: _T, /) -> None:
+        """Mark as done with *result*; ``InvalidStateError`` when done already. Any thread."""
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            _set_result(self, result)
+        else:
+            self._claim()
+            loop.call_soon_threadsafe(_land, self, _set_result, result)
+
+    def set_exception(self, exception: type | BaseException, /) -> None:
+        """Mark as done with *exception*, an instance or a class.
+
+        ``InvalidStateError`` when done already, ``TypeError`` when it is no exception. A
+        ``StopIteration`` is stored as a ``RuntimeError`` caused by it. Any thread.
+        """
+        exception = _no_stop_iteration(exception)
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            _set_exception(self, exception)
+            return
+        if isinstance(exception, type):
+            exception = exception()
+        if not isinstance(exception, BaseException):
+            raise TypeError(
+                f"invalid exception object: got {exception!r}; set_exception() takes an exception "
+                "instance or class, set_result() takes a value"
+            )
+        self._claim()
+        loop.call_soon_threadsafe(_land, self, _set_exception, exception)
+
+    def _claim(self) -> None:
+        with _guard:
+            if self.done() or self._claimed:
+                raise InvalidStateError(f"invalid state: {self!r} has its result already")
+            self._claimed = True
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        running = _get_running_loop()
+        if running is self._loop or running is None or self.done():
+            return _await(self)
+        mirror: Mirror[_T] = Mirror(self, running)
+        return mirror.__await__()
+
+    __iter__ = __await__
+
+
+def _land(fut: Future[Any], setter: Callable[[Any, Any], None], value: Any) -> None:
+    if not fut.cancelled():  # cancelled while the result was on its way: as if it came too late
+        setter(fut, value)
+
+
+# --- Mirror: a future elsewhere, awaited here ---------------------------------------------------
+
+
+class Mirror(asyncio.Future[_T]):
+    """A future of *loop* that follows *source*, which lives in another loop or thread.
+
+    ``Mirror(source, loop)``, on the thread of *loop*. Cancelling it asks the source to cancel and
+    waits for what comes of that, as awaiting a task does; a source in another thread that was
+    done before the request reached it does not swallow the cancellation. With the message
+    :data:`INTERRUPT` a launched source is left alone and only the mirror is cancelled, which is
+    why launched tasks are awaited through one in their own loop, too.
+
+    ``RuntimeError`` from the constructor when the source's loop is closed and so can't finish it.
+    """
+
+    __slots__ = ("_asked", "_taken", "source")
+
+    def __init__(self, source: Any, loop: AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.source = source
+        self._asked = False
+        self._taken = False  # written in the source's thread, before the source can be done
+        if not isfuture(source):
+            source.add_done_callback(self._source_done)
+            return
+        home = source.get_loop()
+        if home is loop:
+            source.add_done_callback(self._take)
+        else:
+            if home.is_closed():
+                if source.done():
+                    self._take(source)
+                    return
+                raise RuntimeError(
+                    f"{source!r} can never be done: its event loop is closed; start the work "
+                    "again on a running loop"
+                )
+            register_waiter(home, self)
+            if home.is_running() is True:
+                home.call_soon_threadsafe(source.add_done_callback, self._source_done)
+            else:
+                source.add_done_callback(self._source_done)
+
+    def _source_done(self, source: Any) -> None:
+        # In the source's thread.
+        try:
+            self._loop.call_soon_threadsafe(self._take, source)
+        except RuntimeError:
+            if not self._loop.is_closed():  # closed: nobody is left to tell
+                raise
+
+    def _take(self, source: Any) -> None:
+        if self.done():
+            return
+        if isfuture(source):
+            forget_waiter(source.get_loop(), self)
+        if self._asked and not self._taken and not source.cancelled():
+            _cancel(self, self._cancel_message)  # the request came too late for the source
+            return
+        try:
+            exc = source.exception()
+        except (CancelledError, concurrent.futures.CancelledError) as cancelled:
+            _cancel(self, *cancelled.args[:1])
+            return
+        if exc is None:
+            _set_result(self, source.result())
+        else:
+            _set_exception(self, _no_stop_iteration(exc))
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Ask the source to cancel; the mirror ends as the source does. This loop's thread."""
+        if self.done():
+            return False
+        source = self.source
+        if not isfuture(source):
+            source.cancel()
+            return _cancel(self, msg)
+        home = source.get_loop()
+        if msg is INTERRUPT and getattr(source, "_launched", False):
+            self._let_go()
+            return _cancel(self, msg)
+        if home is self._loop:
+            return bool(source.cancel(msg=msg))
+        self._asked = True
+        try:
+            home.call_soon_threadsafe(self._ask, msg)
+        except RuntimeError:  # that loop is closed: no answer will come
+            return _cancel(self, msg)
+        return True
+
+    def _ask(self, msg: Any) -> None:
+        # In the source's thread.
+        if self.source.cancel(msg=msg):
+            self._taken = True
+
+    def _let_go(self) -> None:
+        source = self.source
+        home = source.get_loop()
+        if home is self._loop:
+            source.remove_done_callback(self._take)
+            return
+        forget_waiter(home, self)
+        if not home.is_closed():
+            home.call_soon_threadsafe(source.remove_done_callback, self._source_done)
+
+    def fail(self, exc: BaseException) -> None:
+        """End with *exc* because the source's loop is gone. Any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._fail, exc)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    def _fail(self, exc: BaseException) -> None:
+        if not self.done():
+            _set_exception(self, exc)
+
+
+def local(fut: Any, loop: AbstractEventLoop) -> asyncio.Future[Any]:
+    """Give *fut* as a future of *loop*: itself if it is one, else a :class:`Mirror` of it.
+
+    For waiting functions: what comes out may be watched with ``add_done_callback`` on this loop.
+    *fut* may be of another loop or a ``concurrent.futures.Future``. Thread of *loop*.
+    """
+    if isfuture(fut) and fut.get_loop() is loop:
+        return fut
+    return Mirror(fut, loop)
+
+
+def wrap_future(
+    future: concurrent.futures.Future[_T] | asyncio.Future[_T],
+    *,
+    loop: AbstractEventLoop | None = None,
+) -> asyncio.Future[_T]:
+    """Give a ``concurrent.futures.Future`` as a future of *loop* (default: the running one).
+
+    The result, exception or cancellation is carried over, and cancelling the wrapper cancels what
+    it wraps. An asyncio future is returned as it is, unless it belongs to another loop than the
+    one meant: then the wrapper follows it. ``TypeError`` for anything else; ``RuntimeError``
+    without a loop. Thread of *loop*. Source: CPython 3.14; following other loops is ours.
+    """
+    if isfuture(future):
+        target = loop if loop is not None else _get_running_loop()
+        if target is None or future.get_loop() is target:
+            return future
+        return Mirror(future, target)
+    if not isinstance(future, concurrent.futures.Future):
+        # AssertionError in CPython, gone under -O: then it fails later and says less.
+        raise TypeError(
+            f"a concurrent.futures.Future is expected, got {future!r}; an executor's submit() "
+            "gives one, and a coroutine goes to ensure_future()"
+        )
+    return Mirror(future, loop if loop is not None else asyncio.get_event_loop())
+
+
+# --- ensure_future ------------------------------------------------------------------------------
+
+# Set by _tasks, which builds on this module and not the other way round.
+make_task: Callable[[AbstractEventLoop, Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+
+
+async def _await_it(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def ensure_future(
+    coro_or_future: Any, *, loop: AbstractEventLoop | None = None
+) -> asyncio.Future[Any]:
+    """Give a future for *coro_or_future*: itself if it is one, else a new task that runs it.
+
+    Takes a future, a coroutine or any awaitable. *loop*, default the running one, is where a task
+    is started; it may run in another thread. ``ValueError`` when a future belongs to another loop
+    than *loop*, ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop.
+    Source: CPython 3.14.
+    """
+    if isfuture(coro_or_future):
+        if loop is not None and loop is not coro_or_future.get_loop():
+            raise ValueError(
+                "The future belongs to a different loop than the one specified as the loop "
+                "argument; leave loop out, or give wrap_future(future, loop=loop)"
+            )
+        return coro_or_future
+    coro = coro_or_future
+    if not iscoroutine(coro):
+        if not inspect.isawaitable(coro):
+            hint = ""
+            if iscoroutinefunction(coro):
+                hint = f": call the function first, {getattr(coro, '__name__', 'f')}()"
+            raise TypeError(
+                "An asyncio.Future, a coroutine or an awaitable is required, "
+                f"got {coro_or_future!r}{hint}"
+            )
+        coro = _await_it(coro)
+    if loop is None:
+        loop = _get_running_loop() or asyncio.get_event_loop()
+    return make_task(loop, coro)
+
+
+# --- join ---------------------------------------------------------------------------------------
+
+
+class _Joiner:
+    """One thread that waits for one future."""
+
+    __slots__ = ("__weakref__", "error", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.lock.acquire()
+        self.error: BaseException | None = None
+
+    def wake(self, _: object = None) -> None:
+        # Done and failed at once: the first one counts, and releasing twice is an error.
+        with _guard:
+            if self.lock.locked():
+                self.lock.release()
+
+    def fail(self, exc: BaseException) -> None:
+        self.error = exc
+        self.wake()
+
+
+def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
+    """Block this thread until *fut* is done; see ``Task.join``, whose body this is."""
+    if fut.done():
+        return fut.result()
+    loop = fut.get_loop()
+    if _get_running_loop() is loop:
+        kind = "task" if isinstance(fut, asyncio.Task) else "future"
+        raise RuntimeError(
+            f"join() on the loop's own thread would wait forever, since {fut!r} needs this "
+            f"thread to go on; write `await {kind}`"
+        )
+    joiner = _Joiner()
+    register_waiter(loop, joiner)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    try:
+        if loop.is_closed():
+            raise RuntimeError(f"{fut!r} can never be done: its event loop is closed")
+        if loop.is_running() is True:
+            loop.call_soon_threadsafe(fut.add_done_callback, joiner.wake)
+        else:
+            fut.add_done_callback(joiner.wake)
+        while True:
+            left = _WAIT_SLICE
+            if deadline is not None:
+                left = min(left, max(0.0, deadline - time.monotonic()))
+            if joiner.lock.acquire(timeout=left):
+                break
+            if fut.done():
+                return fut.result()
+            if loop.is_closed():
+                raise RuntimeError(f"{fut!r} can never be done: its event loop was closed")
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
+    finally:
+        forget_waiter(loop, joiner)
+        if not fut.done() and not loop.is_closed():
+            loop.call_soon_threadsafe(fut.remove_done_callback, joiner.wake)
+    if joiner.error is not None and not fut.done():
+        raise joiner.error
+    return fut.result()
