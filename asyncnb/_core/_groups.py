@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from asyncnb._core._tasks import new_task
 from asyncnb._core._timeouts import Timeout, deadlines, innermost
 from asyncnb._core._uncancel import left_behind, swallow
 
@@ -173,7 +174,7 @@ class TaskGroup:
 
     def _spawn(self, coro: Coroutine[Any, Any, T], kwargs: dict[str, Any]) -> Task[T]:
         assert self._loop is not None
-        return self._loop.create_task(coro, **kwargs)
+        return new_task(self._loop, coro, **kwargs)  # type: ignore[no-any-return]
 
     def _refuse(self, coro: object) -> RuntimeError:
         close = getattr(coro, "close", None)
