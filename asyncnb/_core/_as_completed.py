@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from asyncnb._core._gather import loop_for
-from asyncnb._core._local import AnyFuture, Waiter, is_foreign, signal
+from asyncnb._core._local import AnyFuture, Waiter, adder_for, all_local, is_foreign, signal
 from asyncnb._core._progress import Bar
 from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
 
@@ -52,7 +52,7 @@ class AsCompleted:
             raise
         self._bar = Bar(progress, len(unique)) if progress is not None else None
         #: Those that have ended and were not handed out; None stands for one that ran out of time.
-        self._ended: deque[AnyFuture | None] = deque()
+        self._ended: deque[Future[Any] | None] = deque()
         self._waiting: deque[Future[None]] = deque()
         self._todo: set[Future[Any]] = set()
         #: Signals of futures of other loops and threads, and whose they are.
@@ -68,15 +68,19 @@ class AsCompleted:
                 loop, limit, later, self._started, self._on_done, self._failed
             )
         on_done = self._on_done
-        add = self._todo.add
-        for aw in unique:
-            if is_foreign(aw, loop):
-                future = signal(aw, loop)
-                self._originals[future] = aw
-            else:
-                future = start(loop, aw)
-            add(future)
-            future.add_done_callback(on_done)
+        if all_local(unique, loop):
+            self._todo.update(unique)
+            for future in unique:
+                adder_for(type(future))(future, on_done)
+        else:
+            for aw in unique:
+                if is_foreign(aw, loop):
+                    future = signal(aw, loop)
+                    self._originals[future] = aw
+                else:
+                    future = start(loop, aw)
+                self._todo.add(future)
+                adder_for(type(future))(future, on_done)
         if self._throttle is not None:
             self._throttle.fill()
         if timeout is not None and self._left:
@@ -92,13 +96,17 @@ class AsCompleted:
         if not self._left:
             raise StopAsyncIteration
         self._left -= 1
-        if not self._ended:
+        ended = self._ended
+        if not ended:
             try:
                 await self._something()
             except asyncio.CancelledError:
                 self._left += 1  # nothing was handed out: iteration may be resumed
                 raise
-        return self._take()
+        future = ended.popleft()
+        if ended and self._waiting:
+            self._wake()
+        return future if future is not None and not self._originals else self._original(future)
 
     def __next__(self) -> Coroutine[Any, Any, Any]:
         if not self._left:
@@ -107,9 +115,15 @@ class AsCompleted:
         return self._result()
 
     async def _result(self) -> Any:
-        if not self._ended:
+        ended = self._ended
+        if not ended:
             await self._something()
-        return self._take().result()
+        future = ended.popleft()
+        if ended and self._waiting:
+            self._wake()
+        if future is None or self._originals:
+            return self._original(future).result()
+        return future.result()
 
     async def _something(self) -> None:
         """Wait until there is one to take."""
@@ -125,15 +139,10 @@ class AsCompleted:
                     self._wake()  # the turn was ours and we cannot take it
                 raise
 
-    def _take(self) -> Any:
-        future = self._ended.popleft()
-        if self._ended and self._waiting:
-            self._wake()
+    def _original(self, future: Future[Any] | None) -> Any:
         if future is None:
-            if self._error is not None:
-                raise self._error
-            raise TimeoutError
-        return future
+            raise TimeoutError if self._error is None else self._error
+        return self._originals.get(future, future)
 
     def _wake(self) -> None:
         while self._waiting:
@@ -150,7 +159,7 @@ class AsCompleted:
         if future not in todo:
             return  # the time was up first
         todo.discard(future)
-        self._ended.append(self._originals.get(future, future) if self._originals else future)
+        self._ended.append(future)
         if self._waiting:
             self._wake()
         if self._bar is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from asyncio import AbstractEventLoop, CancelledError, Future
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import CoroutineType
 from typing import Any, TypeVar
 
 from asyncnb._core import _futures
 from asyncnb._core._futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
-from asyncnb._core._local import is_foreign
+from asyncnb._core._local import adder_for, all_local, is_foreign
 from asyncnb._core._progress import Bar
 from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
 
@@ -85,13 +85,13 @@ def gather(
     TypeError for what cannot be awaited and ValueError for a limit below 1, in both cases with
     nothing started and the coroutines closed; RuntimeError without any loop. As CPython 3.14's.
     """
+    loop: AbstractEventLoop
     try:
         loop = asyncio._get_running_loop() or loop_for(coros_or_futures)
         unique = dict.fromkeys(coros_or_futures)
-        for kind in set(map(type, unique)):
-            if kind is not CoroutineType:
-                _check(unique)
-                break
+        local_only = all_local(unique, loop)
+        if not local_only:
+            _check(unique)
         if limit is not None:
             limit = check_limit("gather", limit)
     except BaseException:
@@ -107,7 +107,11 @@ def gather(
         outer = Gathering((), loop=loop)
         outer.set_result([])
     elif len(unique) == len(coros_or_futures):
-        children = [_child(loop, aw) for aw in coros_or_futures]
+        children: list[Future[Any]]
+        if local_only:
+            children = list(coros_or_futures)  # type: ignore[arg-type]
+        else:
+            children = [_child(loop, aw) for aw in coros_or_futures]
         outer = Gathering(children, loop=loop)
         _watch(outer, children, return_exceptions)
     else:
@@ -144,7 +148,9 @@ def loop_for(aws: Sequence[Any]) -> AbstractEventLoop:
     return asyncio.get_event_loop()
 
 
-def _check(aws: dict[Any, None]) -> None:
+def _check(aws: Iterable[Any]) -> None:
+    if set(map(type, aws)) == {CoroutineType}:
+        return
     for aw in aws:
         if iscoroutine(aw) or is_started(aw) or inspect.isawaitable(aw):
             continue
@@ -171,7 +177,6 @@ def _child(loop: AbstractEventLoop, aw: Any) -> Future[Any]:
 def _watch(outer: Gathering, children: list[Future[Any]], return_exceptions: bool) -> None:
     """End ``outer`` when ``children``, all different, have ended."""
     left = len(children)
-    ended = [child for child in children if child.done()]
 
     def on_done(child: Future[Any]) -> None:
         nonlocal left
@@ -185,14 +190,14 @@ def _watch(outer: Gathering, children: list[Future[Any]], return_exceptions: boo
             _finish(outer, child, False)
 
     if return_exceptions:
-        if len(ended) < len(children):
-            _OneByOne(outer, children)
-        else:
-            _finish(outer, children[-1], True)
+        _OneByOne(outer, children)
         return
+    ended = []
     for child in children:
-        if not child.done():
-            child.add_done_callback(on_done)
+        if child.done():
+            ended.append(child)
+        else:
+            adder_for(type(child))(child, on_done)
     for child in ended:
         on_done(child)
 

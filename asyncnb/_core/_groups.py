@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
-from asyncio import AbstractEventLoop, CancelledError, Future, Task, current_task, get_running_loop
+from asyncio import AbstractEventLoop, CancelledError, Future, Task, get_running_loop
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncnb._core._tasks import new_task
-from asyncnb._core._timeouts import Timeout, deadlines, innermost
+from asyncnb._core._local import add_callback
+from asyncnb._core._tasks import Task as OwnTask
+from asyncnb._core._timeouts import Timeout, current_task, deadlines, innermost
 from asyncnb._core._uncancel import left_behind, swallow
 
 T = TypeVar("T")
 
-#: Groups between enter and exit, by weak reference: the answer to "whose child is this task?"
-#: that costs nothing per child.
-_active: set[weakref.ref[TaskGroup]] = set()
 
 
 class TaskGroup:
@@ -36,6 +33,7 @@ class TaskGroup:
 
     def __init__(self) -> None:
         self._entered = False
+        self._open = False  # for new children
         self._exiting = False
         self._aborting = False
         self._cancel_on_enter = False
@@ -75,9 +73,9 @@ class TaskGroup:
                 "an `async def` and run that with create_task(), launch() or run()"
             )
         self._parent_task = parent
-        self._scope = innermost()
-        self._entered = True
-        _active.add(weakref.ref(self))
+        self._scope = innermost(parent)
+        self._on_standard_loop = isinstance(loop, asyncio.BaseEventLoop)
+        self._entered = self._open = True
         if self._cancel_on_enter:
             self.cancel()
         return self
@@ -89,7 +87,6 @@ class TaskGroup:
         tb: TracebackType | None,
     ) -> bool:
         self._exiting = True
-        del exc_type, tb
         loop, parent = self._loop, self._parent_task
         assert loop is not None and parent is not None
         cancelled: BaseException | None = None  # the CancelledError that has to come out
@@ -103,7 +100,7 @@ class TaskGroup:
                 if not self._aborting:
                     self._abort()
             while self._tasks:
-                self._on_completed_fut = loop.create_future()
+                self._on_completed_fut = Future(loop=loop)
                 try:
                     await self._on_completed_fut
                 except CancelledError as error:
@@ -112,6 +109,7 @@ class TaskGroup:
                         cancelled = error
                         self._abort()
                 self._on_completed_fut = None
+            self._open = False
             if self._base_error is not None:
                 self._report_hidden(loop)
                 raise self._base_error
@@ -145,11 +143,11 @@ class TaskGroup:
             return True
         finally:
             # Exceptions reach this frame through their traceback: no cycles (gh-128552).
-            _active.discard(weakref.ref(self))
-            self._parent_task = parent = None
-            self._scope = None
-            self._errors = []
-            self._base_error = exc = cancelled = latest = None
+            self._parent_task = self._scope = parent = None
+            if self._errors:
+                self._errors = []
+                self._base_error = None
+            tb = exc = cancelled = latest = None
 
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
         """Start ``coro`` as a task of this group and return it.
@@ -158,23 +156,29 @@ class TaskGroup:
         RuntimeError, and closes ``coro``, if the group was not entered, has finished or is
         shutting down. New children may be created while the group waits for the others.
         """
-        if not self._entered or self._aborting or (self._exiting and not self._tasks):
+        if not self._open:
             raise self._refuse(coro)
-        task = self._spawn(coro, kwargs)
-        self._tasks.add(task)
-        # Also when it is done already (eager start): its end must be handled after this call,
-        # else it cancels the creator in the middle of creating (gh-128550, gh-128588).
-        task.add_done_callback(self._on_task_done)
+        loop: Any = self._loop
+        # A look at the attribute where there is one: the method costs a call for each child.
+        factory = loop._task_factory if self._on_standard_loop else loop.get_task_factory()
+        # The callback is for tasks that are done already (eager start) too: the end must be
+        # handled after this call, else it cancels the creator in the middle of creating
+        # (gh-128550, gh-128588).
+        task: Task[T]
+        if factory is None:
+            task = OwnTask(coro, loop=loop, **kwargs)
+            self._tasks.add(task)
+            add_callback(task, self._on_task_done)
+        else:
+            task = factory(loop, coro, **kwargs)
+            self._tasks.add(task)
+            task.add_done_callback(self._on_task_done)
         if self._aborting and not task.done():
             task.cancel()  # an eager child that cancelled its own group (gh-155418)
         try:
             return task
         finally:
             del task  # no cycle through the traceback of an eager failure (gh-128552)
-
-    def _spawn(self, coro: Coroutine[Any, Any, T], kwargs: dict[str, Any]) -> Task[T]:
-        assert self._loop is not None
-        return new_task(self._loop, coro, **kwargs)  # type: ignore[no-any-return]
 
     def _refuse(self, coro: object) -> RuntimeError:
         close = getattr(coro, "close", None)
@@ -209,6 +213,7 @@ class TaskGroup:
 
     def _abort(self) -> None:
         self._aborting = True
+        self._open = False
         for task in tuple(self._tasks):
             if not task.done():
                 task.cancel()
@@ -220,11 +225,10 @@ class TaskGroup:
             waiter = self._on_completed_fut
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            return
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(task, error)
+
+    def _on_failure(self, task: Future[Any], error: BaseException) -> None:
         self._errors.append(error)
         if self._base_error is None and _is_base_error(error):
             self._base_error = error
@@ -262,15 +266,12 @@ def _is_base_error(exc: BaseException) -> bool:
     return isinstance(exc, (SystemExit, KeyboardInterrupt))
 
 
-def active_groups() -> list[TaskGroup]:
-    """Return the groups whose blocks are open, of all loops. From any thread."""
-    return [group for ref in _active.copy() if (group := ref()) is not None]
-
-
 def group_of(task: Future[Any]) -> TaskGroup | None:
     """Return the open group that ``task`` is a child of, or None. From any thread."""
-    for group in active_groups():
-        if task in group._tasks:
+    # The group's callback says so, and keeping a register would cost every group and child.
+    for callback, _ in getattr(task, "_callbacks", None) or ():
+        group = getattr(callback, "__self__", None)
+        if isinstance(group, TaskGroup):
             return group
     return None
 
@@ -279,21 +280,19 @@ def current_deadline() -> float | None:
     """Return the earliest deadline (loop time) that applies to the current task, or None.
 
     All timeouts the task is inside count, and for a child of a TaskGroup also those around its
-    group (they cancel the group's owner, who then cancels the child), over any number of levels.
-    A task made with ``create_task`` or ``launch`` inside a timeout is not bound by it. Code that
-    no task runs, like a function in ``to_thread``, sees the deadlines of the task that called it.
-    Never raises; costs a look at every open group, so call it per attempt, not per item.
+    group (they cancel the group's owner, who then cancels the child), over any number of levels;
+    for a child that starts eagerly from its first suspension on. A task made with ``create_task``
+    or ``launch`` inside a timeout is not bound by it. Outside of a task: None. Never raises.
     """
     loop = asyncio._get_running_loop()
     task = current_task(loop) if loop is not None else None
-    found = deadlines(innermost(), task)
-    seen: set[TaskGroup] = set()
-    while task is not None and (group := group_of(task)) is not None and group not in seen:
-        seen.add(group)
-        task = group._parent_task
-        if task is not None:
-            found += deadlines(group._scope, task)
+    if task is None:
+        return None
+    found = deadlines(innermost(task))
+    while (group := group_of(task)) is not None and (parent := group._parent_task) is not None:
+        found += deadlines(group._scope)
+        task = parent
     return min(found, default=None)
 
 
-__all__ = ["TaskGroup", "active_groups", "current_deadline", "group_of"]
+__all__ = ["TaskGroup", "current_deadline", "group_of"]

@@ -1,4 +1,8 @@
-"""What the waiting primitives wait on: signals from elsewhere, and a future that knows what for."""
+"""What the waiting primitives are built from.
+
+Signals from futures of elsewhere, a future to sleep on that knows what for, and cheap ways to
+look at and register with many futures of this loop at once.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,12 @@ import asyncio
 import concurrent.futures
 import weakref
 from asyncio import AbstractEventLoop
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from operator import attrgetter
 from typing import Any, TypeAlias
+
+from asyncnb._core._futures import Future
+from asyncnb._core._tasks import Task
 
 #: What can be waited for without being awaited: it has a state, callbacks and a result.
 AnyFuture: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any]"
@@ -19,6 +27,53 @@ class Waiter(asyncio.Future[None]):
     def __init__(self, children: Collection[AnyFuture], *, loop: AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self._children = children
+
+
+#: ``add_callback(task, fn)`` for tasks of our own on the loop that runs here: theirs asks first
+#: which thread it is in.
+add_callback: Any = asyncio.Task.add_done_callback
+_adders: dict[type, Any] = {}
+_removers: dict[type, Any] = {}
+_home_of = attrgetter("_loop")
+
+
+def adder_for(kind: type) -> Callable[[Any, Callable[[Any], object]], object]:
+    """Return ``add_done_callback`` for a future of type ``kind`` on the loop that runs here.
+
+    Ours ask first which thread they are in; who knows already saves that.
+    """
+    add = _adders.get(kind)
+    if add is None:
+        add = kind.add_done_callback  # type: ignore[attr-defined]
+        if add is Task.add_done_callback:
+            add = asyncio.Task.add_done_callback
+        elif add is Future.add_done_callback:
+            add = asyncio.Future.add_done_callback
+        _adders[kind] = add
+    return add  # type: ignore[no-any-return]
+
+
+def remover_for(kind: type) -> Callable[[Any, Callable[[Any], object]], object]:
+    """Return ``remove_done_callback`` as ``adder_for`` returns ``add_done_callback``."""
+    remove = _removers.get(kind)
+    if remove is None:
+        remove = kind.remove_done_callback  # type: ignore[attr-defined]
+        if remove is Task.remove_done_callback:
+            remove = asyncio.Task.remove_done_callback
+        elif remove is Future.remove_done_callback:
+            remove = asyncio.Future.remove_done_callback
+        _removers[kind] = remove
+    return remove  # type: ignore[no-any-return]
+
+
+def all_local(given: Iterable[Any], loop: AbstractEventLoop) -> bool:
+    """Return whether all of ``given`` are futures of ``loop``, at a few nanoseconds for each."""
+    try:
+        if set(map(_home_of, given)) != {loop}:
+            return False
+    except AttributeError:
+        return False
+    return all(hasattr(kind, "_asyncio_future_blocking") for kind in set(map(type, given)))
 
 
 def is_foreign(source: object, loop: AbstractEventLoop) -> bool:

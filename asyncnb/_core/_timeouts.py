@@ -7,8 +7,8 @@ that task's loop; ``when``, ``remaining``, ``expired`` and ``reschedule`` work f
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from asyncio import AbstractEventLoop, CancelledError, Handle, current_task, get_running_loop
+import sys
+from asyncio import AbstractEventLoop, CancelledError, Handle, get_running_loop
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,18 +17,17 @@ from asyncnb._core._uncancel import left_behind, swallow
 # Private in name only: the one call that says which loop runs on this thread without raising.
 _running_loop = asyncio._get_running_loop
 
+if sys.version_info >= (3, 12):
+    current_task = asyncio.current_task
+else:
+    # There it is a Python function around this look-up.
+    current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
+
 _CREATED: Final = "created"
 _ACTIVE: Final = "active"
 _EXPIRING: Final = "expiring"
 _EXPIRED: Final = "expired"
 _FINISHED: Final = "finished"
-
-#: The innermost timeout of this context. It is copied into child tasks with the context, so
-#: readers must ask whose it is.
-_innermost: contextvars.ContextVar[Timeout | None] = contextvars.ContextVar(
-    "asyncnb_timeout", default=None
-)
-
 
 class Timeout:
     """An asynchronous context manager that cancels its body when the deadline passes.
@@ -42,27 +41,17 @@ class Timeout:
     ``timeout_at()`` rather than this class. Behaves as CPython 3.14's ``asyncio.Timeout``.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_cancelling",
-        "_handle",
-        "_loop",
-        "_outer",
-        "_state",
-        "_task",
-        "_when",
-    )
+    # What most timeouts never change stays in the class: each store would cost every timeout.
+    _state = _CREATED
+    _handle: Handle | None = None
+    _task: asyncio.Task[Any] | None = None
+    _loop: AbstractEventLoop | None = None
+    _outer: Timeout | None = None
 
     def __init__(self, when: float | None) -> None:
         if when != when:  # noqa: PLR0124 - NaN would spoil the order of the timers
             raise ValueError(f"a deadline must be a number of seconds or None, not {when!r}")
         self._when = when
-        self._state = _CREATED
-        self._handle: Handle | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._loop: AbstractEventLoop | None = None
-        self._outer: Timeout | None = None
-        self._cancelling = 0
 
     def when(self) -> float | None:
         """Return the deadline in loop time, or None if there is none. From any thread."""
@@ -149,9 +138,12 @@ class Timeout:
         self._task = task
         self._loop = loop
         self._cancelling = task.cancelling()
-        self._outer = _innermost.get()
         self._state = _ACTIVE
-        _innermost.set(self)
+        # Tasks carry attributes, those of C too; a context variable costs four times as much.
+        outer = getattr(task, "_asyncnb_timeout", None)
+        if outer is not None:
+            self._outer = outer
+        task._asyncnb_timeout = self  # type: ignore[attr-defined]
 
     def _exit(self) -> bool:
         """End the block; return whether the timeout has to answer for its exception."""
@@ -161,9 +153,8 @@ class Timeout:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        if _innermost.get() is self:
-            _innermost.set(self._outer)
-            self._outer = None
+        if task._asyncnb_timeout is self:  # type: ignore[attr-defined]
+            task._asyncnb_timeout = self._outer  # type: ignore[attr-defined]
         if self._state is _ACTIVE:
             self._state = _FINISHED
             return False
@@ -259,21 +250,16 @@ def _not_seconds(call: str, value: object) -> str:
     return f"{call}() takes a number of seconds or None, not {type(value).__name__}{hint}"
 
 
-def deadlines(innermost: Timeout | None, task: asyncio.Task[Any] | None) -> list[float]:
-    """Return the deadlines in the chain from ``innermost`` that ``task`` has entered.
+def innermost(task: asyncio.Task[Any]) -> Timeout | None:
+    """Return the timeout that ``task`` entered last and has not left, or None."""
+    return getattr(task, "_asyncnb_timeout", None)
 
-    Without a task (in a worker thread, in a callback): all that are still active.
-    """
+
+def deadlines(scope: Timeout | None) -> list[float]:
+    """Return the deadlines of ``scope`` and the timeouts around it that have not ended."""
     found = []
-    scope = innermost
     while scope is not None:
-        owner, when = scope._task, scope._when
-        if when is not None and owner is not None and (task is None or owner is task):
-            found.append(when)
+        if scope._when is not None and scope._task is not None:
+            found.append(scope._when)
         scope = scope._outer
     return found
-
-
-def innermost() -> Timeout | None:
-    """Return the innermost timeout of the current context, whoever entered it."""
-    return _innermost.get()

@@ -12,11 +12,18 @@ import math
 import types
 from asyncio import AbstractEventLoop, CancelledError, Future, TimerHandle, get_running_loop
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
-from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from asyncnb._core._futures import ensure_future, local
-from asyncnb._core._local import AnyFuture, Waiter, is_foreign, signal
+from asyncnb._core._local import (
+    AnyFuture,
+    Waiter,
+    adder_for,
+    all_local,
+    is_foreign,
+    remover_for,
+    signal,
+)
 from asyncnb._core._timeouts import Timeout, convert
 from asyncnb._core._uncancel import left_behind, swallow
 
@@ -26,9 +33,6 @@ F = TypeVar("F", bound=AnyFuture)
 FIRST_COMPLETED = concurrent.futures.FIRST_COMPLETED
 FIRST_EXCEPTION = concurrent.futures.FIRST_EXCEPTION
 ALL_COMPLETED = concurrent.futures.ALL_COMPLETED
-
-_loop_of = attrgetter("_loop")
-
 
 @types.coroutine
 def one_turn() -> Generator[None, None, None]:
@@ -88,11 +92,7 @@ async def wait(
             "or ALL_COMPLETED"
         )
     loop = get_running_loop()
-    try:
-        homes = set(map(_loop_of, given))
-    except AttributeError:
-        homes = set()
-    if homes == {loop}:
+    if all_local(given, loop):
         pending = await _wait(cast("set[Future[Any]]", given), timeout, return_when, loop)
         return given - pending if pending else given, cast("set[F]", pending)
     # Somewhere a coroutine, or a future of another loop or thread.
@@ -199,17 +199,29 @@ class _First:
         self._waiter = waiter
         self._pending = pending
         self._release = release = self._ended
-        for future in pending:
-            future.add_done_callback(release)
+        kinds = set(map(type, pending))
+        if len(kinds) == 1:
+            add = adder_for(kinds.pop())
+            for future in pending:
+                add(future, release)
+        else:
+            for future in pending:
+                adder_for(type(future))(future, release)
 
     def _ended(self, future: Future[Any]) -> None:
         if not self._waiter.done():
             self._waiter.set_result(None)
 
     def stop(self) -> None:
-        release = self._release
-        for future in self._pending:
-            future.remove_done_callback(release)
+        release, pending = self._release, self._pending
+        kinds = set(map(type, pending))
+        if len(kinds) == 1:
+            remove = remover_for(kinds.pop())
+            for future in pending:
+                remove(future, release)
+        else:
+            for future in pending:
+                remover_for(type(future))(future, release)
         del self._release  # it refers to us: no cycle for the collector
 
 
@@ -244,7 +256,7 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
     futures of any loop and thread; for those cancellation travels there. As CPython 3.12's.
     """
     loop = get_running_loop()
-    if is_foreign(fut, loop):
+    if getattr(fut, "_loop", None) is not loop and is_foreign(fut, loop):
         fut = local(fut, loop)
     if timeout is None:
         return await fut
