@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any
 
 # Reentrant: a signal handler or a finaliser may make a task while one is being made.
-_lock = threading.RLock()
+call_soon_lock = threading.RLock()
 
 
-class replaced_call_soon:  # noqa: N801 - used as a function
+class replaced_call_soon:
     """While the block runs, ``loop.call_soon`` is safe to call from every thread.
 
     In a foreign thread it becomes ``call_soon_threadsafe``; in the loop's own thread the call
@@ -34,7 +34,7 @@ class replaced_call_soon:  # noqa: N801 - used as a function
         self._take = take
 
     def __enter__(self) -> None:
-        _lock.acquire()
+        call_soon_lock.acquire()
         loop, take = self._loop, self._take
         self._saved = loop.__dict__.get("call_soon")
         original = loop.call_soon
@@ -60,4 +60,4 @@ class replaced_call_soon:  # noqa: N801 - used as a function
             else:
                 self._loop.__dict__["call_soon"] = self._saved
         finally:
-            _lock.release()
+            call_soon_lock.release()

@@ -317,7 +317,8 @@ class Mirror(asyncio.Future[_T]):
     :data:`INTERRUPT` a launched source is left alone and only the mirror is cancelled, which is
     why launched tasks are awaited through one in their own loop, too.
 
-    ``RuntimeError`` from the constructor when the source's loop is closed and so can't finish it.
+    ``RuntimeError`` from the constructor when the source's loop is not running, for who would
+    finish it?
     """
 
     __slots__ = ("_asked", "_taken", "source")
@@ -334,19 +335,17 @@ class Mirror(asyncio.Future[_T]):
         if home is loop:
             source.add_done_callback(self._take)
         else:
-            if home.is_closed():
-                if source.done():
-                    self._take(source)
-                    return
+            if source.done():
+                self._take(source)
+                return
+            if home.is_running() is not True:
                 raise RuntimeError(
-                    f"{source!r} can never be done: its event loop is closed; start the work "
-                    "again on a running loop"
+                    f"Task {asyncio.current_task(loop)!r} got Future {source!r} attached to a "
+                    "different loop, which is not running, so that it would wait forever; start "
+                    "the work again on a running loop"
                 )
             register_waiter(home, self)
-            if home.is_running() is True:
-                home.call_soon_threadsafe(source.add_done_callback, self._source_done)
-            else:
-                source.add_done_callback(self._source_done)
+            home.call_soon_threadsafe(source.add_done_callback, self._source_done)
 
     def _source_done(self, source: Any) -> None:
         # In the source's thread.

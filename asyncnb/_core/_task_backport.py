@@ -23,19 +23,20 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ._call_soon import replaced_call_soon
+from ._call_soon import call_soon_lock, replaced_call_soon
 from ._futures import iscoroutine
 
 _T = TypeVar("_T")
 _init: Callable[..., None] = asyncio.Task.__init__
 _uncancel = asyncio.Task.uncancel
+_current_tasks: dict[AbstractEventLoop, Any] = asyncio.tasks._current_tasks
 _HAS_EAGER = sys.version_info >= (3, 12)
 
 
 class BackportedTask(asyncio.Task[_T]):
     """``asyncio.Task`` of 3.11 and 3.12 with the semantics of 3.13's."""
 
-    __slots__ = () if _HAS_EAGER else ("_context", "_ended_eagerly")
+    __slots__ = () if _HAS_EAGER else ("_context", "_ended_eagerly", "_first_step")
 
     def uncancel(self) -> int:
         count = _uncancel(self)
@@ -92,14 +93,22 @@ class BackportedTask(asyncio.Task[_T]):
             name: str | None,
             context: contextvars.Context,
         ) -> None:
-            steps: list[Callable[[], None]] = []
-            with replaced_call_soon(loop, _catch(self, steps)):
-                _init(self, coro, loop=loop, name=name, context=context)
-            current = asyncio.current_task(loop)
-            if current is not None:
-                asyncio.tasks._leave_task(loop, current)
+            with call_soon_lock:
+                attributes = loop.__dict__
+                saved = attributes.get("call_soon")
+                self._first_step = None
+                attributes["call_soon"] = self._catch_first_step
+                try:
+                    _init(self, coro, loop=loop, name=name, context=context)
+                finally:
+                    if saved is None:
+                        del attributes["call_soon"]
+                    else:
+                        attributes["call_soon"] = saved
+            step, self._first_step = self._first_step, None
+            current = _current_tasks.pop(loop, None)
             try:
-                context.run(steps.pop())
+                context.run(step)
             except RuntimeError:
                 # The context is entered already (gh-157301): nothing ran, nothing is pending.
                 self._log_destroy_pending = False
@@ -107,8 +116,18 @@ class BackportedTask(asyncio.Task[_T]):
                 raise
             finally:
                 if current is not None:
-                    asyncio.tasks._enter_task(loop, current)
+                    _current_tasks[loop] = current
             self._ended_eagerly = self.done()
+
+        def _catch_first_step(self, fn: Any, *args: Any, context: Any = None) -> Any:
+            if getattr(fn, "__self__", None) is self:
+                self._first_step = fn
+                return None
+            # Somebody else's: a finaliser of this thread, or another thread at the same moment.
+            loop = self.get_loop()
+            if asyncio._get_running_loop() is loop:
+                return type(loop).call_soon(loop, fn, *args, context=context)
+            return loop.call_soon_threadsafe(fn, *args, context=context)
 
         def get_coro(self) -> Any:
             return None if self._ended_eagerly else self._coro
@@ -122,13 +141,3 @@ def _drop(task: asyncio.Task[Any]) -> Callable[..., bool]:
         return getattr(fn, "__self__", None) is task
 
     return is_step_of_task
-
-
-def _catch(task: asyncio.Task[Any], into: list[Callable[[], None]]) -> Callable[..., bool]:
-    def take_step_of_task(fn: Any, context: Any) -> bool:
-        if getattr(fn, "__self__", None) is not task:
-            return False
-        into.append(fn)
-        return True
-
-    return take_step_of_task

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import os
 import sys
 import types
 from asyncio import AbstractEventLoop, _get_running_loop
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _futures
 from ._call_soon import replaced_call_soon
-from ._futures import INTERRUPT, Mirror, ensure_future, iscoroutine, runs_elsewhere
+from ._futures import INTERRUPT, Future, Mirror, ensure_future, iscoroutine, runs_elsewhere
 from ._graph import task_frames
 
 if TYPE_CHECKING:
@@ -32,14 +33,10 @@ __all__ = ["INTERRUPT", "Task", "all_tasks", "create_eager_task_factory", "creat
 __all__ += ["current_task", "eager_task_factory", "interrupt", "shield"]
 
 _T = TypeVar("_T")
-_CoroutineType = types.CoroutineType
 
-_init: Callable[..., None] = _Base.__init__
 _await = _Base.__await__
 _cancel = _Base.cancel
 _uncancel = _Base.uncancel
-_add_done_callback = _Base.add_done_callback
-_remove_done_callback = _Base.remove_done_callback
 
 
 def _explain_no_coroutine(obj: object) -> str:
@@ -57,7 +54,78 @@ def _explain_no_coroutine(obj: object) -> str:
     return what
 
 
-class Task(_Base[_T]):
+class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
+    """What calling ``Task(...)`` does, so that ``__init__`` can stay the C one.
+
+    A Python ``__init__`` costs a fifth of making and finishing a task; :func:`create_task`, which
+    knows its loop, goes past this to :data:`_make`.
+    """
+
+    def __call__(
+        cls,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        loop: AbstractEventLoop | None = None,
+        name: object = None,
+        context: contextvars.Context | None = None,
+        eager_start: bool | None = False,
+        **kwargs: Any,
+    ) -> Any:
+        if not iscoroutine(coro):
+            raise TypeError(_explain_no_coroutine(coro))
+        running = _get_running_loop()
+        if loop is None:
+            loop = running if running is not None else asyncio.get_event_loop()
+        if name is not None:
+            name = str(name)  # may run anything: not while the loop's call_soon is replaced
+        kwargs |= {"loop": loop, "name": name, "context": context}
+        if loop is running:
+            if eager_start:
+                return _hide_frames(_make_eagerly(cls, coro, **kwargs))
+            return _hide_frames(_make(cls, coro, **kwargs))
+        if loop.is_running() is not True:
+            return _hide_frames(_make(cls, coro, **kwargs))
+        if eager_start:
+            raise RuntimeError(
+                "eager_start=True needs a loop that runs in this thread, and this one runs in "
+                "another; leave eager_start out to have it start there"
+            )
+        with replaced_call_soon(loop):
+            return _hide_frames(_make(cls, coro, **kwargs))
+
+
+_make: Callable[..., Any] = type.__call__
+_HERE = os.path.dirname(__file__)
+
+
+def _hide_frames(task: Any) -> Any:
+    """Let "created at" in debug mode name the caller, not this file."""
+    stack = task._source_traceback
+    while stack and stack[-1].filename.startswith(_HERE):
+        del stack[-1]
+    return task
+
+
+def _make_eagerly(cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwargs: Any) -> Any:
+    if kwargs.get("context") is None:
+        return _make(cls, coro, loop=loop, eager_start=True, **kwargs)
+    previous = asyncio.current_task(loop)
+    try:
+        return _make(cls, coro, loop=loop, eager_start=True, **kwargs)
+    except BaseException:
+        current = asyncio.current_task(loop)
+        if current is not previous and current is not None:
+            # The context could not be entered, so no step was run, and the C task left itself the
+            # current one (gh-157301).
+            asyncio.tasks._leave_task(loop, current)
+            if previous is not None:
+                asyncio.tasks._enter_task(loop, previous)
+            asyncio.tasks._unregister_eager_task(current)  # type: ignore[attr-defined]
+            current._log_destroy_pending = False
+        raise
+
+
+class Task(_Base[_T], Future[_T], metaclass=_TaskType):
     """A coroutine that runs on an event loop: ``asyncio.Task`` that any thread may touch.
 
     ``Task(coro, *, loop=None, name=None, context=None, eager_start=False)`` schedules *coro* on
@@ -82,70 +150,12 @@ class Task(_Base[_T]):
     _launched = False  # a launched task outlives an interrupt of those who await it
     timeout: Timeout | None = None
 
-    def __init__(
-        self,
-        coro: Coroutine[Any, Any, _T],
-        *,
-        loop: AbstractEventLoop | None = None,
-        name: object = None,
-        context: contextvars.Context | None = None,
-        eager_start: bool | None = False,
-    ) -> None:
-        if type(coro) is not _CoroutineType and not iscoroutine(coro):
-            raise TypeError(_explain_no_coroutine(coro))
-        running = _get_running_loop()
-        if loop is None:
-            loop = running if running is not None else asyncio.get_event_loop()
-        if loop is running:
-            if eager_start:
-                self._init_eagerly(coro, loop, name, context)
-            else:
-                _init(self, coro, loop=loop, name=name, context=context)
-        elif loop.is_running() is not True:
-            _init(self, coro, loop=loop, name=name, context=context)
-        elif eager_start:
-            raise RuntimeError(
-                "eager_start=True needs a loop that runs in this thread, and this one runs in "
-                "another; leave eager_start out to have it start there"
-            )
-        else:
-            # str() may run anything: not while the loop's call_soon is replaced.
-            name = None if name is None else str(name)
-            with replaced_call_soon(loop):
-                _init(self, coro, loop=loop, name=name, context=context)
-
-    def _init_eagerly(
-        self,
-        coro: Coroutine[Any, Any, _T],
-        loop: AbstractEventLoop,
-        name: object,
-        context: contextvars.Context | None,
-    ) -> None:
-        if context is None:
-            _init(self, coro, loop=loop, name=name, context=None, eager_start=True)
-            return
-        previous = asyncio.current_task(loop)
-        try:
-            _init(self, coro, loop=loop, name=name, context=context, eager_start=True)
-        except BaseException:
-            if asyncio.current_task(loop) is self:
-                # No step was run, the context could not be entered; the C task leaves itself the
-                # current one (gh-157301).
-                if previous is None:
-                    asyncio.tasks._leave_task(loop, self)
-                else:
-                    asyncio.tasks._leave_task(loop, self)
-                    asyncio.tasks._enter_task(loop, previous)
-                asyncio.tasks._unregister_eager_task(self)  # type: ignore[attr-defined]
-                self._log_destroy_pending = False
-            raise
-
     def __await__(self) -> Generator[Any, None, _T]:
         running = _get_running_loop()
-        if running is self._loop:
-            if not self._launched or self.done() or asyncio.current_task(running) is self:
-                return _await(self)
-        elif running is None or self.done():
+        if running is self._loop and not self._launched:
+            return _await(self)
+        # Awaiting itself is an error, which a mirror would hide.
+        if running is None or self.done() or asyncio.current_task(running) is self:
             return _await(self)
         mirror: Mirror[_T] = Mirror(self, running)
         return mirror.__await__()
@@ -182,27 +192,6 @@ class Task(_Base[_T]):
             return _uncancel(self)
         loop.call_soon_threadsafe(_uncancel, self)
         return max(0, self.cancelling() - 1)
-
-    def add_done_callback(
-        self, fn: Any, /, *, context: contextvars.Context | None = None
-    ) -> None:
-        """Call ``fn(task)`` on the task's loop once it is done. Any thread.
-
-        In *context*, by default a copy of the caller's. ``RuntimeError`` when the task is done
-        and its loop closed.
-        """
-        loop = self._loop
-        if _get_running_loop() is loop or not runs_elsewhere(loop):
-            _add_done_callback(self, fn, context=context)
-        else:
-            _futures.post_callback(self, fn, context)
-
-    def remove_done_callback(self, fn: Any, /) -> int:
-        """Remove every registration of *fn* and return how many there were. Any thread."""
-        loop = self._loop
-        if _get_running_loop() is loop or not runs_elsewhere(loop):
-            return _remove_done_callback(self, fn)
-        return _futures.post_removal(self, fn)
 
     def join(self, timeout: float | None = None) -> _T:
         """Block the calling thread until the task is done; return its result or raise its error.
@@ -298,7 +287,18 @@ def create_task(
             "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
         )
     if loop.get_task_factory() is None and timeout is None and not kwargs:
-        return Task(coro, loop=loop, name=name, context=context, eager_start=eager_start)
+        try:
+            if not eager_start:
+                task = _make(Task, coro, loop=loop, name=name, context=context)
+            elif context is None:
+                task = _make(Task, coro, loop=loop, name=name, eager_start=True)
+            else:
+                task = _make_eagerly(Task, coro, loop=loop, name=name, context=context)
+            return task if task._source_traceback is None else _hide_frames(task)
+        except TypeError:
+            if iscoroutine(coro):
+                raise
+            raise TypeError(_explain_no_coroutine(coro)) from None
     if name is not None:
         kwargs["name"] = name
     if context is not None:
@@ -312,9 +312,9 @@ def create_task(
     from ._timeouts import timeout as timeout_after  # it builds on this module
 
     limit = timeout_after(timeout)
-    task: Task[_T] = new_task(loop, _limited(coro, limit), **kwargs)
+    task = new_task(loop, _limited(coro, limit), **kwargs)
     task.timeout = limit
-    return task
+    return task  # type: ignore[no-any-return]
 
 
 async def _limited(coro: Coroutine[Any, Any, _T], limit: Timeout) -> _T:
@@ -371,7 +371,12 @@ def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
     else:
         refs = registry._all_tasks.data.copy()
     found.update(task for ref in refs if (task := ref()) is not None)
-    return {task for task in found if task.get_loop() is loop and not task.done()}
+    return {task for task in found if _loop_of(task) is loop and not task.done()}
+
+
+def _loop_of(task: Any) -> Any:
+    get_loop = getattr(task, "get_loop", None)  # third-party tasks may only have the attribute
+    return task._loop if get_loop is None else get_loop()
 
 
 # --- shield -------------------------------------------------------------------------------------

@@ -142,6 +142,10 @@ async def _await_it(awaitable: Awaitable[_T]) -> _T:
     return await awaitable
 
 
+class _NotAwaitable(TypeError, ValueError):
+    """A TypeError, as in 3.14; a ValueError too, for handlers written for Python up to 3.13."""
+
+
 class Runner:
     """A context manager that makes an event loop, runs coroutines in it and closes it properly.
 
@@ -232,8 +236,9 @@ class Runner:
         loop = self.get_loop()
         if not iscoroutine(coro):
             if not inspect.isawaitable(coro):
-                raise TypeError(
-                    f"An asyncio.Future, a coroutine or an awaitable is required, got {coro!r}"
+                raise _NotAwaitable(
+                    f"a coroutine was expected, got {coro!r}: "
+                    "An asyncio.Future, a coroutine or an awaitable is required"
                 )
             coro = _await_it(coro)
         if context is None:
