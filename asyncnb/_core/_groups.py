@@ -95,7 +95,7 @@ class TaskGroup:
             if exc is not None:
                 if isinstance(exc, CancelledError):
                     cancelled = exc
-                elif _is_base_error(exc) and self._base_error is None:
+                elif is_base_error(exc) and self._base_error is None:
                     self._base_error = exc
                 if not self._aborting:
                     self._abort()
@@ -147,7 +147,7 @@ class TaskGroup:
             if self._errors:
                 self._errors = []
                 self._base_error = None
-            tb = exc = cancelled = latest = None
+            exc = cancelled = latest = None
 
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
         """Start ``coro`` as a task of this group and return it.
@@ -230,7 +230,7 @@ class TaskGroup:
 
     def _on_failure(self, task: Future[Any], error: BaseException) -> None:
         self._errors.append(error)
-        if self._base_error is None and _is_base_error(error):
+        if self._base_error is None and is_base_error(error):
             self._base_error = error
         parent = self._parent_task
         if parent is None or parent.done():
@@ -262,7 +262,7 @@ class TaskGroup:
                 )
 
 
-def _is_base_error(exc: BaseException) -> bool:
+def is_base_error(exc: BaseException) -> bool:
     return isinstance(exc, (SystemExit, KeyboardInterrupt))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from asyncnb._core._futures import Future
+from asyncnb._core._futures import Future, register_waiter
 from asyncnb._core._tasks import Task
 
 #: What can be waited for without being awaited: it has a state, callbacks and a result.
@@ -37,33 +37,33 @@ _removers: dict[type, Any] = {}
 _home_of = attrgetter("_loop")
 
 
-def adder_for(kind: type) -> Callable[[Any, Callable[[Any], object]], object]:
+def adder_for(kind: Any) -> Callable[..., object]:
     """Return ``add_done_callback`` for a future of type ``kind`` on the loop that runs here.
 
     Ours ask first which thread they are in; who knows already saves that.
     """
     add = _adders.get(kind)
     if add is None:
-        add = kind.add_done_callback  # type: ignore[attr-defined]
+        add = kind.add_done_callback
         if add is Task.add_done_callback:
             add = asyncio.Task.add_done_callback
         elif add is Future.add_done_callback:
             add = asyncio.Future.add_done_callback
         _adders[kind] = add
-    return add  # type: ignore[no-any-return]
+    return add
 
 
-def remover_for(kind: type) -> Callable[[Any, Callable[[Any], object]], object]:
+def remover_for(kind: Any) -> Callable[[Any, Callable[[Any], object]], int]:
     """Return ``remove_done_callback`` as ``adder_for`` returns ``add_done_callback``."""
     remove = _removers.get(kind)
     if remove is None:
-        remove = kind.remove_done_callback  # type: ignore[attr-defined]
+        remove = kind.remove_done_callback
         if remove is Task.remove_done_callback:
             remove = asyncio.Task.remove_done_callback
         elif remove is Future.remove_done_callback:
             remove = asyncio.Future.remove_done_callback
         _removers[kind] = remove
-    return remove  # type: ignore[no-any-return]
+    return remove
 
 
 def all_local(given: Iterable[Any], loop: AbstractEventLoop) -> bool:
@@ -83,7 +83,7 @@ def is_foreign(source: object, loop: AbstractEventLoop) -> bool:
     return isinstance(source, concurrent.futures.Future)
 
 
-_signals: weakref.WeakKeyDictionary[Any, list[asyncio.Future[Any]]] = weakref.WeakKeyDictionary()
+_signals: weakref.WeakKeyDictionary[Any, list[Signal]] = weakref.WeakKeyDictionary()
 
 
 def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
@@ -99,20 +99,12 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
     for future in known:
         if future.get_loop() is loop:
             return future
-    future = loop.create_future()
+    future = Signal(loop=loop)
     if source.done():
-        future.set_result(None)
+        future.fire()
         return future
-
-    def relay(_: object) -> None:
-        try:
-            loop.call_soon_threadsafe(_fire, future)
-        except RuntimeError:
-            if not loop.is_closed():  # else nobody waits there any more
-                raise
-
     if not asyncio.isfuture(source):
-        source.add_done_callback(relay)
+        source.add_done_callback(future.relay)
     else:
         home = source.get_loop()
         if home.is_closed():
@@ -120,14 +112,39 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
                 f"{source!r} can never be done: its event loop is closed; start the work again on "
                 "a running loop"
             )
+        register_waiter(home, future)
         if home.is_running() is True:
-            home.call_soon_threadsafe(source.add_done_callback, relay)
+            home.call_soon_threadsafe(source.add_done_callback, future.relay)
         else:
-            source.add_done_callback(relay)
+            source.add_done_callback(future.relay)
     known.append(future)
     return future
 
 
-def _fire(future: asyncio.Future[Any]) -> None:
-    if not future.done():
-        future.set_result(None)
+class Signal(asyncio.Future[None]):
+    """Done when a future of elsewhere is; fails when the loop of that one is lost."""
+
+    def relay(self, _: object) -> None:
+        """Fire on our own loop. Any thread."""
+        self._post(self.fire)
+
+    def fail(self, exc: BaseException) -> None:
+        """End with ``exc``: the source will never be done. Any thread."""
+        self._post(self.fire, exc)
+
+    def _post(self, call: Callable[..., None], *args: BaseException) -> None:
+        loop = self.get_loop()
+        try:
+            loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            if not loop.is_closed():  # else nobody waits there any more
+                raise
+
+    def fire(self, exc: BaseException | None = None) -> None:
+        """End. Thread of our loop."""
+        if self.done():
+            return
+        if exc is None:
+            self.set_result(None)
+        else:
+            self.set_exception(exc)

@@ -37,21 +37,31 @@ class Timeout:
     it goes on as it is, with the TimeoutError in its ``__context__``; for an ExceptionGroup also
     in that of its direct members. A body that never suspends is never interrupted.
 
-    Entering raises RuntimeError outside a task and the second time. Write ``timeout()`` or
+    Entering raises RuntimeError outside a task and the second time, ValueError for NaN. Write ``timeout()`` or
     ``timeout_at()`` rather than this class. Behaves as CPython 3.14's ``asyncio.Timeout``.
     """
 
-    # What most timeouts never change stays in the class: each store would cost every timeout.
-    _state = _CREATED
-    _handle: Handle | None = None
-    _task: asyncio.Task[Any] | None = None
-    _loop: AbstractEventLoop | None = None
-    _outer: Timeout | None = None
+    __slots__ = (
+        "__weakref__",
+        "_cancelling",
+        "_handle",
+        "_loop",
+        "_outer",
+        "_state",
+        "_task",
+        "_when",
+    )
 
+    _cancelling: int
+    _handle: Handle | None
+    _loop: AbstractEventLoop
+    _outer: Timeout | None
+    _task: asyncio.Task[Any] | None
+
+    # The other slots are filled on entry: every store costs every timeout.
     def __init__(self, when: float | None) -> None:
-        if when != when:  # noqa: PLR0124 - NaN would spoil the order of the timers
-            raise ValueError(f"a deadline must be a number of seconds or None, not {when!r}")
         self._when = when
+        self._state = _CREATED
 
     def when(self) -> float | None:
         """Return the deadline in loop time, or None if there is none. From any thread."""
@@ -66,7 +76,8 @@ class Timeout:
             return None
         if self._state is _EXPIRED or self._state is _EXPIRING:
             return 0.0
-        return max(0.0, self._when - (self._loop or get_running_loop()).time())
+        loop = get_running_loop() if self._state is _CREATED else self._loop
+        return max(0.0, self._when - loop.time())
 
     def expired(self) -> bool:
         """Return whether the deadline passed while the body ran. From any thread."""
@@ -91,7 +102,6 @@ class Timeout:
                 f"{'been interrupted' if self.expired() else 'ended'} already"
             )
         loop = self._loop
-        assert loop is not None
         self._when = when
         if _running_loop() is loop:
             self._arm()
@@ -105,7 +115,7 @@ class Timeout:
             self._handle = None
         when = self._when
         loop = self._loop
-        if when is None or loop is None or self._state is not _ACTIVE:
+        if when is None or self._state is not _ACTIVE:
             return
         if when <= loop.time():
             self._handle = loop.call_soon(self._on_timeout)
@@ -118,51 +128,38 @@ class Timeout:
         when = round(self._when, 3) if self._when is not None else None
         return f"<Timeout [{self._state}] when={when}>"
 
-    def _enter(self, loop: AbstractEventLoop) -> None:
+    async def __aenter__(self) -> Self:
+        loop = get_running_loop()
+        task = current_task(loop)
         if self._state is not _CREATED:
             raise RuntimeError(
                 "Timeout has already been entered: each `async with` needs a new timeout(...)"
             )
-        task = current_task(loop)
         if task is None:
             raise RuntimeError(
                 "Timeout should be used inside a task: put the `async with` into an "
                 "`async def` and run that with create_task(), launch() or run()"
             )
         when = self._when
-        if when is not None:
-            if when <= loop.time():
-                self._handle = loop.call_soon(self._on_timeout)
-            else:
-                self._handle = loop.call_at(when, self._on_timeout)
+        if when is None:
+            self._handle = None
+        elif when > loop.time():
+            self._handle = loop.call_at(when, self._on_timeout)
+        elif when == when:  # noqa: PLR0124 - NaN would spoil the order of the timers
+            self._handle = loop.call_soon(self._on_timeout)
+        else:
+            raise ValueError(f"a deadline must be a number of seconds or None, not {when!r}")
         self._task = task
         self._loop = loop
         self._cancelling = task.cancelling()
         self._state = _ACTIVE
-        # Tasks carry attributes, those of C too; a context variable costs four times as much.
-        outer = getattr(task, "_asyncnb_timeout", None)
-        if outer is not None:
-            self._outer = outer
-        task._asyncnb_timeout = self  # type: ignore[attr-defined]
-
-    def _exit(self) -> bool:
-        """End the block; return whether the timeout has to answer for its exception."""
-        task = self._task
-        assert task is not None
-        self._task = None  # no cycle with a traceback that holds the task
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-        if task._asyncnb_timeout is self:  # type: ignore[attr-defined]
-            task._asyncnb_timeout = self._outer  # type: ignore[attr-defined]
-        if self._state is _ACTIVE:
-            self._state = _FINISHED
-            return False
-        self._state = _EXPIRED
-        return task.uncancel() <= self._cancelling
-
-    async def __aenter__(self) -> Self:
-        self._enter(get_running_loop())
+        try:
+            entered: dict[Any, Timeout] = loop._asyncnb_timeouts  # type: ignore[attr-defined]
+        except AttributeError:
+            entered = {}
+            loop._asyncnb_timeouts = entered  # type: ignore[attr-defined]
+        self._outer = entered.get(task)
+        entered[task] = self
         return self
 
     async def __aexit__(
@@ -171,20 +168,39 @@ class Timeout:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if self._state is _ACTIVE:
-            self._exit()
-            return
         task = self._task
-        ours = self._exit()
-        if task is not None and left_behind(task):
+        self._task = None  # no cycle with a traceback that holds the task
+        entered: dict[Any, Timeout] = self._loop._asyncnb_timeouts  # type: ignore[attr-defined]
+        top = entered.pop(task, None)
+        if top is not self or self._outer is not None:
+            self._leave(entered, task, top)
+        if self._state is _ACTIVE:
+            self._state = _FINISHED
+            if self._handle is not None:
+                self._handle.cancel()
+            return
+        assert task is not None
+        self._state = _EXPIRED
+        ours = task.uncancel() <= self._cancelling
+        if left_behind(task):
             await swallow(task)
+        del task
         if ours and exc is not None:
             convert(exc)
+
+    def _leave(self, entered: dict[Any, Timeout], task: Any, top: Timeout | None) -> None:
+        """Make the next one outwards the innermost of ``task``, or keep ``top``, which is not us."""
+        if top is self:
+            top = self._outer
+            while top is not None and top._task is None:
+                top = top._outer  # left before us, out of order
+        if top is not None:
+            entered[task] = top
 
     def _on_timeout(self) -> None:
         self._handle = None
         loop, when = self._loop, self._when
-        if self._state is not _ACTIVE or loop is None or self._task is None:
+        if self._state is not _ACTIVE or self._task is None:
             return
         # Another thread may have moved the deadline while this call was on its way. The millisecond
         # is uvloop's clock, which may fire its timers that early.
@@ -252,7 +268,10 @@ def _not_seconds(call: str, value: object) -> str:
 
 def innermost(task: asyncio.Task[Any]) -> Timeout | None:
     """Return the timeout that ``task`` entered last and has not left, or None."""
-    return getattr(task, "_asyncnb_timeout", None)
+    # Kept on the loop, so that it goes with the loop, whatever became of its tasks. A context
+    # variable or an attribute of the task costs several times as much per timeout.
+    entered: dict[Any, Timeout] = getattr(task.get_loop(), "_asyncnb_timeouts", {})
+    return entered.get(task)
 
 
 def deadlines(scope: Timeout | None) -> list[float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import math
 import types
 from asyncio import AbstractEventLoop, CancelledError, Future, TimerHandle, get_running_loop
@@ -24,8 +25,7 @@ from asyncnb._core._local import (
     remover_for,
     signal,
 )
-from asyncnb._core._timeouts import Timeout, convert
-from asyncnb._core._uncancel import left_behind, swallow
+from asyncnb._core._timeouts import Timeout
 
 T = TypeVar("T")
 F = TypeVar("F", bound=AnyFuture)
@@ -106,6 +106,9 @@ async def wait(
             raise TypeError(f"wait() takes tasks and futures, not {type(f).__name__}: {f!r}")
     here = {signal(f, loop): f for f in given}
     await _wait(set(here), timeout, return_when, loop, here.get)
+    for future, f in here.items():
+        if future is not f and future.done() and (lost := future.exception()) is not None:
+            raise lost  # its loop crashed or was closed: waiting on would be for ever
     done = {f for f in given if f.done()}
     return done, given - done
 
@@ -118,39 +121,26 @@ async def _wait(
     original: Callable[[Future[Any]], AnyFuture | None] | None = None,
 ) -> set[Future[Any]]:
     """Wait for futures of ``loop`` and return those still pending."""
-    pending = {f for f in given if not f.done()}
-    waiting: _All | _First
-    if not pending or (
-        len(pending) < len(given)
-        and (
-            return_when == FIRST_COMPLETED
-            or (
-                return_when == FIRST_EXCEPTION
-                and any(_failed(f, original) for f in given - pending)
-            )
-        )
-    ):
-        # Nothing to wait for, but give way all the same: a loop around wait() must not starve
-        # the others, and must be open to cancellation.
-        await one_turn()
+    waiter = Waiter(given, loop=loop)
+    watch: _All | _First
+    if return_when == ALL_COMPLETED:
+        watch = _All(waiter, given)
+    elif return_when == FIRST_COMPLETED:
+        watch = _First(waiter, given)
     else:
-        waiter = Waiter(pending, loop=loop)
-        if return_when == ALL_COMPLETED:
-            waiting = _All(waiter, pending)
-        elif return_when == FIRST_COMPLETED:
-            waiting = _First(waiter, pending)
-        else:
-            waiting = _FirstException(waiter, pending, original)
-        timer: TimerHandle | None = None
-        if timeout is not None:
-            timer = loop.call_later(timeout, _release, waiter, None)
-        try:
-            await waiter
-        finally:
-            if timer is not None:
-                timer.cancel()
-            waiting.stop()
-    return {f for f in pending if not f.done()}
+        watch = _FirstException(waiter, given, original)
+    timer: TimerHandle | None = None
+    if timeout is not None:
+        timer = loop.call_later(timeout, _release, waiter, None)
+    try:
+        await waiter
+    except BaseException:
+        watch.stop()
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+    return watch.stop()
 
 
 def _failed(
@@ -170,9 +160,10 @@ class _All:
 
     __slots__ = ("_left", "_waiter")
 
-    def __init__(self, waiter: Future[None], pending: Collection[Future[Any]]) -> None:
+    def __init__(self, waiter: Future[None], given: Collection[Future[Any]]) -> None:
         self._waiter = waiter
-        self._left = list(pending)
+        self._left = list(given)
+        # On the last one even if it is done: then the callback gives others a turn of the loop.
         self._left[-1].add_done_callback(self._next)
 
     def _next(self, future: Future[Any]) -> None:
@@ -185,44 +176,49 @@ class _All:
             left.pop()
         _release(self._waiter, None)
 
-    def stop(self) -> None:
+    def stop(self) -> set[Future[Any]]:
+        """Take the callback away and return what is still pending."""
         if self._left:
             self._left[-1].remove_done_callback(self._next)
+        return {future for future in self._left if not future.done()}
 
 
 class _First:
     """Releases a waiter when the first future is done."""
 
-    __slots__ = ("_pending", "_release", "_waiter")
+    __slots__ = ("_given", "_release", "_waiter")
 
-    def __init__(self, waiter: Future[None], pending: Collection[Future[Any]]) -> None:
+    def __init__(self, waiter: Future[None], given: Collection[Future[Any]]) -> None:
         self._waiter = waiter
-        self._pending = pending
+        self._given = given
         self._release = release = self._ended
-        kinds = set(map(type, pending))
+        kinds = set(map(type, given))
+        # One context for all, and no copy for each.
+        context = contextvars.copy_context()
         if len(kinds) == 1:
             add = adder_for(kinds.pop())
-            for future in pending:
-                add(future, release)
+            for future in given:
+                add(future, release, context=context)
         else:
-            for future in pending:
-                adder_for(type(future))(future, release)
+            for future in given:
+                future.add_done_callback(release, context=context)
 
     def _ended(self, future: Future[Any]) -> None:
         if not self._waiter.done():
             self._waiter.set_result(None)
 
-    def stop(self) -> None:
-        release, pending = self._release, self._pending
-        kinds = set(map(type, pending))
-        if len(kinds) == 1:
-            remove = remover_for(kinds.pop())
-            for future in pending:
-                remove(future, release)
-        else:
-            for future in pending:
-                remover_for(type(future))(future, release)
+    def stop(self) -> set[Future[Any]]:
+        """Take the callbacks away and return what is still pending."""
+        release, given = self._release, self._given
         del self._release  # it refers to us: no cycle for the collector
+        kinds = set(map(type, given))
+        remove = remover_for(kinds.pop()) if len(kinds) == 1 else _remove
+        # A future that is done has given its callbacks to the loop: there is none to remove.
+        return {future for future in given if remove(future, release)}
+
+
+def _remove(future: Future[Any], callback: Callable[[Any], object]) -> int:
+    return future.remove_done_callback(callback)
 
 
 class _FirstException(_First):
@@ -233,12 +229,12 @@ class _FirstException(_First):
     def __init__(
         self,
         waiter: Future[None],
-        pending: Collection[Future[Any]],
+        given: Collection[Future[Any]],
         original: Callable[[Future[Any]], AnyFuture | None] | None,
     ) -> None:
-        self._left = len(pending)
+        self._left = len(given)
         self._original = original
-        super().__init__(waiter, pending)
+        super().__init__(waiter, given)
 
     def _ended(self, future: Future[Any]) -> None:
         self._left -= 1
@@ -256,29 +252,19 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
     futures of any loop and thread; for those cancellation travels there. As CPython 3.12's.
     """
     loop = get_running_loop()
-    if getattr(fut, "_loop", None) is not loop and is_foreign(fut, loop):
+    if (
+        type(fut) is not types.CoroutineType
+        and getattr(fut, "_loop", None) is not loop
+        and is_foreign(fut, loop)
+    ):
         fut = local(fut, loop)
     if timeout is None:
         return await fut
     if timeout <= 0:
         return await _without_time(ensure_future(fut))
-    scope = Timeout(loop.time() + timeout)
-    scope._enter(loop)
-    task = scope._task
-    try:
-        result = await fut
-    except BaseException as exc:
-        if scope._exit():
-            assert task is not None
-            if left_behind(task):
-                await swallow(task)
-            convert(exc)
-        raise
-    finally:
-        del fut  # a failed coroutine's frames must not hold themselves
-    if scope._exit() and task is not None and left_behind(task):
-        await swallow(task)
-    return result
+    async with Timeout(loop.time() + timeout):
+        return await fut
+    raise AssertionError("a timeout swallows no exception")
 
 
 async def _without_time(future: Future[T]) -> T:
