@@ -38,7 +38,7 @@ class _Selector:
             return self._real.select(timeout)
         events = self._real.select(0)
         if not events:
-            loop._advance(timeout)
+            loop.advance(timeout)
         return events
 
     def __getattr__(self, name: str) -> Any:
@@ -51,7 +51,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     ``loop.time()`` starts at 0.0. When no callback is ready the clock moves to the next timer at
     once, so sleeps and timeouts take no real time and a test always sees the same order. Work in
     threads and sockets goes on in real time: while one of those is awaited and a timer is set,
-    the timer wins. ``loop.jumps`` counts how often the clock moved.
+    the timer wins. ``loop.jumps`` counts how often the clock moved,
+    ``loop.advance(seconds)`` moves it by hand.
     """
 
     def __init__(self) -> None:
@@ -65,7 +66,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Return the virtual time in seconds."""
         return self._now
 
-    def _advance(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
+        """Move the clock on by ``seconds``, as a callback that takes so long would."""
         self._now += seconds
         self.jumps += 1
 

@@ -88,7 +88,7 @@ def gather(
     loop: AbstractEventLoop
     try:
         loop = asyncio._get_running_loop() or loop_for(coros_or_futures)
-        unique = dict.fromkeys(coros_or_futures)
+        unique = _unique(coros_or_futures)
         local_only = all_local(unique, loop)
         if not local_only:
             _check(unique)
@@ -146,6 +146,14 @@ def loop_for(aws: Sequence[Any]) -> AbstractEventLoop:
     for home in homes:
         return home
     return asyncio.get_event_loop()
+
+
+def _unique(aws: Sequence[Any]) -> dict[Any, None]:
+    try:
+        return dict.fromkeys(aws)
+    except TypeError:
+        _check(aws)  # says more than "unhashable"
+        raise
 
 
 def _check(aws: Iterable[Any]) -> None:
