@@ -165,7 +165,7 @@ def _model_group(node: Group, start: float, cancels: list[float]) -> Ended:
     stop = start + node.cancel_at if node.cancel_at is not None else inf
     abort = inf
     while True:
-        body = model(node.body, start, _body_cancels(node, start, cancels, abort, stop))
+        body = model(node.body, start, sorted([*cancels, *([abort] if abort < inf else [])]))
         children = [model(c, start, [abort] if abort < inf else []) for c in node.children]
         causes = [c.at for c in children if c.how == "error"]
         if body.how != "ok":
@@ -186,12 +186,6 @@ def _model_group(node: Group, start: float, cancels: list[float]) -> Ended:
     if any(time <= last for time in cancels):
         return Ended(last, "cancelled")
     return Ended(last, "ok")
-
-
-def _body_cancels(
-    node: Group, start: float, cancels: list[float], abort: float, stop: float
-) -> list[float]:
-    return sorted([*cancels, abort]) if abort < inf else list(cancels)
 
 
 # --- the real thing ------------------------------------------------------------------------------
