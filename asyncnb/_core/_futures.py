@@ -30,7 +30,6 @@ __all__ = ["Future", "ensure_future", "iscoroutine", "iscoroutinefunction", "isf
 __all__ += ["wrap_future"]
 
 _T = TypeVar("_T")
-_F = TypeVar("_F", bound="asyncio.Future[Any]")
 
 # Looked up once: these run for every await and every callback.
 _await = asyncio.Future.__await__
@@ -237,9 +236,7 @@ class Future(asyncio.Future[_T]):
         loop.call_soon_threadsafe(_cancel, self, msg)
         return True
 
-    def add_done_callback(
-        self, fn: Any, /, *, context: contextvars.Context | None = None
-    ) -> None:
+    def add_done_callback(self, fn: Any, /, *, context: contextvars.Context | None = None) -> None:
         """Call ``fn(future)`` on the future's loop once it is done. Any thread."""
         loop = self._loop
         if _get_running_loop() is loop or not runs_elsewhere(loop):
@@ -305,6 +302,15 @@ def _land(fut: Future[Any], setter: Callable[[Any, Any], None], value: Any) -> N
         setter(fut, value)
 
 
+def _asyncio_error(exc: BaseException) -> BaseException:
+    """Give concurrent.futures' own errors as asyncio's, with their traceback (3.13)."""
+    if type(exc) is concurrent.futures.CancelledError:
+        return CancelledError(*exc.args).with_traceback(exc.__traceback__)
+    if type(exc) is concurrent.futures.InvalidStateError:
+        return InvalidStateError(*exc.args).with_traceback(exc.__traceback__)
+    return exc
+
+
 # --- Mirror: a future elsewhere, awaited here ---------------------------------------------------
 
 
@@ -322,6 +328,8 @@ class Mirror(asyncio.Future[_T]):
     """
 
     __slots__ = ("_asked", "_taken", "source")
+
+    _cancel_message: Any
 
     def __init__(self, source: Any, loop: AbstractEventLoop) -> None:
         super().__init__(loop=loop)
@@ -371,7 +379,7 @@ class Mirror(asyncio.Future[_T]):
         if exc is None:
             _set_result(self, source.result())
         else:
-            _set_exception(self, _no_stop_iteration(exc))
+            _set_exception(self, _no_stop_iteration(_asyncio_error(exc)))
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Ask the source to cancel; the mirror ends as the source does. This loop's thread."""
@@ -499,7 +507,7 @@ def ensure_future(
         coro = _await_it(coro)
     if loop is None:
         loop = _get_running_loop() or asyncio.get_event_loop()
-    return make_task(loop, coro)
+    return make_task(loop, coro)  # noqa: F821 - annotated above
 
 
 # --- join ---------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ _DEEPEST_INDENT = 32  # levels; a chain of 10,000 tasks would be a triangle of s
 _HERE = os.path.dirname(__file__) + os.sep
 
 # What `await` puts between two coroutines, without saying whom it stands for.
-_OPAQUE = {"async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "anext_awaitable"}
-_OPAQUE |= {"async_callable_iterator_awaitable"}
+_OPAQUE = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"}
+_OPAQUE |= {"coroutine_wrapper", "async_callable_iterator_awaitable"}
 
 
 # --- frames of one task -------------------------------------------------------------------------
@@ -219,9 +219,7 @@ def _stack_of(fut: asyncio.Future[Any], limit: int | None) -> tuple[Any, ...]:
     return _limited(reversed(await_chain(fut.get_coro())), limit)
 
 
-def _build(
-    root: asyncio.Future[Any], stack: tuple[Any, ...], limit: int | None
-) -> FutureCallGraph:
+def _build(root: asyncio.Future[Any], stack: tuple[Any, ...], limit: int | None) -> FutureCallGraph:
     # Each future is looked at once, whatever the number of paths to it (gh-156860); without
     # recursion, so that a long chain is no RecursionError; an edge that closes a circle is left
     # out.
@@ -282,9 +280,10 @@ def capture_call_graph(
         raise TypeError(
             f"{future!r} object does not appear to be compatible with asyncio.Future{hint}"
         )
-    if loop is None or future is not asyncio.current_task(loop):
+    current = None if loop is None else asyncio.current_task(loop)
+    if current is None or future is not current:
         return _build(future, _stack_of(future, limit), limit)
-    outermost = _frame_of(future.get_coro())
+    outermost = _frame_of(current.get_coro())
     frames: list[types.FrameType] = []
     frame: types.FrameType | None = sys._getframe(depth) if limit != 0 else None
     while frame is not None:

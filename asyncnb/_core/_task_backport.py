@@ -29,12 +29,17 @@ from ._futures import iscoroutine
 _T = TypeVar("_T")
 _init: Callable[..., None] = asyncio.Task.__init__
 _uncancel = asyncio.Task.uncancel
-_current_tasks: dict[AbstractEventLoop, Any] = asyncio.tasks._current_tasks
+_current_tasks: dict[AbstractEventLoop, Any] = vars(asyncio.tasks)["_current_tasks"]
 _HAS_EAGER = sys.version_info >= (3, 12)
 
 
 class BackportedTask(asyncio.Task[_T]):
     """``asyncio.Task`` of 3.11 and 3.12 with the semantics of 3.13's."""
+
+    _coro: Any  # attributes of the C task
+    _must_cancel: bool
+    _log_destroy_pending: bool
+    _first_step: Callable[[], None] | None
 
     __slots__ = () if _HAS_EAGER else ("_context", "_ended_eagerly", "_first_step")
 
@@ -45,7 +50,7 @@ class BackportedTask(asyncio.Task[_T]):
         return count
 
     def _withdraw_cancel(self) -> None:
-        callbacks = self._callbacks or ()  # type: ignore[attr-defined]
+        callbacks = self._callbacks or ()
         log_pending = self._log_destroy_pending
         loop = self.get_loop()
         context = self.get_context()
@@ -106,6 +111,7 @@ class BackportedTask(asyncio.Task[_T]):
                     else:
                         attributes["call_soon"] = saved
             step, self._first_step = self._first_step, None
+            assert step is not None  # else the C task schedules its steps in another way
             current = _current_tasks.pop(loop, None)
             try:
                 context.run(step)

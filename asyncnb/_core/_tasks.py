@@ -113,7 +113,7 @@ def _make_eagerly(cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwarg
     try:
         return _make(cls, coro, loop=loop, eager_start=True, **kwargs)
     except BaseException:
-        current = asyncio.current_task(loop)
+        current: Any = asyncio.current_task(loop)
         if current is not previous and current is not None:
             # The context could not be entered, so no step was run, and the C task left itself the
             # current one (gh-157301).
@@ -294,7 +294,9 @@ def create_task(
                 task = _make(Task, coro, loop=loop, name=name, eager_start=True)
             else:
                 task = _make_eagerly(Task, coro, loop=loop, name=name, context=context)
-            return task if task._source_traceback is None else _hide_frames(task)
+            if task._source_traceback is not None:
+                _hide_frames(task)
+            return task  # type: ignore[no-any-return]
         except TypeError:
             if iscoroutine(coro):
                 raise
@@ -320,7 +322,6 @@ def create_task(
 async def _limited(coro: Coroutine[Any, Any, _T], limit: Timeout) -> _T:
     async with limit:
         return await coro
-    raise AssertionError("a timeout never swallows an exception")
 
 
 def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Callable[..., Any]:
@@ -387,6 +388,8 @@ class _Shield(asyncio.Future[_T]):
 
     __slots__ = ("_inner",)
 
+    _inner: asyncio.Future[_T]
+
     def cancel(self, msg: Any | None = None) -> bool:
         if not asyncio.Future.cancel(self, msg):
             return False
@@ -419,8 +422,9 @@ def _log_exception(fut: asyncio.Future[Any]) -> None:
         "exception": exc,
         "future": fut,
     }
-    if fut._source_traceback:
-        report["source_traceback"] = fut._source_traceback
+    source_traceback = getattr(fut, "_source_traceback", None)  # in debug mode
+    if source_traceback:
+        report["source_traceback"] = source_traceback
     fut.get_loop().call_exception_handler(report)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from ._futures import ensure_future, iscoroutine
+from ._futures import ensure_future, iscoroutine, iscoroutinefunction
 from ._tasks import all_tasks, new_task
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
@@ -45,9 +45,14 @@ async def to_thread(func: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwar
     ``TypeError`` when *func* is an ``async def`` function, which would only make a coroutine in
     the thread. Source: CPython 3.9.
     """
+    if iscoroutinefunction(func):
+        raise TypeError(
+            f"to_thread() takes a plain function, and {func!r} is an async def one, which would "
+            "only make a coroutine in the thread: await it here, or create_task() it"
+        )
     loop = asyncio.get_running_loop()
-    call = functools.partial(contextvars.copy_context().run, _call, func, *args, **kwargs)
-    return await loop.run_in_executor(None, call)
+    call = functools.partial(_call, func, *args, **kwargs)
+    return await loop.run_in_executor(None, contextvars.copy_context().run, call)
 
 
 class _Submitted(concurrent.futures.Future[_T]):

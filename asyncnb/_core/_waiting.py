@@ -15,7 +15,7 @@ from asyncio import AbstractEventLoop, CancelledError, Future, TimerHandle, get_
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from typing import Any, TypeVar, cast
 
-from asyncnb._core._futures import ensure_future, local
+from asyncnb._core._futures import ensure_future, iscoroutine, local
 from asyncnb._core._local import (
     AnyFuture,
     Waiter,
@@ -76,7 +76,7 @@ async def wait(
     unknown ``return_when`` and TypeError for coroutines. As CPython 3.14's; takes futures of any
     loop and thread besides.
     """
-    if asyncio.isfuture(fs) or asyncio.iscoroutine(fs) or isinstance(fs, concurrent.futures.Future):
+    if asyncio.isfuture(fs) or iscoroutine(fs) or isinstance(fs, concurrent.futures.Future):
         raise TypeError(
             f"expect a list of futures, not {type(fs).__name__}: write wait([task]), or "
             "`await task` for a single one"
@@ -96,7 +96,7 @@ async def wait(
         pending = await _wait(cast("set[Future[Any]]", given), timeout, return_when, loop)
         return given - pending if pending else given, cast("set[F]", pending)
     # Somewhere a coroutine, or a future of another loop or thread.
-    if any(asyncio.iscoroutine(f) for f in given):
+    if any(iscoroutine(f) for f in given):
         raise TypeError(
             "Passing coroutines is forbidden, use tasks explicitly: "
             "wait([create_task(coro) for coro in coros])"

@@ -25,16 +25,20 @@ def _short(test: unittest.TestCase) -> str:
 def main(suite: str, library: Path | None) -> dict[str, Any]:
     """Run *suite* and return its result as plain data."""
     warnings.simplefilter("ignore", DeprecationWarning)
-    standin.install()
+    standin.install(suite)
     module = standin.load_tests(suite, library)
     tests = unittest.TestSuite()
     excluded: dict[str, str] = {}
+    tests_of = sys.version_info[:2]
+    if library is not None:  # lib/python3.13
+        major, _, minor = library.name.removeprefix("python").partition(".")
+        tests_of = int(major), int(minor)
     todo: list[Any] = [unittest.defaultTestLoader.loadTestsFromModule(module)]
     while todo:
         test = todo.pop()
         if isinstance(test, unittest.TestSuite):
             todo += list(test)
-        elif reason := reason_to_skip(_short(test)):
+        elif reason := reason_to_skip(_short(test), tests_of):
             excluded[_short(test)] = reason
         else:
             tests.addTest(test)

@@ -14,8 +14,17 @@ import unittest.async_case  # noqa: F401 - keeps the real asyncio for the runner
 from pathlib import Path
 from typing import Any
 
-from asyncnb._core import _as_completed, _futures, _gather, _graph, _groups, _tasks, _threads
-from asyncnb._core import _timeouts, _waiting
+from asyncnb._core import (
+    _as_completed,
+    _futures,
+    _gather,
+    _graph,
+    _groups,
+    _tasks,
+    _threads,
+    _timeouts,
+    _waiting,
+)
 
 FUTURES = {
     "Future": _futures.Future,
@@ -62,12 +71,22 @@ OVERLAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def install() -> types.ModuleType:
-    """Make ``import asyncio`` give asyncnb, for the modules that are imported from now on."""
+def install(suite: str) -> types.ModuleType:
+    """Make ``import asyncio`` give asyncnb, for the modules that are imported from now on.
+
+    The pure-Python Future stays the standard one, for the tests that mix it with our tasks; only
+    the suite that is about futures gets ours for it.
+    """
+    if suite.startswith("test_futures"):
+        FUTURES["_PyFuture"] = _futures.Future
+    if sys.version_info < (3, 13):  # what 3.13's files name besides
+        TASKS.setdefault("_py_current_task", asyncio.current_task)
     real = dict(sys.modules)
     everything: dict[str, Any] = {}
     for overlay in (*OVERLAYS.values(), GRAPH):
         everything |= {name: value for name, value in overlay.items() if name[0] != "_"}
+    if not hasattr(asyncio, "EventLoop"):  # 3.13's name for the platform's default
+        everything["EventLoop"] = type(asyncio.new_event_loop())
     fake = _StandIn(asyncio, everything)
     for name, overlay in OVERLAYS.items():
         module = _StandIn(real[name], overlay)
