@@ -62,12 +62,19 @@ class Then:
     second: Any
 
 
-def _sleeps() -> Any:
+@dataclass(frozen=True)
+class Catch:
+    """Run the body and go on if it fails."""
+
+    body: Any
+
+
+def _sleeps(longest: int = 20) -> Any:
     return st.builds(
         Sleep,
-        delay=st.integers(1, 20).map(float),
-        fails=st.booleans(),
-        cleanup=st.sampled_from([0.0, 0.0, 3.0]),
+        delay=st.integers(1, longest).map(float),
+        fails=st.sampled_from([False, False, True]),
+        cleanup=st.sampled_from([0.0, 5.0]),
     )
 
 
@@ -78,10 +85,11 @@ def _programs() -> Any:
             st.builds(
                 Group,
                 children=st.lists(inner, max_size=3).map(tuple),
-                body=inner,
-                cancel_at=st.one_of(st.none(), st.integers(1, 20).map(float)),
+                body=st.one_of(_sleeps(3), inner),
+                cancel_at=st.one_of(st.none(), st.integers(1, 10).map(float)),
             ),
             st.builds(Then, first=inner, second=inner),
+            st.builds(Then, first=st.builds(Catch, body=inner), second=_sleeps()),
         )
 
     return st.recursive(_sleeps(), grow, max_leaves=6)
@@ -107,6 +115,8 @@ def _spread(program: Any) -> Any:
             return Timeout(own(node.delay), walk(node.body))
         if isinstance(node, Then):
             return Then(walk(node.first), walk(node.second))
+        if isinstance(node, Catch):
+            return Catch(walk(node.body))
         cancel_at = own(node.cancel_at) if node.cancel_at is not None else None
         return Group(tuple(map(walk, node.children)), walk(node.body), cancel_at)
 
@@ -115,48 +125,54 @@ def _spread(program: Any) -> Any:
 
 # --- the model -----------------------------------------------------------------------------------
 #
-# run(node, start, cancels) -> (end, outcome): how a program that starts at `start` ends when it is
-# asked to cancel at the times `cancels` (ascending). Outcomes: "ok", "error", "cancelled".
+# model(node, start, cancels): how a program that starts at `start` ends when it is asked to cancel
+# at the times `cancels`. A request at `start` is one that waits for its first suspension.
 
 
 @dataclass
 class Ended:
     at: float
-    how: str
+    how: str  # "ok", "error", "cancelled"
+    #: A request that a failure outranked; the next suspension feels it.
+    pending: bool = False
+    #: Each sleep that ended: its delay, which is its name, when and how.
+    sleeps: tuple[tuple[float, float, str], ...] = ()
 
 
 def model(node: Any, start: float, cancels: list[float]) -> Ended:
-    cancels = [max(time, start) for time in cancels]
     if isinstance(node, Sleep):
         return _model_sleep(node, start, cancels)
+    if isinstance(node, Catch):
+        ended = model(node.body, start, cancels)
+        return replace(ended, how="ok") if ended.how == "error" else ended
     if isinstance(node, Then):
         first = model(node.first, start, cancels)
         if first.how != "ok":
             return first
-        # A request that fell into the first part was consumed by it.
-        return model(node.second, first.at, [time for time in cancels if time > first.at])
+        later = [time for time in cancels if time > first.at]
+        second = model(node.second, first.at, [first.at, *later] if first.pending else later)
+        return replace(second, sleeps=first.sleeps + second.sleeps)
     if isinstance(node, Timeout):
         return _model_timeout(node, start, cancels)
     return _model_group(node, start, cancels)
 
 
 def _model_sleep(node: Sleep, start: float, cancels: list[float]) -> Ended:
-    end = start + node.delay
+    end, how = start + node.delay, "error" if node.fails else "ok"
     first = min(cancels, default=inf)
-    if first >= end:
-        return Ended(end, "error" if node.fails else "ok")
-    end = first + node.cleanup
-    again = min((time for time in cancels if first < time < end), default=None)
-    return Ended(end if again is None else again, "cancelled")
+    if first < end:
+        end, how = first + node.cleanup, "cancelled"
+        end = min([time for time in cancels if first < time < end], default=end)
+    return Ended(end, how, sleeps=((node.delay, end, how),))
 
 
 def _model_timeout(node: Timeout, start: float, cancels: list[float]) -> Ended:
     deadline = start + node.delay
-    ended = model(node.body, start, sorted([*cancels, deadline]))
-    if ended.how == "cancelled" and ended.at >= deadline:
-        outside = [time for time in cancels if time <= ended.at]
-        if not outside:
-            return Ended(ended.at, "ok")  # TimeoutError, caught
+    ended = model(node.body, start, [*cancels, deadline])
+    outside = any(time <= ended.at for time in cancels)
+    if ended.at >= deadline and not outside:
+        how = "ok" if ended.how == "cancelled" else ended.how  # TimeoutError, caught
+        return replace(ended, how=how, pending=False)
     return ended
 
 
@@ -165,27 +181,34 @@ def _model_group(node: Group, start: float, cancels: list[float]) -> Ended:
     stop = start + node.cancel_at if node.cancel_at is not None else inf
     abort = inf
     while True:
-        body = model(node.body, start, sorted([*cancels, *([abort] if abort < inf else [])]))
-        children = [model(c, start, [abort] if abort < inf else []) for c in node.children]
-        causes = [c.at for c in children if c.how == "error"]
+        requests = [*cancels, abort] if abort < inf else cancels
+        body = model(node.body, start, requests)
+        children = []
+        for child in node.children:
+            if abort <= start:
+                children.append(Ended(start, "cancelled"))  # it has not even begun
+            else:
+                children.append(model(child, start, [abort] if abort < inf else []))
+        causes = [child.at for child in children if child.how == "error"]
         if body.how != "ok":
             causes.append(body.at)
-        last = max([body.at, *[c.at for c in children]])
-        # Requests from outside hit the body first and abort when they come out of it; after the
-        # body they hit the waiting group.
+        last = max([body.at, *[child.at for child in children]])
+        # Requests from outside hit the body first, and abort when they come out of it; after the
+        # body they hit the group that waits.
         causes += [time for time in cancels if body.at < time <= last]
+        if body.pending and last > body.at:
+            causes.append(body.at)
         if stop <= last:
             causes.append(stop)
         earliest = min(causes, default=inf)
         if earliest >= abort:
             break
         abort = earliest
-    failed = [e for e in [body, *children] if e.how == "error"]
-    if failed:
-        return Ended(last, "error")
-    if any(time <= last for time in cancels):
-        return Ended(last, "cancelled")
-    return Ended(last, "ok")
+    sleeps = body.sleeps + tuple(entry for child in children for entry in child.sleeps)
+    outside = any(time <= last for time in cancels)
+    if any(ended.how == "error" for ended in [body, *children]):
+        return Ended(last, "error", outside, sleeps)
+    return Ended(last, "cancelled" if outside else "ok", False, sleeps)
 
 
 # --- the real thing ------------------------------------------------------------------------------
@@ -195,41 +218,52 @@ class Boom(Exception):
     """The failure of a Sleep."""
 
 
-async def real(node: Any) -> None:
+async def real(node: Any, sleeps: list[tuple[float, float, str]]) -> None:
     if isinstance(node, Sleep):
+        how = "cancelled"
         try:
-            await sleep(node.delay)
-        except asyncio.CancelledError:
-            if node.cleanup:
-                await sleep(node.cleanup)
-            raise
-        if node.fails:
-            raise Boom
+            try:
+                await sleep(node.delay)
+            except asyncio.CancelledError:
+                if node.cleanup:
+                    await sleep(node.cleanup)
+                raise
+            how = "error" if node.fails else "ok"
+            if node.fails:
+                raise Boom
+        finally:
+            sleeps.append((node.delay, asyncio.get_running_loop().time(), how))
     elif isinstance(node, Then):
-        await real(node.first)
-        await real(node.second)
+        await real(node.first, sleeps)
+        await real(node.second, sleeps)
+    elif isinstance(node, Catch):
+        try:
+            await real(node.body, sleeps)
+        except (Boom, BaseExceptionGroup):
+            pass
     elif isinstance(node, Timeout):
         try:
             async with timeout(node.delay):
                 deadline = current_deadline()
                 assert deadline is not None
                 assert deadline <= asyncio.get_running_loop().time() + node.delay
-                await real(node.body)
+                await real(node.body, sleeps)
         except TimeoutError:
             pass
     else:
         async with TaskGroup() as group:
             for child in node.children:
-                group.create_task(real(child))
+                group.create_task(real(child, sleeps))
             if node.cancel_at is not None:
                 asyncio.get_running_loop().call_later(node.cancel_at, group.cancel)
-            await real(node.body)
+            await real(node.body, sleeps)
 
 
-def observe(program: Any, cancels: list[float], make: Callable[..., Any]) -> tuple[float, str, int]:
-    """Run ``program`` in a task of its own; return when and how it ended and the count left."""
+def observe(program: Any, cancels: list[float], make: Callable[..., Any]) -> Ended:
+    """Run ``program`` in a task of its own; return how it and its sleeps ended."""
 
-    async def main() -> tuple[float, str, int]:
+    async def main() -> Ended:
+        sleeps: list[tuple[float, float, str]] = []
         loop = asyncio.get_running_loop()
         how = "ok"
         count = -1
@@ -240,7 +274,7 @@ def observe(program: Any, cancels: list[float], make: Callable[..., Any]) -> tup
             me = asyncio.current_task()
             assert me is not None
             try:
-                await real(program)
+                await real(program, sleeps)
             except asyncio.CancelledError:
                 how = "cancelled"
             except (Boom, BaseExceptionGroup):
@@ -261,7 +295,7 @@ def observe(program: Any, cancels: list[float], make: Callable[..., Any]) -> tup
         await sleep(100)  # timers that were left behind would show
         assert count == asked, "requests from outside, no more and no fewer, are still counted"
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        return at, how, count
+        return Ended(at, how, sleeps=tuple(sleeps))
 
     return run_virtual(main())
 
@@ -282,8 +316,9 @@ def test_ends_as_the_model_says(make: Any, program: Any, cancels: list[int]) -> 
     program = _spread(program)
     times = sorted(cancel + 2.0**-21 for cancel in cancels)
     expected = model(program, 0.0, times)
-    at, how, _ = observe(program, times, make)
-    assert (at, how) == (expected.at, expected.how)
+    got = observe(program, times, make)
+    assert (got.at, got.how) == (expected.at, expected.how)
+    assert sorted(got.sleeps) == sorted(expected.sleeps)
 
 
 @EXAMPLES
