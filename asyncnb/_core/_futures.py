@@ -6,25 +6,29 @@ own loop with ``call_soon_threadsafe``; in the loop's own thread it costs one id
 
 * :class:`Future` - ``asyncio.Future`` with the 3.13 behaviour, touchable and awaitable everywhere
 * :class:`Mirror` - follows a future of another loop or thread (or a launched task) on this loop
-* :func:`join_future` - blocks a thread until a future is done
-* :func:`fail_waiters` - releases all who wait on a loop that died
+* :func:`join_future`, :func:`fail_waiters` - of :mod:`._waiters`: block a thread until a future is
+  done, and release all who wait on a loop that died
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections.abc
 import concurrent.futures
 import contextvars
-import inspect
-import sys
 import threading
-import time
-import types
 import weakref
 from asyncio import AbstractEventLoop, CancelledError, InvalidStateError, _get_running_loop
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol, TypeGuard, TypeVar
+from typing import Any, TypeVar
+
+from asyncnb._core._awaitables import as_coroutine as as_coroutine
+from asyncnb._core._awaitables import iscoroutine as iscoroutine
+from asyncnb._core._awaitables import iscoroutinefunction as iscoroutinefunction
+from asyncnb._core._awaitables import isfuture as isfuture
+from asyncnb._core._waiters import fail_waiters as fail_waiters
+from asyncnb._core._waiters import forget_waiter as forget_waiter
+from asyncnb._core._waiters import join_future as join_future
+from asyncnb._core._waiters import register_waiter as register_waiter
 
 __all__ = ["Future", "ensure_future", "iscoroutine", "iscoroutinefunction", "isfuture"]
 __all__ += ["wrap_future"]
@@ -39,10 +43,6 @@ _remove_done_callback = asyncio.Future.remove_done_callback
 _set_result = asyncio.Future.set_result
 _set_exception = asyncio.Future.set_exception
 
-# A lock's acquire cannot be interrupted by Ctrl-C on Windows, so waits are cut there; elsewhere a
-# slice only serves to notice a loop that was closed without a word to fail_waiters().
-_WAIT_SLICE = 0.05 if sys.platform == "win32" else 1.0
-
 
 class _Interrupt:
     """The type of INTERRUPT."""
@@ -54,44 +54,6 @@ class _Interrupt:
 INTERRUPT = _Interrupt()
 """``task.cancel(msg=INTERRUPT)`` ends what a person is waiting for and nothing else: the message
 travels down the await chain with the cancellation, and launched tasks refuse it."""
-
-
-# --- what is what -------------------------------------------------------------------------------
-
-isfuture = asyncio.isfuture
-
-_coroutine_types: set[type] = {types.CoroutineType}
-
-
-def iscoroutine(obj: object) -> TypeGuard[Coroutine[Any, Any, Any]]:
-    """Tell whether *obj* is a coroutine object.
-
-    True for native coroutines and for instances of :class:`collections.abc.Coroutine` (Cython's,
-    for example); False for plain generators, on 3.11 too. Raises nothing; any thread.
-    Source: CPython 3.12 (gh-102748).
-    """
-    if type(obj) in _coroutine_types:
-        return True
-    if isinstance(obj, collections.abc.Coroutine):
-        # Asking an ABC is slow; remember the type, but never so many that it leaks classes.
-        if len(_coroutine_types) < 100:
-            _coroutine_types.add(type(obj))
-        return True
-    return False
-
-
-def iscoroutinefunction(func: object) -> bool:
-    """Tell whether calling *func* gives a coroutine.
-
-    True for ``async def`` functions (also inside ``functools.partial``), for those marked with
-    ``inspect.markcoroutinefunction`` and for those marked the old way with
-    ``asyncio.coroutines._is_coroutine``. Raises nothing; any thread. Source: CPython 3.12; no
-    deprecation warning, unlike ``asyncio.iscoroutinefunction`` on 3.14.
-    """
-    if inspect.iscoroutinefunction(func):
-        return True
-    marker = getattr(asyncio.coroutines, "_is_coroutine", None)
-    return marker is not None and getattr(func, "_is_coroutine", None) is marker
 
 
 # --- from one thread to another -----------------------------------------------------------------
@@ -146,44 +108,6 @@ def post_removal(fut: asyncio.Future[Any], fn: Any) -> int:
     if registered:
         fut.get_loop().call_soon_threadsafe(fut.remove_done_callback, fn)
     return removed + len(registered)
-
-
-# --- who waits on which loop --------------------------------------------------------------------
-
-
-class _Waiter(Protocol):
-    def fail(self, exc: BaseException) -> None: ...
-
-
-_waiters: weakref.WeakKeyDictionary[AbstractEventLoop, weakref.WeakSet[Any]]
-_waiters = weakref.WeakKeyDictionary()
-
-
-def register_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
-    """Remember, weakly, that *waiter* waits for something of *loop* from outside of it."""
-    with _guard:
-        _waiters.setdefault(loop, weakref.WeakSet()).add(waiter)
-
-
-def forget_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
-    """Undo :func:`register_waiter`; nothing happens when it was not registered."""
-    with _guard:
-        known = _waiters.get(loop)
-        if known is not None:
-            known.discard(waiter)
-
-
-def fail_waiters(loop: AbstractEventLoop, exc: BaseException) -> int:
-    """Release everybody who waits from outside for something of *loop*, which will not come.
-
-    Blocked ``join()`` calls raise *exc*, and so do ``await`` expressions in other loops. For the
-    owner of a loop to call once it crashed or closed. Returns how many were released. Any thread.
-    """
-    with _guard:
-        waiters = list(_waiters.pop(loop, ()))
-    for waiter in waiters:
-        waiter.fail(exc)
-    return len(waiters)
 
 
 # --- Future -------------------------------------------------------------------------------------
@@ -473,10 +397,6 @@ def wrap_future(
 make_task: Callable[[AbstractEventLoop, Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 
 
-async def _await_it(awaitable: Any) -> Any:
-    return await awaitable
-
-
 def ensure_future(
     coro_or_future: Any, *, loop: AbstractEventLoop | None = None
 ) -> asyncio.Future[Any]:
@@ -494,83 +414,7 @@ def ensure_future(
                 "argument; leave loop out, or give wrap_future(future, loop=loop)"
             )
         return coro_or_future
-    coro = coro_or_future
-    if not iscoroutine(coro):
-        if not inspect.isawaitable(coro):
-            hint = ""
-            if iscoroutinefunction(coro):
-                hint = f": call the function first, {getattr(coro, '__name__', 'f')}()"
-            raise TypeError(
-                "An asyncio.Future, a coroutine or an awaitable is required, "
-                f"got {coro_or_future!r}{hint}"
-            )
-        coro = _await_it(coro)
+    coro = as_coroutine(coro_or_future)
     if loop is None:
         loop = _get_running_loop() or asyncio.get_event_loop()
     return make_task(loop, coro)  # noqa: F821 - annotated above
-
-
-# --- join ---------------------------------------------------------------------------------------
-
-
-class _Joiner:
-    """One thread that waits for one future."""
-
-    __slots__ = ("__weakref__", "error", "lock")
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.lock.acquire()
-        self.error: BaseException | None = None
-
-    def wake(self, _: object = None) -> None:
-        # Done and failed at once: the first one counts, and releasing twice is an error.
-        with _guard:
-            if self.lock.locked():
-                self.lock.release()
-
-    def fail(self, exc: BaseException) -> None:
-        self.error = exc
-        self.wake()
-
-
-def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
-    """Block this thread until *fut* is done; see ``Task.join``, whose body this is."""
-    if fut.done():
-        return fut.result()
-    loop = fut.get_loop()
-    if _get_running_loop() is loop:
-        kind = "task" if isinstance(fut, asyncio.Task) else "future"
-        raise RuntimeError(
-            f"join() on the loop's own thread would wait forever, since {fut!r} needs this "
-            f"thread to go on; write `await {kind}`"
-        )
-    joiner = _Joiner()
-    register_waiter(loop, joiner)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    try:
-        if loop.is_closed():
-            raise RuntimeError(f"{fut!r} can never be done: its event loop is closed")
-        if loop.is_running() is True:
-            loop.call_soon_threadsafe(fut.add_done_callback, joiner.wake)
-        else:
-            fut.add_done_callback(joiner.wake)
-        while True:
-            left = _WAIT_SLICE
-            if deadline is not None:
-                left = min(left, max(0.0, deadline - time.monotonic()))
-            if joiner.lock.acquire(timeout=left):
-                break
-            if fut.done():
-                return fut.result()
-            if loop.is_closed():
-                raise RuntimeError(f"{fut!r} can never be done: its event loop was closed")
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
-    finally:
-        forget_waiter(loop, joiner)
-        if not fut.done() and not loop.is_closed():
-            loop.call_soon_threadsafe(fut.remove_done_callback, joiner.wake)
-    if joiner.error is not None and not fut.done():
-        raise joiner.error
-    return fut.result()

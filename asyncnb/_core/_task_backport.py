@@ -23,8 +23,8 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ._call_soon import call_soon_lock, replaced_call_soon
-from ._futures import iscoroutine
+from asyncnb._core._call_soon import call_soon_lock, replaced_call_soon
+from asyncnb._core._futures import iscoroutine
 
 _T = TypeVar("_T")
 _init: Callable[..., None] = asyncio.Task.__init__

@@ -16,18 +16,25 @@ from asyncio import AbstractEventLoop, _get_running_loop
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _futures
-from ._call_soon import replaced_call_soon
-from ._futures import INTERRUPT, Future, Mirror, ensure_future, iscoroutine, runs_elsewhere
-from ._graph import task_frames
+from asyncnb._core import _futures
+from asyncnb._core._call_soon import replaced_call_soon
+from asyncnb._core._futures import (
+    INTERRUPT,
+    Future,
+    Mirror,
+    ensure_future,
+    iscoroutine,
+    runs_elsewhere,
+)
+from asyncnb._core._graph import task_frames
 
 if TYPE_CHECKING:
-    from ._timeouts import Timeout
+    from asyncnb._core._timeouts import Timeout
 
 if sys.version_info >= (3, 13):
     _Base = asyncio.Task
 else:
-    from ._task_backport import BackportedTask as _Base
+    from asyncnb._core._task_backport import BackportedTask as _Base
 
 __all__ = ["INTERRUPT", "Task", "all_tasks", "create_eager_task_factory", "create_task"]
 __all__ += ["current_task", "eager_task_factory", "interrupt", "shield"]
@@ -311,7 +318,7 @@ def create_task(
         return new_task(loop, coro, **kwargs)  # type: ignore[no-any-return]
     if not iscoroutine(coro):
         raise TypeError(_explain_no_coroutine(coro))
-    from ._timeouts import timeout as timeout_after  # it builds on this module
+    from asyncnb._core._timeouts import timeout as timeout_after  # it builds on this module
 
     limit = timeout_after(timeout)
     task = new_task(loop, _limited(coro, limit), **kwargs)

@@ -9,14 +9,23 @@ import enum
 import functools
 import inspect
 import signal
+import sys
 import threading
 from asyncio import AbstractEventLoop, CancelledError, _get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from ._futures import ensure_future, iscoroutine, iscoroutinefunction
-from ._tasks import all_tasks, new_task
+from asyncnb._core._awaitables import as_coroutine, iscoroutine, iscoroutinefunction
+from asyncnb._core._futures import ensure_future
+from asyncnb._core._tasks import Task, all_tasks, new_task
+from asyncnb._core._waiters import (
+    Joiner,
+    forget_waiter,
+    never_done,
+    refuse_own_thread,
+    register_waiter,
+)
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
 
@@ -24,6 +33,8 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 _EXECUTOR_SHUTDOWN = 300.0  # seconds, as asyncio.constants.THREAD_JOIN_TIMEOUT
+
+_EAGER_IS_CHEAP = sys.version_info >= (3, 12)
 
 new_event_loop = asyncio.new_event_loop
 
@@ -134,6 +145,68 @@ def run_coroutine_threadsafe(
     return submitted
 
 
+def run_on(
+    loop: AbstractEventLoop,
+    awaitable: Awaitable[_T],
+    *,
+    timeout: float | None = None,
+    name: str | None = None,
+) -> _T:
+    """Run an awaitable as a task of *loop*, which runs in another thread; return the result.
+
+    Blocks the calling thread. Ctrl-C cancels the task, waits for its cleanup (a second one does
+    not) and raises ``KeyboardInterrupt``; after *timeout* seconds it is cancelled the same way,
+    and ``TimeoutError`` raised. ``RuntimeError`` on the loop's own thread, and when the loop
+    closes or crashes meanwhile; ``TypeError`` for what cannot be awaited. Any other thread.
+    """
+    refuse_own_thread(loop, "run()", "await ...")
+    coro = as_coroutine(awaitable)
+    context = contextvars.copy_context()
+    joiner = Joiner()
+    started: list[asyncio.Task[_T]] = []
+
+    def start() -> None:
+        # Here and not in the waiting thread: one wake-up of the loop instead of two.
+        try:
+            task = Task(coro, loop=loop, name=name, context=context, eager_start=_EAGER_IS_CHEAP)
+        except BaseException as exc:
+            joiner.fail(exc)
+            raise
+        started.append(task)
+        if task.done():
+            joiner.wake()
+        else:
+            task.add_done_callback(joiner.wake)
+
+    register_waiter(loop, joiner)
+    try:
+        loop.call_soon_threadsafe(start)
+        try:
+            in_time = joiner.wait(loop, timeout)
+        except KeyboardInterrupt:
+            _cancel_and_wait(loop, started, joiner)
+            raise
+        if not in_time:
+            _cancel_and_wait(loop, started, joiner)
+            raise TimeoutError(f"not done after {timeout} seconds, and cancelled: {awaitable!r}")
+    finally:
+        forget_waiter(loop, joiner)
+    if started and started[0].done():
+        return started[0].result()
+    raise joiner.error or never_done(awaitable)
+
+
+def _cancel_and_wait(
+    loop: AbstractEventLoop, started: list[asyncio.Task[Any]], joiner: Joiner
+) -> None:
+    try:
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in started])
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+    joiner.wait(loop)
+
+
 # --- running a loop to its end ------------------------------------------------------------------
 
 
@@ -141,10 +214,6 @@ class _State(enum.Enum):
     CREATED = "created"
     INITIALIZED = "initialized"
     CLOSED = "closed"
-
-
-async def _await_it(awaitable: Awaitable[_T]) -> _T:
-    return await awaitable
 
 
 class _NotAwaitable(TypeError, ValueError):
@@ -239,13 +308,10 @@ class Runner:
                 "Runner.run() cannot be called from a running event loop; write `await coro`"
             )
         loop = self.get_loop()
-        if not iscoroutine(coro):
-            if not inspect.isawaitable(coro):
-                raise _NotAwaitable(
-                    f"a coroutine was expected, got {coro!r}: "
-                    "An asyncio.Future, a coroutine or an awaitable is required"
-                )
-            coro = _await_it(coro)
+        try:
+            coro = as_coroutine(coro)
+        except TypeError as exc:
+            raise _NotAwaitable(f"a coroutine was expected: {exc}") from None
         if context is None:
             context = self._context
         task = new_task(loop, coro, context=context)
