@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, get_running_loop
 from collections.abc import Coroutine
 from types import TracebackType
@@ -31,20 +32,25 @@ class TaskGroup:
     of gh-155418, gh-155433 and gh-135736.
     """
 
+    # What most groups never change stays in the class: each store would cost every group.
+    _entered = False
+    _open = False  # for new children
+    _exiting = False
+    _aborting = False
+    _cancel_on_enter = False
+    _parent_cancel_requested = False
+    _on_standard_loop = False
+    _loop: AbstractEventLoop | None = None
+    _parent_task: Task[Any] | None = None
+    _base_error: BaseException | None = None
+    _on_completed_fut: Future[None] | None = None
+    _scope: Timeout | None = None
+    #: One for all callbacks instead of a copy each; they run nothing of the user's.
+    _context: contextvars.Context
+
     def __init__(self) -> None:
-        self._entered = False
-        self._open = False  # for new children
-        self._exiting = False
-        self._aborting = False
-        self._cancel_on_enter = False
-        self._parent_cancel_requested = False
-        self._loop: AbstractEventLoop | None = None
-        self._parent_task: Task[Any] | None = None
         self._tasks: set[Future[Any]] = set()
         self._errors: list[BaseException] = []
-        self._base_error: BaseException | None = None
-        self._on_completed_fut: Future[None] | None = None
-        self._scope: Timeout | None = None
 
     def __repr__(self) -> str:
         info = [""]
@@ -73,7 +79,10 @@ class TaskGroup:
                 "an `async def` and run that with create_task(), launch() or run()"
             )
         self._parent_task = parent
-        self._scope = innermost(parent)
+        timeouts = getattr(loop, "_asyncnb_timeouts", None)
+        if timeouts:
+            self._scope = timeouts.get(parent)
+        self._context = contextvars.copy_context()
         self._on_standard_loop = isinstance(loop, asyncio.BaseEventLoop)
         self._entered = self._open = True
         if self._cancel_on_enter:
@@ -143,7 +152,7 @@ class TaskGroup:
             return True
         finally:
             # Exceptions reach this frame through their traceback: no cycles (gh-128552).
-            self._parent_task = self._scope = parent = None
+            self._parent_task = parent = None
             if self._errors:
                 self._errors = []
                 self._base_error = None
@@ -168,11 +177,12 @@ class TaskGroup:
         if factory is None:
             task = OwnTask(coro, loop=loop, **kwargs)
             self._tasks.add(task)
-            add_callback(task, self._on_task_done)
+            add_callback(task, self._on_task_done, context=self._context)
         else:
-            task = factory(loop, coro, **kwargs)
+            # Without keywords the plain call is the quicker one.
+            task = factory(loop, coro, **kwargs) if kwargs else factory(loop, coro)
             self._tasks.add(task)
-            task.add_done_callback(self._on_task_done)
+            task.add_done_callback(self._on_task_done, context=self._context)
         if self._aborting and not task.done():
             task.cancel()  # an eager child that cancelled its own group (gh-155418)
         try:
@@ -225,8 +235,11 @@ class TaskGroup:
             waiter = self._on_completed_fut
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_failure(task, error)
+        # The attribute, where there is one, is one look instead of two calls.
+        if getattr(task, "_exception", task) is not None and not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self._on_failure(task, error)
 
     def _on_failure(self, task: Future[Any], error: BaseException) -> None:
         self._errors.append(error)

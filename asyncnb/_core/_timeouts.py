@@ -7,6 +7,7 @@ that task's loop; ``when``, ``remaining``, ``expired`` and ``reschedule`` work f
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
 from asyncio import AbstractEventLoop, CancelledError, Handle, get_running_loop
 from types import TracebackType
@@ -28,6 +29,20 @@ _ACTIVE: Final = "active"
 _EXPIRING: Final = "expiring"
 _EXPIRED: Final = "expired"
 _FINISHED: Final = "finished"
+
+class _Entered(dict[Any, "Timeout"]):
+    """The innermost timeout of each task of one loop that is inside of any.
+
+    It is kept on the loop, and so goes with the loop whatever becomes of its tasks. A context
+    variable, or an attribute of the task, costs several times as much per timeout.
+    """
+
+    __slots__ = ("context",)
+
+    def __init__(self) -> None:
+        #: For the timers: they need none of the caller's, and a copy of that for each costs.
+        self.context = contextvars.Context()
+
 
 class Timeout:
     """An asynchronous context manager that cancels its body when the deadline passes.
@@ -140,11 +155,15 @@ class Timeout:
                 "Timeout should be used inside a task: put the `async with` into an "
                 "`async def` and run that with create_task(), launch() or run()"
             )
+        try:
+            entered: _Entered = loop._asyncnb_timeouts  # type: ignore[attr-defined]
+        except AttributeError:
+            entered = loop._asyncnb_timeouts = _Entered()  # type: ignore[attr-defined]
         when = self._when
         if when is None:
             self._handle = None
         elif when > loop.time():
-            self._handle = loop.call_at(when, self._on_timeout)
+            self._handle = loop.call_at(when, self._on_timeout, context=entered.context)
         elif when == when:  # noqa: PLR0124 - NaN would spoil the order of the timers
             self._handle = loop.call_soon(self._on_timeout)
         else:
@@ -153,11 +172,6 @@ class Timeout:
         self._loop = loop
         self._cancelling = task.cancelling()
         self._state = _ACTIVE
-        try:
-            entered: dict[Any, Timeout] = loop._asyncnb_timeouts  # type: ignore[attr-defined]
-        except AttributeError:
-            entered = {}
-            loop._asyncnb_timeouts = entered  # type: ignore[attr-defined]
         self._outer = entered.get(task)
         entered[task] = self
         return self
@@ -170,7 +184,7 @@ class Timeout:
     ) -> None:
         task = self._task
         self._task = None  # no cycle with a traceback that holds the task
-        entered: dict[Any, Timeout] = self._loop._asyncnb_timeouts  # type: ignore[attr-defined]
+        entered: _Entered = self._loop._asyncnb_timeouts  # type: ignore[attr-defined]
         top = entered.pop(task, None)
         if top is not self or self._outer is not None:
             self._leave(entered, task, top)
@@ -188,7 +202,7 @@ class Timeout:
         if ours and exc is not None:
             convert(exc)
 
-    def _leave(self, entered: dict[Any, Timeout], task: Any, top: Timeout | None) -> None:
+    def _leave(self, entered: _Entered, task: Any, top: Timeout | None) -> None:
         """Make the next one outwards the innermost of ``task``, or keep ``top``, which is not us."""
         if top is self:
             top = self._outer
@@ -268,8 +282,6 @@ def _not_seconds(call: str, value: object) -> str:
 
 def innermost(task: asyncio.Task[Any]) -> Timeout | None:
     """Return the timeout that ``task`` entered last and has not left, or None."""
-    # Kept on the loop, so that it goes with the loop, whatever became of its tasks. A context
-    # variable or an attribute of the task costs several times as much per timeout.
     entered: dict[Any, Timeout] = getattr(task.get_loop(), "_asyncnb_timeouts", {})
     return entered.get(task)
 
