@@ -253,12 +253,10 @@ class Mirror(asyncio.Future[_T]):
 
     __slots__ = ("_asked", "_taken", "source")
 
-    _cancel_message: Any
-
     def __init__(self, source: Any, loop: AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self.source = source
-        self._asked = False
+        self._asked: tuple[Any] | None = None  # the message of a cancellation that was passed on
         self._taken = False  # written in the source's thread, before the source can be done
         if not isfuture(source):
             source.add_done_callback(self._source_done)
@@ -292,8 +290,8 @@ class Mirror(asyncio.Future[_T]):
             return
         if isfuture(source):
             forget_waiter(source.get_loop(), self)
-        if self._asked and not self._taken and not source.cancelled():
-            _cancel(self, self._cancel_message)  # the request came too late for the source
+        if self._asked is not None and not self._taken and not source.cancelled():
+            _cancel(self, *self._asked)  # the request came too late for the source
             return
         try:
             exc = source.exception()
@@ -319,7 +317,7 @@ class Mirror(asyncio.Future[_T]):
             return _cancel(self, msg)
         if home is self._loop:
             return bool(source.cancel(msg=msg))
-        self._asked = True
+        self._asked = (msg,)
         try:
             home.call_soon_threadsafe(self._ask, msg)
         except RuntimeError:  # that loop is closed: no answer will come
