@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 from asyncnb._core import _futures
 from asyncnb._core._futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
-from asyncnb._core._local import adder_for, all_local, is_foreign
+from asyncnb._core._local import add_edge, adder_for, all_local, discard_edge, is_foreign
 from asyncnb._core._progress import Bar
 from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
 
@@ -184,6 +185,10 @@ def _child(loop: AbstractEventLoop, aw: Any) -> Future[Any]:
 
 def _watch(outer: Gathering, children: list[Future[Any]], return_exceptions: bool) -> None:
     """End ``outer`` when ``children``, all different, have ended."""
+    if add_edge is not None and discard_edge is not None:
+        for child in children:
+            add_edge(child, outer)
+        outer.add_done_callback(functools.partial(_discard_edges, children))
     left = len(children)
 
     def on_done(child: Future[Any]) -> None:
@@ -208,6 +213,12 @@ def _watch(outer: Gathering, children: list[Future[Any]], return_exceptions: boo
             adder_for(type(child))(child, on_done)
     for child in ended:
         on_done(child)
+
+
+def _discard_edges(children: list[Future[Any]], outer: Future[Any]) -> None:
+    assert discard_edge is not None
+    for child in children:
+        discard_edge(child, outer)  # also of those that go on (gh-157213)
 
 
 class _OneByOne:

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncnb._core._local import add_callback
+from asyncnb._core._local import add_callback, add_edge, discard_edge
 from asyncnb._core._tasks import Task as OwnTask
 from asyncnb._core._timeouts import Timeout, current_task, deadlines, innermost
 from asyncnb._core._uncancel import left_behind, swallow
@@ -183,6 +183,8 @@ class TaskGroup:
             task = factory(loop, coro, **kwargs) if kwargs else factory(loop, coro)
             self._tasks.add(task)
             task.add_done_callback(self._on_task_done, context=self._context)
+        if add_edge is not None:
+            add_edge(task, self._parent_task)
         if self._aborting and not task.done():
             task.cancel()  # an eager child that cancelled its own group (gh-155418)
         try:
@@ -231,6 +233,8 @@ class TaskGroup:
     def _on_task_done(self, task: Future[Any]) -> None:
         tasks = self._tasks
         tasks.discard(task)
+        if discard_edge is not None:
+            discard_edge(task, self._parent_task)
         if not tasks:
             waiter = self._on_completed_fut
             if waiter is not None and not waiter.done():

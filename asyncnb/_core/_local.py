@@ -17,6 +17,12 @@ from typing import Any, TypeAlias
 from asyncnb._core._futures import Future, register_waiter
 from asyncnb._core._tasks import Task
 
+#: ``add_edge(future, waiter)``, ``discard_edge(future, waiter)``: the interpreter's own call graph
+#: (``asyncio.print_call_graph``, ``python -m asyncio pstree``) follows them; None before 3.14.
+Edge: TypeAlias = Callable[[Any, Any], None]
+add_edge: Edge | None = getattr(asyncio, "future_add_to_awaited_by", None)
+discard_edge: Edge | None = getattr(asyncio, "future_discard_from_awaited_by", None)
+
 #: What can be waited for without being awaited: it has a state, callbacks and a result.
 AnyFuture: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any]"
 

@@ -212,13 +212,14 @@ class Timeout:
             entered[task] = top
 
     def _on_timeout(self) -> None:
-        self._handle = None
-        loop, when = self._loop, self._when
+        handle, self._handle = self._handle, None
         if self._state is not _ACTIVE or self._task is None:
             return
-        # Another thread may have moved the deadline while this call was on its way. The millisecond
-        # is uvloop's clock, which may fire its timers that early.
-        if when is None or when > loop.time() + 0.001:
+        # Another thread may have moved the deadline while this call was on its way. Compare with
+        # what the timer was set to, not with the clock: loops fire timers early by as much as
+        # their clock's resolution. uvloop rounds to milliseconds.
+        due: float = getattr(handle, "when", self._loop.time)()
+        if self._when is None or self._when - due > 0.002:
             self._arm()
             return
         self._state = _EXPIRING

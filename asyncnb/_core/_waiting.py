@@ -19,8 +19,10 @@ from asyncnb._core._futures import ensure_future, iscoroutine, local
 from asyncnb._core._local import (
     AnyFuture,
     Waiter,
+    add_edge,
     adder_for,
     all_local,
+    discard_edge,
     is_foreign,
     remover_for,
     signal,
@@ -129,6 +131,10 @@ async def _wait(
         watch = _First(waiter, given)
     else:
         watch = _FirstException(waiter, given, original)
+    task = asyncio.current_task(loop) if add_edge is not None else None
+    if add_edge is not None:
+        for future in given:
+            add_edge(future, task)
     timer: TimerHandle | None = None
     if timeout is not None:
         timer = loop.call_later(timeout, _release, waiter, None)
@@ -140,6 +146,9 @@ async def _wait(
     finally:
         if timer is not None:
             timer.cancel()
+        if discard_edge is not None:
+            for future in given:
+                discard_edge(future, task)
     return watch.stop()
 
 

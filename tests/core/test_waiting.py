@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core import _progress
+from asyncnb._core import _gather, _groups, _progress, _waiting
 from asyncnb._core._as_completed import as_completed
 from asyncnb._core._futures import INTERRUPT
 from asyncnb._core._gather import gather
@@ -772,6 +772,42 @@ class TestAsCompleted:
             assert sorted([await coro for coro in as_completed(given)]) == [1, 2, 3]
 
         asyncio.run(main())
+
+
+class TestAwaitedBy:
+    """The edges that 3.14 keeps; a recorder stands in for its functions on older Pythons."""
+
+    @pytest.fixture
+    def edges(self, monkeypatch: pytest.MonkeyPatch) -> set[tuple[Any, Any]]:
+        found: set[tuple[Any, Any]] = set()
+        for module in (_waiting, _gather, _groups):
+            monkeypatch.setattr(module, "add_edge", lambda *edge: found.add(edge))
+            monkeypatch.setattr(module, "discard_edge", lambda *edge: found.discard(edge))
+        return found
+
+    def test_wait_gather_and_group(self, edges: set[tuple[Any, Any]]) -> None:
+        async def main() -> None:
+            me = asyncio.current_task()
+            child = asyncio.ensure_future(after(1))
+            asyncio.get_running_loop().call_soon(lambda: seen.append(set(edges)))
+            seen: list[set[tuple[Any, Any]]] = []
+            await wait([child])
+            assert seen == [{(child, me)}]
+            assert not edges
+            failing, survivor = (asyncio.ensure_future(after(n, ValueError())) for n in (1, 2))
+            outer = gather(failing, survivor)
+            assert edges == {(failing, outer), (survivor, outer)}
+            await wait([outer])
+            await asyncio.sleep(0)
+            assert not edges
+            assert outer.exception()
+            await wait([survivor])
+            async with _groups.TaskGroup() as group:
+                child = group.create_task(after(1))
+                assert edges == {(child, me)}
+            assert not edges
+
+        run_virtual(main())
 
 
 class TestProgress:
