@@ -155,7 +155,8 @@ def _led_from_object(owner: Any) -> Iterator[Any]:
         future = getattr(owner, name, None)
         if asyncio.isfuture(future):
             yield future
-    queue = getattr(owner, "_done", owner)  # as_completed() keeps the finished in a queue
+    yield from list(getattr(owner, "_waiting", ()))  # our as_completed()
+    queue = getattr(owner, "_done", owner)  # asyncio's keeps the finished in a queue
     yield from list(getattr(queue, "_getters", ()))
 
 

@@ -294,6 +294,7 @@ def create_task(
             "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
         )
     if loop.get_task_factory() is None and timeout is None and not kwargs:
+        task: Any = None
         try:
             if not eager_start:
                 task = _make(Task, coro, loop=loop, name=name, context=context)
@@ -308,6 +309,10 @@ def create_task(
             if iscoroutine(coro):
                 raise
             raise TypeError(_explain_no_coroutine(coro)) from None
+        finally:
+            # The traceback of a failed eager start holds this frame, which must not hold the task:
+            # a reference cycle (gh-128552).
+            task = None
     if name is not None:
         kwargs["name"] = name
     if context is not None:
@@ -322,8 +327,11 @@ def create_task(
 
     limit = timeout_after(timeout)
     task = new_task(loop, _limited(coro, limit), **kwargs)
-    task.timeout = limit
-    return task  # type: ignore[no-any-return]
+    try:
+        task.timeout = limit
+        return task  # type: ignore[no-any-return]
+    finally:
+        del task
 
 
 async def _limited(coro: Coroutine[Any, Any, _T], limit: Timeout) -> _T:

@@ -178,16 +178,23 @@ def run_on(
         else:
             task.add_done_callback(joiner.wake)
 
+    def cancel() -> None:
+        if started:
+            started[0].cancel()
+        else:  # Ctrl-C came before the loop had been told
+            coro.close()
+            joiner.wake()
+
     register_waiter(loop, joiner)
     try:
-        loop.call_soon_threadsafe(start)
         try:
+            loop.call_soon_threadsafe(start)
             in_time = joiner.wait(loop, timeout)
         except KeyboardInterrupt:
-            _cancel_and_wait(loop, started, joiner)
+            _end_and_wait(loop, cancel, joiner)
             raise
         if not in_time:
-            _cancel_and_wait(loop, started, joiner)
+            _end_and_wait(loop, cancel, joiner)
             raise TimeoutError(f"not done after {timeout} seconds, and cancelled: {awaitable!r}")
     finally:
         forget_waiter(loop, joiner)
@@ -196,11 +203,9 @@ def run_on(
     raise joiner.error or never_done(awaitable)
 
 
-def _cancel_and_wait(
-    loop: AbstractEventLoop, started: list[asyncio.Task[Any]], joiner: Joiner
-) -> None:
+def _end_and_wait(loop: AbstractEventLoop, cancel: Callable[[], None], joiner: Joiner) -> None:
     try:
-        loop.call_soon_threadsafe(lambda: [task.cancel() for task in started])
+        loop.call_soon_threadsafe(cancel)
     except RuntimeError:
         if not loop.is_closed():
             raise

@@ -438,9 +438,7 @@ def test_an_interrupt_spares_a_launched_task(factory: Any, wrap: Callable[[Any],
     run(factory, main())
 
 
-def test_an_interrupt_spares_a_launched_task_of_another_loop(
-    factory: Any, elsewhere: Loop
-) -> None:
+def test_an_interrupt_spares_a_launched_task_of_another_loop(factory: Any, elsewhere: Loop) -> None:
     async def main() -> None:
         launched = Task(forever(), loop=elsewhere)
         launched._launched = True

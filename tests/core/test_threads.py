@@ -208,8 +208,8 @@ def test_run_in_a_running_loop_is_refused(factory: Any) -> None:
         coro = give(1)
         with pytest.raises(RuntimeError, match="cannot be called from a running event loop"):
             run(coro)
-        with Runner() as runner, pytest.raises(RuntimeError, match="running event loop"):
-            runner.run(coro)
+        with pytest.raises(RuntimeError, match="running event loop"):
+            Runner().run(coro)
         coro.close()
 
     thread_error: list[BaseException] = []
