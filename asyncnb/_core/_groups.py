@@ -32,25 +32,23 @@ class TaskGroup:
     of gh-155418, gh-155433 and gh-135736.
     """
 
-    # What most groups never change stays in the class: each store would cost every group.
-    _entered = False
-    _open = False  # for new children
-    _exiting = False
-    _aborting = False
-    _cancel_on_enter = False
-    _parent_cancel_requested = False
-    _on_standard_loop = False
-    _loop: AbstractEventLoop | None = None
-    _parent_task: Task[Any] | None = None
-    _base_error: BaseException | None = None
-    _on_completed_fut: Future[None] | None = None
-    _scope: Timeout | None = None
-    #: One for all callbacks instead of a copy each; they run nothing of the user's.
-    _context: contextvars.Context
-
     def __init__(self) -> None:
+        self._entered = False
+        self._open = False  # for new children
+        self._exiting = False
+        self._aborting = False
+        self._cancel_on_enter = False
+        self._parent_cancel_requested = False
+        self._on_standard_loop = False
+        self._loop: AbstractEventLoop | None = None
+        self._parent_task: Task[Any] | None = None
         self._tasks: set[Future[Any]] = set()
         self._errors: list[BaseException] = []
+        self._base_error: BaseException | None = None
+        self._on_completed_fut: Future[None] | None = None
+        self._scope: Timeout | None = None
+        #: One for all callbacks instead of a copy each; they run nothing of the user's.
+        self._context: contextvars.Context | None = None
 
     def __repr__(self) -> str:
         info = [""]
