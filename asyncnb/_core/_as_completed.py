@@ -1,0 +1,228 @@
+"""as_completed: awaitables in the order in which they end."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+from asyncio import Future, TimerHandle
+from collections import deque
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from asyncnb._core._gather import loop_for
+from asyncnb._core._local import AnyFuture, Waiter, adder_for, all_local, is_foreign, signal
+from asyncnb._core._progress import Bar
+from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
+
+T = TypeVar("T")
+
+
+class AsCompleted:
+    """What as_completed() returns: an asynchronous iterator, and a plain one."""
+
+    __slots__ = (
+        "__weakref__",
+        "_bar",
+        "_ended",
+        "_error",
+        "_left",
+        "_loop",
+        "_originals",
+        "_throttle",
+        "_timer",
+        "_todo",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        aws: Iterable[Any],
+        timeout: float | None,
+        limit: int | None,
+        progress: str | None,
+    ) -> None:
+        unique = list(dict.fromkeys(aws))
+        try:
+            if limit is not None:
+                limit = check_limit("as_completed", limit)
+            loop = self._loop = loop_for(unique)
+        except BaseException:
+            close_all(unique)
+            raise
+        self._bar = Bar(progress, len(unique)) if progress is not None else None
+        #: Those that have ended and were not handed out; None stands for one that ran out of time.
+        self._ended: deque[Future[Any] | None] = deque()
+        self._waiting: deque[Future[None]] = deque()
+        self._todo: set[Future[Any]] = set()
+        #: Signals of futures of other loops and threads, and whose they are.
+        self._originals: dict[Future[Any], AnyFuture] = {}
+        self._left = len(unique)
+        self._error: BaseException | None = None
+        self._timer: TimerHandle | None = None
+        self._throttle: Throttle | None = None
+        if limit is not None:
+            later = [aw for aw in unique if not is_started(aw)]
+            unique = [aw for aw in unique if is_started(aw)]
+            self._throttle = Throttle(
+                loop, limit, later, self._started, self._on_done, self._failed
+            )
+        on_done = self._on_done
+        if all_local(unique, loop):
+            self._todo.update(unique)
+            for future in unique:
+                adder_for(type(future))(future, on_done)
+        else:
+            for aw in unique:
+                if is_foreign(aw, loop):
+                    future = signal(aw, loop)
+                    self._originals[future] = aw
+                else:
+                    future = start(loop, aw)
+                self._todo.add(future)
+                adder_for(type(future))(future, on_done)
+        if self._throttle is not None:
+            self._throttle.fill()
+        if timeout is not None and self._left:
+            self._timer = loop.call_later(timeout, self._on_timeout)
+
+    def __aiter__(self) -> AsCompleted:
+        return self
+
+    def __iter__(self) -> AsCompleted:
+        return self
+
+    async def __anext__(self) -> Any:
+        if not self._left:
+            raise StopAsyncIteration
+        self._left -= 1
+        ended = self._ended
+        if not ended:
+            try:
+                await self._something()
+            except asyncio.CancelledError:
+                self._left += 1  # nothing was handed out: iteration may be resumed
+                raise
+        future = ended.popleft()
+        if ended and self._waiting:
+            self._wake()
+        return future if future is not None and not self._originals else self._original(future)
+
+    def __next__(self) -> Coroutine[Any, Any, Any]:
+        if not self._left:
+            raise StopIteration
+        self._left -= 1
+        return self._result()
+
+    async def _result(self) -> Any:
+        ended = self._ended
+        if not ended:
+            await self._something()
+        future = ended.popleft()
+        if ended and self._waiting:
+            self._wake()
+        if future is None or self._originals:
+            return self._original(future).result()
+        return future.result()
+
+    async def _something(self) -> None:
+        """Wait until there is one to take."""
+        while not self._ended:
+            waiter = Waiter(self._todo, loop=self._loop)
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter in self._waiting:
+                    self._waiting.remove(waiter)
+                elif self._ended:
+                    self._wake()  # the turn was ours and we cannot take it
+                raise
+
+    def _original(self, future: Future[Any] | None) -> Any:
+        if future is None:
+            raise TimeoutError if self._error is None else self._error
+        return self._originals.get(future, future)
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _started(self, aw: Any, future: Future[Any]) -> None:
+        self._todo.add(future)
+
+    def _on_done(self, future: Future[Any]) -> None:
+        todo = self._todo
+        if future not in todo:
+            return  # the time was up first
+        todo.discard(future)
+        self._ended.append(future)
+        if self._waiting:
+            self._wake()
+        if self._bar is not None:
+            self._bar.advance()
+        if not todo and not self._throttle:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._bar is not None:
+            self._bar.end()
+
+    def _on_timeout(self) -> None:
+        self._give_up(None)
+
+    def _failed(self, error: BaseException) -> None:
+        self._give_up(error)
+
+    def _give_up(self, error: BaseException | None) -> None:
+        missing = len(self._todo)
+        for future in self._todo:
+            future.remove_done_callback(self._on_done)
+        self._todo.clear()
+        if self._throttle is not None:
+            missing += len(self._throttle)
+            self._throttle.close()
+        if error is not None:
+            missing += 1  # the one that could not be started
+        self._error = error
+        self._ended.extend([None] * missing)
+        for _ in range(missing):
+            self._wake()
+        if self._bar is not None:
+            self._bar.end(failed=True)
+        self._finish()
+
+
+def as_completed(
+    fs: Iterable[Awaitable[T]],
+    *,
+    timeout: float | None = None,
+    limit: int | None = None,
+    progress: str | None = None,
+) -> AsCompleted:
+    """Run awaitables concurrently and iterate over them in the order in which they end.
+
+    ``async for task in as_completed(...)`` gives the very tasks and futures that were passed, and
+    tasks for other awaitables; each is done. A ``concurrent.futures.Future`` comes as it is too:
+    take its ``result()``. ``for coro in as_completed(...)`` gives coroutines; each, awaited,
+    returns or raises the next result. Iteration may be resumed after ``break``.
+
+    After ``timeout`` seconds ``async for``, or each remaining coroutine, raises TimeoutError;
+    what runs goes on. ``limit`` is how many may run at a time: the rest has not been started, and
+    is closed when the time is up. Tasks and futures run already and take no place.
+    ``progress="label"`` reports each end.
+
+    Raises TypeError for one awaitable in the place of several, ValueError for a limit below 1,
+    RuntimeError without any loop. Takes futures of other loops and threads. As CPython 3.14's.
+    """
+    if inspect.isawaitable(fs) or isinstance(fs, concurrent.futures.Future):
+        raise TypeError(
+            f"expects an iterable of awaitables, not {type(fs).__name__}: as_completed([task])"
+        )
+    return AsCompleted(fs, timeout, limit, progress)

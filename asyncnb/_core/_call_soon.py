@@ -1,0 +1,63 @@
+"""A word between a C task and its loop: what the constructor hands to ``loop.call_soon``.
+
+The constructor of the C task looks ``call_soon`` up on the loop object, so an attribute set on
+that object for the moment of construction is asked instead. It works on the standard loops and on
+uvloop, whose own internals do not go through it, and nothing of asyncio is patched.
+"""
+
+from __future__ import annotations
+
+import threading
+from asyncio import AbstractEventLoop, _get_running_loop
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+# Reentrant: a signal handler or a finaliser may make a task while one is being made.
+call_soon_lock = threading.RLock()
+
+
+class replaced_call_soon:
+    """While the block runs, ``loop.call_soon`` is safe to call from every thread.
+
+    In a foreign thread it becomes ``call_soon_threadsafe``; in the loop's own thread the call
+    goes on unchanged. *take*, when given, is asked first with (function, context); True means
+    that it took the call.
+    """
+
+    __slots__ = ("_loop", "_saved", "_take")
+
+    def __init__(
+        self, loop: AbstractEventLoop, take: Callable[[Any, Any], bool] | None = None
+    ) -> None:
+        self._loop = loop
+        self._take = take
+
+    def __enter__(self) -> None:
+        call_soon_lock.acquire()
+        loop, take = self._loop, self._take
+        self._saved = loop.__dict__.get("call_soon")
+        original = loop.call_soon
+
+        def call_soon(fn: Any, *args: Any, context: Any = None) -> Any:
+            if take is not None and take(fn, context):
+                return None
+            if _get_running_loop() is loop or not loop.is_running():
+                return original(fn, *args, context=context)
+            return loop.call_soon_threadsafe(fn, *args, context=context)
+
+        loop.__dict__["call_soon"] = call_soon
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        try:
+            if self._saved is None:
+                del self._loop.__dict__["call_soon"]
+            else:
+                self._loop.__dict__["call_soon"] = self._saved
+        finally:
+            call_soon_lock.release()

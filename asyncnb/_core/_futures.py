@@ -1,0 +1,418 @@
+"""Future, and the bridges between loops and threads that everything above is built on.
+
+An asyncio future belongs to one loop, and only that loop's thread may touch it. Here the same
+object may be touched from anywhere: a method called in a foreign thread is handed to the future's
+own loop with ``call_soon_threadsafe``; in the loop's own thread it costs one identity check.
+
+* :class:`Future` - ``asyncio.Future`` with the 3.13 behaviour, touchable and awaitable everywhere
+* :class:`Mirror` - follows a future of another loop or thread (or a launched task) on this loop
+* :func:`join_future`, :func:`fail_waiters` - of :mod:`._waiters`: block a thread until a future is
+  done, and release all who wait on a loop that died
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import threading
+import weakref
+from asyncio import AbstractEventLoop, CancelledError, InvalidStateError, _get_running_loop
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+from asyncnb._core._awaitables import as_coroutine as as_coroutine
+from asyncnb._core._awaitables import iscoroutine as iscoroutine
+from asyncnb._core._awaitables import iscoroutinefunction as iscoroutinefunction
+from asyncnb._core._awaitables import isfuture as isfuture
+from asyncnb._core._waiters import fail_waiters as fail_waiters
+from asyncnb._core._waiters import forget_waiter as forget_waiter
+from asyncnb._core._waiters import join_future as join_future
+from asyncnb._core._waiters import register_waiter as register_waiter
+
+__all__ = ["Future", "ensure_future", "iscoroutine", "iscoroutinefunction", "isfuture"]
+__all__ += ["wrap_future"]
+
+_T = TypeVar("_T")
+
+# Looked up once: these run for every await and every callback.
+_await = asyncio.Future.__await__
+_cancel = asyncio.Future.cancel
+_add_done_callback = asyncio.Future.add_done_callback
+_remove_done_callback = asyncio.Future.remove_done_callback
+_set_result = asyncio.Future.set_result
+_set_exception = asyncio.Future.set_exception
+
+
+class _Interrupt:
+    """The type of INTERRUPT."""
+
+    def __repr__(self) -> str:
+        return "INTERRUPT"
+
+
+INTERRUPT = _Interrupt()
+"""``task.cancel(msg=INTERRUPT)`` ends what a person is waiting for and nothing else: the message
+travels down the await chain with the cancellation, and launched tasks refuse it."""
+
+
+# --- from one thread to another -----------------------------------------------------------------
+
+
+def runs_elsewhere(loop: AbstractEventLoop) -> bool:
+    """Tell whether *loop* is running now, in another thread than this one.
+
+    ``is True``: a stand-in loop of a test answers every question with something truthy.
+    """
+    return _get_running_loop() is not loop and loop.is_running() is True
+
+
+_guard = threading.RLock()  # the few words that several threads write: claims, incoming callbacks
+_incoming: weakref.WeakKeyDictionary[Any, list[tuple[Any, Any]]] = weakref.WeakKeyDictionary()
+
+
+def post_callback(fut: asyncio.Future[Any], fn: Any, context: contextvars.Context | None) -> None:
+    """Add a done callback to a future whose loop runs in another thread.
+
+    The context is the caller's, as if the call had been made on the spot. The pair waits in a
+    list until the loop takes it, so that a removal which comes earlier can find it.
+    """
+    item = (fn, contextvars.copy_context() if context is None else context)
+    with _guard:
+        _incoming.setdefault(fut, []).append(item)
+
+    def take() -> None:
+        with _guard:
+            items = _incoming.get(fut, [])
+            if item not in items:
+                return  # removed on its way
+            items.remove(item)
+            if not items:
+                del _incoming[fut]
+        fut.add_done_callback(item[0], context=item[1])
+
+    fut.get_loop().call_soon_threadsafe(take)
+
+
+def post_removal(fut: asyncio.Future[Any], fn: Any) -> int:
+    """Remove a done callback of a future whose loop runs in another thread; count the removed.
+
+    The count is what is registered now; a callback which the loop is about to call still runs.
+    """
+    with _guard:
+        items = _incoming.get(fut, [])
+        kept = [item for item in items if item[0] != fn]
+        removed = len(items) - len(kept)
+        items[:] = kept
+    registered = [item for item in getattr(fut, "_callbacks", None) or () if item[0] == fn]
+    if registered:
+        fut.get_loop().call_soon_threadsafe(fut.remove_done_callback, fn)
+    return removed + len(registered)
+
+
+# --- Future -------------------------------------------------------------------------------------
+
+
+def _no_stop_iteration(exception: Any) -> Any:
+    # The 3.13 rule (gh-112182): a StopIteration cannot be raised into a coroutine. Before, it was
+    # a TypeError, and whoever awaited the future waited forever.
+    if isinstance(exception, type) and issubclass(exception, StopIteration):
+        exception = exception()
+    if isinstance(exception, StopIteration):
+        error = RuntimeError(
+            "StopIteration interacts badly with generators and cannot be raised into a Future"
+        )
+        error.__cause__ = exception
+        error.__context__ = exception
+        return error
+    return exception
+
+
+class Future(asyncio.Future[_T]):
+    """A result that comes later: ``asyncio.Future`` that any thread may touch and any loop await.
+
+    ``Future(*, loop=None)`` belongs to *loop*, or to the running one. In the loop's own thread
+    each method is the standard one. In another thread, while the loop runs:
+
+    * ``cancel``, ``set_result``, ``set_exception``, ``add_done_callback`` and
+      ``remove_done_callback`` are handed to the loop and wake it; callbacks run on the loop. The
+      future is done as soon as the loop has taken the result, a moment after the call returns.
+    * a second ``set_result`` or ``set_exception`` raises ``asyncio.InvalidStateError`` at once.
+    * ``await`` works in every loop; when the awaiting task is cancelled, so is the future.
+
+    ``RuntimeError`` when the future's loop is closed, or when there is no loop to belong to.
+    Semantics: CPython 3.13, where ``set_exception(StopIteration())`` stores a ``RuntimeError``
+    (gh-112182), on every Python.
+    """
+
+    __slots__ = ()
+
+    _launched = False
+    _claimed = False  # a result from another thread is on its way
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel and schedule the callbacks; False when done already. Any thread."""
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            return _cancel(self, msg)
+        if self.done():
+            return False
+        loop.call_soon_threadsafe(_cancel, self, msg)
+        return True
+
+    def add_done_callback(self, fn: Any, /, *, context: contextvars.Context | None = None) -> None:
+        """Call ``fn(future)`` on the future's loop once it is done. Any thread."""
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            _add_done_callback(self, fn, context=context)
+        else:
+            post_callback(self, fn, context)
+
+    def remove_done_callback(self, fn: Any, /) -> int:
+        """Remove every registration of *fn* and return how many there were. Any thread."""
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            return _remove_done_callback(self, fn)
+        return post_removal(self, fn)
+
+    def set_result(self, result: _T, /) -> None:
+        """Mark as done with *result*; ``InvalidStateError`` when done already. Any thread."""
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            _set_result(self, result)
+        else:
+            self._claim()
+            loop.call_soon_threadsafe(_land, self, _set_result, result)
+
+    def set_exception(self, exception: type | BaseException, /) -> None:
+        """Mark as done with *exception*, an instance or a class.
+
+        ``InvalidStateError`` when done already, ``TypeError`` when it is no exception. A
+        ``StopIteration`` is stored as a ``RuntimeError`` caused by it. Any thread.
+        """
+        exception = _no_stop_iteration(exception)
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            _set_exception(self, exception)
+            return
+        if isinstance(exception, type):
+            exception = exception()
+        if not isinstance(exception, BaseException):
+            raise TypeError(
+                f"invalid exception object: got {exception!r}; set_exception() takes an exception "
+                "instance or class, set_result() takes a value"
+            )
+        self._claim()
+        loop.call_soon_threadsafe(_land, self, _set_exception, exception)
+
+    def _claim(self) -> None:
+        with _guard:
+            if self.done() or self._claimed:
+                raise InvalidStateError(f"invalid state: {self!r} has its result already")
+            self._claimed = True
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        running = _get_running_loop()
+        if running is self._loop or running is None or self.done():
+            return _await(self)
+        mirror: Mirror[_T] = Mirror(self, running)
+        return mirror.__await__()
+
+    __iter__ = __await__
+
+
+def _land(fut: Future[Any], setter: Callable[[Any, Any], None], value: Any) -> None:
+    if not fut.cancelled():  # cancelled while the result was on its way: as if it came too late
+        setter(fut, value)
+
+
+def _asyncio_error(exc: BaseException) -> BaseException:
+    """Give concurrent.futures' own errors as asyncio's, with their traceback (3.13)."""
+    if type(exc) is concurrent.futures.CancelledError:
+        return CancelledError(*exc.args).with_traceback(exc.__traceback__)
+    if type(exc) is concurrent.futures.InvalidStateError:
+        return InvalidStateError(*exc.args).with_traceback(exc.__traceback__)
+    return exc
+
+
+# --- Mirror: a future elsewhere, awaited here ---------------------------------------------------
+
+
+class Mirror(asyncio.Future[_T]):
+    """A future of *loop* that follows *source*, which lives in another loop or thread.
+
+    ``Mirror(source, loop)``, on the thread of *loop*. Cancelling it asks the source to cancel and
+    waits for what comes of that, as awaiting a task does; a source in another thread that was
+    done before the request reached it does not swallow the cancellation. With the message
+    :data:`INTERRUPT` a launched source is left alone and only the mirror is cancelled, which is
+    why launched tasks are awaited through one in their own loop, too.
+
+    ``RuntimeError`` from the constructor when the source's loop is not running, for who would
+    finish it?
+    """
+
+    __slots__ = ("_asked", "_taken", "source")
+
+    def __init__(self, source: Any, loop: AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.source = source
+        self._asked: tuple[Any] | None = None  # the message of a cancellation that was passed on
+        self._taken = False  # written in the source's thread, before the source can be done
+        if not isfuture(source):
+            source.add_done_callback(self._source_done)
+            return
+        home = source.get_loop()
+        if home is loop:
+            source.add_done_callback(self._take)
+        else:
+            if source.done():
+                self._take(source)
+                return
+            if home.is_running() is not True:
+                raise RuntimeError(
+                    f"Task {asyncio.current_task(loop)!r} got Future {source!r} attached to a "
+                    "different loop, which is not running, so that it would wait forever; start "
+                    "the work again on a running loop"
+                )
+            register_waiter(home, self)
+            home.call_soon_threadsafe(source.add_done_callback, self._source_done)
+
+    def _source_done(self, source: Any) -> None:
+        # In the source's thread.
+        try:
+            self._loop.call_soon_threadsafe(self._take, source)
+        except RuntimeError:
+            if not self._loop.is_closed():  # closed: nobody is left to tell
+                raise
+
+    def _take(self, source: Any) -> None:
+        if self.done():
+            return
+        if isfuture(source):
+            forget_waiter(source.get_loop(), self)
+        if self._asked is not None and not self._taken and not source.cancelled():
+            _cancel(self, *self._asked)  # the request came too late for the source
+            return
+        try:
+            exc = source.exception()
+        except (CancelledError, concurrent.futures.CancelledError) as cancelled:
+            _cancel(self, *cancelled.args[:1])
+            return
+        if exc is None:
+            _set_result(self, source.result())
+        else:
+            _set_exception(self, _no_stop_iteration(_asyncio_error(exc)))
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Ask the source to cancel; the mirror ends as the source does. This loop's thread."""
+        if self.done():
+            return False
+        source = self.source
+        if not isfuture(source):
+            source.cancel()
+            return _cancel(self, msg)
+        home = source.get_loop()
+        if msg is INTERRUPT and getattr(source, "_launched", False):
+            self._let_go()
+            return _cancel(self, msg)
+        if home is self._loop:
+            return bool(source.cancel(msg=msg))
+        self._asked = (msg,)
+        try:
+            home.call_soon_threadsafe(self._ask, msg)
+        except RuntimeError:  # that loop is closed: no answer will come
+            return _cancel(self, msg)
+        return True
+
+    def _ask(self, msg: Any) -> None:
+        # In the source's thread.
+        if self.source.cancel(msg=msg):
+            self._taken = True
+
+    def _let_go(self) -> None:
+        source = self.source
+        home = source.get_loop()
+        if home is self._loop:
+            source.remove_done_callback(self._take)
+            return
+        forget_waiter(home, self)
+        if not home.is_closed():
+            home.call_soon_threadsafe(source.remove_done_callback, self._source_done)
+
+    def fail(self, exc: BaseException) -> None:
+        """End with *exc* because the source's loop is gone. Any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._fail, exc)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    def _fail(self, exc: BaseException) -> None:
+        if not self.done():
+            _set_exception(self, exc)
+
+
+def local(fut: Any, loop: AbstractEventLoop) -> asyncio.Future[Any]:
+    """Give *fut* as a future of *loop*: itself if it is one, else a :class:`Mirror` of it.
+
+    For waiting functions: what comes out may be watched with ``add_done_callback`` on this loop.
+    *fut* may be of another loop or a ``concurrent.futures.Future``. Thread of *loop*.
+    """
+    if isfuture(fut) and fut.get_loop() is loop:
+        return fut
+    return Mirror(fut, loop)
+
+
+def wrap_future(
+    future: concurrent.futures.Future[_T] | asyncio.Future[_T],
+    *,
+    loop: AbstractEventLoop | None = None,
+) -> asyncio.Future[_T]:
+    """Give a ``concurrent.futures.Future`` as a future of *loop* (default: the running one).
+
+    The result, exception or cancellation is carried over, and cancelling the wrapper cancels what
+    it wraps. An asyncio future is returned as it is, unless it belongs to another loop than the
+    one meant: then the wrapper follows it. ``TypeError`` for anything else; ``RuntimeError``
+    without a loop. Thread of *loop*. Source: CPython 3.14; following other loops is ours.
+    """
+    if isfuture(future):
+        target = loop if loop is not None else _get_running_loop()
+        if target is None or future.get_loop() is target:
+            return future
+        return Mirror(future, target)
+    if not isinstance(future, concurrent.futures.Future):
+        # AssertionError in CPython, gone under -O: then it fails later and says less.
+        raise TypeError(
+            f"a concurrent.futures.Future is expected, got {future!r}; an executor's submit() "
+            "gives one, and a coroutine goes to ensure_future()"
+        )
+    return Mirror(future, loop if loop is not None else asyncio.get_event_loop())
+
+
+# --- ensure_future ------------------------------------------------------------------------------
+
+# Set by _tasks, which builds on this module and not the other way round.
+make_task: Callable[[AbstractEventLoop, Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+
+
+def ensure_future(
+    coro_or_future: Any, *, loop: AbstractEventLoop | None = None
+) -> asyncio.Future[Any]:
+    """Give a future for *coro_or_future*: itself if it is one, else a new task that runs it.
+
+    Takes a future, a coroutine or any awaitable. *loop*, default the running one, is where a task
+    is started; it may run in another thread. ``ValueError`` when a future belongs to another loop
+    than *loop*, ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop.
+    Source: CPython 3.14.
+    """
+    if isfuture(coro_or_future):
+        if loop is not None and loop is not coro_or_future.get_loop():
+            raise ValueError(
+                "The future belongs to a different loop than the one specified as the loop "
+                "argument; leave loop out, or give wrap_future(future, loop=loop)"
+            )
+        return coro_or_future
+    coro = as_coroutine(coro_or_future)
+    if loop is None:
+        loop = _get_running_loop() or asyncio.get_event_loop()
+    return make_task(loop, coro)  # noqa: F821 - annotated above

@@ -1,0 +1,322 @@
+"""gather: several awaitables at once, their results in order."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from asyncio import AbstractEventLoop, CancelledError, Future
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from types import CoroutineType
+from typing import Any, TypeVar
+
+from asyncnb._core import _futures
+from asyncnb._core._futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
+from asyncnb._core._local import add_edge, adder_for, all_local, discard_edge, is_foreign
+from asyncnb._core._progress import Bar
+from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
+
+T = TypeVar("T")
+
+
+class Gathering(_futures.Future[list[Any]]):
+    """The future that gather() returns; cancelling it cancels the children."""
+
+    __slots__ = ("_cancel_requested", "_children", "_throttle")
+
+    def __init__(self, children: Sequence[Future[Any]], *, loop: AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._children = children
+        self._cancel_requested = False
+        self._throttle: Throttle | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the children; they decide. Thread-safe. False when done.
+
+        With the message of an interrupt launched tasks go on, and if there are any this ends at
+        once: the stop button ends the wait, not background work.
+        """
+        loop = self.get_loop()
+        if self.done():
+            return False
+        if _futures.runs_elsewhere(loop):
+            loop.call_soon_threadsafe(self.cancel, msg)
+            return True
+        if self._throttle is not None:
+            self._throttle.close()
+        if msg is INTERRUPT and any(map(_is_launched, self._children)):
+            for child in self._children:
+                if not _is_launched(child):
+                    child.cancel(msg=msg)
+            return super().cancel(msg)
+        asked = False
+        for child in self._children:
+            if child.cancel(msg=msg):
+                asked = True
+        if asked:
+            # Whatever the children make of it, with return_exceptions too (bpo-32684).
+            self._cancel_requested = True
+        return asked
+
+
+def _is_launched(child: object) -> bool:
+    source = getattr(child, "source", child)  # a mirror of a task of elsewhere
+    return bool(getattr(source, "_launched", False))
+
+
+def gather(
+    *coros_or_futures: Awaitable[Any],
+    return_exceptions: bool = False,
+    limit: int | None = None,
+    progress: str | None = None,
+) -> Future[list[Any]]:
+    """Run awaitables concurrently; return a future of the list of their results, in their order.
+
+    The first exception is set on that future at once while the others go on; with
+    ``return_exceptions`` exceptions count as results. Cancelling the future cancels all children
+    that are not done. A child that somebody else cancels counts as one that raised
+    CancelledError. The same awaitable given twice runs once.
+
+    ``limit`` is how many may run at a time; the rest has not been started. Tasks and futures run
+    already and take no place. When the gathering is cancelled or fails, those not started are
+    closed. ``progress="label"`` reports each end to whoever shows progress.
+
+    Takes futures of other loops and ``concurrent.futures.Future`` too. The future belongs to the
+    running loop, or without one to that of the first future, or the one that was set. Raises
+    TypeError for what cannot be awaited and ValueError for a limit below 1, in both cases with
+    nothing started and the coroutines closed; RuntimeError without any loop. As CPython 3.14's.
+    """
+    loop: AbstractEventLoop
+    try:
+        loop = asyncio._get_running_loop() or loop_for(coros_or_futures)
+        unique = _unique(coros_or_futures)
+        local_only = all_local(unique, loop)
+        if not local_only:
+            _check(unique)
+        if limit is not None:
+            limit = check_limit("gather", limit)
+    except BaseException:
+        close_all(coros_or_futures)
+        raise
+    bar = Bar(progress, len(unique)) if progress is not None else None
+    advance = (lambda _: bar.advance()) if bar is not None else None
+    if limit is not None:
+        outer = _with_limit(
+            loop, coros_or_futures, list(unique), return_exceptions, limit, advance
+        )
+    elif not unique:
+        outer = Gathering((), loop=loop)
+        outer.set_result([])
+    elif len(unique) == len(coros_or_futures):
+        children: list[Future[Any]]
+        if local_only:
+            children = list(coros_or_futures)  # type: ignore[arg-type]
+        else:
+            children = [_child(loop, aw) for aw in coros_or_futures]
+        outer = Gathering(children, loop=loop)
+        _watch(outer, children, return_exceptions)
+    else:
+        known = {aw: _child(loop, aw) for aw in unique}
+        outer = Gathering([known[aw] for aw in coros_or_futures], loop=loop)
+        _watch(outer, list(known.values()), return_exceptions)
+    if bar is not None and advance is not None:
+        if limit is None:
+            for child in dict.fromkeys(outer._children):
+                child.add_done_callback(advance)
+        # Not exception(): that would count as somebody having seen it.
+        outer.add_done_callback(
+            lambda _: bar.end(failed=outer.cancelled() or outer._exception is not None)
+        )
+    return outer
+
+
+def loop_for(aws: Sequence[Any]) -> AbstractEventLoop:
+    """Return the loop that is to watch ``aws``: the running one, else theirs, else the set one.
+
+    Raises ValueError when they disagree and RuntimeError when there is none.
+    """
+    running = asyncio._get_running_loop()
+    if running is not None:
+        return running
+    homes = {aw.get_loop(): None for aw in aws if asyncio.isfuture(aw)}
+    if len(homes) > 1:
+        raise ValueError(
+            "The futures belong to different loops and none of these runs here: make this call "
+            "in a coroutine, whose loop can follow them all"
+        )
+    for home in homes:
+        return home
+    return asyncio.get_event_loop()
+
+
+def _unique(aws: Sequence[Any]) -> dict[Any, None]:
+    try:
+        return dict.fromkeys(aws)
+    except TypeError:
+        _check(aws)  # says more than "unhashable"
+        raise
+
+
+def _check(aws: Iterable[Any]) -> None:
+    if set(map(type, aws)) == {CoroutineType}:
+        return
+    for aw in aws:
+        if iscoroutine(aw) or is_started(aw) or inspect.isawaitable(aw):
+            continue
+        hint = ""
+        if iscoroutinefunction(aw):
+            hint = f": call the function, {getattr(aw, '__name__', 'f')}()"
+        elif isinstance(aw, (list, tuple, set)):
+            hint = ": put a star before it, gather(*coros)"
+        raise TypeError(
+            f"An asyncio.Future, a coroutine or an awaitable is required, got {aw!r}{hint}"
+        )
+
+
+def _child(loop: AbstractEventLoop, aw: Any) -> Future[Any]:
+    if type(aw) is CoroutineType:
+        task: Any = _futures.make_task(loop, aw)
+        task._log_destroy_pending = False
+        return task  # type: ignore[no-any-return]
+    if is_foreign(aw, loop):
+        return local(aw, loop)
+    return start(loop, aw)
+
+
+def _watch(outer: Gathering, children: list[Future[Any]], return_exceptions: bool) -> None:
+    """End ``outer`` when ``children``, all different, have ended."""
+    if add_edge is not None and discard_edge is not None:
+        for child in children:
+            add_edge(child, outer)
+        outer.add_done_callback(functools.partial(_discard_edges, children))
+    left = len(children)
+
+    def on_done(child: Future[Any]) -> None:
+        nonlocal left
+        left -= 1
+        if child.cancelled():
+            if not outer.done():
+                outer.set_exception(_cancelled_error(child))
+        elif (error := child.exception()) is not None and not outer.done():
+            outer.set_exception(error)
+        if not left and not outer.done():
+            _finish(outer, child, False)
+
+    if return_exceptions:
+        _OneByOne(outer, children)
+        return
+    ended = []
+    for child in children:
+        if child.done():
+            ended.append(child)
+        else:
+            adder_for(type(child))(child, on_done)
+    for child in ended:
+        on_done(child)
+
+
+def _discard_edges(children: list[Future[Any]], outer: Future[Any]) -> None:
+    assert discard_edge is not None
+    for child in children:
+        discard_edge(child, outer)  # also of those that go on (gh-157213)
+
+
+class _OneByOne:
+    """Ends a gathering that is not interested in failures: one callback on one child at a time."""
+
+    __slots__ = ("_left", "_outer")
+
+    def __init__(self, outer: Gathering, children: Sequence[Future[Any]]) -> None:
+        self._outer = outer
+        self._left = list(children)
+        self._next(None)
+
+    def _next(self, child: Future[Any] | None) -> None:
+        left, outer = self._left, self._outer
+        while left:
+            if not left[-1].done():
+                left[-1].add_done_callback(self._next)
+                return
+            child = left.pop()
+            if outer.done() and not child.cancelled():
+                child.exception()  # nobody will ask any more: mark it as seen
+        if not outer.done():
+            assert child is not None
+            _finish(outer, child, True)
+
+
+def _finish(outer: Gathering, last: Future[Any], return_exceptions: bool) -> None:
+    if return_exceptions:
+        results = [_outcome(child) for child in outer._children]
+    if outer._cancel_requested:
+        outer.set_exception(_cancelled_error(last))
+    elif return_exceptions:
+        outer.set_result(results)
+    else:
+        outer.set_result([child.result() for child in outer._children])
+
+
+def _outcome(child: Future[Any]) -> Any:
+    if child.cancelled():
+        # Not through the child, whose own CancelledError can be had only once.
+        message = getattr(child, "_cancel_message", None)
+        return CancelledError("" if message is None else message)
+    error = child.exception()
+    return child.result() if error is None else error
+
+
+def _cancelled_error(child: Future[Any]) -> BaseException:
+    return child._make_cancelled_error()  # type: ignore[attr-defined,no-any-return]
+
+
+def _with_limit(
+    loop: AbstractEventLoop,
+    given: Sequence[Any],
+    unique: list[Any],
+    return_exceptions: bool,
+    limit: int,
+    advance: Callable[[Future[Any]], object] | None,
+) -> Gathering:
+    children: dict[Any, Future[Any]] = {}
+    running: list[Future[Any]] = []
+    outer = Gathering(running, loop=loop)
+    left = len(unique)
+
+    def ended(child: Future[Any]) -> None:
+        nonlocal left
+        left -= 1
+        if outer.done():
+            if not child.cancelled():
+                child.exception()  # mark it as seen
+        elif not return_exceptions and (child.cancelled() or child.exception() is not None):
+            throttle.close()
+            error = _cancelled_error(child) if child.cancelled() else child.exception()
+            assert error is not None
+            outer.set_exception(error)
+        elif not left:
+            outer._children = [children[aw] for aw in given]
+            _finish(outer, child, return_exceptions)
+        elif outer._cancel_requested and all(child.done() for child in running):
+            outer.set_exception(_cancelled_error(child))  # the others were never started
+
+    def started(aw: Any, child: Future[Any]) -> None:
+        children[aw] = child
+        running.append(child)
+        if advance is not None:
+            child.add_done_callback(advance)
+
+    def failed(error: BaseException) -> None:
+        if not outer.done():
+            outer.set_exception(error)
+
+    waiting = [aw for aw in unique if not is_started(aw)]
+    throttle = outer._throttle = Throttle(loop, limit, waiting, started, ended, failed)
+    for aw in unique:
+        if is_started(aw):
+            child = _child(loop, aw)
+            started(aw, child)
+            child.add_done_callback(ended)
+    throttle.fill()
+    if not unique:
+        outer.set_result([])
+    return outer

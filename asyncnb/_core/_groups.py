@@ -1,0 +1,313 @@
+"""TaskGroup: tasks that live and fail together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from asyncio import AbstractEventLoop, CancelledError, Future, Task, get_running_loop
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from asyncnb._core._local import add_callback, add_edge, discard_edge
+from asyncnb._core._tasks import Task as OwnTask
+from asyncnb._core._timeouts import Timeout, current_task, deadlines, innermost
+from asyncnb._core._uncancel import left_behind, swallow
+
+T = TypeVar("T")
+
+
+
+class TaskGroup:
+    """An asynchronous context manager that holds a group of tasks.
+
+    Leaving the block waits for all of them. The first one that fails, or an exception in the
+    body, cancels the others and the body; all failures come out together as an ExceptionGroup
+    (a BaseExceptionGroup if one is no Exception) when all have ended. SystemExit and
+    KeyboardInterrupt come out bare. A cancellation from outside cancels all children and comes
+    out as CancelledError, unless there are failures.
+
+    A group belongs to the loop and task that entered it; call its methods on that loop's thread.
+    Behaves as CPython 3.14's ``asyncio.TaskGroup``, with 3.15's ``cancel()`` and the corrections
+    of gh-155418, gh-155433 and gh-135736.
+    """
+
+    def __init__(self) -> None:
+        self._entered = False
+        self._open = False  # for new children
+        self._exiting = False
+        self._aborting = False
+        self._cancel_on_enter = False
+        self._parent_cancel_requested = False
+        self._on_standard_loop = False
+        self._loop: AbstractEventLoop | None = None
+        self._parent_task: Task[Any] | None = None
+        self._tasks: set[Future[Any]] = set()
+        self._errors: list[BaseException] = []
+        self._base_error: BaseException | None = None
+        self._on_completed_fut: Future[None] | None = None
+        self._scope: Timeout | None = None
+        #: One for all callbacks instead of a copy each; they run nothing of the user's.
+        self._context: contextvars.Context | None = None
+
+    def __repr__(self) -> str:
+        info = [""]
+        if self._tasks:
+            info.append(f"tasks={len(self._tasks)}")
+        if self._errors:
+            info.append(f"errors={len(self._errors)}")
+        if self._aborting:
+            info.append("cancelling")
+        elif self._entered:
+            info.append("entered")
+        return f"<{type(self).__name__}{' '.join(info)}>"
+
+    async def __aenter__(self) -> Self:
+        """Enter the group. Raises RuntimeError the second time and outside a task."""
+        if self._entered:
+            raise RuntimeError(
+                f"TaskGroup {self!r} has already been entered: each `async with` needs a new "
+                "TaskGroup()"
+            )
+        loop = self._loop = get_running_loop()
+        parent = current_task(loop)
+        if parent is None:
+            raise RuntimeError(
+                f"TaskGroup {self!r} cannot determine the parent task: put the `async with` into "
+                "an `async def` and run that with create_task(), launch() or run()"
+            )
+        self._parent_task = parent
+        timeouts = getattr(loop, "_asyncnb_timeouts", None)
+        if timeouts:
+            self._scope = timeouts.get(parent)
+        self._context = contextvars.copy_context()
+        self._on_standard_loop = isinstance(loop, asyncio.BaseEventLoop)
+        self._entered = self._open = True
+        if self._cancel_on_enter:
+            self.cancel()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> bool:
+        self._exiting = True
+        loop, parent = self._loop, self._parent_task
+        assert loop is not None and parent is not None
+        cancelled: BaseException | None = None  # the CancelledError that has to come out
+        latest: BaseException | None = None  # the last one that reached us while we waited
+        try:
+            if exc is not None:
+                if isinstance(exc, CancelledError):
+                    cancelled = exc
+                elif is_base_error(exc) and self._base_error is None:
+                    self._base_error = exc
+                if not self._aborting:
+                    self._abort()
+            while self._tasks:
+                self._on_completed_fut = Future(loop=loop)
+                try:
+                    await self._on_completed_fut
+                except CancelledError as error:
+                    latest = error
+                    if not self._aborting:
+                        cancelled = error
+                        self._abort()
+                self._on_completed_fut = None
+            self._open = False
+            if self._base_error is not None:
+                self._report_hidden(loop)
+                raise self._base_error
+            if self._parent_cancel_requested:
+                # After the wait, not before: a cancellation from outside that arrived meanwhile
+                # must still be counted (gh-117407).
+                if parent.uncancel() == 0:
+                    cancelled = None
+                    if left_behind(parent):
+                        try:
+                            await swallow(parent)
+                        except CancelledError as error:
+                            cancelled = error
+                elif cancelled is None:
+                    cancelled = latest  # not ours: it must come out (gh-155433)
+            if cancelled is not None and not self._errors:
+                raise cancelled
+            if exc is not None and not isinstance(exc, CancelledError):
+                self._errors.append(exc)
+            if self._errors:
+                if parent.cancelling():
+                    # Somebody else cancelled the parent too, and the errors outrank that: leave
+                    # the count as it is and let its next await feel it.
+                    parent.uncancel()
+                    parent.cancel()
+                if isinstance(exc, GeneratorExit) and len(self._errors) == 1:
+                    raise exc  # so that aclose() of an async generator works (gh-135736)
+                raise BaseExceptionGroup(
+                    "unhandled errors in a TaskGroup", self._errors
+                ) from None
+            return True
+        finally:
+            # Exceptions reach this frame through their traceback: no cycles (gh-128552).
+            self._parent_task = parent = None
+            if self._errors:
+                self._errors = []
+                self._base_error = None
+            exc = cancelled = latest = None
+
+    def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
+        """Start ``coro`` as a task of this group and return it.
+
+        Keywords are those of ``create_task``: ``name``, ``context``, ``eager_start``. Raises
+        RuntimeError, and closes ``coro``, if the group was not entered, has finished or is
+        shutting down. New children may be created while the group waits for the others.
+        """
+        if not self._open:
+            raise self._refuse(coro)
+        loop: Any = self._loop
+        # A look at the attribute where there is one: the method costs a call for each child.
+        factory = loop._task_factory if self._on_standard_loop else loop.get_task_factory()
+        # The callback is for tasks that are done already (eager start) too: the end must be
+        # handled after this call, else it cancels the creator in the middle of creating
+        # (gh-128550, gh-128588).
+        task: Task[T]
+        if factory is None:
+            task = OwnTask(coro, loop=loop, **kwargs)
+            self._tasks.add(task)
+            add_callback(task, self._on_task_done, context=self._context)
+        else:
+            # Without keywords the plain call is the quicker one.
+            task = factory(loop, coro, **kwargs) if kwargs else factory(loop, coro)
+            self._tasks.add(task)
+            task.add_done_callback(self._on_task_done, context=self._context)
+        if add_edge is not None:
+            add_edge(task, self._parent_task)
+        if self._aborting and not task.done():
+            task.cancel()  # an eager child that cancelled its own group (gh-155418)
+        try:
+            return task
+        finally:
+            del task  # no cycle through the traceback of an eager failure (gh-128552)
+
+    def _refuse(self, coro: object) -> RuntimeError:
+        close = getattr(coro, "close", None)
+        if close is not None:
+            close()
+        if not self._entered:
+            why = "has not been entered: create_task() works inside `async with TaskGroup() as g:`"
+        elif self._exiting and not self._tasks:
+            why = "is finished: its block has ended, open a new TaskGroup()"
+        else:
+            why = "is shutting down: one of its tasks failed or it was cancelled"
+        return RuntimeError(f"TaskGroup {self!r} {why}")
+
+    def cancel(self) -> None:
+        """Cancel the tasks and the body of the group; its block then ends without an error.
+
+        Failures of children on the way are raised as ever. Before entry: acts on entry. Idempotent;
+        does nothing after the end. CPython 3.15 (gh-108951).
+        """
+        if not self._entered:
+            self._cancel_on_enter = True
+            return
+        if self._aborting or (self._exiting and not self._tasks):
+            return
+        self._abort()
+        self._cancel_parent()
+
+    def _cancel_parent(self) -> None:
+        if self._parent_task is not None and not self._parent_cancel_requested:
+            self._parent_cancel_requested = True
+            self._parent_task.cancel()
+
+    def _abort(self) -> None:
+        self._aborting = True
+        self._open = False
+        for task in tuple(self._tasks):
+            if not task.done():
+                task.cancel()
+
+    def _on_task_done(self, task: Future[Any]) -> None:
+        tasks = self._tasks
+        tasks.discard(task)
+        if discard_edge is not None:
+            discard_edge(task, self._parent_task)
+        if not tasks:
+            waiter = self._on_completed_fut
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+        # The attribute, where there is one, is one look instead of two calls.
+        if getattr(task, "_exception", task) is not None and not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self._on_failure(task, error)
+
+    def _on_failure(self, task: Future[Any], error: BaseException) -> None:
+        self._errors.append(error)
+        if self._base_error is None and is_base_error(error):
+            self._base_error = error
+        parent = self._parent_task
+        if parent is None or parent.done():
+            loop = self._loop
+            assert loop is not None
+            loop.call_exception_handler(
+                {
+                    "message": f"Task {task!r} has errored out but its parent task {parent} is "
+                    "already completed",
+                    "exception": error,
+                    "task": task,
+                }
+            )
+        elif not self._aborting and not self._parent_cancel_requested:
+            # Interrupt whatever the body is doing; __aexit__ takes this request back.
+            self._abort()
+            self._cancel_parent()
+
+    def _report_hidden(self, loop: AbstractEventLoop) -> None:
+        for error in self._errors:
+            if error is not self._base_error:
+                loop.call_exception_handler(
+                    {
+                        "message": "A failure in a TaskGroup is not raised because "
+                        f"{type(self._base_error).__name__} ends the group",
+                        "exception": error,
+                        "task_group": self,
+                    }
+                )
+
+
+def is_base_error(exc: BaseException) -> bool:
+    return isinstance(exc, (SystemExit, KeyboardInterrupt))
+
+
+def group_of(task: Future[Any]) -> TaskGroup | None:
+    """Return the open group that ``task`` is a child of, or None. From any thread."""
+    # The group's callback says so, and keeping a register would cost every group and child.
+    for callback, _ in getattr(task, "_callbacks", None) or ():
+        group = getattr(callback, "__self__", None)
+        if isinstance(group, TaskGroup):
+            return group
+    return None
+
+
+def current_deadline() -> float | None:
+    """Return the earliest deadline (loop time) that applies to the current task, or None.
+
+    All timeouts the task is inside count, and for a child of a TaskGroup also those around its
+    group (they cancel the group's owner, who then cancels the child), over any number of levels;
+    for a child that starts eagerly from its first suspension on. A task made with ``create_task``
+    or ``launch`` inside a timeout is not bound by it. Outside of a task: None. Never raises.
+    """
+    loop = asyncio._get_running_loop()
+    task = current_task(loop) if loop is not None else None
+    if task is None:
+        return None
+    found = deadlines(innermost(task))
+    while (group := group_of(task)) is not None and (parent := group._parent_task) is not None:
+        found += deadlines(group._scope)
+        task = parent
+    return min(found, default=None)
+
+
+__all__ = ["TaskGroup", "current_deadline", "group_of"]

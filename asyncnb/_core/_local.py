@@ -1,0 +1,156 @@
+"""What the waiting primitives are built from.
+
+Signals from futures of elsewhere, a future to sleep on that knows what for, and cheap ways to
+look at and register with many futures of this loop at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import weakref
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Collection, Iterable
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+from asyncnb._core._futures import Future, register_waiter
+from asyncnb._core._tasks import Task
+
+#: ``add_edge(future, waiter)``, ``discard_edge(future, waiter)``: the interpreter's own call graph
+#: (``asyncio.print_call_graph``, ``python -m asyncio pstree``) follows them; None before 3.14.
+Edge: TypeAlias = Callable[[Any, Any], None]
+add_edge: Edge | None = getattr(asyncio, "future_add_to_awaited_by", None)
+discard_edge: Edge | None = getattr(asyncio, "future_discard_from_awaited_by", None)
+
+#: What can be waited for without being awaited: it has a state, callbacks and a result.
+AnyFuture: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any]"
+
+
+class Waiter(asyncio.Future[None]):
+    """The future a waiting primitive sleeps on; it knows what for, so call graphs can tell."""
+
+    def __init__(self, children: Collection[AnyFuture], *, loop: AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._children = children
+
+
+#: ``add_callback(task, fn)`` for tasks of our own on the loop that runs here: theirs asks first
+#: which thread it is in.
+add_callback: Any = asyncio.Task.add_done_callback
+_adders: dict[type, Any] = {}
+_removers: dict[type, Any] = {}
+_home_of = attrgetter("_loop")
+
+
+def adder_for(kind: Any) -> Callable[..., object]:
+    """Return ``add_done_callback`` for a future of type ``kind`` on the loop that runs here.
+
+    Ours ask first which thread they are in; who knows already saves that.
+    """
+    add = _adders.get(kind)
+    if add is None:
+        add = kind.add_done_callback
+        if add is Task.add_done_callback:
+            add = asyncio.Task.add_done_callback
+        elif add is Future.add_done_callback:
+            add = asyncio.Future.add_done_callback
+        _adders[kind] = add
+    return add
+
+
+def remover_for(kind: Any) -> Callable[[Any, Callable[[Any], object]], int]:
+    """Return ``remove_done_callback`` as ``adder_for`` returns ``add_done_callback``."""
+    remove = _removers.get(kind)
+    if remove is None:
+        remove = kind.remove_done_callback
+        if remove is Task.remove_done_callback:
+            remove = asyncio.Task.remove_done_callback
+        elif remove is Future.remove_done_callback:
+            remove = asyncio.Future.remove_done_callback
+        _removers[kind] = remove
+    return remove
+
+
+def all_local(given: Iterable[Any], loop: AbstractEventLoop) -> bool:
+    """Return whether all of ``given`` are futures of ``loop``, at a few nanoseconds for each."""
+    try:
+        if set(map(_home_of, given)) != {loop}:
+            return False
+    except AttributeError:
+        return False
+    return all(hasattr(kind, "_asyncio_future_blocking") for kind in set(map(type, given)))
+
+
+def is_foreign(source: object, loop: AbstractEventLoop) -> bool:
+    """Return whether ``source`` is a future, but none of ``loop``."""
+    if asyncio.isfuture(source):
+        return source.get_loop() is not loop
+    return isinstance(source, concurrent.futures.Future)
+
+
+_signals: weakref.WeakKeyDictionary[Any, list[Signal]] = weakref.WeakKeyDictionary()
+
+
+def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
+    """Return ``source`` if it belongs to ``loop``, else a future that is done when it is done.
+
+    There is one per source and loop, so that a loop around ``wait()`` leaves no callbacks behind
+    on a source that outlives it. Do not cancel it: nobody would hear. Call on the thread of
+    ``loop``. Raises RuntimeError for an unfinished future of a closed loop: it would never end.
+    """
+    if asyncio.isfuture(source) and source.get_loop() is loop:
+        return source
+    known = _signals.setdefault(source, [])
+    for future in known:
+        if future.get_loop() is loop:
+            return future
+    future = Signal(loop=loop)
+    if source.done():
+        future.fire()
+        return future
+    if not asyncio.isfuture(source):
+        source.add_done_callback(future.relay)
+    else:
+        home = source.get_loop()
+        if home.is_closed():
+            raise RuntimeError(
+                f"{source!r} can never be done: its event loop is closed; start the work again on "
+                "a running loop"
+            )
+        register_waiter(home, future)
+        if home.is_running() is True:
+            home.call_soon_threadsafe(source.add_done_callback, future.relay)
+        else:
+            source.add_done_callback(future.relay)
+    known.append(future)
+    return future
+
+
+class Signal(asyncio.Future[None]):
+    """Done when a future of elsewhere is; fails when the loop of that one is lost."""
+
+    def relay(self, _: object) -> None:
+        """Fire on our own loop. Any thread."""
+        self._post(self.fire)
+
+    def fail(self, exc: BaseException) -> None:
+        """End with ``exc``: the source will never be done. Any thread."""
+        self._post(self.fire, exc)
+
+    def _post(self, call: Callable[..., None], *args: BaseException) -> None:
+        loop = self.get_loop()
+        try:
+            loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            if not loop.is_closed():  # else nobody waits there any more
+                raise
+
+    def fire(self, exc: BaseException | None = None) -> None:
+        """End. Thread of our loop."""
+        if self.done():
+            return
+        if exc is None:
+            self.set_result(None)
+        else:
+            self.set_exception(exc)

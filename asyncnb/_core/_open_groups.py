@@ -1,0 +1,445 @@
+"""OpenGroup: a task group that stays open across the cells of a notebook."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from asyncio import AbstractEventLoop, CancelledError, Task, TimerHandle, current_task
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from asyncnb._core._futures import (
+    INTERRUPT,
+    Future,
+    iscoroutine,
+    join_future,
+    post_callback,
+    runs_elsewhere,
+)
+from asyncnb._core._groups import TaskGroup, is_base_error
+from asyncnb._core._local import AnyFuture
+from asyncnb._core._tasks import Task as OwnTask
+from asyncnb._core._tasks import new_task
+from asyncnb._core._uncancel import left_behind, swallow
+from asyncnb._core._waiting import wait
+
+T = TypeVar("T")
+Starter = Callable[..., Any]
+Reporter = Callable[[Any, BaseException], object]
+
+_registry: dict[str, OpenGroup] = {}
+_lock = threading.RLock()
+
+
+class OpenGroup(TaskGroup):
+    """A named group of tasks that is open until somebody awaits, joins, leaves or cancels it.
+
+    ``await group`` (in any loop), ``group.join()`` (in any thread but the loop's), the end of
+    ``with group:`` and of ``async with group:`` close it and wait for all of its tasks. With
+    ``on_error="cancel"`` the first failure cancels the others, and the failures come out there
+    as an ExceptionGroup, as often as somebody asks. With ``on_error="continue"`` a failure is
+    reported at once and forgotten; the others go on.
+
+    Every method may be called from any thread. Usually ``open_group()`` makes one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        loop: AbstractEventLoop,
+        on_error: str = "cancel",
+        start: Starter | None = None,
+        report: Reporter | None = None,
+    ) -> None:
+        if on_error not in ("cancel", "continue"):
+            raise ValueError(
+                f"on_error={on_error!r}: it is 'cancel' (one failure cancels the others) or "
+                "'continue' (the others go on)"
+            )
+        super().__init__()
+        self.name = name
+        self.on_error = on_error
+        self._loop: AbstractEventLoop = loop
+        self._entered = self._open = True
+        self._start = start
+        self._report = report
+        self._when: float | None = None
+        self._timer: TimerHandle | None = None
+        self._timed_out = False
+        self._outcome: Future[None] = Future(loop=loop)
+
+    def __repr__(self) -> str:
+        state = "cancelling" if self._aborting else "closing" if self._exiting else "open"
+        if self._outcome.done():
+            state = "ended"
+        return f"<TaskGroup {self.name!r} {state} tasks={len(self._tasks)}>"
+
+    def __len__(self) -> int:
+        """How many of its tasks have not ended."""
+        return len(self._tasks)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no new tasks."""
+        return not self._open
+
+    # --- what goes in -------------------------------------------------------------------------
+
+    def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
+        """Start ``coro`` as a task of this group, on the group's loop, and return the task.
+
+        Keywords as for ``create_task`` (``name``, ``context``, ...). Raises RuntimeError, and
+        closes ``coro``, when the group has ended or is being cancelled. Any thread.
+        """
+        if not self._open:
+            raise self._refuse(coro)
+        task: Task[T]
+        if self._start is not None:
+            task = self._start(coro, **kwargs)
+        elif runs_elsewhere(self._loop):
+            task = OwnTask(coro, loop=self._loop, **kwargs)
+        else:
+            task = new_task(self._loop, coro, **kwargs)
+        try:
+            self.add(task)
+        except RuntimeError:
+            task.cancel()  # the group ended between the two looks
+            raise
+        return task
+
+    def add(self, *tasks: AnyFuture) -> None:
+        """Adopt tasks or futures that run already, of any loop or thread, done ones too.
+
+        From now on they are cancelled, waited for and their failures handled with the others.
+        Raises TypeError for what is no future, with none of them adopted, and RuntimeError when
+        the group has ended or is being cancelled. Any thread.
+        """
+        for task in tasks:
+            if asyncio.isfuture(task) or isinstance(task, concurrent.futures.Future):
+                continue
+            hint = "; group.create_task(coro) starts a coroutine" if iscoroutine(task) else ""
+            raise TypeError(f"add() takes tasks that run already, not {task!r}{hint}")
+        with _lock:
+            if not self._open:
+                raise self._refuse(None)
+            new: list[Any] = [task for task in tasks if task not in self._tasks]
+            self._tasks.update(new)
+        for task in new:
+            if asyncio.isfuture(task) and runs_elsewhere(task.get_loop()):
+                post_callback(task, self._ended_somewhere, None)
+            else:
+                task.add_done_callback(self._ended_somewhere)
+
+    def _ended_somewhere(self, task: Any) -> None:
+        self._post(self._on_task_done, task)
+
+    def _post(self, call: Callable[..., object], *args: object) -> None:
+        """Have ``call`` run on the group's loop: at once if that is here."""
+        if asyncio._get_running_loop() is self._loop or not runs_elsewhere(self._loop):
+            call(*args)
+        else:
+            self._loop.call_soon_threadsafe(call, *args)
+
+    def _refuse(self, coro: object) -> RuntimeError:
+        close = getattr(coro, "close", None)
+        if close is not None:
+            close()
+        if self._aborting:
+            why = "is shutting down" if self._tasks else "was cancelled or has failed"
+        else:
+            why = "is finished: somebody awaited or joined it"
+        return RuntimeError(f"{self!r} {why}; open_group({self.name!r}) opens a new one")
+
+    # --- what happens inside, on the loop's thread ----------------------------------------------
+
+    def _on_task_done(self, task: Any) -> None:
+        with _lock:
+            self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._on_failure(task, error)
+        self._settle()
+
+    def _on_failure(self, task: Any, error: BaseException) -> None:
+        base = is_base_error(error)
+        if self.on_error == "continue" and not base:
+            self._tell(task, error)
+            return
+        self._errors.append(error)
+        if base and self._base_error is None:
+            self._base_error = error
+        if not self._aborting:
+            self._abort()
+            self._cancel_parent()
+
+    def _tell(self, task: Any, error: BaseException) -> None:
+        if self._report is not None:
+            self._report(task, error)
+        elif not getattr(task, "_launched", False):  # those are shown in their own cells
+            self._loop.call_exception_handler(
+                {
+                    "message": f"{task!r} of group {self.name!r} failed; the others go on",
+                    "exception": error,
+                    "task": task,
+                }
+            )
+
+    def _abort(self) -> None:
+        with _lock:
+            self._aborting = True
+            self._open = False
+            tasks = tuple(self._tasks)
+        for task in tasks:
+            if asyncio.isfuture(task) and runs_elsewhere(task.get_loop()):
+                task.get_loop().call_soon_threadsafe(task.cancel)
+            else:
+                task.cancel()
+        self._settle()
+
+    def _settle(self) -> None:
+        """End the group if there is nothing left to wait for."""
+        with _lock:
+            if self._tasks or not (self._exiting or self._aborting) or self._outcome.done():
+                return
+            self._open = False
+            if _registry.get(self.name) is self:
+                del _registry[self.name]
+        if self._timer is not None:
+            self._timer.cancel()
+        errors, self._errors = self._errors, []
+        if self._base_error is not None:
+            self._outcome.set_exception(self._base_error)
+        elif errors:
+            self._outcome.set_exception(
+                BaseExceptionGroup(f"unhandled errors in task group {self.name!r}", errors)
+            )
+        elif self._timed_out:
+            self._outcome.set_exception(TimeoutError(f"the time of {self.name!r} is up"))
+        else:
+            self._outcome.set_result(None)
+
+    # --- deadline -------------------------------------------------------------------------------
+
+    def when(self) -> float | None:
+        """Return the deadline in the group's loop time, or None."""
+        return self._when
+
+    def reschedule(self, when: float | None) -> None:
+        """Move the deadline to that time of the group's loop; None takes it away. Any thread.
+
+        When it passes, all tasks are cancelled and whoever waits for the group gets TimeoutError.
+        """
+        self._when = when
+        self._post(self._arm)
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._when is not None and not self._outcome.done():
+            self._timer = self._loop.call_at(self._when, self._on_timeout)
+
+    def _on_timeout(self) -> None:
+        if not self._aborting:
+            self._timed_out = True
+            self._abort()
+            self._cancel_parent()
+
+    # --- how it ends ------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Cancel all tasks; the group then ends without an error. Idempotent. Any thread."""
+        with _lock:
+            self._open = False
+        self._post(self._cancel_here)
+
+    def _cancel_here(self) -> None:
+        if not self._aborting and not self._outcome.done():
+            self._abort()
+            self._cancel_parent()
+
+    def _close(self) -> None:
+        self._exiting = True
+        self._post(self._settle)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Close the group and block the calling thread until all of its tasks have ended.
+
+        Raises the ExceptionGroup of their failures, and TimeoutError when ``timeout`` seconds (or
+        the group's own deadline) have passed; after the former the tasks go on and join() may be
+        called again. Ctrl-C ends the wait, not the tasks. On the loop's own thread RuntimeError
+        at once: write ``await group`` there.
+        """
+        if asyncio._get_running_loop() is self._loop and not self._outcome.done():
+            raise RuntimeError(
+                f"join() on the loop's own thread would wait forever, since {self!r} needs this "
+                "thread to go on; write `await group`"
+            )
+        self._close()
+        join_future(self._outcome, timeout)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Close the group and wait for all of its tasks, in any loop; see join().
+
+        Cancelling the one who awaits cancels the group and waits for its cleanup. The stop button
+        of a notebook ends the wait only.
+        """
+        self._close()
+        return self._wait_for_end().__await__()
+
+    async def _wait_for_end(self) -> None:
+        outcome = self._outcome
+        cancelled: CancelledError | None = None
+        while not outcome.done():
+            try:
+                await wait([outcome])
+            except CancelledError as exc:
+                if exc.args and exc.args[0] is INTERRUPT:
+                    raise
+                cancelled = exc
+                self.cancel()
+        failed = not outcome.cancelled() and outcome.exception() is not None
+        if cancelled is not None and (not failed or self._timed_out):
+            raise cancelled
+        outcome.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if exc is not None:
+            self.cancel()
+        try:
+            self.join()
+        except KeyboardInterrupt:
+            # Leaving a `with` means that nothing of it is left behind; the second Ctrl-C is free.
+            self.cancel()
+            self.join()
+            raise
+        except BaseExceptionGroup as failures:
+            if exc is None or is_base_error(exc):
+                raise
+            raise self._with_body(exc, failures) from None
+        if exc is not None and not is_base_error(exc):
+            raise self._with_body(exc, None) from None
+
+    def _with_body(
+        self, exc: BaseException, failures: BaseExceptionGroup[BaseException] | None
+    ) -> BaseExceptionGroup[BaseException]:
+        """Return the failures of the tasks and that of the body as one, as TaskGroup does."""
+        if failures is not None:
+            return failures.derive([*failures.exceptions, exc])
+        return BaseExceptionGroup(f"unhandled errors in task group {self.name!r}", [exc])
+
+    async def __aenter__(self) -> Self:
+        """Enter: until the block ends, a failure cancels its body too. Any loop, in a task."""
+        if self._parent_task is not None:
+            raise RuntimeError(f"{self!r} has already been entered: one `async with` at a time")
+        if not self._open:
+            raise self._refuse(None)
+        self._parent_task = current_task()
+        self._parent_cancel_requested = False
+        return self
+
+    def _cancel_parent(self) -> None:
+        parent = self._parent_task
+        if parent is not None:
+            home = parent.get_loop()
+            if runs_elsewhere(home):
+                home.call_soon_threadsafe(self._cancel_parent_here, parent)
+            else:
+                self._cancel_parent_here(parent)
+
+    def _cancel_parent_here(self, parent: Task[Any]) -> None:
+        # On the parent's thread, where the block cannot end between the look and the act.
+        if self._parent_task is parent and not self._parent_cancel_requested:
+            self._parent_cancel_requested = True
+            parent.cancel()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> bool:
+        parent, self._parent_task = self._parent_task, None
+        ours = self._parent_cancel_requested
+        if exc is not None:
+            self.cancel()
+        self._close()
+        cancelled = exc if isinstance(exc, CancelledError) else None
+        failures: BaseException | None = None
+        try:
+            await self._wait_for_end()
+        except CancelledError as error:
+            cancelled = error
+        except BaseException as error:  # noqa: BLE001 - raised below, after the count is right
+            failures = error
+        if ours and parent is not None:
+            if parent.uncancel() == 0:
+                cancelled = None
+            if left_behind(parent):
+                await swallow(parent)
+        bodily = exc is not None and not isinstance(exc, CancelledError) and not is_base_error(exc)
+        if bodily and (failures is None or isinstance(failures, BaseExceptionGroup)):
+            assert exc is not None
+            raise self._with_body(exc, failures) from None
+        if failures is not None:
+            raise failures
+        if cancelled is not None:
+            raise cancelled
+        return isinstance(exc, CancelledError)
+
+
+#: The loop that groups are opened on, and how their tasks are started there; whoever runs an
+#: embedded loop sets both.
+home_loop: Callable[[], AbstractEventLoop] = asyncio.get_running_loop
+start_task: Callable[[OpenGroup], Starter | None] = lambda group: None
+
+
+def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = None) -> OpenGroup:
+    """Open the task group ``name``, or return it when it is open, so a cell may run again.
+
+    ``on_error="cancel"`` cancels all tasks when one fails and raises an ExceptionGroup at the
+    end; ``"continue"`` reports each failure at once and lets the others go on. ``timeout``
+    seconds from now all tasks are cancelled and the end raises TimeoutError; None leaves the
+    deadline as it is.
+
+    Raises ValueError for another ``on_error`` than the open group has, or a time that is none;
+    TypeError for a name that is no string. Any thread; the group lives on the embedded loop.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"open_group() takes a name, not {name!r}: open_group('downloads')")
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout={timeout!r}: seconds from now, zero or more, or None")
+    with _lock:
+        group = _registry.get(name)
+        if group is None or not group._open or group._exiting or group._loop.is_closed():
+            group = OpenGroup(name, loop=home_loop(), on_error=on_error)
+            group._start = start_task(group)
+            _registry[name] = group
+        elif group.on_error != on_error:
+            raise ValueError(
+                f"group {name!r} is open with on_error={group.on_error!r}: close it first "
+                "(`await group`), or open one of another name"
+            )
+    if timeout is not None:
+        group.reschedule(group._loop.time() + timeout)
+    return group
+
+
+def open_groups() -> list[OpenGroup]:
+    """Return the groups that have not ended, in the order in which they were opened."""
+    with _lock:
+        return list(_registry.values())

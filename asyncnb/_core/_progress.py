@@ -1,0 +1,175 @@
+"""Progress: facts for whoever shows them, and track, which reports an iteration."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from operator import length_hint
+from typing import Any, Generic, TypeAlias, TypeVar, overload
+
+T = TypeVar("T")
+logger = logging.getLogger("asyncnb")
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a piece of work has come.
+
+    ``id`` tells bars apart, ``done`` counts items, ``total`` is None when nobody knows, ``ended``
+    says that no further report with this id will come; ``failed`` that an exception ended it.
+    ``task`` is the task that reports, or None in a thread.
+    """
+
+    id: int
+    label: str | None
+    done: int
+    total: int | None
+    task: asyncio.Task[Any] | None
+    ended: bool = False
+    failed: bool = False
+
+
+Observer: TypeAlias = Callable[[Progress], object]
+_observer: Observer | None = None
+
+
+def observe_progress(observer: Observer | None) -> Observer | None:
+    """Have ``observer`` called with every Progress from now on; return the one before.
+
+    It is called in the thread, task and context of the work, once per item, so it must be quick
+    and pick what it shows. One that raises is logged and unplugged. None: nobody watches, and
+    reporting costs next to nothing. From any thread.
+    """
+    global _observer
+    previous, _observer = _observer, observer
+    return previous
+
+
+def _tell(progress: Progress) -> None:
+    global _observer
+    observer = _observer
+    if observer is None:
+        return
+    try:
+        observer(progress)
+    except Exception:
+        # The work must not fail because its bar does.
+        logger.exception("A progress observer failed and is unplugged: %r", observer)
+        _observer = None
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    loop = asyncio._get_running_loop()
+    return asyncio.current_task(loop) if loop is not None else None
+
+
+class Bar:
+    """One piece of work that reports its progress."""
+
+    __slots__ = ("_now",)
+
+    def __init__(self, label: str | None, total: int | None) -> None:
+        self._now = Progress(next(_numbers), label, 0, total, _current_task())
+        _tell(self._now)
+
+    def advance(self, *_: object) -> None:
+        """Count one item; takes and ignores arguments, so it can be a done callback."""
+        if not self._now.ended:
+            self._now = replace(self._now, done=self._now.done + 1)
+            _tell(self._now)
+
+    def end(self, *, failed: bool = False) -> None:
+        """Report the end, once."""
+        if not self._now.ended:
+            self._now = replace(self._now, ended=True, failed=failed)
+            _tell(self._now)
+
+
+class _Tracked(Generic[T]):
+    """Iterates over what it was given and reports; ``for`` and ``async for`` alike."""
+
+    def __init__(self, items: Any, total: int | None, name: str | None) -> None:
+        self._items = items
+        self._name = name
+        if total is None and (hint := length_hint(items, -1)) >= 0:
+            total = hint
+        self._total = total
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        if not hasattr(self._items, "__iter__"):
+            raise TypeError(
+                f"{type(self._items).__name__} is an asynchronous iterable: write "
+                "`async for item in track(...)`"
+            )
+        return self._run()
+
+    def _run(self) -> Iterator[T]:
+        bar = Bar(self._name, self._total)
+        failed = True
+        try:
+            for item in self._items:
+                yield item
+                bar.advance()
+            failed = False
+        except GeneratorExit:  # `break`: not all of it, but no failure either
+            failed = False
+            raise
+        finally:
+            bar.end(failed=failed)
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        bar = Bar(self._name, self._total)
+        failed = True
+        try:
+            if hasattr(self._items, "__aiter__"):
+                async for item in self._items:
+                    yield item
+                    bar.advance()
+            else:
+                for item in self._items:
+                    yield item
+                    bar.advance()
+            failed = False
+        except GeneratorExit:
+            failed = False
+            raise
+        finally:
+            bar.end(failed=failed)
+
+
+@overload
+def track(
+    iterable_or_aiterable: Iterable[T], total: int | None = None, name: str | None = None
+) -> _Tracked[T]: ...
+@overload
+def track(
+    iterable_or_aiterable: AsyncIterable[T], total: int | None = None, name: str | None = None
+) -> _Tracked[T]: ...
+def track(iterable_or_aiterable: Any, total: int | None = None, name: str | None = None) -> Any:
+    """Return an iterable over the same items that reports how many are done.
+
+    ``for`` over an iterable, ``async for`` over either kind. An item counts as done when the next
+    one is asked for. ``total`` is taken from the items' length where they have one. Reports go to
+    whoever observes, as progress of the current task; works in worker threads and without any
+    loop too. Raises TypeError for what cannot be iterated and ValueError for a negative total.
+    """
+    if not hasattr(iterable_or_aiterable, "__iter__") and not hasattr(
+        iterable_or_aiterable, "__aiter__"
+    ):
+        hint = ""
+        if isinstance(iterable_or_aiterable, int):
+            hint = f"; write track(range({iterable_or_aiterable}))"
+        raise TypeError(
+            "track() takes something to iterate over, not "
+            f"{type(iterable_or_aiterable).__name__}{hint}"
+        )
+    if total is not None and total < 0:
+        raise ValueError(f"track(total={total!r}): a total is zero or more; None if unknown")
+    return _Tracked(iterable_or_aiterable, total, name)

@@ -1,0 +1,467 @@
+"""Task: a coroutine that runs by itself; how one is made, shielded and found.
+
+``Task`` subclasses the C task on every Python, since a pure-Python one costs 1.5 to 3 times as
+much; what the C one of 3.11 and 3.12 lacks is in :mod:`._task_backport`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import os
+import sys
+import types
+from asyncio import AbstractEventLoop, _get_running_loop
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from asyncnb._core import _futures
+from asyncnb._core._call_soon import replaced_call_soon
+from asyncnb._core._futures import (
+    INTERRUPT,
+    Future,
+    Mirror,
+    ensure_future,
+    iscoroutine,
+    runs_elsewhere,
+)
+from asyncnb._core._graph import task_frames
+
+if TYPE_CHECKING:
+    from asyncnb._core._timeouts import Timeout
+
+if sys.version_info >= (3, 13):
+    _Base = asyncio.Task
+else:
+    from asyncnb._core._task_backport import BackportedTask as _Base
+
+__all__ = ["INTERRUPT", "Task", "all_tasks", "create_eager_task_factory", "create_task"]
+__all__ += ["current_task", "eager_task_factory", "interrupt", "shield"]
+
+_T = TypeVar("_T")
+
+_await = _Base.__await__
+_cancel = _Base.cancel
+_uncancel = _Base.uncancel
+
+
+def _explain_no_coroutine(obj: object) -> str:
+    what = f"a coroutine was expected, got {obj!r}"
+    if obj is None:
+        return f"{what}: that call has run already and returned None; was `async def` meant?"
+    if _futures.isfuture(obj):
+        return f"{what}: it runs already; await it, or give it to ensure_future()"
+    if _futures.iscoroutinefunction(obj):
+        return f"{what}: call it, {getattr(obj, '__name__', 'f')}()"
+    if inspect.isawaitable(obj):
+        return f"{what}: ensure_future() takes any awaitable"
+    if callable(obj):
+        return f"{what}: to run a plain function in the background, to_thread(f) gives a coroutine"
+    return what
+
+
+class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
+    """What calling ``Task(...)`` does, so that ``__init__`` can stay the C one.
+
+    A Python ``__init__`` costs a fifth of making and finishing a task; :func:`create_task`, which
+    knows its loop, goes past this to :data:`_make`.
+    """
+
+    def __call__(
+        cls,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        loop: AbstractEventLoop | None = None,
+        name: object = None,
+        context: contextvars.Context | None = None,
+        eager_start: bool | None = False,
+        **kwargs: Any,
+    ) -> Any:
+        if not iscoroutine(coro):
+            raise TypeError(_explain_no_coroutine(coro))
+        running = _get_running_loop()
+        if loop is None:
+            loop = running if running is not None else asyncio.get_event_loop()
+        if name is not None:
+            name = str(name)  # may run anything: not while the loop's call_soon is replaced
+        kwargs |= {"loop": loop, "name": name, "context": context}
+        if loop is running:
+            if eager_start:
+                return _hide_frames(_make_eagerly(cls, coro, **kwargs))
+            return _hide_frames(_make(cls, coro, **kwargs))
+        if loop.is_running() is not True:
+            return _hide_frames(_make(cls, coro, **kwargs))
+        if eager_start:
+            raise RuntimeError(
+                "eager_start=True needs a loop that runs in this thread, and this one runs in "
+                "another; leave eager_start out to have it start there"
+            )
+        with replaced_call_soon(loop):
+            return _hide_frames(_make(cls, coro, **kwargs))
+
+
+_make: Callable[..., Any] = type.__call__
+_HERE = os.path.dirname(__file__)
+
+
+def _hide_frames(task: Any) -> Any:
+    """Let "created at" in debug mode name the caller, not this file."""
+    stack = task._source_traceback
+    while stack and stack[-1].filename.startswith(_HERE):
+        del stack[-1]
+    return task
+
+
+def _make_eagerly(cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwargs: Any) -> Any:
+    if kwargs.get("context") is None:
+        return _make(cls, coro, loop=loop, eager_start=True, **kwargs)
+    previous = asyncio.current_task(loop)
+    try:
+        return _make(cls, coro, loop=loop, eager_start=True, **kwargs)
+    except BaseException:
+        current: Any = asyncio.current_task(loop)
+        if current is not previous and current is not None:
+            # The context could not be entered, so no step was run, and the C task left itself the
+            # current one (gh-157301).
+            asyncio.tasks._leave_task(loop, current)
+            if previous is not None:
+                asyncio.tasks._enter_task(loop, previous)
+            asyncio.tasks._unregister_eager_task(current)  # type: ignore[attr-defined]
+            current._log_destroy_pending = False
+        raise
+
+
+class Task(_Base[_T], Future[_T], metaclass=_TaskType):
+    """A coroutine that runs on an event loop: ``asyncio.Task`` that any thread may touch.
+
+    ``Task(coro, *, loop=None, name=None, context=None, eager_start=False)`` schedules *coro* on
+    *loop*, by default the running one; usually :func:`create_task` is the call. *loop* may run in
+    another thread. *context* is used as it is, a copy of the current one when None. With
+    *eager_start* the first step runs at once, inside the call, if the loop runs in this thread.
+
+    * ``await task`` works in any loop of any thread; cancelling who awaits cancels the task.
+    * ``cancel``, ``uncancel``, ``set_name``, ``add_done_callback`` and ``remove_done_callback``
+      may be called in any thread; callbacks run on the task's own loop.
+    * ``join()`` waits for it without ``await``.
+    * ``get_stack()`` and ``print_stack()`` show the whole await chain.
+
+    ``TypeError`` when *coro* is no coroutine; ``RuntimeError`` when there is no loop, when it is
+    closed, and for an eager start on a loop that runs in another thread (gh-155338).
+    Semantics: CPython 3.14 on every Python: eager start, ``get_context``, ``get_coro()`` None
+    after an eager end (3.12); ``uncancel()`` to zero withdraws an undelivered cancellation (3.13).
+    """
+
+    __slots__ = ()
+
+    _launched = False  # a launched task outlives an interrupt of those who await it
+    timeout: Timeout | None = None
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        running = _get_running_loop()
+        if running is self._loop and not self._launched:
+            return _await(self)
+        # Awaiting itself is an error, which a mirror would hide.
+        if running is None or self.done() or asyncio.current_task(running) is self:
+            return _await(self)
+        mirror: Mirror[_T] = Mirror(self, running)
+        return mirror.__await__()
+
+    __iter__ = __await__
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Ask the task to cancel; False when it is done already. Any thread.
+
+        ``CancelledError(msg)`` is raised in the coroutine at its next step, which may catch it
+        and clean up or go on. From a thread other than the loop's the request is handed to the
+        loop: ``cancelling()`` counts it as soon as the loop has taken it.
+        ``RuntimeError`` when the loop is closed. Source: CPython 3.14.
+        """
+        if msg is INTERRUPT:
+            return False if self._launched else interrupt(self)
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            return _cancel(self, msg)
+        if self.done():
+            return False
+        loop.call_soon_threadsafe(_cancel, self, msg)
+        return True
+
+    def uncancel(self) -> int:
+        """Take back one request to cancel and return how many are left. Any thread.
+
+        At zero a cancellation that has not been delivered yet is withdrawn (3.13, gh-117407, here
+        on every Python). From another thread the request is handed to the loop, and the number
+        is what will be left of those that the loop knows.
+        """
+        loop = self._loop
+        if _get_running_loop() is loop or not runs_elsewhere(loop):
+            return _uncancel(self)
+        loop.call_soon_threadsafe(_uncancel, self)
+        return max(0, self.cancelling() - 1)
+
+    def join(self, timeout: float | None = None) -> _T:
+        """Block the calling thread until the task is done; return its result or raise its error.
+
+        For code without ``await``, in any thread but the loop's own: there it raises
+        ``RuntimeError`` at once, since waiting would keep the task from going on; write
+        ``await task``. ``TimeoutError`` after *timeout* seconds, ``CancelledError`` when the task
+        was cancelled, ``RuntimeError`` when its loop closed or crashed before it was done.
+        Neither the timeout nor Ctrl-C ends the task: they end the wait.
+        """
+        return _futures.join_future(self, timeout)
+
+    def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
+        """Return the frames of the whole await chain, the outermost coroutine's first.
+
+        Of a task that ended with an exception: the frames of its traceback; after another end: an
+        empty list. *limit* keeps the newest frames of a suspended task, the oldest of a running
+        one and of a traceback. Any thread, as a snapshot. The standard one stops at the outermost
+        frame (CPython 3.14).
+        """
+        return task_frames(self, limit)
+
+
+def interrupt(task: asyncio.Task[Any]) -> bool:
+    """Cancel *task* as a person does who presses stop, sparing launched tasks that it awaits.
+
+    The same as ``task.cancel(msg=INTERRUPT)``, except that a launched *task* itself is cancelled.
+    Thread of the task's loop, or any while that loop runs.
+    """
+    loop = task.get_loop()
+    if runs_elsewhere(loop):
+        if task.done():
+            return False
+        loop.call_soon_threadsafe(interrupt, task)
+        return True
+    cancelled = _cancel(task, INTERRUPT)
+    # asyncio.gather() passes a cancellation to its children and waits for them; launched ones
+    # refuse it, so it would wait until they end. Cancel the gathering future itself.
+    leaf: Any = task
+    while isinstance(leaf, asyncio.Task):
+        leaf = getattr(leaf, "_fut_waiter", None)
+    children = getattr(leaf, "_children", ())
+    if any(getattr(child, "_launched", False) and not child.done() for child in children):
+        asyncio.Future.cancel(leaf, INTERRUPT)
+    return cancelled
+
+
+# --- making tasks -------------------------------------------------------------------------------
+
+
+def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: Any) -> Any:
+    """Make a task on *loop*: with its task factory when it has one, else a :class:`Task`.
+
+    Not ``loop.create_task(coro, **kwargs)``: that gives the interpreter's own task, and until
+    3.13.2 refuses ``eager_start``.
+    """
+    factory = loop.get_task_factory()
+    if factory is None:
+        return Task(coro, loop=loop, **kwargs)
+    try:
+        return factory(loop, coro, **kwargs)
+    finally:
+        del coro, kwargs  # a failed eager start must not be kept alive by its own traceback
+
+
+_futures.make_task = new_task
+
+
+def create_task(
+    coro: Coroutine[Any, Any, _T],
+    *,
+    name: str | None = None,
+    context: contextvars.Context | None = None,
+    eager_start: bool | None = None,
+    timeout: float | None = None,
+    **kwargs: Any,
+) -> Task[_T]:
+    """Start *coro* as a task of the running loop and return the :class:`Task`.
+
+    *name*, *context* and *eager_start* as for :class:`Task`. *timeout* (ours): after so many
+    seconds the task is cancelled and ends with ``TimeoutError``; ``task.timeout`` is the
+    :class:`Timeout`, to be rescheduled. When the loop has a task factory, it makes the task and
+    receives the keywords that were given, unknown ones too.
+
+    Keep a reference to the task: the loop has only a weak one. ``RuntimeError`` without a running
+    loop, ``TypeError`` for what is no coroutine and for keywords that nobody takes. Thread of the
+    loop. Source: CPython 3.14.
+    """
+    loop = _get_running_loop()
+    if loop is None:
+        raise RuntimeError(
+            "no running event loop: create_task() is for code that runs on one; from anywhere "
+            "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
+        )
+    if loop.get_task_factory() is None and timeout is None and not kwargs:
+        task: Any = None
+        try:
+            if not eager_start:
+                task = _make(Task, coro, loop=loop, name=name, context=context)
+            elif context is None:
+                task = _make(Task, coro, loop=loop, name=name, eager_start=True)
+            else:
+                task = _make_eagerly(Task, coro, loop=loop, name=name, context=context)
+            if task._source_traceback is not None:
+                _hide_frames(task)
+            return task  # type: ignore[no-any-return]
+        except TypeError:
+            if iscoroutine(coro):
+                raise
+            raise TypeError(_explain_no_coroutine(coro)) from None
+        finally:
+            # The traceback of a failed eager start holds this frame, which must not hold the task:
+            # a reference cycle (gh-128552).
+            task = None
+    if name is not None:
+        kwargs["name"] = name
+    if context is not None:
+        kwargs["context"] = context
+    if eager_start is not None:
+        kwargs["eager_start"] = eager_start
+    if timeout is None:
+        return new_task(loop, coro, **kwargs)  # type: ignore[no-any-return]
+    if not iscoroutine(coro):
+        raise TypeError(_explain_no_coroutine(coro))
+    from asyncnb._core._timeouts import timeout as timeout_after  # it builds on this module
+
+    limit = timeout_after(timeout)
+    task = new_task(loop, _limited(coro, limit), **kwargs)
+    try:
+        task.timeout = limit
+        return task  # type: ignore[no-any-return]
+    finally:
+        del task
+
+
+async def _limited(coro: Coroutine[Any, Any, _T], limit: Timeout) -> _T:
+    async with limit:
+        return await coro
+
+
+def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a task factory whose tasks run their first step at once.
+
+    *custom_task_constructor* takes ``(coro, *, loop, eager_start, **kwargs)``, as :class:`Task`
+    does. ``loop.set_task_factory(create_eager_task_factory(MyTask))``; under such a factory
+    ``create_task(coro, eager_start=False)`` is lazy. Raises nothing. Source: CPython 3.14.
+    """
+
+    def factory(
+        loop: AbstractEventLoop,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        eager_start: bool | None = True,
+        **kwargs: Any,
+    ) -> Any:
+        return custom_task_constructor(coro, loop=loop, eager_start=eager_start, **kwargs)
+
+    return factory
+
+
+eager_task_factory = create_eager_task_factory(Task)
+"""A task factory for ``loop.set_task_factory()``: tasks run their first step at once (3.12)."""
+
+
+# --- finding tasks ------------------------------------------------------------------------------
+
+current_task = asyncio.current_task
+
+
+def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+    """Return the tasks of *loop*, by default the running one, that are not done.
+
+    Also right while other threads make tasks: the registry is copied in one step, where the
+    standard one until 3.13 iterates over it and gives up after 1,000 collisions. ``RuntimeError``
+    without a loop. Any thread.
+    """
+    if loop is None:
+        loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 14):
+        return asyncio.all_tasks(loop)
+    found: set[asyncio.Task[Any]] = set()
+    registry: Any = asyncio.tasks
+    if sys.version_info >= (3, 12):
+        refs = registry._scheduled_tasks.data.copy()
+        found.update(registry._eager_tasks.copy())
+    else:
+        refs = registry._all_tasks.data.copy()
+    found.update(task for ref in refs if (task := ref()) is not None)
+    return {task for task in found if _loop_of(task) is loop and not task.done()}
+
+
+def _loop_of(task: Any) -> Any:
+    get_loop = getattr(task, "get_loop", None)  # third-party tasks may only have the attribute
+    return task._loop if get_loop is None else get_loop()
+
+
+# --- shield -------------------------------------------------------------------------------------
+
+
+class _Shield(asyncio.Future[_T]):
+    """What ``await shield(inner)`` waits for; cancelling it lets go of the inner future."""
+
+    __slots__ = ("_inner",)
+
+    _inner: asyncio.Future[_T]
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not asyncio.Future.cancel(self, msg):
+            return False
+        inner = self._inner
+        if not inner.done():
+            inner.remove_done_callback(self._inner_done)
+            if not getattr(inner, "_launched", False):  # those report their failures themselves
+                inner.remove_done_callback(_log_exception)  # one report for any number of shields
+                inner.add_done_callback(_log_exception)
+        return True
+
+    def _inner_done(self, inner: asyncio.Future[_T]) -> None:
+        if self.done():
+            return
+        if inner.cancelled():
+            asyncio.Future.cancel(self)
+            return
+        exc = inner.exception()
+        if exc is None:
+            self.set_result(inner.result())
+        else:
+            self.set_exception(exc)
+
+
+def _log_exception(fut: asyncio.Future[Any]) -> None:
+    if fut.cancelled() or (exc := fut.exception()) is None:
+        return
+    report = {
+        "message": f"{type(exc).__name__} exception in shielded future",
+        "exception": exc,
+        "future": fut,
+    }
+    source_traceback = getattr(fut, "_source_traceback", None)  # in debug mode
+    if source_traceback:
+        report["source_traceback"] = source_traceback
+    fut.get_loop().call_exception_handler(report)
+
+
+def shield(arg: Any) -> asyncio.Future[Any]:
+    """Wait for *arg* without passing a cancellation on to it.
+
+    ``await shield(aw)`` is ``await aw``, except that when the awaiting task is cancelled, *aw*
+    goes on. If it then fails, the loop's exception handler is told, once (3.14, gh-134331). When
+    *aw* itself is cancelled, so is the shield. Keep a reference to what you shield. *arg* may be
+    a future of another loop or thread.
+
+    ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop. Thread of the
+    awaiting loop. Source: CPython 3.14.
+    """
+    inner = ensure_future(arg)
+    if inner.done():
+        return inner
+    loop = inner.get_loop()
+    running = _get_running_loop()
+    if running is not None and running is not loop:
+        loop, inner = running, Mirror(inner, running)
+    outer: _Shield[Any] = _Shield(loop=loop)
+    outer._inner = inner
+    inner.add_done_callback(outer._inner_done)
+    return outer

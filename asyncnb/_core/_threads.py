@@ -1,0 +1,410 @@
+"""Between threads and loops: run in a thread, submit to a loop, run a loop to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import enum
+import functools
+import inspect
+import signal
+import sys
+import threading
+from asyncio import AbstractEventLoop, CancelledError, _get_running_loop
+from collections.abc import Awaitable, Callable, Coroutine
+from types import FrameType, TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from asyncnb._core._awaitables import as_coroutine, iscoroutine, iscoroutinefunction
+from asyncnb._core._futures import ensure_future
+from asyncnb._core._tasks import Task, all_tasks, new_task
+from asyncnb._core._waiters import (
+    Joiner,
+    forget_waiter,
+    never_done,
+    refuse_own_thread,
+    register_waiter,
+)
+
+__all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+_EXECUTOR_SHUTDOWN = 300.0  # seconds, as asyncio.constants.THREAD_JOIN_TIMEOUT
+
+_EAGER_IS_CHEAP = sys.version_info >= (3, 12)
+
+new_event_loop = asyncio.new_event_loop
+
+
+def _call(func: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    try:
+        return func(*args, **kwargs)
+    except StopIteration as exc:
+        # A future of 3.11 refuses it, and the awaiting task would wait forever (gh-112182).
+        raise RuntimeError("StopIteration cannot be raised into a coroutine") from exc
+
+
+async def to_thread(func: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call ``func(*args, **kwargs)`` in a worker thread and return its result.
+
+    It runs in the loop's default executor, in a copy of the current context, so context variables
+    can be read there. What it raises is raised here; a ``StopIteration`` as a ``RuntimeError``.
+    Cancelling ends the wait; the thread goes on to the end of *func*. Any loop.
+    ``TypeError`` when *func* is an ``async def`` function, which would only make a coroutine in
+    the thread. Source: CPython 3.9.
+    """
+    if iscoroutinefunction(func):
+        raise TypeError(
+            f"to_thread() takes a plain function, and {func!r} is an async def one, which would "
+            "only make a coroutine in the thread: await it here, or create_task() it"
+        )
+    loop = asyncio.get_running_loop()
+    call = functools.partial(_call, func, *args, **kwargs)
+    return await loop.run_in_executor(None, contextvars.copy_context().run, call)
+
+
+class _Submitted(concurrent.futures.Future[_T]):
+    """What run_coroutine_threadsafe() returns: waiting on the loop's own thread is an error."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop_of_task = loop
+
+    def _refuse_own_thread(self, method: str) -> None:
+        if _get_running_loop() is self._loop_of_task and not self.done():
+            raise RuntimeError(
+                f"{method}() on the loop's own thread would wait forever, since the coroutine "
+                "needs this thread to go on; write `await coro`, or `await wrap_future(future)`"
+            )
+
+    def result(self, timeout: float | None = None) -> _T:
+        self._refuse_own_thread("result")
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._refuse_own_thread("exception")
+        return super().exception(timeout)
+
+
+def run_coroutine_threadsafe(
+    coro: Coroutine[Any, Any, _T], loop: AbstractEventLoop
+) -> concurrent.futures.Future[_T]:
+    """Start *coro* as a task of *loop*, which runs in another thread.
+
+    Returns a ``concurrent.futures.Future``: ``result(timeout)`` blocks this thread and raises
+    what the coroutine raised, or ``TimeoutError`` after *timeout* seconds; ``cancel()`` cancels
+    the task. On the loop's own thread ``result()`` and ``exception()`` raise ``RuntimeError`` at
+    once instead of waiting forever. ``TypeError`` when *coro* is no coroutine, ``RuntimeError``
+    when the loop is closed. Any thread, any loop. Source: CPython 3.14; the refusal is ours.
+    """
+    if not iscoroutine(coro):
+        hint = "; asyncnb.run(awaitable) takes any awaitable" if inspect.isawaitable(coro) else ""
+        raise TypeError(f"A coroutine object is required, got {coro!r}{hint}")
+    submitted: _Submitted[_T] = _Submitted(loop)
+
+    def start() -> None:
+        try:
+            task = ensure_future(coro, loop=loop)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            if submitted.set_running_or_notify_cancel():
+                submitted.set_exception(exc)
+            raise
+        task.add_done_callback(carry_over)
+
+        def cancel_task(_: object) -> None:
+            if not submitted.cancelled():
+                return
+            if _get_running_loop() is loop:
+                task.cancel()  # at once, not a turn later (gh-105836)
+            else:
+                try:
+                    loop.call_soon_threadsafe(task.cancel)
+                except RuntimeError:
+                    if not loop.is_closed():
+                        raise
+
+        submitted.add_done_callback(cancel_task)
+
+    def carry_over(task: asyncio.Future[_T]) -> None:
+        if task.cancelled():
+            submitted.cancel()
+        if not submitted.set_running_or_notify_cancel():
+            return
+        exc = task.exception()
+        if exc is None:
+            submitted.set_result(task.result())
+        else:
+            submitted.set_exception(exc)
+
+    loop.call_soon_threadsafe(start)
+    return submitted
+
+
+def run_on(
+    loop: AbstractEventLoop,
+    awaitable: Awaitable[_T],
+    *,
+    timeout: float | None = None,
+    name: str | None = None,
+) -> _T:
+    """Run an awaitable as a task of *loop*, which runs in another thread; return the result.
+
+    Blocks the calling thread. Ctrl-C cancels the task, waits for its cleanup (a second one does
+    not) and raises ``KeyboardInterrupt``; after *timeout* seconds it is cancelled the same way,
+    and ``TimeoutError`` raised. ``RuntimeError`` on the loop's own thread, and when the loop
+    closes or crashes meanwhile; ``TypeError`` for what cannot be awaited. Any other thread.
+    """
+    refuse_own_thread(loop, "run()", "await ...")
+    coro = as_coroutine(awaitable)
+    context = contextvars.copy_context()
+    joiner = Joiner()
+    started: list[asyncio.Task[_T]] = []
+
+    def start() -> None:
+        # Here and not in the waiting thread: one wake-up of the loop instead of two.
+        try:
+            task = Task(coro, loop=loop, name=name, context=context, eager_start=_EAGER_IS_CHEAP)
+        except BaseException as exc:
+            joiner.fail(exc)
+            raise
+        started.append(task)
+        if task.done():
+            joiner.wake()
+        else:
+            task.add_done_callback(joiner.wake)
+
+    def cancel() -> None:
+        if started:
+            started[0].cancel()
+        else:  # Ctrl-C came before the loop had been told
+            coro.close()
+            joiner.wake()
+
+    register_waiter(loop, joiner)
+    try:
+        try:
+            loop.call_soon_threadsafe(start)
+            in_time = joiner.wait(loop, timeout)
+        except KeyboardInterrupt:
+            _end_and_wait(loop, cancel, joiner)
+            raise
+        if not in_time:
+            _end_and_wait(loop, cancel, joiner)
+            raise TimeoutError(f"not done after {timeout} seconds, and cancelled: {awaitable!r}")
+    finally:
+        forget_waiter(loop, joiner)
+    if started and started[0].done():
+        return started[0].result()
+    raise joiner.error or never_done(awaitable)
+
+
+def _end_and_wait(loop: AbstractEventLoop, cancel: Callable[[], None], joiner: Joiner) -> None:
+    try:
+        loop.call_soon_threadsafe(cancel)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+    joiner.wait(loop)
+
+
+# --- running a loop to its end ------------------------------------------------------------------
+
+
+class _State(enum.Enum):
+    CREATED = "created"
+    INITIALIZED = "initialized"
+    CLOSED = "closed"
+
+
+class _NotAwaitable(TypeError, ValueError):
+    """A TypeError, as in 3.14; a ValueError too, for handlers written for Python up to 3.13."""
+
+
+class Runner:
+    """A context manager that makes an event loop, runs coroutines in it and closes it properly.
+
+    ``Runner(*, debug=None, loop_factory=None)``: *debug* sets the loop's debug mode when not
+    None; *loop_factory* makes the loop, otherwise :func:`new_event_loop` does and the loop is
+    set as the thread's current one. ``run()`` may be called several times: same loop, same
+    context. For one thread, usually the main one, where Ctrl-C cancels the running task.
+    Source: CPython 3.14.
+    """
+
+    def __init__(
+        self,
+        *,
+        debug: bool | None = None,
+        loop_factory: Callable[[], AbstractEventLoop] | None = None,
+    ) -> None:
+        self._state = _State.CREATED
+        self._debug = debug
+        self._loop_factory = loop_factory
+        self._loop: AbstractEventLoop | None = None
+        self._context: contextvars.Context | None = None
+        self._interrupt_count = 0
+        self._set_event_loop = False
+
+    def __enter__(self) -> Runner:
+        self.get_loop()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cancel all tasks, wait for their cleanup, shut generators and executor down, close.
+
+        Waits up to 300 seconds for the threads of the default executor. Nothing happens when
+        there is no loop (any more).
+        """
+        if self._state is not _State.INITIALIZED:
+            return
+        loop = self.get_loop()
+        try:
+            _cancel_all_tasks(loop)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(_shutdown_executor(loop))
+        finally:
+            if self._set_event_loop:
+                asyncio.set_event_loop(None)
+            loop.close()
+            self._loop = None
+            self._state = _State.CLOSED
+
+    def get_loop(self) -> AbstractEventLoop:
+        """Return the loop, made now if need be; ``RuntimeError`` when the runner is closed."""
+        if self._state is _State.CLOSED:
+            raise RuntimeError("Runner is closed; make another one")
+        if self._loop is None:
+            if self._loop_factory is None:
+                self._loop = asyncio.new_event_loop()
+                if not self._set_event_loop:
+                    # Once only: a second time would attach the child watcher again.
+                    asyncio.set_event_loop(self._loop)
+                    self._set_event_loop = True
+            else:
+                self._loop = self._loop_factory()
+            if self._debug is not None:
+                self._loop.set_debug(self._debug)
+            self._context = contextvars.copy_context()
+            self._state = _State.INITIALIZED
+        return self._loop
+
+    def run(self, coro: Awaitable[_T], *, context: contextvars.Context | None = None) -> _T:
+        """Run an awaitable to its end in the runner's loop and return its result.
+
+        In *context*, by default the one context of the runner. In the main thread the first
+        Ctrl-C cancels the task, and ``KeyboardInterrupt`` is raised once it has ended; the second
+        raises it at once. ``RuntimeError`` when a loop runs in this thread or the runner is
+        closed; ``TypeError`` for what cannot be awaited.
+        """
+        if _get_running_loop() is not None:
+            raise RuntimeError(
+                "Runner.run() cannot be called from a running event loop; write `await coro`"
+            )
+        loop = self.get_loop()
+        try:
+            coro = as_coroutine(coro)
+        except TypeError as exc:
+            raise _NotAwaitable(f"a coroutine was expected: {exc}") from None
+        if context is None:
+            context = self._context
+        task = new_task(loop, coro, context=context)
+        handler = self._install_sigint(loop, task)
+        self._interrupt_count = 0
+        try:
+            return loop.run_until_complete(task)  # type: ignore[no-any-return]
+        except CancelledError:
+            if self._interrupt_count > 0:
+                uncancel = getattr(task, "uncancel", None)
+                if uncancel is not None and uncancel() == 0:
+                    raise KeyboardInterrupt from None
+            raise
+        finally:
+            if handler is not None and signal.getsignal(signal.SIGINT) is handler:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _install_sigint(self, loop: AbstractEventLoop, task: asyncio.Task[Any]) -> Any:
+        if (
+            threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        ):
+            return None
+
+        # A function, no partial: signal.signal() of 3.11 and 3.12.1 calls repr() of the handler,
+        # a partial's reprs the task, and that its result (gh-112559).
+        def on_sigint(signum: int, frame: FrameType | None) -> None:
+            self._interrupt_count += 1
+            if self._interrupt_count == 1 and not task.done():
+                task.cancel()
+                loop.call_soon_threadsafe(lambda: None)  # it may sleep in select()
+                return
+            raise KeyboardInterrupt
+
+        try:
+            signal.signal(signal.SIGINT, on_sigint)
+        except ValueError:  # an embedded interpreter without signals (gh-91880)
+            return None
+        return on_sigint
+
+
+async def _shutdown_executor(loop: AbstractEventLoop) -> None:
+    try:
+        shutdown = loop.shutdown_default_executor(_EXECUTOR_SHUTDOWN)  # type: ignore[call-arg]
+    except TypeError:  # 3.11 and uvloop take no timeout
+        shutdown = loop.shutdown_default_executor()
+    await shutdown
+
+
+def _cancel_all_tasks(loop: AbstractEventLoop) -> None:
+    to_cancel = all_tasks(loop)
+    if not to_cancel:
+        return
+    for task in to_cancel:
+        task.cancel()
+    loop.run_until_complete(_all_done(to_cancel))
+    for task in to_cancel:
+        if not task.cancelled() and task.exception() is not None:
+            loop.call_exception_handler(
+                {
+                    "message": "unhandled exception during asyncio.run() shutdown",
+                    "exception": task.exception(),
+                    "task": task,
+                }
+            )
+
+
+async def _all_done(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run(
+    main: Awaitable[_T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], AbstractEventLoop] | None = None,
+) -> _T:
+    """Run an awaitable in a new event loop, close the loop, and return the result.
+
+    At the end all tasks are cancelled and waited for, async generators closed and the default
+    executor shut down (up to 300 seconds). *debug* and *loop_factory* as for :class:`Runner`.
+    ``RuntimeError`` when a loop runs in this thread, ``TypeError`` for what cannot be awaited;
+    otherwise what *main* raises, ``KeyboardInterrupt`` after Ctrl-C. Source: CPython 3.14, which
+    takes any awaitable.
+    """
+    if _get_running_loop() is not None:
+        raise RuntimeError(
+            "asyncio.run() cannot be called from a running event loop; write `await main()`"
+        )
+    with Runner(debug=debug, loop_factory=loop_factory) as runner:
+        return runner.run(main)

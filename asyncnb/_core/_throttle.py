@@ -1,0 +1,111 @@
+"""limit=: at most so many awaitables at a time, the rest not yet started."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import AbstractEventLoop, Future
+from collections import deque
+from collections.abc import Callable, Iterable
+from operator import index
+from typing import Any
+
+from asyncnb._core import _futures
+from asyncnb._core._futures import ensure_future, iscoroutine
+
+
+def check_limit(call: str, limit: object) -> int:
+    """Return ``limit`` as an int. Raises TypeError for no integer, ValueError below 1."""
+    try:
+        number = index(limit)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"{call}(limit=...) takes an integer, not {type(limit).__name__}: how many may run "
+            "at a time"
+        ) from None
+    if number < 1:
+        raise ValueError(
+            f"{call}(limit={number}) would never start anything: limit is how many may run at a "
+            "time, at least 1; leave it out to run all at once"
+        )
+    return number
+
+
+def close_all(awaitables: Iterable[object]) -> None:
+    """Close coroutines that will not be started, so that none warns it was never awaited."""
+    for awaitable in awaitables:
+        if iscoroutine(awaitable):
+            awaitable.close()
+
+
+def start(loop: AbstractEventLoop, awaitable: Any) -> Future[Any]:
+    """Return ``awaitable`` as a future of ``loop``; start a task if it is none."""
+    future = (
+        _futures.make_task(loop, awaitable)
+        if iscoroutine(awaitable)
+        else ensure_future(awaitable, loop=loop)
+    )
+    if future is not awaitable:
+        # Nobody but us holds this task, so nobody can be blamed for dropping it.
+        future._log_destroy_pending = False  # type: ignore[attr-defined]
+    return future
+
+
+class Throttle:
+    """Starts awaitables in order, ``limit`` of them at a time, on the thread of ``loop``.
+
+    ``started(awaitable, future)`` is called with each when it starts and ``ended(future)`` when it
+    is done; if that closes the throttle, nothing more is started. ``failed(exc)`` is called when
+    a later one cannot be started.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        limit: int,
+        waiting: Iterable[Any],
+        started: Callable[[Any, Future[Any]], object],
+        ended: Callable[[Future[Any]], object],
+        failed: Callable[[BaseException], object],
+    ) -> None:
+        self._loop = loop
+        self._free = limit
+        self._waiting = deque(waiting)
+        self._started = started
+        self._ended_callback = ended
+        self._failed = failed
+
+    def __len__(self) -> int:
+        """How many have not been started."""
+        return len(self._waiting)
+
+    def fill(self) -> None:
+        """Start as many as may run. Raises what starting a task raises; the rest is closed then."""
+        while self._free and self._waiting:
+            awaitable = self._waiting.popleft()
+            try:
+                future = start(self._loop, awaitable)
+            except BaseException:
+                close_all((awaitable,))
+                self.close()
+                raise
+            self._free -= 1
+            self._started(awaitable, future)
+            future.add_done_callback(self._ended)
+
+    def _ended(self, future: Future[Any]) -> None:
+        self._free += 1
+        self._ended_callback(future)
+        try:
+            self.fill()
+        except Exception as exc:  # noqa: BLE001 - handed on: whoever waits must hear of it
+            self._failed(exc)
+
+    def close(self) -> None:
+        """Give up those that have not been started."""
+        close_all(self._waiting)
+        self._waiting.clear()
+
+
+def is_started(awaitable: object) -> bool:
+    """Return whether ``awaitable`` runs already, so that it takes no place under a limit."""
+    return asyncio.isfuture(awaitable) or hasattr(awaitable, "add_done_callback")

@@ -1,0 +1,297 @@
+"""Timeout, timeout, timeout_at: a deadline for a block of code; current_deadline: the nearest.
+
+Deadlines are in seconds of ``loop.time()``. A timeout belongs to the task that entered it and to
+that task's loop; ``when``, ``remaining``, ``expired`` and ``reschedule`` work from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from asyncio import AbstractEventLoop, CancelledError, Handle, get_running_loop
+from types import TracebackType
+from typing import Any, Final, Self
+
+from asyncnb._core._uncancel import left_behind, swallow
+
+# Private in name only: the one call that says which loop runs on this thread without raising.
+_running_loop = asyncio._get_running_loop
+
+if sys.version_info >= (3, 12):
+    current_task = asyncio.current_task
+else:
+    # There it is a Python function around this look-up.
+    current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
+
+_CREATED: Final = "created"
+_ACTIVE: Final = "active"
+_EXPIRING: Final = "expiring"
+_EXPIRED: Final = "expired"
+_FINISHED: Final = "finished"
+
+class _Entered(dict[Any, "Timeout"]):
+    """The innermost timeout of each task of one loop that is inside of any.
+
+    It is kept on the loop, and so goes with the loop whatever becomes of its tasks. A context
+    variable, or an attribute of the task, costs several times as much per timeout.
+    """
+
+    __slots__ = ("context",)
+
+    def __init__(self) -> None:
+        #: For the timers: they need none of the caller's, and a copy of that for each costs.
+        self.context = contextvars.Context()
+
+
+class Timeout:
+    """An asynchronous context manager that cancels its body when the deadline passes.
+
+    The CancelledError that interrupts the body becomes ``TimeoutError`` at the end of the block,
+    if nobody else asked for a cancellation. An exception of another kind that the body makes of
+    it goes on as it is, with the TimeoutError in its ``__context__``; for an ExceptionGroup also
+    in that of its direct members. A body that never suspends is never interrupted.
+
+    Entering raises RuntimeError outside a task and the second time, ValueError for NaN. Write ``timeout()`` or
+    ``timeout_at()`` rather than this class. Behaves as CPython 3.14's ``asyncio.Timeout``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cancelling",
+        "_handle",
+        "_loop",
+        "_outer",
+        "_state",
+        "_task",
+        "_when",
+    )
+
+    _cancelling: int
+    _handle: Handle | None
+    _loop: AbstractEventLoop
+    _outer: Timeout | None
+    _task: asyncio.Task[Any] | None
+
+    # The other slots are filled on entry: every store costs every timeout.
+    def __init__(self, when: float | None) -> None:
+        self._when = when
+        self._state = _CREATED
+
+    def when(self) -> float | None:
+        """Return the deadline in loop time, or None if there is none. From any thread."""
+        return self._when
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, never below zero, or None without a deadline. Any thread.
+
+        Raises RuntimeError on a timeout that has not been entered when no loop runs here.
+        """
+        if self._when is None:
+            return None
+        if self._state is _EXPIRED or self._state is _EXPIRING:
+            return 0.0
+        loop = get_running_loop() if self._state is _CREATED else self._loop
+        return max(0.0, self._when - loop.time())
+
+    def expired(self) -> bool:
+        """Return whether the deadline passed while the body ran. From any thread."""
+        return self._state is _EXPIRING or self._state is _EXPIRED
+
+    def reschedule(self, when: float | None) -> None:
+        """Move the deadline to the loop time ``when``; None takes it away. From any thread.
+
+        A time that has passed interrupts the body in the next turn of the loop. Raises
+        RuntimeError before the block is entered and after its deadline passed or it ended.
+        """
+        if when != when:  # noqa: PLR0124 - NaN would spoil the order of the timers
+            raise ValueError(f"a deadline must be a number of seconds or None, not {when!r}")
+        if self._state is not _ACTIVE:
+            if self._state is _CREATED:
+                raise RuntimeError(
+                    "Timeout has not been entered: reschedule() works inside "
+                    "`async with timeout(...) as t:`"
+                )
+            raise RuntimeError(
+                f"Cannot change state of {self._state} Timeout: its block has "
+                f"{'been interrupted' if self.expired() else 'ended'} already"
+            )
+        loop = self._loop
+        self._when = when
+        if _running_loop() is loop:
+            self._arm()
+        else:
+            # The old timer may fire first; _on_timeout looks at _when again.
+            loop.call_soon_threadsafe(self._arm)
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        when = self._when
+        loop = self._loop
+        if when is None or self._state is not _ACTIVE:
+            return
+        if when <= loop.time():
+            self._handle = loop.call_soon(self._on_timeout)
+        else:
+            self._handle = loop.call_at(when, self._on_timeout)
+
+    def __repr__(self) -> str:
+        if self._state is not _ACTIVE:
+            return f"<Timeout [{self._state}]>"
+        when = round(self._when, 3) if self._when is not None else None
+        return f"<Timeout [{self._state}] when={when}>"
+
+    async def __aenter__(self) -> Self:
+        loop = get_running_loop()
+        task = current_task(loop)
+        if self._state is not _CREATED:
+            raise RuntimeError(
+                "Timeout has already been entered: each `async with` needs a new timeout(...)"
+            )
+        if task is None:
+            raise RuntimeError(
+                "Timeout should be used inside a task: put the `async with` into an "
+                "`async def` and run that with create_task(), launch() or run()"
+            )
+        try:
+            entered: _Entered = loop._asyncnb_timeouts  # type: ignore[attr-defined]
+        except AttributeError:
+            entered = loop._asyncnb_timeouts = _Entered()  # type: ignore[attr-defined]
+        when = self._when
+        if when is None:
+            self._handle = None
+        elif when > loop.time():
+            self._handle = loop.call_at(when, self._on_timeout, context=entered.context)
+        elif when == when:  # noqa: PLR0124 - NaN would spoil the order of the timers
+            self._handle = loop.call_soon(self._on_timeout)
+        else:
+            raise ValueError(f"a deadline must be a number of seconds or None, not {when!r}")
+        self._task = task
+        self._loop = loop
+        self._cancelling = task.cancelling()
+        self._state = _ACTIVE
+        self._outer = entered.get(task)
+        entered[task] = self
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        task = self._task
+        self._task = None  # no cycle with a traceback that holds the task
+        entered: _Entered = self._loop._asyncnb_timeouts  # type: ignore[attr-defined]
+        top = entered.pop(task, None)
+        if top is not self or self._outer is not None:
+            self._leave(entered, task, top)
+        if self._state is _ACTIVE:
+            self._state = _FINISHED
+            if self._handle is not None:
+                self._handle.cancel()
+            return
+        assert task is not None
+        self._state = _EXPIRED
+        ours = task.uncancel() <= self._cancelling
+        if left_behind(task):
+            await swallow(task)
+        del task
+        if ours and exc is not None:
+            convert(exc)
+
+    def _leave(self, entered: _Entered, task: Any, top: Timeout | None) -> None:
+        """Make the next one outwards the innermost of ``task``, or keep ``top``, which is not us."""
+        if top is self:
+            top = self._outer
+            while top is not None and top._task is None:
+                top = top._outer  # left before us, out of order
+        if top is not None:
+            entered[task] = top
+
+    def _on_timeout(self) -> None:
+        handle, self._handle = self._handle, None
+        if self._state is not _ACTIVE or self._task is None:
+            return
+        # Another thread may have moved the deadline while this call was on its way. Compare with
+        # what the timer was set to, not with the clock: loops fire timers early by as much as
+        # their clock's resolution. uvloop rounds to milliseconds.
+        due: float = getattr(handle, "when", self._loop.time)()
+        if self._when is None or self._when - due > 0.002:
+            self._arm()
+            return
+        self._state = _EXPIRING
+        self._task.cancel()
+
+
+def convert(exc: BaseException) -> None:
+    """Raise TimeoutError from a CancelledError; write one into the history of anything else."""
+    if isinstance(exc, CancelledError):
+        raise TimeoutError from exc
+    _insert_timeout_error(exc)
+    if isinstance(exc, ExceptionGroup):
+        for member in exc.exceptions:
+            _insert_timeout_error(member)
+
+
+def _insert_timeout_error(exc: BaseException) -> None:
+    while (context := exc.__context__) is not None:
+        if isinstance(context, CancelledError):
+            inserted = TimeoutError()
+            inserted.__context__ = inserted.__cause__ = context
+            exc.__context__ = inserted
+            return
+        exc = context
+
+
+def timeout(delay: float | None) -> Timeout:
+    """Return a timeout for ``async with`` that passes ``delay`` seconds from now.
+
+    None means no deadline (one may be set later with ``reschedule``); zero or less interrupts
+    the body at its first suspension. The block raises TimeoutError when it was interrupted.
+    Must be called on a thread with a running loop, else RuntimeError. As CPython 3.14's.
+    """
+    loop = get_running_loop()
+    if delay is None:
+        return Timeout(None)
+    try:
+        return Timeout(loop.time() + delay)
+    except TypeError:
+        raise TypeError(_not_seconds("timeout", delay)) from None
+
+
+def timeout_at(when: float | None) -> Timeout:
+    """Return a timeout for ``async with`` that passes at the loop time ``when``.
+
+    Loop time is ``loop.time()``, not ``time.time()``. Otherwise as ``timeout``; CPython 3.14's.
+    """
+    if when is not None and not hasattr(when, "__float__"):
+        raise TypeError(_not_seconds("timeout_at", when))
+    return Timeout(when)
+
+
+def _not_seconds(call: str, value: object) -> str:
+    hint = ""
+    if hasattr(value, "total_seconds"):
+        hint = f"; write {call}(value.total_seconds())"
+    elif isinstance(value, str):
+        hint = f"; write {call}(float({value!r}))"
+    return f"{call}() takes a number of seconds or None, not {type(value).__name__}{hint}"
+
+
+def innermost(task: asyncio.Task[Any]) -> Timeout | None:
+    """Return the timeout that ``task`` entered last and has not left, or None."""
+    entered: dict[Any, Timeout] = getattr(task.get_loop(), "_asyncnb_timeouts", {})
+    return entered.get(task)
+
+
+def deadlines(scope: Timeout | None) -> list[float]:
+    """Return the deadlines of ``scope`` and the timeouts around it that have not ended."""
+    found = []
+    while scope is not None:
+        if scope._when is not None and scope._task is not None:
+            found.append(scope._when)
+        scope = scope._outer
+    return found

@@ -1,0 +1,136 @@
+"""Waiting for something of a loop from outside: from another thread, or from another loop.
+
+Who waits is registered with the loop, weakly, so that nobody waits forever for one that died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import weakref
+from asyncio import AbstractEventLoop, _get_running_loop
+from typing import Any, Protocol, TypeVar
+
+_T = TypeVar("_T")
+
+# A lock's acquire cannot be interrupted by Ctrl-C on Windows, so waits are cut there; elsewhere a
+# slice only serves to notice a loop that was closed without a word to fail_waiters().
+_WAIT_SLICE = 0.05 if sys.platform == "win32" else 1.0
+
+_guard = threading.RLock()
+
+
+class _Waiter(Protocol):
+    def fail(self, exc: BaseException) -> None: ...
+
+
+_waiters: weakref.WeakKeyDictionary[AbstractEventLoop, weakref.WeakSet[Any]]
+_waiters = weakref.WeakKeyDictionary()
+
+
+def register_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
+    """Remember, weakly, that *waiter* waits for something of *loop* from outside of it."""
+    with _guard:
+        _waiters.setdefault(loop, weakref.WeakSet()).add(waiter)
+
+
+def forget_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
+    """Undo :func:`register_waiter`; nothing happens when it was not registered."""
+    with _guard:
+        known = _waiters.get(loop)
+        if known is not None:
+            known.discard(waiter)
+
+
+def fail_waiters(loop: AbstractEventLoop, exc: BaseException) -> int:
+    """Release everybody who waits from outside for something of *loop*, which will not come.
+
+    Blocked ``join()`` calls raise *exc*, and so do ``await`` expressions in other loops. For the
+    owner of a loop to call once it crashed or closed. Returns how many were released. Any thread.
+    """
+    with _guard:
+        waiters = list(_waiters.pop(loop, ()))
+    for waiter in waiters:
+        waiter.fail(exc)
+    return len(waiters)
+
+
+class Joiner:
+    """One thread that waits for something of a loop that runs in another."""
+
+    __slots__ = ("__weakref__", "error", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.lock.acquire()
+        self.error: BaseException | None = None
+
+    def wake(self, _: object = None) -> None:
+        """Release the thread. Any thread; the second time nothing happens."""
+        with _guard:
+            if self.lock.locked():
+                self.lock.release()
+
+    def fail(self, exc: BaseException) -> None:
+        """Release the thread with an error to raise, if there is no result. Any thread."""
+        self.error = exc
+        self.wake()
+
+    def wait(self, loop: AbstractEventLoop, timeout: float | None = None) -> bool:
+        """Block until woken or until *loop* is closed (True), or for *timeout* seconds (False)."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = _WAIT_SLICE
+            if deadline is not None:
+                left = min(left, max(0.0, deadline - time.monotonic()))
+            if self.lock.acquire(timeout=left) or loop.is_closed():
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+
+
+def refuse_own_thread(loop: AbstractEventLoop, call: str, instead: str) -> None:
+    """Raise ``RuntimeError`` in the thread of *loop*, where blocking would be a deadlock."""
+    if _get_running_loop() is loop:
+        raise RuntimeError(
+            f"{call} on the loop's own thread would wait forever, since what it waits for needs "
+            f"this thread to go on; write `{instead}`"
+        )
+
+
+def never_done(what: object) -> RuntimeError:
+    """Make the error for who waits for something of a closed loop."""
+    return RuntimeError(f"{what!r} can never be done: its event loop is closed")
+
+
+def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
+    """Block this thread until *fut* is done; see ``Task.join``, whose body this is."""
+    if fut.done():
+        return fut.result()
+    loop = fut.get_loop()
+    refuse_own_thread(loop, "join()", "await task")
+    if loop.is_closed():
+        raise never_done(fut)
+    joiner = Joiner()
+    register_waiter(loop, joiner)
+    try:
+        if loop.is_running() is True:
+            loop.call_soon_threadsafe(fut.add_done_callback, joiner.wake)
+        else:
+            fut.add_done_callback(joiner.wake)
+        in_time = joiner.wait(loop, timeout)
+    finally:
+        forget_waiter(loop, joiner)
+        if not fut.done():
+            try:
+                loop.call_soon_threadsafe(fut.remove_done_callback, joiner.wake)
+            except RuntimeError:
+                if not loop.is_closed():  # closed meanwhile: it calls nobody back any more
+                    raise
+    if fut.done():
+        return fut.result()
+    if not in_time:
+        raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
+    raise joiner.error or never_done(fut)

@@ -1,0 +1,288 @@
+"""sleep, wait, wait_for: suspend the current task until a time or until others are done.
+
+``wait`` and ``wait_for`` take tasks and futures of the running loop, of loops in other threads,
+and ``concurrent.futures.Future``. ``gather`` and ``as_completed`` have files of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import math
+import types
+from asyncio import AbstractEventLoop, CancelledError, Future, TimerHandle, get_running_loop
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
+from typing import Any, TypeVar, cast
+
+from asyncnb._core._futures import ensure_future, iscoroutine, local
+from asyncnb._core._local import (
+    AnyFuture,
+    Waiter,
+    add_edge,
+    adder_for,
+    all_local,
+    discard_edge,
+    is_foreign,
+    remover_for,
+    signal,
+)
+from asyncnb._core._timeouts import Timeout
+
+T = TypeVar("T")
+F = TypeVar("F", bound=AnyFuture)
+
+FIRST_COMPLETED = concurrent.futures.FIRST_COMPLETED
+FIRST_EXCEPTION = concurrent.futures.FIRST_EXCEPTION
+ALL_COMPLETED = concurrent.futures.ALL_COMPLETED
+
+@types.coroutine
+def one_turn() -> Generator[None, None, None]:
+    """Let the loop run once round: a bare yield, which every task understands."""
+    yield
+
+
+def _release(future: Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+async def sleep(delay: float, result: T = None) -> T:  # type: ignore[assignment]
+    """Suspend for ``delay`` seconds of loop time, then return ``result``.
+
+    Zero or less gives way for exactly one turn of the loop. Raises ValueError for NaN, and
+    CancelledError when the task is cancelled. Any loop. As CPython 3.13's.
+    """
+    if delay <= 0:
+        await one_turn()
+        return result
+    if math.isnan(delay):
+        raise ValueError("Invalid delay: NaN (not a number)")
+    loop = get_running_loop()
+    future = loop.create_future()
+    handle = loop.call_later(delay, _release, future, result)
+    try:
+        return cast(T, await future)
+    finally:
+        handle.cancel()
+
+
+async def wait(
+    fs: Iterable[F], *, timeout: float | None = None, return_when: str = ALL_COMPLETED
+) -> tuple[set[F], set[F]]:
+    """Wait for tasks or futures; return the sets ``(done, pending)`` of the very ones given.
+
+    Returns when all are done, or the first (``FIRST_COMPLETED``), or the first that failed
+    (``FIRST_EXCEPTION``), or after ``timeout`` seconds, which is no error. Never cancels any of
+    them, not even when it is cancelled itself. Raises ValueError for an empty ``fs`` or an
+    unknown ``return_when`` and TypeError for coroutines. As CPython 3.14's; takes futures of any
+    loop and thread besides.
+    """
+    if asyncio.isfuture(fs) or iscoroutine(fs) or isinstance(fs, concurrent.futures.Future):
+        raise TypeError(
+            f"expect a list of futures, not {type(fs).__name__}: write wait([task]), or "
+            "`await task` for a single one"
+        )
+    given: set[F] = set(fs)
+    if not given:
+        raise ValueError(
+            "Set of Tasks/Futures is empty: check before the call, `if tasks: await wait(tasks)`"
+        )
+    if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
+        raise ValueError(
+            f"Invalid return_when value: {return_when!r}; it is FIRST_COMPLETED, FIRST_EXCEPTION "
+            "or ALL_COMPLETED"
+        )
+    loop = get_running_loop()
+    if all_local(given, loop):
+        pending = await _wait(cast("set[Future[Any]]", given), timeout, return_when, loop)
+        return given - pending if pending else given, cast("set[F]", pending)
+    # Somewhere a coroutine, or a future of another loop or thread.
+    if any(iscoroutine(f) for f in given):
+        raise TypeError(
+            "Passing coroutines is forbidden, use tasks explicitly: "
+            "wait([create_task(coro) for coro in coros])"
+        )
+    for f in given:
+        if not asyncio.isfuture(f) and not isinstance(f, concurrent.futures.Future):
+            raise TypeError(f"wait() takes tasks and futures, not {type(f).__name__}: {f!r}")
+    here = {signal(f, loop): f for f in given}
+    await _wait(set(here), timeout, return_when, loop, here.get)
+    for future, f in here.items():
+        if future is not f and future.done() and (lost := future.exception()) is not None:
+            raise lost  # its loop crashed or was closed: waiting on would be for ever
+    done = {f for f in given if f.done()}
+    return done, given - done
+
+
+async def _wait(
+    given: set[Future[Any]],
+    timeout: float | None,
+    return_when: str,
+    loop: AbstractEventLoop,
+    original: Callable[[Future[Any]], AnyFuture | None] | None = None,
+) -> set[Future[Any]]:
+    """Wait for futures of ``loop`` and return those still pending."""
+    waiter = Waiter(given, loop=loop)
+    watch: _All | _First
+    if return_when == ALL_COMPLETED:
+        watch = _All(waiter, given)
+    elif return_when == FIRST_COMPLETED:
+        watch = _First(waiter, given)
+    else:
+        watch = _FirstException(waiter, given, original)
+    task = asyncio.current_task(loop) if add_edge is not None else None
+    if add_edge is not None:
+        for future in given:
+            add_edge(future, task)
+    timer: TimerHandle | None = None
+    if timeout is not None:
+        timer = loop.call_later(timeout, _release, waiter, None)
+    try:
+        await waiter
+    except BaseException:
+        watch.stop()
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if discard_edge is not None:
+            for future in given:
+                discard_edge(future, task)
+    return watch.stop()
+
+
+def _failed(
+    future: Future[Any], original: Callable[[Future[Any]], AnyFuture | None] | None
+) -> bool:
+    source: AnyFuture | None = original(future) if original is not None else future
+    assert source is not None
+    return not source.cancelled() and source.exception() is not None
+
+
+class _All:
+    """Releases a waiter when all futures are done, with a callback on one of them at a time.
+
+    Whichever is the last to end has, when it ends, either the callback or a predecessor with it;
+    those that ended before cost a look at ``done()`` instead of a callback of their own.
+    """
+
+    __slots__ = ("_left", "_waiter")
+
+    def __init__(self, waiter: Future[None], given: Collection[Future[Any]]) -> None:
+        self._waiter = waiter
+        self._left = list(given)
+        # On the last one even if it is done: then the callback gives others a turn of the loop.
+        self._left[-1].add_done_callback(self._next)
+
+    def _next(self, future: Future[Any]) -> None:
+        left = self._left
+        while left:
+            if not left[-1].done():
+                if not self._waiter.done():
+                    left[-1].add_done_callback(self._next)
+                return
+            left.pop()
+        _release(self._waiter, None)
+
+    def stop(self) -> set[Future[Any]]:
+        """Take the callback away and return what is still pending."""
+        if self._left:
+            self._left[-1].remove_done_callback(self._next)
+        return {future for future in self._left if not future.done()}
+
+
+class _First:
+    """Releases a waiter when the first future is done."""
+
+    __slots__ = ("_given", "_release", "_waiter")
+
+    def __init__(self, waiter: Future[None], given: Collection[Future[Any]]) -> None:
+        self._waiter = waiter
+        self._given = given
+        self._release = release = self._ended
+        kinds = set(map(type, given))
+        # One context for all, and no copy for each.
+        context = contextvars.copy_context()
+        if len(kinds) == 1:
+            add = adder_for(kinds.pop())
+            for future in given:
+                add(future, release, context=context)
+        else:
+            for future in given:
+                future.add_done_callback(release, context=context)
+
+    def _ended(self, future: Future[Any]) -> None:
+        if not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def stop(self) -> set[Future[Any]]:
+        """Take the callbacks away and return what is still pending."""
+        release, given = self._release, self._given
+        del self._release  # it refers to us: no cycle for the collector
+        kinds = set(map(type, given))
+        remove = remover_for(kinds.pop()) if len(kinds) == 1 else _remove
+        # A future that is done has given its callbacks to the loop: there is none to remove.
+        return {future for future in given if remove(future, release)}
+
+
+def _remove(future: Future[Any], callback: Callable[[Any], object]) -> int:
+    return future.remove_done_callback(callback)
+
+
+class _FirstException(_First):
+    """Releases a waiter when the first future fails, or the last one ends."""
+
+    __slots__ = ("_left", "_original")
+
+    def __init__(
+        self,
+        waiter: Future[None],
+        given: Collection[Future[Any]],
+        original: Callable[[Future[Any]], AnyFuture | None] | None,
+    ) -> None:
+        self._left = len(given)
+        self._original = original
+        super().__init__(waiter, given)
+
+    def _ended(self, future: Future[Any]) -> None:
+        self._left -= 1
+        if (not self._left or _failed(future, self._original)) and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
+    """Await ``fut`` for at most ``timeout`` seconds (None: without limit); return its result.
+
+    A coroutine runs in the caller's own task, so no cancellation is lost between two tasks. When
+    the time is up ``fut`` is cancelled, its cleanup awaited, and TimeoutError raised; a value
+    that it returns all the same is returned and an exception it raises then is raised. To keep it
+    running, wait for ``shield(fut)``. With ``timeout <= 0`` a coroutine never starts. Takes
+    futures of any loop and thread; for those cancellation travels there. As CPython 3.12's.
+    """
+    loop = get_running_loop()
+    if (
+        type(fut) is not types.CoroutineType
+        and getattr(fut, "_loop", None) is not loop
+        and is_foreign(fut, loop)
+    ):
+        fut = local(fut, loop)
+    if timeout is None:
+        return await fut
+    if timeout <= 0:
+        return await _without_time(ensure_future(fut))
+    async with Timeout(loop.time() + timeout):
+        return await fut
+    raise AssertionError("a timeout swallows no exception")
+
+
+async def _without_time(future: Future[T]) -> T:
+    if future.done():
+        return future.result()
+    future.cancel()
+    # Waiting for it, not awaiting it: a cancellation of the caller must come through at once.
+    await wait([future])
+    try:
+        return future.result()
+    except CancelledError as exc:
+        raise TimeoutError from exc

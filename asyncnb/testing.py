@@ -1,0 +1,176 @@
+"""Tools for tests of asynchronous code: a loop with a clock of its own, and a task recorder.
+
+>>> from asyncnb.testing import run_virtual
+>>> async def main():
+...     await asyncio.sleep(3600)       # takes no time at all
+...     return asyncio.get_running_loop().time()
+>>> run_virtual(main())
+3600.0
+
+Nothing here needs IPython or a test framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+__all__ = ["Event", "TaskRecorder", "VirtualTimeLoop", "run_virtual"]
+
+
+class _Selector:
+    """A selector that never sleeps while the loop has a timer: it moves the loop's clock."""
+
+    def __init__(self, real: selectors.BaseSelector) -> None:
+        self._real = real
+        self.loop: VirtualTimeLoop | None = None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        loop = self.loop
+        if timeout is None or timeout <= 0 or loop is None:
+            # Without timers only another thread or a socket can go on: really wait for it.
+            return self._real.select(timeout)
+        events = self._real.select(0)
+        if not events:
+            loop.advance(timeout)
+        return events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """A standard event loop on a clock that jumps from timer to timer.
+
+    ``loop.time()`` starts at 0.0. When no callback is ready the clock moves to the next timer at
+    once, so sleeps and timeouts take no real time and a test always sees the same order. Work in
+    threads and sockets goes on in real time: while one of those is awaited and a timer is set,
+    the timer wins. ``loop.jumps`` counts how often the clock moved,
+    ``loop.advance(seconds)`` moves it by hand.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self.jumps = 0
+        selector = _Selector(selectors.DefaultSelector())
+        super().__init__(selector)  # type: ignore[arg-type]
+        selector.loop = self
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock on by ``seconds``, as a callback that takes so long would."""
+        self._now += seconds
+        self.jumps += 1
+
+
+def run_virtual(
+    main: Coroutine[Any, Any, T],
+    *,
+    task_factory: Callable[..., Any] | None = None,
+    debug: bool | None = None,
+) -> T:
+    """Run ``main`` on a new VirtualTimeLoop and return its result; cancel what it leaves behind.
+
+    Raises what ``main`` raises, and AssertionError if the loop's exception handler was called:
+    a failure that nobody looked at is a failure of the test. RuntimeError inside a running loop.
+    """
+    complaints: list[Mapping[str, Any]] = []
+
+    def new_loop() -> AbstractEventLoop:
+        loop = VirtualTimeLoop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        if task_factory is not None:
+            loop.set_task_factory(task_factory)
+        return loop
+
+    with asyncio.Runner(loop_factory=new_loop, debug=debug) as runner:
+        result = runner.run(main)
+    if complaints:
+        first = complaints[0]
+        raise AssertionError(
+            f"the loop's exception handler was called {len(complaints)} times, first with: "
+            f"{first.get('message')}"
+        ) from first.get("exception")
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened: at what loop time, to which task, what, with what value."""
+
+    time: float
+    task: str
+    what: str
+    value: object = None
+
+
+class TaskRecorder:
+    """Writes down, in order, what happens to the coroutines it wraps.
+
+    ``recorder(coro, name)`` is a coroutine that does what ``coro`` does and records ``start``,
+    then ``result``, ``error`` or ``cancelled``; ``recorder.note(what)`` adds a word of your own.
+
+    >>> recorder = TaskRecorder()
+    >>> async with TaskGroup() as group:
+    ...     group.create_task(recorder(asyncio.sleep(2), "slow"))
+    ...     group.create_task(recorder(asyncio.sleep(1), "quick"))
+    >>> recorder.order("result")
+    ['quick', 'slow']
+
+    Use it on one loop; times are that loop's.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def __call__(self, awaitable: Awaitable[T], name: str) -> T:
+        self.note("start", task=name)
+        try:
+            result = await awaitable
+        except asyncio.CancelledError as exc:
+            self.note("cancelled", exc.args[0] if exc.args else None, task=name)
+            raise
+        except BaseException as exc:
+            self.note("error", exc, task=name)
+            raise
+        self.note("result", result, task=name)
+        return result
+
+    def note(self, what: str, value: object = None, *, task: str | None = None) -> None:
+        """Record ``what`` for ``task``, by default the current one. Needs a running loop."""
+        loop = asyncio.get_running_loop()
+        if task is None:
+            current = asyncio.current_task(loop)
+            task = current.get_name() if current is not None else ""
+        self.events.append(Event(loop.time(), task, what, value))
+
+    def order(self, what: str) -> list[str]:
+        """Return the names of the tasks to which ``what`` happened, in the order it did."""
+        return [event.task for event in self.events if event.what == what]
+
+    def of(self, task: str) -> list[str]:
+        """Return what happened to ``task``, in order."""
+        return [event.what for event in self.events if event.task == task]
+
+    def time_of(self, task: str, what: str) -> float:
+        """Return the loop time at which ``what`` first happened to ``task``; LookupError if not."""
+        for event in self.events:
+            if event.task == task and event.what == what:
+                return event.time
+        raise LookupError(f"{what!r} never happened to {task!r}; what did: {self.of(task)}")
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{event.time:10.3f}  {event.task:<16} {event.what}"
+            + (f" {event.value!r}" if event.value is not None else "")
+            for event in self.events
+        )

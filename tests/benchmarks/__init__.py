@@ -1,0 +1,149 @@
+"""Benchmarks: ``python -m tests.benchmarks [TOPIC ...] [--rounds N] [--quick]``.
+
+Each module of this package is a topic with a function ``rows()`` that yields ``Row`` objects. All
+contenders of a row run in the same process, in alternating rounds; the table shows medians, the
+range, and the ratio to the row's first contender. Times are of the running thread's CPU unless a
+row asks for the wall clock, so that other work on the machine counts as little as possible.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+#: Takes a clock and a count, does the work that many times, returns the time it took.
+Contender = Callable[[Callable[[], float], int], float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing measured, done in several ways; the first way is the yardstick."""
+
+    name: str
+    contenders: dict[str, Contender]
+    count: int = 1000
+    goal: float | None = None  # ratio that the second contender should not exceed
+    wall: bool = False
+
+
+@dataclass
+class Result:
+    row: Row
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def median(self, who: str) -> float:
+        return statistics.median(self.seconds[who])
+
+    def ratio(self, who: str) -> float:
+        """Median over the rounds of the ratio within a round: drift of the machine cancels out."""
+        first = self.seconds[next(iter(self.seconds))]
+        return statistics.median(a / b for a, b in zip(self.seconds[who], first, strict=True))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "row": self.row.name,
+            "goal": self.row.goal,
+            "contenders": {
+                who: {
+                    "median": self.median(who),
+                    "lowest": min(times),
+                    "highest": max(times),
+                    "ratio": self.ratio(who),
+                }
+                for who, times in self.seconds.items()
+            },
+        }
+
+
+def measure(row: Row, rounds: int, scale: float = 1.0) -> Result:
+    """Run the contenders of ``row`` in alternating rounds; times are seconds per count."""
+    clock = time.perf_counter if row.wall else time.thread_time
+    count = max(1, int(row.count * scale))
+    result = Result(row, {who: [] for who in row.contenders})
+    for contender in row.contenders.values():
+        contender(clock, count)  # warm up
+    order = list(row.contenders.items())
+    for number in range(rounds):
+        for who, contender in order if number % 2 else reversed(order):
+            gc.collect()
+            gc.disable()
+            try:
+                result.seconds[who].append(contender(clock, count) / count)
+            finally:
+                gc.enable()
+    return result
+
+
+def show(result: Result) -> None:
+    """Print one row of the table per contender."""
+    goal = result.row.goal
+    first = True
+    for number, who in enumerate(result.seconds):
+        times = result.seconds[who]
+        ratio = result.ratio(who)
+        verdict = ""
+        if number == 1 and goal is not None:
+            verdict = f"<= {goal:.2f} {'yes' if ratio <= goal else 'NO'}"
+        print(
+            f"{result.row.name if first else '':<34} {who:<10} {result.median(who) * 1e6:9.2f} us"
+            f"  {min(times) * 1e6:8.2f} .. {max(times) * 1e6:8.2f}  {ratio:6.2f}  {verdict}"
+        )
+        first = False
+
+
+def run_topic(topic: str, rows: Iterable[Row], rounds: int, scale: float) -> None:
+    """Measure and print one topic, and write it to ``.artifacts/bench/``."""
+    print(f"\n{topic}: {describe_machine()}")
+    print(f"{'':<34} {'':<10} {'median':>12}  {'range':>20}  {'ratio':>6}")
+    results = []
+    for row in rows:
+        result = measure(row, rounds, scale)
+        show(result)
+        sys.stdout.flush()
+        results.append(result.as_json())
+    target = Path(".artifacts/bench")
+    target.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    path = target / f"{topic}-{version}-{stamp}.json"
+    report = {"topic": topic, "when": stamp, "rounds": rounds, **machine(), "rows": results}
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {path}")
+
+
+def machine() -> dict[str, Any]:
+    versions = {}
+    for name in ("asyncnb", "uvloop", "winloop", "trio", "anyio"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "load": load,
+        "versions": versions,
+    }
+
+
+def describe_machine() -> str:
+    facts = machine()
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    load = "" if facts["load"] is None else f", load {facts['load']:.1f}"
+    return (
+        f"Python {facts['python']}, {facts['system']}, {facts['cpus']} CPUs{load}"
+        + (f", {versions}" if versions else "")
+    )

@@ -1,0 +1,426 @@
+"""The primitives against the standard library's, trio's and anyio's.
+
+"C task" rows give both sides the interpreter's own task, so that they measure the primitive and
+not the task; "as is" rows use each side's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any
+
+from asyncnb._core._as_completed import as_completed
+from asyncnb._core._gather import gather
+from asyncnb._core._groups import TaskGroup
+from asyncnb._core._tasks import Task, create_task, eager_task_factory, shield
+from asyncnb._core._timeouts import timeout
+from asyncnb._core._waiting import wait, wait_for
+from tests.benchmarks import Contender, Row
+
+try:
+    import trio
+except ImportError:
+    trio = None  # type: ignore[assignment]
+try:
+    import anyio
+except ImportError:
+    anyio = None  # type: ignore[assignment]
+
+Clock = Callable[[], float]
+Work = Callable[[int], Awaitable[object]]
+
+
+async def nothing() -> None:
+    pass
+
+
+def plain_factory(loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+    kwargs.pop("eager_start", None)
+    return asyncio.Task(coro, loop=loop, **kwargs)
+
+
+def on_asyncio(work: Work, factory: Any = None) -> Contender:
+    def run(clock: Clock, count: int) -> float:
+        async def main() -> float:
+            start = clock()
+            await work(count)
+            return clock() - start
+
+        loop = asyncio.new_event_loop()
+        try:
+            loop.set_task_factory(factory)
+            # The one that measures is always a C task.
+            return loop.run_until_complete(asyncio.Task(main(), loop=loop))
+        finally:
+            loop.close()
+
+    return run
+
+
+def on_trio(work: Work) -> Contender:
+    def run(clock: Clock, count: int) -> float:
+        async def main() -> float:
+            start = clock()
+            await work(count)
+            return clock() - start
+
+        return trio.run(main)  # type: ignore[no-any-return]
+
+    return run
+
+
+def on_anyio(work: Work) -> Contender:
+    def run(clock: Clock, count: int) -> float:
+        async def main() -> float:
+            start = clock()
+            await work(count)
+            return clock() - start
+
+        return anyio.run(main)  # type: ignore[no-any-return]
+
+    return run
+
+
+def others(trio_work: Work | None, anyio_work: Work | None) -> dict[str, Contender]:
+    found = {}
+    if trio is not None and trio_work is not None:
+        found["trio"] = on_trio(trio_work)
+    if anyio is not None and anyio_work is not None:
+        found["anyio"] = on_anyio(anyio_work)
+    return found
+
+
+BATCH = 100
+
+
+def in_batches(one: Callable[[int], Awaitable[object]]) -> Work:
+    async def work(count: int) -> None:
+        for _ in range(max(1, count // BATCH)):
+            await one(BATCH)
+
+    return work
+
+
+def spawning(create: Callable[[Coroutine[Any, Any, None]], Any]) -> Work:
+    """Spawn and finish, and nothing else: one turn of the loop ends them all."""
+
+    async def one(count: int) -> None:
+        tasks = [create(nothing()) for _ in range(count)]
+        await asyncio.sleep(0)
+        assert tasks[-1].done()
+
+    return in_batches(one)
+
+
+def gathering(call: Any, create: Any, **kwargs: Any) -> Work:
+    async def one(count: int) -> None:
+        await call(*[create(nothing()) for _ in range(count)], **kwargs)
+
+    return in_batches(one)
+
+
+def gathering_coros(call: Any) -> Work:
+    async def one(count: int) -> None:
+        await call(*[nothing() for _ in range(count)])
+
+    return in_batches(one)
+
+
+def waiting(call: Any, create: Any) -> Work:
+    async def one(count: int) -> None:
+        await call([create(nothing()) for _ in range(count)])
+
+    return in_batches(one)
+
+
+def draining(call: Any, create: Any) -> Work:
+    """Tasks that end one per turn of the loop, each noticed with FIRST_COMPLETED."""
+
+    async def work(count: int) -> None:
+        gates = [asyncio.get_running_loop().create_future() for _ in range(count)]
+
+        async def pass_gate(number: int) -> None:
+            await gates[number]
+
+        pending = {create(pass_gate(number)) for number in range(count)}
+        opened = 0
+        while pending:
+            gates[opened].set_result(None)
+            opened += 1
+            _, pending = await call(pending, return_when=asyncio.FIRST_COMPLETED)
+
+    return work
+
+
+def completing(call: Any, create: Any) -> Work:
+    async def one(count: int) -> None:
+        for future in call([create(nothing()) for _ in range(count)]):
+            await future
+
+    return in_batches(one)
+
+
+def completing_async(call: Any, create: Any) -> Work:
+    async def one(count: int) -> None:
+        async for _ in call([create(nothing()) for _ in range(count)]):
+            pass
+
+    return in_batches(one)
+
+
+def grouping(group: Any) -> Work:
+    async def one(count: int) -> None:
+        async with group() as tasks:
+            for _ in range(count):
+                tasks.create_task(nothing())
+
+    return in_batches(one)
+
+
+def small_groups(group: Any) -> Work:
+    async def work(count: int) -> None:
+        for _ in range(count):
+            async with group() as tasks:
+                tasks.create_task(nothing())
+
+    return work
+
+
+def timing(call: Any) -> Work:
+    async def work(count: int) -> None:
+        for _ in range(count):
+            async with call(60):
+                pass
+
+    return work
+
+
+def timing_future(call: Any) -> Work:
+    async def work(count: int) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(count):
+            future = loop.create_future()
+            loop.call_soon(future.set_result, None)
+            await call(future, 60)
+
+    return work
+
+
+def timing_coro(call: Any) -> Work:
+    async def work(count: int) -> None:
+        for _ in range(count):
+            await call(nothing(), 60)
+
+    return work
+
+
+def shielding(call: Any, create: Any) -> Work:
+    async def work(count: int) -> None:
+        for _ in range(count):
+            await call(create(nothing()))
+
+    return work
+
+
+async def trio_nursery(count: int) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(nothing)
+
+
+async def anyio_group(count: int) -> None:
+    async with anyio.create_task_group() as group:
+        for _ in range(count):
+            group.start_soon(nothing)
+
+
+async def trio_small(count: int) -> None:
+    for _ in range(count):
+        await trio_nursery(1)
+
+
+async def anyio_small(count: int) -> None:
+    for _ in range(count):
+        await anyio_group(1)
+
+
+async def trio_results(count: int) -> None:
+    """What as_completed and a draining wait() are in trio: a channel that tasks report to."""
+    send, receive = trio.open_memory_channel[None](count)
+
+    async def report() -> None:
+        await nothing()
+        send.send_nowait(None)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(report)
+        for _ in range(count):
+            await receive.receive()
+
+
+async def anyio_results(count: int) -> None:
+    send, receive = anyio.create_memory_object_stream[None](count)
+
+    async def report() -> None:
+        await nothing()
+        send.send_nowait(None)
+
+    with send, receive:
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                group.start_soon(report)
+            for _ in range(count):
+                await receive.receive()
+
+
+async def trio_timeout(count: int) -> None:
+    for _ in range(count):
+        with trio.fail_after(60):
+            pass
+
+
+async def anyio_timeout(count: int) -> None:
+    for _ in range(count):
+        with anyio.fail_after(60):
+            pass
+
+
+async def trio_wait_for(count: int) -> None:
+    for _ in range(count):
+        with trio.fail_after(60):
+            await trio.lowlevel.checkpoint()
+
+
+async def anyio_wait_for(count: int) -> None:
+    for _ in range(count):
+        with anyio.fail_after(60):
+            await anyio.lowlevel.checkpoint()
+
+
+def rows() -> Iterator[Row]:
+    import sys
+
+    newer = sys.version_info >= (3, 13)
+    goal = 0.95 if newer else 0.90
+    std, own = asyncio.create_task, create_task
+    nursery = others(in_batches(trio_nursery), in_batches(anyio_group))
+    results = others(in_batches(trio_results), in_batches(anyio_results))
+
+    def pair(make: Callable[..., Work], old: Any, new: Any, *args: Any) -> dict[str, Contender]:
+        return {
+            "asyncio": on_asyncio(make(old, *args), plain_factory),
+            "asyncnb": on_asyncio(make(new, *args), plain_factory),
+        }
+
+    yield Row(
+        "create_task, as is",
+        {"asyncio": on_asyncio(spawning(std)), "asyncnb": on_asyncio(spawning(own)), **nursery},
+        10_000,
+        1.05 if newer else 2.0,
+    )
+    yield Row(
+        "eager no-op against a lazy one",
+        {
+            "lazy": on_asyncio(spawning(own)),
+            "eager": on_asyncio(spawning(own), eager_task_factory),
+        },
+        10_000,
+        0.45 if newer else 0.8,
+    )
+    for kind, create in (("C task", std), ("own task", Task)):
+        yield Row(
+            f"gather, {kind}s",
+            {**pair(gathering, asyncio.gather, gather, create), **nursery},
+            10_000,
+            goal,
+        )
+    yield Row(
+        "gather of coroutines, C task",
+        {**pair(gathering_coros, asyncio.gather, gather), **nursery},
+        10_000,
+        goal,
+    )
+    yield Row(
+        "gather of coroutines, as is",
+        {
+            "asyncio": on_asyncio(gathering_coros(asyncio.gather)),
+            "asyncnb": on_asyncio(gathering_coros(gather)),
+            **nursery,
+        },
+        10_000,
+    )
+    for kind, create in (("C task", std), ("own task", Task)):
+        yield Row(
+            f"wait for all, {kind}s",
+            {**pair(waiting, asyncio.wait, wait, create), **nursery},
+            10_000,
+            goal,
+        )
+        yield Row(
+            f"drain 1,000 {kind}s, first completed",
+            {**pair(draining, asyncio.wait, wait, create), **results},
+            1000,
+            0.7,
+        )
+        yield Row(
+            f"as_completed, {kind}s",
+            {**pair(completing, asyncio.as_completed, as_completed, create), **results},
+            10_000,
+            goal,
+        )
+    if newer:
+        yield Row(
+            "as_completed, async for, C tasks",
+            {**pair(completing_async, asyncio.as_completed, as_completed, std), **results},
+            10_000,
+            goal,
+        )
+    yield Row(
+        "TaskGroup of 100, C tasks",
+        {**pair(grouping, asyncio.TaskGroup, TaskGroup), **nursery},
+        10_000,
+        goal,
+    )
+    yield Row(
+        "TaskGroup of 1, C task",
+        {**pair(small_groups, asyncio.TaskGroup, TaskGroup), **others(trio_small, anyio_small)},
+        3000,
+        goal,
+    )
+    yield Row(
+        "TaskGroup of 100, as is",
+        {
+            "asyncio": on_asyncio(grouping(asyncio.TaskGroup)),
+            "asyncnb": on_asyncio(grouping(TaskGroup)),
+            **nursery,
+        },
+        10_000,
+    )
+    yield Row(
+        "timeout, empty block",
+        {**pair(timing, asyncio.timeout, timeout), **others(trio_timeout, anyio_timeout)},
+        5000,
+        goal,
+    )
+    wait_goal = goal if newer else 0.6
+    yield Row(
+        "wait_for a future",
+        {
+            **pair(timing_future, asyncio.wait_for, wait_for),
+            **others(trio_wait_for, anyio_wait_for),
+        },
+        5000,
+        wait_goal,
+    )
+    yield Row(
+        "wait_for a coroutine",
+        {**pair(timing_coro, asyncio.wait_for, wait_for), **others(trio_timeout, anyio_timeout)},
+        5000,
+        wait_goal,
+    )
+    for kind, create in (("C task", std), ("own task", Task)):
+        yield Row(
+            f"shield, {kind}", pair(shielding, asyncio.shield, shield, create), 5000, goal
+        )

@@ -1,0 +1,82 @@
+"""Tests that are not run against asyncnb, each with the reason.
+
+Three kinds, and no other: tests of CPython's private internals, in which asyncnb has no part;
+tests in which an older Python says the opposite of what a newer one does and asyncnb promises
+(each runs in its newer form with 3.13's files); and, where 3.13's files run on an older
+interpreter, tests of what that interpreter itself does.
+"""
+
+from __future__ import annotations
+
+import sys
+from fnmatch import fnmatch
+
+_PURE_PYTHON = "calls the pure-Python Future's method on the task: only CPython's private _PyTask"
+_TRACEBACK = "tests futures._copy_future_state, a private function of the interpreter"
+
+PRIVATE = {
+    "test_tasks.PyTask_PyFuture_Tests.test_set_result_causes_invalid_state": _PURE_PYTHON,
+    "test_tasks.PyTask_PyFuture_Tests.test_set_exception_causes_invalid_state": _PURE_PYTHON,
+}
+
+# Tests of this version or an older one, and what replaced the behaviour that they ask for.
+_CLOSES = (
+    "awaits the coroutine that a closed TaskGroup refused; since 3.13 it is closed (gh-115957)"
+)
+
+SUPERSEDED = {
+    (3, 13): {
+        "test_runners.RunnerTests.test_run_future": "run() takes any awaitable since 3.14",
+    },
+    (3, 12): {
+        "test_futures.*.test_exception": "set_exception(StopIteration) is no TypeError since 3.13",
+        "test_tasks.*.test_as_completed_invalid_args": "run_until_complete(as_completed(...)), "
+        "which is no coroutine since 3.13 and refuses bad arguments in the call",
+        "test_tasks.*.test_as_completed_coroutine_without_loop": "since 3.13 as_completed() "
+        "itself raises, not its first item",
+        "test_taskgroups.*.test_taskgroup_no_create_task_after_failure": _CLOSES,
+        "test_taskgroups.*.test_taskgroup_without_parent_task": _CLOSES,
+        "test_taskgroups.*.test_taskgroup_not_entered": _CLOSES,
+        "test_taskgroups.*.test_taskgroup_finished": _CLOSES,
+    },
+    (3, 11): {
+        "test_tasks.*.test_cancel_gather_1": "gathers a generator; since 3.12 it is no coroutine",
+        "test_futures2.*.test_recursive_repr_for_pending_tasks": "since 3.12 wait_for() runs a "
+        "coroutine in the caller's task, so there is no second task to repr",
+        "test_waitfor.*.test_wait_for_self_cancellation": "since 3.12 wait_for() waits for the "
+        "task that it cancelled, once (gh-98518)",
+    },
+}
+
+# 3.13's tests on an interpreter up to this version.
+_CONTEXT = "tests that the event loop runs exception handlers in the right context, as since 3.12"
+
+INTERPRETER = {
+    (3, 12): {
+        "test_futures.*.test_future_iter_get_referents_segfault": "frees the C iterator's free "
+        "list, which 3.12 lets the collector see: it does not come back",
+        "test_futures.*.test_copy_state": _TRACEBACK,
+    },
+    (3, 11): {
+        "test_futures.*.test_future_iter_throw": "asks for the interpreter's warning about "
+        "throw() with three arguments",
+        "test_futures2.*.test_task_exc_handler_correct_context": _CONTEXT,
+        "test_futures2.*.test_handle_exc_handler_correct_context": _CONTEXT,
+        "test_eager_task_factory.*.test_issue105987": "runs _asyncio._swap_current_task, which "
+        "came with 3.12, in a process of its own",
+    },
+}
+
+
+def reason_to_skip(test_id: str, tests_of: tuple[int, int]) -> str | None:
+    """Return why a test from the files of Python *tests_of* is not run here, or None."""
+    here = sys.version_info[:2]
+    tables = [PRIVATE]
+    tables += [table for version, table in SUPERSEDED.items() if tests_of <= version]
+    if tests_of > here:
+        tables += [table for version, table in INTERPRETER.items() if here <= version]
+    for table in tables:
+        for pattern, reason in table.items():
+            if fnmatch(test_id, pattern):
+                return reason
+    return None
