@@ -9,44 +9,119 @@ adds ``%%atask``, ``%atask``, ``%tasks`` and ``%asyncnb``. In Python::
     page = await task                                 # or task.join() in sync code
     asyncnb.cancel("page*")
 
+And ``import asyncnb as aio`` is a drop-in for asyncio's tasks, futures, groups, timeouts and
+waiting functions, with the newest semantics on every supported Python.
+
 Map of the package: ``_core`` is plain Python (the loop, tasks, their registry), ``_kernel`` the
 IPython side (cells, output, magics), ``_extension`` the one module that joins them.
 """
 
 from __future__ import annotations
 
+from asyncio import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    CancelledError,
+    InvalidStateError,
+    TimeoutError,
+    get_running_loop,
+)
 from typing import TYPE_CHECKING
 
+from asyncnb._core._as_completed import as_completed
 from asyncnb._core._errors import (
     EmbeddedLoopError,
     TaskNotFoundError,
     TasksFailedError,
     WrongThreadError,
 )
+from asyncnb._core._futures import (
+    Future,
+    ensure_future,
+    iscoroutine,
+    iscoroutinefunction,
+    isfuture,
+    wrap_future,
+)
+from asyncnb._core._gather import gather
+from asyncnb._core._graph import capture_call_graph, format_call_graph, print_call_graph
+from asyncnb._core._groups import TaskGroup, current_deadline
 from asyncnb._core._info import CellRef, TaskInfo
 from asyncnb._core._launch import cancel, launch, run, task, tasks
 from asyncnb._core._loop import EmbeddedLoop, LoopStatistics, embedded_loop
-from asyncnb._core._tasks import Task
+from asyncnb._core._open_groups import open_group
+from asyncnb._core._progress import track
+from asyncnb._core._tasks import (
+    Task,
+    all_tasks,
+    create_eager_task_factory,
+    create_task,
+    current_task,
+    eager_task_factory,
+    shield,
+)
+from asyncnb._core._threads import Runner, new_event_loop, run_coroutine_threadsafe, to_thread
+from asyncnb._core._timeouts import Timeout, timeout, timeout_at
+from asyncnb._core._waiting import sleep, wait, wait_for
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = [
+    "ALL_COMPLETED",
+    "CancelledError",
     "CellRef",
     "EmbeddedLoop",
     "EmbeddedLoopError",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "Future",
+    "InvalidStateError",
     "LoopStatistics",
+    "Runner",
     "Task",
+    "TaskGroup",
     "TaskInfo",
     "TaskNotFoundError",
     "TasksFailedError",
+    "Timeout",
+    "TimeoutError",
     "WrongThreadError",
+    "all_tasks",
+    "as_completed",
     "cancel",
+    "capture_call_graph",
+    "create_eager_task_factory",
+    "create_task",
+    "current_deadline",
+    "current_task",
+    "eager_task_factory",
     "embedded_loop",
+    "ensure_future",
+    "format_call_graph",
+    "gather",
+    "get_running_loop",
+    "iscoroutine",
+    "iscoroutinefunction",
+    "isfuture",
     "launch",
+    "new_event_loop",
+    "open_group",
+    "print_call_graph",
     "run",
+    "run_coroutine_threadsafe",
+    "shield",
+    "sleep",
     "task",
     "tasks",
+    "timeout",
+    "timeout_at",
+    "to_thread",
+    "track",
+    "wait",
+    "wait_for",
+    "wrap_future",
 ]
 
 

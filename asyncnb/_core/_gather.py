@@ -101,9 +101,7 @@ def gather(
     bar = Bar(progress, len(unique)) if progress is not None else None
     advance = (lambda _: bar.advance()) if bar is not None else None
     if limit is not None:
-        outer = _with_limit(
-            loop, coros_or_futures, list(unique), return_exceptions, limit, advance
-        )
+        outer = _with_limit(loop, coros_or_futures, list(unique), return_exceptions, limit, advance)
     elif not unique:
         outer = Gathering((), loop=loop)
         outer.set_result([])

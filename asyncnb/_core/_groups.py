@@ -17,7 +17,6 @@ from asyncnb._core._uncancel import left_behind, swallow
 T = TypeVar("T")
 
 
-
 class TaskGroup:
     """An asynchronous context manager that holds a group of tasks.
 
@@ -144,9 +143,7 @@ class TaskGroup:
                     parent.cancel()
                 if isinstance(exc, GeneratorExit) and len(self._errors) == 1:
                     raise exc  # so that aclose() of an async generator works (gh-135736)
-                raise BaseExceptionGroup(
-                    "unhandled errors in a TaskGroup", self._errors
-                ) from None
+                raise BaseExceptionGroup("unhandled errors in a TaskGroup", self._errors) from None
             return True
         finally:
             # Exceptions reach this frame through their traceback: no cycles (gh-128552).

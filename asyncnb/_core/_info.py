@@ -39,13 +39,15 @@ class CellRef:
 class TaskInfo:
     """A snapshot of one task; times are seconds since the epoch (``time.time()``).
 
-    ``kind`` is ``"loop"`` or ``"thread"``; ``error`` is ``Type: message`` of a failed task.
+    ``kind`` is ``"loop"`` or ``"thread"``; ``group`` is the name of its open group; ``timeout`` is
+    the seconds left of its time limit, if it has one; ``error`` is ``Type: message`` of a failed task.
     """
 
     id: int
     name: str
     state: str
     kind: str
+    group: str | None
     parent: int | None
     cell: CellRef | None
     created: float

@@ -9,16 +9,24 @@ import fnmatch
 import inspect
 import math
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from asyncnb._core import _loop
+from asyncnb._core import _loop, _open_groups, _threads
 from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
+from asyncnb._core._futures import isfuture, wrap_future
 from asyncnb._core._info import ENDED, STATES
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
+from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record, plain_task_info
-from asyncnb._core._tasks import Task, fail_waiters, interrupt
+from asyncnb._core._tasks import Task
+from asyncnb._core._threads import run_on
+from asyncnb._core._timeouts import Timeout
+from asyncnb._core._timeouts import timeout as timeout_after
+from asyncnb._core._waiters import fail_waiters
+from asyncnb._core._waiting import wait_for
 
 T = TypeVar("T")
 
@@ -33,6 +41,27 @@ prepare: Callable[[TaskRecord], contextvars.Context] | None = None
 
 #: Set by the extension: return the loops besides the embedded one, for tasks(all=True).
 other_loops: list[Callable[[], asyncio.AbstractEventLoop | None]] = []
+
+
+def _start_in_group(group: OpenGroup) -> Callable[..., Task[Any]]:
+    """Tasks of an open group are launched ones: recorded, shown, with output in their cell."""
+
+    def start(
+        coro: Coroutine[Any, Any, Any], *, name: str | None = None, **kwargs: Any
+    ) -> Task[Any]:
+        if kwargs:
+            raise TypeError(
+                f"a task of an open group takes coro and name, not {', '.join(sorted(kwargs))}"
+            )
+        record = TaskRecord()
+        record.group = group.name
+        return launch_record(record, coro, name=name)
+
+    return start
+
+
+_open_groups.home_loop = embedded_loop
+_open_groups.start_task = _start_in_group
 
 
 def _on_new_loop(loop: EmbeddedLoop) -> None:
@@ -88,32 +117,49 @@ def _brief(value: object) -> str:
 
 
 async def _await(awaitable: Awaitable[T]) -> T:
+    if isfuture(awaitable):
+        return await wrap_future(awaitable, loop=asyncio.get_running_loop())  # of any loop
     return await awaitable
 
 
 def launch(
-    awaitable: Awaitable[T], *, name: str | None = None, timeout: float | None = None
+    awaitable: Awaitable[T],
+    *,
+    name: str | None = None,
+    group: str | OpenGroup | None = None,
+    timeout: float | None = None,
 ) -> Task[T]:
     """Start ``awaitable`` as a background task of the embedded loop and return its Task.
 
     May be called from any thread and any loop; returns at once. The task is held until it has
-    ended, whether or not anybody keeps the returned object. After ``timeout`` seconds it is
-    cancelled and fails with TimeoutError. What it prints and displays, and the traceback if it
+    ended, whether or not anybody keeps the returned object. ``group`` is an open group or the
+    name of one (see ``open_group``), which adopts the task. After ``timeout`` seconds it is
+    cancelled and fails with TimeoutError; ``task.timeout`` reschedules that. What it prints and displays, and the traceback if it
     fails, land in the cell that launched it.
 
-    Raises TypeError for anything that cannot be awaited, and TypeError or ValueError for a
-    timeout that is no number of seconds; nothing is started then.
+    Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
+    that is no number of seconds, and RuntimeError for a group that takes no more tasks; nothing
+    is started then.
     """
     timeout = check_timeout(timeout)
+    if isinstance(group, str):
+        group = _open_groups.open_group(group)
+    if group is not None and group.closed:
+        raise RuntimeError(f"{group!r} takes no more tasks; open_group(...) opens a new one.")
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be a str or None, not {_brief(name)}.")
     coro = as_coroutine(awaitable, caller="launch")
-    record = TaskRecord(timeout=timeout)
+    record = TaskRecord()
     if timeout is None:
-        return launch_record(record, coro, name=name)
-    task = launch_record(record, with_timeout(coro, timeout, record), name=name)
-    # It never had its turn if the task was cancelled before; closing it twice is harmless.
-    task.add_done_callback(lambda _: coro.close())
+        task = launch_record(record, coro, name=name)
+    else:
+        limit = timeout_after(timeout)
+        task = launch_record(record, with_timeout(coro, limit, record), name=name)
+        # It never had its turn if the task was cancelled before; closing it twice is harmless.
+        task.add_done_callback(lambda _: coro.close())
+    if group is not None:
+        record.group = group.name
+        group.add(task)
     return task
 
 
@@ -128,12 +174,14 @@ def launch_record(record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str
     return task
 
 
-async def with_timeout(coro: Coroutine[Any, Any, T], timeout: float, record: TaskRecord) -> T:
-    """Await ``coro`` for at most ``timeout`` seconds; name the task in the TimeoutError."""
+async def with_timeout(coro: Coroutine[Any, Any, T], limit: Timeout, record: TaskRecord) -> T:
+    """Await ``coro`` under ``limit``, which is the task's; name the task in the TimeoutError."""
     record.started = record.started or time.time()
+    record.task.timeout = limit
+    started = asyncio.get_running_loop().time()
     cancelled: BaseException | None = None
     try:
-        async with asyncio.timeout(timeout):
+        async with limit:
             try:
                 return await coro
             except asyncio.CancelledError as exc:
@@ -142,8 +190,9 @@ async def with_timeout(coro: Coroutine[Any, Any, T], timeout: float, record: Tas
     except TimeoutError as exc:
         if cancelled is None or exc.__cause__ is not cancelled:
             raise  # the body's own
+        given = (limit.when() or started) - started
         error = TimeoutError(
-            f"Task {record.task.get_name()!r} was given {timeout:g} s and was not done."
+            f"Task {record.task.get_name()!r} was given {given:.3g} s and was not done."
         )
         # Where it stood when time ran out is what the user wants to see.
         raise error.with_traceback(cancelled.__traceback__) from None
@@ -177,34 +226,27 @@ def run(
             awaitable.close()
         raise would_deadlock("asyncnb.run()", "await ...")
     coro = as_coroutine(awaitable, caller="run")
+    if loop is not None and loop_factory is None and debug is None:
+        return run_on(loop, coro, timeout=timeout, name="asyncnb.run")
     if timeout is not None:
-        coro = _wait_for(coro, timeout)
-    if loop is None or loop_factory is not None:
-        with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
-            return runner.run(coro)
-    task = Task(coro, loop=loop, name="asyncnb.run", context=contextvars.copy_context())
-    interrupted: KeyboardInterrupt | None = None
-    while True:
-        try:
-            result = task.join()
-        except KeyboardInterrupt as exc:
-            if task.done() or interrupted is not None:
-                raise  # the work's own; or the second one, for a cleanup that does not end
-            interrupted = exc
-            loop.call_soon_threadsafe(interrupt, task)
-        except asyncio.CancelledError:
-            if interrupted is None:
-                raise
-            raise KeyboardInterrupt from None
-        else:
-            if interrupted is not None:
-                raise interrupted
-            return result
+        coro = wait_for(coro, timeout)
+    if asyncio._get_running_loop() is None:
+        return _threads.run(coro, debug=debug, loop_factory=loop_factory)
+    return _run_aside((loop_factory or asyncio.new_event_loop)(), coro, debug=bool(debug))
 
 
-async def _wait_for(coro: Coroutine[Any, Any, T], timeout: float) -> T:
-    async with asyncio.timeout(timeout):
-        return await coro
+def _run_aside(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], *, debug: bool) -> T:
+    """Run ``coro`` on a loop of its own, in a thread of its own: one runs in this thread."""
+    loop.set_debug(debug)
+    thread = threading.Thread(target=loop.run_forever, name="asyncnb run", daemon=True)
+    thread.start()
+    try:
+        return run_on(loop, coro)
+    finally:
+        run_on(loop, loop.shutdown_asyncgens())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def tasks(

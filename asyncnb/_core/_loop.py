@@ -126,6 +126,13 @@ class EmbeddedLoop(_Base):
         """Whether the loop can take work: started, not ended, and not a copy left by a fork."""
         return self._thread.is_alive() and not self._ending.is_set() and os.getpid() == self._pid
 
+    @property
+    def lost(self) -> bool:
+        """Whether its thread has ended, or was left behind by a fork: no task will go on."""
+        if os.getpid() != self._pid:
+            return True
+        return self._ending.is_set() and not self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread and return when the loop runs. Raises RuntimeError the second time."""
         running = threading.Event()

@@ -384,7 +384,7 @@ class OpenGroup(TaskGroup):
             await self._wait_for_end()
         except CancelledError as error:
             cancelled = error
-        except BaseException as error:  # noqa: BLE001 - raised below, after the count is right
+        except BaseException as error:
             failures = error
         if ours and parent is not None:
             if parent.uncancel() == 0:

@@ -37,6 +37,7 @@ class TaskRecord:
         "cell",
         "created",
         "ended",
+        "group",
         "id",
         "identity",
         "kind",
@@ -46,7 +47,6 @@ class TaskRecord:
         "shows_result",
         "started",
         "task",
-        "timeout",
         "waited",
     )
 
@@ -58,7 +58,6 @@ class TaskRecord:
         kind: str = "loop",
         cell: CellRef | None = None,
         identity: object = None,
-        timeout: float | None = None,
         bind: str | None = None,
         shows_result: bool = False,
         waited: bool = False,
@@ -68,7 +67,8 @@ class TaskRecord:
         self.cell = cell
         #: What makes a second launch "the same again": a name or a cell id, or None.
         self.identity = identity
-        self.timeout = timeout
+        #: Name of the open group that it belongs to, or None.
+        self.group: str | None = None
         #: The variable that gets the result, or None.
         self.bind = bind
         #: Whether the result is displayed in the launching cell.
@@ -117,12 +117,13 @@ class TaskRecord:
             name=self.task.get_name(),
             state=state,
             kind=self.kind,
+            group=self.group,
             parent=self.parent,
             cell=self.cell,
             created=self.created,
             started=self.started if self.started or state == "pending" else self.created,
             ended=self.ended,
-            timeout=self.timeout,
+            timeout=None if self.task.timeout is None else self.task.timeout.remaining(),
             error=error,
         )
 
@@ -151,7 +152,7 @@ class TaskRegistry:
         """Take ``task`` in; it stays until it has ended, and then in the history."""
         record.task = task
         task._launched = True
-        task._record = record  # type: ignore[attr-defined]
+        task._record = record
         with self._lock:
             self._living[record.id] = record
         task.add_done_callback(self._end)
@@ -273,6 +274,7 @@ def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         name=task.get_name(),
         state=state,
         kind="loop",
+        group=None,
         parent=None,
         cell=None,
         created=0.0,

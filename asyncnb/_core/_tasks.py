@@ -29,6 +29,8 @@ from asyncnb._core._futures import (
 from asyncnb._core._graph import task_frames
 
 if TYPE_CHECKING:
+    from asyncnb._core._info import TaskInfo
+    from asyncnb._core._registry import TaskRecord
     from asyncnb._core._timeouts import Timeout
 
 if sys.version_info >= (3, 13):
@@ -155,6 +157,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
     __slots__ = ()
 
     _launched = False  # a launched task outlives an interrupt of those who await it
+    _record: TaskRecord | None = None  # what the registry knows of a launched task
     timeout: Timeout | None = None
 
     def __await__(self) -> Generator[Any, None, _T]:
@@ -210,6 +213,20 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         Neither the timeout nor Ctrl-C ends the task: they end the wait.
         """
         return _futures.join_future(self, timeout)
+
+    def info(self) -> TaskInfo:
+        """Return a frozen snapshot of the task's facts. Any thread."""
+        from asyncnb._core import _registry  # it builds on this module
+
+        if self._record is None:
+            return _registry.plain_task_info(self)
+        return self._record.info()
+
+    @property
+    def output(self) -> str:
+        """The end of what a launched task printed, stdout and stderr as they came. Any thread."""
+        output = None if self._record is None else self._record.output
+        return "" if output is None else str(output.text)
 
     def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
         """Return the frames of the whole await chain, the outermost coroutine's first.

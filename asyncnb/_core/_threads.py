@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from asyncnb._core._awaitables import as_coroutine, iscoroutine, iscoroutinefunction
 from asyncnb._core._futures import ensure_future
-from asyncnb._core._tasks import Task, all_tasks, new_task
+from asyncnb._core._tasks import Task, all_tasks, interrupt, new_task
 from asyncnb._core._waiters import (
     Joiner,
     forget_waiter,
@@ -180,7 +180,7 @@ def run_on(
 
     def cancel() -> None:
         if started:
-            started[0].cancel()
+            interrupt(started[0])  # launched tasks that it waits for go on
         else:  # Ctrl-C came before the loop had been told
             coro.close()
             joiner.wake()

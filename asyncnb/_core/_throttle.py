@@ -97,7 +97,7 @@ class Throttle:
         self._ended_callback(future)
         try:
             self.fill()
-        except Exception as exc:  # noqa: BLE001 - handed on: whoever waits must hear of it
+        except Exception as exc:
             self._failed(exc)
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ _EXPIRING: Final = "expiring"
 _EXPIRED: Final = "expired"
 _FINISHED: Final = "finished"
 
+
 class _Entered(dict[Any, "Timeout"]):
     """The innermost timeout of each task of one loop that is inside of any.
 
@@ -104,7 +105,7 @@ class Timeout:
         A time that has passed interrupts the body in the next turn of the loop. Raises
         RuntimeError before the block is entered and after its deadline passed or it ended.
         """
-        if when != when:  # noqa: PLR0124 - NaN would spoil the order of the timers
+        if when != when:
             raise ValueError(f"a deadline must be a number of seconds or None, not {when!r}")
         if self._state is not _ACTIVE:
             if self._state is _CREATED:
@@ -164,7 +165,7 @@ class Timeout:
             self._handle = None
         elif when > loop.time():
             self._handle = loop.call_at(when, self._on_timeout, context=entered.context)
-        elif when == when:  # noqa: PLR0124 - NaN would spoil the order of the timers
+        elif when == when:
             self._handle = loop.call_soon(self._on_timeout)
         else:
             raise ValueError(f"a deadline must be a number of seconds or None, not {when!r}")

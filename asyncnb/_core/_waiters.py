@@ -13,6 +13,8 @@ import weakref
 from asyncio import AbstractEventLoop, _get_running_loop
 from typing import Any, Protocol, TypeVar
 
+from asyncnb._core._errors import EmbeddedLoopError, would_deadlock
+
 _T = TypeVar("_T")
 
 # A lock's acquire cannot be interrupted by Ctrl-C on Windows, so waits are cut there; elsewhere a
@@ -85,24 +87,29 @@ class Joiner:
             left = _WAIT_SLICE
             if deadline is not None:
                 left = min(left, max(0.0, deadline - time.monotonic()))
-            if self.lock.acquire(timeout=left) or loop.is_closed():
+            if self.lock.acquire(timeout=left) or is_lost(loop):
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False
 
 
 def refuse_own_thread(loop: AbstractEventLoop, call: str, instead: str) -> None:
-    """Raise ``RuntimeError`` in the thread of *loop*, where blocking would be a deadlock."""
+    """Raise ``WrongThreadError`` in the thread of *loop*, where blocking would be a deadlock."""
     if _get_running_loop() is loop:
-        raise RuntimeError(
-            f"{call} on the loop's own thread would wait forever, since what it waits for needs "
-            f"this thread to go on; write `{instead}`"
-        )
+        raise would_deadlock(call, instead)
+
+
+def is_lost(loop: AbstractEventLoop) -> bool:
+    """Tell whether *loop* will never run again: closed, crashed, or left behind by a fork."""
+    return loop.is_closed() or getattr(loop, "lost", False)
 
 
 def never_done(what: object) -> RuntimeError:
     """Make the error for who waits for something of a closed loop."""
-    return RuntimeError(f"{what!r} can never be done: its event loop is closed")
+    return EmbeddedLoopError(
+        f"{what!r} can never be done: its event loop is closed, or lives in the process that this "
+        "one was forked from"
+    )
 
 
 def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
@@ -111,7 +118,7 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
         return fut.result()
     loop = fut.get_loop()
     refuse_own_thread(loop, "join()", "await task")
-    if loop.is_closed():
+    if is_lost(loop):
         raise never_done(fut)
     joiner = Joiner()
     register_waiter(loop, joiner)

@@ -36,6 +36,7 @@ FIRST_COMPLETED = concurrent.futures.FIRST_COMPLETED
 FIRST_EXCEPTION = concurrent.futures.FIRST_EXCEPTION
 ALL_COMPLETED = concurrent.futures.ALL_COMPLETED
 
+
 @types.coroutine
 def one_turn() -> Generator[None, None, None]:
     """Let the loop run once round: a bare yield, which every task understands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import inspect
 import signal
 import socket
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core._errors import EmbeddedLoopError
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop
-from asyncnb._core._tasks import interrupt, is_protected
+from asyncnb._core._tasks import interrupt
 from asyncnb._core._workers import raise_in_thread
 
 if TYPE_CHECKING:
@@ -169,19 +170,16 @@ class _RunningCell:
 
     def _interrupt_there(self) -> None:
         self._taken.set()
-        if self._task is not None:
-            interrupt(self._task, protects=self._protects)
-
-    def _protects(self, waiter: object) -> bool:
-        if is_protected(waiter):
-            return True
-        # A task that the cell's own code awaits by name lives on too; tasks that the functions
-        # it called made for themselves are cancelled with them, as asyncio does.
-        return isinstance(waiter, asyncio.Task) and (
-            self._task is not None
-            and getattr(self._task, "_fut_waiter", None) is waiter
-            and _awaited_by_cell_code(self._task.get_coro())
-        )
+        task = self._task
+        if task is None or task.done():
+            return
+        waiter = getattr(task, "_fut_waiter", None)
+        if isinstance(waiter, asyncio.Task) and _awaited_by_cell_code(task.get_coro()):
+            # A task that the cell's own code awaits by name lives on, launched or not; tasks
+            # that the functions it called made for themselves are cancelled with them.
+            _end_wait(task, waiter)
+        else:
+            interrupt(task)
 
     def _break_in(self) -> None:
         """The loop has not taken the interrupt: if this cell blocks it, raise in its code."""
@@ -191,6 +189,19 @@ class _RunningCell:
         if ident is not None and asyncio.current_task(self.loop) is self._task:
             raise_in_thread(ident, KeyboardInterrupt)
         self.here.call_later(BLOCKED_AFTER, self._break_in)
+
+
+def _end_wait(task: asyncio.Task[Any], waiter: Any) -> None:
+    """Throw CancelledError into ``task`` without a word to ``waiter``, on their loop's thread."""
+    loop = task.get_loop()
+    for callback, context in waiter._callbacks or ():
+        if getattr(callback, "__self__", None) is task:  # how a C task is woken
+            waiter.remove_done_callback(callback)
+            cancelled = loop.create_future()
+            cancelled.cancel()
+            loop.call_soon(functools.partial(callback, cancelled), context=context)
+            return
+    task.cancel()  # woken already, on its way
 
 
 def _awaited_by_cell_code(coro: Any) -> bool:

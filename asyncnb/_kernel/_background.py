@@ -20,6 +20,7 @@ from asyncnb._core._info import TaskInfo
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._registry import TaskRecord, plain_task_info
 from asyncnb._core._tasks import Task
+from asyncnb._core._timeouts import Timeout, timeout
 from asyncnb._core._workers import Worker
 from asyncnb._kernel._cells import cell_number, compile_cell
 from asyncnb._kernel._output import OutputRouter, cell_id
@@ -106,12 +107,12 @@ class BackgroundCells:
         record = TaskRecord(
             kind=kind,
             identity=identity,
-            timeout=args.timeout,
             bind=args.out,
             shows_result=shows_result,
             waited=args.wait,
         )
-        coro = self._run(record, start, [r.task for r in before])
+        limit = timeout(args.timeout)
+        coro = self._run(record, start, limit, [r.task for r in before])
         _launch.cancel_records(before, "replaced by a new run of its cell")
         task = _launch.launch_record(record, coro, name=name)
         if args.name is not None:
@@ -124,15 +125,14 @@ class BackgroundCells:
         self,
         record: TaskRecord,
         start: Callable[[], Coroutine[Any, Any, Any]],
+        limit: Timeout,
         before: Sequence[Task[Any]],
     ) -> Any:
         if before:
             await asyncio.wait(before)  # their cleanup comes first
         record.started = time.time()
         try:
-            if record.timeout is None:
-                return await start()
-            return await _launch.with_timeout(start(), record.timeout, record)
+            return await _launch.with_timeout(start(), limit, record)
         except BaseException as exc:
             # Whoever awaits the task shall see the user's frames, not what brought them there.
             exc.__traceback__ = user_frames(exc.__traceback__)
@@ -174,13 +174,13 @@ class BackgroundCells:
         finally:
             record.waited = False
 
-    def wait(self, records: Sequence[TaskRecord], timeout: float | None) -> None:
+    def wait(self, records: Sequence[TaskRecord], seconds: float | None) -> None:
         """Block until all of ``records`` have ended and all they have to say stands there.
 
-        Raises TasksFailedError if any failed, TimeoutError after ``timeout`` seconds, UsageError
+        Raises TasksFailedError if any failed, TimeoutError after ``seconds``, UsageError
         on the loop's own thread. Ctrl-C ends the wait only.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if seconds is None else time.monotonic() + seconds
         failed = []
         for record in records:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -196,7 +196,7 @@ class BackgroundCells:
             except BaseException as exc:
                 if not record.task.done():
                     if isinstance(exc, TimeoutError):
-                        raise _still_running(records, timeout) from None
+                        raise _still_running(records, seconds) from None
                     raise
                 if record.state() == "failed":
                     failed.append(record)
@@ -217,9 +217,9 @@ async def _at_once(run: Callable[[], Any]) -> Any:
     return run()
 
 
-def _still_running(records: Sequence[TaskRecord], timeout: float | None) -> TimeoutError:
+def _still_running(records: Sequence[TaskRecord], seconds: float | None) -> TimeoutError:
     names = ", ".join(r.task.get_name() for r in records if not r.task.done())
-    return TimeoutError(f"Still running after {timeout:g} s: {names}. They go on.")
+    return TimeoutError(f"Still running after {seconds:g} s: {names}. They go on.")
 
 
 def _failures(failed: Sequence[TaskRecord], of: int) -> str:

@@ -143,7 +143,6 @@ def describe_machine() -> str:
     facts = machine()
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     load = "" if facts["load"] is None else f", load {facts['load']:.1f}"
-    return (
-        f"Python {facts['python']}, {facts['system']}, {facts['cpus']} CPUs{load}"
-        + (f", {versions}" if versions else "")
+    return f"Python {facts['python']}, {facts['system']}, {facts['cpus']} CPUs{load}" + (
+        f", {versions}" if versions else ""
     )

@@ -446,7 +446,7 @@ def home() -> Iterator[asyncio.AbstractEventLoop]:
 async def _end(group: OpenGroup) -> None:
     try:
         await group
-    except BaseException:  # noqa: BLE001 - whatever is left of a test that failed
+    except BaseException:
         return
 
 

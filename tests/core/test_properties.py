@@ -405,5 +405,3 @@ def test_wait_for_never_loses_a_result_or_an_error(
         await sleep(0)
 
     run_virtual(main())
-
-

@@ -155,7 +155,7 @@ class TestTimeout:
                     try:
                         await asyncio.sleep(10)
                     finally:
-                        1 / 0  # noqa: B018
+                        1 / 0
             context = caught.value.__context__
             assert isinstance(context, TimeoutError)
             assert isinstance(context.__cause__, asyncio.CancelledError)
