@@ -612,6 +612,7 @@ def test_create_task_with_a_timeout_can_be_rescheduled() -> None:
             await create_task(forever(), timeout=0)
         task = create_task(forever(), timeout=1000)
         await asyncio.sleep(0)
+        assert task.timeout is not None
         task.timeout.reschedule(0)
         with pytest.raises(TimeoutError):
             await task
@@ -669,7 +670,7 @@ def test_debug_mode_says_where_the_caller_made_the_task() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for make in (create_task, lambda coro: Task(coro, loop=loop)):
-            task = make(give(1))
+            task: Any = make(give(1))
             assert task._source_traceback[-1].filename == __file__
             await task
 

@@ -75,7 +75,7 @@ def test_to_thread_carries_context_results_and_errors(factory: Any) -> None:
         with pytest.raises(RuntimeError, match="StopIteration"):
             await to_thread(stop)
         with pytest.raises(TypeError, match="plain function"):
-            await to_thread(give, 1)
+            await (await to_thread(give, 1))
 
     run(main(), loop_factory=factory)
 
@@ -115,7 +115,7 @@ def test_on_the_loops_own_thread_result_is_refused_and_cancel_is_prompt(factory:
                 wait()
         (task,) = asyncio.all_tasks() - {asyncio.current_task()}
         future.cancel()
-        assert task.cancelling() == 1  # type: ignore[union-attr]
+        assert task.cancelling() == 1
 
     run(main(), loop_factory=factory)
 
