@@ -212,9 +212,6 @@ def _end_and_wait(loop: AbstractEventLoop, cancel: Callable[[], None], joiner: J
     joiner.wait(loop)
 
 
-# --- running a loop to its end ------------------------------------------------------------------
-
-
 class _State(enum.Enum):
     CREATED = "created"
     INITIALIZED = "initialized"
