@@ -7,14 +7,15 @@ uvloop, whose own internals do not go through it, and nothing of asyncio is patc
 
 from __future__ import annotations
 
-import threading
 from asyncio import AbstractEventLoop, _get_running_loop
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-# Reentrant: a signal handler or a finaliser may make a task while one is being made.
-call_soon_lock = threading.RLock()
+from asyncnb._core._waiters import fork_safe_lock
+
+# A signal handler or a finaliser may make a task while one is being made.
+call_soon_lock = fork_safe_lock()
 
 
 class replaced_call_soon:

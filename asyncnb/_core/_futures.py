@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-import threading
 import weakref
 from asyncio import AbstractEventLoop, CancelledError, InvalidStateError, _get_running_loop
 from collections.abc import Callable, Coroutine, Generator
@@ -27,6 +26,7 @@ from asyncnb._core._awaitables import iscoroutinefunction as iscoroutinefunction
 from asyncnb._core._awaitables import isfuture as isfuture
 from asyncnb._core._waiters import fail_waiters as fail_waiters
 from asyncnb._core._waiters import forget_waiter as forget_waiter
+from asyncnb._core._waiters import fork_safe_lock
 from asyncnb._core._waiters import join_future as join_future
 from asyncnb._core._waiters import register_waiter as register_waiter
 
@@ -56,9 +56,6 @@ INTERRUPT = _Interrupt()
 travels down the await chain with the cancellation, and launched tasks refuse it."""
 
 
-# --- from one thread to another -----------------------------------------------------------------
-
-
 def runs_elsewhere(loop: AbstractEventLoop) -> bool:
     """Tell whether *loop* is running now, in another thread than this one.
 
@@ -67,7 +64,7 @@ def runs_elsewhere(loop: AbstractEventLoop) -> bool:
     return _get_running_loop() is not loop and loop.is_running() is True
 
 
-_guard = threading.RLock()  # the few words that several threads write: claims, incoming callbacks
+_guard = fork_safe_lock()  # the few words that several threads write: claims, incoming callbacks
 _incoming: weakref.WeakKeyDictionary[Any, list[tuple[Any, Any]]] = weakref.WeakKeyDictionary()
 
 
@@ -84,9 +81,11 @@ def post_callback(fut: asyncio.Future[Any], fn: Any, context: contextvars.Contex
     def take() -> None:
         with _guard:
             items = _incoming.get(fut, [])
-            if item not in items:
+            # By identity: comparing contexts would compare the values in them.
+            kept = [other for other in items if other is not item]
+            if len(kept) == len(items):
                 return  # removed on its way
-            items.remove(item)
+            items[:] = kept
             if not items:
                 del _incoming[fut]
         fut.add_done_callback(item[0], context=item[1])
@@ -108,9 +107,6 @@ def post_removal(fut: asyncio.Future[Any], fn: Any) -> int:
     if registered:
         fut.get_loop().call_soon_threadsafe(fut.remove_done_callback, fn)
     return removed + len(registered)
-
-
-# --- Future -------------------------------------------------------------------------------------
 
 
 def _no_stop_iteration(exception: Any) -> Any:
@@ -233,9 +229,6 @@ def _asyncio_error(exc: BaseException) -> BaseException:
     if type(exc) is concurrent.futures.InvalidStateError:
         return InvalidStateError(*exc.args).with_traceback(exc.__traceback__)
     return exc
-
-
-# --- Mirror: a future elsewhere, awaited here ---------------------------------------------------
 
 
 class Mirror(asyncio.Future[_T]):
@@ -388,8 +381,6 @@ def wrap_future(
         )
     return Mirror(future, loop if loop is not None else asyncio.get_event_loop())
 
-
-# --- ensure_future ------------------------------------------------------------------------------
 
 # Set by _tasks, which builds on this module and not the other way round.
 make_task: Callable[[AbstractEventLoop, Coroutine[Any, Any, Any]], asyncio.Task[Any]]

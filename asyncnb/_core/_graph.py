@@ -32,9 +32,6 @@ _OPAQUE = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"}
 _OPAQUE |= {"coroutine_wrapper", "async_callable_iterator_awaitable"}
 
 
-# --- frames of one task -------------------------------------------------------------------------
-
-
 def _next_link(obj: Any) -> Any:
     """Return what *obj*, a link of an await chain, is waiting for itself."""
     for name in ("cr_await", "ag_await", "gi_yieldfrom"):
@@ -99,9 +96,6 @@ def task_frames(task: asyncio.Task[Any], limit: int | None) -> list[types.FrameT
         return frames if limit is None else frames[:limit]
     frames = await_chain(coro)
     return frames if limit is None else frames[-limit:] if limit > 0 else []
-
-
-# --- who waits for a future ---------------------------------------------------------------------
 
 
 def _belongs_to_asyncio(obj: Any) -> bool:
@@ -185,9 +179,6 @@ def awaited_by(fut: asyncio.Future[Any]) -> list[asyncio.Task[Any]]:
 def _callback_targets(fut: Any) -> Iterator[Any]:
     for callback, _ in list(getattr(fut, "_callbacks", None) or ()):
         yield from _led_to(callback, fut)
-
-
-# --- the graph ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class BackportedTask(asyncio.Task[_T]):
             self,
             coro: Coroutine[Any, Any, _T],
             *,
-            loop: AbstractEventLoop,
+            loop: AbstractEventLoop | None = None,
             name: str | None = None,
             context: contextvars.Context | None = None,
             eager_start: bool | None = False,
@@ -86,7 +86,7 @@ class BackportedTask(asyncio.Task[_T]):
                 context = contextvars.copy_context()
             self._context = context
             self._ended_eagerly = False
-            if eager_start and loop.is_running():
+            if eager_start and loop is not None and loop.is_running():
                 self._start_eagerly(coro, loop, name, context)
             else:
                 _init(self, coro, loop=loop, name=name, context=context)

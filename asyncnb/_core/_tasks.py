@@ -263,9 +263,6 @@ def interrupt(task: asyncio.Task[Any]) -> bool:
     return cancelled
 
 
-# --- making tasks -------------------------------------------------------------------------------
-
-
 def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: Any) -> Any:
     """Make a task on *loop*: with its task factory when it has one, else a :class:`Task`.
 
@@ -368,9 +365,11 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
         loop: AbstractEventLoop,
         coro: Coroutine[Any, Any, Any],
         *,
-        eager_start: bool | None = True,
+        eager_start: bool | None = None,
         **kwargs: Any,
     ) -> Any:
+        if eager_start is None:  # what uvloop's create_task() passes when nothing was said
+            eager_start = True
         return custom_task_constructor(coro, loop=loop, eager_start=eager_start, **kwargs)
 
     return factory
@@ -379,8 +378,6 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
 eager_task_factory = create_eager_task_factory(Task)
 """A task factory for ``loop.set_task_factory()``: tasks run their first step at once (3.12)."""
 
-
-# --- finding tasks ------------------------------------------------------------------------------
 
 current_task = asyncio.current_task
 
@@ -410,9 +407,6 @@ def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
 def _loop_of(task: Any) -> Any:
     get_loop = getattr(task, "get_loop", None)  # third-party tasks may only have the attribute
     return task._loop if get_loop is None else get_loop()
-
-
-# --- shield -------------------------------------------------------------------------------------
 
 
 class _Shield(asyncio.Future[_T]):

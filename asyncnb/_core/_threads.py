@@ -9,7 +9,6 @@ import enum
 import functools
 import inspect
 import signal
-import sys
 import threading
 from asyncio import AbstractEventLoop, CancelledError, _get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine
@@ -33,8 +32,6 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 _EXECUTOR_SHUTDOWN = 300.0  # seconds, as asyncio.constants.THREAD_JOIN_TIMEOUT
-
-_EAGER_IS_CHEAP = sys.version_info >= (3, 12)
 
 new_event_loop = asyncio.new_event_loop
 
@@ -166,9 +163,10 @@ def run_on(
     started: list[asyncio.Task[_T]] = []
 
     def start() -> None:
-        # Here and not in the waiting thread: one wake-up of the loop instead of two.
+        # Here and not in the waiting thread, and eagerly: one wake-up of the loop instead of two,
+        # and a coroutine that does not suspend is done before the waiting thread falls asleep.
         try:
-            task = Task(coro, loop=loop, name=name, context=context, eager_start=_EAGER_IS_CHEAP)
+            task = Task(coro, loop=loop, name=name, context=context, eager_start=True)
         except BaseException as exc:
             joiner.fail(exc)
             raise
@@ -210,9 +208,6 @@ def _end_and_wait(loop: AbstractEventLoop, cancel: Callable[[], None], joiner: J
         if not loop.is_closed():
             raise
     joiner.wait(loop)
-
-
-# --- running a loop to its end ------------------------------------------------------------------
 
 
 class _State(enum.Enum):

@@ -6,6 +6,7 @@ Who waits is registered with the loop, weakly, so that nobody waits forever for 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -21,7 +22,16 @@ _T = TypeVar("_T")
 # slice only serves to notice a loop that was closed without a word to fail_waiters().
 _WAIT_SLICE = 0.05 if sys.platform == "win32" else 1.0
 
-_guard = threading.RLock()
+
+def fork_safe_lock() -> Any:
+    """Make a reentrant lock that is free in a forked child, whoever held it in the parent."""
+    lock: Any = threading.RLock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lock._at_fork_reinit)
+    return lock
+
+
+_guard = fork_safe_lock()
 
 
 class _Waiter(Protocol):

@@ -1,9 +1,10 @@
 """Benchmarks: ``python -m tests.benchmarks [TOPIC ...] [--rounds N] [--quick]``.
 
 Each module of this package is a topic with a function ``rows()`` that yields ``Row`` objects. All
-contenders of a row run in the same process, in alternating rounds; the table shows medians, the
-range, and the ratio to the row's first contender. Times are of the running thread's CPU unless a
-row asks for the wall clock, so that other work on the machine counts as little as possible.
+contenders of a row run in the same process, each in alternating rounds with the row's first one;
+the table shows medians, the range, and the median over the rounds of the ratio to that first one.
+Times are of the running thread's CPU unless a row asks for the wall clock, so that other work on
+the machine counts as little as possible.
 """
 
 from __future__ import annotations
@@ -35,20 +36,21 @@ class Row:
     count: int = 1000
     goal: float | None = None  # ratio that the second contender should not exceed
     wall: bool = False
+    rounds: int | None = None  # where one round takes long
 
 
 @dataclass
 class Result:
     row: Row
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    ratios: dict[str, list[float]] = field(default_factory=dict)
 
     def median(self, who: str) -> float:
         return statistics.median(self.seconds[who])
 
     def ratio(self, who: str) -> float:
         """Median over the rounds of the ratio within a round: drift of the machine cancels out."""
-        first = self.seconds[next(iter(self.seconds))]
-        return statistics.median(a / b for a, b in zip(self.seconds[who], first, strict=True))
+        return statistics.median(self.ratios[who]) if who in self.ratios else 1.0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -66,22 +68,34 @@ class Result:
         }
 
 
-def measure(row: Row, rounds: int, scale: float = 1.0) -> Result:
-    """Run the contenders of ``row`` in alternating rounds; times are seconds per count."""
+def measure(row: Row, rounds: int) -> Result:
+    """Run each contender of ``row`` in rounds that alternate with the first; seconds per count.
+
+    Many short rounds, not few long ones: the clock speed of a shared machine drifts within
+    seconds, and a ratio is right only between neighbours. In pairs, so that none of them is
+    always the one that finds the caches filled by a third.
+    """
     clock = time.perf_counter if row.wall else time.thread_time
-    count = max(1, int(row.count * scale))
-    result = Result(row, {who: [] for who in row.contenders})
-    for contender in row.contenders.values():
-        contender(clock, count)  # warm up
-    order = list(row.contenders.items())
-    for number in range(rounds):
-        for who, contender in order if number % 2 else reversed(order):
-            gc.collect()
-            gc.disable()
-            try:
-                result.seconds[who].append(contender(clock, count) / count)
-            finally:
-                gc.enable()
+    rounds = min(rounds, row.rounds or rounds)
+    (first, yardstick), *others = row.contenders.items()
+    result = Result(row, {who: [] for who in row.contenders}, {who: [] for who, _ in others})
+    gc.collect()
+    gc.disable()
+    try:
+        for who, contender in others:
+            pair = [(first, yardstick), (who, contender)]
+            for number in range(-1, rounds):
+                took = {}
+                for name, run in pair if number % 2 else reversed(pair):
+                    took[name] = run(clock, row.count) / row.count
+                if number >= 0:  # the first round warms up
+                    result.ratios[who].append(took[who] / took[first])
+                    for name, seconds in took.items():
+                        result.seconds[name].append(seconds)
+                if number % 10 == 9:
+                    gc.collect()
+    finally:
+        gc.enable()
     return result
 
 
@@ -102,13 +116,13 @@ def show(result: Result) -> None:
         first = False
 
 
-def run_topic(topic: str, rows: Iterable[Row], rounds: int, scale: float) -> None:
+def run_topic(topic: str, rows: Iterable[Row], rounds: int) -> None:
     """Measure and print one topic, and write it to ``.artifacts/bench/``."""
     print(f"\n{topic}: {describe_machine()}")
     print(f"{'':<34} {'':<10} {'median':>12}  {'range':>20}  {'ratio':>6}")
     results = []
     for row in rows:
-        result = measure(row, rounds, scale)
+        result = measure(row, rounds)
         show(result)
         sys.stdout.flush()
         results.append(result.as_json())

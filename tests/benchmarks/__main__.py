@@ -15,17 +15,17 @@ def main() -> None:
     )
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument("topics", nargs="*", help=f"of: {', '.join(topics)}; default: all")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=101)
     parser.add_argument("--row", default="", help="only rows whose name contains this")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work, 3 rounds")
+    parser.add_argument("--quick", action="store_true", help="only 7 rounds")
     options = parser.parse_args()
     if unknown := set(options.topics) - set(topics):
         parser.error(f"unknown topic {', '.join(sorted(unknown))}; there are {', '.join(topics)}")
-    rounds, scale = (3, 0.1) if options.quick else (options.rounds, 1.0)
+    rounds = 7 if options.quick else options.rounds
     for topic in options.topics or topics:
         module = importlib.import_module(f"tests.benchmarks.{topic}")
         rows = (row for row in module.rows() if options.row in row.name)
-        here.run_topic(topic, rows, rounds, scale)
+        here.run_topic(topic, rows, rounds)
 
 
 if __name__ == "__main__":

@@ -67,11 +67,16 @@ INTERPRETER = {
     },
 }
 
+UVLOOP = {
+    "test_futures2.*.test_task_exc_handler_correct_context": "tests the standard loop: uvloop "
+    "runs exception handlers in the context of the caller",
+}
 
-def reason_to_skip(test_id: str, tests_of: tuple[int, int]) -> str | None:
+
+def reason_to_skip(test_id: str, tests_of: tuple[int, int], uvloop: bool) -> str | None:
     """Return why a test from the files of Python *tests_of* is not run here, or None."""
     here = sys.version_info[:2]
-    tables = [PRIVATE]
+    tables = [PRIVATE, UVLOOP] if uvloop else [PRIVATE]
     tables += [table for version, table in SUPERSEDED.items() if tests_of <= version]
     if tests_of > here:
         tables += [table for version, table in INTERPRETER.items() if here <= version]

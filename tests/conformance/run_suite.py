@@ -1,12 +1,15 @@
 """Run one of the interpreter's own asyncio test suites with asyncnb in asyncio's place.
 
-``python -m tests.conformance.run_suite test_tasks [LIBRARY]`` prints one line of JSON: how many
-tests ran, which ones were skipped and excluded, and the traceback of each failure. A process of
-its own for each suite, since ``import asyncio`` means asyncnb in it.
+``python -m tests.conformance.run_suite SUITE [--library DIR] [--uvloop]`` prints one line of JSON:
+how many tests ran, which ones were skipped and excluded, and the traceback of each failure. A
+process of its own for each suite, since ``import asyncio`` means asyncnb in it.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import importlib
 import json
 import sys
 import unittest
@@ -22,10 +25,22 @@ def _short(test: unittest.TestCase) -> str:
     return ".".join(test.id().split(".")[-3:])
 
 
-def main(suite: str, library: Path | None) -> dict[str, Any]:
+def use_uvloop() -> None:
+    """Have the tests, and what runs them, make uvloop's loops."""
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    # It looks for the executor in a private attribute of the standard loop.
+    utils: Any = importlib.import_module("test.test_asyncio.utils")
+    utils.TestCase.close_loop = staticmethod(lambda loop: loop.close())
+
+
+def main(suite: str, library: Path | None = None, *, uvloop: bool = False) -> dict[str, Any]:
     """Run *suite* and return its result as plain data."""
     warnings.simplefilter("ignore", DeprecationWarning)
     standin.install(suite)
+    if uvloop:
+        use_uvloop()
     module = standin.load_tests(suite, library)
     tests = unittest.TestSuite()
     excluded: dict[str, str] = {}
@@ -38,7 +53,7 @@ def main(suite: str, library: Path | None) -> dict[str, Any]:
         test = todo.pop()
         if isinstance(test, unittest.TestSuite):
             todo += list(test)
-        elif reason := reason_to_skip(_short(test), tests_of):
+        elif reason := reason_to_skip(_short(test), tests_of, uvloop):
             excluded[_short(test)] = reason
         else:
             tests.addTest(test)
@@ -56,6 +71,10 @@ def main(suite: str, library: Path | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    suite_name, *rest = sys.argv[1:]
-    report = main(suite_name, Path(rest[0]) if rest else None)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suite")
+    parser.add_argument("--library", type=Path)
+    parser.add_argument("--uvloop", action="store_true")
+    options = parser.parse_args()
+    report = main(options.suite, options.library, uvloop=options.uvloop)
     print("\n" + json.dumps(report))

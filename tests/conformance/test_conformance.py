@@ -36,10 +36,11 @@ def newer_library() -> Path | None:
     return None
 
 
-def run(suite: str, library: Path | None) -> None:
+def run(suite: str, library: Path | None, *options: str) -> None:
     command = [sys.executable, "-X", "dev", "-W", "ignore"]
     command += ["-m", "tests.conformance.run_suite", f"test_{suite}"]
-    command += [str(library)] if library is not None else []
+    command += ["--library", str(library)] if library is not None else []
+    command += options
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
@@ -72,3 +73,11 @@ def test_suite_of_3_13(suite: str) -> None:
     if library is None:
         pytest.skip("no Python 3.13 with its tests is installed")
     run(suite, library)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_own_suite_on_uvloop(suite: str) -> None:
+    pytest.importorskip("uvloop")
+    if not has_suite(None, suite):
+        pytest.skip(f"this Python has no tests of {suite}")
+    run(suite, None, "--uvloop")

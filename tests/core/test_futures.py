@@ -188,7 +188,7 @@ def test_coroutines_are_told_from_generators_and_functions() -> None:
     coro = give(1)
     assert iscoroutine(coro) and iscoroutine(Own())
     coro.close()
-    assert not iscoroutine(x for x in ())
+    assert not iscoroutine(number for number in range(3))
     assert not iscoroutine(give)
     assert iscoroutinefunction(give)
     assert iscoroutinefunction(functools.partial(give, 1))

@@ -52,9 +52,6 @@ async def fail(exc: BaseException) -> None:
     raise exc
 
 
-# --- from another thread ------------------------------------------------------------------------
-
-
 def test_a_task_can_be_made_for_a_loop_that_sleeps_in_another_thread(elsewhere: Loop) -> None:
     assert [Task(give(n), loop=elsewhere).join(10) for n in range(50)] == list(range(50))
     assert "call_soon" not in elsewhere.__dict__
@@ -148,9 +145,6 @@ def test_set_name_from_another_thread_shows_at_once(elsewhere: Loop) -> None:
     assert task.get_name() == "new"
 
 
-# --- join ---------------------------------------------------------------------------------------
-
-
 def test_join_raises_what_the_task_raised(elsewhere: Loop) -> None:
     with pytest.raises(LookupError, match="lost"):
         Task(fail(LookupError("lost")), loop=elsewhere).join(10)
@@ -209,7 +203,7 @@ def test_join_notices_a_loop_that_was_closed_without_a_word(
 ) -> None:
     monkeypatch.setattr(_waiters, "_WAIT_SLICE", 0.01)
     with running_elsewhere(factory) as loop:
-        task = Task(forever(), loop=loop)
+        task: Any = Task(forever(), loop=loop)
         turn(loop)
 
         def close() -> None:
@@ -244,9 +238,6 @@ def test_ctrl_c_ends_the_wait_not_the_task(elsewhere: Loop) -> None:
     presser.join(10)
     turn(elsewhere)
     assert not task.done()
-
-
-# --- awaiting from another loop -----------------------------------------------------------------
 
 
 def test_a_task_of_another_loop_can_be_awaited(factory: Any, elsewhere: Loop) -> None:
@@ -397,9 +388,6 @@ def test_a_task_that_awaits_itself_is_an_error_launched_or_not(factory: Any) -> 
     run(factory, main())
 
 
-# --- interrupt ----------------------------------------------------------------------------------
-
-
 def directly(task: Any) -> Any:
     return task
 
@@ -492,9 +480,6 @@ def test_a_plain_cancellation_goes_through_to_a_launched_task(factory: Any) -> N
         assert launched.cancel(msg=INTERRUPT) is False
 
     run(factory, main())
-
-
-# --- the newest semantics -----------------------------------------------------------------------
 
 
 def test_uncancel_to_zero_withdraws_an_undelivered_cancellation(factory: Any) -> None:
@@ -612,6 +597,7 @@ def test_create_task_with_a_timeout_can_be_rescheduled() -> None:
             await create_task(forever(), timeout=0)
         task = create_task(forever(), timeout=1000)
         await asyncio.sleep(0)
+        assert task.timeout is not None
         task.timeout.reschedule(0)
         with pytest.raises(TimeoutError):
             await task
@@ -669,7 +655,7 @@ def test_debug_mode_says_where_the_caller_made_the_task() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for make in (create_task, lambda coro: Task(coro, loop=loop)):
-            task = make(give(1))
+            task: Any = make(give(1))
             assert task._source_traceback[-1].filename == __file__
             await task
 
