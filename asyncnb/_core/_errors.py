@@ -45,6 +45,6 @@ def near(word: str, known: Iterable[str], *, most: int = 2) -> str:
 def would_deadlock(call: str, instead: str) -> WrongThreadError:
     """Return the error for a blocking ``call`` on the embedded loop's own thread."""
     return WrongThreadError(
-        f"{call} blocks, and this code runs on the very thread of the loop that has to do the "
-        f"work: it would wait for itself for ever. Write `{instead}` instead."
+        f"{call} blocks, and this code runs on the loop's own thread, which has to do the work: it "
+        f"would wait for itself for ever; write `{instead}`."
     )

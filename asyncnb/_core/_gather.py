@@ -244,8 +244,7 @@ class _OneByOne:
 
 
 def _finish(outer: Gathering, last: Future[Any], return_exceptions: bool) -> None:
-    if return_exceptions:
-        results = [_outcome(child) for child in outer._children]
+    results = [_outcome(child) for child in outer._children] if return_exceptions else []
     if outer._cancel_requested:
         outer.set_exception(_cancelled_error(last))
     elif return_exceptions:

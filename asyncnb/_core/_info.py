@@ -40,7 +40,8 @@ class TaskInfo:
     """A snapshot of one task; times are seconds since the epoch (``time.time()``).
 
     ``kind`` is ``"loop"`` or ``"thread"``; ``group`` is the name of its open group; ``timeout`` is
-    the seconds left of its time limit, if it has one; ``error`` is ``Type: message`` of a failed task.
+    the seconds left of its time limit, if it has one; ``error`` of a failed task is
+    ``Type: message``.
     """
 
     id: int

@@ -21,7 +21,7 @@ from asyncnb._core._info import ENDED, STATES
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record, plain_task_info
-from asyncnb._core._tasks import Task
+from asyncnb._core._tasks import Task, make_held
 from asyncnb._core._threads import run_on
 from asyncnb._core._timeouts import Timeout
 from asyncnb._core._timeouts import timeout as timeout_after
@@ -134,8 +134,8 @@ def launch(
     May be called from any thread and any loop; returns at once. The task is held until it has
     ended, whether or not anybody keeps the returned object. ``group`` is an open group or the
     name of one (see ``open_group``), which adopts the task. After ``timeout`` seconds it is
-    cancelled and fails with TimeoutError; ``task.timeout`` reschedules that. What it prints and displays, and the traceback if it
-    fails, land in the cell that launched it.
+    cancelled and fails with TimeoutError; ``task.timeout`` reschedules that. What it prints and
+    displays, and the traceback if it fails, land in the cell that launched it.
 
     Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
     that is no number of seconds, and RuntimeError for a group that takes no more tasks; nothing
@@ -169,8 +169,9 @@ def launch_record(record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str
     context = prepare(record) if prepare is not None else contextvars.copy_context()
     context.run(current_record.set, record)
     context.run(_loop.in_background.set, True)
-    task = Task(coro, loop=loop, name=name, context=context)
+    task, start = make_held(loop, coro, name=name, context=context)
     registry.add(record, task)
+    start()
     return task
 
 

@@ -194,7 +194,7 @@ class OpenGroup(TaskGroup):
         with _lock:
             self._aborting = True
             self._open = False
-            tasks = tuple(self._tasks)
+            tasks: tuple[Any, ...] = tuple(self._tasks)
         for task in tasks:
             if asyncio.isfuture(task) and runs_elsewhere(task.get_loop()):
                 task.get_loop().call_soon_threadsafe(task.cancel)
@@ -405,7 +405,7 @@ class OpenGroup(TaskGroup):
 #: The loop that groups are opened on, and how their tasks are started there; whoever runs an
 #: embedded loop sets both.
 home_loop: Callable[[], AbstractEventLoop] = asyncio.get_running_loop
-start_task: Callable[[OpenGroup], Starter | None] = lambda group: None
+start_task: Callable[[OpenGroup], Starter] | None = None
 
 
 def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = None) -> OpenGroup:
@@ -427,7 +427,7 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
         group = _registry.get(name)
         if group is None or not group._open or group._exiting or group._loop.is_closed():
             group = OpenGroup(name, loop=home_loop(), on_error=on_error)
-            group._start = start_task(group)
+            group._start = None if start_task is None else start_task(group)
             _registry[name] = group
         elif group.on_error != on_error:
             raise ValueError(

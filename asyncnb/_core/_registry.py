@@ -149,13 +149,14 @@ class TaskRegistry:
         self.on_end: list[Callable[[TaskRecord], object]] = []
 
     def add(self, record: TaskRecord, task: Task[Any]) -> None:
-        """Take ``task`` in; it stays until it has ended, and then in the history."""
+        """Take in ``task``, not started yet; it stays until it has ended, then in the history."""
         record.task = task
         task._launched = True
         task._record = record
         with self._lock:
             self._living[record.id] = record
-        task.add_done_callback(self._end)
+        # Not Task's: nobody else has the task yet, so this needs no detour over its loop.
+        asyncio.Task.add_done_callback(task, self._end)
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         record: TaskRecord = task._record  # type: ignore[attr-defined]
@@ -173,8 +174,17 @@ class TaskRegistry:
                     "An observer of ended tasks failed and was unplugged: %r", observer
                 )
                 self.on_end.remove(observer)
-        if not self.on_end:
+        if not self.on_end:  # plain Python: no cell to show a failure in
             record.shown.set()
+            if record.state() == "failed":
+                task.get_loop().call_exception_handler(
+                    {
+                        "message": f"Task {task.get_name()!r} failed",
+                        "exception": task._exception,
+                        "task": task,
+                    }
+                )
+                _silence(record)
 
     def lose(self, records: list[TaskRecord]) -> None:
         """Forget living tasks whose loop is gone: they will never end."""

@@ -11,6 +11,7 @@ import contextvars
 import inspect
 import os
 import sys
+import threading
 import types
 from asyncio import AbstractEventLoop, _get_running_loop
 from collections.abc import Callable, Coroutine, Generator
@@ -279,6 +280,36 @@ def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: A
 
 
 _futures.make_task = new_task
+
+
+def make_held(
+    loop: AbstractEventLoop,
+    coro: Coroutine[Any, Any, _T],
+    *,
+    name: str | None,
+    context: contextvars.Context,
+) -> tuple[Task[_T], Callable[[], object]]:
+    """Make a task that takes its first step once the function returned with it was called.
+
+    Until then it belongs to the calling thread alone: whoever launches it can note it down before
+    a loop in another thread runs, and perhaps ends, it. Any thread.
+    """
+    if _get_running_loop() is loop:
+        return Task(coro, loop=loop, name=name, context=context), bool
+    me = threading.get_ident()
+    steps: list[tuple[Any, Any]] = []
+
+    def take(fn: Any, step_context: Any) -> bool:
+        is_step = isinstance(getattr(fn, "__self__", None), Task)
+        if threading.get_ident() != me or not is_step or steps:
+            return False  # the loop's own business, or a finaliser's
+        steps.append((fn, step_context))
+        return True
+
+    with replaced_call_soon(loop, take):
+        task: Task[_T] = _make(Task, coro, loop=loop, name=name, context=context)
+    [(step, step_context)] = steps
+    return task, lambda: loop.call_soon_threadsafe(step, context=step_context)
 
 
 def create_task(

@@ -98,7 +98,8 @@ def run_coroutine_threadsafe(
     when the loop is closed. Any thread, any loop. Source: CPython 3.14; the refusal is ours.
     """
     if not iscoroutine(coro):
-        hint = "; asyncnb.run(awaitable) takes any awaitable" if inspect.isawaitable(coro) else ""
+        given: Any = coro
+        hint = "; asyncnb.run(awaitable) takes any awaitable" if inspect.isawaitable(given) else ""
         raise TypeError(f"A coroutine object is required, got {coro!r}{hint}")
     submitted: _Submitted[_T] = _Submitted(loop)
 

@@ -53,8 +53,9 @@ class Timeout:
     it goes on as it is, with the TimeoutError in its ``__context__``; for an ExceptionGroup also
     in that of its direct members. A body that never suspends is never interrupted.
 
-    Entering raises RuntimeError outside a task and the second time, ValueError for NaN. Write ``timeout()`` or
-    ``timeout_at()`` rather than this class. Behaves as CPython 3.14's ``asyncio.Timeout``.
+    Entering raises RuntimeError outside a task and the second time, ValueError for NaN. Write
+    ``timeout()`` or ``timeout_at()`` rather than this class. Behaves as CPython 3.14's
+    ``asyncio.Timeout``.
     """
 
     __slots__ = (
@@ -204,7 +205,7 @@ class Timeout:
             convert(exc)
 
     def _leave(self, entered: _Entered, task: Any, top: Timeout | None) -> None:
-        """Make the next one outwards the innermost of ``task``, or keep ``top``, which is not us."""
+        """Make the next one outwards the innermost of ``task``, or keep a ``top`` that isn't us."""
         if top is self:
             top = self._outer
             while top is not None and top._task is None:

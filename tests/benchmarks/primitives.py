@@ -422,6 +422,4 @@ def rows() -> Iterator[Row]:
         wait_goal,
     )
     for kind, create in (("C task", std), ("own task", Task)):
-        yield Row(
-            f"shield, {kind}", pair(shielding, asyncio.shield, shield, create), 100, goal
-        )
+        yield Row(f"shield, {kind}", pair(shielding, asyncio.shield, shield, create), 100, goal)

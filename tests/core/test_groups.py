@@ -430,10 +430,10 @@ def home() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="home of open groups")
     thread.start()
-    before = _open_groups.home_loop
-    _open_groups.home_loop = lambda: loop
+    before = _open_groups.home_loop, _open_groups.start_task
+    _open_groups.home_loop, _open_groups.start_task = (lambda: loop), None
     yield loop
-    _open_groups.home_loop = before
+    _open_groups.home_loop, _open_groups.start_task = before
     for group in open_groups():
         group.cancel()
         concurrent.futures.wait([asyncio.run_coroutine_threadsafe(_end(group), loop)])

@@ -711,7 +711,10 @@ class TestAsCompleted:
         async def main() -> None:
             recorder = TaskRecorder()
             names = "abcd"
-            aws = [recorder(after(delay), name) for name, delay in zip(names, (3, 1, 1, 1))]
+            aws = [
+                recorder(after(delay), name)
+                for name, delay in zip(names, (3, 1, 1, 1), strict=True)
+            ]
             seen = [now() async for _ in as_completed(aws, limit=2)]
             assert seen == [1, 2, 3, 3]
             assert recorder.time_of("c", "start") == 1
