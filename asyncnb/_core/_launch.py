@@ -193,7 +193,7 @@ async def with_timeout(coro: Coroutine[Any, Any, T], limit: Timeout, record: Tas
             raise  # the body's own
         given = (limit.when() or started) - started
         error = TimeoutError(
-            f"Task {record.task.get_name()!r} was given {given:.3g} s and was not done."
+            f"Task {record.task.get_name()!r} was given {round(given, 2):g} s and was not done."
         )
         # Where it stood when time ran out is what the user wants to see.
         raise error.with_traceback(cancelled.__traceback__) from None

@@ -98,6 +98,7 @@ class EmbeddedLoop(_Base):
         self._pid = os.getpid()
         self._state_lock = threading.Lock()
         self._ending = threading.Event()
+        self._cleaned_up = False
         self._started_at = 0.0
         self._stops = 0
         #: Why the thread ended without being asked to, or None.
@@ -155,7 +156,7 @@ class EmbeddedLoop(_Base):
                 self.close()
 
     def _run_until_ended(self) -> None:
-        while not self._ending.is_set():
+        while not self._cleaned_up:
             try:
                 self.run_forever()
             except (SystemExit, KeyboardInterrupt) as exc:
@@ -164,7 +165,7 @@ class EmbeddedLoop(_Base):
                 logger.debug("%r left a task; the embedded loop goes on", exc)
             if os.getpid() != self._pid:
                 os._exit(0)
-            if not self._ending.is_set():
+            if not self._cleaned_up:
                 self._stops += 1  # somebody called stop(): a notebook needs its loop, so go on
 
     def _crashed(self, exc: BaseException) -> None:
@@ -204,7 +205,11 @@ class EmbeddedLoop(_Base):
 
     def _begin_shutdown(self, deadline: float) -> None:
         self._closer = asyncio.Task(self._cancel_everything(deadline), loop=self, name="asyncnb")
-        self._closer.add_done_callback(lambda _: self.stop())
+        self._closer.add_done_callback(self._end_thread)
+
+    def _end_thread(self, _: object) -> None:
+        self._cleaned_up = True
+        self.stop()
 
     async def _cancel_everything(self, deadline: float) -> None:
         me = asyncio.current_task()
