@@ -17,8 +17,7 @@ import traceback
 import types
 from asyncio import _get_running_loop
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "format_call_graph"]
 __all__ += ["print_call_graph"]
@@ -181,15 +180,13 @@ def _callback_targets(fut: Any) -> Iterator[Any]:
         yield from _led_to(callback, fut)
 
 
-@dataclass(frozen=True, slots=True)
-class FrameCallGraphEntry:
+class FrameCallGraphEntry(NamedTuple):
     """One frame of a call stack."""
 
     frame: types.FrameType
 
 
-@dataclass(frozen=True, slots=True)
-class FutureCallGraph:
+class FutureCallGraph(NamedTuple):
     """A future, the frames of its task (innermost first), and the same for who awaits it."""
 
     future: asyncio.Future[Any]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import dataclass
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.error import UsageError
 
@@ -23,8 +22,7 @@ def cell_number(ip: InteractiveShell) -> int:
     return max(0, len(ip.user_ns.get("In", ())) - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class BackgroundCell:
+class BackgroundCell(NamedTuple):
     """Code of a cell: statements, and the last expression, which gives the result."""
 
     body: CodeType
