@@ -23,7 +23,6 @@ from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record, plain_task_info
 from asyncnb._core._tasks import Task, make_held
 from asyncnb._core._threads import run_on
-from asyncnb._core._timeouts import Timeout
 from asyncnb._core._timeouts import timeout as timeout_after
 from asyncnb._core._waiters import fail_waiters
 from asyncnb._core._waiting import wait_for
@@ -153,8 +152,7 @@ def launch(
     if timeout is None:
         task = launch_record(record, coro, name=name)
     else:
-        limit = timeout_after(timeout)
-        task = launch_record(record, with_timeout(coro, limit, record), name=name)
+        task = launch_record(record, with_timeout(coro, timeout, record), name=name)
         # It never had its turn if the task was cancelled before; closing it twice is harmless.
         task.add_done_callback(lambda _: coro.close())
     if group is not None:
@@ -175,11 +173,16 @@ def launch_record(record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str
     return task
 
 
-async def with_timeout(coro: Coroutine[Any, Any, T], limit: Timeout, record: TaskRecord) -> T:
-    """Await ``coro`` under ``limit``, which is the task's; name the task in the TimeoutError."""
+async def with_timeout(
+    coro: Coroutine[Any, Any, T], seconds: float | None, record: TaskRecord
+) -> T:
+    """Await ``coro`` for at most ``seconds`` from now; its Timeout becomes the task's.
+
+    None sets no limit, for somebody to set later. The TimeoutError names the task.
+    """
     record.started = record.started or time.time()
-    record.task.timeout = limit
-    started = asyncio.get_running_loop().time()
+    limit = record.task.timeout = timeout_after(seconds)
+    started, at_first = asyncio.get_running_loop().time(), limit.when()
     cancelled: BaseException | None = None
     try:
         async with limit:
@@ -191,9 +194,11 @@ async def with_timeout(coro: Coroutine[Any, Any, T], limit: Timeout, record: Tas
     except TimeoutError as exc:
         if cancelled is None or exc.__cause__ is not cancelled:
             raise  # the body's own
-        given = (limit.when() or started) - started
+        when = limit.when()
+        if when is not None and when != at_first:
+            seconds = round(when - started, 2)
         error = TimeoutError(
-            f"Task {record.task.get_name()!r} was given {round(given, 2):g} s and was not done."
+            f"Task {record.task.get_name()!r} was given {seconds:.10g} s and was not done."
         )
         # Where it stood when time ran out is what the user wants to see.
         raise error.with_traceback(cancelled.__traceback__) from None

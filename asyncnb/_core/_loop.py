@@ -137,7 +137,9 @@ class EmbeddedLoop(_Base):
         running = threading.Event()
         self.call_soon(running.set)
         self._thread.start()
-        running.wait()
+        while not running.wait(0.05):
+            if not self._thread.is_alive():
+                raise EmbeddedLoopError("The embedded loop's thread ended at once.") from self.crash
 
     def _main(self) -> None:
         asyncio.set_event_loop(self)

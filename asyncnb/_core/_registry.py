@@ -231,7 +231,7 @@ class TaskRegistry:
 
     def nothing_matches(self, pattern: str) -> str:
         """Return the sentence for a name or pattern that matches nothing."""
-        names = [r.task.get_name() for r in self.records()]
+        names = list(dict.fromkeys(r.task.get_name() for r in self.records()))
         hint = near(pattern, names)
         if not hint:
             hint = (

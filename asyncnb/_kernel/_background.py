@@ -20,7 +20,6 @@ from asyncnb._core._info import TaskInfo
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._registry import TaskRecord, plain_task_info
 from asyncnb._core._tasks import Task
-from asyncnb._core._timeouts import Timeout, timeout
 from asyncnb._core._workers import Worker
 from asyncnb._kernel._cells import cell_number, compile_cell
 from asyncnb._kernel._output import OutputRouter, cell_id
@@ -111,8 +110,7 @@ class BackgroundCells:
             shows_result=shows_result,
             waited=args.wait,
         )
-        limit = timeout(args.timeout)
-        coro = self._run(record, start, limit, [r.task for r in before])
+        coro = self._run(record, start, args.timeout, [r.task for r in before])
         _launch.cancel_records(before, "replaced by a new run of its cell")
         task = _launch.launch_record(record, coro, name=name)
         if args.name is not None:
@@ -125,14 +123,14 @@ class BackgroundCells:
         self,
         record: TaskRecord,
         start: Callable[[], Coroutine[Any, Any, Any]],
-        limit: Timeout,
+        seconds: float | None,
         before: Sequence[Task[Any]],
     ) -> Any:
         if before:
             await asyncio.wait(before)  # their cleanup comes first
         record.started = time.time()
         try:
-            return await _launch.with_timeout(start(), limit, record)
+            return await _launch.with_timeout(start(), seconds, record)
         except BaseException as exc:
             # Whoever awaits the task shall see the user's frames, not what brought them there.
             exc.__traceback__ = user_frames(exc.__traceback__)
@@ -227,7 +225,7 @@ def _failures(failed: Sequence[TaskRecord], of: int) -> str:
     for record in failed[:5]:
         info = record.info()
         where = f" ({info.cell})" if info.cell is not None and str(info.cell) else ""
-        parts.append(f"{info.name}{where}: {info.error}")
+        parts.append(f"{info.name}{where}: {(info.error or '').rstrip('.')}")
     if len(failed) > 5:
         parts.append(f"and {len(failed) - 5} more")
     return (

@@ -119,6 +119,8 @@ class AsyncMagics(Magics):
         given = words(line, "%tasks")
         if given and given[0] in self._verbs:
             return self._verbs[given[0]](given[1:])
+        if len(given) > 1 and (verb := near(given[0], self._verbs)):
+            raise UsageError(f"%tasks has no verb {given[0]!r}.{verb}\nUsage: {TASKS_USAGE}")
         parser = Parser("%tasks", TASKS_USAGE)
         parser.add_argument("pattern", nargs="?", default="*")
         parser.add_argument("--all", action="store_true")
