@@ -12,10 +12,13 @@ from tests.browser.lab import Lab, NoBrowserError, Notebook
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """JupyterLab and a browser; without a browser the test fails, and says what to install."""
+    missing = None
     try:
         lab = Lab()
     except NoBrowserError as error:
-        pytest.fail(str(error), pytrace=False)
+        missing = str(error)
+    if missing:  # not inside `except`, where pytest would tell it twice
+        pytest.fail(missing, pytrace=False)
     yield lab
     lab.close()
 
