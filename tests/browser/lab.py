@@ -1,0 +1,352 @@
+"""Drive a real JupyterLab in a real browser, and read off its page what its user sees.
+
+`Lab` is one server and one browser for many tests; `Lab.open` shows a notebook, with a kernel and a
+page of its own, as a `Notebook`. Cells are counted from 0. Nothing sleeps and looks again: the page
+is asked for promises, or watches for a change itself and answers once.
+
+Playwright has a thread to itself. Its synchronous half would leave a running event loop in the
+thread of the tests, where no other test could then start one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import nbformat
+import psutil
+
+from tests.kernel.driver import ROOT, environment
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext, Page, Playwright
+
+T = TypeVar("T")
+
+ARTIFACTS = ROOT / ".artifacts" / "browser"
+DEADLINE = 30.0
+# Where .ci/browser looks too; that script also installs one.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+SETTINGS = {
+    # Cells out of sight would be taken out of the page.
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+
+OPENED = "() => window.jupyterapp?.shell?.currentWidget?.content?.widgets?.length > 0"
+READY = """async () => {
+    const { context } = jupyterapp.shell.currentWidget;
+    await jupyterapp.restored;
+    await context.ready;
+    await context.sessionContext.ready;
+    await context.sessionContext.session.kernel.info;
+}"""
+SUBMIT = """index => {
+    const notebook = jupyterapp.shell.currentWidget.content;
+    notebook.activeCellIndex = index;
+    notebook.deselectAll();
+    window.runs ??= {};
+    window.runs[index] = jupyterapp.commands.execute('notebook:run-cell');
+}"""
+WAIT = "async index => { await window.runs[index]; }"
+CELL = "(index => jupyterapp.shell.currentWidget.content.widgets[index])"
+OUTPUTS = f"index => {CELL}(index).model.outputs.toJSON()"
+TEXT = f"""index => [...{CELL}(index).node.querySelectorAll('.jp-OutputArea-output')]
+    .map(output => output.textContent).join('\\n')"""
+TABLES = f"""index => [...{CELL}(index).node.querySelectorAll('.jp-OutputArea-output table')]
+    .map(table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent)))"""
+PROMPT = f"index => {CELL}(index).node.querySelector('.jp-InputPrompt').textContent"
+RESTARTING = """() => {
+    const { sessionContext } = jupyterapp.shell.currentWidget.context;
+    window.restarted = new Promise(done => {
+        let begun = false;
+        sessionContext.statusChanged.connect((_, status) => {
+            begun ||= status === 'restarting';
+            if (begun && status === 'idle') done();
+        });
+    });
+}"""
+RESTARTED = "async () => { await window.restarted; }"
+SHOWS = f"([index, text]) => ({TEXT})(index).includes(text)"
+
+
+class NoBrowserError(Exception):
+    """There is nothing to show the pages in; the message says what to install."""
+
+
+def find_chromium() -> str:
+    """Return the path of a browser that starts: $ASYNCNB_CHROMIUM, or the first on PATH."""
+    named = os.environ.get("ASYNCNB_CHROMIUM")
+    for candidate in (named,) if named else BROWSERS:
+        path = shutil.which(candidate)
+        # Ubuntu's `chromium` may be a stub that only says where the real one is.
+        if path and subprocess.run([path, "--version"], capture_output=True).returncode == 0:
+            return path
+    if named:
+        raise NoBrowserError(f"ASYNCNB_CHROMIUM is {named!r}, which does not start as a browser.")
+    raise NoBrowserError(
+        "The browser tests need Chromium or Chrome, and there is none on PATH. Install one "
+        "(Debian: apt-get install chromium; elsewhere: python -m playwright install --with-deps "
+        "chromium), and if it is not on PATH, name it: ASYNCNB_CHROMIUM=/path/to/chrome"
+    )
+
+
+class Lab:
+    """One JupyterLab server and one browser; `close` ends both, and every kernel."""
+
+    def __init__(self) -> None:
+        chromium = find_chromium()
+        try:
+            from playwright.async_api import async_playwright
+        except ImportError:
+            raise NoBrowserError(
+                "The browser tests need playwright: pip install playwright jupyterlab"
+            ) from None
+        self._start_playwright = async_playwright
+        self.scratch = Path(tempfile.mkdtemp(prefix="asyncnb-lab-"))
+        self.folder = self.scratch / "notebooks"
+        self.folder.mkdir()
+        self._opened = 0
+        self._processes: set[psutil.Process] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="playwright")
+        self._thread.start()
+        self._playwright: Playwright | None = None
+        self._browser: Browser | None = None
+        self._context: BrowserContext | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        try:
+            self._start_server()
+            self.call(self._start_browser(chromium))
+            self._wait_for_server()
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, step: Coroutine[Any, Any, T], timeout: float = DEADLINE) -> T:
+        """Run one step of playwright's on its thread; TimeoutError when it takes too long."""
+        bounded = asyncio.wait_for(step, timeout)
+        return asyncio.run_coroutine_threadsafe(bounded, self._loop).result(timeout + 5)
+
+    def open(self, *cells: str) -> Notebook:
+        """Show a new notebook of these code cells; return when its kernel is ready."""
+        self._opened += 1
+        path = self.folder / f"test{self._opened}.ipynb"
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in cells],
+            metadata={
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+            },
+        )
+        nbformat.write(notebook, path)
+        assert self._context is not None
+        page = self.call(self._context.new_page())
+        shown = Notebook(self, page, path)
+        try:
+            # /doc/: this notebook alone, without the side bar and what was open before.
+            self.call(page.goto(f"{self.url}/doc/tree/{path.name}?reset"))
+            self.call(page.wait_for_function(OPENED, timeout=1000 * DEADLINE), DEADLINE + 1)
+            self.call(page.evaluate(READY))
+        except BaseException:
+            shown.close(f"unopened-{path.stem}")
+            raise
+        return shown
+
+    def request(self, method: str, path: str) -> Any:
+        """Ask the server's REST interface."""
+        request = urllib.request.Request(f"{self.url}/api/{path}", method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def close(self) -> None:
+        """End the server, its kernels, the browser and the thread; AssertionError if one stays."""
+        try:
+            self._note_processes()
+            if self._browser is not None:
+                self.call(self._browser.close())
+            if self._playwright is not None:
+                self.call(self._playwright.stop())
+            if self._server is not None and self._server.poll() is None:
+                self._server.terminate()
+                self._server.wait(15)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(DEADLINE)
+            _, alive = psutil.wait_procs(self._processes, timeout=5)
+            for process in alive:
+                process.kill()
+            if self._server is not None:
+                self._server.wait(5)
+            shutil.rmtree(self.scratch, ignore_errors=True)
+        assert not self._thread.is_alive(), "playwright's thread did not end"
+        self._loop.close()
+        assert not alive, f"still alive after the browser tests, and killed: {alive}"
+
+    # Below: how the two are started
+
+    def _start_server(self) -> None:
+        settings = self.scratch / "settings"
+        for name, values in SETTINGS.items():
+            path = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [
+            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+            "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
+            f"--ServerApp.root_dir={self.folder}",
+            "--IdentityProvider.token=", "--ServerApp.password=",
+            "--ServerApp.disable_check_xsrf=True",
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]  # fmt: skip
+        env = environment(self.scratch) | {
+            "JUPYTERLAB_SETTINGS_DIR": str(settings),
+            "JUPYTERLAB_WORKSPACES_DIR": str(self.scratch / "workspaces"),
+            # This environment's kernel, not one of the same name in the user's folder.
+            "JUPYTER_PREFER_ENV_PATH": "1",
+        }
+        self._log = self.scratch / "server.log"
+        with self._log.open("wb") as log:
+            self._server = subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self.folder, start_new_session=True,
+            )  # fmt: skip
+
+    def _wait_for_server(self) -> None:
+        assert self._server is not None
+        deadline = time.monotonic() + 2 * DEADLINE
+        while True:
+            try:
+                self.request("GET", "status")
+                return
+            except (urllib.error.URLError, OSError):
+                if self._server.poll() is not None or time.monotonic() > deadline:
+                    said = self._log.read_text(errors="replace")[-3000:]
+                    raise AssertionError(f"jupyter lab did not start:\n{said}") from None
+                time.sleep(0.1)  # a port says nothing when it opens
+
+    async def _start_browser(self, chromium: str) -> None:
+        before = set(psutil.Process().children())
+        self._playwright = await self._start_playwright().start()
+        # The program between playwright and the browser, which is the browser's parent.
+        self._processes |= set(psutil.Process().children()) - before
+        self._browser = await self._playwright.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            ],
+        )  # fmt: skip
+        self._context = await self._browser.new_context(viewport={"width": 1100, "height": 1000})
+
+    def _note_processes(self) -> None:
+        """Note every process that the server and the browser have started, to see them end."""
+        if self._server is not None and psutil.pid_exists(self._server.pid):
+            self._processes.add(psutil.Process(self._server.pid))
+        for process in list(self._processes):
+            try:
+                self._processes |= set(process.children(recursive=True))
+            except psutil.NoSuchProcess:
+                pass
+
+
+class Notebook:
+    """One notebook on its page."""
+
+    def __init__(self, lab: Lab, page: Page, path: Path) -> None:
+        self._lab = lab
+        self._page = page
+        self.path = path
+
+    def submit(self, cell: int) -> None:
+        """Run a cell, as Ctrl-Enter does, without waiting for it."""
+        self._ask(SUBMIT, cell)
+
+    def wait(self, cell: int) -> None:
+        """Wait until a cell that was submitted is done."""
+        self._ask(WAIT, cell)
+
+    def run(self, cell: int) -> None:
+        """Run a cell and wait until it is done, well or not."""
+        self.submit(cell)
+        self.wait(cell)
+
+    def outputs(self, cell: int) -> list[dict[str, Any]]:
+        """The outputs as they will be saved."""
+        return list(self._ask(OUTPUTS, cell))
+
+    def text(self, cell: int) -> str:
+        """All the text that the page shows below a cell."""
+        return str(self._ask(TEXT, cell))
+
+    def tables(self, cell: int) -> list[list[list[str]]]:
+        """The HTML tables below a cell, each a list of rows of texts."""
+        return list(self._ask(TABLES, cell))
+
+    def prompt(self, cell: int) -> str:
+        """What stands at the left of a cell: `[*]:` while it runs."""
+        return str(self._ask(PROMPT, cell))
+
+    def see(self, cell: int, text: str) -> None:
+        """Wait until the page shows a text below a cell."""
+        from playwright.async_api import TimeoutError as PlaywrightTimeoutError
+
+        shown = self._page.wait_for_function(SHOWS, arg=[cell, text], timeout=1000 * DEADLINE)
+        try:
+            self._lab.call(shown, DEADLINE + 1)
+        except (PlaywrightTimeoutError, TimeoutError):
+            raise AssertionError(f"cell {cell} shows no {text!r}: {self.text(cell)!r}") from None
+
+    def press_stop(self) -> None:
+        """Click the stop button of the toolbar."""
+        self._click('[data-jp-item-name="interrupt"]')
+
+    def press_restart(self) -> None:
+        """Click the restart button and confirm; return when the new kernel is there."""
+        self._ask(RESTARTING)
+        self._click('[data-jp-item-name="restart"]')
+        self._click(".jp-Dialog button.jp-mod-accept")
+        self._ask(RESTARTED)
+
+    def screenshot(self, name: str) -> Path:
+        """Leave a picture of the page in .artifacts/browser."""
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        path = ARTIFACTS / f"{name}.png"
+        self._lab.call(self._page.screenshot(path=path))
+        return path
+
+    def close(self, picture: str) -> None:
+        """Take a last picture, close the page and end its kernel."""
+        try:
+            self.screenshot(picture)
+        finally:
+            self._lab.call(self._page.close())
+            for session in self._lab.request("GET", "sessions"):
+                if session["path"] == self.path.name:
+                    self._lab.request("DELETE", f"sessions/{session['id']}")
+
+    def _ask(self, script: str, argument: Any = None) -> Any:
+        return self._lab.call(self._page.evaluate(script, argument))
+
+    def _click(self, selector: str) -> None:
+        self._lab.call(self._page.locator(selector).click(timeout=1000 * DEADLINE), DEADLINE + 1)
