@@ -17,10 +17,12 @@ import IPython
 from asyncnb._core import _launch, _loop
 from asyncnb._core._info import ENDED
 from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._core._progress import observe_progress
 from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
 from asyncnb._kernel._magics import AsyncMagics
 from asyncnb._kernel._output import OutputRouter
+from asyncnb._kernel._progress import ProgressBars
 from asyncnb._kernel._shutdown import ShutdownHook
 from asyncnb._kernel._tracebacks import Tracebacks
 
@@ -54,6 +56,9 @@ class Extension:
         if kernel is not None and "shutdown_request" in getattr(kernel, "control_handlers", {}):
             hook = ShutdownHook(kernel)
             self._do(hook.install, hook.uninstall)
+        bars = ProgressBars(self.output)
+        before = observe_progress(bars.observe)
+        self._undo.append(lambda: observe_progress(before))
         ip.events.register("post_run_cell", self._cell_ended)
         self._undo.append(lambda: ip.events.unregister("post_run_cell", self._cell_ended))
         self._register_magics()

@@ -41,7 +41,8 @@ class TaskInfo(NamedTuple):
     """A snapshot of one task; times are seconds since the epoch (``time.time()``).
 
     ``kind`` is ``"loop"`` or ``"thread"``; ``group`` is the name of its open group; ``timeout`` is
-    the seconds left of its time limit, if it has one; ``error`` of a failed task is
+    the seconds left of its time limit, if it has one; ``progress`` is (items done, items in all or
+    None), of a task that reports it; ``error`` of a failed task is
     ``Type: message``.
     """
 
@@ -56,6 +57,7 @@ class TaskInfo(NamedTuple):
     started: float | None
     ended: float | None
     timeout: float | None
+    progress: tuple[int, int | None] | None
     error: str | None
 
     @property

@@ -43,6 +43,7 @@ class TaskRecord:
         "kind",
         "output",
         "parent",
+        "progress",
         "shown",
         "shows_result",
         "started",
@@ -83,6 +84,8 @@ class TaskRecord:
         self.started: float | None = None
         self.ended: float | None = None
         self.cancel_asked = False
+        #: Items done and items in all (None: nobody knows), of what the task reports.
+        self.progress: tuple[int, int | None] | None = None
         #: Set when all that the task's end has to say stands in its cell.
         self.shown = threading.Event()
         self.task: Task[Any]
@@ -124,6 +127,7 @@ class TaskRecord:
             started=self.started if self.started or state == "pending" else self.created,
             ended=self.ended,
             timeout=None if self.task.timeout is None else self.task.timeout.remaining(),
+            progress=self.progress,
             error=error,
         )
 
@@ -291,5 +295,6 @@ def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         started=None,
         ended=None,
         timeout=None,
+        progress=None,
         error=None,
     )

@@ -49,6 +49,9 @@ def _row(info: TaskInfo, now: float) -> tuple[str, ...]:
         elapsed = now - info.started
     name = info.name if len(info.name) <= 40 else info.name[:39] + "…"
     note = (info.error or "").partition("\n")[0]
+    if not note and info.progress is not None:
+        done, total = info.progress
+        note = f"{done}" if total is None else f"{done}/{total}"
     return (
         name.replace("\n", " "),
         info.state,

@@ -22,7 +22,7 @@ def _nothing_left() -> Iterator[None]:
     for task in asyncnb.tasks():
         try:
             task.join(10)  # type: ignore[attr-defined]
-        except (asyncio.CancelledError, ValueError, TimeoutError):
+        except (asyncio.CancelledError, ValueError, TimeoutError, RuntimeError):
             continue
     registry.forget_ended()
 
