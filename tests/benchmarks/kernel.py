@@ -198,7 +198,10 @@ def launching(rounds: int) -> Iterator[Figure]:
     def one(who: str, kernel: Kernel) -> float:
         sent = time.time()
         kernel.ok(_LAUNCH if who == "asyncnb" else _PLAIN_LAUNCH)
-        return 1000 * (kernel.evaluate("started.pop()") - sent)
+        while not (began := kernel.evaluate("started")):  # the cell may end before
+            pass
+        kernel.ok("started.clear()")
+        return 1000 * (began[0] - sent)
 
     with three_kernels() as kernels:
         for kernel in kernels.values():
@@ -299,7 +302,7 @@ def flood(kernel: Kernel, cell_code: str) -> Flood:
     most = max(most, process.memory_info().rss)
     expected = {str(i) for i in range(PRINTS)}
     said = cell.stdout.split()
-    everywhere = "".join(c["text"] for c in _streams(kernel)).split()
+    everywhere = "".join(c["text"] for c in _streams(kernel) if c["name"] == "stdout").split()
     return Flood(
         seconds=seconds,
         lost=PRINTS - len(expected & set(everywhere)),
