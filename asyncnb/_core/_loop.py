@@ -14,8 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asyncnb._core._errors import EmbeddedLoopError, would_deadlock
 
@@ -66,8 +65,7 @@ in_background: contextvars.ContextVar[bool] = contextvars.ContextVar(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LoopStatistics:
+class LoopStatistics(NamedTuple):
     """A snapshot of the embedded loop.
 
     ``kind`` names the implementation, ``tasks`` counts its unfinished tasks, ``uptime`` is in

@@ -6,17 +6,15 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from operator import length_hint
-from typing import Any, Generic, TypeAlias, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")
 _numbers = itertools.count(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a piece of work has come.
 
     ``id`` tells bars apart, ``done`` counts items, ``total`` is None when nobody knows, ``ended``
@@ -79,13 +77,13 @@ class Bar:
     def advance(self, *_: object) -> None:
         """Count one item; takes and ignores arguments, so it can be a done callback."""
         if not self._now.ended:
-            self._now = replace(self._now, done=self._now.done + 1)
+            self._now = self._now._replace(done=self._now.done + 1)
             _tell(self._now)
 
     def end(self, *, failed: bool = False) -> None:
         """Report the end, once."""
         if not self._now.ended:
-            self._now = replace(self._now, ended=True, failed=failed)
+            self._now = self._now._replace(ended=True, failed=failed)
             _tell(self._now)
 
 

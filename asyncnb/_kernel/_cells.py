@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +22,15 @@ def cell_number(ip: InteractiveShell) -> int:
     return max(0, len(ip.user_ns.get("In", ())) - 1)
 
 
-@dataclass(frozen=True, slots=True)
 class BackgroundCell:
     """Code of a cell: statements, and the last expression, which gives the result."""
 
-    body: CodeType
-    last: CodeType | None
-    quiet: bool
+    __slots__ = ("body", "last", "quiet")
+
+    def __init__(self, *, body: CodeType, last: CodeType | None, quiet: bool) -> None:
+        self.body = body
+        self.last = last
+        self.quiet = quiet
 
     @property
     def awaits(self) -> bool:
