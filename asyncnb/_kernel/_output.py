@@ -34,6 +34,10 @@ _parent: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
 )
 
 
+#: print() writes the end of a line by itself: half of all that is said, and always the same.
+_LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
+
+
 class TaskOutput:
     """What one task said, bounded: the newest ``most`` characters of text and displays."""
 
@@ -51,7 +55,7 @@ class TaskOutput:
         """Append one thing said; from any thread (a deque's append is atomic)."""
         if self._items is None:
             self._items = deque()
-        self._items.append((kind, value, size))
+        self._items.append(_LINE_ENDS[kind] if value == "\n" else (kind, value, size))
         self._size += size
         while self._size > self.most and len(self._items) > 1:
             self._size -= self._items.popleft()[2]
