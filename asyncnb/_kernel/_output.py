@@ -95,6 +95,9 @@ class OutputRouter:
         """Hook the streams and the display publisher of this shell."""
         _when_no_cell_runs(self._record_streams)
         self._undo.append(lambda: _when_no_cell_runs(self._restore_streams))
+        for stream in (sys.stdout, sys.stderr):
+            if all(hasattr(stream, name) for name in ("_schedule_flush", "_io_loop", "pub_thread")):
+                self._replace(stream, "_schedule_flush", _one_timer(stream))
         self._route_pager()
         self.figures.install()
         self._undo.append(self.figures.uninstall)
@@ -360,6 +363,32 @@ def _when_no_cell_runs(action: Callable[[], None]) -> None:
         action()
     else:
         loop.call_soon(action)
+
+
+def _one_timer(stream: Any) -> Callable[[], None]:
+    """Make a ``_schedule_flush`` for ipykernel's ``stream`` that keeps one timer at a time.
+
+    Its own forgets at each ``flush()`` that a timer runs, and the next write starts another. Where
+    a task prints all the time, every cell, which flushes at its end, would leave some more of
+    them, and each goes on for as long as the printing: dozens of messages a second.
+    """
+    waiting = False
+
+    def schedule() -> None:
+        nonlocal waiting
+        if not waiting:
+            waiting = True
+            stream.pub_thread.schedule(start)
+
+    def start() -> None:
+        stream._io_loop.call_later(stream.flush_interval, end)
+
+    def end() -> None:
+        nonlocal waiting
+        waiting = False  # first: what is written from here on gets a timer of its own
+        stream._flush()
+
+    return schedule
 
 
 def current_output() -> TaskOutput | None:
