@@ -34,6 +34,10 @@ _parent: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
 )
 
 
+#: print() writes the end of a line by itself: half of all that is said, and always the same.
+_LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
+
+
 class TaskOutput:
     """What one task said, bounded: the newest ``most`` characters of text and displays."""
 
@@ -51,7 +55,7 @@ class TaskOutput:
         """Append one thing said; from any thread (a deque's append is atomic)."""
         if self._items is None:
             self._items = deque()
-        self._items.append((kind, value, size))
+        self._items.append(_LINE_ENDS[kind] if value == "\n" else (kind, value, size))
         self._size += size
         while self._size > self.most and len(self._items) > 1:
             self._size -= self._items.popleft()[2]
@@ -91,6 +95,9 @@ class OutputRouter:
         """Hook the streams and the display publisher of this shell."""
         _when_no_cell_runs(self._record_streams)
         self._undo.append(lambda: _when_no_cell_runs(self._restore_streams))
+        for stream in (sys.stdout, sys.stderr):
+            if all(hasattr(stream, name) for name in ("_schedule_flush", "_io_loop", "pub_thread")):
+                self._replace(stream, "_schedule_flush", _one_timer(stream))
         self._route_pager()
         self.figures.install()
         self._undo.append(self.figures.uninstall)
@@ -356,6 +363,32 @@ def _when_no_cell_runs(action: Callable[[], None]) -> None:
         action()
     else:
         loop.call_soon(action)
+
+
+def _one_timer(stream: Any) -> Callable[[], None]:
+    """Make a ``_schedule_flush`` for ipykernel's ``stream`` that keeps one timer at a time.
+
+    Its own forgets at each ``flush()`` that a timer runs, and the next write starts another. Where
+    a task prints all the time, every cell, which flushes at its end, would leave some more of
+    them, and each goes on for as long as the printing: dozens of messages a second.
+    """
+    waiting = False
+
+    def schedule() -> None:
+        nonlocal waiting
+        if not waiting:
+            waiting = True
+            stream.pub_thread.schedule(start)
+
+    def start() -> None:
+        stream._io_loop.call_later(stream.flush_interval, end)
+
+    def end() -> None:
+        nonlocal waiting
+        waiting = False  # first: what is written from here on gets a timer of its own
+        stream._flush()
+
+    return schedule
 
 
 def current_output() -> TaskOutput | None:

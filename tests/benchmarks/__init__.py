@@ -1,6 +1,7 @@
 """Benchmarks: ``python -m tests.benchmarks [TOPIC ...] [--rounds N] [--quick]``.
 
-Each module of this package is a topic with a function ``rows()`` that yields ``Row`` objects. All
+Each module of this package is a topic with a function ``rows()`` that yields ``Row`` objects, or
+with a function ``run(rounds, only)`` that measures and prints in its own way. All
 contenders of a row run in the same process, each in alternating rounds with the row's first one;
 the table shows medians, the range, and the median over the rounds of the ratio to that first one.
 Times are of the running thread's CPU unless a row asks for the wall clock, so that other work on
@@ -37,6 +38,7 @@ class Row:
     goal: float | None = None  # ratio that the second contender should not exceed
     wall: bool = False
     rounds: int | None = None  # where one round takes long
+    unit: str = "us"  # or "bytes", which contenders then return instead of seconds
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Result:
         return {
             "row": self.row.name,
             "goal": self.row.goal,
+            "unit": "bytes" if self.row.unit == "bytes" else "s",
             "contenders": {
                 who: {
                     "median": self.median(who),
@@ -101,7 +104,8 @@ def measure(row: Row, rounds: int) -> Result:
 
 def show(result: Result) -> None:
     """Print one row of the table per contender."""
-    goal = result.row.goal
+    goal, unit = result.row.goal, result.row.unit
+    scale = 1e6 if unit == "us" else 1.0
     first = True
     for number, who in enumerate(result.seconds):
         times = result.seconds[who]
@@ -110,8 +114,9 @@ def show(result: Result) -> None:
         if number == 1 and goal is not None:
             verdict = f"<= {goal:.2f} {'yes' if ratio <= goal else 'NO'}"
         print(
-            f"{result.row.name if first else '':<34} {who:<10} {result.median(who) * 1e6:9.2f} us"
-            f"  {min(times) * 1e6:8.2f} .. {max(times) * 1e6:8.2f}  {ratio:6.2f}  {verdict}"
+            f"{result.row.name if first else '':<34} {who:<10} {result.median(who) * scale:9.2f}"
+            f" {unit:<5} {min(times) * scale:8.2f} .. {max(times) * scale:8.2f}"
+            f"  {ratio:6.2f}  {verdict}"
         )
         first = False
 
@@ -119,26 +124,31 @@ def show(result: Result) -> None:
 def run_topic(topic: str, rows: Iterable[Row], rounds: int) -> None:
     """Measure and print one topic, and write it to ``.artifacts/bench/``."""
     print(f"\n{topic}: {describe_machine()}")
-    print(f"{'':<34} {'':<10} {'median':>12}  {'range':>20}  {'ratio':>6}")
+    print(f"{'':<34} {'':<10} {'median':>12}    {'range':>20}  {'ratio':>6}")
     results = []
     for row in rows:
         result = measure(row, rounds)
         show(result)
         sys.stdout.flush()
         results.append(result.as_json())
+    write_report(topic, rounds, results)
+
+
+def write_report(topic: str, rounds: int, rows: list[dict[str, Any]]) -> None:
+    """Write what was measured to ``.artifacts/bench/``."""
     target = Path(".artifacts/bench")
     target.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     path = target / f"{topic}-{version}-{stamp}.json"
-    report = {"topic": topic, "when": stamp, "rounds": rounds, **machine(), "rows": results}
+    report = {"topic": topic, "when": stamp, "rounds": rounds, **machine(), "rows": rows}
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"written to {path}")
 
 
 def machine() -> dict[str, Any]:
     versions = {}
-    for name in ("asyncnb", "uvloop", "winloop", "trio", "anyio"):
+    for name in ("asyncnb", "ipykernel", "ipython", "uvloop", "winloop", "trio", "anyio"):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

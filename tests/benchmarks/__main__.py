@@ -24,6 +24,9 @@ def main() -> None:
     rounds = 7 if options.quick else options.rounds
     for topic in options.topics or topics:
         module = importlib.import_module(f"tests.benchmarks.{topic}")
+        if hasattr(module, "run"):
+            module.run(rounds, options.row)
+            continue
         rows = (row for row in module.rows() if options.row in row.name)
         here.run_topic(topic, rows, rounds)
 

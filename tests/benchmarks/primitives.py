@@ -7,9 +7,15 @@ not the task; "as is" rows use each side's own.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import os
+import sys
+import tracemalloc
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
+from unittest import mock
 
+from asyncnb._core import _launch, _loop
 from asyncnb._core._as_completed import as_completed
 from asyncnb._core._gather import gather
 from asyncnb._core._groups import TaskGroup
@@ -18,6 +24,10 @@ from asyncnb._core._timeouts import timeout
 from asyncnb._core._waiting import wait, wait_for
 from tests.benchmarks import Contender, Row
 
+try:
+    import uvloop
+except ImportError:
+    uvloop = None  # type: ignore[assignment]
 try:
     import trio
 except ImportError:
@@ -40,14 +50,18 @@ def plain_factory(loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> 
     return asyncio.Task(coro, loop=loop, **kwargs)
 
 
-def on_asyncio(work: Work, factory: Any = None) -> Contender:
+def on_asyncio(
+    work: Work,
+    factory: Any = None,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+) -> Contender:
     def run(clock: Clock, count: int) -> float:
         async def main() -> float:
             start = clock()
             await work(count)
             return clock() - start
 
-        loop = asyncio.new_event_loop()
+        loop = new_loop()
         try:
             loop.set_task_factory(factory)
             # The one that measures is always a C task.
@@ -299,9 +313,107 @@ async def anyio_wait_for(count: int) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-def rows() -> Iterator[Row]:
-    import sys
+def spawning_on_loop(count: int) -> Awaitable[object]:
+    return spawning(asyncio.get_running_loop().create_task)(count)
 
+
+def standard_embedded_loop() -> type[asyncio.AbstractEventLoop]:
+    """EmbeddedLoop on the standard loop: which loop it is built on is settled at import."""
+    name = "asyncnb._core._loop_on_asyncio"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, _loop.__file__)
+        assert spec is not None and spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        with mock.patch.dict(os.environ, ASYNCNB_LOOP="asyncio"):
+            spec.loader.exec_module(module)
+    return sys.modules[name].EmbeddedLoop  # type: ignore[no-any-return]
+
+
+def from_another_thread(call: Callable[[Coroutine[Any, Any, None], Any], Any]) -> Contender:
+    """Run a no-op to its end on the embedded loop, from this thread, again and again."""
+
+    def run(clock: Clock, count: int) -> float:
+        loop = _loop.embedded_loop()
+        start = clock()
+        for _ in range(count):
+            call(nothing(), loop)
+        return clock() - start
+
+    return run
+
+
+def standard_run(coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.run_coroutine_threadsafe(coro, loop).result()
+
+
+def own_run(coro: Coroutine[Any, Any, None], _: object) -> None:
+    _launch.run(coro)
+
+
+def memory(create: Callable[[Coroutine[Any, Any, Any]], Any]) -> Contender:
+    """Bytes that tasks take which wait for a future, in place of seconds."""
+
+    def run(_: Clock, count: int) -> float:
+        async def main() -> float:
+            gate = asyncio.get_running_loop().create_future()
+
+            async def wait_for_gate() -> None:
+                await gate
+
+            tasks = [create(wait_for_gate()) for _ in range(10)]
+            await asyncio.sleep(0)
+            tracemalloc.start()
+            before = tracemalloc.get_traced_memory()[0]
+            tasks += [create(wait_for_gate()) for _ in range(count)]
+            await asyncio.sleep(0)
+            took = tracemalloc.get_traced_memory()[0] - before
+            tracemalloc.stop()
+            gate.set_result(None)
+            await asyncio.sleep(0)
+            assert tasks[-1].done() or not await asyncio.wait(tasks)
+            return float(took)
+
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(asyncio.Task(main(), loop=loop))
+        finally:
+            loop.close()
+
+    return run
+
+
+def loop_rows() -> Iterator[Row]:
+    standard = {
+        "asyncio": on_asyncio(spawning_on_loop),
+        "asyncnb": on_asyncio(spawning_on_loop, new_loop=standard_embedded_loop()),
+    }
+    yield Row("EmbeddedLoop.create_task, asyncio", standard, 200, 1.0)
+    if uvloop is not None:
+        fast = {
+            "asyncio": on_asyncio(spawning_on_loop),
+            "asyncnb": on_asyncio(spawning_on_loop, new_loop=_loop.EmbeddedLoop),
+            "uvloop": on_asyncio(spawning_on_loop, new_loop=uvloop.new_event_loop),
+        }
+        yield Row("EmbeddedLoop.create_task, uvloop", fast, 200, 0.75)
+    yield Row(
+        "run() from another thread",
+        {"threadsafe": from_another_thread(standard_run), "asyncnb": from_another_thread(own_run)},
+        100,
+        0.8,
+        wall=True,
+    )
+    yield Row(
+        "memory of a waiting task",
+        {"asyncio": memory(asyncio.create_task), "asyncnb": memory(create_task)},
+        1000,
+        1.05,
+        rounds=7,
+        unit="bytes",
+    )
+
+
+def rows() -> Iterator[Row]:
+    yield from loop_rows()
     newer = sys.version_info >= (3, 13)
     goal = 0.95 if newer else 0.90
     std, own = asyncio.create_task, create_task

@@ -1,0 +1,411 @@
+"""asyncnb in real kernels against the plain ipykernel, both measured in the same run.
+
+Kernels take turns: every figure of one is taken next to the same figure of the other. "plain
+again" is a second plain kernel; how far its ratio is from 1 tells how much the machine disturbs.
+Times are what a front end sees, by the wall clock of the process that sends the cells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import py_compile
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+from tests.benchmarks import describe_machine, write_report
+from tests.kernel.driver import Cell, Kernel
+
+SLEEPERS = 10_000
+PRINTS = 100_000
+PREAMBLE = "import asyncio, threading, time"
+QUIET = ("--log-level=ERROR",)  # warnings of the kernel would stand between the rows
+
+
+@dataclass
+class Figure:
+    """One thing measured: the values by who they are of, and what is asked of asyncnb's."""
+
+    name: str
+    unit: str
+    values: dict[str, list[float]]
+    goal: str = ""
+    reached: bool | None = None
+    ratios: dict[str, list[float]] = field(default_factory=dict)
+
+    def median(self, who: str) -> float:
+        return statistics.median(self.values[who])
+
+    def ratio(self, who: str) -> float | None:
+        """Median of the ratios within a round where there were rounds."""
+        first = next(iter(self.values))
+        if who in self.ratios:
+            return statistics.median(self.ratios[who])
+        return self.median(who) / self.median(first) if self.median(first) else None
+
+    def show(self) -> None:
+        for number, who in enumerate(self.values):
+            values, ratio = self.values[who], self.ratio(who)
+            verdict = ""
+            if who == "asyncnb" and self.goal:
+                verdict = f"{self.goal}  {'yes' if self.reached else 'NO'}"
+            print(
+                f"{self.name if not number else '':<40} {who:<12} {self.median(who):10.2f}"
+                f" {self.unit:<5} {min(values):9.2f} .. {max(values):9.2f}"
+                f"  {'' if ratio is None or not number else f'{ratio:.2f}':>6}  {verdict}",
+                flush=True,
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "row": self.name,
+            "unit": self.unit,
+            "goal": self.goal,
+            "reached": self.reached,
+            "contenders": {
+                who: {
+                    "median": self.median(who),
+                    "lowest": min(values),
+                    "highest": max(values),
+                    "ratio": self.ratio(who),
+                }
+                for who, values in self.values.items()
+            },
+        }
+
+
+def plain_kernel() -> Kernel:
+    kernel = Kernel(extension=False, arguments=QUIET)
+    kernel.ok(PREAMBLE)
+    return kernel
+
+
+def timed(kernel: Kernel, code: str) -> float:
+    """Milliseconds from sending a cell until its reply is there and the kernel idle."""
+    start = time.perf_counter()
+    cell = kernel.run(code)
+    took = time.perf_counter() - start
+    assert cell.status == "ok", cell
+    return 1000 * took
+
+
+def in_turns(
+    kernels: dict[str, Kernel], one: Callable[[str, Kernel], float], rounds: int, count: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Take ``count`` values of each kernel per round, one by one; all of them, and the ratios of
+    the rounds' medians to those of the first kernel."""
+    values: dict[str, list[float]] = {who: [] for who in kernels}
+    first, *others = kernels
+    ratios: dict[str, list[float]] = {who: [] for who in others}
+    for number in range(-1, rounds):
+        taken: dict[str, list[float]] = {who: [] for who in kernels}
+        for turn in range(count):
+            order = list(kernels) if turn % 2 else list(reversed(kernels))
+            for who in order:
+                taken[who].append(one(who, kernels[who]))
+        if number >= 0:  # the first round warms up
+            for who in kernels:
+                values[who] += taken[who]
+            for who in others:
+                ratios[who].append(statistics.median(taken[who]) / statistics.median(taken[first]))
+    return values, ratios
+
+
+@contextlib.contextmanager
+def three_kernels() -> Iterator[dict[str, Kernel]]:
+    with plain_kernel() as plain, Kernel(arguments=QUIET) as ours, plain_kernel() as again:
+        yield {"plain": plain, "asyncnb": ours, "plain again": again}
+
+
+def load() -> Iterator[Figure]:
+    """With IPython's own autoreload beside it, since the goal is in milliseconds."""
+    write_bytecode()
+    empty, loads, others = [], [], []
+    unwanted: set[str] = set()
+    for _ in range(9):
+        with Kernel(extension=False, arguments=QUIET) as kernel:
+            times = [timed(kernel, "") for _ in range(7)]
+            empty.append(statistics.median(times[2:]))
+            loads.append(timed(kernel, "%load_ext asyncnb"))
+            unwanted |= set(kernel.evaluate(_UNWANTED))
+        with Kernel(extension=False, arguments=QUIET) as kernel:
+            for _ in range(7):
+                kernel.ok("")
+            others.append(timed(kernel, "%load_ext autoreload"))
+    cost = [after - before for before, after in zip(empty, loads, strict=True)]
+    values = {"empty cell": empty, "autoreload": others, "load_ext": loads, "asyncnb": cost}
+    reached = statistics.median(cost) <= 30
+    yield Figure("load_ext over an empty cell", "ms", values, "<= 30 ms", reached)
+    count = {"asyncnb": [float(len(unwanted))]}
+    yield Figure("widget and dask modules it imports", "", count, "0", not unwanted)
+    if unwanted:
+        print(f"  imported: {', '.join(sorted(unwanted))}")
+
+
+_UNWANTED = (
+    "[m for m in __import__('sys').modules if m in "
+    "('anywidget', 'ipywidgets', 'dask', 'distributed')]"
+)
+
+
+def write_bytecode() -> None:
+    """Compile what loading imports: users pay for that once, and no cache may be asked for here."""
+    modules = "{n: getattr(m, '__file__', None) for n, m in __import__('sys').modules.items()}"
+    with Kernel(extension=False, arguments=QUIET) as kernel:
+        kernel.ok("%load_ext asyncnb\n%load_ext autoreload")
+        for file in kernel.evaluate(modules).values():
+            if file is not None and file.endswith(".py"):
+                with contextlib.suppress(OSError, py_compile.PyCompileError):
+                    py_compile.compile(file, doraise=True)
+
+
+def round_trip(rounds: int) -> Iterator[Figure]:
+    def one(_: str, kernel: Kernel) -> float:
+        return timed(kernel, "1")
+
+    with three_kernels() as kernels:
+        for name, prepare in (("idle", False), (f"{SLEEPERS:,} sleeping tasks", True)):
+            if prepare:
+                plainly = (
+                    f"s = [asyncio.create_task(asyncio.sleep(3600)) for _ in range({SLEEPERS})]"
+                )
+                kernels["plain"].ok(plainly)
+                kernels["plain again"].ok(plainly)
+                kernels["asyncnb"].ok(
+                    f"s = [asyncnb.launch(asyncio.sleep(3600)) for _ in range({SLEEPERS})]", 60
+                )
+                kernels["asyncnb"].ok("await asyncio.sleep(0.1)")
+            values, ratios = in_turns(kernels, one, rounds, 10)
+            ratio = statistics.median(ratios["asyncnb"])
+            yield Figure(
+                f"round trip of 1, {name}", "ms", values, "<= 1.05 of plain", ratio <= 1.05, ratios
+            )
+
+
+_PLAIN_LAUNCH = """
+async def body():
+    started.append(time.time())
+    await asyncio.sleep(0)
+task = asyncio.create_task(body())
+"""
+_LAUNCH = """
+%%atask
+started.append(time.time())
+await asyncio.sleep(0)
+"""
+
+
+def launching(rounds: int) -> Iterator[Figure]:
+    def one(who: str, kernel: Kernel) -> float:
+        sent = time.time()
+        kernel.ok(_LAUNCH if who == "asyncnb" else _PLAIN_LAUNCH)
+        while not (began := kernel.evaluate("started")):  # the cell may end before
+            pass
+        kernel.ok("started.clear()")
+        return 1000 * (began[0] - sent)
+
+    with three_kernels() as kernels:
+        for kernel in kernels.values():
+            kernel.ok("started = []")
+        values, ratios = in_turns(kernels, one, rounds, 10)
+    ratio = statistics.median(ratios["asyncnb"])
+    yield Figure(
+        "cell sent to first statement of task", "ms", values, "<= 1.00 of plain", ratio <= 1, ratios
+    )
+
+
+_TICK = """
+while True:
+    ticks.append(time.time())
+    await asyncio.sleep(0.05)
+"""
+_PLAIN_TICK = """
+ticks, beats = [], []
+async def tick():
+    while True:
+        ticks.append(time.time())
+        await asyncio.sleep(0.05)
+def beat():
+    while True:
+        beats.append(time.time())
+        time.sleep(0.05)
+task = asyncio.create_task(tick())
+threading.Thread(target=beat, daemon=True).start()
+"""
+_BUSY = {
+    "time.sleep": "a = time.time(); time.sleep(3); b = time.time()",
+    "pure Python": (
+        "a = time.time()\nwhile time.time() < a + 3:\n    for i in range(1000): i * i\n"
+        "b = time.time()"
+    ),
+}
+
+
+def pace() -> Iterator[Figure]:
+    with plain_kernel() as plain, Kernel(arguments=QUIET) as ours:
+        plain.ok(_PLAIN_TICK)
+        ours.ok("ticks = []")
+        ours.ok(f"%%atask ticker\n{_TICK.strip()}")
+        for (name, busy), goal in zip(_BUSY.items(), (55, 47), strict=True):
+            values: dict[str, list[float]] = {"plain": [], "plain thread": [], "asyncnb": []}
+            for _ in range(3):
+                for who, kernel, log in (
+                    ("plain", plain, "ticks"),
+                    ("plain thread", plain, "beats"),
+                    ("asyncnb", ours, "ticks"),
+                ):
+                    if log == "ticks":
+                        kernel.ok(busy)
+                    count = f"sum(a <= t <= b for t in {log})"
+                    values[who].append(kernel.evaluate(f"[{count} for _ in '1'][0]"))
+            reached = statistics.median(values["asyncnb"]) >= goal
+            yield Figure(f"ticks in 3 s of {name}", "", values, f">= {goal} of 57", reached)
+
+
+_FLOOD = f"""
+for i in range({PRINTS}):
+    print(i)
+    if i % 100 == 99:
+        await asyncio.sleep(0)
+"""
+
+
+@dataclass
+class Flood:
+    """What a hundred thousand prints of a background task did to a kernel."""
+
+    seconds: float
+    lost: int
+    elsewhere: int
+    messages: int
+    answer: float
+    growth: float
+
+
+def flood(kernel: Kernel, cell_code: str) -> Flood:
+    process = psutil.Process(kernel.pid)
+    kernel.ok("1+1")
+    kernel.ok("import gc; gc.collect()")
+    before = process.memory_info().rss
+    most = before
+    sent = time.monotonic()
+    cell = kernel.ok(cell_code)
+    answers = []
+    last = f"{PRINTS - 1}\n"
+    while True:
+        answers.append(timed(kernel, "1+1"))
+        most = max(most, process.memory_info().rss)
+        if any(last in c["text"][-20:] for c in _streams(kernel)):
+            break
+        assert time.monotonic() - sent < 60, "the prints took too long"
+    seconds = time.monotonic() - sent
+    kernel.drain()
+    most = max(most, process.memory_info().rss)
+    expected = {str(i) for i in range(PRINTS)}
+    said = cell.stdout.split()
+    everywhere = "".join(c["text"] for c in _streams(kernel) if c["name"] == "stdout").split()
+    return Flood(
+        seconds=seconds,
+        lost=PRINTS - len(expected & set(everywhere)),
+        elsewhere=len(everywhere) - len(said),
+        messages=len(_streams(kernel)),
+        answer=statistics.median(answers),
+        growth=(most - before) / 1e6,
+    )
+
+
+def _streams(kernel: Kernel) -> list[dict[str, Any]]:
+    return [c for cell in list(kernel._cells.values()) for c in cell.of_type("stream")]
+
+
+def prints() -> Iterator[Figure]:
+    whos = ("plain", "asyncnb")
+    runs: dict[str, list[Flood]] = {who: [] for who in whos}
+    body = _FLOOD.strip()
+    lines = "\n    ".join(body.splitlines())
+    plainly = f"async def flood():\n    {lines}\ntask = asyncio.create_task(flood())"
+    for _ in range(3):
+        for who in whos:
+            with plain_kernel() if who == "plain" else Kernel(arguments=QUIET) as kernel:
+                code = plainly if who == "plain" else f"%%atask flood\n{body}"
+                runs[who].append(flood(kernel, code))
+
+    def values(name: str) -> dict[str, list[float]]:
+        return {who: [float(getattr(run, name)) for run in runs[who]] for who in whos}
+
+    def figure(what: str, unit: str, name: str, goal: str, reached: bool) -> Figure:
+        return Figure(f"{PRINTS:,} prints: {what}", unit, values(name), goal, reached)
+
+    ours = {name: statistics.median(values(name)["asyncnb"]) for name in Flood.__annotations__}
+    answer, plain_answer = ours["answer"], statistics.median(values("answer")["plain"])
+    quick = answer <= 20 or answer <= 1.5 * plain_answer
+    yield figure("until the last is there", "s", "seconds", "", True)
+    yield figure("lines lost", "", "lost", "0", max(values("lost")["asyncnb"]) == 0)
+    lines_elsewhere = max(values("elsewhere")["asyncnb"])
+    yield figure("lines in other cells", "", "elsewhere", "0", lines_elsewhere == 0)
+    yield figure("iopub messages", "", "messages", "<= 100", ours["messages"] <= 100)
+    yield figure("1+1 meanwhile", "ms", "answer", "<= 20 ms or 1.5 of plain", quick)
+    yield figure("most memory taken", "MB", "growth", "< 10 MB", ours["growth"] < 10)
+
+
+_WAITS = {
+    "await asyncio.sleep(60)": "print('waiting'); await asyncio.sleep(60)",
+    "await Event().wait()": "print('waiting'); await asyncio.Event().wait()",
+    "await task": "print('waiting'); await patient",
+    "task.join()": "print('waiting'); patient.join()",
+    "%tasks wait": "print('waiting')\n%tasks wait patient",
+    "asyncnb.run(...)": "print('waiting'); asyncnb.run(asyncio.sleep(60))",
+}
+_PLAIN_WAIT = "print('waiting'); time.sleep(60)"
+
+
+def stop(kernel: Kernel, code: str) -> float:
+    """Milliseconds from the stop button to the reply and the idle kernel."""
+    cell: Cell = kernel.submit(code)
+    cell.wait_for("waiting")
+    time.sleep(0.05)  # the text arrives while the cell is on its way into the wait
+    pressed = time.perf_counter()
+    kernel.interrupt()
+    cell.wait()
+    took = 1000 * (time.perf_counter() - pressed)
+    assert cell.error is not None and cell.error.ename == "KeyboardInterrupt", cell
+    return took
+
+
+def stop_button() -> Iterator[Figure]:
+    with plain_kernel() as plain, Kernel(arguments=QUIET) as ours:
+        ours.ok("%%atask patient\nawait asyncio.Event().wait()")
+        for kernel in (plain, ours):
+            stop(kernel, _PLAIN_WAIT)  # the first traceback of a kernel imports what it needs
+        for name, code in _WAITS.items():
+            values: dict[str, list[float]] = {"plain": [], "asyncnb": []}
+            for _ in range(5):
+                values["plain"].append(stop(plain, _PLAIN_WAIT))
+                values["asyncnb"].append(stop(ours, code))
+            reached = statistics.median(values["asyncnb"]) < 100
+            yield Figure(f"stop, {name}", "ms", values, "< 100 ms", reached)
+
+
+def run(rounds: int, only: str = "") -> None:
+    """Measure, print and write the topic; ``only`` is a part of the name of a group of figures."""
+    groups: dict[str, Callable[[], Iterator[Figure]]] = {
+        "load": load,
+        "round trip": lambda: round_trip(max(3, rounds // 5)),
+        "launch": lambda: launching(max(3, rounds // 10)),
+        "pace": pace,
+        "prints": prints,
+        "stop": stop_button,
+    }
+    print(f"\nkernel: {describe_machine()}")
+    print(f"{'':<40} {'':<12} {'median':>16} {'range':>22}  {'ratio':>6}")
+    figures = []
+    for name, measure in groups.items():
+        if only in name:
+            for figure in measure():
+                figure.show()
+                figures.append(figure.as_json())
+    write_report("kernel", rounds, figures)
