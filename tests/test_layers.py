@@ -11,6 +11,7 @@ of a running loop and a running kernel, tested in core/ and kernel/.
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import textwrap
@@ -304,6 +305,8 @@ def python(code: str, *options: str) -> str:
         text=True,
         timeout=60,
         stdin=subprocess.DEVNULL,
+        # Which loop is wanted is not the question here, and uvloop is out of reach under -S.
+        env={name: value for name, value in os.environ.items() if name != "ASYNCNB_LOOP"},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

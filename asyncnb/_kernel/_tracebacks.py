@@ -81,6 +81,9 @@ class Tracebacks:
         """As the shell's, without asyncnb's frames; a stopped cell shows KeyboardInterrupt."""
         exc = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
         if isinstance(exc, BaseException):
+            # Cut for good: IPython formats it a second time for its history, and our frames, which
+            # nobody sees, took a tenth of a second of each press on stop.
+            exc.__traceback__ = user_frames(exc.__traceback__)
             if isinstance(exc, asyncio.CancelledError) and self._stopped():
                 stopped = KeyboardInterrupt().with_traceback(exc.__traceback__)
                 stopped.__suppress_context__ = True
@@ -92,5 +95,5 @@ class Tracebacks:
                 # still wants it.
                 self.ip._last_traceback = format_error(self.ip, exc)[2]
                 return
-            exc_tuple = (type(exc), exc, user_frames(exc.__traceback__))
+            exc_tuple = (type(exc), exc, exc.__traceback__)
         self._original(exc_tuple, *args, **kwargs)

@@ -148,16 +148,20 @@ def test_run_on_the_loops_own_thread_is_refused(factory: Any) -> None:
 
 
 def test_run_on_ends_when_the_loop_dies(elsewhere: Loop) -> None:
-    work = Cleanup()
+    started = threading.Event()
+
+    async def work() -> None:  # without a cleanup: nobody will ever run it
+        started.set()
+        await asyncio.Event().wait()
 
     def die() -> None:
-        assert work.started.wait(10)
+        assert started.wait(10)
         _waiters.fail_waiters(elsewhere, RuntimeError("the loop crashed"))
 
     thread = threading.Thread(target=die)
     thread.start()
     with pytest.raises(RuntimeError, match="the loop crashed"):
-        run_on(elsewhere, work.run())
+        run_on(elsewhere, work())
     thread.join(10)
 
 
