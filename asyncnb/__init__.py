@@ -52,6 +52,7 @@ from asyncnb._core._launch import cancel, launch, run, task, tasks
 from asyncnb._core._loop import EmbeddedLoop, LoopStatistics, embedded_loop
 from asyncnb._core._open_groups import open_group
 from asyncnb._core._progress import track
+from asyncnb._core._shield import shield
 from asyncnb._core._tasks import (
     Task,
     all_tasks,
@@ -59,7 +60,6 @@ from asyncnb._core._tasks import (
     create_task,
     current_task,
     eager_task_factory,
-    shield,
 )
 from asyncnb._core._threads import Runner, new_event_loop, run_coroutine_threadsafe, to_thread
 from asyncnb._core._timeouts import Timeout, timeout, timeout_at

@@ -1,4 +1,4 @@
-"""Task: a coroutine that runs by itself; how one is made, shielded and found.
+"""Task: a coroutine that runs by itself; how one is made and found.
 
 ``Task`` subclasses the C task on every Python, since a pure-Python one costs 1.5 to 3 times as
 much; what the C one of 3.11 and 3.12 lacks is in :mod:`._task_backport`.
@@ -23,7 +23,6 @@ from asyncnb._core._futures import (
     INTERRUPT,
     Future,
     Mirror,
-    ensure_future,
     iscoroutine,
     runs_elsewhere,
 )
@@ -40,7 +39,7 @@ else:
     from asyncnb._core._task_backport import BackportedTask as _Base
 
 __all__ = ["INTERRUPT", "Task", "all_tasks", "create_eager_task_factory", "create_task"]
-__all__ += ["current_task", "eager_task_factory", "interrupt", "shield"]
+__all__ += ["current_task", "eager_task_factory", "interrupt"]
 
 _T = TypeVar("_T")
 
@@ -438,72 +437,3 @@ def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
 def _loop_of(task: Any) -> Any:
     get_loop = getattr(task, "get_loop", None)  # third-party tasks may only have the attribute
     return task._loop if get_loop is None else get_loop()
-
-
-class _Shield(asyncio.Future[_T]):
-    """What ``await shield(inner)`` waits for; cancelling it lets go of the inner future."""
-
-    __slots__ = ("_inner",)
-
-    _inner: asyncio.Future[_T]
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        if not asyncio.Future.cancel(self, msg):
-            return False
-        inner = self._inner
-        if not inner.done():
-            inner.remove_done_callback(self._inner_done)
-            if not getattr(inner, "_launched", False):  # those report their failures themselves
-                inner.remove_done_callback(_log_exception)  # one report for any number of shields
-                inner.add_done_callback(_log_exception)
-        return True
-
-    def _inner_done(self, inner: asyncio.Future[_T]) -> None:
-        if self.done():
-            return
-        if inner.cancelled():
-            asyncio.Future.cancel(self)
-            return
-        exc = inner.exception()
-        if exc is None:
-            self.set_result(inner.result())
-        else:
-            self.set_exception(exc)
-
-
-def _log_exception(fut: asyncio.Future[Any]) -> None:
-    if fut.cancelled() or (exc := fut.exception()) is None:
-        return
-    report = {
-        "message": f"{type(exc).__name__} exception in shielded future",
-        "exception": exc,
-        "future": fut,
-    }
-    source_traceback = getattr(fut, "_source_traceback", None)  # in debug mode
-    if source_traceback:
-        report["source_traceback"] = source_traceback
-    fut.get_loop().call_exception_handler(report)
-
-
-def shield(arg: Any) -> asyncio.Future[Any]:
-    """Wait for *arg* without passing a cancellation on to it.
-
-    ``await shield(aw)`` is ``await aw``, except that when the awaiting task is cancelled, *aw*
-    goes on. If it then fails, the loop's exception handler is told, once (3.14, gh-134331). When
-    *aw* itself is cancelled, so is the shield. Keep a reference to what you shield. *arg* may be
-    a future of another loop or thread.
-
-    ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop. Thread of the
-    awaiting loop. Source: CPython 3.14.
-    """
-    inner = ensure_future(arg)
-    if inner.done():
-        return inner
-    loop = inner.get_loop()
-    running = _get_running_loop()
-    if running is not None and running is not loop:
-        loop, inner = running, Mirror(inner, running)
-    outer: _Shield[Any] = _Shield(loop=loop)
-    outer._inner = inner
-    inner.add_done_callback(outer._inner_done)
-    return outer

@@ -19,7 +19,8 @@ from asyncnb._core import _launch, _loop
 from asyncnb._core._as_completed import as_completed
 from asyncnb._core._gather import gather
 from asyncnb._core._groups import TaskGroup
-from asyncnb._core._tasks import Task, create_task, eager_task_factory, shield
+from asyncnb._core._shield import shield
+from asyncnb._core._tasks import Task, create_task, eager_task_factory
 from asyncnb._core._timeouts import timeout
 from asyncnb._core._waiting import wait, wait_for
 from tests.benchmarks import Contender, Row

@@ -19,7 +19,8 @@ from asyncnb._core._graph import (
     print_call_graph,
 )
 from asyncnb._core._groups import TaskGroup
-from asyncnb._core._tasks import Task, create_task, shield
+from asyncnb._core._shield import shield
+from asyncnb._core._tasks import Task, create_task
 from asyncnb._core._waiting import wait, wait_for
 from tests.core.elsewhere import running_elsewhere
 

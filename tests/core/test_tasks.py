@@ -16,7 +16,8 @@ import pytest
 
 from asyncnb._core import _waiters
 from asyncnb._core._futures import INTERRUPT, Future
-from asyncnb._core._tasks import Task, all_tasks, create_task, interrupt, shield
+from asyncnb._core._shield import shield
+from asyncnb._core._tasks import Task, all_tasks, create_task, interrupt
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop
