@@ -43,9 +43,8 @@ bench: ## the benchmarks
 	$(call install,dev)
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
-conformance: ## asyncio's own promises, checked against asyncnb
-	$(call install,dev)
-	$(BIN)/python -m pytest tests/conformance $(PYTEST_ARGS)
+conformance: ## asyncio's own tests, with asyncnb in its place, on every Python supported
+	@TESTS=tests/conformance .ci/matrix
 
 clean: ## remove the environments and all that is generated
 	rm -rf .venv .venvs dist build .artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -192,9 +192,12 @@ class BackgroundCells:
                     "without await."
                 ) from None
             except BaseException as exc:
-                if not record.task.done():
-                    if isinstance(exc, TimeoutError):
-                        raise _still_running(records, seconds) from None
+                task = record.task
+                if not task.done() and isinstance(exc, TimeoutError):
+                    raise _still_running(records, seconds) from None
+                # Not the task's end but the user's stop, perhaps in the very moment of the end.
+                stopped = isinstance(exc, KeyboardInterrupt) and exc is not task._exception
+                if stopped or not task.done():
                     raise
                 if record.state() == "failed":
                     failed.append(record)

@@ -7,6 +7,7 @@ not the task; "as is" rows use each side's own.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import os
 import sys
@@ -437,7 +438,8 @@ def rows() -> Iterator[Row]:
         "eager no-op against a lazy one",
         {
             "lazy": on_asyncio(spawning(own)),
-            "eager": on_asyncio(spawning(own), eager_task_factory),
+            "eager": on_asyncio(spawning(functools.partial(own, eager_start=True))),
+            "by factory": on_asyncio(spawning(own), eager_task_factory),
         },
         200,
         0.45 if newer else 0.8,
