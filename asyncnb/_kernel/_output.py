@@ -223,7 +223,7 @@ class OutputRouter:
 
     # What a task's end has to say.
 
-    def report(self, record: TaskRecord, *, result: Any = None, silent: bool = False) -> None:
+    def report(self, record: TaskRecord, *, result: Any = None) -> None:
         """Show the result or the failure of ``record`` in its cell, once; from any thread.
 
         A traceback takes tens of milliseconds to format and a figure more, so a thread of its
@@ -231,7 +231,7 @@ class OutputRouter:
         """
         task = record.task
         exc = task._exception  # exception() would count as somebody's having seen it
-        if silent or (exc is None and result is None and not self.figures.has_figures(record)):
+        if exc is None and result is None and not self.figures.has_figures(record):
             record.shown.set()
             return
         context = self.context(record.output.parent)
@@ -266,11 +266,13 @@ class OutputRouter:
 
         A cell that launches a task and awaits it would otherwise show its failure twice.
         """
-        header = _header(self.parent())
+        message = _header(self.parent()).get("msg_id")
+        if message is None:
+            return True  # a terminal, which cannot tell its cells apart
         with self._claims:
             shown = vars(exc).setdefault("_asyncnb_shown_in", set())
-            first = header.get("msg_id") not in shown
-            shown.add(header.get("msg_id"))
+            first = message not in shown
+            shown.add(message)
         return first
 
     def show_error(self, exc: BaseException) -> None:

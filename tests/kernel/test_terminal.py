@@ -1,0 +1,70 @@
+"""IPython in a terminal: the loop, tasks and magics, without a kernel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import textwrap
+
+
+def ipython(python: str, tmp_path, *cells: str) -> str:
+    """Type ``cells`` at IPython's prompt; return what the terminal showed."""
+    command = [python, "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"]
+    typed = "\n".join(textwrap.dedent(cell).strip("\n") for cell in (*cells, "exit", ""))
+    env = os.environ | {"IPYTHONDIR": str(tmp_path), "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        command, input=typed, capture_output=True, text=True, timeout=60, env=env, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_tasks_magics_and_awaits_work_at_the_prompt(python, tmp_path):
+    shown = ipython(
+        python,
+        tmp_path,
+        "%load_ext asyncnb",
+        "import asyncio, asyncnb, threading",
+        "await asyncio.sleep(0, 'awaited here')",
+        "await asyncio.sleep(0); asyncio.get_running_loop() is asyncnb.embedded_loop()",
+        "t = asyncnb.launch(asyncio.sleep(0, 'launched there'), name='one')",
+        "t.join()",
+        "%tasks",
+        "%tasks cancel onne",
+        "%asyncnb",
+        "%unload_ext asyncnb",
+        "[t.name for t in threading.enumerate() if t.name.startswith('asyncnb')]",
+    )
+    for said in ("'awaited here'", "True", "'launched there'", "one   done", "embedded loop", "[]"):
+        assert said in shown
+    assert "UsageError: No task is called 'onne'. Did you mean 'one'?" in shown
+
+
+def test_an_exception_raised_twice_is_shown_twice(python, tmp_path):
+    shown = ipython(
+        python, tmp_path, "%load_ext asyncnb", "e = ValueError('again')", "raise e", "raise e"
+    )
+    assert shown.count("ValueError: again") == 2
+
+
+def test_leaving_ipython_runs_the_cleanup_of_tasks(python, tmp_path):
+    shown = ipython(
+        python,
+        tmp_path,
+        "%load_ext asyncnb",
+        "import asyncio, asyncnb, threading",
+        """
+        class Cleanup:
+            started = threading.Event()
+            async def run(self):
+                try:
+                    self.started.set()
+                    await asyncio.sleep(60)
+                finally:
+                    print("cleaned up")
+
+        """,
+        "task = asyncnb.launch(Cleanup().run())",
+        "Cleanup.started.wait(10)",
+    )
+    assert shown.count("cleaned up") == 1
