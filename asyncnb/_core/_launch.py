@@ -138,16 +138,20 @@ def launch(
 
     Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
     that is no number of seconds, and RuntimeError for a group that takes no more tasks; nothing
-    is started then.
+    is started then, and a coroutine is closed.
     """
-    timeout = check_timeout(timeout)
-    if isinstance(group, str):
-        group = _open_groups.open_group(group)
-    if group is not None and group.closed:
-        raise RuntimeError(f"{group!r} takes no more tasks; open_group(...) opens a new one.")
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"name must be a str or None, not {_brief(name)}.")
     coro = as_coroutine(awaitable, caller="launch")
+    try:
+        timeout = check_timeout(timeout)
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, not {_brief(name)}.")
+        if isinstance(group, str):
+            group = _open_groups.open_group(group)
+        if group is not None and group.closed:
+            raise RuntimeError(f"{group!r} takes no more tasks; open_group(...) opens a new one.")
+    except BaseException:
+        coro.close()
+        raise
     record = TaskRecord()
     if timeout is None:
         task = launch_record(record, coro, name=name)

@@ -182,13 +182,18 @@ class _RunningCell:
             interrupt(task)
 
     def _break_in(self) -> None:
-        """The loop has not taken the interrupt: if this cell blocks it, raise in its code."""
+        """The loop has not taken the interrupt: if this cell blocks it, raise in its code.
+
+        Once for each press on stop: a second exception would hit the cell while it shows the
+        traceback of the first.
+        """
         if self._taken.is_set() or self._ended.done() or self._task is None:
             return
         ident = self.loop.thread.ident
         if ident is not None and asyncio.current_task(self.loop) is self._task:
             raise_in_thread(ident, KeyboardInterrupt)
-        self.here.call_later(BLOCKED_AFTER, self._break_in)
+        else:
+            self.here.call_later(BLOCKED_AFTER, self._break_in)
 
 
 def _end_wait(task: asyncio.Task[Any], waiter: Any) -> None:

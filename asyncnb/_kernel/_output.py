@@ -104,6 +104,8 @@ class OutputRouter:
         publisher = self.ip.display_pub
         self._replace(publisher, "publish", self._recording_publish(publisher.publish))
         if self.kernel is not None:
+            for name in ("raw_input", "getpass"):
+                self._replace(self.kernel, name, _refused_in_tasks(getattr(self.kernel, name)))
             for part in (publisher, self.ip.displayhook):
                 if not hasattr(part, "set_thread_parent") and not isinstance(
                     getattr(part, "_parent_header", None), contextvars.ContextVar
@@ -365,6 +367,20 @@ def _when_no_cell_runs(action: Callable[[], None]) -> None:
         action()
     else:
         loop.call_soon(action)
+
+
+def _refused_in_tasks(ask: Callable[..., str]) -> Callable[..., str]:
+    """Wrap ipykernel's ``input()``: in a task it would block the loop until somebody answers."""
+
+    def ask_or_refuse(*args: Any, **kwargs: Any) -> str:
+        if current_record.get() is not None:
+            raise RuntimeError(
+                "input() is not available in a background task: its question would stand under a "
+                "cell that is done. Ask in a cell, and hand the answer to the task."
+            )
+        return ask(*args, **kwargs)
+
+    return ask_or_refuse
 
 
 def _one_timer(stream: Any) -> Callable[[], None]:
