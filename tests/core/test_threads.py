@@ -48,7 +48,10 @@ class Cleanup:
     async def run(self) -> None:
         try:
             self.started.set()
-            await asyncio.Event().wait()
+            while True:
+                # Not for ever at once: a signal that arrives just before the loop goes to sleep
+                # wakes nobody, and its Python handler runs at the loop's next turn.
+                await asyncio.sleep(0.05)
         finally:
             await asyncio.sleep(0)
             self.cleaned_up = True
