@@ -50,9 +50,10 @@ def differences(one, two):
     return {k for k in one.keys() | two.keys()
             if k not in one or k not in two or (one[k] is not two[k] and one[k] != two[k])}
 
-# Caches of Python and ipykernel that fill by importing and by printing from a thread.
+# Caches of Python and ipykernel that fill by importing and by printing from a thread; and the
+# kernel's loop has a current task or none, by how it runs the cell at that moment.
 CACHES = {("sys", "path_importer_cache"), ("threading", "_threading_atexits"),
-          ("iopub_thread", "_event_pipes")}
+          ("iopub_thread", "_event_pipes"), ("tasks_module", "_current_tasks")}
 
 def new(one, two):
     return {k for k in differences(one, two)
