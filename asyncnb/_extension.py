@@ -20,6 +20,8 @@ from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._progress import observe_progress
 from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
+from asyncnb._kernel._control import ControlVerbs
+from asyncnb._kernel._look import LookVerbs
 from asyncnb._kernel._magics import AsyncMagics
 from asyncnb._kernel._output import OutputRouter
 from asyncnb._kernel._progress import ProgressBars
@@ -92,8 +94,8 @@ class Extension:
             status=self.status,
             restart=self.restart,
             autoawait=self.autoawait,
-            deliver=self.output.deliver_late_output,
-            show_output=self.output.show_again,
+            control=ControlVerbs(self.background, deliver=self.output.deliver_late_output),
+            look=LookVerbs(self.background, show_output=self.output.show_again),
         )
         self.ip.register_magics(magics)
 

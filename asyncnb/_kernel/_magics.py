@@ -15,22 +15,13 @@ from IPython.core.magic import (
     no_var_expand,
 )
 
-from asyncnb._core import _launch
-from asyncnb._core._errors import TaskNotFoundError, near
-from asyncnb._core._info import ENDED
-from asyncnb._core._registry import TaskRecord
-from asyncnb._kernel._options import Parser, atask_parser, seconds, task_name, words
-from asyncnb._kernel._table import TaskTable
+from asyncnb._core._errors import near
+from asyncnb._kernel._options import atask_parser, task_name, words
 
 if TYPE_CHECKING:
     from asyncnb._kernel._background import BackgroundCells
-
-TASKS_USAGE = """%tasks [--all] [--failed] [PATTERN]
-       %tasks cancel PATTERN... | --all  [-m MESSAGE]
-       %tasks wait [PATTERN...] [-t SECONDS]
-       %tasks output NAME
-       %tasks rename OLD NEW
-       %tasks clear"""
+    from asyncnb._kernel._control import ControlVerbs
+    from asyncnb._kernel._look import LookVerbs
 
 ASYNCNB_USAGE = "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off"
 
@@ -47,23 +38,17 @@ class AsyncMagics(Magics):
         status: Callable[[], str],
         restart: Callable[[], str],
         autoawait: Callable[[bool | None], bool],
-        deliver: Callable[[], None],
-        show_output: Callable[[TaskRecord], None],
+        control: ControlVerbs,
+        look: LookVerbs,
     ) -> None:
         super().__init__(shell)
         self._background = background
         self._status = status
         self._restart = restart
         self._autoawait = autoawait
-        self._deliver = deliver
-        self._show_output = show_output
-        self._verbs: dict[str, Callable[[list[str]], Any]] = {
-            "cancel": self._cancel,
-            "wait": self._wait,
-            "output": self._output,
-            "rename": self._rename,
-            "clear": self._clear,
-        }
+        self._table = look.table
+        self.verbs = {**control.verbs, **look.verbs}
+        look.all_verbs = self.verbs
 
     @cell_magic
     def atask(self, line: str, cell: str) -> None:
@@ -117,97 +102,12 @@ class AsyncMagics(Magics):
         %tasks clear                  forget the ended ones
         """
         given = words(line, "%tasks")
-        if given and given[0] in self._verbs:
-            return self._verbs[given[0]](given[1:])
-        if len(given) > 1 and (verb := near(given[0], self._verbs)):
-            raise UsageError(f"%tasks has no verb {given[0]!r}.{verb}\nUsage: {TASKS_USAGE}")
-        parser = Parser("%tasks", TASKS_USAGE)
-        parser.add_argument("pattern", nargs="?", default="*")
-        parser.add_argument("--all", action="store_true")
-        parser.add_argument("--failed", action="store_true")
-        args = parser.parse(given)
-        found = list(_launch.registry.match(args.pattern))
-        if args.pattern != "*" and not found:
-            verb = near(args.pattern, self._verbs)
-            if verb:
-                raise UsageError(
-                    f"%tasks has no verb {args.pattern!r}, and no task is called so.{verb}"
-                )
-            raise UsageError(_launch.registry.nothing_matches(args.pattern))
-        infos = [record.info() for record in found]
-        if args.failed:
-            infos = [info for info in infos if info.state == "failed"]
-        if args.all:
-            infos += self._background.other_tasks()
-        return TaskTable(infos, empty="No failed tasks." if args.failed else "No tasks.")
-
-    def _cancel(self, given: list[str]) -> None:
-        parser = Parser("%tasks cancel", "%tasks cancel PATTERN... | --all  [-m MESSAGE]")
-        parser.add_argument("patterns", nargs="*")
-        parser.add_argument("--all", action="store_true")
-        parser.add_argument("-m", "--message")
-        args = parser.parse(given)
-        if args.all:
-            if args.patterns:
-                parser.error("--all means every task, so it takes no names")
-            asked = _launch.cancel_records(_launch.registry.living(), args.message)
-        elif not args.patterns:
-            parser.error("it takes the names of tasks, or --all")
-        else:
-            with _as_usage_error():
-                asked = _launch.cancel(*args.patterns, msg=args.message)
-        print(_count(len(asked), "task") + (" asked to cancel" if asked else " to cancel"))
-
-    def _wait(self, given: list[str]) -> None:
-        parser = Parser("%tasks wait", "%tasks wait [PATTERN...] [-t SECONDS]")
-        parser.add_argument("patterns", nargs="*")
-        parser.add_argument("-t", "--timeout", type=seconds)
-        args = parser.parse(given)
-        with _as_usage_error():
-            records = (
-                self._records(args.patterns)
-                if args.patterns
-                else _launch.registry.failed_unseen() + _launch.registry.living()
-            )
-        try:
-            self._background.wait(records, args.timeout)
-        finally:
-            self._deliver()
-
-    def _records(self, patterns: list[str]) -> list[TaskRecord]:
-        found: dict[int, TaskRecord] = {}
-        for pattern in patterns:
-            matching = list(_launch.registry.match(pattern))
-            if not matching:
-                raise TaskNotFoundError(_launch.registry.nothing_matches(pattern))
-            # A name that was used before means the task that has it now.
-            living = [r for r in matching if r.state() not in ENDED]
-            found |= {r.id: r for r in living or matching[-1:]}
-        return list(found.values())
-
-    def _output(self, given: list[str]) -> None:
-        parser = Parser("%tasks output", "%tasks output NAME")
-        parser.add_argument("name")
-        args = parser.parse(given)
-        with _as_usage_error():
-            record = _launch.registry.find(args.name)
-        self._show_output(record)
-
-    def _rename(self, given: list[str]) -> None:
-        parser = Parser("%tasks rename", "%tasks rename OLD NEW")
-        parser.add_argument("old")
-        parser.add_argument("new")
-        args = parser.parse(given)
-        task_name(args.new, "%tasks rename")
-        with _as_usage_error():
-            record = _launch.registry.find(args.old)
-        if any(r is not record for r in _launch.registry.match(args.new) if r.state() not in ENDED):
-            raise UsageError(f"%tasks rename: another living task is called {args.new!r}.")
-        record.task.set_name(args.new)
-
-    def _clear(self, given: list[str]) -> None:
-        Parser("%tasks clear", "%tasks clear").parse(given)
-        print(f"{_count(_launch.registry.forget_ended(), 'ended task')} forgotten")
+        if given and given[0] in self.verbs:
+            return self.verbs[given[0]](given[1:])
+        if len(given) > 1 and (verb := near(given[0], self.verbs)):
+            usage = "\n       ".join(v.usage for v in (self._table, *self.verbs.values()))
+            raise UsageError(f"%tasks has no verb {given[0]!r}.{verb}\nUsage: {usage}")
+        return self._table(given)
 
     @line_magic
     def asyncnb(self, line: str) -> None:
@@ -232,21 +132,6 @@ class AsyncMagics(Magics):
             case [word, *_]:
                 hint = near(word, ("restart", "autoawait"))
                 raise UsageError(f"%asyncnb does not know {word!r}.{hint}\nUsage: {ASYNCNB_USAGE}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
-
-
-class _as_usage_error:
-    """Turns a name that matches nothing into the one-line error of a magic."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, exc: BaseException | None, tb: object) -> None:
-        if isinstance(exc, TaskNotFoundError):
-            raise UsageError(str(exc)) from None
 
 
 def _split_expression(line: str) -> tuple[list[str], str]:

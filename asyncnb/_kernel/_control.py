@@ -1,0 +1,82 @@
+"""The verbs of ``%tasks`` that change something: cancel, wait, rename, clear."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from IPython.core.error import UsageError
+
+from asyncnb._core import _launch
+from asyncnb._core._info import ENDED
+from asyncnb._kernel._options import Parser, seconds, task_name
+from asyncnb._kernel._verbs import Verb, count, named_records
+
+if TYPE_CHECKING:
+    from asyncnb._kernel._background import BackgroundCells
+
+
+class ControlVerbs:
+    """What steers tasks from any cell."""
+
+    def __init__(self, background: BackgroundCells, deliver: Callable[[], None]) -> None:
+        self._background = background
+        self._deliver = deliver
+        self.verbs = {
+            "cancel": Verb(
+                "%tasks cancel PATTERN... | --all  [-m MESSAGE]", _cancel_arguments, self._cancel
+            ),
+            "wait": Verb("%tasks wait [PATTERN...] [-t SECONDS]", _wait_arguments, self._wait),
+            "rename": Verb("%tasks rename OLD NEW", _rename_arguments, self._rename),
+            "clear": Verb("%tasks clear", lambda parser: None, self._clear),
+        }
+
+    def _cancel(self, args: argparse.Namespace) -> None:
+        refuse = self.verbs["cancel"].refuse
+        if args.all:
+            if args.patterns:
+                raise refuse("--all means every task, so it takes no names")
+            asked = _launch.cancel_records(_launch.registry.living(), args.message)
+        elif not args.patterns:
+            raise refuse("it takes the names of tasks, or --all")
+        else:
+            asked = _launch.cancel(*args.patterns, msg=args.message)
+        print(count(len(asked), "task") + (" asked to cancel" if asked else " to cancel"))
+
+    def _wait(self, args: argparse.Namespace) -> None:
+        records = (
+            named_records(args.patterns)
+            if args.patterns
+            else _launch.registry.failed_unseen() + _launch.registry.living()
+        )
+        try:
+            self._background.wait(records, args.timeout)
+        finally:
+            self._deliver()
+
+    def _rename(self, args: argparse.Namespace) -> None:
+        task_name(args.new, "%tasks rename")
+        record = _launch.registry.find(args.old)
+        if any(r is not record for r in _launch.registry.match(args.new) if r.state() not in ENDED):
+            raise UsageError(f"%tasks rename: another living task is called {args.new!r}.")
+        record.task.set_name(args.new)
+
+    def _clear(self, args: argparse.Namespace) -> None:
+        print(f"{count(_launch.registry.forget_ended(), 'ended task')} forgotten")
+
+
+def _cancel_arguments(parser: Parser) -> None:
+    parser.add_argument("patterns", nargs="*")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("-m", "--message")
+
+
+def _wait_arguments(parser: Parser) -> None:
+    parser.add_argument("patterns", nargs="*")
+    parser.add_argument("-t", "--timeout", type=seconds)
+
+
+def _rename_arguments(parser: Parser) -> None:
+    parser.add_argument("old")
+    parser.add_argument("new")

@@ -1,0 +1,78 @@
+"""The verbs of ``%tasks``: one usage line, its arguments, what it does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from IPython.core.error import UsageError
+
+from asyncnb._core import _launch
+from asyncnb._core._errors import TaskNotFoundError
+from asyncnb._core._info import ENDED
+from asyncnb._core._registry import TaskRecord
+from asyncnb._kernel._options import Parser
+
+
+class Verb(NamedTuple):
+    """One verb; its parser is made when it is used, for argparse is slow to set up.
+
+    The names of its arguments say what they take: ``name``, ``old`` and ``patterns`` name tasks,
+    ``group`` a group. Completion goes by that.
+    """
+
+    usage: str
+    arguments: Callable[[Parser], object]
+    run: Callable[[argparse.Namespace], Any]
+
+    @property
+    def name(self) -> str:
+        """What the user types, ``%tasks cancel``."""
+        return " ".join(word for word in self.usage.split()[:2] if word[0] not in "[<")
+
+    def parser(self) -> Parser:
+        """Return a new parser of its option line."""
+        parser = Parser(self.name, self.usage)
+        self.arguments(parser)
+        return parser
+
+    def __call__(self, given: Sequence[str]) -> Any:
+        """Parse ``given`` and do it; raise UsageError for what it does not know."""
+        with as_usage_error():
+            return self.run(self.parser().parse(given))
+
+    def refuse(self, message: str) -> UsageError:
+        """Return the error for arguments that are known but do not go together."""
+        return UsageError(f"{self.name}: {message}.\nUsage: {self.usage}")
+
+
+class as_usage_error:
+    """Turns a name that matches nothing into the one-line error of a magic."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, exc: BaseException | None, tb: object) -> None:
+        if isinstance(exc, TaskNotFoundError):
+            raise UsageError(str(exc)) from None
+
+
+def named_records(patterns: Sequence[str]) -> list[TaskRecord]:
+    """Return the tasks that ``patterns`` mean; raise TaskNotFoundError if one means none.
+
+    A name that was used before means the task that has it now.
+    """
+    found: dict[int, TaskRecord] = {}
+    for pattern in patterns:
+        matching = list(_launch.registry.match(pattern))
+        if not matching:
+            raise TaskNotFoundError(_launch.registry.nothing_matches(pattern))
+        living = [r for r in matching if r.state() not in ENDED]
+        found |= {r.id: r for r in living or matching[-1:]}
+    return list(found.values())
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``3 tasks``, ``1 task``, ``no tasks``."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
