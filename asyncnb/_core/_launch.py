@@ -146,7 +146,7 @@ def launch(
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, not {_brief(name)}.")
         if isinstance(group, str):
-            group = _open_groups.open_group(group)
+            group = _open_groups.group_named(group)
         if group is not None and group.closed:
             raise RuntimeError(f"{group!r} takes no more tasks; open_group(...) opens a new one.")
     except BaseException:

@@ -439,6 +439,13 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
     return group
 
 
+def group_named(name: str) -> OpenGroup:
+    """Return the open group ``name``, whatever its ``on_error``; open it if there is none."""
+    with _lock:
+        group = _registry.get(name)
+        return open_group(name, on_error="cancel" if group is None else group.on_error)
+
+
 def open_groups() -> list[OpenGroup]:
     """Return the groups that have not ended, in the order in which they were opened."""
     with _lock:

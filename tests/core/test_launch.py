@@ -183,6 +183,14 @@ def test_run_cancels_after_its_timeout() -> None:
     assert cleaned == ["up"]
 
 
+def test_launch_joins_an_open_group_by_name_whatever_its_on_error() -> None:
+    group = asyncnb.open_group("crowd", on_error="continue")
+    task = asyncnb.launch(asyncio.sleep(0, 1), group="crowd")
+    group.join(10)
+    assert task.result() == 1
+    assert task.info().group == "crowd"
+
+
 def test_a_group_launches_its_tasks_and_launch_joins_a_group() -> None:
     group = asyncnb.open_group("work")
     one = group.create_task(asyncio.sleep(0, 1), name="one")
