@@ -31,7 +31,7 @@ from asyncnb._kernel._tracebacks import Tracebacks
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-_MAGICS = {"cell": ("atask",), "line": ("atask", "tasks", "asyncnb")}
+_MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
 
 
 class Extension:

@@ -18,6 +18,7 @@ from asyncnb._core import _loop, _open_groups, _threads
 from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
 from asyncnb._core._futures import isfuture, wrap_future
 from asyncnb._core._info import ENDED, STATES
+from asyncnb._core._limits import UNCHANGED, limits_lock
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record, plain_task_info
@@ -53,8 +54,9 @@ def _start_in_group(group: OpenGroup) -> Callable[..., Task[Any]]:
                 f"a task of an open group takes coro and name, not {', '.join(sorted(kwargs))}"
             )
         record = TaskRecord()
-        record.group = group.name
-        return launch_record(record, coro, name=name)
+        record.group, record.open_group = group.name, group
+        record.body = coro
+        return launch_record(record, with_timeout(coro, None, record), name=name)
 
     return start
 
@@ -153,16 +155,22 @@ def launch(
         coro.close()
         raise
     record = TaskRecord()
-    if timeout is None:
-        task = launch_record(record, coro, name=name)
-    else:
-        task = launch_record(record, with_timeout(coro, timeout, record), name=name)
-        # It never had its turn if the task was cancelled before; closing it twice is harmless.
-        task.add_done_callback(lambda _: coro.close())
     if group is not None:
-        record.group = group.name
-        group.add(task)
+        record.group, record.open_group = group.name, group
+    record.body = coro
+    task = launch_record(record, with_timeout(coro, timeout, record), name=name)
+    if group is not None:
+        join_group(group, task)
     return task
+
+
+def join_group(group: OpenGroup, task: Task[Any]) -> None:
+    """Have ``group`` adopt a task just launched; cancel it if the group has ended meanwhile."""
+    try:
+        group.add(task)
+    except RuntimeError:
+        task.cancel()
+        raise
 
 
 def launch_record(record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str | None) -> Task[T]:
@@ -182,14 +190,21 @@ async def with_timeout(
 ) -> T:
     """Await ``coro`` for at most ``seconds`` from now; its Timeout becomes the task's.
 
-    None sets no limit, for somebody to set later. The TimeoutError names the task.
+    None sets no limit, for somebody to set later. A limit that was set before the task had its
+    first turn counts instead. The TimeoutError names the task.
     """
     record.started = record.started or time.time()
-    limit = record.task.timeout = timeout_after(seconds)
+    record.body = None
+    limit = timeout_after(seconds)
     started, at_first = asyncio.get_running_loop().time(), limit.when()
     cancelled: BaseException | None = None
     try:
         async with limit:
+            with limits_lock:
+                record.task.timeout = limit
+                if record.first_limit is not UNCHANGED:
+                    first = record.first_limit
+                    limit.reschedule(None if first is None else started + first)
             try:
                 return await coro
             except asyncio.CancelledError as exc:
@@ -260,19 +275,28 @@ def _run_aside(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], *,
 
 
 def tasks(
-    pattern: str = "*", *, state: str | None = None, all: bool = False
+    pattern: str = "*",
+    *,
+    state: str | None = None,
+    group: str | OpenGroup | None = None,
+    all: bool = False,
 ) -> list[asyncio.Task[Any]]:
     """Return the launched tasks whose name matches the glob ``pattern``, oldest first.
 
     ``all=True`` adds every other unfinished task of the embedded loop and of the kernel's own:
     plain ``asyncio`` tasks that cells and libraries made. ``state`` is one of pending, running,
-    waiting, paused, cancelling, done, failed, cancelled. Ended tasks stay listed (the last
-    1,000) until ``%tasks clear``. Raises ValueError for an unknown state. From any thread.
+    waiting, paused, cancelling, done, failed, cancelled. ``group`` is an open group, for its
+    tasks, or the name of one, for those of every group that had the name. Ended tasks stay listed
+    (the last 1,000) until ``%tasks clear``. Raises ValueError for an unknown state. Any thread.
     """
     if state is not None and state not in STATES:
         raise ValueError(f"There is no state {state!r}; the states are {', '.join(STATES)}.")
-    found: list[asyncio.Task[Any]] = [r.task for r in registry.match(pattern, state=state)]
-    if all:
+    found: list[asyncio.Task[Any]] = [
+        r.task
+        for r in registry.match(pattern, state=state)
+        if group is None or group in (r.group, r.open_group)
+    ]
+    if all and group is None:
         found += [
             task
             for task in other_tasks()
@@ -319,6 +343,20 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
             raise TaskNotFoundError(registry.nothing_matches(pattern))
         found |= {r.id: r for r in matching if r.state() not in ENDED}
     return cancel_records(list(found.values()), msg)
+
+
+def cancel_group(name: str, records: list[TaskRecord], msg: str | None = None) -> list[Task[Any]]:
+    """Cancel the open group ``name``; return which tasks of ``records``, its living ones, end.
+
+    Through the group and not one by one: it takes no new tasks then, and its end is no failure.
+    """
+    group = _open_groups.find_group(name)
+    if group is None:
+        return cancel_records(records, msg)
+    for record in records:
+        record.cancel_asked = True
+    group.cancel(msg)
+    return [record.task for record in records if not record.task.done()]
 
 
 def cancel_records(records: list[TaskRecord], msg: str | None = None) -> list[Task[Any]]:

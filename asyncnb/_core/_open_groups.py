@@ -29,6 +29,9 @@ T = TypeVar("T")
 Starter = Callable[..., Any]
 Reporter = Callable[[Any, BaseException], object]
 
+#: Failures that the message of a group's error names.
+MOST_NAMED = 3
+
 _registry: dict[str, OpenGroup] = {}
 _lock = threading.RLock()
 
@@ -69,6 +72,7 @@ class OpenGroup(TaskGroup):
         self._when: float | None = None
         self._timer: TimerHandle | None = None
         self._timed_out = False
+        self._failed: list[str] = []  # who, where, with what: the first few
         self._outcome: Future[None] = Future(loop=loop)
 
     def __repr__(self) -> str:
@@ -88,6 +92,11 @@ class OpenGroup(TaskGroup):
     def closed(self) -> bool:
         """Whether it takes no new tasks."""
         return not self._open
+
+    @property
+    def entered(self) -> bool:
+        """Whether code runs inside of its ``async with`` now."""
+        return self._parent_task is not None
 
     # --- what goes in -------------------------------------------------------------------------
 
@@ -172,6 +181,8 @@ class OpenGroup(TaskGroup):
             self._tell(task, error)
             return
         self._errors.append(error)
+        if len(self._failed) < MOST_NAMED:
+            self._failed.append(_who_failed(task, error))
         if base and self._base_error is None:
             self._base_error = error
         if not self._aborting:
@@ -190,16 +201,18 @@ class OpenGroup(TaskGroup):
                 }
             )
 
-    def _abort(self) -> None:
+    def _abort(self, msg: str | None = None) -> None:
         with _lock:
             self._aborting = True
             self._open = False
             tasks: tuple[Any, ...] = tuple(self._tasks)
         for task in tasks:
+            # Futures of concurrent.futures take no message.
+            args = (msg,) if msg is not None and asyncio.isfuture(task) else ()
             if asyncio.isfuture(task) and runs_elsewhere(task.get_loop()):
-                task.get_loop().call_soon_threadsafe(task.cancel)
+                task.get_loop().call_soon_threadsafe(task.cancel, *args)
             else:
-                task.cancel()
+                task.cancel(*args)
         self._settle()
 
     def _settle(self) -> None:
@@ -217,12 +230,19 @@ class OpenGroup(TaskGroup):
             self._outcome.set_exception(self._base_error)
         elif errors:
             self._outcome.set_exception(
-                BaseExceptionGroup(f"unhandled errors in task group {self.name!r}", errors)
+                BaseExceptionGroup(
+                    f"unhandled errors in task group {self.name!r}: {self._who(len(errors))}",
+                    errors,
+                )
             )
         elif self._timed_out:
             self._outcome.set_exception(TimeoutError(f"the time of {self.name!r} is up"))
         else:
             self._outcome.set_result(None)
+
+    def _who(self, failures: int) -> str:
+        more = failures - len(self._failed)
+        return "; ".join(self._failed) + (f"; and {more} more" if more > 0 else "")
 
     # --- deadline -------------------------------------------------------------------------------
 
@@ -253,15 +273,18 @@ class OpenGroup(TaskGroup):
 
     # --- how it ends ------------------------------------------------------------------------------
 
-    def cancel(self) -> None:
-        """Cancel all tasks; the group then ends without an error. Idempotent. Any thread."""
+    def cancel(self, msg: str | None = None) -> None:
+        """Cancel all tasks; the group then ends without an error. Idempotent. Any thread.
+
+        ``msg`` is what their CancelledError says.
+        """
         with _lock:
             self._open = False
-        self._post(self._cancel_here)
+        self._post(self._cancel_here, msg)
 
-    def _cancel_here(self) -> None:
+    def _cancel_here(self, msg: str | None) -> None:
         if not self._aborting and not self._outcome.done():
-            self._abort()
+            self._abort(msg)
             self._cancel_parent()
 
     def _close(self) -> None:
@@ -402,6 +425,15 @@ class OpenGroup(TaskGroup):
         return isinstance(exc, CancelledError)
 
 
+def _who_failed(task: Any, error: BaseException) -> str:
+    """Return ``child (In[3]): ValueError: boom``."""
+    name = task.get_name() if isinstance(task, Task) else type(task).__name__
+    cell = str(getattr(getattr(task, "_record", None), "cell", None) or "")
+    text = (str(error).splitlines() or [""])[0]
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{name} ({cell}): {what}" if cell else f"{name}: {what}"
+
+
 #: The loop that groups are opened on, and how their tasks are started there; whoever runs an
 #: embedded loop sets both.
 home_loop: Callable[[], AbstractEventLoop] = asyncio.get_running_loop
@@ -426,9 +458,7 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
     with _lock:
         group = _registry.get(name)
         if group is None or not group._open or group._exiting or group._loop.is_closed():
-            group = OpenGroup(name, loop=home_loop(), on_error=on_error)
-            group._start = None if start_task is None else start_task(group)
-            _registry[name] = group
+            group = new_group(name, on_error=on_error)
         elif group.on_error != on_error:
             raise ValueError(
                 f"group {name!r} is open with on_error={group.on_error!r}: close it first "
@@ -439,11 +469,32 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
     return group
 
 
+def new_group(name: str, *, on_error: str = "cancel") -> OpenGroup:
+    """Open a new group ``name``, whatever becomes of an older one of that name."""
+    with _lock:
+        group = OpenGroup(name, loop=home_loop(), on_error=on_error)
+        group._start = None if start_task is None else start_task(group)
+        _registry[name] = group
+    return group
+
+
 def group_named(name: str) -> OpenGroup:
-    """Return the open group ``name``, whatever its ``on_error``; open it if there is none."""
+    """Return the group ``name`` that still takes tasks, whatever its ``on_error``, or open it.
+
+    Other than open_group(), also one that somebody waits for already: its end is not reached
+    before the new task's.
+    """
     with _lock:
         group = _registry.get(name)
-        return open_group(name, on_error="cancel" if group is None else group.on_error)
+        if group is not None and group._open and not group._loop.is_closed():
+            return group
+        return open_group(name)
+
+
+def find_group(name: str) -> OpenGroup | None:
+    """Return the group ``name`` that has not ended, or None."""
+    with _lock:
+        return _registry.get(name)
 
 
 def open_groups() -> list[OpenGroup]:

@@ -11,11 +11,12 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from asyncnb._core._errors import TaskNotFoundError, near
 from asyncnb._core._info import ENDED, CellRef, TaskInfo
+from asyncnb._core._limits import UNCHANGED
 from asyncnb._core._tasks import Task
 
 logger = logging.getLogger("asyncnb")
@@ -33,14 +34,17 @@ class TaskRecord:
     __slots__ = (
         "__weakref__",
         "bind",
+        "body",
         "cancel_asked",
         "cell",
         "created",
         "ended",
+        "first_limit",
         "group",
         "id",
         "identity",
         "kind",
+        "open_group",
         "output",
         "parent",
         "progress",
@@ -70,6 +74,8 @@ class TaskRecord:
         self.identity = identity
         #: Name of the open group that it belongs to, or None.
         self.group: str | None = None
+        #: That group itself; its name may be used again.
+        self.open_group: Any = None
         #: The variable that gets the result, or None.
         self.bind = bind
         #: Whether the result is displayed in the launching cell.
@@ -84,6 +90,10 @@ class TaskRecord:
         self.started: float | None = None
         self.ended: float | None = None
         self.cancel_asked = False
+        #: What the task's coroutine awaits, while it has not begun: to be closed if it never does.
+        self.body: Any = None
+        #: A time limit set before the task had its first turn, in seconds, or None for none.
+        self.first_limit: Any = UNCHANGED
         #: Items done and items in all (None: nobody knows), of what the task reports.
         self.progress: tuple[int, int | None] | None = None
         #: Set when all that the task's end has to say stands in its cell.
@@ -165,6 +175,9 @@ class TaskRegistry:
     def _end(self, task: asyncio.Task[Any]) -> None:
         record: TaskRecord = task._record  # type: ignore[attr-defined]
         record.ended = time.time()
+        if record.body is not None:
+            record.body.close()
+            record.body = None
         with self._lock:
             self._living.pop(record.id, None)
             self._ended[record.id] = record
@@ -211,9 +224,7 @@ class TaskRegistry:
     def match(self, pattern: str = "*", *, state: str | None = None) -> Iterator[TaskRecord]:
         """Yield the records whose name matches the glob ``pattern``, oldest first."""
         for record in self.records():
-            name = record.task.get_name()
-            named = name == pattern or fnmatch.fnmatchcase(name, pattern)
-            if named and (state is None or record.state() == state):
+            if matches(record, pattern) and (state is None or record.state() == state):
                 yield record
 
     def find(self, name: str) -> TaskRecord:
@@ -233,9 +244,11 @@ class TaskRegistry:
             raise TaskNotFoundError(self.nothing_matches(name))
         return (living or found)[-1]
 
-    def nothing_matches(self, pattern: str) -> str:
-        """Return the sentence for a name or pattern that matches nothing."""
-        names = list(dict.fromkeys(r.task.get_name() for r in self.records()))
+    def nothing_matches(self, pattern: str, names: Iterable[str] | None = None) -> str:
+        """Return the sentence for a pattern that matches none of ``names``, by default of all."""
+        if names is None:
+            names = (r.task.get_name() for r in self.records())
+        names = list(dict.fromkeys(names))
         hint = near(pattern, names)
         if not hint:
             hint = (
@@ -263,6 +276,12 @@ class TaskRegistry:
         self._lock = threading.Lock()
         self._living.clear()
         self._ended.clear()
+
+
+def matches(record: TaskRecord, pattern: str) -> bool:
+    """Return whether the task is called ``pattern``, or matches that as a glob."""
+    name = record.task.get_name()
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
 def _silence(record: TaskRecord) -> None:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch
+from asyncnb._core import _launch, _open_groups
 from asyncnb._core._errors import TasksFailedError, WrongThreadError
 from asyncnb._core._info import TaskInfo
 from asyncnb._core._loop import embedded_loop
+from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, plain_task_info
 from asyncnb._core._tasks import Task
 from asyncnb._core._workers import Worker
 from asyncnb._kernel._cells import cell_number, compile_cell
+from asyncnb._kernel._options import task_name
 from asyncnb._kernel._output import OutputRouter, cell_id
 from asyncnb._kernel._tracebacks import format_error, user_frames
 
@@ -57,6 +59,42 @@ class BackgroundCells:
             shows_result=not (args.quiet or cell.quiet),
         )
 
+    def launch_group(self, magic: str, body: str, args: argparse.Namespace) -> None:
+        """Run ``body`` inside of the group ``args.name``; the cell ends when all its tasks have."""
+        cell = compile_cell(self.ip, body, magic=magic)
+        name: str = args.name
+        living = [r for r in _launch.registry.living() if r.identity == name]
+        if hasattr(builtins, name):
+            raise UsageError(f"%%agroup: {name!r} is a builtin; choose another name.")
+        try:
+            group = _open_groups.new_group(name, on_error=args.on_error) if living else None
+            group = group or _open_groups.open_group(name, on_error=args.on_error)
+        except ValueError as exc:
+            raise UsageError(f"%%agroup: {exc}.") from None
+        if group.entered:
+            raise UsageError(
+                f"%%agroup: a cell runs inside `async with` of the group {name!r} now; choose "
+                "another name, or wait for it."
+            )
+
+        async def inside() -> Any:
+            async with group:
+                if cell.awaits:
+                    return await cell.run_async(self.ip.user_global_ns)
+                return cell.run(self.ip.user_global_ns)
+
+        self.ip.user_ns[name] = group  # `as NAME`: the body, and other cells, need it at once
+        task = self._launch(
+            inside,
+            args,
+            kind="loop",
+            name=name,
+            shows_result=not (args.quiet or cell.quiet),
+            body_of=group,
+        )
+        # Cancelled before the first step, the body does not end the group; idempotent after it.
+        task.add_done_callback(lambda _: group.cancel())
+
     def launch_expression(self, expression: str, args: argparse.Namespace) -> Task[Any]:
         """Evaluate ``expression`` here and now and launch the awaitable it gives."""
         if args.on == "thread":
@@ -89,6 +127,7 @@ class BackgroundCells:
         kind: str,
         name: str | None,
         shows_result: bool,
+        body_of: OpenGroup | None = None,
     ) -> Task[Any]:
         # A name is an identity, wherever its cell went; without one the front end's cell id is.
         identity = args.name or cell_id(self.output.parent())
@@ -103,6 +142,9 @@ class BackgroundCells:
             return before[-1].task
         if before and args.again == "keep":
             before = []
+        group = body_of
+        if args.group is not None:
+            group = _open_groups.group_named(task_name(args.group, "-g", what="group"))
         record = TaskRecord(
             kind=kind,
             identity=identity,
@@ -110,10 +152,14 @@ class BackgroundCells:
             shows_result=shows_result,
             waited=args.wait,
         )
+        if group is not None:
+            record.group, record.open_group = group.name, group
         coro = self._run(record, start, args.timeout, [r.task for r in before])
         _launch.cancel_records(before, "replaced by a new run of its cell")
         task = _launch.launch_record(record, coro, name=name)
-        if args.name is not None:
+        if group is not None and body_of is None:
+            _launch.join_group(group, task)
+        if args.name is not None and body_of is None:
             self._bind(args.name, task)
         if args.wait:
             self._wait_here(record)

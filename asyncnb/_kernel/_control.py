@@ -1,4 +1,4 @@
-"""The verbs of ``%tasks`` that change something: cancel, wait, rename, clear."""
+"""The verbs of ``%tasks`` that change something: cancel, wait, timeout, rename, clear."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from IPython.core.error import UsageError
 
 from asyncnb._core import _launch
 from asyncnb._core._info import ENDED
-from asyncnb._kernel._options import Parser, seconds, task_name
-from asyncnb._kernel._verbs import Verb, count, named_records
+from asyncnb._core._limits import set_limit
+from asyncnb._kernel._options import Parser, limit, seconds, task_name
+from asyncnb._kernel._verbs import Verb, count, group_records, named_records
 
 if TYPE_CHECKING:
     from asyncnb._kernel._background import BackgroundCells
@@ -25,9 +26,16 @@ class ControlVerbs:
         self._deliver = deliver
         self.verbs = {
             "cancel": Verb(
-                "%tasks cancel PATTERN... | --all  [-m MESSAGE]", _cancel_arguments, self._cancel
+                "%tasks cancel PATTERN... | -g GROUP | --all  [-m MESSAGE]",
+                _cancel_arguments,
+                self._cancel,
             ),
-            "wait": Verb("%tasks wait [PATTERN...] [-t SECONDS]", _wait_arguments, self._wait),
+            "wait": Verb(
+                "%tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]", _wait_arguments, self._wait
+            ),
+            "timeout": Verb(
+                "%tasks timeout NAME SECONDS|+SECONDS|none", _timeout_arguments, self._timeout
+            ),
             "rename": Verb("%tasks rename OLD NEW", _rename_arguments, self._rename),
             "clear": Verb("%tasks clear", lambda parser: None, self._clear),
         }
@@ -35,25 +43,41 @@ class ControlVerbs:
     def _cancel(self, args: argparse.Namespace) -> None:
         refuse = self.verbs["cancel"].refuse
         if args.all:
-            if args.patterns:
-                raise refuse("--all means every task, so it takes no names")
+            if args.patterns or args.group is not None:
+                raise refuse("--all means every task, so it takes no names and no group")
             asked = _launch.cancel_records(_launch.registry.living(), args.message)
+        elif args.group is not None:
+            living = [r for r in group_records(args.group, args.patterns) if r.state() not in ENDED]
+            if args.patterns:
+                asked = _launch.cancel_records(living, args.message)
+            else:
+                asked = _launch.cancel_group(args.group, living, args.message)
         elif not args.patterns:
-            raise refuse("it takes the names of tasks, or --all")
+            raise refuse("it takes the names of tasks, -g GROUP or --all")
         else:
             asked = _launch.cancel(*args.patterns, msg=args.message)
         print(count(len(asked), "task") + (" asked to cancel" if asked else " to cancel"))
 
     def _wait(self, args: argparse.Namespace) -> None:
-        records = (
-            named_records(args.patterns)
-            if args.patterns
-            else _launch.registry.failed_unseen() + _launch.registry.living()
-        )
+        if args.group is not None:
+            records = group_records(args.group, args.patterns)
+        elif args.patterns:
+            records = named_records(args.patterns)
+        else:
+            records = _launch.registry.failed_unseen() + _launch.registry.living()
         try:
             self._background.wait(records, args.timeout)
         finally:
             self._deliver()
+
+    def _timeout(self, args: argparse.Namespace) -> None:
+        value, more = args.limit
+        record = _launch.registry.find(args.name)
+        try:
+            left = set_limit(record, value, more=more)
+        except ValueError as exc:
+            raise UsageError(f"%tasks timeout: {exc}.") from None
+        print(f"{args.name}: " + ("no time limit" if left is None else f"{left:.4g} s left"))
 
     def _rename(self, args: argparse.Namespace) -> None:
         task_name(args.new, "%tasks rename")
@@ -68,13 +92,20 @@ class ControlVerbs:
 
 def _cancel_arguments(parser: Parser) -> None:
     parser.add_argument("patterns", nargs="*")
+    parser.add_argument("-g", "--group")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("-m", "--message")
 
 
 def _wait_arguments(parser: Parser) -> None:
     parser.add_argument("patterns", nargs="*")
+    parser.add_argument("-g", "--group")
     parser.add_argument("-t", "--timeout", type=seconds)
+
+
+def _timeout_arguments(parser: Parser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("limit", type=limit)
 
 
 def _rename_arguments(parser: Parser) -> None:

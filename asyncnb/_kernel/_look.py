@@ -13,7 +13,7 @@ from asyncnb._core._errors import near
 from asyncnb._core._registry import TaskRecord
 from asyncnb._kernel._options import Parser
 from asyncnb._kernel._table import TaskTable
-from asyncnb._kernel._verbs import Verb
+from asyncnb._kernel._verbs import Verb, group_records
 
 if TYPE_CHECKING:
     from asyncnb._kernel._background import BackgroundCells
@@ -28,14 +28,20 @@ class LookVerbs:
         self._background = background
         self._show_output = show_output
         #: ``%tasks`` without a verb.
-        self.table = Verb("%tasks [--all] [--failed] [PATTERN]", _table_arguments, self._table)
+        self.table = Verb(
+            "%tasks [--all] [--failed] [-g GROUP] [PATTERN]", _table_arguments, self._table
+        )
         self.verbs = {
             "output": Verb("%tasks output NAME", _output_arguments, self._output),
         }
         self.all_verbs: Iterable[str] = self.verbs
 
     def _table(self, args: argparse.Namespace) -> TaskTable:
-        found = list(_launch.registry.match(args.pattern))
+        if args.group is not None:
+            patterns = [] if args.pattern == "*" else [args.pattern]
+            found = group_records(args.group, patterns)
+        else:
+            found = list(_launch.registry.match(args.pattern))
         if args.pattern != "*" and not found:
             if verb := near(args.pattern, self.all_verbs):
                 raise UsageError(
@@ -45,7 +51,7 @@ class LookVerbs:
         infos = [record.info() for record in found]
         if args.failed:
             infos = [info for info in infos if info.state == "failed"]
-        if args.all:
+        if args.all and args.group is None:
             infos += self._background.other_tasks()
         return TaskTable(infos, empty="No failed tasks." if args.failed else "No tasks.")
 
@@ -57,6 +63,7 @@ def _table_arguments(parser: Parser) -> None:
     parser.add_argument("pattern", nargs="?", default="*")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--failed", action="store_true")
+    parser.add_argument("-g", "--group")
 
 
 def _output_arguments(parser: Parser) -> None:

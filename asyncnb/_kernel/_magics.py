@@ -16,7 +16,7 @@ from IPython.core.magic import (
 )
 
 from asyncnb._core._errors import near
-from asyncnb._kernel._options import atask_parser, task_name, words
+from asyncnb._kernel._options import agroup_parser, atask_parser, task_name, words
 
 if TYPE_CHECKING:
     from asyncnb._kernel._background import BackgroundCells
@@ -28,7 +28,7 @@ ASYNCNB_USAGE = "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off"
 
 @magics_class
 class AsyncMagics(Magics):
-    """``%%atask``, ``%atask``, ``%tasks`` and ``%asyncnb``."""
+    """``%%atask``, ``%atask``, ``%%agroup``, ``%tasks`` and ``%asyncnb``."""
 
     def __init__(
         self,
@@ -54,13 +54,14 @@ class AsyncMagics(Magics):
     def atask(self, line: str, cell: str) -> None:
         """Run this cell in the background, as a task of the embedded loop.
 
-        %%atask [NAME] [-t SECONDS] [-o VAR] [--on loop|thread]
+        %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread]
                 [--again replace|keep|skip|error] [--wait] [--quiet]
 
         A cell with top-level await runs on the loop, one without in a worker thread, so that
         blocking code never blocks the loop; --on says otherwise. The cell returns at once; what
         it prints, displays and raises stays under it. The value of its last expression is the
-        task's result; -o binds it to a variable. -t cancels it after that many seconds. --wait
+        task's result; -o binds it to a variable. -g puts it into a group, whose tasks are cancelled
+        when one of them fails. -t cancels it after that many seconds. --wait
         keeps the cell busy until the task has ended. --quiet shows no result. Running the cell
         again replaces a task that still lives; --again keep, skip or error says otherwise.
 
@@ -89,14 +90,33 @@ class AsyncMagics(Magics):
             task_name(args.name, "%atask")
         return self._background.launch_expression(expression, args)
 
+    @cell_magic
+    def agroup(self, line: str, cell: str) -> None:
+        """Run this cell in the background, inside of a task group that other cells can add to.
+
+        %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--quiet]
+
+        The cell is the body of `async with TaskGroup() as NAME` on the embedded loop. It ends
+        when all tasks of the group have; `%%atask -g NAME` adds one meanwhile. The first failure
+        cancels the others, and the cell fails with all failures; --on-error continue lets the
+        others go on. -t cancels all of it after that many seconds.
+
+            %%agroup downloads -t 60
+            for url in urls:
+                downloads.create_task(fetch(url), name=url)
+        """
+        args = agroup_parser().parse(words(line, "%%agroup"))
+        self._background.launch_group(f"%%agroup {line}".rstrip(), cell, args)
+
     @line_magic
     def tasks(self, line: str) -> Any:
         """Show, cancel, wait for, rename and forget background tasks.
 
         %tasks                        table of the tasks
-        %tasks [--all] [--failed] [PATTERN]
-        %tasks cancel PATTERN...      cancel by name or glob; --all for all of them
-        %tasks wait [PATTERN...] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
+        %tasks [--all] [--failed] [-g GROUP] [PATTERN]
+        %tasks cancel PATTERN...      cancel by name or glob; -g GROUP, --all for all of them
+        %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
+        %tasks timeout NAME 30        30 s from now; +30 for more, none for no limit
         %tasks output NAME            what it printed, here
         %tasks rename OLD NEW
         %tasks clear                  forget the ended ones

@@ -62,6 +62,18 @@ def seconds(text: str) -> float:
     return value
 
 
+def limit(text: str) -> tuple[float | None, bool]:
+    """Return a time limit and whether it is added: ``30``, ``+30`` or ``none``; for argparse."""
+    if text.lower() == "none":
+        return None, False
+    try:
+        return seconds(text.removeprefix("+")), text.startswith("+")
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"takes seconds from now such as 30, seconds more such as +30, or none, not {text!r}"
+        ) from None
+
+
 def variable(text: str) -> str:
     """Return the name of a variable; for argparse."""
     import keyword
@@ -86,7 +98,7 @@ def one_of(*choices: str) -> Any:
 
 
 ATASK_USAGE = (
-    "%%atask [NAME] [-t SECONDS] [-o VAR] [--on loop|thread] "
+    "%%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread] "
     "[--again replace|keep|skip|error] [--wait] [--quiet]"
 )
 
@@ -96,6 +108,7 @@ def atask_parser(magic: str) -> Parser:
     usage = ATASK_USAGE if magic == "%%atask" else ATASK_USAGE[1:] + " EXPRESSION"
     parser = Parser(magic, usage)
     parser.add_argument("name", nargs="?")
+    parser.add_argument("-g", "--group")
     parser.add_argument("-t", "--timeout", type=seconds, metavar="SECONDS")
     parser.add_argument("-o", "--out", type=variable, metavar="VAR")
     parser.add_argument("--on", type=one_of("loop", "thread"))
@@ -107,16 +120,31 @@ def atask_parser(magic: str) -> Parser:
     return parser
 
 
-def task_name(text: str, magic: str) -> str:
+AGROUP_USAGE = "%%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--quiet]"
+
+
+def agroup_parser() -> Parser:
+    """Return the parser for the options of ``%%agroup``; the rest of ``%%atask``'s are set."""
+    parser = Parser("%%agroup", AGROUP_USAGE)
+    parser.add_argument("name", type=variable)
+    parser.add_argument("-t", "--timeout", type=seconds, metavar="SECONDS")
+    parser.add_argument("--on-error", type=one_of("cancel", "continue"), default="cancel")
+    parser.add_argument("--wait", action="store_true")
+    parser.add_argument("--quiet", action="store_true")
+    parser.set_defaults(out=None, on="loop", again="replace", group=None)
+    return parser
+
+
+def task_name(text: str, magic: str, *, what: str = "task") -> str:
     """Return ``text`` if it can name a task: something to type, not a pattern or an option."""
     if not text.strip() or text != text.strip():
-        raise UsageError(f"{magic}: a task's name cannot be empty or begin or end with a space.")
+        raise UsageError(f"{magic}: a {what}'s name cannot be empty or begin or end with a space.")
     for char in "*?[]":
         if char in text:
             raise UsageError(
-                f"{magic}: {text!r} is no name for a task: {char!r} makes it a pattern. "
+                f"{magic}: {text!r} is no name for a {what}: {char!r} makes it a pattern. "
                 f"Write, say, {text.translate(dict.fromkeys(map(ord, '*?[]'), '_'))!r}."
             )
     if not text.isprintable():
-        raise UsageError(f"{magic}: a task's name must be printable, not {text!r}.")
+        raise UsageError(f"{magic}: a {what}'s name must be printable, not {text!r}.")
     return text

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from asyncnb._core._info import TaskInfo
+from asyncnb._kernel._notes import note
 
 _HEAD = ("task", "state", "time", "cell", "on", "note")
 
@@ -48,17 +49,14 @@ def _row(info: TaskInfo, now: float) -> tuple[str, ...]:
     if elapsed is None and info.started is not None:
         elapsed = now - info.started
     name = info.name if len(info.name) <= 40 else info.name[:39] + "…"
-    note = (info.error or "").partition("\n")[0]
-    if not note and info.progress is not None:
-        done, total = info.progress
-        note = f"{done}" if total is None else f"{done}/{total}"
+    text = note(info)
     return (
         name.replace("\n", " "),
         info.state,
         "" if elapsed is None else seconds(elapsed),
         str(info.cell or ""),
         info.kind,
-        note if len(note) <= 60 else note[:59] + "…",
+        text if len(text) <= 60 else text[:59] + "…",
     )
 
 

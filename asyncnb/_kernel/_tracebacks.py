@@ -46,10 +46,39 @@ def format_error(ip: InteractiveShell, exc: BaseException) -> tuple[str, str, li
     elif isinstance(exc, SyntaxError):
         lines = ip.SyntaxTB.structured_traceback(kind, exc, traceback.extract_tb(tb))  # type: ignore[arg-type]
     elif isinstance(exc, BaseExceptionGroup):  # which ultratb cannot show
-        lines = "".join(traceback.format_exception(kind, exc, tb)).splitlines()
+        lines = _group_lines(exc, tb)
     else:
         lines = ip.InteractiveTB.structured_traceback(kind, exc, tb, tb_offset=0)
     return kind.__name__, evalue, list(lines)
+
+
+def _group_lines(
+    exc: BaseExceptionGroup[BaseException], tb: types.TracebackType | None
+) -> list[str]:
+    """Return the lines for a group, without what stands under the cells of its tasks already."""
+    _cut(exc)
+    unseen = [e for e in exc.exceptions if not getattr(e, "_asyncnb_shown_in", ())]
+    if len(unseen) == len(exc.exceptions):
+        return "".join(traceback.format_exception(type(exc), exc, tb)).splitlines()
+    told = len(exc.exceptions) - len(unseen)
+    lines = [
+        f"{type(exc).__name__}: {exc}",
+        f"The traceback{'' if told == 1 else 's'} of {told} of them "
+        f"stand{'s' if told == 1 else ''} under the cell that launched it."
+        if unseen
+        else "Each traceback stands under the cell that launched its task.",
+    ]
+    for each in unseen:
+        lines += "".join(traceback.format_exception(each)).splitlines()
+    return lines
+
+
+def _cut(exc: BaseExceptionGroup[BaseException]) -> None:
+    """Leave the user's frames to the members of a group, for good."""
+    for each in exc.exceptions:
+        each.__traceback__ = user_frames(each.__traceback__)
+        if isinstance(each, BaseExceptionGroup):
+            _cut(each)
 
 
 class Tracebacks:

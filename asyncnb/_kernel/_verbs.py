@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch
-from asyncnb._core._errors import TaskNotFoundError
+from asyncnb._core import _launch, _open_groups
+from asyncnb._core._errors import TaskNotFoundError, near
 from asyncnb._core._info import ENDED
-from asyncnb._core._registry import TaskRecord
+from asyncnb._core._registry import TaskRecord, matches
 from asyncnb._kernel._options import Parser
 
 
@@ -71,6 +71,31 @@ def named_records(patterns: Sequence[str]) -> list[TaskRecord]:
         living = [r for r in matching if r.state() not in ENDED]
         found |= {r.id: r for r in living or matching[-1:]}
     return list(found.values())
+
+
+def group_records(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
+    """Return the tasks of the group ``name``, or those of them that ``patterns`` mean.
+
+    Of several groups that had the name, the last. Raises UsageError if there was none, and
+    TaskNotFoundError for a pattern that means none of its tasks.
+    """
+    registry = _launch.registry
+    records = registry.records()
+    last = next((r.open_group for r in reversed(records) if r.group == name), None)
+    last = _open_groups.find_group(name) or last
+    if last is None:
+        groups = list(dict.fromkeys(r.group for r in records if r.group is not None))
+        hint = near(name, groups)
+        if not hint:
+            hint = f" There are: {', '.join(groups[-8:])}." if groups else " There is none yet."
+        raise UsageError(f"No group is called {name!r}.{hint}")
+    found = [r for r in records if r.open_group is last]
+    for pattern in patterns:
+        if not any(matches(r, pattern) for r in found):
+            raise TaskNotFoundError(
+                registry.nothing_matches(pattern, [r.task.get_name() for r in found])
+            )
+    return [r for r in found if not patterns or any(matches(r, p) for p in patterns)]
 
 
 def count(number: int, noun: str) -> str:

@@ -1,0 +1,18 @@
+"""The last column of the table: what there is to know besides state and time."""
+
+from __future__ import annotations
+
+from asyncnb._core._info import ENDED, TaskInfo
+
+
+def note(info: TaskInfo) -> str:
+    """Return one line: how it failed, how far it is, how much of its time is left."""
+    parts = []
+    if info.error:
+        parts.append(info.error.partition("\n")[0])
+    elif info.progress is not None:
+        done, total = info.progress
+        parts.append(f"{done}" if total is None else f"{done}/{total}")
+    if info.timeout is not None and info.state not in ENDED:
+        parts.append(f"{info.timeout:.{1 if info.timeout < 10 else 0}f} s left")
+    return ", ".join(parts)
