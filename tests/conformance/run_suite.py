@@ -1,7 +1,8 @@
 """Run one of the interpreter's own asyncio test suites with asyncnb in asyncio's place.
 
 ``python -m tests.conformance.run_suite SUITE [--library DIR] [--uvloop]`` prints one line of JSON:
-how many tests ran, which ones were skipped and excluded, and the traceback of each failure. A
+how many tests ran, which ones were skipped and excluded, which exclusions are stale (the test
+passes), and the traceback of each failure. A
 process of its own for each suite, since ``import asyncio`` means asyncnb in it.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance import standin
-from tests.conformance.exclusions import reason_to_skip
+from tests.conformance.exclusions import UNTRIED, reason_to_skip
 
 
 def _short(test: unittest.TestCase) -> str:
@@ -42,7 +43,7 @@ def main(suite: str, library: Path | None = None, *, uvloop: bool = False) -> di
     if uvloop:
         use_uvloop()
     module = standin.load_tests(suite, library)
-    tests = unittest.TestSuite()
+    tests, others = unittest.TestSuite(), unittest.TestSuite()
     excluded: dict[str, str] = {}
     tests_of = sys.version_info[:2]
     if library is not None:  # lib/python3.13
@@ -55,16 +56,28 @@ def main(suite: str, library: Path | None = None, *, uvloop: bool = False) -> di
             todo += list(test)
         elif reason := reason_to_skip(_short(test), tests_of, uvloop):
             excluded[_short(test)] = reason
+            if _short(test) not in UNTRIED:
+                others.addTest(test)
         else:
             tests.addTest(test)
     result = unittest.TestResult()
     tests.run(result)
     bad = result.failures + result.errors
+    # An exclusion is a claim, too: that this test cannot pass here.
+    unable = unittest.TestResult()
+    others.run(unable)
+    not_passed = [*unable.failures, *unable.errors, *unable.skipped]
+    stale = (
+        set(excluded)
+        - set(UNTRIED)
+        - {_short(getattr(test, "test_case", test)) for test, _ in not_passed}
+    )
     return {
         "suite": suite,
         "ran": result.testsRun,
         "skipped": len(result.skipped),
         "excluded": excluded,
+        "stale": sorted(stale),
         "failures": {_short(test): text for test, text in bad},
         "unexpected": [_short(test) for test in result.unexpectedSuccesses],
     }
