@@ -26,6 +26,7 @@ from asyncnb._kernel._magics import AsyncMagics
 from asyncnb._kernel._output import OutputRouter
 from asyncnb._kernel._progress import ProgressBars
 from asyncnb._kernel._shutdown import ShutdownHook
+from asyncnb._kernel._stop import StopGuard
 from asyncnb._kernel._tracebacks import Tracebacks
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ class Extension:
         self.output = OutputRouter(ip)
         self.background = BackgroundCells(ip, self.output)
         self.await_cells = AwaitCells(ip)
-        self.tracebacks = Tracebacks(ip, stopped=self.await_cells.stopped, claim=self.output.claim)
+        self.tracebacks = Tracebacks(
+            ip,
+            stopped=self.await_cells.stopped,
+            claim=self.output.claim,
+            reported=self.await_cells.reported,
+        )
         self._undo: list[Callable[[], Any]] = []
 
     def load(self) -> None:
@@ -55,6 +61,9 @@ class Extension:
         self._do(self.output.install, self.output.uninstall)
         self._do(self.await_cells.install, self.await_cells.uninstall)
         self._do(self.tracebacks.install, self.tracebacks.uninstall)
+        if StopGuard.suits(kernel):
+            guard = StopGuard(ip, kernel)
+            self._do(guard.install, guard.uninstall)
         if kernel is not None and "shutdown_request" in getattr(kernel, "control_handlers", {}):
             hook = ShutdownHook(kernel)
             self._do(hook.install, hook.uninstall)

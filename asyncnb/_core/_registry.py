@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from asyncnb._core._errors import TaskNotFoundError, near
-from asyncnb._core._info import ENDED, CellRef, TaskInfo
+from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo
 from asyncnb._core._limits import UNCHANGED
 from asyncnb._core._tasks import Task
 
@@ -261,6 +261,30 @@ class TaskRegistry:
         with self._lock:
             ended = list(self._ended.values())
         return [r for r in ended if r.state() == "failed" and r.task._log_traceback]
+
+    def validate(self) -> list[str]:
+        """Return what is wrong with the books, as sentences: nothing, whatever happened before.
+
+        For tests and bug reports; from any thread.
+        """
+        with self._lock:
+            living, ended = dict(self._living), dict(self._ended)
+        wrong = [f"{i} is both living and ended" for i in living.keys() & ended.keys()]
+        for number, record in (living | ended).items():
+            name, state = record.task.get_name(), record.state()
+            if record.id != number or getattr(record.task, "_record", None) is not record:
+                wrong.append(f"{name!r} is entered as {number}, which is not its record's number")
+            if state not in STATES:
+                wrong.append(f"{name!r} is in the state {state!r}, which there is not")
+            if number in ended and state not in ENDED:
+                wrong.append(f"{name!r} has ended by the books and is {state}")
+            if number in ended and not record.created <= (record.ended or 0.0):
+                wrong.append(f"{name!r} ended at {record.ended} and was created later")
+            if number in living and record.ended is not None:
+                wrong.append(f"{name!r} lives and has an end")
+        if len(ended) > self._history:
+            wrong.append(f"{len(ended)} ended tasks are kept; {self._history} is the limit")
+        return wrong
 
     def forget_ended(self) -> int:
         """Forget the tasks that have ended; return how many."""

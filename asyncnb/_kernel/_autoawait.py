@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.interactiveshell import ExecutionResult
+
 from asyncnb._core._errors import EmbeddedLoopError
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop
 from asyncnb._core._tasks import interrupt
@@ -89,6 +91,12 @@ class AwaitCells:
         running = self._running
         return running is not None and running.interrupted and running.is_current()
 
+    def reported(self) -> None:
+        """The running cell shows its traceback: its code has ended, no stop can hit it now."""
+        running = self._running
+        if running is not None and running.is_current():
+            running.reported = True
+
 
 class _RunningCell:
     """A foreground cell on the embedded loop, and the kernel's side that waits for it."""
@@ -102,6 +110,7 @@ class _RunningCell:
         self.loop = loop
         self.here = here
         self.interrupted = False
+        self.reported = False
         self._ended: asyncio.Future[None] = here.create_future()
         self._taken = threading.Event()
         self._task: asyncio.Task[Any] | None = None
@@ -157,7 +166,14 @@ class _RunningCell:
             raise EmbeddedLoopError(
                 "The embedded loop crashed under this cell; run it again."
             ) from self._failed
-        return self._task.result()
+        try:
+            return self._task.result()
+        except KeyboardInterrupt as exc:
+            # A stop that hit IPython after the cell's code had ended. Raised here it would leave
+            # the kernel's loop and end the kernel.
+            result = ExecutionResult(None)
+            result.error_in_exec = exc
+            return result
 
     def interrupt(self) -> None:
         """Stop the cell as the stop button means it. Call it in the thread of ``here``."""
@@ -184,10 +200,9 @@ class _RunningCell:
     def _break_in(self) -> None:
         """The loop has not taken the interrupt: if this cell blocks it, raise in its code.
 
-        Once for each press on stop: a second exception would hit the cell while it shows the
-        traceback of the first.
+        Once for each press on stop, and not while the cell shows the traceback of the first.
         """
-        if self._taken.is_set() or self._ended.done() or self._task is None:
+        if self._taken.is_set() or self._ended.done() or self.reported or self._task is None:
             return
         ident = self.loop.thread.ident
         if ident is not None and asyncio.current_task(self.loop) is self._task:

@@ -90,8 +90,11 @@ class Tracebacks:
         *,
         stopped: Callable[[], bool],
         claim: Callable[[BaseException], bool],
+        reported: Callable[[], None],
     ) -> None:
         self.ip = ip
+        #: To be told that a stopped cell is being reported.
+        self._reported = reported
         self._claim = claim
         self._original = ip.showtraceback
         #: Whether the running code is a cell that the user has stopped.
@@ -113,6 +116,8 @@ class Tracebacks:
             # Cut for good: IPython formats it a second time for its history, and our frames, which
             # nobody sees, took a tenth of a second of each press on stop.
             exc.__traceback__ = user_frames(exc.__traceback__)
+            if self._stopped():
+                self._reported()
             if isinstance(exc, asyncio.CancelledError) and self._stopped():
                 stopped = KeyboardInterrupt().with_traceback(exc.__traceback__)
                 stopped.__suppress_context__ = True

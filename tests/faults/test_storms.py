@@ -1,0 +1,195 @@
+"""Too much of a good thing: interrupts, re-runs, cancels."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+
+def storm(kernel, presses=100, seconds=2.0):
+    """Press stop so many times, evenly, as a person who is losing patience does."""
+    for _ in range(presses):
+        kernel.interrupt()
+        time.sleep(seconds / presses)  # the subject of the test is the rate
+
+
+@pytest.mark.promise("a hundred stops in 2 s end the cell, and no task notices")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('busy', flush=True); time.sleep(600)",
+        "print('busy', flush=True)\nwhile True: pass",
+        "print('busy'); await asyncio.sleep(600)",
+        "print('busy', flush=True); witness.join()",
+    ],
+    ids=["sleep", "python", "await", "join"],
+)
+def test_interrupt_storm_on_a_cell(victim, code):
+    cell = victim.submit(code).wait_for("busy")
+    storm(victim)
+    assert cell.wait().error.ename == "KeyboardInterrupt"
+
+
+@pytest.mark.promise("stops while idle are forgotten: the next cell runs")
+def test_interrupt_storm_on_an_idle_kernel(victim):
+    storm(victim, 50, 0.5)
+    # A signal that is on its way when a cell begins is that cell's; the one after it is clean.
+    victim.run("pass")
+
+
+@pytest.mark.promise("each launch either ends as asked or is interrupted whole; none is half there")
+def test_interrupt_storm_during_launches(victim):
+    cells = [
+        victim.submit(f"%%atask job{n}\nawait asyncio.sleep(0, {n})", stop_on_error=False)
+        for n in range(40)
+    ]
+    storm(victim, 40, 1.0)
+    launched = sum(cell.wait().status == "ok" for cell in cells)
+    victim.run("pass")
+    for task in range(40):
+        if cells[task].status == "ok":
+            cells[task].wait_for(str(task))
+    names = victim.evaluate("[t.get_name() for t in asyncnb.tasks('job*', state='done')]")
+    assert len(names) >= launched
+
+
+@pytest.mark.promise("the cleanup of a task runs to its end under a hundred stops")
+def test_interrupt_storm_during_a_cleanup(victim):
+    victim.ok("gate, cleaned = threading.Event(), threading.Event()")
+    cell = victim.ok(
+        """
+        %%atask job
+        try:
+            await asyncio.sleep(600)
+        finally:
+            print("cleaning")
+            while not gate.is_set():
+                await asyncio.sleep(0.01)
+            cleaned.set()
+        """
+    )
+    victim.ok("await asyncio.sleep(0.05)\n%tasks cancel job")
+    cell.wait_for("cleaning")
+    storm(victim, 50, 0.5)
+    victim.run("pass")
+    victim.ok("gate.set(); assert cleaned.wait(10)")
+
+
+@pytest.mark.promise("a restart during a storm of stops gives a clean kernel")
+def test_interrupt_storm_during_a_restart(fresh_victim):
+    import threading
+
+    over = threading.Event()
+
+    def press():
+        while not over.wait(0.02):
+            try:
+                fresh_victim.interrupt()
+            except (RuntimeError, ProcessLookupError):  # between the old process and the new one
+                pass
+
+    presser = threading.Thread(target=press)
+    fresh_victim.submit("print('busy'); await asyncio.sleep(600)").wait_for("busy")
+    presser.start()
+    try:
+        fresh_victim._manager.shutdown_kernel(restart=True)
+    finally:
+        over.set()
+        presser.join()
+    fresh_victim._manager.start_kernel(
+        extra_arguments=fresh_victim._arguments,
+        env=fresh_victim._env,
+        cwd=str(fresh_victim.scratch),
+    )
+    fresh_victim.pid = fresh_victim._manager.provisioner.pid
+    fresh_victim.started.append(fresh_victim.pid)
+    fresh_victim._prepare()
+    from tests.faults.conftest import begin
+
+    begin(fresh_victim)
+
+
+@pytest.mark.promise("200 runs of one cell leave one task, the last; each ran its cleanup once")
+def test_rerun_storm(victim):
+    victim.ok("began = ended = 0")
+    body = """
+        %%atask again
+        began += 1
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended += 1
+        """
+    cells = [victim.submit(body, cell_id="the-same") for _ in range(200)]
+    assert all(cell.wait(60).status == "ok" for cell in cells)
+    victim.ok(
+        "while len(asyncnb.tasks('again', state='waiting')) != 1 or began - ended != 1:\n"
+        "    await asyncio.sleep(0.01)"
+    )
+    assert len(victim.evaluate("[t.get_name() for t in asyncnb.tasks('again') if not t.done()]"))
+
+
+@pytest.mark.promise("ten thousand tasks are launched, cancelled and counted right")
+def test_ten_thousand_tasks_cancelled_at_once(victim):
+    victim.ok(
+        """
+        crowd = [asyncnb.launch(asyncio.sleep(600), name=f"c{n}") for n in range(10_000)]
+        assert len(asyncnb.cancel("c*")) == 10_000
+        await asyncnb.wait(crowd)
+        assert all(t.cancelled() for t in crowd)
+        del crowd
+        """,
+        60,
+    )
+
+
+@pytest.mark.promise("a task can be cancelled in every state; the table then says cancelled")
+@pytest.mark.parametrize(
+    ("before", "state"),
+    [
+        ("%%atask job\nawait asyncio.sleep(600)", "waiting"),
+        ("%%atask job\nwhile True: time.sleep(0.001)", "running"),
+        (
+            "%%atask job\ntry: await asyncio.sleep(600)\nfinally: await asyncio.sleep(0.2)\n"
+            "##\n%tasks cancel job",
+            "cancelling",
+        ),
+        ("%%atask job -t 600\nawait asyncio.sleep(600)", "waiting"),
+    ],
+    ids=["waiting", "thread", "cancelling", "with-timeout"],
+)
+def test_cancel_in_every_state(victim, before, state):
+    for cell in before.split("##\n"):
+        victim.ok(cell)
+        victim.ok("await asyncio.sleep(0.02)")
+    victim.ok(f"while asyncnb.task('job').info().state != {state!r}: await asyncio.sleep(0.01)")
+    victim.run("%tasks cancel job")
+    victim.ok("await asyncnb.wait([asyncnb.task('job')])")
+    assert victim.evaluate("asyncnb.task('job').info().state") == "cancelled"
+
+
+@pytest.mark.promise("a task that refuses shows as cancelling, can be asked again, blocks nobody")
+def test_cancel_of_a_task_that_refuses(victim):
+    victim.ok("refused = 0; give_in = False")
+    victim.ok(
+        """
+        %%atask stubborn
+        while not give_in:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                refused += 1
+                if give_in:
+                    raise
+        """
+    )
+    victim.ok("await asyncio.sleep(0.05)")
+    for n in range(1, 4):
+        victim.ok("%tasks cancel stubborn")
+        victim.ok(f"while refused < {n}: await asyncio.sleep(0.01)")
+        assert victim.evaluate("asyncnb.task('stubborn').info().state") == "cancelling"
+        assert "cancelling" in victim.ok("%tasks").result
+    victim.ok("give_in = True")
+    victim.ok("%tasks cancel stubborn")
+    victim.ok("await asyncnb.wait([asyncnb.task('stubborn')])")
