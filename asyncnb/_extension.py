@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import inspect
 import os
 import platform
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import IPython
 
-from asyncnb._core import _launch, _loop
+from asyncnb._core import _launch, _loop, _places
 from asyncnb._core._info import ENDED
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._progress import observe_progress
@@ -73,6 +74,7 @@ class Extension:
         ip.events.register("post_run_cell", self._cell_ended)
         self._undo.append(lambda: ip.events.unregister("post_run_cell", self._cell_ended))
         self._register_magics()
+        self._tell_places()
         _launch.prepare = self.output.prepare
         _launch.other_loops.append(self._kernel_loop)
         _launch.registry.on_end.append(self.background.ended)
@@ -122,6 +124,23 @@ class Extension:
 
     def _cell_ended(self, _: object) -> None:
         self.output.cell_ended()
+
+    def _tell_places(self) -> None:
+        """Let stacks say ``In[n]``, and leave out what runs a cell."""
+        before, machinery = _places.cell_of, _places.outer_machinery
+        _places.cell_of = self._cell_of
+        parts = [IPython, inspect.getmodule(type(self.ip))]
+        folders = [os.path.dirname(p.__file__) + os.sep for p in parts if p and p.__file__]
+        _places.outer_machinery = machinery + folders
+
+        def undo() -> None:
+            _places.cell_of, _places.outer_machinery = before, machinery
+
+        self._undo.append(undo)
+
+    def _cell_of(self, filename: str) -> str | None:
+        found = self.ip.compile.format_code_name(filename)
+        return None if found is None else found[1]
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:
         io_loop = getattr(getattr(self.ip, "kernel", None), "io_loop", None)

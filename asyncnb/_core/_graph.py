@@ -19,6 +19,9 @@ from asyncio import _get_running_loop
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
+from asyncnb._core import _places
+from asyncnb._core._places import function_name, without_outer
+
 __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "format_call_graph"]
 __all__ += ["print_call_graph"]
 
@@ -51,7 +54,7 @@ def _frame_of(obj: Any) -> types.FrameType | None:
     return None
 
 
-def await_chain(coro: Any) -> list[types.FrameType]:
+def frames_of_coroutine(coro: Any) -> list[types.FrameType]:
     """Return the frames of a suspended coroutine and all it awaits, outermost first."""
     frames: list[types.FrameType] = []
     seen: set[int] = set()
@@ -64,7 +67,7 @@ def await_chain(coro: Any) -> list[types.FrameType]:
     return frames
 
 
-def _running_frames(outermost: types.FrameType) -> list[types.FrameType]:
+def running_frames(outermost: types.FrameType) -> list[types.FrameType]:
     """Return the frames of a running task, *outermost* first, plain functions included."""
     for top in sys._current_frames().values():
         frames: list[types.FrameType] = []
@@ -91,9 +94,9 @@ def task_frames(task: asyncio.Task[Any], limit: int | None) -> list[types.FrameT
         frames = [frame for frame, _ in walk]
         return frames if limit is None else frames[:limit]
     if any(getattr(coro, name, False) for name in ("cr_running", "gi_running", "ag_running")):
-        frames = _running_frames(outermost)
+        frames = running_frames(outermost)
         return frames if limit is None else frames[:limit]
-    frames = await_chain(coro)
+    frames = frames_of_coroutine(coro)
     return frames if limit is None else frames[-limit:] if limit > 0 else []
 
 
@@ -205,7 +208,7 @@ def _limited(frames: Iterable[types.FrameType], limit: int | None) -> tuple[Any,
 def _stack_of(fut: asyncio.Future[Any], limit: int | None) -> tuple[Any, ...]:
     if limit == 0 or not isinstance(fut, asyncio.Task):
         return ()
-    return _limited(reversed(await_chain(fut.get_coro())), limit)
+    return _limited(reversed(without_outer(frames_of_coroutine(fut.get_coro()))), limit)
 
 
 def _build(root: asyncio.Future[Any], stack: tuple[Any, ...], limit: int | None) -> FutureCallGraph:
@@ -281,6 +284,7 @@ def capture_call_graph(
             break
         frame = frame.f_back
     del frame
+    frames = without_outer(reversed(frames))[::-1]
     return _build(future, _limited(frames, limit), limit)
 
 
@@ -335,8 +339,9 @@ def _place(frame: types.FrameType) -> str:
         kind = "async "
     elif code.co_flags & inspect.CO_GENERATOR:
         kind = "generator "
-    where = f"File {code.co_filename!r}, line {frame.f_lineno}"
-    return f"{where}, in {kind}{code.co_qualname}()"
+    where = _places.cell_of(code.co_filename) or f"File {code.co_filename!r}"
+    name = function_name(code)
+    return f"{where}, line {frame.f_lineno}" + (f", in {kind}{name}" if name else "")
 
 
 def print_call_graph(

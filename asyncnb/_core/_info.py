@@ -43,7 +43,11 @@ class TaskInfo(NamedTuple):
     ``kind`` is ``"loop"`` or ``"thread"``; ``group`` is the name of its open group; ``timeout`` is
     the seconds left of its time limit, if it has one; ``progress`` is (items done, items in all or
     None), of a task that reports it; ``error`` of a failed task is
-    ``Type: message``.
+    ``Type: message``. ``waiting_on`` says what a suspended task waits for, such as ``sleep, 3.2 s
+    left``. ``cpu`` is the seconds of processor time used and ``steps`` the number of times that the
+    loop ran it; both are None where nobody counts, as counting would slow down each step. They are
+    known of a task launched with ``--trace``, and ``cpu`` of one in a worker thread: at any time on
+    Linux, elsewhere once it has ended.
     """
 
     id: int
@@ -59,6 +63,9 @@ class TaskInfo(NamedTuple):
     timeout: float | None
     progress: tuple[int, int | None] | None
     error: str | None
+    waiting_on: str | None = None
+    cpu: float | None = None
+    steps: int | None = None
 
     @property
     def elapsed(self) -> float | None:

@@ -37,6 +37,7 @@ class TaskRecord:
         "body",
         "cancel_asked",
         "cell",
+        "cpu",
         "created",
         "ended",
         "first_limit",
@@ -51,6 +52,7 @@ class TaskRecord:
         "shown",
         "shows_result",
         "started",
+        "steps",
         "task",
         "waited",
     )
@@ -96,6 +98,9 @@ class TaskRecord:
         self.first_limit: Any = UNCHANGED
         #: Items done and items in all (None: nobody knows), of what the task reports.
         self.progress: tuple[int, int | None] | None = None
+        #: Processor time in seconds and steps taken, where somebody counts them; see TaskInfo.
+        self.cpu: float | None = None
+        self.steps: int | None = None
         #: Set when all that the task's end has to say stands in its cell.
         self.shown = threading.Event()
         self.task: Task[Any]
@@ -120,6 +125,8 @@ class TaskRecord:
 
     def info(self) -> TaskInfo:
         """Return a frozen snapshot; from any thread."""
+        from asyncnb._core import _stack  # not needed until somebody looks
+
         state = self.state()
         error = None
         if state == "failed":
@@ -139,7 +146,18 @@ class TaskRecord:
             timeout=None if self.task.timeout is None else self.task.timeout.remaining(),
             progress=self.progress,
             error=error,
+            waiting_on=None if state in ENDED else _stack.waiting_on(self.task),
+            cpu=self._cpu_seconds(),
+            steps=self.steps,
         )
+
+    def _cpu_seconds(self) -> float | None:
+        if self.cpu is None and self.kind == "thread":
+            from asyncnb._core import _stack
+
+            worker = _stack.worker_of(self.task)
+            return None if worker is None else worker.cpu()
+        return self.cpu
 
 
 #: The record of the launched task that the running code belongs to.

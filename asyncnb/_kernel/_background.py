@@ -19,7 +19,7 @@ from asyncnb._core._errors import TasksFailedError, WrongThreadError
 from asyncnb._core._info import TaskInfo
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._open_groups import OpenGroup
-from asyncnb._core._registry import TaskRecord, plain_task_info
+from asyncnb._core._registry import TaskRecord, current_record, plain_task_info
 from asyncnb._core._tasks import Task
 from asyncnb._core._workers import Worker
 from asyncnb._kernel._cells import cell_number, compile_cell
@@ -257,7 +257,13 @@ class BackgroundCells:
 
 
 async def _in_thread(run: Callable[[], Any]) -> Any:
-    return await Worker(run, embedded_loop()).run()
+    worker = Worker(run, embedded_loop())
+    try:
+        return await worker.run()
+    finally:
+        record = current_record.get()
+        if record is not None:
+            record.cpu = worker.cpu()
 
 
 async def _at_once(run: Callable[[], Any]) -> Any:

@@ -32,7 +32,8 @@ class LookVerbs:
             "%tasks [--all] [--failed] [-g GROUP] [PATTERN]", _table_arguments, self._table
         )
         self.verbs = {
-            "output": Verb("%tasks output NAME", _output_arguments, self._output),
+            "stack": Verb("%tasks stack NAME", _name_argument, self._stack),
+            "output": Verb("%tasks output NAME", _name_argument, self._output),
         }
         self.all_verbs: Iterable[str] = self.verbs
 
@@ -55,6 +56,11 @@ class LookVerbs:
             infos += self._background.other_tasks()
         return TaskTable(infos, empty="No failed tasks." if args.failed else "No tasks.")
 
+    def _stack(self, args: argparse.Namespace) -> None:
+        from asyncnb._kernel._stacks import describe
+
+        print(describe(_launch.registry.find(args.name)))
+
     def _output(self, args: argparse.Namespace) -> None:
         self._show_output(_launch.registry.find(args.name))
 
@@ -66,5 +72,5 @@ def _table_arguments(parser: Parser) -> None:
     parser.add_argument("-g", "--group")
 
 
-def _output_arguments(parser: Parser) -> None:
+def _name_argument(parser: Parser) -> None:
     parser.add_argument("name")

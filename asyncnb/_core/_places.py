@@ -1,0 +1,109 @@
+"""Where code stands, as a person reads it: ``In[3], line 2``, ``asyncio/queues.py, line 158``."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import linecache
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+#: What launches tasks, which is nobody's business; other files of ours are primitives by name.
+_MACHINERY = (
+    os.path.join(_PACKAGE, "_kernel", ""),
+    os.path.join(_PACKAGE, "_offload", ""),
+    os.path.join(_PACKAGE, "_core", "_launch.py"),
+    os.path.join(_PACKAGE, "_core", "_workers.py"),
+)
+
+#: What stands above the user's code in a thread or a cell, and says nothing about it.
+outer_machinery: list[str] = [
+    threading.__file__,
+    os.path.dirname(concurrent.futures.__file__) + os.sep,
+]
+
+
+def _no_cell(filename: str) -> str | None:
+    return None
+
+
+#: Set by the extension: the ``In[n]`` that the code of a file name came from, None if no cell.
+cell_of: Callable[[str], str | None] = _no_cell
+
+
+class Place(NamedTuple):
+    """One frame of a stack: where it stands and which line it is at.
+
+    ``where`` is ``In[n]`` for code of a cell, otherwise the file's path from where Python found
+    it; ``function`` is empty for a cell's own code, outside of any function; ``source`` is the
+    text of the line, empty where there is none to be had.
+    """
+
+    where: str
+    line: int
+    function: str
+    source: str
+
+    def __str__(self) -> str:
+        head = f"{self.where}, line {self.line}"
+        if self.function:
+            head += f", in {self.function}"
+        return f"{head}\n    {self.source}" if self.source else head
+
+
+def place(frame: types.FrameType, line: int | None = None) -> Place:
+    """Return where ``frame`` is, or ``line`` of it. Any thread."""
+    code = frame.f_code
+    line = line or frame.f_lineno or 0
+    if line < 1:  # compiled code of others has no lines
+        line = max(code.co_firstlineno, 0)
+    source = linecache.getline(code.co_filename, line, frame.f_globals).strip()
+    return Place(where(code.co_filename), line, function_name(code), source)
+
+
+def where(filename: str) -> str:
+    """Return ``In[n]`` for the code of a cell, else the file's path from where Python found it."""
+    return cell_of(filename) or _short(filename)
+
+
+def function_name(code: types.CodeType) -> str:
+    """Return a name such as ``fetch()``; empty for a cell's own code."""
+    name = code.co_qualname
+    if name.startswith("<cell line") or (name == "<module>" and cell_of(code.co_filename)):
+        return ""
+    return f"{name}()"
+
+
+@functools.lru_cache(maxsize=1024)
+def _short(filename: str) -> str:
+    # The longest entry of sys.path that holds it: site-packages lies inside of the library.
+    for folder in sorted({p for p in sys.path if p}, key=len, reverse=True):
+        if filename.startswith(folder.rstrip(os.sep) + os.sep):
+            return filename[len(folder.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+    return filename
+
+
+def is_ours(frame: types.FrameType) -> bool:
+    """Tell whether a frame belongs to asyncnb."""
+    return frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def is_machinery(frame: types.FrameType) -> bool:
+    """Tell whether a frame belongs to that part of asyncnb which launches tasks."""
+    return frame.f_code.co_filename.startswith(_MACHINERY)
+
+
+def without_outer(frames: Iterable[types.FrameType]) -> list[types.FrameType]:
+    """Return frames, outermost first, without asyncnb's launching and without what is above it."""
+    kept = [frame for frame in frames if not is_machinery(frame)]
+    start = 0
+    outer = tuple(outer_machinery)
+    while start < len(kept) and kept[start].f_code.co_filename.startswith(outer):
+        start += 1
+    return kept[start:]

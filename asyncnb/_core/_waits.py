@@ -1,0 +1,324 @@
+"""What a suspended task waits for, in a few words: ``sleep, 3.2 s left``, ``Queue.get (0 of 10)``.
+
+Read from the frames of its await chain and from the future it sleeps on, when somebody asks;
+waiting itself leaves no notes. Everything is read as it stands, from any thread, and may be of the
+moment before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import socket
+import time
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+_LONGEST = 60  # characters of a command line or a name
+
+
+def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
+    """Return what ``task``, whose suspended ``frames`` these are, outermost first, waits for."""
+    leaf = getattr(task, "_fut_waiter", None)
+    said = None
+    for depth, frame in enumerate(reversed(frames)):
+        root = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if root not in _LIBRARIES:
+            break
+        describer = _FRAMES.get(frame.f_code.co_qualname)
+        if describer is not None:
+            # The outermost says most: a read of a socket, not the event that the read sleeps on.
+            said = describer(frame.f_locals, task) or said
+        elif depth == 0 and frame.f_code.co_qualname in _INNERMOST:
+            said = _INNERMOST[frame.f_code.co_qualname](frame.f_locals, task)
+    return said or _future(leaf, task, frames)
+
+
+_LIBRARIES = {"asyncio", "asyncnb", "anyio"}
+
+_Describer = Callable[[dict[str, Any], Any], str | None]
+
+
+def _sleep(names: dict[str, Any], task: Any) -> str | None:
+    handle = names.get("handle", names.get("h"))
+    if handle is None:
+        return None
+    return f"sleep, {seconds(max(0.0, handle.when() - clock(task.get_loop())))} left"
+
+
+def clock(loop: Any) -> float:
+    """Return ``loop.time()`` as it is now, also of a loop that has been asleep."""
+    now: float = loop.time()
+    if any(base.__module__.partition(".")[0] in ("uvloop", "winloop") for base in type(loop).mro()):
+        # Theirs stands still between two turns; it is the same clock.
+        return max(now, time.monotonic())
+    return now
+
+
+def seconds(value: float) -> str:
+    """Return a duration as a person reads it: ``0.42 s``, ``12.3 s``, ``3 min 05 s``."""
+    if value < 60:
+        return f"{value:.{2 if value < 10 else 1}f} s"
+    minutes, rest = divmod(int(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _kind(names: dict[str, Any]) -> str:
+    return type(names["self"]).__name__
+
+
+def _queue_get(names: dict[str, Any], task: Any) -> str:
+    return f"{_kind(names)}.get {_filled(names['self'])}"
+
+
+def _queue_put(names: dict[str, Any], task: Any) -> str:
+    return f"{_kind(names)}.put {_filled(names['self'])}"
+
+
+def _filled(queue: Any) -> str:
+    size, most = queue.qsize(), queue.maxsize
+    return f"({size} of {most})" if most > 0 else f"({size} in it)"
+
+
+def _queue_join(names: dict[str, Any], task: Any) -> str:
+    return f"{_kind(names)}.join ({getattr(names['self'], '_unfinished_tasks', '?')} unfinished)"
+
+
+def _method(name: str) -> _Describer:
+    return lambda names, task: f"{_kind(names)}.{name}"
+
+
+def _acquire(names: dict[str, Any], task: Any) -> str:
+    waiters = len(getattr(names["self"], "_waiters", None) or ())
+    others = f" ({waiters} waiting)" if waiters > 1 else ""
+    return f"{_kind(names)}.acquire{others}"
+
+
+def _barrier(names: dict[str, Any], task: Any) -> str:
+    barrier = names["self"]
+    return f"{_kind(names)}.wait ({barrier.n_waiting} of {barrier.parties})"
+
+
+def _group(names: dict[str, Any], task: Any) -> str | None:
+    tasks = getattr(names["self"], "_tasks", None)
+    return None if tasks is None else f"{_kind(names)} ({_count(len(tasks), 'task')})"
+
+
+def _open_group(names: dict[str, Any], task: Any) -> str:
+    group = names["self"]
+    return f"group {group.name!r} ({_count(len(group), 'task')})"
+
+
+def _wait(names: dict[str, Any], task: Any) -> str | None:
+    return _progress("wait", names.get("fs", names.get("given")))
+
+
+def _wait_for(names: dict[str, Any], task: Any) -> str | None:
+    inner = names.get("fut")  # until 3.11 a task of its own
+    return _future(inner, task, []) if asyncio.isfuture(inner) else None
+
+
+def _thread(names: dict[str, Any], task: Any) -> str:
+    func = names.get("func")
+    name = getattr(func, "__qualname__", None) or getattr(func, "__name__", None) or repr(func)
+    return f"thread: {_brief(name)}"
+
+
+def _worker(names: dict[str, Any], task: Any) -> str:
+    return "its thread"
+
+
+def _subprocess(names: dict[str, Any], task: Any) -> str:
+    process = names["self"]
+    pid = getattr(process, "pid", None) or getattr(process, "_pid", None)
+    transport = getattr(process, "_transport", process)
+    inner = getattr(transport, "_proc", None)
+    command = getattr(inner, "args", None)
+    if isinstance(command, (list, tuple)):
+        command = " ".join(map(str, command))
+    return f"subprocess {pid}" + (f": {_brief(str(command))}" if command else "")
+
+
+def _reader(names: dict[str, Any], task: Any) -> str:
+    return f"{_peer(getattr(names['self'], '_transport', None))} to read"
+
+
+def _drain(names: dict[str, Any], task: Any) -> str:
+    owner = names["self"]
+    return f"{_peer(getattr(owner, '_transport', None))} to write"
+
+
+def _anyio_read(names: dict[str, Any], task: Any) -> str:
+    return f"{_peer(getattr(names['self'], '_transport', None))} to read"
+
+
+def _sock(names: dict[str, Any], task: Any) -> str:
+    return _of_socket(names.get("sock"))
+
+
+def _sock_connect(names: dict[str, Any], task: Any) -> str:
+    return f"connection to {address(names.get('address'))}"
+
+
+def _create_connection(names: dict[str, Any], task: Any) -> str | None:
+    host = names.get("host")
+    return None if host is None else f"connection to {host}:{names.get('port')}"
+
+
+def _getaddrinfo(names: dict[str, Any], task: Any) -> str:
+    return f"address of {names.get('host')}"
+
+
+def _serve(names: dict[str, Any], task: Any) -> str:
+    sockets = names["self"].sockets
+    return "server on " + ", ".join(address(s.getsockname()) for s in sockets[:3])
+
+
+#: By the qualified name of a coroutine of asyncio, anyio or ours, what its frame says.
+_FRAMES: dict[str, _Describer] = {
+    "sleep": _sleep,
+    "Queue.get": _queue_get,
+    "Queue.put": _queue_put,
+    "Queue.join": _queue_join,
+    "Event.wait": _method("wait"),
+    "Condition.wait": _method("wait"),
+    "Lock.acquire": _acquire,
+    "Semaphore.acquire": _acquire,
+    "Barrier.wait": _barrier,
+    "_wait": _wait,
+    "to_thread": _thread,
+    "Worker.run": _worker,
+    "Process.wait": _subprocess,
+    "Process.communicate": _subprocess,
+    "StreamReader._wait_for_data": _reader,
+    "FlowControlMixin._drain_helper": _drain,
+    "SocketStream.receive": _anyio_read,
+    "BaseEventLoop.create_connection": _create_connection,
+    "BaseEventLoop.getaddrinfo": _getaddrinfo,
+    "Server.serve_forever": _serve,
+    "OpenGroup._wait_for_end": _open_group,
+}
+for _name in ("sock_recv", "sock_recv_into", "sock_accept", "sock_sendall", "sock_recvfrom"):
+    for _class in ("BaseSelectorEventLoop", "BaseProactorEventLoop"):
+        _FRAMES[f"{_class}.{_name}"] = _sock
+_FRAMES["BaseSelectorEventLoop.sock_connect"] = _sock_connect
+_FRAMES["BaseProactorEventLoop.sock_connect"] = _sock_connect
+
+#: The same for those that say something only while no other coroutine runs inside of them.
+_INNERMOST: dict[str, _Describer] = {
+    "wait_for": _wait_for,
+    "TaskGroup.__aexit__": _group,
+    "TaskGroup._aexit": _group,
+}
+
+
+def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
+    """Return what a future is that a task sleeps on."""
+    if leaf is None:
+        return "its turn"
+    if isinstance(leaf, asyncio.Task):
+        return f"task {_brief(leaf.get_name())!r}"
+    source = getattr(leaf, "source", None)  # a Mirror
+    if source is not None:
+        return _future(source, task, frames) if asyncio.isfuture(source) else _executor(source)
+    inner = getattr(leaf, "_inner", None)  # our shield
+    if asyncio.isfuture(inner):
+        return _future(inner, task, frames)
+    children = getattr(leaf, "_children", None)
+    if children is not None:
+        iterates = any(f.f_code.co_qualname.startswith("AsCompleted.") for f in frames[-2:])
+        what = "as_completed" if iterates else "gather"
+        return _progress(what, children) or what
+    for content in _held_by_callbacks(leaf):
+        if isinstance(content, concurrent.futures.Future):
+            return _executor(content)
+        if asyncio.isfuture(content) and content is not leaf and content is not task:
+            return _future(content, task, frames)  # asyncio's shield
+    name = type(leaf).__name__
+    if name.startswith("_SyncSocket"):
+        return _of_socket(_socket_in(leaf))
+    if not frames:
+        return name
+    return f"{name} in {frames[-1].f_code.co_qualname}()"
+
+
+def _held_by_callbacks(future: Any) -> Iterable[Any]:
+    """Yield what asyncio's own callbacks of a future hold: whom it is chained to."""
+    for callback, _ in list(getattr(future, "_callbacks", None) or ()):
+        if getattr(callback, "__qualname__", "").partition(".")[0] in ("_chain_future", "shield"):
+            for cell in getattr(callback, "__closure__", None) or ():
+                try:
+                    yield cell.cell_contents
+                except ValueError:  # not filled yet
+                    continue
+
+
+def _executor(future: concurrent.futures.Future[Any]) -> str:
+    return f"executor future, {'running' if future.running() else 'queued'}"
+
+
+def _socket_in(future: Any) -> Any:
+    """Return the socket that uvloop's ``sock_recv`` and the like have tied to their future.
+
+    These coroutines are compiled and have no names to read.
+    """
+    for held in gc.get_referents(future):
+        for content in held.values() if isinstance(held, dict) else (held,):
+            if isinstance(content, socket.socket):
+                return content
+    return None
+
+
+def _progress(what: str, futures: Any) -> str | None:
+    if futures is None:
+        return None
+    futures = list(futures)
+    if len(futures) == 1 and isinstance(futures[0], asyncio.Task):
+        return f"task {_brief(futures[0].get_name())!r}"
+    done = sum(1 for future in futures if asyncio.isfuture(future) and future.done())
+    return f"{what}, {done} of {len(futures)} done"
+
+
+def _peer(transport: Any) -> str:
+    if transport is None:
+        return "stream"
+    peer = transport.get_extra_info("peername")
+    if peer:
+        return f"socket {address(peer)}"
+    return "pipe" if transport.get_extra_info("pipe") is not None else "stream"
+
+
+def _of_socket(sock: Any) -> str:
+    if not isinstance(sock, socket.socket):
+        return "socket"
+    try:
+        return f"socket {address(sock.getpeername())}"
+    except OSError:  # it listens, is not connected, or was closed
+        pass
+    try:
+        return f"socket {address(sock.getsockname())}"
+    except OSError:
+        return "socket"
+
+
+def address(found: Any) -> str:
+    """Return a socket's address as text: ``127.0.0.1:8080``, ``[::1]:8080``, a path."""
+    if isinstance(found, tuple) and len(found) >= 2:
+        host = f"[{found[0]}]" if ":" in str(found[0]) else found[0]
+        return f"{host}:{found[1]}"
+    if isinstance(found, bytes):
+        found = found.decode(errors="replace")
+    return str(found) if found else "(no address)"
+
+
+def _brief(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,45 @@
+"""``%tasks stack``: where a task stands, what it waits for, and who waits for it."""
+
+from __future__ import annotations
+
+import time
+
+from asyncnb._core._info import ENDED, TaskInfo
+from asyncnb._core._registry import TaskRecord
+from asyncnb._core._stack import await_chain, awaited_by, worker_of
+from asyncnb._kernel._table import seconds
+
+
+def describe(record: TaskRecord) -> str:
+    """Return the text for the task of ``record``; from any thread, without asking the loop."""
+    info = record.info()
+    places = await_chain(record.task)
+    lines = [_head(info)]
+    if info.state not in ENDED and worker_of(record.task) is not None:
+        lines.append("its thread is at:")
+    elif info.error is not None and places:
+        lines.append("it failed at:")
+    for place in places:
+        lines += [f"  {line}" for line in str(place).splitlines()]
+    if not places and info.state not in ENDED:
+        lines.append("  no code of yours is in its stack")
+    if info.waiting_on is not None:
+        lines.append(f"waits for: {info.waiting_on}")
+    waiters = [repr(task.get_name()) for task in awaited_by(record.task)]
+    if waiters:
+        lines.append(f"awaited by: {', '.join(waiters)}")
+    return "\n".join(lines)
+
+
+def _head(info: TaskInfo) -> str:
+    now = time.time()
+    parts = [f"{info.name}: {info.state}"]
+    if info.error:
+        parts[0] += f" ({info.error.partition(chr(10))[0]})"
+    if info.ended is not None:
+        parts.append(f"{seconds(now - info.ended)} ago")
+    elif info.started is not None:
+        parts.append(f"started {seconds(now - info.started)} ago")
+    if info.cell is not None and str(info.cell):
+        parts.append(f"launched by {info.cell}")
+    return ", ".join(parts)
