@@ -16,7 +16,7 @@ from typing import Any
 
 from asyncnb._core._errors import TaskNotFoundError, near
 from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo
-from asyncnb._core._limits import UNCHANGED
+from asyncnb._core._limits import UNCHANGED, seconds_left
 from asyncnb._core._tasks import Task
 
 logger = logging.getLogger("asyncnb")
@@ -49,6 +49,7 @@ class TaskRecord:
         "output",
         "parent",
         "progress",
+        "repeats",
         "shown",
         "shows_result",
         "started",
@@ -71,6 +72,8 @@ class TaskRecord:
     ) -> None:
         self.id = next(self._ids)
         self.kind = kind
+        #: Whether the loop runs it again and again, wherever one round of it runs.
+        self.repeats = False
         self.cell = cell
         #: What makes a second launch "the same again": a name or a cell id, or None.
         self.identity = identity
@@ -115,6 +118,8 @@ class TaskRecord:
         if task.cancelling() or self.cancel_asked:
             return "cancelling"
         coro = task.get_coro()
+        if task._pause is not None and not getattr(coro, "cr_running", False):
+            return "paused"
         if self.started is None and (
             inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
         ):
@@ -143,7 +148,7 @@ class TaskRecord:
             created=self.created,
             started=self.started if self.started or state == "pending" else self.created,
             ended=self.ended,
-            timeout=None if self.task.timeout is None else self.task.timeout.remaining(),
+            timeout=seconds_left(self.task),
             progress=self.progress,
             error=error,
             waiting_on=None if state in ENDED else _stack.waiting_on(self.task),
@@ -344,6 +349,8 @@ def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         state = "cancelling"
     else:
         state = "running" if getattr(coro, "cr_running", False) else "waiting"
+        if state == "waiting" and getattr(task, "_pause", None) is not None:
+            state = "paused"
     return TaskInfo(
         id=-id(task),
         name=task.get_name(),

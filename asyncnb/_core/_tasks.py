@@ -30,6 +30,7 @@ from asyncnb._core._graph import task_frames
 
 if TYPE_CHECKING:
     from asyncnb._core._info import TaskInfo
+    from asyncnb._core._pause import Pause
     from asyncnb._core._registry import TaskRecord
     from asyncnb._core._timeouts import Timeout
 
@@ -158,6 +159,8 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
 
     _launched = False  # a launched task outlives an interrupt of those who await it
     _record: TaskRecord | None = None  # what the registry knows of a launched task
+    _pause: Pause | None = None  # while it is held, or about to be
+    _driven: Task[Any] | None = None  # the one whose steps do its work, of a cell that was let go
     timeout: Timeout | None = None
 
     def __await__(self) -> Generator[Any, None, _T]:
@@ -184,10 +187,10 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
             return False if self._launched else interrupt(self)
         loop = self._loop
         if _get_running_loop() is loop or not runs_elsewhere(loop):
-            return _cancel(self, msg)
+            return _cancel(self, msg) if self._pause is None else _cancel_here(self, msg)
         if self.done():
             return False
-        loop.call_soon_threadsafe(_cancel, self, msg)
+        loop.call_soon_threadsafe(_cancel_here, self, msg)
         return True
 
     def uncancel(self) -> int:
@@ -214,6 +217,27 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """
         return _futures.join_future(self, timeout)
 
+    def pause(self, *, stop_clock: bool = False) -> bool:
+        """Hold the task: it takes no further step until ``resume()``. False if it is ending.
+
+        A step that runs now is finished first. What the task waits for goes on meanwhile: tasks it
+        awaits, threads, sockets. So do its time limits, unless *stop_clock*: then those made with
+        asyncnb's ``timeout`` stand still. ``cancel()`` ends the pause, so the task can clean up.
+
+        Any thread. Called from another one than the loop's it returns when the task is held, or
+        after 0.25 s if the loop is blocked; the task is held once the loop is free then.
+        ``RuntimeError`` for a task that runs in a worker thread or a process, which cannot be held.
+        """
+        from asyncnb._core import _pause  # it builds on this module
+
+        return _pause.pause(self, stop_clock=stop_clock)
+
+    def resume(self) -> bool:
+        """Let a paused task go on. False if it is not paused. Any thread, as ``pause()``."""
+        from asyncnb._core import _pause
+
+        return _pause.resume(self)
+
     def info(self) -> TaskInfo:
         """Return a frozen snapshot of the task's facts. Any thread."""
         from asyncnb._core import _registry  # it builds on this module
@@ -239,6 +263,13 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         return task_frames(self, limit)
 
 
+def _cancel_here(task: Task[Any], msg: Any) -> bool:
+    cancelled = _cancel(task, msg)
+    if task._pause is not None:
+        task._pause.release()
+    return cancelled
+
+
 def interrupt(task: asyncio.Task[Any]) -> bool:
     """Cancel *task* as a person does who presses stop, sparing launched tasks that it awaits.
 
@@ -252,6 +283,8 @@ def interrupt(task: asyncio.Task[Any]) -> bool:
         loop.call_soon_threadsafe(interrupt, task)
         return True
     cancelled = _cancel(task, INTERRUPT)
+    if getattr(task, "_pause", None) is not None:
+        task._pause.release()  # type: ignore[attr-defined]
     # asyncio.gather() passes a cancellation to its children and waits for them; launched ones
     # refuse it, so it would wait until they end. Cancel the gathering future itself.
     leaf: Any = task

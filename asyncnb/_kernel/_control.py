@@ -1,4 +1,4 @@
-"""The verbs of ``%tasks`` that change something: cancel, wait, timeout, rename, clear."""
+"""The verbs of ``%tasks`` that change something: cancel, wait, timeout, pause, rename, clear."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from IPython.core.error import UsageError
 from asyncnb._core import _launch
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
+from asyncnb._core._pause import why_not_paused
 from asyncnb._kernel._options import Parser, limit, seconds, task_name
-from asyncnb._kernel._verbs import Verb, count, group_records, named_records
+from asyncnb._kernel._verbs import Verb, count, group_records, living_records, named_records
 
 if TYPE_CHECKING:
     from asyncnb._kernel._background import BackgroundCells
@@ -36,6 +37,8 @@ class ControlVerbs:
             "timeout": Verb(
                 "%tasks timeout NAME SECONDS|+SECONDS|none", _timeout_arguments, self._timeout
             ),
+            "pause": Verb("%tasks pause NAME... [--stop-clock]", _pause_arguments, self._pause),
+            "resume": Verb("%tasks resume NAME...", _resume_arguments, self._resume),
             "rename": Verb("%tasks rename OLD NEW", _rename_arguments, self._rename),
             "clear": Verb("%tasks clear", lambda parser: None, self._clear),
         }
@@ -79,6 +82,29 @@ class ControlVerbs:
             raise UsageError(f"%tasks timeout: {exc}.") from None
         print(f"{args.name}: " + ("no time limit" if left is None else f"{left:.4g} s left"))
 
+    def _pause(self, args: argparse.Namespace) -> None:
+        records = living_records(args.patterns, "%tasks pause")
+        if refusal := next((r for r in map(why_not_paused, records) if r), None):
+            raise UsageError(f"%tasks pause: {refusal}.")
+        for record in records:
+            name = record.task.get_name()
+            if not record.task.pause(stop_clock=args.stop_clock):
+                print(f"{name} is ending")
+            elif record.state() == "paused":
+                print(f"{name} is paused")
+            else:
+                print(f"{name} runs, and is paused when it comes to its next await")
+
+    def _resume(self, args: argparse.Namespace) -> None:
+        records = living_records(args.patterns, "%tasks resume")
+        paused = [r for r in records if r.task._pause is not None]
+        if not paused:
+            states = ", ".join(f"{r.task.get_name()} is {r.state()}" for r in records)
+            raise UsageError(f"%tasks resume: no task to resume; {states}.")
+        for record in paused:
+            record.task.resume()
+            print(f"{record.task.get_name()} goes on")
+
     def _rename(self, args: argparse.Namespace) -> None:
         task_name(args.new, "%tasks rename")
         record = _launch.registry.find(args.old)
@@ -106,6 +132,15 @@ def _wait_arguments(parser: Parser) -> None:
 def _timeout_arguments(parser: Parser) -> None:
     parser.add_argument("name")
     parser.add_argument("limit", type=limit)
+
+
+def _pause_arguments(parser: Parser) -> None:
+    parser.add_argument("patterns", nargs="+", metavar="NAME")
+    parser.add_argument("--stop-clock", action="store_true")
+
+
+def _resume_arguments(parser: Parser) -> None:
+    parser.add_argument("patterns", nargs="+", metavar="NAME")
 
 
 def _rename_arguments(parser: Parser) -> None:

@@ -117,6 +117,8 @@ class AsyncMagics(Magics):
         %tasks cancel PATTERN...      cancel by name or glob; -g GROUP, --all for all of them
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
         %tasks timeout NAME 30        30 s from now; +30 for more, none for no limit
+        %tasks pause NAME             hold it; --stop-clock holds its time limits too
+        %tasks resume NAME            let it go on
         %tasks output NAME            what it printed, here
         %tasks rename OLD NEW
         %tasks clear                  forget the ended ones

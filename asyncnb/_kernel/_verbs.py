@@ -73,6 +73,16 @@ def named_records(patterns: Sequence[str]) -> list[TaskRecord]:
     return list(found.values())
 
 
+def living_records(patterns: Sequence[str], magic: str) -> list[TaskRecord]:
+    """Return the tasks that ``patterns`` mean and that have not ended; UsageError for none."""
+    records = named_records(patterns)
+    living = [r for r in records if r.state() not in ENDED]
+    if not living:
+        names = ", ".join(repr(r.task.get_name()) for r in records)
+        raise UsageError(f"{magic}: {names} {'has' if len(records) == 1 else 'have'} ended.")
+    return living
+
+
 def group_records(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     """Return the tasks of the group ``name``, or those of them that ``patterns`` mean.
 

@@ -1,0 +1,261 @@
+"""Pause: hold a task between two of its steps until somebody resumes it.
+
+Nothing is added to a task's steps. When a task is to be held, the call that would wake it up next
+is taken from the future it waits on, or from the loop's queue, and kept until the task is resumed
+or cancelled. So tasks that nobody pauses pay nothing, but for one look at an attribute in
+``cancel()``.
+"""
+
+from __future__ import annotations
+
+import threading
+import types
+from asyncio import _get_running_loop
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from asyncnb._core._call_soon import call_soon_lock
+from asyncnb._core._futures import runs_elsewhere
+from asyncnb._core._limits import limits_lock
+from asyncnb._core._timeouts import Timeout, innermost
+
+if TYPE_CHECKING:
+    from asyncnb._core._registry import TaskRecord
+    from asyncnb._core._tasks import Task
+
+#: Seconds that a call from another thread waits for the loop to have taken it: far more than a
+#: free loop needs, and a blocked one shall not block a cell too.
+ANSWER_SECONDS = 0.25
+
+
+def pause(task: Task[Any], *, stop_clock: bool = False) -> bool:
+    """See ``Task.pause``."""
+    if task._record is not None and (refusal := why_not_paused(task._record)):
+        raise RuntimeError(refusal)
+    paused = [_there(part, _pause_here, part, stop_clock) for part in _parts(task)]
+    return all(paused)
+
+
+def why_not_paused(record: TaskRecord) -> str | None:
+    """Return the sentence for a task that cannot be paused, None for one that can."""
+    if record.kind == "loop" or record.repeats:
+        return None
+    name = record.task.get_name()
+    return (
+        f"{name!r} does not run on the loop ({record.kind}), and only code there can be held, "
+        f"between two awaits; `%tasks cancel {name}` ends it"
+    )
+
+
+def resume(task: Task[Any]) -> bool:
+    """See ``Task.resume``."""
+    resumed = [_there(part, _resume_here, part) for part in _parts(task)]
+    return any(resumed)
+
+
+def _parts(task: Task[Any]) -> list[Task[Any]]:
+    return [task] if task._driven is None else [task._driven, task]
+
+
+def _there(task: Task[Any], act: Callable[..., bool], *args: object) -> bool:
+    """Call ``act`` on the thread of the task's loop, and return what it returned.
+
+    True where the loop does not answer in time: it is blocked, and acts when it is free.
+    """
+    loop = task.get_loop()
+    if _get_running_loop() is loop or not runs_elsewhere(loop):
+        return act(*args)
+    answered = threading.Event()
+    answer = True
+
+    def there() -> None:
+        nonlocal answer
+        answer = act(*args)
+        pause = task._pause
+        if pause is None or pause.held:
+            answered.set()
+        else:
+            loop.call_soon(answered.set)  # after the step that still passes
+
+    loop.call_soon_threadsafe(there)
+    answered.wait(ANSWER_SECONDS)
+    return answer
+
+
+def _pause_here(task: Task[Any], stop_clock: bool) -> bool:
+    if task.done() or task.cancelling():
+        return False
+    if task._pause is None:
+        task._pause = Pause(task)
+        task._pause.hold()
+    if stop_clock:
+        task._pause.stop_clock()
+    return True
+
+
+def _resume_here(task: Task[Any]) -> bool:
+    if task._pause is None:
+        return False
+    task._pause.release()
+    return True
+
+
+class Pause:
+    """One task that is held, or will be at the end of its running step.
+
+    On the thread of the task's loop, except where limits_lock is held.
+    """
+
+    __slots__ = ("_catching", "_clocks", "_future", "_loop", "_step", "_stopped", "_task")
+
+    def __init__(self, task: Task[Any]) -> None:
+        self._task = task
+        self._loop: Any = task.get_loop()
+        #: The call that lets the task go on: function, arguments, context.
+        self._step: tuple[Any, tuple[Any, ...], Any] | None = None
+        #: What the task waits on, while that is not done; its callback is ours meanwhile.
+        self._future: Any = None
+        #: Undoes the interception of the loop's call_soon.
+        self._catching: Callable[[], None] | None = None
+        #: Whether the clock of the task's time limits stands still, and what was left of each.
+        self._stopped = False
+        self._clocks: dict[Timeout, float] = {}
+
+    @property
+    def held(self) -> bool:
+        """Whether the task takes no step any more, rather than one more."""
+        return self._step is not None
+
+    def hold(self) -> None:
+        """Take the task's next step away, now or as soon as it comes up."""
+        self._task.add_done_callback(self._task_ended)
+        if not self._take():
+            # It runs now, or its step stands in a queue that cannot be seen (uvloop's): catch the
+            # next one where it is put into the queue.
+            self._catch()
+            self._loop.call_soon(self._look_again)
+
+    def _take(self) -> bool:
+        return self._take_from_future() or self._take_from_queue()
+
+    def _take_from_future(self) -> bool:
+        future: Any = self._task._fut_waiter  # type: ignore[attr-defined]
+        if future is None or future.done():
+            return False
+        for callback, context in getattr(future, "_callbacks", None) or ():
+            if _is_step(callback, self._task):
+                future.remove_done_callback(callback)
+                future.add_done_callback(self._future_done, context=context)
+                self._step = (callback, (future,), context)
+                self._future = future
+                return True
+        return False
+
+    def _take_from_queue(self) -> bool:
+        queue = getattr(self._loop, "_ready", None)
+        # A copy, made in one go: other threads add to it.
+        for handle in () if queue is None else queue.copy():
+            if _is_step(handle._callback, self._task) and not handle._cancelled:
+                self._step = (handle._callback, handle._args, handle._context)
+                handle.cancel()
+                return True
+        return False
+
+    def _future_done(self, _: object) -> None:
+        self._future = None  # the step waits for nobody but us now
+
+    def _catch(self) -> None:
+        attributes, original = self._loop.__dict__, self._loop.call_soon
+        with call_soon_lock:
+            saved = attributes.get("call_soon")
+
+            def call_soon(fn: Any, *args: Any, context: Any = None) -> Any:
+                if self._catching is not None and _is_step(fn, self._task):
+                    self._step = (fn, args, context)
+                    self._stop_catching()
+                    return None
+                return original(fn, *args, context=context)
+
+            attributes["call_soon"] = call_soon
+
+        def undo() -> None:
+            with call_soon_lock:
+                if attributes.get("call_soon") is not call_soon:
+                    return  # one that came later goes on through ours, which catches nothing now
+                if saved is None:
+                    del attributes["call_soon"]
+                else:
+                    attributes["call_soon"] = saved
+
+        self._catching = undo
+
+    def _stop_catching(self) -> None:
+        undo, self._catching = self._catching, None
+        if undo is not None:
+            undo()
+
+    def _look_again(self) -> None:
+        if self._task._pause is self and self._step is None and self._take():
+            self._stop_catching()
+
+    def _task_ended(self, _: object) -> None:
+        if self._task._pause is self:
+            self._task._pause = None
+            self._stop_catching()
+
+    def release(self) -> None:
+        """Let the task go on where it stood."""
+        task = self._task
+        task._pause = None
+        self._stop_catching()
+        task.remove_done_callback(self._task_ended)
+        self._start_clock()
+        if self._step is None:
+            return  # it was about to be held
+        callback, args, context = self._step
+        if self._future is not None and not self._future.done():
+            self._future.remove_done_callback(self._future_done)
+            self._future.add_done_callback(callback, context=context)
+        else:
+            self._loop.call_soon(callback, *args, context=context)
+
+    # Time limits.
+
+    def stop_clock(self) -> None:
+        """Stop the time of all the time limits that the task is inside of."""
+        with limits_lock:
+            self._stopped = True
+            scope = innermost(self._task)
+            while scope is not None:
+                left = scope.remaining()
+                if left is not None and not scope.expired() and scope._task is not None:
+                    self._clocks[scope] = left
+                    scope.reschedule(None)
+                scope = scope._outer
+
+    def _start_clock(self) -> None:
+        with limits_lock:
+            for scope, left in self._clocks.items():
+                # Else it has ended, or somebody has set it anew.
+                if scope._task is not None and scope.when() is None and not scope.expired():
+                    scope.reschedule(self._loop.time() + left)
+            self._clocks.clear()
+
+    def left(self, scope: Timeout) -> float | None:
+        """Return the seconds left of a limit whose clock stands still, else None. Any thread."""
+        return self._clocks.get(scope)
+
+    def set_left(self, scope: Timeout, seconds: float | None) -> bool:
+        """Change what is left of a limit whose clock stands still; False if clocks go on."""
+        if not self._stopped:
+            return False
+        if seconds is None:
+            self._clocks.pop(scope, None)
+        else:
+            self._clocks[scope] = seconds
+        return True
+
+
+def _is_step(fn: object, task: object) -> bool:
+    """Return whether ``fn`` is how the C task takes a step, and no method such as ``cancel``."""
+    return getattr(fn, "__self__", None) is task and type(fn) is not types.MethodType
