@@ -27,7 +27,7 @@ from asyncio import (
     TimeoutError,
     get_running_loop,
 )
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncnb._core._as_completed import as_completed
 from asyncnb._core._errors import (
@@ -96,6 +96,7 @@ __all__ = [
     "create_task",
     "current_deadline",
     "current_task",
+    "dashboard",
     "eager_task_factory",
     "embedded_loop",
     "ensure_future",
@@ -123,6 +124,20 @@ __all__ = [
     "wait_for",
     "wrap_future",
 ]
+
+
+def dashboard(**options: Any) -> Any:
+    """Return a live dashboard of all tasks, to be displayed as the last expression of a cell.
+
+    ``height`` is that of its list in pixels. Cancel, pause, rename and set time limits in it; it
+    works while a cell runs. Where no widget can be shown, a table stands in for it. Main thread.
+
+    Raises RuntimeError unless ``%load_ext asyncnb`` was run, and TypeError or TraitError for
+    options it does not have or cannot take.
+    """
+    from asyncnb._extension import dashboard
+
+    return dashboard(**options)
 
 
 def load_ipython_extension(ip: InteractiveShell) -> None:

@@ -33,6 +33,8 @@ from asyncnb._kernel._tracebacks import Tracebacks
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb.widgets._session import BrowserSide
+
 _MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
 
 
@@ -50,6 +52,7 @@ class Extension:
             claim=self.output.claim,
             reported=self.await_cells.reported,
         )
+        self._browser: BrowserSide | None = None
         self._undo: list[Callable[[], Any]] = []
 
     def load(self) -> None:
@@ -106,7 +109,11 @@ class Extension:
             restart=self.restart,
             autoawait=self.autoawait,
             control=ControlVerbs(self.background, deliver=self.output.deliver_late_output),
-            look=LookVerbs(self.background, show_output=self.output.show_again),
+            look=LookVerbs(
+                self.background,
+                show_output=self.output.show_again,
+                live=lambda: self.browser().dashboard(),
+            ),
         )
         self.ip.register_magics(magics)
 
@@ -121,6 +128,23 @@ class Extension:
                         table[kind].pop(name, None)
 
         self._undo.append(undo)
+
+    def browser(self) -> BrowserSide:
+        """Return the browser side; the first call imports it and hooks the shell channel."""
+        if self._browser is None:
+            from asyncnb._kernel._channel import CommChannel
+            from asyncnb._kernel._table import as_bundle
+            from asyncnb.widgets._session import BrowserSide
+
+            channel = CommChannel(self.ip)
+            self._do(channel.install, channel.uninstall)
+            self._browser = browser = BrowserSide(
+                open_lane=channel.open_lane,
+                prompt=lambda: channel.prompt,
+                fallback=lambda: as_bundle([r.info() for r in _launch.registry.records()]),
+            )
+            self._undo.append(browser.close)
+        return self._browser
 
     def _cell_ended(self, _: object) -> None:
         self.output.cell_ended()
@@ -239,6 +263,16 @@ def unload(ip: InteractiveShell) -> None:
     if _loaded is not None and _loaded.ip is ip:
         _loaded.unload()
         _loaded = None
+
+
+def dashboard(**options: Any) -> Any:
+    """Return a new dashboard of the shell that asyncnb is loaded into."""
+    if _loaded is None:
+        raise RuntimeError(
+            "asyncnb.dashboard() shows the tasks of a notebook: load the extension there first, "
+            "`%load_ext asyncnb`."
+        )
+    return _loaded.browser().dashboard(**options)
 
 
 def _forget_after_fork() -> None:

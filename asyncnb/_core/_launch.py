@@ -366,4 +366,5 @@ def cancel_records(records: list[TaskRecord], msg: str | None = None) -> list[Ta
         record.cancel_asked = True
         if record.task.cancel(msg):
             asked.append(record.task)
+        record.changed()
     return asked

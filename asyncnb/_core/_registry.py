@@ -39,6 +39,7 @@ class TaskRecord:
         "cell",
         "cpu",
         "created",
+        "dirty",
         "ended",
         "first_limit",
         "group",
@@ -95,6 +96,8 @@ class TaskRecord:
         self.started: float | None = None
         self.ended: float | None = None
         self.cancel_asked = False
+        #: Told to the observers, and not looked at by them since.
+        self.dirty = False
         #: What the task's coroutine awaits, while it has not begun: to be closed if it never does.
         self.body: Any = None
         #: A time limit set before the task had its first turn, in seconds, or None for none.
@@ -107,6 +110,11 @@ class TaskRecord:
         #: Set when all that the task's end has to say stands in its cell.
         self.shown = threading.Event()
         self.task: Task[Any]
+
+    def changed(self) -> None:
+        """Tell the observers that a fact of this task is new; any thread, and cheap without one."""
+        for observer in observers:
+            observer(self)
 
     def state(self) -> str:
         """Return the state; from any thread."""
@@ -165,6 +173,10 @@ class TaskRecord:
         return self.cpu
 
 
+#: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends
+#: and is forgotten; not for each of its steps. In any thread, so they only take note.
+observers: list[Callable[[TaskRecord], object]] = []
+
 #: The record of the launched task that the running code belongs to.
 current_record: contextvars.ContextVar[TaskRecord | None] = contextvars.ContextVar(
     "asyncnb_record", default=None
@@ -194,6 +206,7 @@ class TaskRegistry:
             self._living[record.id] = record
         # Not Task's: nobody else has the task yet, so this needs no detour over its loop.
         asyncio.Task.add_done_callback(task, self._end)
+        record.changed()
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         record: TaskRecord = task._record  # type: ignore[attr-defined]
@@ -204,8 +217,13 @@ class TaskRegistry:
         with self._lock:
             self._living.pop(record.id, None)
             self._ended[record.id] = record
-            while len(self._ended) > self._history:
-                _silence(self._ended.popitem(last=False)[1])
+            forgotten = [
+                self._ended.popitem(last=False)[1] for _ in range(len(self._ended) - self._history)
+            ]
+        for each in forgotten:
+            _silence(each)
+            each.changed()
+        record.changed()
         for observer in list(self.on_end):
             try:
                 observer(record)
@@ -233,6 +251,15 @@ class TaskRegistry:
                 self._living.pop(record.id, None)
         for record in records:
             record.shown.set()
+            record.changed()
+
+    def get(self, id: int) -> TaskRecord | None:
+        """Return the record of the living or remembered task with this id. Any thread."""
+        return self._living.get(id) or self._ended.get(id)
+
+    def holds(self, record: TaskRecord) -> bool:
+        """Return whether the task lives, or is in the history still. Any thread."""
+        return record.id in self._living or record.id in self._ended
 
     def records(self) -> list[TaskRecord]:
         """Return all records, oldest first."""
@@ -316,6 +343,7 @@ class TaskRegistry:
             self._ended.clear()
         for record in forgotten:
             _silence(record)
+            record.changed()
         return len(forgotten)
 
     def forget_everything(self) -> None:

@@ -187,7 +187,8 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
             return False if self._launched else interrupt(self)
         loop = self._loop
         if _get_running_loop() is loop or not runs_elsewhere(loop):
-            return _cancel(self, msg) if self._pause is None else _cancel_here(self, msg)
+            plain = self._pause is None and self._record is None
+            return _cancel(self, msg) if plain else _cancel_here(self, msg)
         if self.done():
             return False
         loop.call_soon_threadsafe(_cancel_here, self, msg)
@@ -205,6 +206,12 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
             return _uncancel(self)
         loop.call_soon_threadsafe(_uncancel, self)
         return max(0, self.cancelling() - 1)
+
+    def set_name(self, value: object) -> None:
+        """Set the name to ``str(value)``. Any thread."""
+        super().set_name(value)
+        if self._record is not None:
+            self._record.changed()
 
     def join(self, timeout: float | None = None) -> _T:
         """Block the calling thread until the task is done; return its result or raise its error.
@@ -267,6 +274,8 @@ def _cancel_here(task: Task[Any], msg: Any) -> bool:
     cancelled = _cancel(task, msg)
     if task._pause is not None:
         task._pause.release()
+    if task._record is not None:
+        task._record.changed()
     return cancelled
 
 

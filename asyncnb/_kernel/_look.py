@@ -23,7 +23,10 @@ class LookVerbs:
     """What tells of tasks and changes nothing."""
 
     def __init__(
-        self, background: BackgroundCells, show_output: Callable[[TaskRecord], None]
+        self,
+        background: BackgroundCells,
+        show_output: Callable[[TaskRecord], None],
+        live: Callable[[], object],
     ) -> None:
         self._background = background
         self._show_output = show_output
@@ -32,6 +35,7 @@ class LookVerbs:
             "%tasks [--all] [--failed] [-g GROUP] [PATTERN]", _table_arguments, self._table
         )
         self.verbs = {
+            "live": Verb("%tasks live", lambda parser: None, lambda args: live()),
             "stack": Verb("%tasks stack NAME", _name_argument, self._stack),
             "output": Verb("%tasks output NAME", _name_argument, self._output),
         }

@@ -114,6 +114,7 @@ class AsyncMagics(Magics):
 
         %tasks                        table of the tasks
         %tasks [--all] [--failed] [-g GROUP] [PATTERN]
+        %tasks live                   the dashboard
         %tasks cancel PATTERN...      cancel by name or glob; -g GROUP, --all for all of them
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
         %tasks timeout NAME 30        30 s from now; +30 for more, none for no limit

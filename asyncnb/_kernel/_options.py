@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from IPython.core.error import UsageError
 
 from asyncnb._core._errors import near
+from asyncnb._core._names import explain_bad_name
 
 
 class Parser(argparse.ArgumentParser):
@@ -137,14 +138,6 @@ def agroup_parser() -> Parser:
 
 def task_name(text: str, magic: str, *, what: str = "task") -> str:
     """Return ``text`` if it can name a task: something to type, not a pattern or an option."""
-    if not text.strip() or text != text.strip():
-        raise UsageError(f"{magic}: a {what}'s name cannot be empty or begin or end with a space.")
-    for char in "*?[]":
-        if char in text:
-            raise UsageError(
-                f"{magic}: {text!r} is no name for a {what}: {char!r} makes it a pattern. "
-                f"Write, say, {text.translate(dict.fromkeys(map(ord, '*?[]'), '_'))!r}."
-            )
-    if not text.isprintable():
-        raise UsageError(f"{magic}: a {what}'s name must be printable, not {text!r}.")
+    if problem := explain_bad_name(text, what):
+        raise UsageError(f"{magic}: {problem}")
     return text

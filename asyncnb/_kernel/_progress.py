@@ -31,6 +31,7 @@ class ProgressBars:
         record = current_record.get()
         if record is not None:
             record.progress = (progress.done, progress.total)
+            record.changed()
         if progress.label is None:
             return
         now = time.monotonic()

@@ -44,6 +44,12 @@ class TaskTable:
         )
 
 
+def as_bundle(infos: Sequence[TaskInfo]) -> dict[str, str]:
+    """Return the table as text and as HTML, by mime type."""
+    table = TaskTable(infos)
+    return {"text/plain": repr(table), "text/html": table._repr_html_()}
+
+
 def _row(info: TaskInfo, now: float) -> tuple[str, ...]:
     elapsed = info.elapsed
     if elapsed is None and info.started is not None:

@@ -71,6 +71,11 @@ TEXT = f"""index => [...{CELL}(index).node.querySelectorAll('.jp-OutputArea-outp
 TABLES = f"""index => [...{CELL}(index).node.querySelectorAll('.jp-OutputArea-output table')]
     .map(table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent)))"""
 PROMPT = f"index => {CELL}(index).node.querySelector('.jp-InputPrompt').textContent"
+ROW = """name => {
+    const row = [...document.querySelectorAll('[role=grid][aria-label=Tasks] [role=row]')]
+        .find(row => row.getAttribute('aria-label') === name);
+    return row ? [...row.children].map(cell => cell.textContent.trim()).join(' | ') : '(no row)';
+}"""
 RESTARTING = """() => {
     const { sessionContext } = jupyterapp.shell.currentWidget.context;
     window.restarted = new Promise(done => {
@@ -350,3 +355,25 @@ class Notebook:
 
     def _click(self, selector: str) -> None:
         self._lab.call(self._page.locator(selector).click(timeout=1000 * DEADLINE), DEADLINE + 1)
+
+    # The dashboard, by its accessible names
+
+    def button(self, name: str) -> None:
+        """Click the button of this very name."""
+        button = self._page.get_by_role("button", name=name, exact=True)
+        self._lab.call(button.click(timeout=1000 * DEADLINE), DEADLINE + 1)
+
+    def row(self, name: str) -> str:
+        """What the row of this task shows, its cells separated by bars."""
+        return str(self._ask(ROW, name))
+
+    def see_row(self, name: str, *texts: str) -> None:
+        """Wait until the row of this task shows all these texts."""
+        from playwright.async_api import TimeoutError as PlaywrightTimeoutError
+
+        shows = f"([name, texts]) => texts.every(text => ({ROW})(name).includes(text))"
+        shown = self._page.wait_for_function(shows, arg=[name, texts], timeout=1000 * DEADLINE)
+        try:
+            self._lab.call(shown, DEADLINE + 1)
+        except (PlaywrightTimeoutError, TimeoutError):
+            raise AssertionError(f"{name}: no {texts}, but {self.row(name)!r}") from None

@@ -1,0 +1,377 @@
+"""The feed: a snapshot of all rows for whoever opens a dashboard, then what has changed.
+
+One thread does all of it, whoever watches and however many: it takes commands, looks at the tasks
+that were marked as changed, and sends at most ten messages a second, none when nothing is new. It
+is not the loop's, so that a blocked loop can be seen to be blocked.
+
+Tasks nobody looks at cost nothing: marks are taken only while somebody does, and what changes
+without a mark (waiting, running, the time limit) is looked up for the rows on a screen, twice a
+second.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from asyncnb._core import _open_groups, _registry
+from asyncnb._core._registry import TaskRecord, TaskRegistry
+from asyncnb.widgets._commands import Commands, Refused
+from asyncnb.widgets._detail import detail_of, waits_for
+from asyncnb.widgets._rows import Row, cut, pack, row_of
+
+logger = logging.getLogger("asyncnb")
+
+#: Seconds between two messages: more often nobody sees, and jupyter_server drops messages from 1000
+#: a second on.
+INTERVAL: Final = 0.1
+#: Seconds between two looks at what changes without a mark.
+SAMPLE_INTERVAL: Final = 0.5
+#: Of one core, the most that the feed's thread takes; with more to tell it tells less often.
+SHARE: Final = 0.05
+#: Messages without a sign of life, after which a browser that can give one is taken to be gone.
+UNSEEN: Final = 100
+#: Rows on one screen, at most: what a browser may ask to be looked up.
+MOST_VISIBLE: Final = 200
+
+Message = dict[str, Any]
+Send = Callable[[Message, list[bytes]], object]
+
+
+class Subscription:
+    """One widget that watches: how to reach it, and what it looks at.
+
+    ``only``: ids of the tasks it shows, None for all. ``answers``: whether its messages arrive also
+    while a cell runs, so that silence means that nobody is there.
+    """
+
+    def __init__(self, send: Send, *, only: Collection[int] | None, answers: bool) -> None:
+        self.send = send
+        self.only = only
+        self.answers = answers
+        self.open = False
+        self.visible: tuple[int, ...] = ()
+        self.detail: int | None = None
+        self.detail_sent: Message | None = None
+        self.sent = 0
+        self.seen = 0
+        self.texts: dict[int, Any] = {}  # as sent last
+        self.done: dict[str, Message] = {}  # answers by command, the newest: a repeat does nothing
+
+    @property
+    def listening(self) -> bool:
+        """Whether it is worth sending to."""
+        return self.open and not (self.answers and self.sent - self.seen > UNSEEN)
+
+
+class Feed:
+    """Sends rows to subscriptions. ``subscribe``, ``submit`` and ``close``: any thread."""
+
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        commands: Commands,
+        *,
+        loop_facts: Callable[[], Message] = dict,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._commands = commands
+        self._loop_facts = loop_facts
+        self._clock = clock
+        self._subscriptions: list[Subscription] = []
+        self._inbox: queue.SimpleQueue[tuple[Subscription, object] | None] = queue.SimpleQueue()
+        self._marked: deque[TaskRecord] = deque()
+        self._armed = False
+        self._observing = False
+        self._rows: dict[int, Row] = {}
+        self._records: dict[int, TaskRecord] = {}
+        self._young: dict[int, TaskRecord] = {}  # pending ones: no mark tells of their first step
+        self._groups: list[list[Any]] = []
+        self._loop: Message = {}
+        self._seq = 0
+        self._next_tick = self._next_sample = 0.0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    # Any thread.
+
+    def subscribe(
+        self, send: Send, *, only: Collection[int] | None = None, answers: bool = False
+    ) -> Subscription:
+        """Return a new subscription; it gets its first message when it says ``sync``."""
+        subscription = Subscription(send, only=only, answers=answers)
+        with self._lock:
+            self._subscriptions.append(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Send it nothing more."""
+        subscription.open = False
+        with self._lock:
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+
+    def submit(self, subscription: Subscription, content: object) -> None:
+        """Take a message of a browser: ``content`` may be anything."""
+        self._inbox.put((subscription, content))
+        with self._lock:
+            if self._closed or (self._thread is not None and self._thread.is_alive()):
+                return
+            self._thread = threading.Thread(target=self._run, name="asyncnb dashboard", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, having told every browser that nothing more will come."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is not None:
+            self._inbox.put(None)
+            thread.join(2.0)
+        self._stop_observing()
+
+    def _mark(self, record: TaskRecord) -> None:
+        """Note that ``record`` changed; called wherever that happens, so no more than that."""
+        if not record.dirty:
+            record.dirty = True
+            self._marked.append(record)
+            if not self._armed:
+                self._armed = True
+                self._inbox.put(None)
+
+    # The feed's thread; tests call take() and tick() themselves.
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                self._turn()
+            except Exception:
+                # The one thread of all dashboards: an error in one turn must not be its end.
+                logger.exception("asyncnb's dashboard: a turn of its feed failed")
+                time.sleep(SAMPLE_INTERVAL)
+        for subscription in self._subscriptions:
+            self._send(subscription, {"k": "bye"}, [])
+
+    def _turn(self) -> None:
+        try:
+            item = self._inbox.get(timeout=self._patience())
+            while True:
+                if item is not None:
+                    self.take(*item)
+                item = self._inbox.get_nowait()
+        except queue.Empty:
+            pass
+        if self._clock() >= self._due():
+            self.tick()
+
+    def _due(self) -> float:
+        return self._next_tick if self._marked else self._next_sample
+
+    def _patience(self) -> float | None:
+        if not self._observing:
+            return None
+        return max(0.0, self._due() - self._clock())
+
+    def take(self, subscription: Subscription, content: object) -> None:
+        """Do what a message of a browser asks for, and answer it. Never raises."""
+        client = verb = None
+        try:
+            verb, client, arguments = self._commands.parse(content)
+            if client in subscription.done:  # sent again, after a reconnection
+                self._send(subscription, subscription.done[client], [])
+                return
+            own = getattr(self, f"_on_{verb}", None)
+            if own is not None:
+                own(subscription, **arguments)
+                return
+            answer: Message = {"k": "ack", "n": client, "ok": True}
+            answer["say"] = self._commands.execute(verb, arguments)
+        except Refused as exc:
+            answer = {"k": "ack", "n": client, "ok": False, "say": str(exc)}
+        except Exception as exc:
+            logger.exception("asyncnb's dashboard: %r failed", verb)
+            answer = {"k": "ack", "n": client, "ok": False, "say": f"{type(exc).__name__}: {exc}"}
+        if client is not None:
+            subscription.done[client] = answer
+            while len(subscription.done) > 100:
+                del subscription.done[next(iter(subscription.done))]
+        self._send(subscription, answer, [])
+
+    def _on_sync(self, subscription: Subscription) -> None:
+        if self._observing:
+            self.tick()  # the others get theirs first; stops observing when there are none
+        if not self._observing:
+            self._start_observing()
+        subscription.open = True
+        subscription.sent = subscription.seen = 0
+        subscription.detail_sent = None
+        message, buffers = self._message("snapshot", list(self._rows.values()), [], subscription)
+        message |= {"groups": self._groups, "loop": self._loop, "can": self._commands.can()}
+        self._send(subscription, message, buffers)
+        self._send_detail(subscription)
+
+    def _on_seen(self, subscription: Subscription, messages: int) -> None:
+        subscription.seen = messages
+
+    def _on_close(self, subscription: Subscription) -> None:
+        subscription.open = False
+        subscription.detail = None
+
+    def _on_view(self, subscription: Subscription, ids: list[int]) -> None:
+        subscription.visible = tuple(ids[:MOST_VISIBLE])
+        self._next_sample = 0.0
+
+    def _on_detail(self, subscription: Subscription, id: int | None) -> None:
+        subscription.detail = id
+        subscription.detail_sent = None
+        self._send_detail(subscription)
+
+    def tick(self) -> None:
+        """Send what has changed since the last tick, if anything has."""
+        if not any(s.listening for s in self._subscriptions):
+            self._stop_observing()
+            return
+        began = time.thread_time()
+        now = self._clock()
+        changed, gone = self._changes(self._take_marks())
+        news: Message = {}
+        if now >= self._next_sample:
+            self._next_sample = now + SAMPLE_INTERVAL
+            news = self._sample(changed)
+        if changed or gone or news:
+            self._seq += 1
+            for subscription in list(self._subscriptions):
+                if subscription.listening:
+                    message, buffers = self._message("delta", changed, gone, subscription)
+                    self._send(subscription, message | news, buffers)
+        self._next_tick = now + max(INTERVAL, (time.thread_time() - began) / SHARE)
+
+    def _take_marks(self) -> list[TaskRecord]:
+        self._armed = False  # first: a mark that comes from here on makes its own noise
+        marked = []
+        while self._marked:
+            record = self._marked.popleft()
+            record.dirty = False  # before it is read, so that a later change marks it again
+            marked.append(record)
+        return marked
+
+    def _changes(self, marked: list[TaskRecord]) -> tuple[list[Row], list[int]]:
+        """Bring the rows of ``marked`` up to date; return those that differ and the gone ids."""
+        changed, gone, now = [], [], time.time()
+        for record in marked:
+            before = self._rows.get(record.id)
+            if not self._registry.holds(record):
+                self._young.pop(record.id, None)
+                if before is not None:
+                    del self._rows[record.id], self._records[record.id]
+                    gone.append(record.id)
+                continue
+            row = row_of(record, now, before)
+            if row.numbers.state == 0:
+                self._young[record.id] = record
+            elif self._young:
+                self._young.pop(record.id, None)
+            if row != before:
+                self._rows[record.id] = row
+                self._records[record.id] = record
+                changed.append(row)
+        return changed, gone
+
+    def _sample(self, changed: list[Row]) -> Message:
+        """Look up what no mark tells of; add to ``changed``, return what else is new."""
+        visible = {id for s in self._subscriptions if s.listening for id in s.visible}
+        looked_at = [self._records[id] for id in visible if id in self._records]
+        looked_at += [r for id, r in self._young.items() if id not in visible]
+        fresh = {row.texts.id: row for row in self._changes(looked_at)[0]}
+        for id in visible:
+            row = fresh.get(id) or self._rows.get(id)
+            if row is not None and row.numbers.ended is None:
+                told = cut(waits_for(self._records[id]))
+                if told != row.waits_for:
+                    fresh[id] = self._rows[id] = row._replace(waits_for=told)
+        if fresh:
+            changed[:] = [row for row in changed if row.texts.id not in fresh]
+            changed += fresh.values()
+        news: Message = {}
+        for key, value in (("loop", self._loop_facts()), ("groups", _groups())):
+            if value != getattr(self, f"_{key}"):
+                setattr(self, f"_{key}", value)
+                news[key] = value
+        for subscription in self._subscriptions:
+            if subscription.listening:
+                self._send_detail(subscription)
+        return news
+
+    def _message(
+        self, kind: str, rows: list[Row], gone: list[int], subscription: Subscription
+    ) -> tuple[Message, list[bytes]]:
+        if subscription.only is not None:
+            rows = [row for row in rows if row.texts.id in subscription.only]
+            gone = [id for id in gone if id in subscription.only]
+        numbers, buffers = pack(row.numbers for row in rows)
+        message: Message = {"k": kind, "seq": self._seq, "now": time.time(), "numbers": numbers}
+        told = subscription.texts
+        if kind == "snapshot":
+            told.clear()
+        texts = []
+        for row in rows:
+            text = (*row.texts, row.waits_for)
+            if told.get(row.texts.id) != text:
+                told[row.texts.id] = text
+                texts.append(text)
+        for id in gone:
+            told.pop(id, None)
+        message["texts"] = texts
+        if gone:
+            message["gone"] = gone
+        return message, buffers
+
+    def _send_detail(self, subscription: Subscription) -> None:
+        if subscription.detail is None:
+            return
+        record = self._records.get(subscription.detail)
+        found = None if record is None else detail_of(record)
+        message: Message = {"k": "detail", "id": subscription.detail, "of": found}
+        if message != subscription.detail_sent:
+            subscription.detail_sent = message
+            self._send(subscription, message, [])
+
+    def _send(self, subscription: Subscription, message: Message, buffers: list[bytes]) -> None:
+        subscription.sent += 1
+        try:
+            subscription.send(message, buffers)
+        except Exception:
+            # A closed comm, a kernel that goes away: the others must not miss theirs.
+            logger.debug("asyncnb's dashboard: one could not be reached", exc_info=True)
+            self.unsubscribe(subscription)
+
+    def _start_observing(self) -> None:
+        self._observing = True
+        _registry.observers.append(self._mark)
+        self._rows.clear()
+        self._records.clear()
+        self._young.clear()
+        self._changes(self._registry.records())
+        self._sample([])
+        self._next_sample = self._clock() + SAMPLE_INTERVAL
+
+    def _stop_observing(self) -> None:
+        self._observing = False
+        if self._mark in _registry.observers:
+            _registry.observers.remove(self._mark)
+        self._take_marks()
+
+
+def _groups() -> list[list[Any]]:
+    """Return name and state of the open groups."""
+    return [
+        [cut(group.name), "cancelling" if group._aborting else "open", len(group)]
+        for group in _open_groups.open_groups()
+    ]

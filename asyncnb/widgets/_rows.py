@@ -1,0 +1,110 @@
+"""One task as a row of the dashboard: twelve numbers and texts, and how rows are sent.
+
+A row is split in what changes often, numbers, and what hardly ever does, texts: a thousand changes
+a second are a thousand times nine numbers.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from asyncnb._core._info import STATES
+from asyncnb._core._registry import TaskRecord
+
+#: Names and notes are cut to this many characters: a row is one line on the screen.
+LONGEST: Final = 300
+#: From so many rows on, the numbers go as bytes: as text they would take eight times as long.
+BINARY_FROM: Final = 1000
+
+_STATE_NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
+
+
+class Numbers(NamedTuple):
+    """The columns of a row that change often. Times are ``time.time()``, None is unknown."""
+
+    id: int
+    state: int
+    started: float | None
+    ended: float | None
+    done: int | None
+    total: int | None
+    deadline: float | None
+
+
+class Texts(NamedTuple):
+    """The columns of a row that hardly ever change."""
+
+    id: int
+    name: str
+    group: str | None
+    parent: int | None
+    cell: int
+    cell_id: str | None
+    kind: str
+    note: str
+
+
+class Row(NamedTuple):
+    """What is shown of one task."""
+
+    numbers: Numbers
+    texts: Texts
+    waits_for: str = ""
+
+
+def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
+    """Return the row of ``record``; any thread. ``now`` is ``time.time()``.
+
+    ``before`` is the row sent last: what it waits for is kept, as that is asked more rarely.
+    """
+    task, state = record.task, record.state()
+    started = record.started
+    if started is None and state != "pending":
+        started = record.created
+    done, total = record.progress or (None, None)
+    deadline = None
+    if record.ended is None and task.timeout is not None:
+        left = task.timeout.remaining()
+        deadline = None if left is None or math.isinf(left) else round(now + left, 2)
+        was = before.numbers.deadline if before is not None else None
+        if deadline is not None and was is not None and abs(deadline - was) < 0.3:
+            deadline = was  # the difference of two clocks: it must not change by itself
+    note = ""
+    if state == "failed":
+        exc = task._exception
+        note = cut(f"{type(exc).__name__}: {exc}".partition("\n")[0])
+    cell = record.cell
+    return Row(
+        Numbers(record.id, _STATE_NUMBERS[state], started, record.ended, done, total, deadline),
+        Texts(
+            record.id,
+            cut(task.get_name()),
+            None if record.group is None else cut(record.group),
+            record.parent,
+            cell.number if cell is not None else 0,
+            cell.id if cell is not None else None,
+            record.kind,
+            note,
+        ),
+        before.waits_for if before is not None and record.ended is None else "",
+    )
+
+
+def cut(text: str) -> str:
+    """Return ``text``, or its beginning if it is too long for a row."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def pack(rows: Iterable[Numbers]) -> tuple[list[Any] | None, list[bytes]]:
+    """Return rows as one flat list, or when there are many, as one buffer of doubles (NaN: None).
+
+    Flat, for one list of a thousand is read several times as fast as a thousand lists.
+    """
+    flat = [value for row in rows for value in row]
+    if len(flat) < BINARY_FROM * len(Numbers._fields):
+        return flat, []
+    nan = math.nan
+    return None, [array.array("d", [nan if v is None else v for v in flat]).tobytes()]

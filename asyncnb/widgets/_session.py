@@ -1,0 +1,59 @@
+"""The browser side of one kernel: one feed, and the widgets that it feeds. Made on first use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from asyncnb._core import _launch, _loop
+from asyncnb.widgets._commands import Commands
+from asyncnb.widgets._dashboard import Dashboard, OpenLane
+from asyncnb.widgets._feed import Feed, Message
+
+
+class BrowserSide:
+    """Makes dashboards. ``fallback`` returns what stands in for one where it cannot be shown."""
+
+    def __init__(
+        self,
+        *,
+        open_lane: OpenLane,
+        prompt: Callable[[], bool],
+        fallback: Callable[[], dict[str, str]],
+    ) -> None:
+        self._open_lane = open_lane
+        self._prompt = prompt
+        self._fallback = fallback
+        self.feed = Feed(_launch.registry, Commands(_launch.registry), loop_facts=loop_facts)
+
+    def dashboard(self, **options: Any) -> Dashboard:
+        """Return a new dashboard; raise TypeError or TraitError for options it does not have."""
+        return Dashboard(
+            self.feed,
+            open_lane=self._open_lane,
+            prompt=self._prompt,
+            fallback=self._fallback,
+            **options,
+        )
+
+    def close(self) -> None:
+        """End the feed; dashboards on a page then say that they are not connected."""
+        self.feed.close()
+
+
+def loop_facts() -> Message:
+    """Return what the header tells of the loop, such that it is the same while nothing happens."""
+    loop = _loop.running_embedded_loop()
+    if loop is None:
+        return {"state": "ended"}
+    facts: Message = {"state": "running"}
+    blocked: Any = getattr(loop, "blocked", None)
+    if blocked is not None:
+        facts["blocked"] = {
+            "since": round(time.time() - blocked.seconds),
+            "id": blocked.task_id,
+            "name": blocked.name,
+            "where": blocked.where,
+        }
+    return facts

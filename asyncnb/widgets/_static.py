@@ -1,0 +1,23 @@
+"""The hand-written JavaScript and CSS, joined to the one module that anywidget takes.
+
+The files share one scope instead of importing each other: a widget's module reaches the browser as
+text, where there is nothing to import it from, and so no build step is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+_STATIC = Path(__file__).parent / "static"
+
+
+@functools.cache
+def joined(*names: str) -> str:
+    """Return the text of these files of ``static``, one after the other."""
+    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
+
+
+def dashboard_js() -> str:
+    """Return the ES module of the dashboard."""
+    return joined("format.js", "store.js", "grid.js", "detail.js", "dashboard.js")

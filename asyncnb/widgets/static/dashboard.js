@@ -1,0 +1,233 @@
+// The dashboard: header, tabs, grid, details. One Store for each widget, one View for each place
+// where it is shown.
+
+const TICK = 100; // milliseconds between two steps of what ticks
+const CALM_TICK = 1000; // for those who asked for less motion
+
+class View {
+  constructor(store, model, el) {
+    this.store = store;
+    this.model = model;
+    this.grid = new Grid(store, model.get("height") ?? 320);
+    this.detail = new Detail(store, () => this.closeDetails());
+    this.calm = matchMedia("(prefers-reduced-motion: reduce)");
+    this.counts = STATES.map((state, number) =>
+      h("button", { type: "button", class: `asyncnb-count asyncnb-is-${state}`, "aria-pressed": "false", hidden: "",
+        on: { click: () => this.toggleState(number) } }, icon(state, "asyncnb-state-icon"), h("span")));
+    this.filter = h("input", { type: "search", class: "asyncnb-filter", placeholder: "Filter", "aria-label": "Filter tasks", spellcheck: "false", autocomplete: "off" });
+    this.cancelAll = h("button", { type: "button", class: "asyncnb-text-button asyncnb-danger", text: "Cancel all" });
+    this.clear = h("button", { type: "button", class: "asyncnb-text-button", text: "Clear ended", title: "Forget the tasks that have ended" });
+    this.loop = h("span", { class: "asyncnb-loop" });
+    this.banner = h("div", { class: "asyncnb-banner", role: "alert", hidden: "" });
+    this.status = h("div", { class: "asyncnb-status", role: "status" });
+    this.tabs = ["Tasks", "Timeline"].map((name, i) =>
+      h("button", { type: "button", role: "tab", class: "asyncnb-tab", id: `asyncnb-tab-${i}-${store.client}-${View.made}`, "aria-selected": i === 0, tabindex: i === 0 ? 0 : -1, text: name }));
+    this.timelinePanel = h("div", { role: "tabpanel", class: "asyncnb-panel asyncnb-timeline", "aria-labelledby": this.tabs[1].id, hidden: "" });
+    this.tasksPanel = h("div", { role: "tabpanel", class: "asyncnb-panel", "aria-labelledby": this.tabs[0].id }, this.grid.node, this.detail.node);
+    View.made++;
+    this.node = h(
+      "div",
+      // JupyterLab's keys (`dd` deletes a cell) must not act on the notebook from in here.
+      { class: "asyncnb-dashboard", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "" },
+      h(
+        "div",
+        { class: "asyncnb-toolbar" },
+        h("div", { role: "tablist", class: "asyncnb-tabs", "aria-label": "Views" }, ...this.tabs),
+        h("div", { class: "asyncnb-counts" }, ...this.counts),
+        this.loop,
+        h("div", { class: "asyncnb-tools" }, h("label", { class: "asyncnb-search" }, icon("search"), this.filter), this.clear, this.cancelAll),
+      ),
+      this.banner,
+      this.tasksPanel,
+      this.timelinePanel,
+      this.status,
+    );
+    this.listen();
+    el.replaceChildren(this.node);
+    this.resize = new ResizeObserver(() => this.changed());
+    this.resize.observe(this.node);
+    this.sight = new IntersectionObserver(([entry]) => {
+      this.isSeen = entry.isIntersecting;
+      if (this.isSeen) this.changed();
+    });
+    this.sight.observe(this.node);
+    this.isSeen = true;
+    store.attach(this);
+    this.tick();
+  }
+
+  listen() {
+    this.grid.onSchedule = () => this.changed();
+    this.grid.onGo = (row) => this.goToCell(row);
+    this.filter.addEventListener("input", () => {
+      this.grid.tree.text = this.filter.value.trim();
+      this.grid.viewport.scrollTop = 0;
+      this.grid.rebuild();
+    });
+    this.filter.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "ArrowDown" && this.grid.active !== null) {
+        event.preventDefault();
+        this.grid.activate(this.grid.active);
+      } else if (event.key === "Escape" && this.filter.value) {
+        event.preventDefault();
+        this.filter.value = "";
+        this.filter.dispatchEvent(new Event("input"));
+      }
+    });
+    this.cancelAll.addEventListener("click", () => this.store.command("cancel_all"));
+    this.clear.addEventListener("click", () => this.store.command("clear"));
+    this.node.addEventListener("keydown", (event) => {
+      if (event.key === "/" && !event.ctrlKey && !event.metaKey && event.target.tagName !== "INPUT") {
+        event.preventDefault();
+        this.filter.focus();
+      } else if (event.key === "Escape" && this.store.details) this.closeDetails();
+    });
+    for (const [i, tab] of this.tabs.entries()) {
+      tab.addEventListener("click", () => this.select(i));
+      tab.addEventListener("keydown", (event) => {
+        if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return;
+        event.preventDefault();
+        this.select(1 - i);
+        this.tabs[1 - i].focus();
+      });
+    }
+    this.model.on("change:height", (this.onHeight = () => {
+      this.grid.height = this.model.get("height");
+      this.changed();
+    }));
+  }
+
+  select(chosen) {
+    for (const [i, tab] of this.tabs.entries()) {
+      setAttribute(tab, "aria-selected", i === chosen);
+      setAttribute(tab, "tabindex", i === chosen ? 0 : -1);
+    }
+    setHidden(this.tasksPanel, chosen !== 0);
+    setHidden(this.timelinePanel, chosen !== 1);
+    if (chosen === 1) this.showTimeline();
+    this.changed();
+  }
+
+  showTimeline() {
+    if (!this.timelinePanel.firstChild)
+      this.timelinePanel.append(h("p", { class: "asyncnb-quiet", text: "No timeline was recorded." }));
+  }
+
+  toggleState(number) {
+    const { states } = this.grid.tree;
+    if (!states.delete(number)) states.add(number);
+    this.grid.viewport.scrollTop = 0;
+    this.grid.rebuild();
+  }
+
+  closeDetails() {
+    const id = this.store.details?.id;
+    this.store.openDetails(null);
+    if (id !== undefined && this.detail.node.contains(document.activeElement)) this.grid.focusRow(`t:${id}`);
+  }
+
+  // Painting: whatever happens, at most once a frame.
+
+  changed() {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      this.paint();
+    });
+  }
+
+  paint() {
+    if (!this.node.isConnected) return;
+    this.paintHeader();
+    if (!this.tasksPanel.hidden) {
+      this.grid.paint();
+      this.detail.paint();
+    }
+    clearTimeout(this.looking);
+    this.looking = setTimeout(() => this.store.look(), 250);
+  }
+
+  paintHeader() {
+    const { store } = this;
+    for (const [i, button] of this.counts.entries()) {
+      const n = store.counts[i];
+      const isOn = this.grid.tree.states.has(i);
+      setHidden(button, n === 0 && !isOn);
+      setText(button.lastChild, `${n.toLocaleString("en")} ${STATES[i]}`);
+      setAttribute(button, "aria-pressed", isOn);
+      setAttribute(button, "title", isOn ? "Show all states" : `Show only what is ${STATES[i]}`);
+    }
+    const living = store.counts.slice(0, 5).reduce((a, b) => a + b, 0);
+    const isLost = store.connection === "lost";
+    this.cancelAll.disabled = isLost || living === 0;
+    this.clear.disabled = isLost || living === store.rows.size;
+    setAttribute(this.node, "data-connection", store.connection);
+    const { blocked, lag } = store.loop;
+    setText(this.loop, isLost ? "" : store.loop.state === "ended" ? "loop ended" : lag ? `loop lag ${lag} ms` : "");
+    let text = "";
+    if (isLost) text = `Not connected: ${store.why}. What is shown is how things stood then. Run the cell again for a new dashboard.`;
+    else if (store.connection === "silent") text = "Not connected: no answer from the kernel. What is shown may be old.";
+    else if (blocked)
+      text = `${blocked.name ?? "Something"} has blocked the loop for ${duration(store.now() - blocked.since, false)}${blocked.where ? `, at ${blocked.where}` : ""}. No other task goes on meanwhile.`;
+    setText(this.banner, text);
+    setHidden(this.banner, !text);
+  }
+
+  tick() {
+    const interval = this.calm.matches ? CALM_TICK : TICK;
+    this.ticking = setTimeout(() => this.tick(), interval);
+    if (this.isSeen && !document.hidden && this.store.connection !== "lost") {
+      this.grid.tick();
+      if (this.store.loop.blocked) this.paintHeader();
+    }
+  }
+
+  say(text, isError) {
+    setText(this.status, text);
+    this.status.classList.toggle("asyncnb-error", isError);
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => setText(this.status, ""), 8000);
+  }
+
+  visibleIds() {
+    return this.isSeen && !this.tasksPanel.hidden ? this.grid.visibleIds() : [];
+  }
+
+  /** Scroll to the cell that launched a task, where the front end shows prompts as Jupyter does. */
+  goToCell(row) {
+    const page = this.node.closest(".jp-Notebook") ?? document;
+    const prompt = [...page.querySelectorAll(".jp-InputPrompt")].find((node) => node.textContent.trim() === `[${row.cell}]:`);
+    const cell = prompt?.closest(".jp-Cell");
+    if (!cell) return this.say(`In[${row.cell}] is not on this page, or was run again since.`, true);
+    cell.scrollIntoView({ block: "center", behavior: this.calm.matches ? "auto" : "smooth" });
+    cell.classList.add("asyncnb-pointed-at");
+    setTimeout(() => cell.classList.remove("asyncnb-pointed-at"), 1600);
+  }
+
+  destroy() {
+    this.store.detach(this);
+    this.model.off("change:height", this.onHeight);
+    cancelAnimationFrame(this.frame);
+    for (const timer of [this.ticking, this.looking, this.saying]) clearTimeout(timer);
+    this.resize.disconnect();
+    this.sight.disconnect();
+    this.timeline?.destroy?.();
+  }
+}
+View.made = 0;
+
+export default () => {
+  let store;
+  return {
+    initialize({ model }) {
+      store = new Store((message) => model.send(message));
+      model.on("msg:custom", (message, buffers) => store.receive(message, buffers));
+      return store.watchConnection(model);
+    },
+    render({ model, el }) {
+      const view = new View(store, model, el);
+      return () => view.destroy();
+    },
+  };
+};

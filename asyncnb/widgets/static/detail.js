@@ -1,0 +1,77 @@
+// What an opened row tells.
+
+class Detail {
+  constructor(store, onClose) {
+    this.store = store;
+    this.title = h("span", { class: "asyncnb-detail-name" });
+    this.facts = h("span", { class: "asyncnb-detail-facts" });
+    this.body = h("div", { class: "asyncnb-detail-body", tabindex: 0 });
+    this.node = h(
+      "section",
+      { class: "asyncnb-detail", hidden: "" },
+      h(
+        "header",
+        {},
+        this.title,
+        this.facts,
+        h("button", { type: "button", class: "asyncnb-button", "aria-label": "Close details", title: "Close details (Esc)", on: { click: onClose } }, icon("cancel")),
+      ),
+      this.body,
+    );
+    this.node.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      onClose();
+    });
+  }
+
+  paint() {
+    const { details, rows } = this.store;
+    const row = details && rows.get(details.id);
+    setHidden(this.node, !row);
+    if (!row) return void (this.of = undefined);
+    setText(this.title, row.name);
+    setAttribute(this.node, "aria-label", `Details of ${row.name}`);
+    const started = row.started === null ? "" : new Date(row.started * 1000).toLocaleTimeString([], { hour12: false });
+    setText(
+      this.facts,
+      [STATES[row.state], row.kind === "loop" ? "" : `in a ${row.kind}`, row.cell ? `In[${row.cell}]` : "", started && `since ${started}`, row.note]
+        .filter(Boolean)
+        .join(" · "),
+    );
+    if (this.of === details.of && this.id === details.id) return;
+    const isSame = this.id === details.id;
+    const pre = this.body.querySelector(".asyncnb-output");
+    const atEnd = !pre || pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 4;
+    const scroll = pre?.scrollTop;
+    this.of = details.of;
+    this.id = details.id;
+    this.body.replaceChildren(...this.sections(details.of));
+    const now = this.body.querySelector(".asyncnb-output");
+    if (now) now.scrollTop = isSame && !atEnd ? scroll : now.scrollHeight;
+  }
+
+  sections(of) {
+    if (of === undefined) return [h("p", { class: "asyncnb-quiet", text: "…" })];
+    if (of === null) return [h("p", { class: "asyncnb-quiet", text: "This task is not known any more." })];
+    const found = [];
+    const section = (title, ...children) => found.push(h("div", { class: "asyncnb-section" }, h("h4", { text: title }), ...children));
+    if (of.frames?.length)
+      section(
+        "Await chain",
+        h("ol", { class: "asyncnb-frames" }, ...of.frames.map(([name, file, line]) =>
+          h("li", {}, h("span", { class: "asyncnb-function", text: name }), h("span", { class: "asyncnb-place", text: `${shortFile(file)}:${line}`, title: `${file}:${line}` })))),
+      );
+    if (of.waits) section("Waits for", h("p", { text: of.waits }));
+    if (of.awaited_by?.length) section("Awaited by", h("p", { text: of.awaited_by.join(", ") }));
+    if (of.output) section("Output", h("pre", { class: "asyncnb-output", tabindex: 0, "aria-label": "Output" }, terminalText(of.output)));
+    if (of.traceback) section("Traceback", h("pre", { class: "asyncnb-traceback", tabindex: 0, "aria-label": "Traceback" }, terminalText(of.traceback)));
+    if (!found.length) found.push(h("p", { class: "asyncnb-quiet", text: "It has said nothing yet." }));
+    return found;
+  }
+}
+
+function shortFile(file) {
+  const parts = file.split(/[\\/]/);
+  return parts[parts.length - 1] || file;
+}

@@ -1,0 +1,526 @@
+// The tree of groups and tasks: a few dozen row elements that move, however many rows there are.
+
+const ROW = 28; // pixels; as in dashboard.css
+const SPARE = 3; // rows above and below what is seen
+const MOST_ROWS = 58; // elements
+
+/** Flatten the store's rows into the items of a tree, in the order they are shown. */
+class Tree {
+  constructor(store) {
+    this.store = store;
+    this.closed = new Set(); // keys of collapsed items
+    this.text = "";
+    this.states = new Set(); // shown ones; all when empty
+    this.items = [];
+    this.index = new Map(); // by key
+  }
+
+  get isFiltered() {
+    return this.text !== "" || this.states.size > 0;
+  }
+
+  /** `hold`: rows stay in their section, as somebody may be about to click on one. */
+  build(hold) {
+    const { rows, groups } = this.store;
+    const children = new Map([["", []]]);
+    const add = (parent, item) => {
+      const list = children.get(parent);
+      if (list) list.push(item);
+      else children.set(parent, [item]);
+    };
+    const shownGroups = new Set();
+    const addGroup = (name) => {
+      if (shownGroups.has(name)) return;
+      shownGroups.add(name);
+      add("", { key: `g:${name}`, group: name, ended: null });
+    };
+    const wanted = this.isFiltered ? this.matching() : null;
+    for (const row of rows.values()) {
+      if (wanted && !wanted.has(row.id)) continue;
+      if (!hold || !row.placed) row.parked = isEnded(row);
+      row.placed = true;
+      let parent = "";
+      if (row.group !== null) addGroup(row.group), (parent = `g:${row.group}`);
+      else if (row.parent !== null && rows.has(row.parent)) parent = `t:${row.parent}`;
+      add(parent, { key: `t:${row.id}`, row });
+    }
+    if (!wanted) for (const name of groups.keys()) addGroup(name);
+    // Living ones first, as they were launched; then the ended ones, the latest first.
+    const lives = (item) => (item.row ? !item.row.parked : false) || (children.get(item.key) ?? []).some(lives) ||
+      (item.group !== undefined && groups.has(item.group));
+    const endOf = (item) => item.row?.ended ?? Math.max(0, ...(children.get(item.key) ?? []).map(endOf));
+    const items = [];
+    const walk = (parent, depth) => {
+      const list = children.get(parent);
+      if (!list) return;
+      const living = [];
+      const ended = [];
+      for (const item of list) (lives(item) ? living : ended).push(item);
+      for (const item of ended) item.end = endOf(item);
+      ended.sort((a, b) => b.end - a.end);
+      for (const item of living.concat(ended)) {
+        item.depth = depth;
+        item.size = children.get(item.key)?.length ?? 0;
+        item.open = item.size > 0 && !this.closed.has(item.key);
+        items.push(item);
+        if (item.open) walk(item.key, depth + 1);
+      }
+    };
+    walk("", 0);
+    for (const item of items) if (item.group !== undefined) this.sum(item, children.get(item.key) ?? []);
+    this.items = items;
+    this.index = new Map(items.map((item, i) => [item.key, i]));
+    this.isTree = items.some((item) => item.size > 0);
+  }
+
+  sum(item, members) {
+    item.members = members.filter((each) => each.row).map((each) => each.row);
+  }
+
+  /** Ids of the rows that pass the filter, and of those above them in the tree. */
+  matching() {
+    const { rows } = this.store;
+    const words = this.text.toLowerCase().split(/\s+/).filter(Boolean);
+    const found = new Set();
+    for (const row of rows.values()) {
+      if (this.states.size && !this.states.has(row.state)) continue;
+      if (!words.every((word) => row.search.includes(word))) continue;
+      for (let each = row; each && !found.has(each.id); each = each.group === null ? rows.get(each.parent) : null)
+        found.add(each.id);
+    }
+    return found;
+  }
+}
+
+/** One row element; says again only what has changed. */
+class RowElement {
+  constructor(grid) {
+    this.grid = grid;
+    this.item = null;
+    const button = (verb) => {
+      const node = h("button", { type: "button", class: `asyncnb-button asyncnb-${verb}`, "data-verb": verb, tabindex: -1 }, icon(verb));
+      return node;
+    };
+    this.twisty = h("button", { type: "button", class: "asyncnb-twisty", "data-verb": "toggle", tabindex: -1 }, icon("twisty"));
+    this.icon = icon("pending", "asyncnb-state-icon");
+    this.name = h("span", { class: "asyncnb-name-text" });
+    this.size = h("span", { class: "asyncnb-size" });
+    this.state = h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-state" });
+    this.time = h("span", { class: "asyncnb-elapsed" });
+    this.limit = h("span", { class: "asyncnb-limit" });
+    this.timeCell = h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-time" }, this.time, this.limit);
+    this.fill = h("span", { class: "asyncnb-fill" });
+    this.bar = h("span", { class: "asyncnb-bar", role: "progressbar", "aria-valuemin": 0 }, this.fill);
+    this.amount = h("span", { class: "asyncnb-amount" });
+    this.note = h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-note" });
+    this.cell = h("button", { type: "button", class: "asyncnb-link", "data-verb": "go", tabindex: -1 });
+    this.buttons = { pause: button("pause"), timeout: button("timeout"), rename: button("rename"), cancel: button("cancel") };
+    this.nameCell = h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-name" }, this.twisty, this.icon, this.name, this.size);
+    this.node = h(
+      "div",
+      { role: "row", class: "asyncnb-row", tabindex: -1 },
+      this.nameCell,
+      this.state,
+      this.timeCell,
+      h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-progress" }, this.bar, this.amount),
+      this.note,
+      h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-ref" }, this.cell),
+      h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-actions" }, ...Object.values(this.buttons)),
+    );
+    this.node.asyncnbRow = this;
+    this.focusables = [this.twisty, this.cell, ...Object.values(this.buttons)];
+  }
+
+  /** Show an item at a place; `item` null: nothing. */
+  show(item, place) {
+    if (item === null) {
+      if (this.item !== null) {
+        this.item = null;
+        this.node.remove();
+      }
+      return;
+    }
+    if (this.key !== item.key && this.editor) this.stopEditing(false);
+    this.key = item.key;
+    this.item = item;
+    if (this.place !== place) {
+      this.place = place;
+      this.node.style.transform = `translateY(${place * ROW}px)`;
+      this.node.setAttribute("aria-rowindex", place + 2); // the first is that of the headings
+    }
+    if (!this.node.parentNode) this.grid.canvas.append(this.node);
+    const { node } = this;
+    const isActive = this.grid.active === item.key;
+    setAttribute(node, "tabindex", isActive ? 0 : -1);
+    for (const each of this.focusables) setAttribute(each, "tabindex", isActive ? 0 : -1);
+    node.classList.toggle("asyncnb-active", isActive);
+    const indent = `${item.depth * 14 + (this.grid.tree.isTree ? 0 : -16)}px`;
+    if (this.indent !== indent) this.twisty.style.marginInlineStart = this.indent = indent;
+    this.twisty.classList.toggle("asyncnb-none", item.size === 0);
+    this.twisty.classList.toggle("asyncnb-open", item.open);
+    setAttribute(this.twisty, "aria-hidden", item.size === 0 ? "true" : null);
+    if (item.size) setAttribute(this.twisty, "aria-expanded", item.open);
+    if (item.row) this.showTask(item, item.row);
+    else this.showGroup(item);
+  }
+
+  showTask(item, row) {
+    const { store } = this.grid;
+    const state = STATES[row.state];
+    const living = !isEnded(row);
+    this.setClass(`asyncnb-row asyncnb-is-${state}`, store.isPending(row.id));
+    setIcon(this.icon, state);
+    this.label(row.name, row.name, item.size ? `${item.open ? "Collapse" : "Expand"} ${row.name}` : "");
+    setText(this.size, item.size && !item.open ? `${item.size}` : "");
+    setText(this.state, state);
+    this.showTimes();
+    this.showProgress(row, row.name, row.done, row.total);
+    setText(this.note, row.note || (living ? row.waits : ""));
+    setAttribute(this.note, "title", this.note.textContent || null);
+    setText(this.cell, row.cell ? `In[${row.cell}]` : "");
+    setHidden(this.cell, !row.cell);
+    setAttribute(this.cell, "aria-label", `Go to the cell of ${row.name}, In[${row.cell}]`);
+    const paused = state === "paused";
+    this.showButton("pause", living && store.can.includes("pause") && state !== "cancelling", `${paused ? "Resume" : "Pause"} ${row.name}`);
+    setIcon(this.buttons.pause.firstChild, paused ? "resume" : "pause");
+    this.showButton("timeout", living, `Set time limit of ${row.name}`);
+    this.showButton("rename", living, `Rename ${row.name}`);
+    this.showButton("cancel", living, `Cancel ${row.name}`);
+  }
+
+  showGroup(item) {
+    const members = item.members;
+    const living = members.filter((row) => !isEnded(row));
+    const failed = members.filter((row) => row.state === 6).length;
+    const group = this.grid.store.groups.get(item.group);
+    const state = group?.state === "cancelling" ? "cancelling" : living.length ? "running" : group ? "open" : failed ? "failed" : "ended";
+    this.setClass(`asyncnb-row asyncnb-group asyncnb-is-${state}`, false);
+    setIcon(this.icon, "group");
+    this.label(item.group, `Group ${item.group}`, `${item.open ? "Collapse" : "Expand"} group ${item.group}`);
+    setText(this.size, `${members.length}`);
+    setText(this.state, state === "running" ? `${living.length} living` : state);
+    setText(this.time, "");
+    setText(this.limit, "");
+    this.showProgress(null, `group ${item.group}`, members.length - living.length, members.length || null);
+    setText(this.note, failed ? `${failed} failed` : "");
+    setHidden(this.cell, true);
+    for (const verb of ["pause", "timeout", "rename"]) this.showButton(verb, false);
+    this.showButton("cancel", living.length > 0 && state !== "cancelling", `Cancel group ${item.group}`);
+  }
+
+  setClass(name, isPending) {
+    name += this.grid.active === this.key ? " asyncnb-active" : "";
+    name += isPending ? " asyncnb-pending" : "";
+    name += this.grid.store.details?.id === this.item.row?.id && this.item.row ? " asyncnb-shown" : "";
+    if (this.className !== name) this.node.className = this.className = name;
+  }
+
+  label(text, name, twisty) {
+    setText(this.name, text);
+    setAttribute(this.name, "title", text.length > 24 ? text : null);
+    setAttribute(this.node, "aria-label", name);
+    setAttribute(this.twisty, "aria-label", twisty || null);
+  }
+
+  showButton(verb, isShown, label = "") {
+    const node = this.buttons[verb];
+    if (!isShown && node.contains(document.activeElement)) this.node.focus({ preventScroll: true });
+    setHidden(node, !isShown);
+    if (isShown) {
+      setAttribute(node, "aria-label", label);
+      setAttribute(node, "title", label);
+      node.disabled = this.grid.store.connection === "lost";
+    }
+  }
+
+  showProgress(row, name, done, total) {
+    const known = done !== null && total !== null && total > 0;
+    setHidden(this.bar, !known);
+    if (known) {
+      const part = Math.min(1, done / total);
+      const scale = `scaleX(${part.toFixed(4)})`;
+      if (this.scale !== scale) this.fill.style.transform = this.scale = scale;
+      setAttribute(this.bar, "aria-label", `Progress of ${name}`);
+      setAttribute(this.bar, "aria-valuenow", done);
+      setAttribute(this.bar, "aria-valuemax", total);
+    }
+    setText(this.amount, done === null ? "" : total === null ? done.toLocaleString("en") : `${done.toLocaleString("en")}/${total.toLocaleString("en")}`);
+  }
+
+  /** What ticks by itself. */
+  showTimes() {
+    const row = this.item?.row;
+    if (!row) return;
+    const { store } = this.grid;
+    const now = store.connection === "lost" ? store.lostAt ?? store.now() : store.now();
+    setText(this.time, row.started === null ? "" : duration((row.ended ?? now) - row.started));
+    setText(this.limit, row.deadline === null || isEnded(row) ? "" : `${duration(row.deadline - now, false)} left`);
+  }
+
+  // Editing in place: the name, or the time limit.
+
+  edit(what) {
+    const { row } = this.item;
+    if (!row || this.editor || isEnded(row)) return;
+    const isName = what === "rename";
+    const host = isName ? this.nameCell : this.timeCell;
+    const left = row.deadline === null ? "" : String(Math.max(0, Math.round(row.deadline - this.grid.store.now())));
+    const input = h("input", {
+      class: "asyncnb-editor",
+      type: "text",
+      inputmode: isName ? "text" : "decimal",
+      spellcheck: "false",
+      autocomplete: "off",
+      "aria-label": isName ? `New name of ${row.name}` : `Seconds left for ${row.name}, empty for no limit`,
+      placeholder: isName ? "name" : "seconds",
+    });
+    input.value = isName ? row.name : left;
+    this.editor = { input, what, row };
+    host.classList.add("asyncnb-editing");
+    host.append(input);
+    input.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Enter") this.stopEditing(true);
+      else if (event.key === "Escape") this.stopEditing(false);
+      else return;
+      event.preventDefault();
+      this.node.focus({ preventScroll: true });
+    });
+    input.addEventListener("blur", () => this.stopEditing(false));
+    input.focus({ preventScroll: true });
+    input.select();
+  }
+
+  stopEditing(isWanted) {
+    const { editor } = this;
+    if (!editor) return;
+    this.editor = null;
+    const host = editor.input.parentNode;
+    host?.classList.remove("asyncnb-editing");
+    editor.input.remove();
+    if (!isWanted) return;
+    const { store } = this.grid;
+    const { row } = editor;
+    const value = editor.input.value.trim();
+    if (editor.what === "rename") {
+      if (value !== row.name) store.command("rename", { id: row.id, name: value });
+      return;
+    }
+    const seconds = value === "" || value === "none" ? null : Number(value);
+    if (seconds !== null && !(seconds >= 0 && Number.isFinite(seconds)))
+      store.say(`A time limit is a number of seconds, or empty for none, not “${value}”.`, true);
+    else store.command("timeout", { id: row.id, seconds });
+  }
+}
+
+/** The grid itself: what is in sight, the keyboard, the mouse. */
+class Grid {
+  constructor(store, height) {
+    this.store = store;
+    this.tree = new Tree(store);
+    this.active = null; // key of the row that the keyboard is on
+    this.elements = [];
+    this.height = height;
+    this.built = -1;
+    this.hovered = false;
+    const heading = (name, css) => h("span", { role: "columnheader", class: `asyncnb-cell asyncnb-${css}`, text: name });
+    this.canvas = h("div", { class: "asyncnb-canvas", role: "presentation" });
+    this.empty = h("div", { class: "asyncnb-empty" });
+    this.viewport = h("div", { class: "asyncnb-viewport", role: "rowgroup", tabindex: -1 }, this.canvas);
+    this.node = h(
+      "div",
+      { role: "grid", "aria-label": "Tasks", class: "asyncnb-grid" },
+      h(
+        "div",
+        { role: "row", class: "asyncnb-row asyncnb-head", "aria-rowindex": 1 },
+        heading("Task", "name"),
+        heading("State", "state"),
+        heading("Time", "time"),
+        heading("Progress", "progress"),
+        heading("Note", "note"),
+        heading("Cell", "ref"),
+        heading("Actions", "actions"),
+      ),
+      this.viewport,
+      this.empty,
+    );
+    this.viewport.addEventListener("scroll", () => this.schedule(), { passive: true });
+    this.viewport.addEventListener("pointerenter", () => (this.hovered = true));
+    this.viewport.addEventListener("pointerleave", () => {
+      this.hovered = false;
+      this.rebuild();
+    });
+    this.node.addEventListener("click", (event) => this.onClick(event));
+    this.node.addEventListener("dblclick", (event) => {
+      const row = event.target.closest?.(".asyncnb-name-text") && this.elementOf(event.target);
+      if (row) row.edit("rename");
+    });
+    this.node.addEventListener("keydown", (event) => this.onKey(event));
+    this.node.addEventListener("focusin", (event) => {
+      const element = this.elementOf(event.target);
+      if (element && element.key !== this.active) this.activate(element.key, false);
+    });
+  }
+
+  elementOf(target) {
+    return target.closest?.(".asyncnb-row")?.asyncnbRow ?? null;
+  }
+
+  schedule() {
+    this.onSchedule?.();
+  }
+
+  rebuild() {
+    this.built = -1;
+    this.schedule();
+  }
+
+  /** Called once a frame, if anything may have changed. */
+  paint() {
+    const { store, tree } = this;
+    store.filtersByState = tree.states.size > 0;
+    if (this.built !== store.structure) {
+      this.built = store.structure;
+      const before = tree.items[this.first];
+      const offset = this.viewport.scrollTop - (this.first ?? 0) * ROW;
+      tree.build(this.hovered);
+      this.canvas.style.height = `${tree.items.length * ROW}px`;
+      // What is being looked at stays where it is.
+      const moved = before && this.viewport.scrollTop > 0 ? tree.index.get(before.key) : undefined;
+      if (moved !== undefined && moved !== this.first) this.viewport.scrollTop = moved * ROW + offset;
+      if (!tree.index.has(this.active)) this.active = tree.items[0]?.key ?? null;
+    }
+    const { items } = tree;
+    setAttribute(this.node, "aria-rowcount", items.length + 1);
+    const shownHeight = Math.min(this.height, Math.max(ROW, items.length * ROW));
+    if (this.shownHeight !== shownHeight) {
+      this.shownHeight = shownHeight;
+      this.viewport.style.height = `${shownHeight}px`;
+    }
+    this.showEmpty(items.length);
+    const room = Math.min(MOST_ROWS, Math.ceil(shownHeight / ROW) + 1 + 2 * SPARE);
+    const top = Math.floor(this.viewport.scrollTop / ROW);
+    this.first = Math.max(0, top - SPARE);
+    const last = Math.min(items.length, this.first + room);
+    while (this.elements.length < room) this.elements.push(new RowElement(this));
+    const hadFocus = this.elementOf(document.activeElement ?? this.node);
+    const focusKey = hadFocus?.grid === this && document.activeElement === hadFocus.node ? hadFocus.key : null;
+    const used = new Set();
+    for (let i = this.first; i < last; i++) {
+      const element = this.elements[i % room];
+      used.add(element);
+      element.show(items[i], i);
+    }
+    for (const element of this.elements) if (!used.has(element)) element.show(null);
+    if (focusKey !== null) this.focusRow(focusKey);
+    else if (document.activeElement === this.viewport && this.active !== null) this.focusRow(this.active);
+  }
+
+  showEmpty(count) {
+    const text = count ? "" : this.store.connection === "connecting" ? "…" : this.tree.isFiltered ? "No task matches." : "No tasks yet. Launch one: %%atask, or asyncnb.launch(…).";
+    setText(this.empty, text);
+    setHidden(this.empty, !text);
+    setHidden(this.viewport, count === 0);
+  }
+
+  /** Only what ticks. */
+  tick() {
+    for (const element of this.elements) if (element.item?.row && !isEnded(element.item.row)) element.showTimes();
+  }
+
+  visibleIds() {
+    const height = this.shownHeight ?? 0;
+    const top = Math.floor(this.viewport.scrollTop / ROW);
+    const shown = this.tree.items.slice(top, top + Math.ceil(height / ROW) + 1);
+    return shown.filter((item) => item.row && !isEnded(item.row)).map((item) => item.row.id);
+  }
+
+  find(key) {
+    return this.elements.find((element) => element.item?.key === key) ?? null;
+  }
+
+  focusRow(key) {
+    const element = this.find(key);
+    if (element) element.node.focus({ preventScroll: true });
+    else this.viewport.focus({ preventScroll: true }); // out of sight: keys still arrive
+  }
+
+  activate(key, focus = true) {
+    this.active = key;
+    const at = this.tree.index.get(key);
+    if (at === undefined) return;
+    if (focus) {
+      const { scrollTop } = this.viewport;
+      if (at * ROW < scrollTop) this.viewport.scrollTop = at * ROW;
+      else if ((at + 1) * ROW > scrollTop + this.shownHeight) this.viewport.scrollTop = (at + 1) * ROW - this.shownHeight;
+    }
+    this.paint();
+    if (focus) this.focusRow(key);
+  }
+
+  toggle(item, open = !item.open) {
+    if (!item.size) return;
+    if (open) this.tree.closed.delete(item.key);
+    else this.tree.closed.add(item.key);
+    this.rebuild();
+  }
+
+  onClick(event) {
+    const element = this.elementOf(event.target);
+    if (!element?.item) return;
+    const verb = event.target.closest("[data-verb]")?.dataset.verb;
+    if (!verb && event.target.closest(".asyncnb-editor")) return;
+    this.act(element.item, verb ?? "open", element);
+    if (!verb) this.activate(element.key);
+  }
+
+  act(item, verb, element = this.find(item.key)) {
+    const { row } = item;
+    if (verb === "toggle") this.toggle(item);
+    else if (verb === "cancel" && !row) this.store.command("cancel_group", { group: item.group });
+    else if (!row) return verb === "open" && this.toggle(item);
+    else if (verb === "open") this.store.openDetails(this.store.details?.id === row.id ? null : row.id);
+    else if (verb === "go") this.onGo?.(row);
+    else if (isEnded(row) || this.store.connection === "lost") return;
+    else if (verb === "rename" || verb === "timeout") element?.edit(verb);
+    else if (verb === "pause") this.store.command(row.state === 3 ? "resume" : "pause", { id: row.id });
+    else if (verb === "cancel") this.store.command("cancel", { id: row.id });
+  }
+
+  onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const isButton = event.target.closest?.("button") !== null;
+    if (isButton && (event.key === "Enter" || event.key === " ")) return;
+    const { items, index } = this.tree;
+    const at = index.get(this.active) ?? 0;
+    const item = items[at];
+    if (!item) return;
+    const page = Math.max(1, Math.floor(this.shownHeight / ROW) - 1);
+    const go = (to) => this.activate(items[Math.max(0, Math.min(items.length - 1, to))].key);
+    const keys = {
+      ArrowDown: () => go(at + 1),
+      ArrowUp: () => go(at - 1),
+      PageDown: () => go(at + page),
+      PageUp: () => go(at - page),
+      Home: () => go(0),
+      End: () => go(items.length - 1),
+      ArrowRight: () => (item.size && !item.open ? this.toggle(item, true) : item.size ? go(at + 1) : undefined),
+      ArrowLeft: () => {
+        if (item.open) this.toggle(item, false);
+        else if (item.depth) go(items.slice(0, at).findLastIndex((each) => each.depth < item.depth));
+      },
+      Enter: () => this.act(item, "open"),
+      " ": () => this.act(item, "open"),
+      Delete: () => this.act(item, "cancel"),
+      F2: () => this.act(item, "rename"),
+      p: () => this.store.can.includes("pause") && this.act(item, "pause"),
+      t: () => this.act(item, "timeout"),
+      g: () => item.row?.cell && this.act(item, "go"),
+    };
+    const action = Object.hasOwn(keys, event.key) ? keys[event.key] : null;
+    if (!action) return;
+    event.preventDefault();
+    event.stopPropagation();
+    action();
+  }
+}

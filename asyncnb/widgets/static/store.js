@@ -1,0 +1,258 @@
+// What the kernel has told: one Store for each widget, however many views show it.
+
+const COLUMNS = 7; // as in _rows.py, Numbers
+const ANSWER_IN = 3000; // milliseconds after which a kernel that says nothing is said to be silent
+
+class Store {
+  constructor(send) {
+    this.sendRaw = send;
+    this.rows = new Map(); // by id, oldest first
+    this.groups = new Map(); // open groups, by name
+    this.loop = {};
+    this.can = [];
+    this.counts = new Array(STATES.length).fill(0);
+    this.connection = "connecting"; // then "live", "silent" or "lost"
+    this.why = "";
+    this.views = new Set();
+    this.details = null;
+    this.pending = new Map(); // commands without an answer, by number
+    this.clock = 0; // what the kernel's clock is ahead of ours, in seconds
+    this.seq = -1;
+    this.received = 0;
+    this.structure = 0; // grows when rows come, go or move
+    this.client = Math.random().toString(36).slice(2);
+    this.commands = 0;
+    this.looked = "";
+  }
+
+  // Views
+
+  attach(view) {
+    this.views.add(view);
+    if (this.views.size === 1 && this.connection !== "lost") this.sync();
+    else view.changed();
+  }
+
+  detach(view) {
+    this.views.delete(view);
+    if (!this.views.size) {
+      clearTimeout(this.waiting);
+      this.post({ c: "close" });
+    } else this.look();
+  }
+
+  changed() {
+    for (const view of this.views) view.changed();
+  }
+
+  say(text, isError = false) {
+    for (const view of this.views) view.say(text, isError);
+  }
+
+  now() {
+    return Date.now() / 1000 + this.clock;
+  }
+
+  // To the kernel
+
+  post(message) {
+    try {
+      this.sendRaw(message);
+      return true;
+    } catch {
+      return false; // the comm is gone, and the kernel with it
+    }
+  }
+
+  sync() {
+    if (!this.post({ c: "sync" })) return this.lose("the kernel is gone");
+    this.look(true);
+    this.expectAnswer();
+  }
+
+  expectAnswer() {
+    clearTimeout(this.waiting);
+    const received = this.received;
+    this.waiting = setTimeout(() => {
+      if (this.received !== received || this.connection === "lost" || !this.views.size) return;
+      this.connection = "silent";
+      this.changed();
+    }, ANSWER_IN);
+  }
+
+  /** Give a command; its answer calls `done` with {ok, say}. */
+  command(verb, what = {}, done = null) {
+    if (this.connection === "lost") return;
+    const n = `${this.client}:${++this.commands}`;
+    this.pending.set(n, { verb, id: what.id ?? null, group: what.group ?? null, done });
+    if (!this.post({ c: verb, n, ...what })) this.lose("the kernel is gone");
+    this.expectAnswer();
+    this.changed();
+  }
+
+  isPending(id) {
+    for (const each of this.pending.values()) if (each.id === id) return true;
+    return false;
+  }
+
+  openDetails(id) {
+    this.details = id === null ? null : { id, of: undefined };
+    this.post({ c: "detail", id });
+    this.changed();
+  }
+
+  /** Tell the kernel which living rows are on a screen: it looks these up twice a second. */
+  look(anew = false) {
+    const ids = new Set();
+    for (const view of this.views) for (const id of view.visibleIds?.() ?? []) ids.add(id);
+    const list = [...ids].sort((a, b) => a - b).slice(0, 200);
+    const key = list.join();
+    if (this.connection === "lost" || (!anew && key === this.looked)) return;
+    this.looked = key;
+    this.post({ c: "view", ids: list });
+  }
+
+  // From the kernel
+
+  receive(message, buffers = []) {
+    this.received++;
+    if (this.connection === "lost" && message.k !== "snapshot") return;
+    if (message.k === "snapshot") this.takeSnapshot(message, buffers);
+    else if (message.k === "delta") this.takeDelta(message, buffers);
+    else if (message.k === "ack") this.takeAnswer(message);
+    else if (message.k === "detail") {
+      if (this.details?.id === message.id) this.details = message;
+    } else if (message.k === "bye") return this.lose("asyncnb was unloaded");
+    if (message.k !== "delta" && this.connection !== "live") this.connection = "live";
+    if (this.received % 20 === 0) this.post({ c: "seen", messages: this.received });
+    this.changed();
+  }
+
+  takeSnapshot(message, buffers) {
+    this.received = 1;
+    this.connection = "live";
+    this.rows.clear();
+    this.counts.fill(0);
+    this.can = message.can ?? [];
+    this.take(message, buffers);
+  }
+
+  takeDelta(message, buffers) {
+    if (message.seq <= this.seq) return;
+    if (message.seq !== this.seq + 1) {
+      // Something was lost on the way: the rest would be built on sand.
+      if (!this.syncing) this.sync();
+      this.syncing = true;
+      return;
+    }
+    this.connection = "live";
+    this.take(message, buffers);
+  }
+
+  take(message, buffers) {
+    this.syncing = false;
+    this.seq = message.seq;
+    this.clock = message.now - Date.now() / 1000;
+    for (const text of message.texts) this.takeText(text);
+    if (message.numbers) this.takeNumbers(message.numbers, (value) => value);
+    else {
+      const { buffer, byteOffset, byteLength } = buffers[0];
+      const bytes = byteOffset % 8 ? buffer.slice(byteOffset, byteOffset + byteLength) : buffer;
+      const doubles = new Float64Array(bytes, byteOffset % 8 ? 0 : byteOffset, byteLength / 8);
+      this.takeNumbers(doubles, (value) => (Number.isNaN(value) ? null : value));
+    }
+    for (const id of message.gone ?? []) {
+      const row = this.rows.get(id);
+      if (!row) continue;
+      this.counts[row.state]--;
+      this.rows.delete(id);
+      this.structure++;
+    }
+    if (message.groups) {
+      this.groups = new Map(message.groups.map(([name, state]) => [name, { name, state }]));
+      this.structure++;
+    }
+    if (message.loop) this.loop = message.loop;
+  }
+
+  takeText([id, name, group, parent, cell, cellId, kind, note, waits]) {
+    let row = this.rows.get(id);
+    if (!row) {
+      row = { id, state: -1, parked: false };
+      this.rows.set(id, row);
+    }
+    if (row.group !== group || row.parent !== parent || row.name !== name) this.structure++;
+    Object.assign(row, { name, group, parent, cell, cellId, kind, note, waits });
+    row.search = `${name}\n${group ?? ""}\nIn[${cell}]\n${note}`.toLowerCase();
+  }
+
+  takeNumbers(numbers, value) {
+    for (let i = 0; i < numbers.length; i += COLUMNS) {
+      const row = this.rows.get(numbers[i]);
+      if (!row) continue;
+      const state = numbers[i + 1];
+      if (row.state !== state) {
+        if (row.state >= 0) this.counts[row.state]--;
+        this.counts[state]++;
+        if (row.state < 0 || state >= 5 || this.filtersByState) this.structure++;
+        row.state = state;
+      }
+      row.started = value(numbers[i + 2]);
+      row.ended = value(numbers[i + 3]);
+      row.done = value(numbers[i + 4]);
+      row.total = value(numbers[i + 5]);
+      row.deadline = value(numbers[i + 6]);
+    }
+  }
+
+  takeAnswer({ n, ok, say }) {
+    const command = this.pending.get(n);
+    this.pending.delete(n);
+    command?.done?.({ ok, say });
+    if (say && (command || n === null)) this.say(say, !ok);
+  }
+
+  /** The kernel that these rows are of is no more. */
+  lose(why) {
+    clearTimeout(this.waiting);
+    this.connection = "lost";
+    this.why = why;
+    this.lostAt = this.now();
+    this.pending.clear();
+    this.changed();
+  }
+
+  // What the front end says of the connection, where it says anything (JupyterLab, Notebook 7)
+
+  watchConnection(model) {
+    const undo = [];
+    const lost = () => {
+      // The class is put on by the view of the widget, in a listener of the same event.
+      setTimeout(() => {
+        for (const view of this.views) {
+          if (view.node.closest(".jupyter-widgets-disconnected")) return this.lose("the kernel was restarted");
+        }
+      });
+    };
+    model.on("comm_live_update", lost);
+    const kernel = model.widget_manager?.kernel;
+    const status = (_, now) => {
+      if (["restarting", "autorestarting", "dead", "terminating"].includes(now))
+        this.lose(now === "dead" || now === "terminating" ? "the kernel has ended" : "the kernel was restarted");
+    };
+    const connection = (_, now) => {
+      if (this.connection === "lost" || !this.views.size) return;
+      if (now === "connected") this.sync();
+      else if (this.connection !== "connecting") {
+        this.connection = "silent";
+        this.changed();
+      }
+    };
+    for (const [name, slot] of [["statusChanged", status], ["connectionStatusChanged", connection]]) {
+      if (typeof kernel?.[name]?.connect !== "function") continue;
+      kernel[name].connect(slot);
+      undo.push(() => kernel[name].disconnect(slot));
+    }
+    return () => undo.forEach((f) => f());
+  }
+}
