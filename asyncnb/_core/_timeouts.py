@@ -10,9 +10,11 @@ import asyncio
 import contextvars
 import sys
 from asyncio import AbstractEventLoop, CancelledError, Handle, get_running_loop
+from heapq import heappush
 from types import TracebackType
 from typing import Any, Final, Self
 
+from asyncnb._core._timers import LeanTimer, takes_lean_timers
 from asyncnb._core._uncancel import left_behind, swallow
 
 # Private in name only: the one call that says which loop runs on this thread without raising.
@@ -38,9 +40,10 @@ class _Entered(dict[Any, "Timeout"]):
     variable, or an attribute of the task, costs several times as much per timeout.
     """
 
-    __slots__ = ("context",)
+    __slots__ = ("context", "lean")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self.lean = takes_lean_timers(loop)
         #: For the timers: they need none of the caller's, and a copy of that for each costs.
         self.context = contextvars.Context()
 
@@ -147,6 +150,11 @@ class Timeout:
 
     async def __aenter__(self) -> Self:
         loop = get_running_loop()
+        self.enter(loop, loop.time())
+        return self
+
+    def enter(self, loop: AbstractEventLoop, now: float) -> None:
+        """Do what entering the block does, for those who save themselves the ``async with``."""
         task = current_task(loop)
         if self._state is not _CREATED:
             raise RuntimeError(
@@ -160,12 +168,16 @@ class Timeout:
         try:
             entered: _Entered = loop._asyncnb_timeouts  # type: ignore[attr-defined]
         except AttributeError:
-            entered = loop._asyncnb_timeouts = _Entered()  # type: ignore[attr-defined]
+            entered = loop._asyncnb_timeouts = _Entered(loop)  # type: ignore[attr-defined]
         when = self._when
         if when is None:
             self._handle = None
-        elif when > loop.time():
-            self._handle = loop.call_at(when, self._on_timeout, context=entered.context)
+        elif when > now:
+            if entered.lean and not loop._debug:  # type: ignore[attr-defined]
+                self._handle = LeanTimer(when, self._on_timeout, loop, entered.context)
+                heappush(loop._scheduled, self._handle)  # type: ignore[attr-defined]
+            else:
+                self._handle = loop.call_at(when, self._on_timeout, context=entered.context)
         elif when == when:
             self._handle = loop.call_soon(self._on_timeout)
         else:
@@ -176,7 +188,6 @@ class Timeout:
         self._state = _ACTIVE
         self._outer = entered.get(task)
         entered[task] = self
-        return self
 
     async def __aexit__(
         self,
@@ -184,8 +195,12 @@ class Timeout:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        if self.leave():
+            await self.expire(exc)
+
+    def leave(self) -> bool:
+        """Undo ``enter``; return whether the body was interrupted: ``expire`` must follow then."""
         task = self._task
-        self._task = None  # no cycle with a traceback that holds the task
         entered: _Entered = self._loop._asyncnb_timeouts  # type: ignore[attr-defined]
         top = entered.pop(task, None)
         if top is not self or self._outer is not None:
@@ -194,9 +209,15 @@ class Timeout:
             self._state = _FINISHED
             if self._handle is not None:
                 self._handle.cancel()
-            return
-        assert task is not None
+            self._task = None  # no cycle with a traceback that holds the task
+            return False
         self._state = _EXPIRED
+        return True
+
+    async def expire(self, exc: BaseException | None) -> None:
+        """Take our cancellation of the task back; raise TimeoutError if ``exc`` came of it."""
+        task, self._task = self._task, None
+        assert task is not None
         ours = task.uncancel() <= self._cancelling
         if left_behind(task):
             await swallow(task)

@@ -272,9 +272,19 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
         return await fut
     if timeout <= 0:
         return await _without_time(ensure_future(fut))
-    async with Timeout(loop.time() + timeout):
-        return await fut
-    raise AssertionError("a timeout swallows no exception")
+    # `async with Timeout(...)`, without two coroutines for it.
+    now = loop.time()
+    limit = Timeout(now + timeout)
+    limit.enter(loop, now)
+    try:
+        result = await fut
+    except BaseException as exc:
+        if limit.leave():
+            await limit.expire(exc)
+        raise
+    if limit.leave():
+        await limit.expire(None)
+    return result
 
 
 async def _without_time(future: Future[T]) -> T:
