@@ -14,6 +14,7 @@ from asyncnb._core import _futures
 from asyncnb._core._futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
 from asyncnb._core._local import add_edge, adder_for, all_local, discard_edge, is_foreign
 from asyncnb._core._progress import Bar
+from asyncnb._core._tasks import Task, can_construct, construct
 from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ def gather(
         if local_only:
             children = list(coros_or_futures)  # type: ignore[arg-type]
         else:
-            children = [_child(loop, aw) for aw in coros_or_futures]
+            children = _children(loop, coros_or_futures)
         outer = Gathering(children, loop=loop)
         _watch(outer, children, return_exceptions)
     else:
@@ -169,6 +170,19 @@ def _check(aws: Iterable[Any]) -> None:
         raise TypeError(
             f"An asyncio.Future, a coroutine or an awaitable is required, got {aw!r}{hint}"
         )
+
+
+def _children(loop: AbstractEventLoop, aws: Sequence[Any]) -> list[Future[Any]]:
+    if (
+        set(map(type, aws)) == {CoroutineType}
+        and loop.get_task_factory() is None
+        and can_construct(aws[0], loop)
+    ):
+        made: list[Any] = [construct(Task, aw, loop=loop) for aw in aws]
+        for task in made:
+            task._log_destroy_pending = False
+        return made
+    return [_child(loop, aw) for aw in aws]
 
 
 def _child(loop: AbstractEventLoop, aw: Any) -> Future[Any]:

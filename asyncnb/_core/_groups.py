@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from asyncnb._core._local import add_callback, add_edge, discard_edge
 from asyncnb._core._tasks import Task as OwnTask
+from asyncnb._core._tasks import can_construct, construct
 from asyncnb._core._timeouts import Timeout, current_task, deadlines, innermost
 from asyncnb._core._uncancel import left_behind, swallow
 
@@ -170,7 +171,10 @@ class TaskGroup:
         # (gh-128550, gh-128588).
         task: Task[T]
         if factory is None:
-            task = OwnTask(coro, loop=loop, **kwargs)
+            if not kwargs and can_construct(coro, loop):
+                task = construct(OwnTask, coro, loop=loop)
+            else:
+                task = OwnTask(coro, loop=loop, **kwargs)
             self._tasks.add(task)
             add_callback(task, self._on_task_done, context=self._context)
         else:

@@ -68,7 +68,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
     """What calling ``Task(...)`` does, so that ``__init__`` can stay the C one.
 
     A Python ``__init__`` costs a fifth of making and finishing a task; :func:`create_task`, which
-    knows its loop, goes past this to :data:`_make`.
+    knows its loop, goes past this to :data:`construct`.
     """
 
     def __call__(
@@ -92,19 +92,28 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
         if loop is running:
             if eager_start:
                 return _hide_frames(_make_eagerly(cls, coro, **kwargs))
-            return _hide_frames(_make(cls, coro, **kwargs))
+            return _hide_frames(construct(cls, coro, **kwargs))
         if loop.is_running() is not True:
-            return _hide_frames(_make(cls, coro, **kwargs))
+            return _hide_frames(construct(cls, coro, **kwargs))
         if eager_start:
             raise RuntimeError(
                 "eager_start=True needs a loop that runs in this thread, and this one runs in "
                 "another; leave eager_start out to have it start there"
             )
         with replaced_call_soon(loop):
-            return _hide_frames(_make(cls, coro, **kwargs))
+            return _hide_frames(construct(cls, coro, **kwargs))
 
 
-_make: Callable[..., Any] = type.__call__
+construct: Callable[..., Any] = type.__call__
+
+
+def can_construct(coro: object, loop: AbstractEventLoop) -> bool:
+    """Return whether ``construct(Task, coro, loop=loop)`` does all that ``Task(...)`` would."""
+    return (
+        type(coro) is types.CoroutineType and _get_running_loop() is loop and not loop.get_debug()
+    )
+
+
 _HERE = os.path.dirname(__file__)
 
 
@@ -118,10 +127,10 @@ def _hide_frames(task: Any) -> Any:
 
 def _make_eagerly(cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwargs: Any) -> Any:
     if kwargs.get("context") is None:
-        return _make(cls, coro, loop=loop, eager_start=True, **kwargs)
+        return construct(cls, coro, loop=loop, eager_start=True, **kwargs)
     previous = asyncio.current_task(loop)
     try:
-        return _make(cls, coro, loop=loop, eager_start=True, **kwargs)
+        return construct(cls, coro, loop=loop, eager_start=True, **kwargs)
     except BaseException:
         current: Any = asyncio.current_task(loop)
         if current is not previous and current is not None:
@@ -313,6 +322,8 @@ def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: A
     """
     factory = loop.get_task_factory()
     if factory is None:
+        if not kwargs and can_construct(coro, loop):
+            return construct(Task, coro, loop=loop)
         return Task(coro, loop=loop, **kwargs)
     try:
         return factory(loop, coro, **kwargs)
@@ -348,7 +359,7 @@ def make_held(
         return True
 
     with replaced_call_soon(loop, take):
-        task: Task[_T] = _make(Task, coro, loop=loop, name=name, context=context)
+        task: Task[_T] = construct(Task, coro, loop=loop, name=name, context=context)
     [(step, step_context)] = steps
     return task, lambda: loop.call_soon_threadsafe(step, context=step_context)
 
@@ -379,26 +390,20 @@ def create_task(
             "no running event loop: create_task() is for code that runs on one; from anywhere "
             "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
         )
-    if loop.get_task_factory() is None and timeout is None and not kwargs:
-        task: Any = None
+    factory = loop.get_task_factory()
+    if timeout is None and not kwargs and not loop.get_debug():
         try:
-            if not eager_start:
-                task = _make(Task, coro, loop=loop, name=name, context=context)
+            if factory is not None:
+                if name is None and context is None and eager_start is None:
+                    return factory(loop, coro)  # type: ignore[return-value]
+            elif not eager_start:
+                return construct(Task, coro, loop=loop, name=name, context=context)  # type: ignore[no-any-return]
             elif context is None:
-                task = _make(Task, coro, loop=loop, name=name, eager_start=True)
-            else:
-                task = _make_eagerly(Task, coro, loop=loop, name=name, context=context)
-            if task._source_traceback is not None:
-                _hide_frames(task)
-            return task  # type: ignore[no-any-return]
+                return construct(Task, coro, loop=loop, name=name, eager_start=True)  # type: ignore[no-any-return]
         except TypeError:
-            if iscoroutine(coro):
+            if factory is not None or iscoroutine(coro):
                 raise
             raise TypeError(_explain_no_coroutine(coro)) from None
-        finally:
-            # The traceback of a failed eager start holds this frame, which must not hold the task:
-            # a reference cycle (gh-128552).
-            task = None
     if name is not None:
         kwargs["name"] = name
     if context is not None:
@@ -441,9 +446,12 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
         **kwargs: Any,
     ) -> Any:
         if eager_start is None:  # what uvloop's create_task() passes when nothing was said
+            if is_ours and not kwargs and can_construct(coro, loop):
+                return construct(Task, coro, loop=loop, eager_start=True)
             eager_start = True
         return custom_task_constructor(coro, loop=loop, eager_start=eager_start, **kwargs)
 
+    is_ours = custom_task_constructor is Task
     return factory
 
 

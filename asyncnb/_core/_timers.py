@@ -43,7 +43,7 @@ class LeanTimer(TimerHandle):
         self._cancelled = True
         if self._scheduled:
             self._loop._timer_cancelled_count += 1  # by which the loop decides to clear its heap
-        self._callback = self._args = None
+        self._callback = self._args = None  # type: ignore[assignment]
 
 
 def takes_lean_timers(loop: AbstractEventLoop) -> bool:

@@ -7,7 +7,6 @@ not the task; "as is" rows use each side's own.
 from __future__ import annotations
 
 import asyncio
-import functools
 import importlib.util
 import os
 import sys
@@ -123,6 +122,15 @@ def spawning(create: Callable[[Coroutine[Any, Any, None]], Any]) -> Work:
 
     async def one(count: int) -> None:
         tasks = [create(nothing()) for _ in range(count)]
+        await asyncio.sleep(0)
+        assert tasks[-1].done()
+
+    return in_batches(one)
+
+
+def spawning_eagerly(create: Callable[..., Any]) -> Work:
+    async def one(count: int) -> None:
+        tasks = [create(nothing(), eager_start=True) for _ in range(count)]
         await asyncio.sleep(0)
         assert tasks[-1].done()
 
@@ -438,7 +446,7 @@ def rows() -> Iterator[Row]:
         "eager no-op against a lazy one",
         {
             "lazy": on_asyncio(spawning(own)),
-            "eager": on_asyncio(spawning(functools.partial(own, eager_start=True))),
+            "eager": on_asyncio(spawning_eagerly(own)),
             "by factory": on_asyncio(spawning(own), eager_task_factory),
         },
         200,
