@@ -20,10 +20,8 @@ from asyncnb._core._futures import ensure_future
 from asyncnb._core._tasks import Task, all_tasks, interrupt, new_task
 from asyncnb._core._waiters import (
     Joiner,
-    forget_waiter,
     never_done,
     refuse_own_thread,
-    register_waiter,
 )
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
@@ -184,7 +182,7 @@ def run_on(
             coro.close()
             joiner.wake()
 
-    register_waiter(loop, joiner)
+    joiner.register(loop)
     try:
         try:
             loop.call_soon_threadsafe(start)
@@ -196,7 +194,7 @@ def run_on(
             _end_and_wait(loop, cancel, joiner)
             raise TimeoutError(f"not done after {timeout} seconds, and cancelled: {awaitable!r}")
     finally:
-        forget_waiter(loop, joiner)
+        joiner.forget(loop)
     if started and started[0].done():
         return started[0].result()
     raise joiner.error or never_done(awaitable)

@@ -40,12 +40,16 @@ class _Waiter(Protocol):
 
 _waiters: weakref.WeakKeyDictionary[AbstractEventLoop, weakref.WeakSet[Any]]
 _waiters = weakref.WeakKeyDictionary()
+_joiners: dict[AbstractEventLoop, set[Joiner]] = {}
 
 
 def register_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
     """Remember, weakly, that *waiter* waits for something of *loop* from outside of it."""
     with _guard:
-        _waiters.setdefault(loop, weakref.WeakSet()).add(waiter)
+        known = _waiters.get(loop)
+        if known is None:
+            known = _waiters[loop] = weakref.WeakSet()
+        known.add(waiter)
 
 
 def forget_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
@@ -63,7 +67,7 @@ def fail_waiters(loop: AbstractEventLoop, exc: BaseException) -> int:
     owner of a loop to call once it crashed or closed. Returns how many were released. Any thread.
     """
     with _guard:
-        waiters = list(_waiters.pop(loop, ()))
+        waiters = [*_waiters.pop(loop, ()), *_joiners.pop(loop, ())]
     for waiter in waiters:
         waiter.fail(exc)
     return len(waiters)
@@ -78,6 +82,21 @@ class Joiner:
         self.lock = threading.Lock()
         self.lock.acquire()
         self.error: BaseException | None = None
+
+    def register(self, loop: AbstractEventLoop) -> None:
+        """Be released when *loop* is lost; ``forget`` must follow."""
+        # Not weakly: who is blocked does not go away, and a weak set costs three times as much.
+        with _guard:
+            _joiners.setdefault(loop, set()).add(self)
+
+    def forget(self, loop: AbstractEventLoop) -> None:
+        """Undo ``register``; nothing happens when it was not registered."""
+        with _guard:
+            known = _joiners.get(loop)
+            if known is not None:
+                known.discard(self)
+                if not known:
+                    del _joiners[loop]
 
     def wake(self, _: object = None) -> None:
         """Release the thread. Any thread; the second time nothing happens."""
@@ -131,7 +150,7 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
     if is_lost(loop):
         raise never_done(fut)
     joiner = Joiner()
-    register_waiter(loop, joiner)
+    joiner.register(loop)
     try:
         if loop.is_running() is True:
             loop.call_soon_threadsafe(fut.add_done_callback, joiner.wake)
@@ -139,7 +158,7 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
             fut.add_done_callback(joiner.wake)
         in_time = joiner.wait(loop, timeout)
     finally:
-        forget_waiter(loop, joiner)
+        joiner.forget(loop)
         if not fut.done():
             try:
                 loop.call_soon_threadsafe(fut.remove_done_callback, joiner.wake)
