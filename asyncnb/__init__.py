@@ -32,8 +32,11 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core._as_completed import as_completed
 from asyncnb._core._errors import (
     EmbeddedLoopError,
+    OffloadError,
+    RemoteError,
     TaskNotFoundError,
     TasksFailedError,
+    WorkerLostError,
     WrongThreadError,
 )
 from asyncnb._core._futures import (
@@ -64,6 +67,7 @@ from asyncnb._core._tasks import (
 from asyncnb._core._threads import Runner, new_event_loop, run_coroutine_threadsafe, to_thread
 from asyncnb._core._timeouts import Timeout, timeout, timeout_at
 from asyncnb._core._waiting import sleep, wait, wait_for
+from asyncnb._elsewhere import offload
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -79,6 +83,8 @@ __all__ = [
     "Future",
     "InvalidStateError",
     "LoopStatistics",
+    "OffloadError",
+    "RemoteError",
     "Runner",
     "Task",
     "TaskGroup",
@@ -87,6 +93,7 @@ __all__ = [
     "TasksFailedError",
     "Timeout",
     "TimeoutError",
+    "WorkerLostError",
     "WrongThreadError",
     "all_tasks",
     "as_completed",
@@ -108,6 +115,7 @@ __all__ = [
     "isfuture",
     "launch",
     "new_event_loop",
+    "offload",
     "open_group",
     "print_call_graph",
     "run",

@@ -44,7 +44,9 @@ class Extension:
     def __init__(self, ip: InteractiveShell) -> None:
         self.ip = ip
         self.output = OutputRouter(ip)
-        self.background = BackgroundCells(ip, self.output)
+        self.background = BackgroundCells(
+            ip, self.output, elsewhere=_elsewhere, kernel_loop=self._kernel_loop
+        )
         self.await_cells = AwaitCells(ip)
         self.tracebacks = Tracebacks(
             ip,
@@ -87,6 +89,7 @@ class Extension:
     def unload(self) -> None:
         """End the background tasks and the loop, and put everything back."""
         _loop.shutdown()
+        _end_workers()
         _launch.prepare = None
         _launch.other_loops.remove(self._kernel_loop)
         if self.background.ended in _launch.registry.on_end:
@@ -221,6 +224,21 @@ class Extension:
             f"ipykernel {_version('ipykernel') or 'none'}"
         )
         return "\n".join(lines)
+
+
+def _elsewhere(on: Any) -> Any:
+    """Return where cells run that say ``--on``; the first one imports what it takes."""
+    from asyncnb._offload import _cells, _said
+
+    ip = IPython.get_ipython()
+    _said.publish_with(ip.display_pub.publish)
+    return _cells.CellPlace(on)
+
+
+def _end_workers() -> None:
+    process = sys.modules.get("asyncnb._offload._process")
+    if process is not None:
+        process.close()
 
 
 def _version(package: str) -> str:

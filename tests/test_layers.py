@@ -29,7 +29,7 @@ LAYERS = ("_core", "_kernel", "_offload", "widgets")
 ALLOWED = {
     "_core": {"uvloop", "winloop"},
     "_kernel": {"IPython"},
-    "_offload": {"dask", "distributed", "ipyparallel"},
+    "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
@@ -150,6 +150,8 @@ def top_files_know_the_core_and_reach_the_rest_through_the_extension(
     for found in source.imports():
         if found.layer in (None, "_core") or found.type_only:
             continue
+        if source.path == Path("_elsewhere.py") and found.layer == "_offload" and found.in_function:
+            continue  # plain Python has no extension to load, and may send its work away too
         if found.layer in LAYERS:
             yield f"{source.path}:{found.line} imports {found.module}: leave that to _extension.py"
         elif found.layer == "_extension" and not found.in_function:
@@ -245,6 +247,11 @@ def test_rule_holds(rule):
             "from ._extension import load",
         ),
         (
+            top_files_know_the_core_and_reach_the_rest_through_the_extension,
+            "_elsewhere.py",
+            "from asyncnb._offload._calls import offload",
+        ),
+        (
             nothing_imports_ipykernel,
             "_kernel/_output.py",
             "from ipykernel.iostream import OutStream",
@@ -270,6 +277,7 @@ def test_rule_says_no(rule, path, text):
         ("_offload/_ipyparallel.py", "import ipyparallel"),
         ("widgets/_x.py", "import anywidget, traitlets\nfrom ._feed import Feed"),
         ("__init__.py", "from ._core._loop import launch\ndef f():\n    from . import _extension"),
+        ("_elsewhere.py", "def f():\n    from asyncnb._offload._calls import offload"),
         ("__init__.py", "if TYPE_CHECKING:\n    from .widgets import Dashboard"),
         ("_extension.py", "def f():\n    from .widgets import _chip"),
         ("_core/_info.py", "@dataclass(frozen=True, slots=True)\nclass TaskInfo: ..."),

@@ -32,6 +32,18 @@ class TasksFailedError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+class OffloadError(RuntimeError):
+    """Work could not be sent to where it should run, or what it returned not be sent back."""
+
+
+class WorkerLostError(OffloadError):
+    """The worker that ran the task is gone, or what it returned was lost on the way."""
+
+
+class RemoteError(Exception):
+    """Stands for an exception raised elsewhere that cannot be brought here as it is."""
+
+
 def near(word: str, known: Iterable[str], *, most: int = 2) -> str:
     """Return `` Did you mean ...?`` for the nearest of ``known``, or an empty string."""
     import difflib  # takes a millisecond of %load_ext, and only mistakes need it

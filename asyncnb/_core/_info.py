@@ -40,7 +40,9 @@ class CellRef(NamedTuple):
 class TaskInfo(NamedTuple):
     """A snapshot of one task; times are seconds since the epoch (``time.time()``).
 
-    ``kind`` is ``"loop"`` or ``"thread"``; ``group`` is the name of its open group; ``timeout`` is
+    ``kind`` is ``"loop"``, ``"thread"`` or ``"kernel"``, or for a task that runs elsewhere
+    ``"process"``, ``"executor"``, ``"dask"`` or ``"ipyparallel"``, and ``worker`` says where it
+    runs (None while it waits for one); ``group`` is the name of its open group; ``timeout`` is
     the seconds left of its time limit, if it has one; ``progress`` is (items done, items in all or
     None), of a task that reports it; ``error`` of a failed task is
     ``Type: message``. ``waiting_on`` says what a suspended task waits for, such as ``sleep, 3.2 s
@@ -66,6 +68,7 @@ class TaskInfo(NamedTuple):
     waiting_on: str | None = None
     cpu: float | None = None
     steps: int | None = None
+    worker: str | None = None
 
     @property
     def elapsed(self) -> float | None:

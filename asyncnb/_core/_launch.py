@@ -39,6 +39,9 @@ if hasattr(os, "register_at_fork"):
 #: output led to the cell it was launched from, and describes that task's record.
 prepare: Callable[[TaskRecord], contextvars.Context] | None = None
 
+#: Set by the package: launches what is to run elsewhere (``on=``); it imports much.
+elsewhere: Callable[..., Any] | None = None
+
 #: Set by the extension: return the loops besides the embedded one, for tasks(all=True).
 other_loops: list[Callable[[], asyncio.AbstractEventLoop | None]] = []
 
@@ -129,6 +132,7 @@ def launch(
     name: str | None = None,
     group: str | OpenGroup | None = None,
     timeout: float | None = None,
+    on: Any = None,
 ) -> Task[T]:
     """Start ``awaitable`` as a background task of the embedded loop and return its Task.
 
@@ -138,11 +142,30 @@ def launch(
     cancelled and fails with TimeoutError; ``task.timeout`` reschedules that. What it prints and
     displays, and the traceback if it fails, land in the cell that launched it.
 
+    With ``on``, a coroutine that has not started, or a function without arguments, runs elsewhere:
+    see ``asyncnb.offload``, which also says what is raised then.
+
     Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
     that is no number of seconds, and RuntimeError for a group that takes no more tasks; nothing
     is started then, and a coroutine is closed.
     """
+    if on is not None:
+        assert elsewhere is not None
+        found: Task[T] = elsewhere(awaitable, on=on, name=name, group=group, timeout=timeout)
+        return found
     coro = as_coroutine(awaitable, caller="launch")
+    return launch_checked(TaskRecord(), coro, name=name, group=group, timeout=timeout)
+
+
+def launch_checked(
+    record: TaskRecord,
+    coro: Coroutine[Any, Any, T],
+    *,
+    name: str | None,
+    group: str | OpenGroup | None,
+    timeout: float | None,
+) -> Task[T]:
+    """Start ``coro`` under ``record``, or refuse the options and close it; see ``launch``."""
     try:
         timeout = check_timeout(timeout)
         if name is not None and not isinstance(name, str):
@@ -154,7 +177,6 @@ def launch(
     except BaseException:
         coro.close()
         raise
-    record = TaskRecord()
     if group is not None:
         record.group, record.open_group = group.name, group
     record.body = coro

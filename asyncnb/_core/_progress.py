@@ -47,7 +47,13 @@ def observe_progress(observer: Observer | None) -> Observer | None:
     return previous
 
 
-def _tell(progress: Progress) -> None:
+def next_number() -> int:
+    """Return the id for reports of one more piece of work."""
+    return next(_numbers)
+
+
+def tell(progress: Progress) -> None:
+    """Report to whoever observes, in the running context."""
     global _observer
     observer = _observer
     if observer is None:
@@ -72,19 +78,19 @@ class Bar:
 
     def __init__(self, label: str | None, total: int | None) -> None:
         self._now = Progress(next(_numbers), label, 0, total, _current_task())
-        _tell(self._now)
+        tell(self._now)
 
     def advance(self, *_: object) -> None:
         """Count one item; takes and ignores arguments, so it can be a done callback."""
         if not self._now.ended:
             self._now = self._now._replace(done=self._now.done + 1)
-            _tell(self._now)
+            tell(self._now)
 
     def end(self, *, failed: bool = False) -> None:
         """Report the end, once."""
         if not self._now.ended:
             self._now = self._now._replace(ended=True, failed=failed)
-            _tell(self._now)
+            tell(self._now)
 
 
 class _Tracked(Generic[T]):

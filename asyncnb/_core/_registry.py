@@ -57,6 +57,7 @@ class TaskRecord:
         "steps",
         "task",
         "waited",
+        "worker",
     )
 
     _ids = itertools.count(1)
@@ -107,6 +108,8 @@ class TaskRecord:
         #: Processor time in seconds and steps taken, where somebody counts them; see TaskInfo.
         self.cpu: float | None = None
         self.steps: int | None = None
+        #: Where it runs, of a task that runs elsewhere; "" while it waits for a worker.
+        self.worker: str | None = None
         #: Set when all that the task's end has to say stands in its cell.
         self.shown = threading.Event()
         self.task: Task[Any]
@@ -132,6 +135,8 @@ class TaskRecord:
             inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
         ):
             return "pending"
+        if self.worker is not None:
+            return "running" if self.worker else "pending"
         if self.kind == "thread" or getattr(coro, "cr_running", False):
             return "running"
         return "waiting"
@@ -162,6 +167,7 @@ class TaskRecord:
             waiting_on=None if state in ENDED else _stack.waiting_on(self.task),
             cpu=self._cpu_seconds(),
             steps=self.steps,
+            worker=self.worker or None,
         )
 
     def _cpu_seconds(self) -> float | None:

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from asyncnb._core import _launch, _open_groups
-from asyncnb._core._errors import TasksFailedError, WrongThreadError
+from asyncnb._core._errors import OffloadError, TasksFailedError, WrongThreadError, near
 from asyncnb._core._info import TaskInfo
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, current_record, plain_task_info
 from asyncnb._core._tasks import Task
 from asyncnb._core._workers import Worker
-from asyncnb._kernel._cells import cell_number, compile_cell
-from asyncnb._kernel._options import task_name
+from asyncnb._kernel._cells import BackgroundCell, cell_number, compile_cell
+from asyncnb._kernel._kernel_loop import on_loop
+from asyncnb._kernel._options import PLACES, task_name
 from asyncnb._kernel._output import OutputRouter, cell_id
+from asyncnb._kernel._shipped import Place, ship
 from asyncnb._kernel._tracebacks import format_error, user_frames
 
 if TYPE_CHECKING:
@@ -34,14 +36,33 @@ if TYPE_CHECKING:
 class BackgroundCells:
     """What ``%%atask`` and ``%atask`` do once their line is parsed."""
 
-    def __init__(self, ip: InteractiveShell, output: OutputRouter) -> None:
+    def __init__(
+        self,
+        ip: InteractiveShell,
+        output: OutputRouter,
+        *,
+        elsewhere: Callable[[Any], Place],
+        kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
+    ) -> None:
         self.ip = ip
         self.output = output
+        self._elsewhere = elsewhere
+        self._kernel_loop = kernel_loop
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Compile ``body`` and launch it; raise before anything has started if it cannot be."""
         cell = compile_cell(self.ip, body, magic=magic)
         kind = args.on or ("loop" if cell.awaits else "thread")
+        name = args.name or f"cell{cell_number(self.ip)}"
+        if kind not in ("loop", "thread", "kernel"):
+            self._launch_elsewhere(cell, name, args)
+            return
+        if args.sent is not None:
+            raise UsageError(
+                "%%atask --in names what is sent to another process; this cell runs in the kernel "
+                "and sees all its variables. Leave --in away, or say --on process."
+            )
+        bind = _one_name(args)
         if kind == "thread" and cell.awaits:
             raise UsageError(
                 "%%atask --on thread: this cell awaits, and a worker thread has no loop. Leave "
@@ -49,13 +70,16 @@ class BackgroundCells:
             )
         run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
         start = run if cell.awaits else functools.partial(_in_thread, run)
-        if kind == "loop" and not cell.awaits:
+        if kind != "thread" and not cell.awaits:
             start = functools.partial(_at_once, run)
+        if kind == "kernel":
+            start = functools.partial(on_loop, self._loop_of_kernel(), start)
         self._launch(
-            start,
+            lambda _: start(),
             args,
             kind=kind,
-            name=args.name or f"cell{cell_number(self.ip)}",
+            name=name,
+            bind=bind,
             shows_result=not (args.quiet or cell.quiet),
         )
 
@@ -77,7 +101,7 @@ class BackgroundCells:
                 "another name, or wait for it."
             )
 
-        async def inside() -> Any:
+        async def inside(_: TaskRecord) -> Any:
             async with group:
                 if cell.awaits:
                     return await cell.run_async(self.ip.user_global_ns)
@@ -95,10 +119,49 @@ class BackgroundCells:
         # Cancelled before the first step, the body does not end the group; idempotent after it.
         task.add_done_callback(lambda _: group.cancel())
 
+    def _launch_elsewhere(self, cell: BackgroundCell, name: str, args: argparse.Namespace) -> None:
+        try:
+            place = self._elsewhere(self._engine_named(args.on))
+        except (TypeError, ValueError) as exc:
+            raise UsageError(f"%%atask --on {args.on}: {exc}") from None
+        quiet = args.quiet or cell.quiet
+        try:
+            start, bind = ship(
+                self.ip, place, cell, given=args.sent, out=args.out or [], quiet=args.quiet
+            )
+        except OffloadError as exc:
+            raise UsageError(f"%%atask --on {args.on}: {exc}") from None
+        self._launch(start, args, kind=place.kind, name=name, bind=bind, shows_result=not quiet)
+
+    def _engine_named(self, name: str) -> Any:
+        if name in PLACES:
+            return name
+        if name not in self.ip.user_ns:
+            raise UsageError(
+                f"%%atask --on {name}: that is none of {', '.join(PLACES)}, and there is no "
+                f"variable {name!r}.{near(name, (*PLACES, *self.ip.user_ns))}"
+            )
+        return self.ip.user_ns[name]
+
+    def _loop_of_kernel(self) -> asyncio.AbstractEventLoop:
+        loop = self._kernel_loop()
+        if loop is None:
+            raise UsageError(
+                "%%atask --on kernel: a terminal has no kernel, whose loop would run on while you "
+                "type. Leave --on away."
+            )
+        return loop
+
     def launch_expression(self, expression: str, args: argparse.Namespace) -> Task[Any]:
         """Evaluate ``expression`` here and now and launch the awaitable it gives."""
-        if args.on == "thread":
-            raise UsageError("%atask --on thread: an awaitable needs a loop; leave --on away.")
+        if args.on not in (None, "loop"):
+            raise UsageError(
+                f"%atask --on {args.on}: an awaitable runs on the embedded loop; leave --on away, "
+                "or write a %%atask cell."
+            )
+        if args.sent is not None:
+            raise UsageError("%atask --in: an awaitable runs here and sees all variables.")
+        bind = _one_name(args)
         flags = self.ip.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         code = compile(expression, "<%atask>", "eval", flags, dont_inherit=True)
         if code.co_flags & inspect.CO_COROUTINE:
@@ -111,7 +174,9 @@ class BackgroundCells:
         except TypeError as exc:
             raise UsageError(str(exc)) from None
         try:
-            task = self._launch(lambda: coro, args, kind="loop", name=args.name, shows_result=False)
+            task = self._launch(
+                lambda _: coro, args, kind="loop", name=args.name, bind=bind, shows_result=False
+            )
         except UsageError:
             coro.close()
             raise
@@ -121,11 +186,12 @@ class BackgroundCells:
 
     def _launch(
         self,
-        start: Callable[[], Coroutine[Any, Any, Any]],
+        start: Callable[[TaskRecord], Coroutine[Any, Any, Any]],
         args: argparse.Namespace,
         *,
         kind: str,
         name: str | None,
+        bind: str | None = None,
         shows_result: bool,
         body_of: OpenGroup | None = None,
     ) -> Task[Any]:
@@ -148,7 +214,7 @@ class BackgroundCells:
         record = TaskRecord(
             kind=kind,
             identity=identity,
-            bind=args.out,
+            bind=bind,
             shows_result=shows_result,
             waited=args.wait,
         )
@@ -168,7 +234,7 @@ class BackgroundCells:
     async def _run(
         self,
         record: TaskRecord,
-        start: Callable[[], Coroutine[Any, Any, Any]],
+        start: Callable[[TaskRecord], Coroutine[Any, Any, Any]],
         seconds: float | None,
         before: Sequence[Task[Any]],
     ) -> Any:
@@ -176,7 +242,7 @@ class BackgroundCells:
             await asyncio.wait(before)  # their cleanup comes first
         record.started = time.time()
         try:
-            return await _launch.with_timeout(start(), seconds, record)
+            return await _launch.with_timeout(start(record), seconds, record)
         except BaseException as exc:
             # Whoever awaits the task shall see the user's frames, not what brought them there.
             exc.__traceback__ = user_frames(exc.__traceback__)
@@ -268,6 +334,15 @@ async def _in_thread(run: Callable[[], Any]) -> Any:
 
 async def _at_once(run: Callable[[], Any]) -> Any:
     return run()
+
+
+def _one_name(args: argparse.Namespace) -> str | None:
+    if args.out is None or len(args.out) == 1:
+        return args.out[0] if args.out else None
+    raise UsageError(
+        f"-o {','.join(args.out)}: this cell runs in the kernel, so the names it binds are there "
+        "already; -o takes one name, for the value of its last expression."
+    )
 
 
 def _still_running(records: Sequence[TaskRecord], seconds: float | None) -> TimeoutError:

@@ -28,6 +28,8 @@ class BackgroundCell(NamedTuple):
     body: CodeType
     last: CodeType | None
     quiet: bool
+    file: str | None = None
+    source: str = ""
 
     @property
     def awaits(self) -> bool:
@@ -76,6 +78,8 @@ def compile_cell(ip: InteractiveShell, body: str, *, magic: str) -> BackgroundCe
             body=compile(ast.Module(statements, []), name, "exec", flags, dont_inherit=True),
             last=None if last is None else compile(last, name, "eval", flags, dont_inherit=True),
             quiet=bool(ip.displayhook.semicolon_at_end_of_expression(body)),
+            file=name,
+            source=f"{magic}\n{body}",
         )
     except SyntaxError as exc:
         exc._asyncnb_in_cell = True  # type: ignore[attr-defined]  # see Tracebacks

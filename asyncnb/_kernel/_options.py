@@ -98,8 +98,28 @@ def one_of(*choices: str) -> Any:
     return check
 
 
+def variables(text: str) -> list[str]:
+    """Return the names of variables with commas between them; for argparse."""
+    return [variable(part.strip()) for part in text.split(",")]
+
+
+#: Where a cell can run besides what a variable names.
+PLACES = ("loop", "thread", "kernel", "process")
+
+
+def place(text: str) -> str:
+    """Return one of PLACES or the name of a variable; for argparse."""
+    if text not in PLACES and not text.isidentifier():
+        raise argparse.ArgumentTypeError(
+            f"takes {', '.join(PLACES)} or a variable that holds an executor, a dask client or an "
+            f"ipyparallel view, not {text!r}.{near(text, PLACES)}"
+        )
+    return text
+
+
 ATASK_USAGE = (
-    "%%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread] "
+    "%%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread|process|kernel|EXECUTOR] "
+    "[--in A,B] "
     "[--again replace|keep|skip|error] [--wait] [--quiet]"
 )
 
@@ -111,8 +131,9 @@ def atask_parser(magic: str) -> Parser:
     parser.add_argument("name", nargs="?")
     parser.add_argument("-g", "--group")
     parser.add_argument("-t", "--timeout", type=seconds, metavar="SECONDS")
-    parser.add_argument("-o", "--out", type=variable, metavar="VAR")
-    parser.add_argument("--on", type=one_of("loop", "thread"))
+    parser.add_argument("-o", "--out", type=variables, metavar="VAR")
+    parser.add_argument("--on", type=place)
+    parser.add_argument("--in", dest="sent", type=variables, metavar="A,B")
     parser.add_argument(
         "--again", type=one_of("replace", "keep", "skip", "error"), default="replace"
     )

@@ -1,0 +1,132 @@
+"""A cell that runs elsewhere: what goes with it, what comes back."""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import types
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from IPython.core.error import UsageError
+
+from asyncnb._core._errors import near
+from asyncnb._core._registry import TaskRecord
+from asyncnb._kernel._cells import BackgroundCell
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+#: Names that every notebook has and that mean something in the kernel alone.
+_HOUSEHOLD = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython", "display"})
+
+
+class Place(Protocol):
+    """Where cells can run besides the kernel: an engine, as ``_offload`` makes them."""
+
+    kind: str
+
+    def pack_cell(self, **parts: Any) -> bytes:
+        """Return a cell as bytes, or raise an error that says what cannot be sent."""
+
+    def run_job(self, record: TaskRecord, kind: str, payload: bytes) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that runs a job and returns what it gives."""
+
+
+def names_in(cell: BackgroundCell) -> tuple[set[str], set[str]]:
+    """Return the global names that the cell reads, its functions included, and those it binds."""
+    read, bound = set(), set()
+    for code in (cell.body, cell.last):
+        for part in () if code is None else _all_code(code):
+            top = part is code
+            for instruction in dis.get_instructions(part):
+                if instruction.opname in ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"):
+                    read.add(instruction.argval)
+                elif instruction.opname == "STORE_GLOBAL" or (
+                    top and instruction.opname == "STORE_NAME"
+                ):
+                    bound.add(instruction.argval)
+    return read, bound
+
+
+def _all_code(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _all_code(constant)
+
+
+def ship(
+    ip: InteractiveShell,
+    place: Place,
+    cell: BackgroundCell,
+    *,
+    given: list[str] | None,
+    out: list[str],
+    quiet: bool,
+) -> tuple[Callable[[TaskRecord], Coroutine[Any, Any, Any]], str | None]:
+    """Pack ``cell`` with the names it needs; return what starts it, and the name for its result.
+
+    ``given`` names what goes along (None: the names it reads that exist), ``out`` what comes back:
+    a name that the cell binds, or one for the value of its last expression. Raises UsageError for
+    a name that there is not or that cannot come back, and what ``pack_cell`` raises.
+    """
+    names = _names_to_send(ip, cell, given)
+    _, bound = names_in(cell)
+    back = [name for name in out if name in bound]
+    for_result = [name for name in out if name not in bound]
+    if for_result and (cell.last is None or len(for_result) > 1):
+        raise UsageError(
+            f"%%atask -o {for_result[-1]}: the cell binds no such name, so it cannot come back."
+            f"{near(for_result[-1], bound)}"
+        )
+    if cell.file is None:
+        raise UsageError("%%atask: this cell has no source to send.")
+    payload = place.pack_cell(
+        body=cell.body,
+        last=cell.last,
+        file=cell.file,
+        source=cell.source,
+        names=names,
+        out=back,
+        namespace=ip.user_global_ns,
+    )
+    if not quiet:
+        print(_announcement(place, names))
+
+    async def start(record: TaskRecord) -> Any:
+        value, found = await place.run_job(record, "cell", payload)
+        ip.user_ns.update(found)
+        return value
+
+    return start, for_result[0] if for_result else None
+
+
+def _names_to_send(
+    ip: InteractiveShell, cell: BackgroundCell, given: list[str] | None
+) -> dict[str, Any]:
+    namespace = ip.user_ns
+    if given is None:
+        read, _ = names_in(cell)
+        wanted = sorted(
+            name
+            for name in read & namespace.keys()
+            if name not in _HOUSEHOLD and not name.startswith("_") and not _is_builtin(name, ip)
+        )
+        return {name: namespace[name] for name in wanted}
+    for name in given:
+        if name not in namespace:
+            raise UsageError(f"%%atask --in {name}: there is no {name!r}.{near(name, namespace)}")
+    return {name: namespace[name] for name in given}
+
+
+def _is_builtin(name: str, ip: InteractiveShell) -> bool:
+    return getattr(builtins, name, ip) is ip.user_ns[name]
+
+
+def _announcement(place: Place, names: dict[str, Any]) -> str:
+    modules = [name for name, value in names.items() if isinstance(value, types.ModuleType)]
+    others = [f"{name} ({type(names[name]).__name__})" for name in names if name not in modules]
+    with_it = ", ".join(others) or "no variables"
+    imported = f"; imported there: {', '.join(modules)}" if modules else ""
+    return f"to {place.kind}, with {with_it}{imported}"

@@ -1,0 +1,27 @@
+"""Cells of a notebook, for the kernel side: an engine with the two things it asks of one."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from asyncnb._core._registry import TaskRecord
+from asyncnb._offload._calls import run_job
+from asyncnb._offload._engines import engine_for
+from asyncnb._offload._packing import pack_cell
+
+
+class CellPlace:
+    """Where a cell runs, by what ``--on`` names. Raises TypeError or ValueError as engine_for."""
+
+    def __init__(self, on: Any) -> None:
+        self.engine = engine_for(on)
+        self.kind = self.engine.kind
+
+    def pack_cell(self, **parts: Any) -> bytes:
+        """Return the cell as bytes. Raises OffloadError if a name cannot be sent."""
+        return pack_cell(**parts)
+
+    def run_job(self, record: TaskRecord, kind: str, payload: bytes) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that runs the job; see ``_calls.run_job``."""
+        return run_job(record, self.engine, kind, payload)

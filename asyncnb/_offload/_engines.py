@@ -1,0 +1,31 @@
+"""From what a user writes for ``on=`` to the engine that runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncnb._core._errors import near
+from asyncnb._offload._jobs import Engine
+
+#: What ``on=`` may say besides an object.
+WORDS = ("process",)
+
+
+def engine_for(on: Any) -> Engine:
+    """Return the engine for ``on``: "process", an Executor, a dask Client, an ipyparallel view.
+
+    Raises TypeError or ValueError that says what it may be.
+    """
+    if isinstance(on, str):
+        if on == "process":
+            from asyncnb._offload._process import process_engine
+
+            return process_engine()
+        raise ValueError(
+            f"on={on!r}: it takes 'process', or an executor, dask client or ipyparallel view "
+            f"itself.{near(on, WORDS)}"
+        )
+    raise TypeError(
+        f"on= takes 'process', a concurrent.futures.Executor, a dask Client or an ipyparallel "
+        f"view, not {type(on).__name__}."
+    )

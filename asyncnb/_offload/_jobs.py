@@ -1,0 +1,126 @@
+"""A job: work on its way to a worker and back, as the kernel's side sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from asyncnb._core._errors import OffloadError, WorkerLostError
+from asyncnb._offload._tracebacks import rebuild_error
+
+_ids = itertools.count(1)
+
+
+class Job:
+    """One piece of work. An engine tells it how it goes, from any thread; ``wait`` waits for it.
+
+    ``kind`` and ``payload`` are what ``_remote.run_job`` takes; ``shared`` is a number and pickled
+    data that many jobs have in common, so that a worker need get it only once. ``tell(kind,
+    *data)`` is called with ``started`` (worker), ``said`` (stream, text), ``shown`` and
+    ``progress``, on a thread of the engine.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        kind: str,
+        payload: bytes,
+        *,
+        shared: tuple[int, bytes] | None = None,
+        tell: Callable[..., object] | None = None,
+        name: str = "",
+    ) -> None:
+        self.id = next(_ids)
+        self.loop = loop
+        self.kind = kind
+        self.payload = payload
+        self.shared = shared
+        self.name = name
+        self.cancel_asked = False
+        #: What the engine keeps here: the worker that runs it, a future.
+        self.place: Any = None
+        #: Set when the worker has told the outcome.
+        self.ending = threading.Event()
+        self._tell = tell
+        self._ended: asyncio.Future[tuple[str, Any]] = loop.create_future()
+
+    def tell(self, kind: str, *data: Any) -> None:
+        """Take what the worker tells of this job."""
+        if self._tell is not None:
+            self._tell(kind, *data)
+
+    def end(self, status: str, data: bytes = b"") -> None:
+        """Take the outcome, as ``_remote.run_job`` returns it. From any thread, once."""
+        value: Any = None
+        try:
+            if status in ("done", "refused"):
+                value = pickle.loads(data)
+            elif status == "failed":
+                value = rebuild_error(pickle.loads(data))
+        except Exception as exc:
+            status = "lost"
+            value = f"What the worker sent back cannot be read here: {type(exc).__name__}: {exc}."
+        self.end_with(status, value)
+
+    def end_with(self, status: str, value: Any = None) -> None:
+        """Take an outcome that is no pickle: ``lost`` with a sentence, ``cancelled``, an error."""
+        self.ending.set()
+        try:
+            self.loop.call_soon_threadsafe(self._end, status, value)
+        except RuntimeError:
+            if not self.loop.is_closed():  # nobody is left to be told
+                raise
+
+    def _end(self, status: str, value: Any) -> None:
+        if not self._ended.done():
+            self._ended.set_result((status, value))
+
+    def done(self) -> bool:
+        """Return whether the outcome is known. On the loop's thread."""
+        return self._ended.done()
+
+    async def wait(self, engine: Engine) -> Any:
+        """Wait for the end; a cancel goes to the engine, and the wait goes on.
+
+        So the task ends when its work has really ended. Raises what the work raised,
+        WorkerLostError if its worker did not live to tell, OffloadError if it could not be run
+        there or its result not be sent.
+        """
+        while not self._ended.done():
+            try:
+                await asyncio.wait([self._ended])
+            except asyncio.CancelledError:
+                if not self._ended.done():
+                    self.cancel_asked = True
+                    engine.cancel(self)
+        status, value = self._ended.result()
+        if status == "done":
+            return value
+        if status == "cancelled":
+            raise asyncio.CancelledError
+        if status == "failed":
+            try:
+                raise value
+            finally:
+                del value  # no reference cycle through this frame
+        raise (WorkerLostError if status == "lost" else OffloadError)(value)
+
+
+class Engine(Protocol):
+    """Where jobs run. Both methods return at once and may be called from any thread."""
+
+    #: What ``TaskInfo.kind`` says of its tasks.
+    kind: str
+
+    def submit(self, job: Job) -> None:
+        """Start the job, or let it wait for a worker."""
+
+    def cancel(self, job: Job) -> None:
+        """Stop the job; its ``end`` comes when it has."""
+
+    def slots(self) -> int:
+        """Return how many jobs run at a time, as far as is known."""

@@ -1,0 +1,174 @@
+"""What goes to a worker, made into bytes; refused with a sentence if it cannot be."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from asyncnb._core._errors import OffloadError
+
+#: Bytes that a task may take with it; the environment variable ASYNCNB_OFFLOAD_LIMIT, or a call of
+#: ``set_limit``, sets another limit.
+DEFAULT_LIMIT = 256 * 1024 * 1024
+_limit: int | None = None
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def set_limit(limit: int | str | None) -> None:
+    """Set how many bytes a task may take with it: a number, ``"500 MB"``, None for the default.
+
+    Raises ValueError for anything else. From any thread; tasks launched from now on.
+    """
+    global _limit
+    _limit = None if limit is None else parse_size(limit)
+
+
+def limit() -> int:
+    """Return how many bytes a task may take with it."""
+    if _limit is not None:
+        return _limit
+    given = os.environ.get("ASYNCNB_OFFLOAD_LIMIT")
+    return DEFAULT_LIMIT if not given else parse_size(given)
+
+
+def parse_size(text: int | str) -> int:
+    """Return a number of bytes; raise ValueError that teaches."""
+    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
+        return text
+    words = str(text).strip().upper()
+    number = words.rstrip("BKMGTI ")
+    try:
+        size = int(float(number) * _UNITS[words[len(number) :].strip()])
+        if size <= 0:
+            raise ValueError
+    except (KeyError, ValueError, OverflowError):
+        raise ValueError(
+            f"A size is a number of bytes, such as 500000000, or '500 MB', not {text!r}."
+        ) from None
+    return size
+
+
+def size_text(size: float) -> str:
+    """Return ``size`` bytes as people say it."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def dump(value: Any) -> bytes:
+    """Pickle ``value``, functions and classes of a notebook included; raises what pickling does."""
+    try:
+        import cloudpickle
+    except ImportError:
+        raise OffloadError(
+            "Sending code to another process needs cloudpickle: pip install cloudpickle"
+        ) from None
+    data: bytes = cloudpickle.dumps(value, protocol=5)
+    return data
+
+
+def pack(parts: Mapping[str, Any], whole: Any, *, instead: str) -> bytes:
+    """Return ``whole`` pickled; ``parts`` are what it is made of, by the names a user knows.
+
+    Raises OffloadError that names the part that cannot be pickled, or the largest ones if all of
+    it is over the limit; ``instead`` says what to do then.
+    """
+    try:
+        data = dump(whole)
+    except OffloadError:
+        raise
+    except Exception as exc:
+        raise OffloadError(_unpicklable(parts, exc, instead)) from None
+    if len(data) > limit():
+        sizes = sorted(((_size(part), name) for name, part in parts.items()), reverse=True)
+        largest = ", ".join(f"{name} {size_text(size)}" for size, name in sizes[:3])
+        raise OffloadError(
+            f"{size_text(len(data))} would have to be sent, and the limit is "
+            f"{size_text(limit())} ({largest}). {instead} Or set another limit: the environment "
+            "variable ASYNCNB_OFFLOAD_LIMIT, say '2 GB'."
+        )
+    return data
+
+
+def _size(part: Any) -> int:
+    return len(dump(part))
+
+
+def _unpicklable(parts: Mapping[str, Any], exc: Exception, instead: str) -> str:
+    for name, part in parts.items():
+        try:
+            dump(part)
+        except Exception as why:
+            return (
+                f"{name} ({type(part).__name__}) cannot be sent to another process: "
+                f"{type(why).__name__}: {why}. {instead}"
+            )
+    return f"This cannot be sent to another process: {type(exc).__name__}: {exc}. {instead}"
+
+
+def pack_call(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> bytes:
+    """Return a call as the payload of a job. Raises OffloadError if it cannot be sent."""
+    parts = {f"argument {number}": value for number, value in enumerate(args, 1)}
+    parts |= {f"argument {name!r}": value for name, value in kwargs.items()}
+    parts[getattr(function, "__qualname__", repr(function))] = function
+    return pack(
+        parts,
+        (function, tuple(args), dict(kwargs)),
+        instead="Make it inside of the function, or hand over what it is made from.",
+    )
+
+
+def pack_cell(
+    *,
+    body: types.CodeType,
+    last: types.CodeType | None,
+    file: str,
+    source: str,
+    names: Mapping[str, Any],
+    out: Sequence[str],
+    namespace: dict[str, Any],
+) -> bytes:
+    """Return a cell as the payload of a job. Raises OffloadError if a name cannot be sent."""
+    # cloudpickle gives all functions with the same globals one new dict of globals between them:
+    # one function more leads to that dict at the other end.
+    anchor = types.FunctionType((lambda: None).__code__, namespace, "anchor")
+    anchor.__module__ = "__main__"
+    cell = {
+        "body": body,
+        "last": last,
+        "file": file,
+        "source": source,
+        "names": dict(names),
+        "out": list(out),
+        "anchor": anchor,
+    }
+    return pack(
+        names,
+        cell,
+        instead="Make it in the cell itself, or name with --in what goes along.",
+    )
+
+
+def pack_shared(function: Callable[..., Any]) -> bytes:
+    """Return the function of many jobs as bytes. Raises OffloadError if it cannot be sent."""
+    name = getattr(function, "__qualname__", repr(function))
+    return pack({name: function}, function, instead="Make what it uses inside of the function.")
+
+
+def pack_chunk(items: list[tuple[Any, ...]]) -> bytes:
+    """Return the arguments of some calls as bytes; raises what pickling raises."""
+    if all(type(arg) in _PLAIN for args in items for arg in args):
+        return pickle.dumps(items, protocol=5)
+    return dump(items)
+
+
+_PLAIN = (int, float, str, bytes, bool, type(None))

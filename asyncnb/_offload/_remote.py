@@ -1,0 +1,472 @@
+"""What runs a job where it was sent; also on machines that do not have asyncnb.
+
+This file imports the standard library alone (cloudpickle when the first job arrives), so that its
+text can be sent to a worker and executed there. A job is a cell, a call, or a chunk of calls; it
+comes as bytes and leaves as an outcome: a status and bytes. Nothing a job does may raise out of
+``run_job`` but the end of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import inspect
+import io
+import linecache
+import pickle
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+#: Characters of output that are held back at most, and seconds.
+BUFFER, DELAY = 8192, 0.02
+
+#: Called with the kind of what is told and its data.
+Tell = Callable[..., None]
+
+_PLAIN = (type(None), bool, int, float, str, bytes)
+
+
+class JobCancelled(asyncio.CancelledError):
+    """Raised inside a function whose task was cancelled, at the next bytecode."""
+
+
+class Refused(Exception):
+    """The job cannot be run here: its data cannot be read, its result cannot be sent."""
+
+
+class Running:
+    """The job that runs now in one thread; ``cancel`` stops it from another one."""
+
+    def __init__(self, job: object) -> None:
+        self.job = job
+        self.thread = threading.get_ident()
+        self.in_main = threading.current_thread() is threading.main_thread()
+        self.lock = threading.Lock()
+        self.open = True
+        self.asked = False
+        self.sent = False
+        self._before: Any = None
+        #: Cancels a job that runs on a loop of its own, or None.
+        self.cancel_task: Callable[[], object] | None = None
+
+    def cancel(self) -> None:
+        """Make CancelledError surface in the job. From any other thread."""
+        with self.lock:
+            if not self.open:
+                return
+            self.asked = True
+            if self.cancel_task is not None:
+                self.cancel_task()
+            elif not self.in_main:
+                self.sent = True
+                raise_in_thread(self.thread, JobCancelled)
+            elif hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(self.thread, signal.SIGINT)  # cuts a system call short
+            else:
+                signal.raise_signal(signal.SIGINT)  # Windows: wakes time.sleep() up as well
+
+    def __enter__(self) -> Running:
+        if self.in_main:
+            self._before = signal.signal(signal.SIGINT, self._interrupted)
+        return self
+
+    def _interrupted(self, *_: object) -> None:
+        if self.open and self.asked and self.cancel_task is None:
+            raise JobCancelled("cancelled")
+
+    def __exit__(self, *_: object) -> None:
+        while True:
+            try:
+                with self.lock:
+                    self.open = False
+                    if self.sent:
+                        raise_in_thread(self.thread, None)
+                if self._before is not None:
+                    signal.signal(signal.SIGINT, self._before)
+                return
+            except JobCancelled:
+                pass  # it came when the job had ended
+
+
+def raise_in_thread(ident: int, exc: type[BaseException] | None) -> None:
+    """Make ``exc`` surface in thread ``ident`` at its next bytecode; None takes it back."""
+    api = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    api(ctypes.c_ulong(ident), ctypes.py_object(exc) if exc is not None else None)
+
+
+#: The jobs that run in this process, by their ids; and those cancelled before they ran.
+running: dict[object, Running] = {}
+_cancelled: set[object] = set()
+_running_lock = threading.Lock()
+
+
+def cancel(job: object) -> None:
+    """Cancel the job, which runs in this process or is about to. From any other thread."""
+    with _running_lock:
+        found = running.get(job)
+        if found is None:
+            _cancelled.add(job)
+    if found is not None:
+        found.cancel()
+
+
+class Stream(io.TextIOBase):
+    """A text stream that tells what is written to it, in pieces of a reasonable size."""
+
+    def __init__(self, name: str, tell: Tell) -> None:
+        self._stream = name
+        self._tell_it = tell
+        self._lock = threading.RLock()
+        self._held: list[str] = []
+        self._size = 0
+        self._since = 0.0
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Always UTF-8: what is told is text."""
+        return "utf-8"
+
+    def writable(self) -> bool:
+        """It is there to be written to."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take ``text``; it is told at once, or within DELAY if something was told just now."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        with self._lock:
+            now = time.monotonic()
+            self._held.append(text)
+            self._size += len(text)
+            if self._size > BUFFER or ("\n" in text and now - self._since > DELAY):
+                self._since = now
+                self.flush()
+            else:
+                _flusher.flush_soon(self)
+        return len(text)
+
+    def flush(self) -> None:
+        """Tell what is held back."""
+        with self._lock:
+            text, self._held, self._size = "".join(self._held), [], 0
+            if text:
+                self._tell_it("said", self._stream, text)
+
+
+class _Flusher:
+    """One thread that flushes all the streams of this process a moment after they were written."""
+
+    def __init__(self) -> None:
+        self._waiting: set[Stream] = set()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def flush_soon(self, stream: Stream) -> None:
+        """Have ``stream`` flushed within DELAY."""
+        if stream in self._waiting:
+            return
+        self._waiting.add(stream)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="asyncnb flush", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _main(self) -> None:
+        while self._wake.wait():
+            time.sleep(DELAY)
+            self._wake.clear()
+            while self._waiting:
+                self._waiting.pop().flush()
+
+
+_flusher = _Flusher()
+
+
+class PerThread:
+    """``sys.stdout`` for a process whose threads run jobs of their own, such as a dask worker."""
+
+    def __init__(self, original: Any) -> None:
+        self.original = original
+        self.streams: dict[int, Stream] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.streams.get(threading.get_ident(), self.original), name)
+
+
+_streams_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def output_of_this_thread(tell: Tell) -> Iterator[None]:
+    """Lead what this thread prints to ``tell``."""
+    ident = threading.get_ident()
+    mine = []
+    for name in ("stdout", "stderr"):
+        with _streams_lock:
+            current = getattr(sys, name)
+            if not isinstance(current, PerThread):
+                current = PerThread(current)
+                setattr(sys, name, current)
+        stream = current.streams[ident] = Stream(name, tell)
+        mine.append((current, stream))
+    try:
+        yield
+    finally:
+        for current, stream in mine:
+            stream.flush()
+            current.streams.pop(ident, None)
+
+
+@contextlib.contextmanager
+def output_of_this_process(tell: Tell) -> Iterator[None]:
+    """The streams of this process tell of its job already; flush them when it ends."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+# Outcomes.
+
+
+def dump(value: Any) -> bytes:
+    """Pickle a value, functions and classes of a notebook included."""
+    if type(value) in _PLAIN:
+        return pickle.dumps(value, protocol=5)
+    import cloudpickle
+
+    data: bytes = cloudpickle.dumps(value, protocol=5)
+    return data
+
+
+def describe_error(exc: BaseException, seen: frozenset[int] = frozenset()) -> dict[str, Any]:
+    """Return all that is needed to show ``exc`` elsewhere; tracebacks cannot be pickled."""
+    seen |= {id(exc)}
+
+    def other(linked: BaseException | None) -> dict[str, Any] | None:
+        return None if linked is None or id(linked) in seen else describe_error(linked, seen)
+
+    try:
+        pickled = dump(exc)
+        pickle.loads(pickled)
+    except Exception:
+        pickled = None
+    try:
+        message = str(exc)
+    except Exception as broken:
+        message = f"<its __str__ raised {type(broken).__name__}>"
+    members = exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
+    return {
+        "pickled": pickled,
+        "type": type(exc).__name__,
+        "message": message,
+        "frames": list(_frames(exc.__traceback__)),
+        "cause": other(exc.__cause__),
+        "context": None if exc.__suppress_context__ else other(exc.__context__),
+        "suppress": exc.__suppress_context__,
+        "members": [describe_error(member, seen) for member in members],
+    }
+
+
+def _frames(tb: types.TracebackType | None) -> Iterator[tuple[Any, ...]]:
+    """Yield (file, function, position, source line) of the job's own frames."""
+    outside = True
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        outside = outside and (
+            code.co_filename == run_job.__code__.co_filename or "asyncio" in code.co_filename
+        )
+        if not outside:
+            positions = list(code.co_positions())
+            index = tb.tb_lasti // 2
+            place = (
+                positions[index] if index < len(positions) else (tb.tb_lineno,) * 2 + (None,) * 2
+            )
+            if place[0] is None:
+                place = (tb.tb_lineno, tb.tb_lineno, None, None)
+            line = linecache.getline(code.co_filename, tb.tb_lineno)
+            yield code.co_filename, code.co_name, place, line
+        tb = tb.tb_next
+
+
+# Jobs.
+
+
+def run_job(
+    job: object,
+    kind: str,
+    payload: bytes,
+    tell: Tell,
+    *,
+    shared: Any = None,
+    capture: Callable[[Tell], Any] = output_of_this_thread,
+) -> tuple[str, bytes]:
+    """Run one job in this thread; return its status and data.
+
+    ``done`` comes with the pickled value, ``failed`` with a pickled description of the error,
+    ``cancelled`` with nothing, and ``refused`` with a pickled sentence: nothing was run.
+    """
+    here = Running(job)
+    with _running_lock:
+        if job in _cancelled:
+            _cancelled.discard(job)
+            return "cancelled", b""
+        running[job] = here
+    try:
+        with here, capture(tell):
+            return _run(here, kind, payload, shared, tell)
+    except BaseException as exc:
+        return ended_with(exc, here)
+    finally:
+        running.pop(job, None)
+
+
+def ended_with(exc: BaseException, here: Running) -> tuple[str, bytes]:
+    """Return the outcome of a job that raised."""
+    if isinstance(exc, Refused):
+        return "refused", pickle.dumps(str(exc))
+    if isinstance(exc, JobCancelled) or (isinstance(exc, asyncio.CancelledError) and here.asked):
+        return "cancelled", b""
+    return "failed", pickle.dumps(describe_error(exc))
+
+
+def _run(here: Running, kind: str, payload: bytes, shared: Any, tell: Tell) -> tuple[str, bytes]:
+    if kind == "chunk":
+        return "done", _dump_items([_call_one(here, shared, args) for args in _load(payload)])
+    with observed_progress(tell):
+        if kind == "call":
+            function, args, kwargs = _load(payload)
+            value = function(*args, **kwargs)
+            if inspect.iscoroutine(value):
+                value = run_coroutine(here, value)
+        else:
+            value = run_cell(here, _load(payload))
+    try:
+        return "done", dump(value)
+    except Exception as exc:
+        raise _unsendable("The result" if kind == "call" else "What comes back", exc) from None
+
+
+def _unsendable(what: str, exc: Exception) -> Refused:
+    return Refused(
+        f"{what} cannot be sent: {type(exc).__name__}: {exc}. The work itself was done. Return "
+        "plain data, or save it to a file and return its name."
+    )
+
+
+def _load(payload: bytes) -> Any:
+    try:
+        return pickle.loads(payload)
+    except ModuleNotFoundError as exc:
+        raise Refused(
+            f"The worker ({sys.executable}) has no module {exc.name!r}, which this work needs. "
+            "Install it there, or import what is needed inside of the cell or function."
+        ) from None
+    except (AttributeError, ImportError) as exc:
+        raise Refused(
+            f"The worker ({sys.executable}) could not read what was sent: "
+            f"{type(exc).__name__}: {exc}. Does it have the same version of that module?"
+        ) from None
+
+
+def _call_one(here: Running, function: Any, args: tuple[Any, ...]) -> tuple[bool, Any]:
+    try:
+        value = function(*args)
+        return True, run_coroutine(here, value) if inspect.iscoroutine(value) else value
+    except Exception as exc:
+        return False, describe_error(exc)
+
+
+def _dump_items(items: list[tuple[bool, Any]]) -> bytes:
+    if all(type(value) in _PLAIN for ok, value in items if ok):
+        return pickle.dumps(items, protocol=5)
+    try:
+        return dump(items)
+    except Exception:
+        return dump([_sendable(ok, value) for ok, value in items])
+
+
+def _sendable(ok: bool, value: Any) -> tuple[bool, Any]:
+    try:
+        dump(value)
+    except Exception as exc:
+        return False, describe_error(_unsendable("The result", exc))
+    return ok, value
+
+
+def run_coroutine(here: Running, coro: Any) -> Any:
+    """Run ``coro`` on a loop of its own; a cancel cancels its task."""
+
+    async def main() -> Any:
+        task = asyncio.ensure_future(coro)
+        loop = asyncio.get_running_loop()
+        with here.lock:
+            here.cancel_task = lambda: loop.call_soon_threadsafe(task.cancel)
+            if here.asked:
+                task.cancel()
+        try:
+            return await task
+        finally:
+            with here.lock:
+                here.cancel_task = None
+
+    return asyncio.run(main())
+
+
+def run_cell(here: Running, cell: dict[str, Any]) -> Any:
+    """Run a cell sent as a dict: its code, its source, its names, and what comes back.
+
+    The names' functions share one dict of globals, which ``anchor`` leads to: the cell runs in it,
+    so that what these functions read and write are the variables of the cell.
+    """
+    namespace: dict[str, Any] = cell["anchor"].__globals__
+    namespace.update(cell["names"])
+    namespace["__name__"] = "__main__"
+    namespace.setdefault("__builtins__", __builtins__)
+    name, source = cell["file"], cell["source"]
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    value = None
+    for code, is_last in ((cell["body"], False), (cell["last"], True)):
+        if code is None:
+            continue
+        part = eval(code, namespace)
+        if code.co_flags & inspect.CO_COROUTINE:
+            part = run_coroutine(here, part)
+        if is_last:
+            value = part
+    missing = [out for out in cell["out"] if out not in namespace]
+    if missing:
+        raise NameError(f"--out {missing[0]}: the cell ended without giving it a value")
+    return value, {out: namespace[out] for out in cell["out"]}
+
+
+@contextlib.contextmanager
+def observed_progress(tell: Tell) -> Iterator[None]:
+    """Tell what ``asyncnb.track`` reports, if the job uses it."""
+    progress = sys.modules.get("asyncnb._core._progress")
+    if progress is None:
+        yield
+        return
+    thread = threading.get_ident()
+    last = 0.0
+
+    def observe(report: Any) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if threading.get_ident() != thread or (now - last < 0.1 and not report.ended):
+            return
+        last = now
+        tell("progress", *report[:4], report.ended, report.failed)
+
+    before = progress.observe_progress(observe)
+    try:
+        yield
+    finally:
+        progress.observe_progress(before)

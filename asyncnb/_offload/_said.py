@@ -1,0 +1,56 @@
+"""What a worker says, said again in the context of its task: so it lands in the task's cell."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import threading
+from typing import Any
+
+from asyncnb._core import _progress
+
+
+class Speaker:
+    """Repeats output and progress in ``context``, from any one thread at a time."""
+
+    def __init__(self, context: contextvars.Context) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._bars: dict[int, int] = {}
+
+    def say(self, kind: str, *data: Any) -> None:
+        """Say what was said: ``said`` (stream, text) or ``shown`` (data, metadata, keywords)."""
+        with self._lock:
+            if kind == "said":
+                self._context.run(self._write, *data)
+            elif kind == "shown":
+                self._context.run(self._show, *data)
+
+    def _write(self, stream: str, text: str) -> None:
+        (sys.stderr if stream == "stderr" else sys.stdout).write(text)
+
+    def _show(self, data: dict[str, Any], metadata: dict[str, Any], keywords: Any) -> None:
+        publish = _publish
+        if publish is None:
+            print(data.get("text/plain", ""))
+        else:
+            publish(data, metadata, **keywords)
+
+    def progress(self, number: int, *rest: Any) -> None:
+        """Report progress as if the task had reported it here."""
+        if number not in self._bars:
+            self._bars[number] = _progress.next_number()
+        label, done, total, ended, failed = rest
+        report = _progress.Progress(self._bars[number], label, done, total, None, ended, failed)
+        with self._lock:
+            self._context.run(_progress.tell, report)
+
+
+#: Set by the extension: publishes a mime bundle in the running context.
+_publish: Any = None
+
+
+def publish_with(publish: Any) -> None:
+    """Have displays of workers published with ``publish(data, metadata, **keywords)``."""
+    global _publish
+    _publish = publish

@@ -1,0 +1,71 @@
+"""Errors from elsewhere, with tracebacks that show where they arose.
+
+A traceback cannot be pickled. What comes is a description of its frames; here it gets frames that
+stand at the same lines of the same files, so that whatever formats it finds the same source.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import pickle
+import types
+from typing import Any
+
+from asyncnb._core._errors import RemoteError
+
+
+def rebuild_error(described: dict[str, Any]) -> BaseException:
+    """Return the exception that ``_remote.describe_error`` has described."""
+    exc: BaseException | None = None
+    if described["pickled"] is not None:
+        try:
+            exc = pickle.loads(described["pickled"])
+        except Exception:
+            exc = None  # its class is not here, or not the same
+    if not isinstance(exc, BaseException):
+        exc = RemoteError(f"{described['type']}: {described['message']}")
+    if isinstance(exc, BaseExceptionGroup):
+        for member, known in zip(exc.exceptions, described["members"], strict=False):
+            _complete(member, known)
+    _complete(exc, described)
+    return exc
+
+
+def _complete(exc: BaseException, described: dict[str, Any]) -> None:
+    for name in ("cause", "context"):
+        if described[name] is not None:
+            setattr(exc, f"__{name}__", rebuild_error(described[name]))
+    exc.__suppress_context__ = described["suppress"]
+    exc.__traceback__ = _traceback(described["frames"])
+
+
+def _traceback(frames: list[tuple[str, str, tuple[Any, ...], str]]) -> types.TracebackType | None:
+    found: types.TracebackType | None = None
+    for file, function, place, line in reversed(frames):
+        if line and not linecache.getline(file, place[0]):
+            # A file of the other machine, or a cell that this kernel does not know: the one line.
+            lines = ["\n"] * (place[0] - 1) + [line]
+            linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
+        entry = _stand_in(file, function, place)
+        found = types.TracebackType(found, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return found
+
+
+def _stand_in(file: str, function: str, place: tuple[Any, ...]) -> types.TracebackType:
+    """Return a traceback of one frame, which stands at ``place`` of ``file``."""
+    line, end_line, column, end_column = place
+    there = {
+        "lineno": line,
+        "end_lineno": end_line or line,
+        "col_offset": column or 0,
+        "end_col_offset": end_column or 0,
+    }
+    statement = ast.Raise(ast.Name("stand_in", ast.Load(), **there), None, **there)
+    code = compile(ast.Module([statement], []), file, "exec", dont_inherit=True)
+    try:
+        exec(code.replace(co_name=function), {"stand_in": StopIteration, "__name__": "__main__"})
+    except StopIteration as exc:
+        assert exc.__traceback__ is not None and exc.__traceback__.tb_next is not None
+        return exc.__traceback__.tb_next
+    raise AssertionError("a raise that does not raise")

@@ -1,0 +1,174 @@
+"""A worker process: reads jobs from its standard input and tells how they go on its output.
+
+Started from the text of this file, so that it does not import asyncnb (see ``_process``). The main
+thread runs the jobs, as signals interrupt only that one; another thread reads what the kernel
+sends. When the kernel is gone, also by SIGKILL, the input ends, and with it this process and all
+that it has started.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import struct
+import sys
+import threading
+from types import ModuleType
+from typing import Any
+
+HEADER = struct.Struct("<Q")
+
+
+class Pipe:
+    """Messages, pickled tuples with their length before them, over two file descriptors."""
+
+    def __init__(self, reads: int, writes: int) -> None:
+        self._reads = open(reads, "rb", buffering=1 << 16)  # noqa: SIM115
+        self._writes = writes
+        self._lock = threading.Lock()
+
+    def read(self) -> tuple[Any, ...] | None:
+        """Return the next message, None at the end."""
+        header = self._reads.read(HEADER.size)
+        if len(header) < HEADER.size:
+            return None
+        data = self._reads.read(HEADER.unpack(header)[0])
+        message: tuple[Any, ...] = pickle.loads(data)
+        return message
+
+    def write(self, *message: Any) -> None:
+        """Send a message, from any thread."""
+        data = pickle.dumps(message, protocol=5)
+        view = memoryview(HEADER.pack(len(data)) + data)
+        with self._lock:
+            while view:
+                view = view[os.write(self._writes, view) :]
+
+    def close(self) -> None:
+        """Close both ends; a later write raises OSError instead of going to whoever has it next."""
+        with self._lock:
+            writes, self._writes = self._writes, -1
+            os.close(writes)
+        self._reads.close()
+
+
+class Worker:
+    """What this process does from its start to its end."""
+
+    def __init__(self, pipe: Pipe, remote: ModuleType) -> None:
+        self.pipe = pipe
+        self.remote = remote
+        self.job: int | None = None
+        self.jobs: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        self.shared: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        """Read what the kernel sends until it is gone. On a thread of its own."""
+        try:
+            while (message := self.pipe.read()) is not None:
+                if message[0] == "cancel":
+                    self.remote.cancel(message[1])
+                else:
+                    self.jobs.put(message)
+        finally:
+            end_all()
+
+    def tell(self, *what: Any) -> None:
+        """Tell the kernel something about the job that runs."""
+        self.pipe.write(what[0], self.job, *what[1:])
+
+    def work(self) -> None:
+        """Run one job after the other, for ever."""
+        self.pipe.write("ready", os.getpid())
+        while True:
+            message = self.jobs.get()
+            if message[0] == "job":
+                self.run(*message[1:])
+            elif message[0] == "share":
+                self.shared[message[1]] = message[2]
+            elif message[0] == "forget":
+                self.shared.pop(message[1], None)
+            else:
+                adopt(*message[1:])
+
+    def run(self, job: int, kind: str, payload: bytes, token: int | None) -> None:
+        """Run one job and send its outcome."""
+        self.job = job
+        try:
+            shared = self._shared(token)
+        except BaseException as exc:
+            outcome = self.remote.ended_with(exc, self.remote.Running(job))
+        else:
+            outcome = self.remote.run_job(
+                job,
+                kind,
+                payload,
+                self.tell,
+                shared=shared,
+                capture=self.remote.output_of_this_process,
+            )
+        self.job = None
+        self.pipe.write("ended", job, *outcome)
+
+    def _shared(self, token: int | None) -> Any:
+        if token is None:
+            return None
+        known = self.shared[token]
+        if isinstance(known, bytes):
+            known = self.shared[token] = self.remote._load(known)
+        return known
+
+
+def adopt(path: list[str], directory: str, environment: dict[str, str]) -> None:
+    """Take over where the kernel finds its modules, stands, and what its environment says."""
+    sys.path[:] = path
+    try:
+        os.chdir(directory)
+    except OSError as exc:
+        print(f"asyncnb: this worker stays in {os.getcwd()}: {exc}", file=sys.stderr)
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+def end_all() -> None:
+    """End this process and its children, whatever they do."""
+    if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def end_with_the_kernel(lifeline: int) -> None:
+    """Linux: have the process group killed when ``lifeline`` ends, also inside of C code.
+
+    The thread that listens does so everywhere, but needs the interpreter lock for it.
+    """
+    import fcntl
+
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid())
+    flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
+def main(remote: ModuleType, lifeline: int | None) -> None:
+    """Run the worker; does not return."""
+    if lifeline is not None:
+        end_with_the_kernel(lifeline)
+    # Jobs, and what they start, must neither read our input nor write into our output.
+    reads, writes = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # stop is for the kernel's cells; jobs see it
+    worker = Worker(Pipe(reads, writes), remote)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = remote.Stream("stdout", worker.tell)
+    sys.stderr = remote.Stream("stderr", worker.tell)
+    threading.Thread(target=worker.listen, name="asyncnb listen", daemon=True).start()
+    try:
+        worker.work()
+    finally:
+        end_all()

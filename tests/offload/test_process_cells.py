@@ -1,0 +1,301 @@
+"""`%%atask --on process`: a cell in a worker process is a task like any other."""
+
+from __future__ import annotations
+
+import signal
+
+import psutil
+import pytest
+
+from tests.offload.conftest import lacking
+
+
+@pytest.fixture(autouse=True)
+def _kernel_has_cloudpickle(python):
+    if lacking(python, "cloudpickle"):
+        pytest.skip(f"{python} has no cloudpickle, which `--on process` needs")
+
+
+def test_output_result_and_place_of_a_cell_in_a_worker(kernel):
+    cell = kernel.ok("%%atask far --on process\nimport os\nprint('said', os.getpid() > 0)\n6 * 7")
+    assert kernel.evaluate("asyncnb.task('far').join(20)") == 42
+    cell.wait_for(lambda c: c.shown)
+    assert cell.stdout.endswith("said True\n")
+    assert cell.shown == ["42"]
+    info = kernel.evaluate(
+        "(lambda i: (i.state, i.kind, i.worker[:7], i.created <= i.started <= i.ended))"
+        "(asyncnb.task('far').info())"
+    )
+    assert info == ("done", "process", "process", True)
+    assert kernel.evaluate("asyncnb.task('far').output") == "said True\n"
+
+
+def test_names_it_reads_go_along_and_are_told_in_the_first_line(kernel):
+    kernel.ok("import math\nbase = 10\ndef add(n): return n + base\nunread = 'never sent'")
+    cell = kernel.ok("%%atask far --on process\nadd(math.floor(2.5))")
+    assert kernel.evaluate("asyncnb.task('far').join(20)") == 12
+    kernel.drain()
+    assert cell.stdout.splitlines()[0] == "to process, with add (function); imported there: math"
+    quiet = kernel.ok("%%atask hush --on process --quiet\nadd(1)")
+    assert kernel.evaluate("asyncnb.task('hush').join(20)") == 11
+    kernel.drain()
+    assert quiet.text == ""
+
+
+def test_functions_sent_along_share_the_variables_of_the_cell(kernel):
+    kernel.ok("count = 1\ndef bump():\n    global count\n    count += 1\n    return count")
+    kernel.ok("%%atask far --on process\ncount = 10\nbump()\n(count, bump())")
+    assert kernel.evaluate("asyncnb.task('far').join(20)") == (11, 12)
+    assert kernel.evaluate("count") == 1
+
+
+def test_in_names_what_goes_along_and_nothing_else_does(kernel):
+    kernel.ok("a, b = 1, 2")
+    kernel.ok("%%atask far --on process --in a\n('b' in globals(), a)")
+    assert kernel.evaluate("asyncnb.task('far').join(20)") == (False, 1)
+
+
+def test_out_names_what_comes_back(kernel):
+    kernel.ok("%%atask far --on process -o left,right,value\nleft = 1\nright = [2]\n'last'")
+    kernel.ok("asyncnb.task('far').join(20)")
+    assert kernel.evaluate("(left, right, value)") == (1, [2], "last")
+    assert kernel.evaluate("asyncnb.task('far').result()") == "last"
+
+
+def test_an_awaiting_cell_runs_on_a_loop_of_the_worker(kernel):
+    kernel.ok(
+        """
+        %%atask far --on process
+        import asyncio
+        async with asyncio.timeout(10):
+            found = await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2))
+        found
+        """
+    )
+    assert kernel.evaluate("asyncnb.task('far').join(20)") == [1, 2]
+
+
+def test_a_traceback_shows_the_lines_of_the_cell(kernel):
+    cell = kernel.ok(
+        """
+        %%atask far --on process
+        def inner():
+            return 1 / 0
+        try:
+            inner()
+        except ZeroDivisionError as exc:
+            raise KeyError("outer") from exc
+        """
+    )
+    error = cell.wait_for(lambda c: c.errors).errors[0]
+    assert error.ename == "KeyError"
+    assert "----> 3     return 1 / 0" in error.traceback
+    assert '----> 7     raise KeyError("outer") from exc' in error.traceback
+    assert "_remote" not in error.traceback
+    assert kernel.run("asyncnb.task('far').result()").error.ename == "KeyError"
+
+
+def test_cancel_interrupts_blocking_code_and_runs_its_cleanup(kernel):
+    cell = kernel.ok(
+        """
+        %%atask far --on process
+        import os, time
+        print("pid", os.getpid())
+        try:
+            time.sleep(60)
+        finally:
+            print("cleaned up")
+        """
+    )
+    cell.wait_for("pid")
+    kernel.ok("asyncnb.cancel('far')")
+    cell.wait_for("cleaned up")
+    kernel.ok("%tasks wait far")
+    assert kernel.evaluate("asyncnb.task('far').info().state") == "cancelled"
+    assert not cell.errors
+    pid = int(cell.stdout.split("pid ")[1].split()[0])
+    assert psutil.pid_exists(pid), "the worker that gave way is used again"
+
+
+def test_cancel_of_an_awaiting_cell_runs_its_cleanup(kernel):
+    cell = kernel.ok(
+        """
+        %%atask far --on process
+        import asyncio
+        print("begun")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            print("cleaned up")
+        """
+    )
+    cell.wait_for("begun")
+    kernel.ok("asyncnb.cancel('far')")
+    cell.wait_for("cleaned up")
+
+
+def test_a_timeout_stops_the_work(kernel):
+    cell = kernel.ok("%%atask far --on process -t 0.3\nwhile True: pass")
+    error = cell.wait_for(lambda c: c.errors).errors[0]
+    assert error.ename == "TimeoutError"
+    assert "while True: pass" not in error.traceback or "----> 2" in error.traceback
+
+
+def test_a_task_in_line_is_pending_and_never_starts_when_cancelled(kernel, tmp_path):
+    kernel.ok(
+        """
+        from asyncnb._offload._process import process_engine
+        many = process_engine().most
+        def stay(): time.sleep(60)
+        busy = [asyncnb.offload(stay, name=f"busy{n}") for n in range(many)]
+        """
+    )
+    ran = tmp_path / "ran"
+    kernel.ok(f"%%atask late --on process\nopen({str(ran)!r}, 'w')")
+    assert kernel.evaluate("asyncnb.task('late').info().state") == "pending"
+    kernel.ok("asyncnb.cancel('late')\n%tasks wait late")
+    assert kernel.evaluate("asyncnb.task('late').info().state") == "cancelled"
+    kernel.ok("asyncnb.cancel('busy*')\n%tasks wait busy*")
+    assert not ran.exists()
+
+
+def test_a_killed_worker_fails_its_task_alone(kernel):
+    cell = kernel.ok(
+        "%%atask dies --on process\nimport os, time\nprint('pid', os.getpid())\ntime.sleep(60)"
+    )
+    other = kernel.ok(
+        "%%atask lives --on process\nimport os, time\nprint('pid', os.getpid())\n"
+        "while not os.path.exists('go'): time.sleep(0.01)\n'alive'"
+    )
+    cell.wait_for("pid")
+    other.wait_for("pid")
+    psutil.Process(int(cell.stdout.split("pid ")[1])).send_signal(signal.SIGKILL)
+    error = cell.wait_for(lambda c: c.errors).errors[0]
+    assert error.ename == "WorkerLostError"
+    assert "SIGKILL" in error.evalue
+    kernel.ok("open('go', 'w').close()")
+    assert kernel.evaluate("asyncnb.task('lives').join(20)") == "alive"
+    kernel.ok("%%atask next --on process\n'as before'")
+    assert kernel.evaluate("asyncnb.task('next').join(20)") == "as before"
+
+
+def test_interrupting_the_kernel_leaves_workers_alone(kernel):
+    cell = kernel.ok(
+        "%%atask far --on process\nimport os, time\nprint('begun')\n"
+        "while not os.path.exists('on'): time.sleep(0.01)\n'undisturbed'"
+    )
+    cell.wait_for("begun")
+    stopped = kernel.submit("print('busy'); time.sleep(60)")
+    stopped.wait_for("busy")
+    kernel.interrupt()
+    assert stopped.wait().error.ename == "KeyboardInterrupt"
+    kernel.ok("open('on', 'w').close()")
+    assert kernel.evaluate("asyncnb.task('far').join(20)") == "undisturbed"
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "said"),
+    [
+        ("--on proces", "1", "Did you mean 'process'"),
+        ("--on number", "1", "on= takes 'process'"),
+        ("--on process --in nothing_such", "1", "there is no 'nothing_such'"),
+        ("--on process --in a-b", "1", "name of a variable"),
+        ("--on process -o lost", "found = 1", "binds no such name"),
+        ("--on process", "lock", "lock (lock) cannot be sent"),
+        ("--on loop --in number", "number", "sees all its variables"),
+        ("-o a,b", "1", "-o takes one name"),
+        ("--on process", "big", "the limit is 1.0 kB (big"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(kernel, line, body, said):
+    kernel.ok(
+        """
+        import os
+        number, lock, big = 1, threading.Lock(), b"x" * 2000
+        os.environ["ASYNCNB_OFFLOAD_LIMIT"] = "1 kB"
+        """
+    )
+    cell = kernel.run(f"%%atask refused {line}\n{body}")
+    kernel.ok("del os.environ['ASYNCNB_OFFLOAD_LIMIT']")
+    kernel.drain()
+    assert said in cell.text
+    assert kernel.evaluate("len(asyncnb.tasks('refused'))") == 0
+
+
+def test_a_module_the_worker_lacks_is_told(kernel):
+    kernel.ok(
+        """
+        import types
+        fake = sys.modules["only_here"] = types.ModuleType("only_here")
+        """
+    )
+    cell = kernel.ok("%%atask far --on process\nfake.value")
+    error = cell.wait_for(lambda c: c.errors).errors[0]
+    assert error.ename == "OffloadError"
+    assert "no module 'only_here'" in error.evalue
+
+
+def test_what_programs_and_c_code_write_lands_in_the_cell_in_order(kernel):
+    cell = kernel.ok(
+        "%%atask far --on process\nimport os\nprint('one')\nos.system('echo two')\nprint('three')"
+    )
+    kernel.ok("asyncnb.task('far').join(20)")
+    cell.wait_for("three")
+    assert cell.stdout.split()[-3:] == ["one", "two", "three"]
+
+
+def test_on_kernel_runs_on_the_main_thread_and_its_loop(kernel):
+    cell = kernel.ok(
+        """
+        %%atask near --on kernel
+        print(threading.current_thread() is threading.main_thread())
+        await asyncio.sleep(0.01)
+        asyncio.get_running_loop() is get_ipython().kernel.io_loop.asyncio_loop
+        """
+    )
+    cell.wait_for(lambda c: c.shown)
+    assert (cell.stdout, cell.shown) == ("True\n", ["True"])
+    assert kernel.evaluate("asyncnb.task('near').info().kind") == "kernel"
+    kernel.ok("%%atask near --on kernel\nthreading.current_thread() is threading.main_thread()")
+    assert kernel.evaluate("asyncnb.task('near').join(20)") is True
+
+
+def test_a_cancelled_task_of_the_kernels_loop_cleans_up(kernel):
+    cell = kernel.ok(
+        """
+        %%atask near --on kernel
+        try:
+            print("begun")
+            await asyncio.sleep(60)
+        finally:
+            print("cleaned up")
+        """
+    )
+    cell.wait_for("begun")
+    kernel.ok("asyncnb.cancel('near')")
+    cell.wait_for("cleaned up")
+
+
+@pytest.mark.parametrize("how", ["killed", "shut down", "unloaded"])
+def test_workers_and_what_they_started_end_with_the_kernel(fresh_kernel, how):
+    cell = fresh_kernel.ok(
+        """
+        %%atask far --on process
+        import subprocess, sys, time
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        print("child", child.pid)
+        while True: pass
+        """
+    )
+    cell.wait_for("child")
+    theirs = psutil.Process(fresh_kernel.pid).children(recursive=True)
+    assert len([p for p in theirs if p.cmdline()]) >= 2
+    if how == "killed":
+        psutil.Process(fresh_kernel.pid).kill()
+    elif how == "shut down":
+        fresh_kernel.shutdown()
+    else:
+        fresh_kernel.ok("%unload_ext asyncnb")
+    _, alive = psutil.wait_procs(theirs, timeout=15)
+    assert not alive
