@@ -23,6 +23,7 @@ from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
 from asyncnb._kernel._control import ControlVerbs
 from asyncnb._kernel._look import LookVerbs
+from asyncnb._kernel._lost import LostFailures
 from asyncnb._kernel._magics import AsyncMagics
 from asyncnb._kernel._output import OutputRouter
 from asyncnb._kernel._progress import ProgressBars
@@ -55,6 +56,7 @@ class Extension:
             reported=self.await_cells.reported,
         )
         self._browser: BrowserSide | None = None
+        self.lost = LostFailures(ip, self.output)
         self._undo: list[Callable[[], Any]] = []
 
     def load(self) -> None:
@@ -73,6 +75,8 @@ class Extension:
         if kernel is not None and "shutdown_request" in getattr(kernel, "control_handlers", {}):
             hook = ShutdownHook(kernel)
             self._do(hook.install, hook.uninstall)
+        self.lost.install(self._kernel_loop())
+        self._undo.append(self.lost.uninstall)
         bars = ProgressBars(self.output)
         before = observe_progress(bars.observe)
         self._undo.append(lambda: observe_progress(before))
@@ -144,7 +148,7 @@ class Extension:
             self._browser = browser = BrowserSide(
                 open_lane=channel.open_lane,
                 prompt=lambda: channel.prompt,
-                fallback=lambda: as_bundle([r.info() for r in _launch.registry.records()]),
+                fallback=lambda: as_bundle(_launch.registry.records()),
             )
             self._undo.append(browser.close)
         return self._browser
@@ -175,6 +179,7 @@ class Extension:
         return loop
 
     def _watch(self, loop: EmbeddedLoop) -> None:
+        self.lost.watch(loop)
         loop.on_crash.append(lambda _, exc: self._tell_of_crash(exc))
 
     def _tell_of_crash(self, exc: BaseException) -> None:

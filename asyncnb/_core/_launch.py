@@ -21,8 +21,8 @@ from asyncnb._core._info import ENDED, STATES
 from asyncnb._core._limits import UNCHANGED, limits_lock
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
-from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record, plain_task_info
-from asyncnb._core._tasks import Task, make_held
+from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record
+from asyncnb._core._tasks import Task, all_tasks, make_held
 from asyncnb._core._threads import run_on
 from asyncnb._core._timeouts import timeout as timeout_after
 from asyncnb._core._waiters import fail_waiters
@@ -319,6 +319,8 @@ def tasks(
         if group is None or group in (r.group, r.open_group)
     ]
     if all and group is None:
+        from asyncnb._core._plain import plain_task_info  # not needed until somebody looks
+
         found += [
             task
             for task in other_tasks()
@@ -335,7 +337,7 @@ def other_tasks() -> list[asyncio.Task[Any]]:
         task
         for loop in loops
         if loop is not None
-        for task in asyncio.all_tasks(loop)
+        for task in all_tasks(loop)
         if not getattr(task, "_launched", False)
     ]
 

@@ -102,6 +102,7 @@ class EmbeddedLoop(_Base):
         "_stops",
         "_thread",
         "crash",
+        "exception_hooks",
         "on_crash",
     )
 
@@ -119,6 +120,8 @@ class EmbeddedLoop(_Base):
         self.crash: BaseException | None = None
         #: Called on the loop's thread with the exception when the thread crashes.
         self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
+        #: Asked before an error is logged that nobody handles; one that returns True has told it.
+        self.exception_hooks: list[Callable[[dict[str, Any]], bool]] = []
         self._processes: list[asyncio.SubprocessTransport] = []
         number = next(self._numbers)
         self._thread = threading.Thread(
@@ -285,6 +288,11 @@ class EmbeddedLoop(_Base):
             uptime=time.monotonic() - self._started_at if self._started_at else 0.0,
             stops=self._stops,
         )
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """As ``asyncio``'s, which logs the error, unless a hook has told the user of it."""
+        if not any(hook(context) for hook in self.exception_hooks):
+            super().default_exception_handler(context)
 
     def _left_by_fork(self) -> None:
         """In a forked child: make sure that the parent's loop never takes another step."""

@@ -372,31 +372,3 @@ def _silence(record: TaskRecord) -> None:
 
 def _by_id(record: TaskRecord) -> int:
     return record.id
-
-
-def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
-    """Return the facts of a task that was not launched but made by ``create_task``."""
-    coro = task.get_coro()
-    if task.done():
-        state = "cancelled" if task.cancelled() else "done"
-    elif task.cancelling():
-        state = "cancelling"
-    else:
-        state = "running" if getattr(coro, "cr_running", False) else "waiting"
-        if state == "waiting" and getattr(task, "_pause", None) is not None:
-            state = "paused"
-    return TaskInfo(
-        id=-id(task),
-        name=task.get_name(),
-        state=state,
-        kind="loop",
-        group=None,
-        parent=None,
-        cell=None,
-        created=0.0,
-        started=None,
-        ended=None,
-        timeout=None,
-        progress=None,
-        error=None,
-    )

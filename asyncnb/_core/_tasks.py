@@ -256,10 +256,10 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
 
     def info(self) -> TaskInfo:
         """Return a frozen snapshot of the task's facts. Any thread."""
-        from asyncnb._core import _registry  # it builds on this module
-
         if self._record is None:
-            return _registry.plain_task_info(self)
+            from asyncnb._core import _plain  # it builds on this module
+
+            return _plain.plain_task_info(self)
         return self._record.info()
 
     @property

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-_LONGEST = 60  # characters of a command line or a name
+from asyncnb._core._words import brief, seconds
 
 
 def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
@@ -55,16 +55,6 @@ def clock(loop: Any) -> float:
         # Theirs stands still between two turns; it is the same clock.
         return max(now, time.monotonic())
     return now
-
-
-def seconds(value: float) -> str:
-    """Return a duration as a person reads it: ``0.42 s``, ``12.3 s``, ``3 min 05 s``."""
-    if value < 60:
-        return f"{value:.{2 if value < 10 else 1}f} s"
-    minutes, rest = divmod(int(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _kind(names: dict[str, Any]) -> str:
@@ -125,7 +115,7 @@ def _wait_for(names: dict[str, Any], task: Any) -> str | None:
 def _thread(names: dict[str, Any], task: Any) -> str:
     func = names.get("func")
     name = getattr(func, "__qualname__", None) or getattr(func, "__name__", None) or repr(func)
-    return f"thread: {_brief(name)}"
+    return f"thread: {brief(name)}"
 
 
 def _worker(names: dict[str, Any], task: Any) -> str:
@@ -140,7 +130,7 @@ def _subprocess(names: dict[str, Any], task: Any) -> str:
     command = getattr(inner, "args", None)
     if isinstance(command, (list, tuple)):
         command = " ".join(map(str, command))
-    return f"subprocess {pid}" + (f": {_brief(str(command))}" if command else "")
+    return f"subprocess {pid}" + (f": {brief(str(command))}" if command else "")
 
 
 def _reader(names: dict[str, Any], task: Any) -> str:
@@ -221,7 +211,7 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
     if leaf is None:
         return "its turn"
     if isinstance(leaf, asyncio.Task):
-        return f"task {_brief(leaf.get_name())!r}"
+        return f"task {brief(leaf.get_name())!r}"
     source = getattr(leaf, "source", None)  # a Mirror
     if source is not None:
         return _future(source, task, frames) if asyncio.isfuture(source) else _executor(source)
@@ -278,7 +268,7 @@ def _progress(what: str, futures: Any) -> str | None:
         return None
     futures = list(futures)
     if len(futures) == 1 and isinstance(futures[0], asyncio.Task):
-        return f"task {_brief(futures[0].get_name())!r}"
+        return f"task {brief(futures[0].get_name())!r}"
     done = sum(1 for future in futures if asyncio.isfuture(future) and future.done())
     return f"{what}, {done} of {len(futures)} done"
 
@@ -313,11 +303,6 @@ def address(found: Any) -> str:
     if isinstance(found, bytes):
         found = found.decode(errors="replace")
     return str(found) if found else "(no address)"
-
-
-def _brief(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _count(number: int, noun: str) -> str:

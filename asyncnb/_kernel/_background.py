@@ -16,10 +16,9 @@ from IPython.core.error import UsageError
 
 from asyncnb._core import _launch, _open_groups
 from asyncnb._core._errors import OffloadError, TasksFailedError, WrongThreadError, near
-from asyncnb._core._info import TaskInfo
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._open_groups import OpenGroup
-from asyncnb._core._registry import TaskRecord, current_record, plain_task_info
+from asyncnb._core._registry import TaskRecord, current_record
 from asyncnb._core._tasks import Task
 from asyncnb._core._workers import Worker
 from asyncnb._kernel._cells import BackgroundCell, cell_number, compile_cell
@@ -316,10 +315,6 @@ class BackgroundCells:
             record.shown.wait(None if left is None else max(left, 1.0))
         if failed:
             raise TasksFailedError(_failures(failed, len(records)), [r.task for r in failed])
-
-    def other_tasks(self) -> list[TaskInfo]:
-        """Return what else runs on the embedded loop and on the kernel's own."""
-        return [plain_task_info(task) for task in _launch.other_tasks()]
 
 
 async def _in_thread(run: Callable[[], Any]) -> Any:

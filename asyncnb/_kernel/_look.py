@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import fnmatch
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
@@ -12,7 +14,7 @@ from asyncnb._core import _launch
 from asyncnb._core._errors import near
 from asyncnb._core._registry import TaskRecord
 from asyncnb._kernel._options import Parser
-from asyncnb._kernel._table import TaskTable
+from asyncnb._kernel._table import MOST_ROWS, TaskTable, choose
 from asyncnb._kernel._verbs import Verb, group_records
 
 if TYPE_CHECKING:
@@ -47,18 +49,26 @@ class LookVerbs:
             found = group_records(args.group, patterns)
         else:
             found = list(_launch.registry.match(args.pattern))
-        if args.pattern != "*" and not found:
+        plain = _plain_tasks(args.pattern) if args.all and args.group is None else []
+        if args.pattern != "*" and not found and not plain:
             if verb := near(args.pattern, self.all_verbs):
                 raise UsageError(
                     f"%tasks has no verb {args.pattern!r}, and no task is called so.{verb}"
                 )
             raise UsageError(_launch.registry.nothing_matches(args.pattern))
-        infos = [record.info() for record in found]
         if args.failed:
-            infos = [info for info in infos if info.state == "failed"]
-        if args.all and args.group is None:
-            infos += self._background.other_tasks()
-        return TaskTable(infos, empty="No failed tasks." if args.failed else "No tasks.")
+            found = [r for r in found if r.ended is not None and r.state() == "failed"]
+            plain = []  # those of them that are known have not ended
+        shown, left_out = choose(found)
+        infos = [record.info() for record in shown]
+        if plain:
+            from asyncnb._core._plain import plain_task_info
+
+            infos += [plain_task_info(task) for task in plain[:MOST_ROWS]]
+            if len(plain) > MOST_ROWS:
+                left_out += f" {len(plain) - MOST_ROWS:,} that nobody launched are not shown."
+        empty = "No failed tasks." if args.failed else "No tasks."
+        return TaskTable(infos, empty=empty, left_out=left_out.strip())
 
     def _stack(self, args: argparse.Namespace) -> None:
         from asyncnb._kernel._stacks import describe
@@ -67,6 +77,11 @@ class LookVerbs:
 
     def _output(self, args: argparse.Namespace) -> None:
         self._show_output(_launch.registry.find(args.name))
+
+
+def _plain_tasks(pattern: str) -> list[asyncio.Task[Any]]:
+    found = [t for t in _launch.other_tasks() if fnmatch.fnmatchcase(t.get_name(), pattern)]
+    return sorted(found, key=lambda task: task.get_name())
 
 
 def _table_arguments(parser: Parser) -> None:

@@ -249,6 +249,13 @@ class OutputRouter:
             finally:
                 record.shown.set()
 
+        self._report(show)
+
+    def report_lost(self, exc: BaseException, context: contextvars.Context) -> None:
+        """Show ``exc``, of a task that nobody launched, in the cell of ``context``, once."""
+        self._report(lambda: context.run(self.show_error, exc))
+
+    def _report(self, show: Callable[[], None]) -> None:
         if self._reporter is None or not self._reporter.is_alive():
             self._reporter = threading.Thread(
                 target=self._write_reports, name="asyncnb reports", daemon=True

@@ -7,7 +7,7 @@ import time
 from asyncnb._core._info import ENDED, TaskInfo
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._stack import await_chain, awaited_by, worker_of
-from asyncnb._kernel._table import seconds
+from asyncnb._core._words import seconds
 
 
 def describe(record: TaskRecord) -> str:

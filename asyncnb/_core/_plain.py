@@ -1,0 +1,92 @@
+"""Tasks that nobody launched: made by ``asyncio.create_task`` in a cell, or by a library.
+
+They leave no note anywhere. Whoever asks finds them in their loops, and where they come from in
+their contexts: a task runs in a copy of the context in which it was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+from typing import Any
+
+from asyncnb._core import _places, _stack
+from asyncnb._core._info import CellRef, TaskInfo
+from asyncnb._core._registry import TaskRecord, current_record
+
+#: The cell whose code is running; the extension sets it at the start of each.
+current_cell: contextvars.ContextVar[CellRef | None] = contextvars.ContextVar(
+    "asyncnb_cell", default=None
+)
+
+
+def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
+    """Return the context that ``task`` runs in. Any thread."""
+    get_context = getattr(task, "get_context", None)
+    if get_context is not None:
+        context: contextvars.Context = get_context()
+        return context
+    # 3.11 keeps it to itself; the collector must see it all the same, before those of callbacks.
+    for held in gc.get_referents(task):
+        if isinstance(held, contextvars.Context):
+            return held
+    return None
+
+
+def launched_ancestor(task: asyncio.Task[Any]) -> TaskRecord | None:
+    """Return the record of the launched task whose code made ``task``, over any number of steps."""
+    context = context_of(task)
+    return None if context is None else context.get(current_record)
+
+
+def cell_of(task: asyncio.Task[Any]) -> CellRef | None:
+    """Return the cell that made ``task``, or else that its code was written in."""
+    context = context_of(task)
+    if context is not None:
+        record = context.get(current_record)
+        if record is not None:
+            return record.cell
+        cell = context.get(current_cell)
+        if cell is not None:
+            return cell
+    coro: Any = task.get_coro()
+    code = getattr(coro, "cr_code", getattr(coro, "gi_code", None))
+    label = _places.cell_of(code.co_filename) if code is not None else None
+    number = (label or "").removeprefix("In[").removesuffix("]")
+    return CellRef(int(number)) if number.isdecimal() else None
+
+
+def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
+    """Return the facts of a task that was not launched. Any thread.
+
+    ``parent`` is the id of the launched task that it belongs to, ``cell`` the cell it was made in.
+    Nobody has noted when.
+    """
+    error: BaseException | None = getattr(task, "_exception", None)
+    coro: Any = task.get_coro()
+    if task.done():
+        state = "cancelled" if task.cancelled() else "done" if error is None else "failed"
+    elif task.cancelling():
+        state = "cancelling"
+    else:
+        state = "running" if getattr(coro, "cr_running", False) else "waiting"
+        if state == "waiting" and getattr(task, "_pause", None) is not None:
+            state = "paused"
+    record = launched_ancestor(task)
+    return TaskInfo(
+        id=-id(task),
+        name=task.get_name(),
+        state=state,
+        kind="loop",
+        group=None,
+        parent=None if record is None else record.id,
+        cell=cell_of(task),
+        created=0.0,
+        started=None,
+        ended=None,
+        timeout=None,
+        progress=None,
+        error=None if error is None else f"{type(error).__name__}: {error}",
+        waiting_on=_stack.waiting_on(task),
+    )

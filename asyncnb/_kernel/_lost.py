@@ -1,0 +1,100 @@
+"""Failures of tasks that nobody launched and nobody awaited: shown in the cell that made them.
+
+asyncio tells of them when the task is collected as garbage, in a log that a notebook shows in the
+cell that happens to run, or nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Any
+
+from asyncnb._core._info import CellRef
+from asyncnb._core._loop import EmbeddedLoop, running_embedded_loop
+from asyncnb._core._plain import context_of, current_cell
+from asyncnb._core._registry import current_record
+from asyncnb._kernel._cells import cell_number
+from asyncnb._kernel._output import OutputRouter, cell_id
+
+#: The message of the cell whose code is running.
+_message: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
+    "asyncnb_cell_message", default=None
+)
+
+
+class LostFailures:
+    """Notes which cell runs, and leads what asyncio would log to where it belongs."""
+
+    def __init__(self, ip: Any, output: OutputRouter) -> None:
+        self.ip = ip
+        self._output = output
+        self._undo: list[Callable[[], None]] = []
+
+    def install(self, kernel_loop: asyncio.AbstractEventLoop | None) -> None:
+        """Hook the start of cells, and the kernel's own loop if there is one."""
+        self.ip.events.register("pre_run_cell", self._cell_starts)
+        self._undo.append(lambda: self.ip.events.unregister("pre_run_cell", self._cell_starts))
+        if kernel_loop is not None:
+            self._hook(kernel_loop)
+
+    def uninstall(self) -> None:
+        """Take the hooks out."""
+        while self._undo:
+            self._undo.pop()()
+
+    def watch(self, loop: EmbeddedLoop) -> None:
+        """Hear of the failures that an embedded loop would log."""
+        loop.exception_hooks.append(self._told)
+
+    def _hook(self, loop: Any) -> None:
+        # Not set_exception_handler(): that one is the user's, and a user's handler may well pass
+        # on to the default one.
+        original = loop.default_exception_handler
+
+        def default_exception_handler(context: dict[str, Any]) -> None:
+            if not self._told(context):
+                original(context)
+
+        try:
+            loop.default_exception_handler = default_exception_handler
+        except AttributeError:  # a compiled loop without room for it
+            return
+
+        def undo() -> None:
+            if vars(loop).get("default_exception_handler") is default_exception_handler:
+                del loop.default_exception_handler
+
+        self._undo.append(undo)
+
+    def _cell_starts(self, info: Any) -> None:
+        message = self._output.parent()
+        # It is not in the history yet.
+        number = cell_number(self.ip) + 1 if info.store_history else 0
+        current_cell.set(CellRef(number, cell_id(message)))
+        _message.set(message)
+
+    def _told(self, context: dict[str, Any]) -> bool:
+        """Take what asyncio would log; True if it will be shown. Called by finalisers, anywhere."""
+        task, exc = context.get("future"), context.get("exception")
+        if not isinstance(task, asyncio.Task) or not isinstance(exc, BaseException):
+            return False
+        if not str(context.get("message")).endswith("exception was never retrieved"):
+            return False
+        origin = context_of(task)
+        loop = running_embedded_loop()
+        if origin is None or loop is None:
+            return False
+        record = origin.get(current_record)
+        message = origin.get(_message) if record is None else record.output.parent
+        if not message and record is None and origin.get(current_cell) is None:
+            return False
+        shown_in = self._output.context(message or {})
+        shown_in.run(current_record.set, record)
+        try:
+            # Nothing more here: the code that the collector has interrupted may hold any lock.
+            loop.call_soon_threadsafe(self._output.report_lost, exc, shown_in)
+        except RuntimeError:  # the loop has just been closed
+            return False
+        return True

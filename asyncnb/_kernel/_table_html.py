@@ -1,0 +1,100 @@
+"""The table of tasks as HTML: in the colours of the front end's theme, without any script."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from asyncnb._core._info import ENDED
+
+if TYPE_CHECKING:
+    from asyncnb._kernel._table import Row, TaskTable
+
+#: A shape besides the word, and the colour of the shape: nothing is said by colour alone.
+_STATES = {
+    "pending": ("\u25cb", "var(--jp-ui-font-color2, inherit)"),
+    "running": ("\u25b6\ufe0e", "var(--jp-info-color1, #1976d2)"),
+    "waiting": ("\u25d4", "var(--jp-info-color1, #1976d2)"),
+    "paused": ("\u2016", "var(--jp-warn-color1, #e65100)"),
+    "cancelling": ("\u25d1", "var(--jp-warn-color1, #e65100)"),
+    "done": ("\u2713", "var(--jp-success-color1, #388e3c)"),
+    "failed": ("\u2717", "var(--jp-error-color1, #d32f2f)"),
+    "cancelled": ("\u2298", "var(--jp-ui-font-color2, inherit)"),
+}
+
+# Everything below one class; the names of JupyterLab's theme with something sane for other front
+# ends. In a notebook that is not trusted the style goes, and a plain table remains.
+_STYLE = """
+.asyncnb-tasks{overflow-x:auto;max-width:100%;font-size:var(--jp-ui-font-size1,13px);
+color:var(--jp-ui-font-color1,inherit)}
+.asyncnb-tasks .asyncnb-table{border-collapse:collapse;table-layout:auto;margin:0;
+font-size:inherit;color:inherit;border:none}
+.asyncnb-tasks .asyncnb-table th,.asyncnb-tasks .asyncnb-table td{text-align:left;
+vertical-align:top;padding:3px 14px 3px 0;white-space:nowrap;max-width:none;border:none;
+background:transparent;unicode-bidi:isolate}
+.asyncnb-tasks .asyncnb-table th{font-weight:600;color:var(--jp-ui-font-color2,inherit)}
+.asyncnb-tasks .asyncnb-table thead tr{
+border-bottom:1px solid var(--jp-border-color1,rgba(128,128,128,.6))}
+.asyncnb-tasks .asyncnb-table tbody tr{background:transparent;
+border-bottom:1px solid var(--jp-border-color2,rgba(128,128,128,.25))}
+.asyncnb-tasks .asyncnb-table tbody tr:hover{
+background:var(--jp-layout-color2,rgba(128,128,128,.12))}
+.asyncnb-tasks .asyncnb-number{font-variant-numeric:tabular-nums}
+.asyncnb-tasks .asyncnb-table td.asyncnb-text{white-space:normal;min-width:9em;
+overflow-wrap:anywhere}
+.asyncnb-tasks .asyncnb-ended{color:var(--jp-ui-font-color2,inherit)}
+.asyncnb-tasks .asyncnb-shape{display:inline-block;width:1.3em}
+.asyncnb-tasks .asyncnb-bar{display:inline-block;width:5em;height:.5em;margin-right:.5em;
+border-radius:.25em;overflow:hidden;background:var(--jp-border-color2,rgba(128,128,128,.25))}
+.asyncnb-tasks .asyncnb-bar span{display:block;height:100%;
+background:var(--jp-brand-color1,#1976d2)}
+.asyncnb-tasks .asyncnb-more{margin:6px 0 0;color:var(--jp-ui-font-color2,inherit)}
+""".replace("\n", "")
+
+_TEXT = {"waits for", "note"}
+_NUMBER = {"time", "cell"}
+
+
+def render(table: TaskTable) -> str:
+    """Return ``table`` as HTML; every word of a task escaped."""
+    if not table.rows:
+        return f"<p>{html.escape(table.empty)}</p>"
+    names = table.columns()
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    rows = "".join(f"<tr>{''.join(_cell(row, name) for name in names)}</tr>" for row in table.rows)
+    more = f'<p class="asyncnb-more">{html.escape(table.left_out)}</p>' if table.left_out else ""
+    return (
+        f'<div class="asyncnb-tasks"><style>{_STYLE}</style><table class="asyncnb-table">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}</div>"
+    )
+
+
+def _cell(row: Row, name: str) -> str:
+    text = html.escape(row.texts[name])
+    if name == "task":
+        pad = f' style="padding-left:{min(row.depth, 8) * 1.4:g}em"' if row.depth else ""
+        branch = '<span aria-hidden="true">└ </span>' if row.depth else ""
+        title = f' title="{html.escape(row.info.name)}"' if text != row.info.name else ""
+        return f'<th scope="row"{pad}{title}>{branch}{text}</th>'
+    if name == "state":
+        shape, colour = _STATES[row.info.state]
+        return (
+            f'<td><span class="asyncnb-shape" style="color:{colour}" aria-hidden="true">{shape}'
+            f"</span>{text}</td>"
+        )
+    if name == "note":
+        text = _bar(row) + text
+    classes = [
+        "asyncnb-text" if name in _TEXT else "",
+        "asyncnb-number" if name in _NUMBER else "",
+    ]
+    given = " ".join(filter(None, classes))
+    return f'<td class="{given}">{text}</td>' if given else f"<td>{text}</td>"
+
+
+def _bar(row: Row) -> str:
+    done, total = row.info.progress or (0, None)
+    if not total or row.info.state in ENDED:
+        return ""
+    style = f"width:{max(0.0, min(1.0, done / total)):.0%}"
+    return f'<span class="asyncnb-bar" aria-hidden="true"><span style="{style}"></span></span>'
