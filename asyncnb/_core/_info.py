@@ -49,7 +49,9 @@ class TaskInfo(NamedTuple):
     left``. ``cpu`` is the seconds of processor time used and ``steps`` the number of times that the
     loop ran it; both are None where nobody counts, as counting would slow down each step. They are
     known of a task launched with ``--trace``, and ``cpu`` of one in a worker thread: at any time on
-    Linux, elsewhere once it has ended.
+    Linux, elsewhere once it has ended. ``rounds`` is how often the body of a task with ``--every``
+    has run to its end, and ``failures`` how often it failed, or was tried again with ``--retry``;
+    ``error`` is then the last of its failures.
     """
 
     id: int
@@ -69,6 +71,8 @@ class TaskInfo(NamedTuple):
     cpu: float | None = None
     steps: int | None = None
     worker: str | None = None
+    rounds: int | None = None
+    failures: int = 0
 
     @property
     def elapsed(self) -> float | None:

@@ -17,6 +17,7 @@ from typing import Any
 from asyncnb._core._errors import TaskNotFoundError, near
 from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo
 from asyncnb._core._limits import UNCHANGED, seconds_left
+from asyncnb._core._repeat import Rounds
 from asyncnb._core._tasks import Task
 
 logger = logging.getLogger("asyncnb")
@@ -51,6 +52,7 @@ class TaskRecord:
         "parent",
         "progress",
         "repeats",
+        "rounds",
         "shown",
         "shows_result",
         "started",
@@ -76,6 +78,8 @@ class TaskRecord:
         self.kind = kind
         #: Whether the loop runs it again and again, wherever one round of it runs.
         self.repeats = False
+        #: What it has done so far if it is repeated, or tried again after a failure.
+        self.rounds: Rounds | None = None
         self.cell = cell
         #: What makes a second launch "the same again": a name or a cell id, or None.
         self.identity = identity
@@ -135,6 +139,8 @@ class TaskRecord:
             inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
         ):
             return "pending"
+        if self.repeats and self.rounds is not None and not self.rounds.running:
+            return "waiting"
         if self.worker is not None:
             return "running" if self.worker else "pending"
         if self.kind == "thread" or getattr(coro, "cr_running", False):
@@ -150,6 +156,9 @@ class TaskRecord:
         if state == "failed":
             exc = self.task._exception
             error = f"{type(exc).__name__}: {exc}"
+        rounds = self.rounds
+        if error is None and rounds is not None and state not in ENDED:
+            error = rounds.last_error
         return TaskInfo(
             id=self.id,
             name=self.task.get_name(),
@@ -168,6 +177,8 @@ class TaskRecord:
             cpu=self._cpu_seconds(),
             steps=self.steps,
             worker=self.worker or None,
+            rounds=rounds.done if rounds is not None and self.repeats else None,
+            failures=0 if rounds is None else rounds.failed if self.repeats else rounds.attempts,
         )
 
     def _cpu_seconds(self) -> float | None:

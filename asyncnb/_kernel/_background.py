@@ -25,6 +25,7 @@ from asyncnb._kernel._cells import BackgroundCell, cell_number, compile_cell
 from asyncnb._kernel._kernel_loop import on_loop
 from asyncnb._kernel._options import PLACES, task_name
 from asyncnb._kernel._output import OutputRouter, cell_id
+from asyncnb._kernel._repeat import repeated
 from asyncnb._kernel._shipped import Place, ship
 from asyncnb._kernel._tracebacks import format_error, user_frames
 
@@ -172,9 +173,17 @@ class BackgroundCells:
             coro = _launch.as_coroutine(value, caller="%atask")
         except TypeError as exc:
             raise UsageError(str(exc)) from None
+        first = [coro]
+
+        def start(_: TaskRecord) -> Coroutine[Any, Any, Any]:
+            if first:
+                return first.pop()
+            again = eval(code, self.ip.user_global_ns, self.ip.user_ns)  # --every, --retry
+            return _launch.as_coroutine(again, caller="%atask")
+
         try:
             task = self._launch(
-                lambda _: coro, args, kind="loop", name=args.name, bind=bind, shows_result=False
+                start, args, kind="loop", name=args.name, bind=bind, shows_result=False
             )
         except UsageError:
             coro.close()
@@ -219,7 +228,9 @@ class BackgroundCells:
         )
         if group is not None:
             record.group, record.open_group = group.name, group
-        coro = self._run(record, start, args.timeout, [r.task for r in before])
+        once = functools.partial(start, record)
+        often = repeated(record, once, args, self.ip, self.output)
+        coro = self._run(record, often, args.timeout, [r.task for r in before])
         _launch.cancel_records(before, "replaced by a new run of its cell")
         task = _launch.launch_record(record, coro, name=name)
         if group is not None and body_of is None:
@@ -233,7 +244,7 @@ class BackgroundCells:
     async def _run(
         self,
         record: TaskRecord,
-        start: Callable[[TaskRecord], Coroutine[Any, Any, Any]],
+        start: Callable[[], Coroutine[Any, Any, Any]],
         seconds: float | None,
         before: Sequence[Task[Any]],
     ) -> Any:
@@ -241,7 +252,7 @@ class BackgroundCells:
             await asyncio.wait(before)  # their cleanup comes first
         record.started = time.time()
         try:
-            return await _launch.with_timeout(start(record), seconds, record)
+            return await _launch.with_timeout(start(), seconds, record)
         except BaseException as exc:
             # Whoever awaits the task shall see the user's frames, not what brought them there.
             exc.__traceback__ = user_frames(exc.__traceback__)

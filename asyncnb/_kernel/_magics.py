@@ -55,7 +55,7 @@ class AsyncMagics(Magics):
         """Run this cell in the background, as a task of the embedded loop.
 
         %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread]
-                [--again replace|keep|skip|error] [--wait] [--quiet]
+                [--every SECONDS] [--retry N] [--again replace|keep|skip|error] [--wait] [--quiet]
 
         A cell with top-level await runs on the loop, one without in a worker thread, so that
         blocking code never blocks the loop; --on says otherwise. The cell returns at once; what
@@ -64,6 +64,9 @@ class AsyncMagics(Magics):
         when one of them fails. -t cancels it after that many seconds. --wait
         keeps the cell busy until the task has ended. --quiet shows no result. Running the cell
         again replaces a task that still lives; --again keep, skip or error says otherwise.
+        --every runs the cell again and again, and leaves out rounds for which it is too slow; a
+        round that fails is shown and counted. --retry tries again, a little later each time, up
+        to N times while it fails: only for work that may be done twice.
 
             %%atask pages -t 60
             pages = [await client.get(u) for u in urls]

@@ -8,6 +8,11 @@ from asyncnb._core._info import ENDED, TaskInfo
 def note(info: TaskInfo) -> str:
     """Return one line: how it failed, how far it is, how much of its time is left."""
     parts = []
+    if info.rounds is not None:
+        failed = f", {info.failures} failed" if info.failures else ""
+        parts.append(f"{info.rounds} round{'' if info.rounds == 1 else 's'}{failed}")
+    elif info.failures:
+        parts.append(f"{info.failures} failed attempt{'' if info.failures == 1 else 's'}")
     if info.error:
         parts.append(info.error.partition("\n")[0])
     elif info.progress is not None:

@@ -98,6 +98,21 @@ def one_of(*choices: str) -> Any:
     return check
 
 
+def period(text: str) -> float:
+    """Return the seconds between two rounds; for argparse."""
+    value = seconds(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"takes seconds above 0, such as 0.5 or 60, not {text!r}")
+    return value
+
+
+def times(text: str) -> int:
+    """Return how often to try again; for argparse."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"takes a number of times, 1 or more, not {text!r}")
+    return int(text)
+
+
 def variables(text: str) -> list[str]:
     """Return the names of variables with commas between them; for argparse."""
     return [variable(part.strip()) for part in text.split(",")]
@@ -119,7 +134,7 @@ def place(text: str) -> str:
 
 ATASK_USAGE = (
     "%%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread|process|kernel|EXECUTOR] "
-    "[--in A,B] "
+    "[--in A,B] [--every SECONDS] [--retry N] "
     "[--again replace|keep|skip|error] [--wait] [--quiet]"
 )
 
@@ -134,6 +149,8 @@ def atask_parser(magic: str) -> Parser:
     parser.add_argument("-o", "--out", type=variables, metavar="VAR")
     parser.add_argument("--on", type=place)
     parser.add_argument("--in", dest="sent", type=variables, metavar="A,B")
+    parser.add_argument("--every", type=period, metavar="SECONDS")
+    parser.add_argument("--retry", type=times, metavar="N")
     parser.add_argument(
         "--again", type=one_of("replace", "keep", "skip", "error"), default="replace"
     )
@@ -153,7 +170,7 @@ def agroup_parser() -> Parser:
     parser.add_argument("--on-error", type=one_of("cancel", "continue"), default="cancel")
     parser.add_argument("--wait", action="store_true")
     parser.add_argument("--quiet", action="store_true")
-    parser.set_defaults(out=None, on="loop", again="replace", group=None)
+    parser.set_defaults(out=None, on="loop", again="replace", group=None, every=None, retry=None)
     return parser
 
 

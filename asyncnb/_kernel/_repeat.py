@@ -1,0 +1,88 @@
+"""``--every`` and ``--retry``: how the rounds and attempts of a task show in its cell."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from asyncnb._core._registry import TaskRecord
+from asyncnb._core._repeat import Rounds, every, retrying
+from asyncnb._kernel._output import OutputRouter
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+#: Tracebacks of different failures that one task shows; the others are counted.
+MOST_SHOWN = 10
+
+Start = Callable[[], Coroutine[Any, Any, Any]]
+
+
+def repeated(
+    record: TaskRecord,
+    start: Start,
+    args: argparse.Namespace,
+    ip: InteractiveShell,
+    output: OutputRouter,
+) -> Start:
+    """Return what runs ``start`` as often as ``--every`` and ``--retry`` say."""
+    if args.every is None and args.retry is None:
+        return start
+    rounds = record.rounds = Rounds()
+    if args.retry is not None:
+        start = _retrying(args.retry, start, rounds)
+    if args.every is None:
+        return start
+    record.repeats = True
+    told = _Told(record, ip, output)
+    return lambda: every(
+        args.every, start, rounds, on_result=told.on_result, on_error=told.on_error
+    )
+
+
+def _retrying(times: int, start: Start, rounds: Rounds) -> Start:
+    def say(exc: Exception, delay: float) -> None:
+        print(f"{rounds.last_error}. Once more in {delay:g} s.", file=sys.stderr)
+
+    return lambda: retrying(times, start, rounds, on_retry=say)
+
+
+class _Told:
+    """What a round says at its end: its plots, its result to the variable, its failure once."""
+
+    def __init__(self, record: TaskRecord, ip: InteractiveShell, output: OutputRouter) -> None:
+        self._record = record
+        self._ip = ip
+        self._output = output
+        self._shown: set[tuple[object, ...]] = set()
+
+    async def on_result(self, value: Any) -> None:
+        if self._record.bind is not None:
+            self._ip.user_ns[self._record.bind] = value
+        await self._show_figures()
+
+    async def on_error(self, exc: BaseException) -> None:
+        await self._show_figures()
+        where = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(exc.__traceback__)]
+        failure = (type(exc), str(exc), *where[-1:])
+        if failure in self._shown or len(self._shown) > MOST_SHOWN:
+            return
+        self._shown.add(failure)
+        if len(self._shown) > MOST_SHOWN:
+            print(
+                f"{self._record.task.get_name()} fails in ever new ways; %tasks counts them, and "
+                "shows the last.",
+                file=sys.stderr,
+            )
+            return
+        # In a thread: formatting takes tens of milliseconds. It runs in this context, and so
+        # shows the failure in this cell.
+        await asyncio.to_thread(self._output.show_error, exc)
+
+    async def _show_figures(self) -> None:
+        if self._output.figures.has_figures(self._record):
+            await asyncio.to_thread(self._output.figures.show, self._record)
