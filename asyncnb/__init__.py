@@ -67,7 +67,7 @@ from asyncnb._core._tasks import (
 from asyncnb._core._threads import Runner, new_event_loop, run_coroutine_threadsafe, to_thread
 from asyncnb._core._timeouts import Timeout, timeout, timeout_at
 from asyncnb._core._waiting import sleep, wait, wait_for
-from asyncnb._elsewhere import offload
+from asyncnb._elsewhere import map, offload
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -114,6 +114,7 @@ __all__ = [
     "iscoroutinefunction",
     "isfuture",
     "launch",
+    "map",
     "new_event_loop",
     "offload",
     "open_group",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core import _launch
@@ -44,6 +44,39 @@ def offload(
     from asyncnb._offload._calls import offload as start
 
     return start(fn, args, kwargs, on=on, name=name, group=group, timeout=timeout)
+
+
+def map(
+    fn: Callable[[Any], Any],
+    iterable: Iterable[Any] | AsyncIterable[Any],
+    *,
+    on: Any = None,
+    limit: int | None = None,
+    ordered: bool = True,
+    return_exceptions: bool = False,
+    chunksize: int | None = None,
+) -> AsyncGenerator[Any, None]:
+    """Call ``fn`` with each item and iterate over the results: ``async for r in map(...)``.
+
+    With ``on=None`` an ``async def`` function runs on the running loop; else ``fn`` runs where
+    ``on`` says, as for ``offload``. At most ``limit`` items are taken from the iterable and not yet
+    given out (100 on the loop, 64 for each worker elsewhere), so that memory stays bounded however
+    many there are, and whoever is slow to take results slows down the rest. Results come in the
+    order of the items, or with ``ordered=False`` as they are ready.
+
+    The first item that fails raises its exception here, and all that runs is stopped; with
+    ``return_exceptions=True`` the exception takes the place of the result. Leaving the iteration
+    early stops what runs, too; ``aclose()``, or ``contextlib.aclosing``, does so at once.
+
+    Elsewhere items travel in chunks: as many as take about 0.05 s, or ``chunksize``. If a worker
+    is lost, all items of its chunk fail with WorkerLostError. Raises TypeError or ValueError for
+    wrong arguments and OffloadError for a function that cannot be sent, before anything starts.
+    On any running loop.
+    """
+    from asyncnb._offload._map import check_map, stream
+
+    engine, most, chunk = check_map(fn, iterable, on, limit, chunksize)
+    return stream(fn, iterable, engine, most, chunk, ordered, return_exceptions)
 
 
 def _launch_on(work: Any, **options: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import itertools
 import pickle
 import threading
@@ -13,6 +14,46 @@ from asyncnb._core._errors import OffloadError, WorkerLostError
 from asyncnb._offload._tracebacks import rebuild_error
 
 _ids = itertools.count(1)
+
+
+class _Mailbox:
+    """Sets futures of a loop from other threads: one wake-up for all that come at nearly once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._items: collections.deque[tuple[asyncio.Future[Any], Any]] = collections.deque()
+        self._waking = False
+
+    def put(self, future: asyncio.Future[Any], result: Any) -> None:
+        """Set the result of ``future`` soon, unless it is done by then."""
+        self._items.append((future, result))
+        if not self._waking:
+            self._waking = True
+            try:
+                self.loop.call_soon_threadsafe(self._empty)
+            except RuntimeError:
+                if not self.loop.is_closed():  # nobody is left to be told
+                    raise
+
+    def _empty(self) -> None:
+        self._waking = False  # first: what is put from here on needs another wake-up
+        while self._items:
+            future, result = self._items.popleft()
+            if not future.done():
+                future.set_result(result)
+
+
+_mailboxes: list[_Mailbox] = []
+
+
+def _mailbox(loop: asyncio.AbstractEventLoop) -> _Mailbox:
+    for mailbox in _mailboxes:
+        if mailbox.loop is loop:
+            return mailbox
+    # A list, as uvloop's loops take no weak references; there is one loop, or few.
+    _mailboxes[:] = [m for m in _mailboxes if not m.loop.is_closed()]
+    _mailboxes.append(_Mailbox(loop))
+    return _mailboxes[-1]
 
 
 class Job:
@@ -46,7 +87,9 @@ class Job:
         #: Set when the worker has told the outcome.
         self.ending = threading.Event()
         self._tell = tell
-        self._ended: asyncio.Future[tuple[str, Any]] = loop.create_future()
+        #: The status and the value, on the loop's thread.
+        self.ended: asyncio.Future[tuple[str, Any]] = loop.create_future()
+        self._mailbox = _mailbox(loop)
 
     def tell(self, kind: str, *data: Any) -> None:
         """Take what the worker tells of this job."""
@@ -69,19 +112,7 @@ class Job:
     def end_with(self, status: str, value: Any = None) -> None:
         """Take an outcome that is no pickle: ``lost`` with a sentence, ``cancelled``, an error."""
         self.ending.set()
-        try:
-            self.loop.call_soon_threadsafe(self._end, status, value)
-        except RuntimeError:
-            if not self.loop.is_closed():  # nobody is left to be told
-                raise
-
-    def _end(self, status: str, value: Any) -> None:
-        if not self._ended.done():
-            self._ended.set_result((status, value))
-
-    def done(self) -> bool:
-        """Return whether the outcome is known. On the loop's thread."""
-        return self._ended.done()
+        self._mailbox.put(self.ended, (status, value))
 
     async def wait(self, engine: Engine) -> Any:
         """Wait for the end; a cancel goes to the engine, and the wait goes on.
@@ -90,14 +121,18 @@ class Job:
         WorkerLostError if its worker did not live to tell, OffloadError if it could not be run
         there or its result not be sent.
         """
-        while not self._ended.done():
+        while not self.ended.done():
             try:
-                await asyncio.wait([self._ended])
+                await asyncio.wait([self.ended])
             except asyncio.CancelledError:
-                if not self._ended.done():
+                if not self.ended.done():
                     self.cancel_asked = True
                     engine.cancel(self)
-        status, value = self._ended.result()
+        return self.result()
+
+    def result(self) -> Any:
+        """Return the value of a job that has ended, or raise; see ``wait``."""
+        status, value = self.ended.result()
         if status == "done":
             return value
         if status == "cancelled":

@@ -164,11 +164,12 @@ def pack_shared(function: Callable[..., Any]) -> bytes:
     return pack({name: function}, function, instead="Make what it uses inside of the function.")
 
 
-def pack_chunk(items: list[tuple[Any, ...]]) -> bytes:
-    """Return the arguments of some calls as bytes; raises what pickling raises."""
-    if all(type(arg) in _PLAIN for args in items for arg in args):
+def pack_chunk(items: list[Any]) -> bytes:
+    """Return the items of some calls as bytes. Raises OffloadError that names the first bad one."""
+    if all(type(item) in _PLAIN for item in items):
         return pickle.dumps(items, protocol=5)
-    return dump(items)
+    parts = {f"item {number} of this chunk": item for number, item in enumerate(items, 1)}
+    return pack(parts, items, instead="Hand over what it is made from.")
 
 
 _PLAIN = (int, float, str, bytes, bool, type(None))

@@ -339,7 +339,7 @@ def ended_with(exc: BaseException, here: Running) -> tuple[str, bytes]:
 
 def _run(here: Running, kind: str, payload: bytes, shared: Any, tell: Tell) -> tuple[str, bytes]:
     if kind == "chunk":
-        return "done", _dump_items([_call_one(here, shared, args) for args in _load(payload)])
+        return "done", _call_each(here, shared, _load(payload))
     with observed_progress(tell):
         if kind == "call":
             function, args, kwargs = _load(payload)
@@ -376,33 +376,41 @@ def _load(payload: bytes) -> Any:
         ) from None
 
 
-def _call_one(here: Running, function: Any, args: tuple[Any, ...]) -> tuple[bool, Any]:
+def _call_each(here: Running, function: Any, items: list[Any]) -> bytes:
+    """Call ``function`` with each item; return the pickled results, failures and seconds."""
+    values: list[Any] = []
+    failures: dict[int, Any] = {}
+    began = time.monotonic()
+    with asyncio.Runner() as runner:  # it makes its loop when it is first needed
+        for item in items:
+            try:
+                value = function(item)
+                if type(value) is types.CoroutineType:
+                    value = run_coroutine(here, value, runner)
+            except Exception as exc:
+                failures[len(values)] = describe_error(exc)
+                value = None
+            values.append(value)
+    seconds = time.monotonic() - began
     try:
-        value = function(*args)
-        return True, run_coroutine(here, value) if inspect.iscoroutine(value) else value
-    except Exception as exc:
-        return False, describe_error(exc)
-
-
-def _dump_items(items: list[tuple[bool, Any]]) -> bytes:
-    if all(type(value) in _PLAIN for ok, value in items if ok):
-        return pickle.dumps(items, protocol=5)
-    try:
-        return dump(items)
+        return _dump_values(values, failures, seconds)
     except Exception:
-        return dump([_sendable(ok, value) for ok, value in items])
+        for index, value in enumerate(values):
+            try:
+                dump(value)
+            except Exception as exc:
+                failures[index] = describe_error(_unsendable("The result", exc))
+                values[index] = None
+        return _dump_values(values, failures, seconds)
 
 
-def _sendable(ok: bool, value: Any) -> tuple[bool, Any]:
-    try:
-        dump(value)
-    except Exception as exc:
-        return False, describe_error(_unsendable("The result", exc))
-    return ok, value
+def _dump_values(values: list[Any], failures: dict[int, Any], seconds: float) -> bytes:
+    plain = all(type(value) in _PLAIN for value in values)
+    return (pickle.dumps if plain else dump)((values, failures, seconds))
 
 
-def run_coroutine(here: Running, coro: Any) -> Any:
-    """Run ``coro`` on a loop of its own; a cancel cancels its task."""
+def run_coroutine(here: Running, coro: Any, runner: asyncio.Runner | None = None) -> Any:
+    """Run ``coro`` on a loop of its own, or the runner's; a cancel cancels its task."""
 
     async def main() -> Any:
         task = asyncio.ensure_future(coro)
@@ -417,7 +425,7 @@ def run_coroutine(here: Running, coro: Any) -> Any:
             with here.lock:
                 here.cancel_task = None
 
-    return asyncio.run(main())
+    return asyncio.run(main()) if runner is None else runner.run(main())
 
 
 def run_cell(here: Running, cell: dict[str, Any]) -> Any:

@@ -1,0 +1,313 @@
+"""A stream of calls with back-pressure: on the loop, or elsewhere in chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextvars
+import inspect
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from typing import Any
+
+from asyncnb._core._throttle import check_limit, start
+from asyncnb._offload._engines import engine_for
+from asyncnb._offload._jobs import Engine, Job
+from asyncnb._offload._packing import pack_chunk, pack_shared
+from asyncnb._offload._said import Speaker
+from asyncnb._offload._tracebacks import rebuild_error
+
+#: Items taken at a time on the loop, and for each slot of an engine, unless ``limit`` says so.
+LOOP_LIMIT, SLOT_LIMIT = 100, 64
+#: Seconds of work that a chunk of items should hold: much more than it takes to send one, little
+#: enough for a cancel, a progress bar and the end of the stream.
+CHUNK_SECONDS = 0.05
+
+_tokens = itertools.count(1)
+
+
+def check_map(
+    function: Any, items: Any, on: Any, limit: Any, chunksize: Any
+) -> tuple[Engine | None, int, int | None]:
+    """Return engine, limit and chunk size; raise TypeError or ValueError that teaches."""
+    if not callable(function):
+        raise TypeError(f"map() takes a function and its items, not {type(function).__name__}")
+    if not hasattr(items, "__iter__") and not hasattr(items, "__aiter__"):
+        hint = f"; write range({items})" if isinstance(items, int) else ""
+        raise TypeError(f"map() takes an iterable of items, not {type(items).__name__}{hint}")
+    engine = None if on is None else engine_for(on)
+    if engine is None:
+        if chunksize is not None:
+            raise ValueError("map(chunksize=...) is for work that is sent elsewhere with on=...")
+        if not _makes_awaitables(function):
+            raise TypeError(
+                "map() without on= calls an async def function on the loop; "
+                f"{getattr(function, '__name__', function)!r} is a plain one, which would block it:"
+                " say on='process', or wrap it with asyncio.to_thread"
+            )
+        return None, LOOP_LIMIT if limit is None else check_limit("map", limit), None
+    if chunksize is not None:
+        chunksize = check_limit("map", chunksize)
+    if limit is not None:
+        limit = check_limit("map", limit)
+        if chunksize is not None and chunksize > limit:
+            raise ValueError(f"map(): a chunk of {chunksize} is more than limit={limit} allows")
+    else:
+        limit = max(SLOT_LIMIT, 4 * (chunksize or 0)) * engine.slots()
+    return engine, limit, chunksize
+
+
+def _makes_awaitables(function: Any) -> bool:
+    call = getattr(type(function), "__call__", None)  # noqa: B004
+    inner = getattr(function, "func", function)  # functools.partial
+    return any(inspect.iscoroutinefunction(f) for f in (function, inner, call)) or (
+        not inspect.isroutine(inner) and not inspect.isclass(inner)
+    )
+
+
+class Failed:
+    """An item that failed, among results that may be exceptions themselves."""
+
+    def __init__(self, exc: BaseException) -> None:
+        self.exc = exc
+
+
+class Unit:
+    """What is started together: one call on the loop, or a chunk of them elsewhere."""
+
+    def __init__(self, count: int, future: asyncio.Future[Any]) -> None:
+        self.count = count
+        self.future = future
+
+    def results(self) -> list[Any]:
+        """Return one result or Failed for each of its items. Raises what ended all of it."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Stop it; nobody will ask for its results."""
+        self.future.cancel()
+
+
+class Call(Unit):
+    """One call of an async function, as a task of the running loop."""
+
+    def results(self) -> list[Any]:
+        """See Unit."""
+        if self.future.cancelled():
+            return [Failed(asyncio.CancelledError())]
+        exc = self.future.exception()
+        return [self.future.result() if exc is None else Failed(exc)]
+
+
+class Chunk(Unit):
+    """A chunk of calls in one job of an engine."""
+
+    def __init__(self, count: int, engine: Engine, job: Job) -> None:
+        super().__init__(count, job.ended)
+        self._engine = engine
+        self._job = job
+
+    def took(self) -> tuple[int, float] | None:
+        """Return how many calls took how many seconds, if they have ended well."""
+        status, value = self.future.result()
+        return (self.count, value[2]) if status == "done" else None
+
+    def results(self) -> list[Any]:
+        """See Unit."""
+        try:
+            values, failures, _ = self._job.result()
+        except (Exception, asyncio.CancelledError) as exc:
+            return [Failed(exc)] * self.count
+        for index, described in failures.items():
+            values[index] = Failed(rebuild_error(described))
+        found: list[Any] = values
+        return found
+
+    def cancel(self) -> None:
+        """See Unit."""
+        self._engine.cancel(self._job)
+
+
+class Stream:
+    """The state of one ``map``: what was taken, what runs, what waits to be given out."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        engine: Engine | None,
+        limit: int,
+        chunksize: int | None,
+        ordered: bool,
+    ) -> None:
+        self.function = function
+        self.engine = engine
+        self.limit = limit
+        self.chunksize = chunksize
+        self.ordered = ordered
+        self.out = 0  # items taken and not given out
+        self.running: collections.deque[Unit] = collections.deque()
+        self.finished: collections.deque[Unit] = collections.deque()
+        self.wake = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self.chunk = chunksize or 1
+        self.speaker = Speaker(contextvars.copy_context())
+        self.shared: tuple[int, bytes] | None = None
+        if engine is not None:
+            self.shared = (next(_tokens), pack_shared(function))
+            # One that runs in each slot and one that waits behind it; not more, so that a job of
+            # somebody else need not wait long.
+            self.most_units = 2 * engine.slots()
+
+    def room(self) -> int:
+        """Return how many items may be taken for the next unit, 0 if none."""
+        if self.engine is not None and len(self.running) >= self.most_units:
+            return 0
+        # The rest of a chunk is taken when there is room for all of it.
+        free = self.limit - self.out
+        return self.chunk if free >= self.chunk else 0
+
+    def start(self, items: list[Any]) -> None:
+        """Start a unit for ``items``."""
+        unit: Unit
+        if self.engine is None:
+            unit = Call(1, start(self.loop, self.function(items[0])))
+        else:
+            payload = pack_chunk(items)
+            job = Job(self.loop, "chunk", payload, shared=self.shared, tell=self._told, name="map")
+            self.engine.submit(job)
+            unit = Chunk(len(items), self.engine, job)
+        self.out += len(items)
+        self.running.append(unit)
+        unit.future.add_done_callback(lambda _: self._ended(unit))
+
+    def _told(self, kind: str, *data: Any) -> None:
+        if kind in ("said", "shown"):
+            self.speaker.say(kind, *data)
+
+    def _adapt(self, items: int, seconds: float) -> None:
+        """Choose the next chunk's size by what the last one took."""
+        wanted = int(items * CHUNK_SECONDS / max(seconds, 1e-6))
+        most = max(1, self.limit // (self.most_units + 1))
+        self.chunk = max(1, min(wanted, 4 * self.chunk, most))
+
+    def _ended(self, unit: Unit) -> None:
+        if self.chunksize is None and isinstance(unit, Chunk) and (took := unit.took()):
+            self._adapt(*took)
+        if not self.ordered:
+            self.finished.append(unit)
+        self.wake.set()
+
+    def next(self) -> Unit | None:
+        """Return the unit whose results come next, if it has ended."""
+        if self.ordered:
+            if self.running and self.running[0].future.done():
+                return self.running.popleft()
+            return None
+        if not self.finished:
+            return None
+        unit = self.finished.popleft()
+        self.running.remove(unit)
+        return unit
+
+    async def close(self) -> None:
+        """Stop all that runs and wait for its end."""
+        units = [unit for unit in self.running if not unit.future.done()]
+        for unit in units:
+            unit.cancel()
+        if units:
+            await asyncio.wait([unit.future for unit in units])
+        for unit in self.running:
+            unit.results()  # nobody else will ask for them
+        forget = getattr(self.engine, "forget", None)
+        if forget is not None and self.shared is not None:
+            forget(self.shared[0])
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+async def stream(
+    function: Callable[..., Any],
+    items: Any,
+    engine: Engine | None,
+    limit: int,
+    chunksize: int | None,
+    ordered: bool,
+    return_exceptions: bool,
+) -> AsyncGenerator[Any, None]:
+    """See ``asyncnb.map``."""
+    state = Stream(function, engine, limit, chunksize, ordered)
+    source = Source(items, state.wake)
+    try:
+        while True:
+            state.wake.clear()
+            while (room := state.room()) and (taken := source.take(room)):
+                state.start(taken)
+            unit = state.next()
+            if unit is not None:
+                for result in unit.results():
+                    state.out -= 1
+                    if isinstance(result, Failed):
+                        if not return_exceptions:
+                            raise result.exc
+                        result = result.exc
+                    yield result
+            elif source.exhausted and not state.running:
+                return
+            else:
+                source.want(bool(state.room()))
+                await state.wake.wait()
+    finally:
+        source.close()
+        await state.close()
+
+
+class Source:
+    """The items, of an iterable or an asynchronous one, taken when there is room."""
+
+    def __init__(self, items: Any, wake: asyncio.Event) -> None:
+        self.exhausted = False
+        self._wake = wake
+        self._iterator: Iterator[Any] | None = None
+        self._asking: asyncio.Future[Any] | None = None
+        self._got: list[Any] = []
+        self._error: BaseException | None = None
+        if hasattr(items, "__iter__"):
+            self._iterator = iter(items)
+        else:
+            self._anext = aiter(items).__anext__
+
+    def take(self, most: int) -> list[Any]:
+        """Return up to ``most`` items that are there. Raises what the iterable raises."""
+        if self._error is not None:
+            raise self._error
+        if self._iterator is not None:
+            taken = list(itertools.islice(self._iterator, most))
+            self.exhausted = self.exhausted or len(taken) < most
+            return taken
+        taken, self._got = self._got, []
+        return taken
+
+    def want(self, room: bool) -> None:
+        """Ask an asynchronous iterable for its next item, if there is room for it."""
+        if self._iterator is None and room and self._asking is None and not self.exhausted:
+            self._asking = asyncio.ensure_future(_await(self._anext()))
+            self._asking.add_done_callback(self._answered)
+
+    def _answered(self, future: asyncio.Future[Any]) -> None:
+        self._asking = None
+        if future.cancelled():
+            self.exhausted = True
+        elif (exc := future.exception()) is None:
+            self._got.append(future.result())
+        elif isinstance(exc, StopAsyncIteration):
+            self.exhausted = True
+        else:
+            self._error = exc
+        self._wake.set()
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
