@@ -65,6 +65,7 @@ from asyncnb._core._tasks import (
     eager_task_factory,
 )
 from asyncnb._core._threads import Runner, new_event_loop, run_coroutine_threadsafe, to_thread
+from asyncnb._core._timeline import Timeline, export_trace, record, timeline
 from asyncnb._core._timeouts import Timeout, timeout, timeout_at
 from asyncnb._core._waiting import sleep, wait, wait_for
 from asyncnb._elsewhere import map, offload
@@ -91,6 +92,7 @@ __all__ = [
     "TaskInfo",
     "TaskNotFoundError",
     "TasksFailedError",
+    "Timeline",
     "Timeout",
     "TimeoutError",
     "WorkerLostError",
@@ -107,6 +109,7 @@ __all__ = [
     "eager_task_factory",
     "embedded_loop",
     "ensure_future",
+    "export_trace",
     "format_call_graph",
     "gather",
     "get_running_loop",
@@ -119,12 +122,14 @@ __all__ = [
     "offload",
     "open_group",
     "print_call_graph",
+    "record",
     "run",
     "run_coroutine_threadsafe",
     "shield",
     "sleep",
     "task",
     "tasks",
+    "timeline",
     "timeout",
     "timeout_at",
     "to_thread",

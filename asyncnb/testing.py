@@ -19,6 +19,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from asyncnb._core import _tasks
+
 T = TypeVar("T")
 
 __all__ = ["Event", "TaskRecorder", "VirtualTimeLoop", "run_virtual"]
@@ -55,12 +57,23 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     ``loop.advance(seconds)`` moves it by hand.
     """
 
+    #: Its time is not the world's: a recording of its tasks goes by this clock.
+    virtual = True
+
     def __init__(self) -> None:
         self._now = 0.0
         self.jumps = 0
         selector = _Selector(selectors.DefaultSelector())
         super().__init__(selector)  # type: ignore[arg-type]
         selector.loop = self
+
+    def create_task(self, coro: Any, **kwargs: Any) -> Any:
+        """As the standard loop's; inside ``with asyncnb.record():`` the task is recorded."""
+        # Not what the end of a Runner does: it belongs to nobody's program.
+        own = getattr(coro, "__qualname__", "").startswith("BaseEventLoop.")
+        if _tasks.trace_child is not None and not own:
+            coro = _tasks.trace_child(coro, self)
+        return super().create_task(coro, **kwargs)
 
     def time(self) -> float:
         """Return the virtual time in seconds."""

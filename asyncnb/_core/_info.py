@@ -48,10 +48,11 @@ class TaskInfo(NamedTuple):
     ``Type: message``. ``waiting_on`` says what a suspended task waits for, such as ``sleep, 3.2 s
     left``. ``cpu`` is the seconds of processor time used and ``steps`` the number of times that the
     loop ran it; both are None where nobody counts, as counting would slow down each step. They are
-    known of a task launched with ``--trace``, and ``cpu`` of one in a worker thread: at any time on
-    Linux, elsewhere once it has ended. ``rounds`` is how often the body of a task with ``--every``
-    has run to its end, and ``failures`` how often it failed, or was tried again with ``--retry``;
-    ``error`` is then the last of its failures.
+    known of a task launched with ``--trace``, ``cpu`` there being the seconds for which its steps
+    had the loop, and ``cpu`` of one in a worker thread: at any time on Linux, elsewhere once it has
+    ended. ``rounds`` is how often the body of a task with ``--every`` has run to its end, and
+    ``failures`` how often it failed, or was tried again with ``--retry``; ``error`` is then the
+    last of its failures.
     """
 
     id: int

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from asyncnb._core import _loop, _open_groups, _threads
+from asyncnb._core import _loop, _open_groups, _threads, _trace
 from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
 from asyncnb._core._futures import isfuture, wrap_future
 from asyncnb._core._info import ENDED, STATES
@@ -133,6 +133,7 @@ def launch(
     group: str | OpenGroup | None = None,
     timeout: float | None = None,
     on: Any = None,
+    trace: bool = False,
 ) -> Task[T]:
     """Start ``awaitable`` as a background task of the embedded loop and return its Task.
 
@@ -140,7 +141,8 @@ def launch(
     ended, whether or not anybody keeps the returned object. ``group`` is an open group or the
     name of one (see ``open_group``), which adopts the task. After ``timeout`` seconds it is
     cancelled and fails with TimeoutError; ``task.timeout`` reschedules that. What it prints and
-    displays, and the traceback if it fails, land in the cell that launched it.
+    displays, and the traceback if it fails, land in the cell that launched it. With ``trace``
+    its steps, and those of the tasks it makes, are recorded for ``timeline()``.
 
     With ``on``, a coroutine that has not started, or a function without arguments, runs elsewhere:
     see ``asyncnb.offload``, which also says what is raised then.
@@ -154,7 +156,7 @@ def launch(
         found: Task[T] = elsewhere(awaitable, on=on, name=name, group=group, timeout=timeout)
         return found
     coro = as_coroutine(awaitable, caller="launch")
-    return launch_checked(TaskRecord(), coro, name=name, group=group, timeout=timeout)
+    return launch_checked(TaskRecord(), coro, name=name, group=group, timeout=timeout, trace=trace)
 
 
 def launch_checked(
@@ -164,6 +166,7 @@ def launch_checked(
     name: str | None,
     group: str | OpenGroup | None,
     timeout: float | None,
+    trace: bool = False,
 ) -> Task[T]:
     """Start ``coro`` under ``record``, or refuse the options and close it; see ``launch``."""
     try:
@@ -180,7 +183,7 @@ def launch_checked(
     if group is not None:
         record.group, record.open_group = group.name, group
     record.body = coro
-    task = launch_record(record, with_timeout(coro, timeout, record), name=name)
+    task = launch_record(record, with_timeout(coro, timeout, record), name=name, trace=trace)
     if group is not None:
         join_group(group, task)
     return task
@@ -195,12 +198,20 @@ def join_group(group: OpenGroup, task: Task[Any]) -> None:
         raise
 
 
-def launch_record(record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str | None) -> Task[T]:
+def launch_record(
+    record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str | None, trace: bool = False
+) -> Task[T]:
     """Start ``coro`` under ``record``: the one way by which tasks are launched."""
     loop = embedded_loop()
     context = prepare(record) if prepare is not None else contextvars.copy_context()
     context.run(current_record.set, record)
     context.run(_loop.in_background.set, True)
+    recording = _trace.current_recording.get()
+    if recording is None and (trace or _trace.always):
+        recording = _trace.recorder
+    if recording is not None:
+        context.run(_trace.current_recording.set, recording)
+        coro = recording.root(coro, record, loop)
     task, start = make_held(loop, coro, name=name, context=context)
     registry.add(record, task)
     start()

@@ -12,13 +12,16 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncnb._core._errors import TaskNotFoundError, near
 from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo
 from asyncnb._core._limits import UNCHANGED, seconds_left
 from asyncnb._core._repeat import Rounds
 from asyncnb._core._tasks import Task
+
+if TYPE_CHECKING:
+    from asyncnb._core._trace import TaskTrace
 
 logger = logging.getLogger("asyncnb")
 
@@ -58,6 +61,7 @@ class TaskRecord:
         "started",
         "steps",
         "task",
+        "trace",
         "waited",
         "worker",
     )
@@ -114,6 +118,8 @@ class TaskRecord:
         self.steps: int | None = None
         #: Where it runs, of a task that runs elsewhere; "" while it waits for a worker.
         self.worker: str | None = None
+        #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
+        self.trace: TaskTrace | None = None
         #: Set when all that the task's end has to say stands in its cell.
         self.shown = threading.Event()
         self.task: Task[Any]
@@ -175,13 +181,15 @@ class TaskRecord:
             error=error,
             waiting_on=None if state in ENDED else _stack.waiting_on(self.task),
             cpu=self._cpu_seconds(),
-            steps=self.steps,
             worker=self.worker or None,
+            steps=self.steps if self.trace is None else self.trace.steps,
             rounds=rounds.done if rounds is not None and self.repeats else None,
             failures=0 if rounds is None else rounds.failed if self.repeats else rounds.attempts,
         )
 
     def _cpu_seconds(self) -> float | None:
+        if self.trace is not None and self.kind == "loop":
+            return self.trace.seconds
         if self.cpu is None and self.kind == "thread":
             from asyncnb._core import _stack
 

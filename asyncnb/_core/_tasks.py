@@ -46,7 +46,11 @@ _T = TypeVar("_T")
 
 _await = _Base.__await__
 _cancel = _Base.cancel
+_get_coro = _Base.get_coro
 _uncancel = _Base.uncancel
+
+#: Set while something is recorded (:mod:`._trace`): wraps the coroutine of a task that is to be.
+trace_child: Callable[..., Any] | None = None
 
 
 def _explain_no_coroutine(obj: object) -> str:
@@ -83,6 +87,8 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
     ) -> Any:
         if not iscoroutine(coro):
             raise TypeError(_explain_no_coroutine(coro))
+        if trace_child is not None:
+            coro = trace_child(coro)
         running = _get_running_loop()
         if loop is None:
             loop = running if running is not None else asyncio.get_event_loop()
@@ -110,7 +116,10 @@ construct: Callable[..., Any] = type.__call__
 def can_construct(coro: object, loop: AbstractEventLoop) -> bool:
     """Return whether ``construct(Task, coro, loop=loop)`` does all that ``Task(...)`` would."""
     return (
-        type(coro) is types.CoroutineType and _get_running_loop() is loop and not loop.get_debug()
+        type(coro) is types.CoroutineType
+        and _get_running_loop() is loop
+        and trace_child is None
+        and not loop.get_debug()
     )
 
 
@@ -268,6 +277,11 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         output = None if self._record is None else self._record.output
         return "" if output is None else str(output.text)
 
+    def get_coro(self) -> Any:
+        """Return the coroutine that it runs; None after an eager end (3.12). Any thread."""
+        coro = _get_coro(self)
+        return getattr(coro, "traced", coro)  # of a recorded task: the user's
+
     def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
         """Return the frames of the whole await chain, the outermost coroutine's first.
 
@@ -391,7 +405,7 @@ def create_task(
             "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
         )
     factory = loop.get_task_factory()
-    if timeout is None and not kwargs and not loop.get_debug():
+    if timeout is None and not kwargs and not loop.get_debug() and trace_child is None:
         try:
             if factory is not None:
                 if name is None and context is None and eager_start is None:

@@ -232,7 +232,7 @@ class BackgroundCells:
         often = repeated(record, once, args, self.ip, self.output)
         coro = self._run(record, often, args.timeout, [r.task for r in before])
         _launch.cancel_records(before, "replaced by a new run of its cell")
-        task = _launch.launch_record(record, coro, name=name)
+        task = _launch.launch_record(record, coro, name=name, trace=args.trace)
         if group is not None and body_of is None:
             _launch.join_group(group, task)
         if args.name is not None and body_of is None:

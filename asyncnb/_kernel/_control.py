@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch
+from asyncnb._core import _launch, _trace
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._pause import why_not_paused
@@ -113,6 +113,7 @@ class ControlVerbs:
         record.task.set_name(args.new)
 
     def _clear(self, args: argparse.Namespace) -> None:
+        _trace.recorder.clear()
         print(f"{count(_launch.registry.forget_ended(), 'ended task')} forgotten")
 
 

@@ -13,6 +13,7 @@ from IPython.core.error import UsageError
 from asyncnb._core import _launch
 from asyncnb._core._errors import near
 from asyncnb._core._registry import TaskRecord
+from asyncnb._core._timeline import Timeline, timeline
 from asyncnb._kernel._options import Parser
 from asyncnb._kernel._table import MOST_ROWS, TaskTable, choose
 from asyncnb._kernel._verbs import Verb, group_records
@@ -40,6 +41,7 @@ class LookVerbs:
             "live": Verb("%tasks live", lambda parser: None, lambda args: live()),
             "stack": Verb("%tasks stack NAME", _name_argument, self._stack),
             "output": Verb("%tasks output NAME", _name_argument, self._output),
+            "timeline": Verb("%tasks timeline [PATTERN]", _timeline_arguments, self._timeline),
         }
         self.all_verbs: Iterable[str] = self.verbs
 
@@ -77,6 +79,13 @@ class LookVerbs:
 
     def _output(self, args: argparse.Namespace) -> None:
         self._show_output(_launch.registry.find(args.name))
+
+    def _timeline(self, args: argparse.Namespace) -> Timeline:
+        return timeline(None if args.pattern == "*" else args.pattern)
+
+
+def _timeline_arguments(parser: Parser) -> None:
+    parser.add_argument("pattern", nargs="?", default="*")
 
 
 def _plain_tasks(pattern: str) -> list[asyncio.Task[Any]]:

@@ -1,0 +1,121 @@
+"""A timeline as text: for terminals, and for whoever shows no pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncnb._core._timeline import duration
+from asyncnb._core._timeline_rows import (
+    SIGNS,
+    Line,
+    brief,
+    lines,
+    spans,
+    struck,
+    tick_label,
+    ticks,
+    verdict,
+)
+
+_MARKS = {"pending": "·", "run": "█", "wait": "─", "stop": "╌", "thread": "▒", "life": "━"}
+_WORDS = {
+    "pending": "not started",
+    "run": "running",
+    "wait": "waiting",
+    "stop": "asked to end",
+    "thread": "in a thread",
+    "life": "alive",
+}
+_RANK = ["pending", "wait", "life", "stop", "thread", "run"]
+_MOST_LINES = 40
+
+
+def text(data: dict[str, Any], width: int = 100) -> str:
+    """Return ``data`` of :func:`timeline_data` drawn with characters."""
+    if not data["rows"]:
+        return "No tasks."
+    shown = lines(data, _MOST_LINES)
+    names = [brief("  " * line.depth + line.label, 28) for line in shown]
+    left = max(map(len, names))
+    words = [brief(verdict(line, duration), 30) if line.rows else "" for line in shown]
+    columns = max(20, width - left - 3 - max(map(len, words)))
+    used: set[str] = set()
+    out = []
+    for line, name, word in zip(shown, names, words, strict=True):
+        bar = _bar(line, data["end"], columns, used) if line.rows else ""
+        out.append(f"{name:<{left}}  {bar:<{columns}} {word}".rstrip())
+    out += _axis(data["end"], left + 2, columns)
+    legend = [f"{_MARKS[kind]} {_WORDS[kind]}" for kind in _MARKS if kind in used]
+    legend += [f"{sign} {word}" for word, sign in _ends(shown).items()]
+    out.append("   ".join(legend))
+    return "\n".join([*out, *notes(data)])
+
+
+def notes(data: dict[str, Any]) -> list[str]:
+    """Return what a reader has to know besides the picture."""
+    if data["dropped"]:
+        return [f"{data['dropped']:,} older steps are not kept: a recording is bounded."]
+    if not data["recorded"]:
+        return ["Steps and waits were not recorded: %%atask --trace, launch(..., trace=True)."]
+    return []
+
+
+def _ends(shown: list[Line]) -> dict[str, str]:
+    found = {}
+    for line in shown:
+        if len(line.rows) == 1:
+            row = line.rows[0]
+            word = row["state"] if row["ended"] is not None else "still there"
+            found[word] = SIGNS[row["state"]]
+    if any(struck(row) for line in shown for row in line.rows if len(line.rows) == 1):
+        found["cancellation or timeout struck"] = "!"
+    return found
+
+
+def _bar(line: Line, end: float, columns: int, used: set[str]) -> str:
+    scale = (columns - 1) / end if end > 0 else 0.0
+    if len(line.rows) > 1:
+        return _crowd(line, scale, columns, end)
+    row = line.rows[0]
+    cells = [" "] * columns
+    ranks = [-1] * columns
+    for kind, start, stop in spans(row, end):
+        rank = _RANK.index(kind)
+        first = int(start * scale)
+        for column in range(first, max(first + 1, round(stop * scale))):
+            if rank > ranks[column]:
+                ranks[column], cells[column] = rank, _MARKS[kind]
+                used.add(kind)
+    until = end if row["ended"] is None else row["ended"]
+    last = min(columns - 1, round(until * scale))
+    for when, _ in struck(row):
+        cells[max(0, min(last - 1, int(when * scale)))] = "!"
+    cells[last] = SIGNS[row["state"]]
+    return "".join(cells)
+
+
+def _crowd(line: Line, scale: float, columns: int, end: float) -> str:
+    """Draw how many of the line's tasks were alive, in eighths of the most there were."""
+    counts = [0] * (columns + 1)
+    for row in line.rows:
+        until = end if row["ended"] is None else row["ended"]
+        first = int(row["created"] * scale)
+        counts[first] += 1
+        counts[min(columns, max(first + 1, round(until * scale)))] -= 1
+    alive, levels = 0, []
+    for change in counts[:columns]:
+        alive += change
+        levels.append(alive)
+    most = max(levels)
+    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * level // most)] for level in levels)
+
+
+def _axis(end: float, left: int, columns: int) -> list[str]:
+    scale = (columns - 1) / end if end > 0 else 0.0
+    rule, labels = ["─"] * columns, [" "] * (columns + 8)
+    for when in ticks(end, max(2, columns // 10)):
+        column = round(when * scale)
+        rule[column] = "┴"
+        for number, char in enumerate(tick_label(when, end)):
+            labels[column + number] = char
+    return [" " * left + "".join(rule), (" " * left + "".join(labels)).rstrip() + " s"]

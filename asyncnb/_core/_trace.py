@@ -1,0 +1,484 @@
+"""Recording: when a traced task ran, what it waited for, what struck it.
+
+Off unless asked. A traced task's coroutine is wrapped in an object through which every step goes;
+other tasks are made and stepped as ever. What is written down is bounded: the newest steps, in a
+ring; a task knows how many it made, so what the ring lost can be told.
+
+Loop threads write, any thread reads: appending to a deque is atomic, and who reads copies first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import types
+import weakref
+from asyncio import AbstractEventLoop, CancelledError
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asyncnb._core import _tasks
+from asyncnb._core._awaitables import iscoroutine
+from asyncnb._core._graph import awaited_by
+from asyncnb._core._info import ENDED
+from asyncnb._core._waiters import fork_safe_lock
+
+if TYPE_CHECKING:
+    from asyncnb._core._registry import TaskRecord
+
+_lock = fork_safe_lock()
+
+#: Steps that a recording keeps, the newest: some 15 MB when it is full.
+MOST_STEPS = 100_000
+#: Tasks that a recording keeps, the newest.
+MOST_TASKS = 10_000
+#: Cancellations, timeouts and awaiters that are kept for one task.
+MOST_MARKS = 100
+
+
+class Step(NamedTuple):
+    """One step of a task: it had the loop from ``start`` to ``end``, then waited.
+
+    ``code`` is that of the innermost coroutine it stopped in, None when it merely let others run;
+    ``on`` is the id of the traced task it waits for, if it awaits one directly. Times are the
+    recording's clock.
+    """
+
+    task: TaskTrace
+    start: float
+    end: float
+    code: types.CodeType | None
+    on: int | None
+
+
+class TaskTrace:
+    """What a recording knows of one task besides its steps. Times are the recording's clock."""
+
+    __slots__ = (
+        "__weakref__",
+        "awaited_by",
+        "created",
+        "ended",
+        "error",
+        "gathered_in",
+        "id",
+        "marks",
+        "name",
+        "parent",
+        "record",
+        "recording",
+        "seconds",
+        "started",
+        "state",
+        "steps",
+        "stopping",
+        "task",
+    )
+
+    _ids = itertools.count(1)
+
+    def __init__(self, recording: Recording, record: TaskRecord | None) -> None:
+        self.recording = recording
+        #: Of a launched task; its id, name and end are the record's.
+        self.record = record
+        self.id = record.id if record is not None else -next(self._ids)
+        self.name = ""
+        self.parent: int | None = None
+        self.created = recording.now()
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.state = "pending"
+        self.error: str | None = None
+        #: Steps taken, and the seconds for which they had the loop.
+        self.steps = 0
+        self.seconds = 0.0
+        #: Whether it was asked to end, and has not gone on with something else since.
+        self.stopping = False
+        #: (when, "cancel" or "timeout", message): delivered to its code; "on": it went on.
+        self.marks: list[tuple[float, str, str]] = []
+        #: Gatherings that its end is part of, with the id of who awaits each.
+        self.gathered_in: list[tuple[asyncio.Future[Any], int]] = []
+        #: (when, id of a traced task that awaited the end of this one).
+        self.awaited_by: list[tuple[float, int]] = []
+        self.task: Callable[[], asyncio.Task[Any] | None] = _nothing
+
+    def begin(self) -> None:
+        """Note the first step. Called in it."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.task = weakref.ref(task)
+            task._trace = self  # type: ignore[attr-defined]
+            self.name = task.get_name()
+        self.started = self.recording.now()
+        self.state = "running"
+
+    def struck(self, exc: CancelledError) -> None:
+        """Note a cancellation that is being delivered."""
+        task = self.task()
+        text = exc.args[0] if exc.args and isinstance(exc.args[0], str) else ""
+        what = "timeout" if task is not None and _timed_out(task) else "cancel"
+        if len(self.marks) < MOST_MARKS:
+            self.marks.append((self.recording.now(), what, text))
+        self.stopping = True
+
+    def survived(self, when: float) -> None:
+        """After a step of a task that was asked to end: note if that was taken back."""
+        task = self.task()
+        if task is None or not task.cancelling():
+            self.stopping = False
+            if len(self.marks) < MOST_MARKS:
+                self.marks.append((when, "on", ""))
+
+    def gathers(self, gathering: asyncio.Future[Any], children: Iterable[Any]) -> None:
+        """Note that this task awaits ``gathering``, and so the end of each of ``children``."""
+        for child in children:
+            trace = trace_of(child)
+            if trace is not None and len(trace.gathered_in) < MOST_MARKS:
+                trace.gathered_in.append((gathering, self.id))
+
+    def end(self, error: BaseException | None) -> None:
+        """Note the end and who awaited it; called in the last step, before they are told."""
+        self.ended = now = self.recording.now()
+        if error is None:
+            self.state = "done"
+        elif isinstance(error, CancelledError):
+            self.state = "cancelled"
+        else:
+            self.state = "failed"
+            if not isinstance(error, GeneratorExit):
+                self.error = _brief(error)
+        _hook(-1)
+        task = self.task()
+        if task is not None:
+            self.name = task.get_name()
+            # gather(return_exceptions=True) leaves a callback on one child at a time.
+            ids = {to: None for gathering, to in self.gathered_in if not gathering.done()}
+            for waiting in awaited_by(task)[:MOST_MARKS]:
+                trace = trace_of(waiting)
+                if trace is not None and trace.recording is self.recording:
+                    ids[trace.id] = None
+            self.awaited_by += [(now, to) for to in ids]
+        self.gathered_in.clear()
+        if self.record is not None and task is not None:
+            _unwatch(task.get_loop())
+
+    def current_name(self) -> str:
+        """Return the task's name as it is now. Any thread."""
+        if self.record is not None:
+            return self.record.task.get_name()
+        task = self.task()
+        return self.name if task is None else task.get_name()
+
+
+def trace_of(task: Any) -> TaskTrace | None:
+    """Return what is recorded of ``task``, also before its first step; None for what is not."""
+    trace: TaskTrace | None = getattr(task, "_trace", None)
+    return trace or getattr(getattr(task, "_coro", None), "trace", None)
+
+
+def _brief(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception as broken:  # the user's __str__, which must not end the task in another way
+        return f"{type(error).__name__}: <its __str__ raised {type(broken).__name__}>"
+
+
+def _nothing() -> None:
+    return None
+
+
+def _timed_out(task: asyncio.Task[Any]) -> bool:
+    from asyncnb._core._timeouts import innermost  # it builds on what builds on this module
+
+    scope = innermost(task)
+    while scope is not None:
+        if scope.expired():
+            return True
+        scope = scope._outer
+    return False
+
+
+class Recording:
+    """The steps of some tasks, newest last.
+
+    ``with recording:`` records every task that the block makes, and all that these make in turn,
+    with asyncnb's calls on any loop, with asyncio's on the embedded one and under
+    ``run_virtual``. Tasks on a virtual clock are timed by that clock.
+    """
+
+    def __init__(self, most_steps: int = MOST_STEPS, most_tasks: int = MOST_TASKS) -> None:
+        self.steps: deque[Step] = deque(maxlen=most_steps)
+        self.traces: OrderedDict[int, TaskTrace] = OrderedDict()
+        self.most_tasks = most_tasks
+        #: Tasks that were forgotten with all their steps.
+        self.tasks_dropped = 0
+        self.clock: Callable[[], float] = time.perf_counter
+        #: What to add to the clock for seconds since the epoch; 0 on a virtual clock.
+        self.epoch = time.time() - time.perf_counter()
+        self._tokens: list[Any] = []
+
+    def now(self) -> float:
+        """Return the time of the recording's clock."""
+        return self.clock()
+
+    def use_clock_of(self, loop: AbstractEventLoop | None) -> None:
+        """Take the clock of ``loop`` if it is no real one and nothing is recorded yet."""
+        if getattr(loop, "virtual", False) and not self.traces:
+            assert loop is not None
+            self.clock, self.epoch = loop.time, 0.0
+
+    def __enter__(self) -> Recording:
+        _hook(1)
+        self._tokens.append(current_recording.set(self))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        current_recording.reset(self._tokens.pop())
+        _hook(-1)
+
+    def root(
+        self, coro: Coroutine[Any, Any, Any], record: TaskRecord, loop: AbstractEventLoop
+    ) -> TracedCoroutine:
+        """Return the coroutine of a task that is being launched, traced. Any thread."""
+        _watch(loop)
+        return traced(coro, self, record)
+
+    def add(self, trace: TaskTrace) -> None:
+        """Take in a task; forget the oldest that has ended when there are too many."""
+        self.traces[trace.id] = trace
+        if len(self.traces) > self.most_tasks:
+            for old in list(itertools.islice(self.traces.values(), 100)):
+                if old.state in ENDED:
+                    del self.traces[old.id]
+                    self.tasks_dropped += 1
+                    break
+
+    def steps_of(self) -> dict[int, list[Step]]:
+        """Return the steps that are still there, by the id of their task. Any thread."""
+        found: dict[int, list[Step]] = {}
+        for step in _copied(self.steps):
+            found.setdefault(step[0].id, []).append(step)
+        return found
+
+    def clear(self) -> None:
+        """Forget the tasks that have ended, and their steps."""
+        for trace in list(self.traces.values()):
+            if trace.state in ENDED:
+                self.traces.pop(trace.id, None)
+        kept = [step for step in _copied(self.steps) if step[0].id in self.traces]
+        self.steps.clear()
+        self.steps.extend(kept)
+
+
+def _copied(steps: deque[Step]) -> list[Step]:
+    while True:
+        try:
+            return list(steps)
+        except RuntimeError:  # a loop's thread appended meanwhile
+            continue
+
+
+#: How many blocks and traced tasks there are; while there is none, tasks are made as ever.
+_recorded = 0
+
+
+def _hook(change: int) -> None:
+    global _recorded
+    with _lock:
+        _recorded += change
+        _tasks.trace_child = trace_child if _recorded else None
+
+
+#: How many launched tasks that are traced live on each embedded loop.
+_watched: dict[AbstractEventLoop, int] = {}
+
+
+def _watch(loop: AbstractEventLoop) -> None:
+    """See to it that plain asyncio tasks which a traced one makes on ``loop`` are traced too.
+
+    ``loop`` is ours; the hook is on the instance, and gone with the last of its traced tasks.
+    """
+    with _lock:
+        _watched[loop] = _watched.get(loop, 0) + 1
+        if _watched[loop] > 1 or "create_task" in vars(loop):
+            return
+        plain = loop.create_task
+
+        def create_task(coro: Any, **kwargs: Any) -> Any:
+            return plain(trace_child(coro), **kwargs)
+
+        vars(loop)["create_task"] = create_task
+
+
+def _unwatch(loop: AbstractEventLoop) -> None:
+    with _lock:
+        count = _watched.pop(loop, 0) - 1
+        if count > 0:
+            _watched[loop] = count
+        else:
+            vars(loop).pop("create_task", None)
+
+
+#: What ``launch(..., trace=True)`` and ``%%atask --trace`` record into.
+recorder = Recording()
+
+#: Whether every launched task is recorded: the option ``record``.
+always = False
+
+#: The recording that tasks made by the running code belong to; None: they are not recorded.
+current_recording: ContextVar[Recording | None] = ContextVar("asyncnb_recording", default=None)
+
+
+def _innermost_code(coro: Any) -> types.CodeType | None:
+    """Return the code of the innermost coroutine in which ``coro`` is suspended."""
+    code: types.CodeType | None = None
+    while True:
+        kind = type(coro)
+        if kind is types.CoroutineType:
+            code, coro = coro.cr_code, coro.cr_await
+        elif kind is types.GeneratorType:
+            # What a future or a Mirror makes of itself to be awaited says nothing to a reader.
+            if coro.gi_code.co_name != "__await__":
+                code = coro.gi_code
+            coro = coro.gi_yieldfrom
+        else:
+            return code
+
+
+def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, Any, Any]:
+    """Run ``coro``, step by step, as the task would; write down each step.
+
+    A generator that a task's ``send`` goes to directly: a method in between would cost as much
+    again. Its first ``yield`` comes before the first step, so that an exception thrown in before
+    that is caught here too.
+    """
+    send, throw = coro.send, coro.throw
+    recording = trace.recording
+    clock, append = recording.clock, recording.steps.append
+    error: BaseException | None = None
+    new = tuple.__new__
+    try:
+        yield
+    except BaseException as exc:
+        error = exc
+    trace.begin()
+    while True:
+        if error is not None and isinstance(error, CancelledError):
+            trace.struck(error)
+        start = clock()
+        try:
+            if error is None:
+                awaited = send(None)
+            else:
+                thrown, error = error, None
+                try:
+                    awaited = throw(thrown)
+                finally:
+                    del thrown  # its traceback holds this frame
+        except BaseException as exc:
+            end = clock()
+            trace.steps += 1
+            trace.seconds += end - start
+            append(new(Step, (trace, start, end, None, None)))
+            if isinstance(exc, StopIteration):
+                trace.end(None)
+                return exc.value
+            trace.end(exc)
+            raise
+        end = clock()
+        trace.steps += 1
+        trace.seconds += end - start
+        if trace.stopping:
+            trace.survived(end)
+        if awaited is None:
+            append(new(Step, (trace, start, end, None, None)))
+        else:
+            children = getattr(awaited, "_children", None)  # a gathering's
+            if children is not None:
+                trace.gathers(awaited, children)
+                children = None
+            source = getattr(awaited, "source", awaited)  # a Mirror's
+            on = trace_of(source) if isinstance(source, asyncio.Task) else None
+            append(
+                new(Step, (trace, start, end, _innermost_code(coro), None if on is None else on.id))
+            )
+            del source, on
+        try:
+            yield awaited
+        except BaseException as exc:
+            error = exc
+        awaited = None
+
+
+class TracedCoroutine(Coroutine[Any, Any, Any]):
+    """A coroutine that records its steps; to whoever looks at it, the one that it wraps."""
+
+    # As slots, `send` and the others are the generator's own: nothing is called in between.
+    __slots__ = (
+        "__name__",
+        "__qualname__",
+        "__weakref__",
+        "close",
+        "send",
+        "throw",
+        "trace",
+        "traced",
+    )
+    if TYPE_CHECKING:
+        send: Any
+        throw: Any
+        close: Any
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> None:
+        self.traced, self.trace = coro, trace
+        self.__name__ = getattr(coro, "__name__", type(coro).__name__)
+        self.__qualname__ = getattr(coro, "__qualname__", self.__name__)
+        steps = _steps(coro, trace)
+        next(steps)
+        self.send, self.throw, self.close = steps.send, steps.throw, steps.close
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        raise RuntimeError("a traced coroutine belongs to its task: await the task")
+
+    def __getattr__(self, name: str) -> Any:
+        # cr_frame, cr_await, cr_running, cr_code...: stacks and graphs see through.
+        return getattr(self.traced, name)
+
+
+def traced(
+    coro: Coroutine[Any, Any, Any], recording: Recording, record: TaskRecord | None = None
+) -> TracedCoroutine:
+    """Return ``coro`` as one whose steps ``recording`` keeps. Thread of whoever makes its task."""
+    trace = TaskTrace(recording, record)
+    _hook(1)
+    if record is not None:
+        record.trace = trace
+        trace.parent = record.parent
+    try:
+        parent = asyncio.current_task()
+    except RuntimeError:
+        parent = None
+    if (above := getattr(parent, "_trace", None)) is not None and above.recording is recording:
+        trace.parent = above.id
+    recording.add(trace)
+    return TracedCoroutine(coro, trace)
+
+
+def trace_child(coro: Any, loop: AbstractEventLoop | None = None) -> Any:
+    """Return ``coro``, traced if the running code is: for whoever makes a task of it now."""
+    recording = current_recording.get()
+    if recording is None or type(coro) is TracedCoroutine or not iscoroutine(coro):
+        return coro
+    recording.use_clock_of(loop or asyncio._get_running_loop())
+    return traced(coro, recording)
+
+
+def living(recording: Recording) -> Iterator[tuple[TaskTrace, asyncio.Task[Any]]]:
+    """Yield the traced tasks that have not ended. Any thread."""
+    for trace in list(recording.traces.values()):
+        task = trace.task()
+        if task is not None and trace.ended is None and not task.done():
+            yield trace, task
