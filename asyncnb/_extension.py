@@ -27,7 +27,7 @@ from asyncnb._kernel._lost import LostFailures
 from asyncnb._kernel._magics import AsyncMagics
 from asyncnb._kernel._output import OutputRouter
 from asyncnb._kernel._progress import ProgressBars
-from asyncnb._kernel._shutdown import ShutdownHook
+from asyncnb._kernel._shutdown import QuitHook, ShutdownHook
 from asyncnb._kernel._stop import StopGuard
 from asyncnb._kernel._tracebacks import Tracebacks
 
@@ -77,6 +77,9 @@ class Extension:
             self._do(hook.install, hook.uninstall)
         self.lost.install(self._kernel_loop())
         self._undo.append(self.lost.uninstall)
+        if hasattr(ip, "ask_exit"):  # a bare InteractiveShell has no session to end
+            quitting = QuitHook(ip)
+            self._do(quitting.install, quitting.uninstall)
         bars = ProgressBars(self.output)
         before = observe_progress(bars.observe)
         self._undo.append(lambda: observe_progress(before))

@@ -44,6 +44,19 @@ class RemoteError(Exception):
     """Stands for an exception raised elsewhere that cannot be brought here as it is."""
 
 
+def describe(exc: BaseException) -> str:
+    """Return ``Type: message``, also of an exception that cannot say its message."""
+    return f"{type(exc).__name__}: {message_of(exc)}"
+
+
+def message_of(exc: BaseException) -> str:
+    """Return ``str(exc)``, or what went wrong with that."""
+    try:
+        return str(exc)
+    except BaseException as broken:  # user code, run by us: what it raises is a fact to tell
+        return f"<its __str__ raised {type(broken).__name__}>"
+
+
 def near(word: str, known: Iterable[str], *, most: int = 2) -> str:
     """Return `` Did you mean ...?`` for the nearest of ``known``, or an empty string."""
     import difflib  # takes a millisecond of %load_ext, and only mistakes need it

@@ -38,6 +38,10 @@ class Waiter(asyncio.Future[None]):
 #: ``add_callback(task, fn)`` for tasks of our own on the loop that runs here: theirs asks first
 #: which thread it is in.
 add_callback: Any = asyncio.Task.add_done_callback
+# Now, not when they are called: nest_asyncio puts classes in Python in the place of these.
+_add_to_future: Any = asyncio.Future.add_done_callback
+_remove_from_task: Any = asyncio.Task.remove_done_callback
+_remove_from_future: Any = asyncio.Future.remove_done_callback
 _adders: dict[type, Any] = {}
 _removers: dict[type, Any] = {}
 _home_of = attrgetter("_loop")
@@ -48,26 +52,26 @@ def adder_for(kind: Any) -> Callable[..., object]:
 
     Ours ask first which thread they are in; who knows already saves that.
     """
-    add = _adders.get(kind)
+    add: Callable[..., object] | None = _adders.get(kind)
     if add is None:
         add = kind.add_done_callback
         if add is Task.add_done_callback:
-            add = asyncio.Task.add_done_callback
+            add = add_callback
         elif add is Future.add_done_callback:
-            add = asyncio.Future.add_done_callback
+            add = _add_to_future
         _adders[kind] = add
     return add
 
 
 def remover_for(kind: Any) -> Callable[[Any, Callable[[Any], object]], int]:
     """Return ``remove_done_callback`` as ``adder_for`` returns ``add_done_callback``."""
-    remove = _removers.get(kind)
+    remove: Callable[[Any, Callable[[Any], object]], int] | None = _removers.get(kind)
     if remove is None:
         remove = kind.remove_done_callback
         if remove is Task.remove_done_callback:
-            remove = asyncio.Task.remove_done_callback
+            remove = _remove_from_task
         elif remove is Future.remove_done_callback:
-            remove = asyncio.Future.remove_done_callback
+            remove = _remove_from_future
         _removers[kind] = remove
     return remove
 

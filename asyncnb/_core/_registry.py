@@ -12,11 +12,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from asyncnb._core._errors import TaskNotFoundError, near
+from asyncnb._core._errors import TaskNotFoundError, describe, near
 from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo
 from asyncnb._core._limits import UNCHANGED, seconds_left
+from asyncnb._core._local import add_callback
 from asyncnb._core._repeat import Rounds
 from asyncnb._core._tasks import Task
 
@@ -160,8 +161,7 @@ class TaskRecord:
         state = self.state()
         error = None
         if state == "failed":
-            exc = self.task._exception
-            error = f"{type(exc).__name__}: {exc}"
+            error = describe(cast(BaseException, self.task._exception))
         rounds = self.rounds
         if error is None and rounds is not None and state not in ENDED:
             error = rounds.last_error
@@ -230,7 +230,7 @@ class TaskRegistry:
         with self._lock:
             self._living[record.id] = record
         # Not Task's: nobody else has the task yet, so this needs no detour over its loop.
-        asyncio.Task.add_done_callback(task, self._end)
+        add_callback(task, self._end)
         record.changed()
 
     def _end(self, task: asyncio.Task[Any]) -> None:

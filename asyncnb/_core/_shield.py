@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from asyncnb._core._futures import Mirror, ensure_future
 
 _T = TypeVar("_T")
+_cancel = asyncio.Future.cancel
 
 
 class _Shield(asyncio.Future[_T]):
@@ -19,7 +20,7 @@ class _Shield(asyncio.Future[_T]):
     _inner: asyncio.Future[_T]
 
     def cancel(self, msg: Any | None = None) -> bool:
-        if not asyncio.Future.cancel(self, msg):
+        if not _cancel(self, msg):
             return False
         inner = self._inner
         if not inner.done():
@@ -33,7 +34,7 @@ class _Shield(asyncio.Future[_T]):
         if self.done():
             return
         if inner.cancelled():
-            asyncio.Future.cancel(self)
+            _cancel(self)
             return
         exc = inner.exception()
         if exc is None:

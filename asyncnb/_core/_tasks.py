@@ -320,11 +320,11 @@ def interrupt(task: asyncio.Task[Any]) -> bool:
     # asyncio.gather() passes a cancellation to its children and waits for them; launched ones
     # refuse it, so it would wait until they end. Cancel the gathering future itself.
     leaf: Any = task
-    while isinstance(leaf, asyncio.Task):
+    while isinstance(leaf, _Base):
         leaf = getattr(leaf, "_fut_waiter", None)
     children = getattr(leaf, "_children", ())
     if any(getattr(child, "_launched", False) and not child.done() for child in children):
-        asyncio.Future.cancel(leaf, INTERRUPT)
+        leaf.cancel(INTERRUPT)
     return cancelled
 
 

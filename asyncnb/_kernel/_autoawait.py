@@ -23,6 +23,8 @@ from asyncnb._core._workers import raise_in_thread
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+_Task = asyncio.Task  # now: nest_asyncio puts another class in its place
+
 #: Seconds that the embedded loop gets to take an interrupt before the cell is taken to block it.
 BLOCKED_AFTER = 0.1
 
@@ -121,7 +123,7 @@ class _RunningCell:
 
     def _start(self, cell: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
         # A standard task, whatever asyncnb.Task is: this one belongs to nobody but us.
-        self._task = asyncio.Task(cell, loop=self.loop, name="cell", context=context)
+        self._task = _Task(cell, loop=self.loop, name="cell", context=context)
         self._task.add_done_callback(self._tell)
 
     def _tell(self, _: object) -> None:
@@ -190,7 +192,7 @@ class _RunningCell:
         if task is None or task.done():
             return
         waiter = getattr(task, "_fut_waiter", None)
-        if isinstance(waiter, asyncio.Task) and _awaited_by_cell_code(task.get_coro()):
+        if isinstance(waiter, _Task) and _awaited_by_cell_code(task.get_coro()):
             # A task that the cell's own code awaits by name lives on, launched or not; tasks
             # that the functions it called made for themselves are cancelled with them.
             _end_wait(task, waiter)
@@ -247,7 +249,11 @@ def _wake_on_signal(
     if threading.current_thread() is not threading.main_thread():
         yield False
         return
-    receiver, sender = socket.socketpair()
+    try:
+        receiver, sender = socket.socketpair()
+    except OSError:  # no file descriptor left: the cell runs all the same
+        yield False
+        return
     receiver.setblocking(False)
     sender.setblocking(False)
 

@@ -1,4 +1,4 @@
-"""The kernel's end: background tasks get to run their ``finally`` blocks."""
+"""The kernel's end: background tasks get their cleanup, and none of them ends the kernel."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asyncnb._core import _loop
+from asyncnb._core._registry import current_record
 
 logger = logging.getLogger("asyncnb")
 
@@ -39,3 +40,29 @@ class ShutdownHook:
                 _loop.SHUTDOWN_SECONDS,
             )
         await self._original(*args)
+
+
+class QuitHook:
+    """``quit()`` and ``exit()`` in a background task end that task, not the kernel.
+
+    IPython's ask for the end of the whole session, which nobody who watches another cell expects.
+    """
+
+    def __init__(self, ip: Any) -> None:
+        self.ip = ip
+        self._original = ip.ask_exit
+
+    def install(self) -> None:
+        """Put the hook in."""
+        self.ip.ask_exit = self.ask_exit
+
+    def uninstall(self) -> None:
+        """Take the hook out."""
+        if vars(self.ip).get("ask_exit") == self.ask_exit:
+            del self.ip.ask_exit
+
+    def ask_exit(self) -> None:
+        """As the shell's in a cell; SystemExit in a task."""
+        if current_record.get() is not None:
+            raise SystemExit("quit() in a task ends the task; in a cell it ends the kernel")
+        self._original()

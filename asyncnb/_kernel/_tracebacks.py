@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asyncnb._core._errors import describe, message_of
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -38,9 +40,17 @@ def format_error(ip: InteractiveShell, exc: BaseException) -> tuple[str, str, li
     """Return type name, message and traceback lines of ``exc``, as IPython formats them."""
     kind, tb = type(exc), user_frames(exc.__traceback__)
     try:
-        evalue = str(exc)
-    except Exception as broken:
-        evalue = f"<its __str__ raised {type(broken).__name__}>"
+        lines = _lines(ip, exc, tb)
+    except BaseException as broken:
+        # Its __str__ or _render_traceback_, which is the user's code and may raise anything. What
+        # the failure was must be told anyhow.
+        lines = [*traceback.format_tb(tb), describe(exc)]
+        lines.append(f"(It could not be shown as usual: {describe(broken)})")
+    return kind.__name__, message_of(exc), lines
+
+
+def _lines(ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | None) -> list[str]:
+    kind = type(exc)
     if hasattr(exc, "_render_traceback_"):
         lines = exc._render_traceback_()
     elif isinstance(exc, SyntaxError):
@@ -49,7 +59,7 @@ def format_error(ip: InteractiveShell, exc: BaseException) -> tuple[str, str, li
         lines = _group_lines(exc, tb)
     else:
         lines = ip.InteractiveTB.structured_traceback(kind, exc, tb, tb_offset=0)
-    return kind.__name__, evalue, list(lines)
+    return list(lines)
 
 
 def _group_lines(

@@ -1,0 +1,111 @@
+"""Bodies that end badly, in every way there is."""
+
+from __future__ import annotations
+
+import pytest
+
+RAISES = {
+    "SystemExit": "raise SystemExit(3)",
+    "sys.exit": "import sys; sys.exit(4)",
+    "quit": "quit()",
+    "KeyboardInterrupt": "raise KeyboardInterrupt",
+    "GeneratorExit": "raise GeneratorExit",
+    "StopIteration": "next(iter(()))",
+    "StopAsyncIteration": "raise StopAsyncIteration",
+    "CancelledError": "raise asyncio.CancelledError",
+    "BaseExceptionGroup": "raise BaseExceptionGroup('both', [KeyboardInterrupt(), ValueError(1)])",
+    "recursion": "f = lambda: f()\nf()",
+    "MemoryError": "bytearray(1 << 62)",
+    "unpicklable": "class E(Exception):\n    def __reduce__(self): 1 / 0\nraise E(lambda: 0)",
+    "broken str": (
+        "class E(Exception):\n    def __str__(self): raise RuntimeError('no str')\n"
+        "    __repr__ = __str__\nraise E"
+    ),
+    "broken str of BaseException": (
+        "class E(Exception):\n    def __str__(self): raise SystemExit('no str')\n"
+        "    __repr__ = __str__\nraise E"
+    ),
+    "no string": "class E(Exception):\n    def __str__(self): return 42\nraise E",
+    "huge message": "raise ValueError('x' * 10_000_000)",
+    "a name that lies": "class E(Exception): pass\nE.__name__ = '<script>'\nraise E('<b>')",
+    "a cause that is itself": "e = ValueError('loop')\ne.__cause__ = e\nraise e",
+    "a broken hash": "class E(Exception):\n    __hash__ = None\nraise E('unhashable')",
+    "a broken traceback": (
+        "class E(Exception):\n    def _render_traceback_(self): raise RuntimeError\nraise E('x')"
+    ),
+}
+WHERE = {"loop": "await asyncio.sleep(0)\n", "thread": ""}
+
+
+@pytest.mark.promise("a body may raise anything: its task ends, is shown, and nothing else notices")
+@pytest.mark.parametrize("where", WHERE.values(), ids=WHERE)
+@pytest.mark.parametrize("body", RAISES.values(), ids=RAISES)
+def test_body_raises(victim, body, where):
+    cell = victim.ok(f"%%atask job\n{where}{body}")
+    victim.ok("while not job.done(): time.sleep(0.005)\njob._record.shown.wait(10)")
+    victim.drain()
+    state = victim.evaluate("job.info().state")
+    if "CancelledError" in body:
+        assert state == "cancelled"
+        return
+    assert state == "failed"
+    assert victim.evaluate("isinstance(job.info().error, str)")
+    assert "failed" in victim.ok("%tasks").result
+    assert cell.errors or cell.text, "nothing was shown"
+
+
+RESULTS = {
+    "broken repr": "class R:\n    def __repr__(self): raise RuntimeError('no repr')\nR()",
+    "SystemExit in repr": "class R:\n    def __repr__(self): raise SystemExit\nR()",
+    "a repr that is no string": "class R:\n    def __repr__(self): return 42\nR()",
+    "broken html": "class R:\n    def _repr_html_(self): 1 / 0\nR()",
+    "the task itself": "asyncnb.task('job')",
+    "a coroutine": "async def c(): pass\nk = c(); k.close(); k",
+    "a giant": "'x' * 20_000_000",
+}
+
+
+@pytest.mark.promise("a result that cannot be shown is a result all the same")
+@pytest.mark.parametrize("body", RESULTS.values(), ids=RESULTS)
+def test_result_cannot_be_shown(victim, body):
+    victim.ok(f"%%atask job\nawait asyncio.sleep(0)\n{body}")
+    victim.ok("while not job.done(): time.sleep(0.005)\njob._record.shown.wait(10)")
+    assert victim.evaluate("job.info().state") == "done"
+    victim.ok("value = job.result(); del value")
+
+
+@pytest.mark.promise("a callback that raises is told once, and the other callbacks run")
+def test_callback_raises(victim):
+    cell = victim.ok(
+        """
+        %%atask job
+        def boom(task): raise ValueError("from the callback")
+        job_done = threading.Event()
+        me = asyncio.current_task()
+        me.add_done_callback(boom)
+        me.add_done_callback(lambda _: job_done.set())
+        await asyncio.sleep(0)
+        """
+    )
+    victim.ok("assert job_done.wait(10)")
+    cell.wait_for("from the callback")
+    assert victim.evaluate("job.info().state") == "done"
+
+
+@pytest.mark.promise("an observer that raises is logged once and unplugged")
+def test_observer_raises(victim):
+    cell = victim.ok(
+        """
+        from asyncnb._core._launch import registry
+        seen = []
+        def bad(record):
+            seen.append(record.task.get_name())
+            raise ValueError("from the observer")
+        registry.on_end.append(bad)
+        for n in range(3):
+            asyncnb.launch(asyncio.sleep(0), name=f"o{n}").join()
+        assert seen == ["o0"], seen
+        assert bad not in registry.on_end
+        """
+    )
+    assert cell.status == "ok"

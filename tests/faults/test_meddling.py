@@ -1,0 +1,196 @@
+"""User code that lays hands on the loop, the interpreter or IPython."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.conftest import begin, check
+
+LOOP = {
+    "stop() from a cell": "asyncnb.embedded_loop().stop()",
+    "stop() on the loop": (
+        "await asyncio.sleep(0)\nasyncio.get_running_loop().stop()\nawait asyncio.sleep(0)"
+    ),
+    "close() from a cell": "asyncnb.embedded_loop().close()",
+    "close() on the loop": "await asyncio.sleep(0)\nasyncio.get_running_loop().close()",
+    "a callback that raises SystemExit": (
+        "def f(): raise SystemExit\nasyncnb.embedded_loop().call_soon_threadsafe(f)"
+    ),
+    "set_exception_handler that raises": (
+        "def f(loop, context): raise ValueError('handler')\n"
+        "loop = asyncnb.embedded_loop(); old = loop.get_exception_handler()\n"
+        "loop.call_soon_threadsafe(loop.set_exception_handler, f)\n"
+        "loop.call_soon_threadsafe(lambda: 1 / 0)\nawait asyncio.sleep(0)\n"
+        "loop.call_soon_threadsafe(loop.set_exception_handler, old)"
+    ),
+    "a default executor that is shut down": (
+        "import concurrent.futures as cf\nloop = asyncnb.embedded_loop()\n"
+        "pool = cf.ThreadPoolExecutor(1)\n"
+        "loop.call_soon_threadsafe(loop.set_default_executor, pool)\n"
+        "await asyncio.sleep(0)\npool.shutdown()\n"
+        "loop.set_default_executor(cf.ThreadPoolExecutor(4))"
+    ),
+    "debug mode": (
+        "asyncnb.embedded_loop().set_debug(True); time.sleep(0.1); "
+        "asyncnb.embedded_loop().set_debug(False)"
+    ),
+    "another event loop policy": (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())"
+    ),
+}
+
+
+@pytest.mark.promise("user code may stop, close or upset the loop: it goes on, with its tasks")
+@pytest.mark.parametrize("code", LOOP.values(), ids=LOOP)
+def test_user_code_and_the_loop(fresh_victim, code):
+    fresh_victim.run(code, 15)
+
+
+@pytest.mark.promise(
+    "the loop's thread is killed: a sentence says so, who waits is told, a new loop works"
+)
+def test_loop_thread_killed(start_kernel):
+    # The standard loop: uvloop logs an exception that hits its own code, and goes on.
+    kernel = start_kernel(env={"ASYNCNB_LOOP": "asyncio"})
+    begin(kernel)
+    kernel.ok(
+        """
+        import ctypes
+        class Killed(BaseException): pass
+        waiter = threading.Thread(target=lambda: outcome.append(catch()))
+        outcome = []
+        def catch():
+            try: witness.join()
+            except BaseException as exc: return f"{type(exc).__name__}: {exc}"
+        waiter.start()
+        thread = asyncnb.embedded_loop().thread
+        while thread.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread.ident), ctypes.py_object(Killed))
+            thread.join(0.05)
+        waiter.join(10)
+        assert "crashed" in outcome[0], outcome
+        """
+    )
+    check(kernel, witness=False)
+
+
+@pytest.mark.promise("nest_asyncio beside asyncnb: everything goes on working")
+@pytest.mark.parametrize("module", ["nest_asyncio", "nest_asyncio2"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_nest_asyncio(start_kernel, module, when):
+    kernel = start_kernel(extension=False)
+    has = kernel.evaluate(f"__import__('importlib.util').util.find_spec({module!r}) is not None")
+    if not has:
+        pytest.skip(f"{module} is not installed beside this kernel")
+    load = "%load_ext asyncnb\nimport asyncio, asyncnb, sys, threading, time"
+    apply = f"import {module}; {module}.apply()"
+    for code in (apply, load) if when == "before" else (load, apply):
+        kernel.ok(code)
+    begin(kernel)
+    assert kernel.ok("asyncnb.run(asyncio.sleep(0, 'ran'))").result == "'ran'"
+    kernel.ok("async def f(): await asyncio.sleep(0); return 7\nassert asyncnb.run(f()) == 7")
+    stopped = kernel.submit("print('busy'); await asyncio.sleep(600)").wait_for("busy")
+    kernel.interrupt()
+    assert stopped.wait().error.ename == "KeyboardInterrupt"
+    check(kernel)
+
+
+@pytest.mark.promise("asyncio.run and friends in a task say what to write; nothing else notices")
+@pytest.mark.parametrize(
+    "body",
+    [
+        "await asyncio.sleep(0)\nasyncio.run(asyncio.sleep(0))",
+        "await asyncio.sleep(0)\nasyncnb.run(asyncio.sleep(0))",
+        "await asyncio.sleep(0)\nasyncio.get_running_loop().run_until_complete(asyncio.sleep(0))",
+        "await asyncio.sleep(0)\nasyncio.get_running_loop().run_forever()",
+    ],
+    ids=["asyncio.run", "asyncnb.run", "run_until_complete", "run_forever"],
+)
+def test_run_in_a_task(victim, body):
+    victim.ok("import warnings; warnings.simplefilter('ignore', RuntimeWarning)")
+    victim.ok(f"%%atask job\n{body}").wait_for("Error")
+    assert victim.evaluate("job.info().state") == "failed"
+
+
+@pytest.mark.promise("a fork in a task: the child ends by itself, the parent's tasks go on")
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="Windows has no fork")
+def test_fork_in_a_task(victim):
+    victim.ok(
+        """
+        %%atask job
+        import os, warnings
+        warnings.simplefilter("ignore")
+        await asyncio.sleep(0)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(7)
+        os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        """
+    ).wait_for("7")
+
+
+IPYTHON = {
+    "%reset": "beat_, beats_ = beat, beats\n%reset_selective -f ^nothing",
+    "%run": "open('script.py', 'w').write('print(1)')\n%run script.py",
+    "autoreload": "%load_ext autoreload\n%autoreload 2",
+    "%%capture": "%%capture said\nprint('captured')",
+    "%%time": "%%time\nsum(range(10))",
+    "%%timeit": "%timeit -n1 -r1 asyncnb.launch(asyncio.sleep(0)).join()",
+    "%prun": "%prun -q sum(range(10))",
+    "%pdb": "%pdb on\n%pdb off",
+    "%who": "%whos",
+    "%history": "%history -n",
+    "%gui": "%gui",
+    "%config": "%config InlineBackend.figure_format = 'svg'",
+    "%xmode": "%xmode Minimal\n%xmode Context",
+    "%colors": "%colors NoColor",
+}
+
+
+@pytest.mark.promise("IPython's own magics work beside background work, and it beside them")
+@pytest.mark.parametrize("code", IPYTHON.values(), ids=IPYTHON)
+def test_ipython_magics(victim, code):
+    talker = victim.ok(
+        "%%atask talker\nwhile True:\n    print('.')\n    await asyncio.sleep(0.005)"
+    )
+    talker.wait_for(".")
+    victim.ok(code)
+    here = talker.text.count(".")
+    talker.wait_for(lambda cell: cell.text.count(".") > here)
+
+
+PLAIN = """
+import asyncio, asyncnb, sys
+async def job(n):
+    try:
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(0)
+        done.append(n)
+        if len(done) == 100: print("all cleaned up", flush=True)
+done = []
+for n in range(100): asyncnb.launch(job(n))
+asyncnb.run(asyncio.sleep(0.05))
+{end}
+"""
+
+
+@pytest.mark.promise("plain Python ends with living tasks: their cleanup runs, the exit code stays")
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("", 0), ("sys.exit(3)", 3), ("raise ValueError", 1)],
+    ids=["end", "exit", "error"],
+)
+def test_interpreter_exit(end, code):
+    script = PLAIN.format(end=end)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code
+    assert "all cleaned up" in done.stdout
+    assert "never retrieved" not in done.stderr and "was destroyed" not in done.stderr

@@ -1,0 +1,175 @@
+"""The machine around the kernel: files, threads, clock, sleep, the other end of the wire."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import sys
+import time
+
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="these limits are POSIX's")
+
+
+@posix
+@pytest.mark.promise(
+    "no file descriptor left: what needs one fails with a sentence, the rest goes on"
+)
+def test_file_descriptors_used_up(fresh_victim):
+    # What needs a descriptor once has it by now: imports, and a thread that prints.
+    fresh_victim.ok("%tasks\nawait asyncio.sleep(0); print('heard')").wait_for("heard")
+    fresh_victim.ok(
+        """
+        import os, resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        taken = []
+        try:
+            while True: taken.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError: pass
+        """
+    )
+    cell = fresh_victim.ok(
+        """
+        try: await asyncio.open_connection("127.0.0.1", 9)
+        except OSError as exc: print("refused:", exc.strerror)
+        """
+    )
+    cell.wait_for("refused: ")  # with that reason, unless IPython has just closed a file
+    fresh_victim.ok("%%atask job\nawait asyncio.sleep(0.01)\nprint('with none left')").wait_for(
+        "with none left"
+    )
+    assert "witness" in fresh_victim.ok("%tasks").result
+    fresh_victim.ok("for fd in taken: os.close(fd)")
+
+
+@posix
+@pytest.mark.promise("no thread left: a thread body fails with a sentence, all else goes on")
+def test_thread_limit_reached(fresh_victim):
+    fresh_victim.ok(
+        """
+        import threading
+        original = threading.Thread.start
+        def start(self): raise RuntimeError("can't start new thread")
+        threading.Thread.start = start
+        """
+    )
+    fresh_victim.run("%%atask job\ntime.sleep(0)", 15)
+    fresh_victim.ok("%%atask other\nawait asyncio.sleep(0)\nprint('on the loop')").wait_for(
+        "on the loop"
+    )
+    fresh_victim.ok("threading.Thread.start = original")
+    assert fresh_victim.evaluate("job.info().state") in ("failed", "done")
+
+
+@posix
+@pytest.mark.promise("the machine slept for five seconds: timers go on, nothing is called blocked")
+def test_suspended(fresh_victim):
+    import os
+
+    cell = fresh_victim.ok("%%atask nap\nawait asyncio.sleep(0.5)\nprint('woke')")
+    os.kill(fresh_victim.pid, signal.SIGSTOP)
+    time.sleep(5)  # the length of the sleep is the subject
+    os.kill(fresh_victim.pid, signal.SIGCONT)
+    cell.wait_for("woke")
+    assert not fresh_victim.where("blocks the")
+
+
+@pytest.mark.promise("the wall clock jumps: tasks and timeouts go by the monotonic one")
+def test_clock_moved(fresh_victim):
+    fresh_victim.ok(
+        """
+        import time as t
+        real = t.time
+        t.time = lambda: real() - 86400.0 * 365
+        """
+    )
+    fresh_victim.ok("%%atask short -t 600\nawait asyncio.sleep(0.05)\nprint('kept')").wait_for(
+        "kept"
+    )
+    assert "short" in fresh_victim.ok("%tasks").result
+    fresh_victim.ok("t.time = real")
+
+
+NAMES = {
+    "10,000 characters": "n" * 10_000,
+    "emoji": "🦑🐙👩‍👩‍👧",
+    "script": "<script>alert(1)</script>",
+    "format": "%s{0}{}$x",
+    "right to left": "\u05d0\u05d1\u05d2",
+}
+
+
+@pytest.mark.promise("a task may be called anything that prints")
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_names(victim, name):
+    victim.ok(f"t = asyncnb.launch(asyncio.sleep(600), name={name!r})")
+    assert victim.evaluate(f"asyncnb.task({name!r}) is t") is True
+    table = victim.ok("%tasks")
+    html = table.of_type("execute_result")[0]["data"]["text/html"]
+    assert "<script>" not in html
+    victim.ok("repr(t), t.info(), str(asyncnb.tasks())")
+    victim.ok(f"asyncnb.cancel({name!r})")
+
+
+@pytest.mark.promise("whatever a task prints arrives, whole, in its own cell")
+@pytest.mark.parametrize(
+    ("code", "there"),
+    [
+        ("print('y' * 65_536 + 'END')", "y" * 65_536 + "END"),
+        ("print(''.join(map(chr, range(1, 0x3000))) + 'END')", "END"),
+        ("print('\\udcff\\ud800'.encode('utf-8', 'replace').decode() + 'END')", "END"),
+        ("for n in range(65_536): print(n)\nprint('END')", "65535\nEND"),
+        ("print('\\x00\\x07\\x1b[31m\\r\\b' + 'END')", "END"),
+    ],
+    ids=["64k line", "control characters", "surrogates", "64k lines", "escapes"],
+)
+def test_output(victim, code, there):
+    cell = victim.ok(f"%%atask job\nawait asyncio.sleep(0)\n{code}")
+    cell.wait_for(there)
+    assert victim.where("END") == [cell]
+
+
+@pytest.mark.promise("a thousand tasks in cleanup: shutdown and restart run every one, in time")
+@pytest.mark.parametrize("way", ["shutdown", "restart"])
+def test_thousand_cleanups(fresh_kernel, tmp_path, way):
+    path = tmp_path / "cleaned"
+    fresh_kernel.ok(
+        f"""
+        async def job():
+            try: await asyncio.sleep(600)
+            finally:
+                await asyncio.sleep(0.01)
+                with open({str(path)!r}, "a") as f: f.write("x")
+        for _ in range(1000): asyncnb.launch(job())
+        await asyncio.sleep(0.1)
+        """
+    )
+    getattr(fresh_kernel, way)()
+    assert path.read_text() == "x" * 1000
+
+
+@pytest.mark.promise("two front ends on one kernel: each cell's output comes to both, once")
+def test_two_front_ends(victim):
+    other = BlockingKernelClient(connection_file=victim._manager.connection_file)
+    other.load_connection_file()
+    other.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
+    try:
+        other.wait_for_ready(timeout=30)
+        mine = victim.ok("%%atask mine\nawait asyncio.sleep(0.01)\nprint('m', 'ine')")
+        msg_id = other.execute("%%atask theirs\nawait asyncio.sleep(0.01)\nprint('th', 'eirs')")
+        mine.wait_for("m ine")
+        said = ""
+        while "th eirs" not in said:
+            message = other.get_iopub_msg(timeout=20)
+            if message["parent_header"].get("msg_id") == msg_id:
+                said += message["content"].get("text", "")
+        assert victim.evaluate("[asyncnb.task(n).info().state for n in ('mine', 'theirs')]") == [
+            "done",
+            "done",
+        ]
+    except queue.Empty:
+        raise AssertionError("the other front end heard nothing") from None
+    finally:
+        other.stop_channels()
