@@ -30,6 +30,8 @@ from asyncnb._kernel._progress import ProgressBars
 from asyncnb._kernel._shutdown import QuitHook, ShutdownHook
 from asyncnb._kernel._stop import StopGuard
 from asyncnb._kernel._tracebacks import Tracebacks
+from asyncnb._kernel._watch import BlockReports
+from asyncnb._kernel._watch import status as blocked_status
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -57,6 +59,7 @@ class Extension:
         )
         self._browser: BrowserSide | None = None
         self.lost = LostFailures(ip, self.output)
+        self.blocks = BlockReports()
         self._undo: list[Callable[[], Any]] = []
 
     def load(self) -> None:
@@ -184,6 +187,7 @@ class Extension:
     def _watch(self, loop: EmbeddedLoop) -> None:
         self.lost.watch(loop)
         loop.on_crash.append(lambda _, exc: self._tell_of_crash(exc))
+        loop.on_blocked.append(self.blocks.observe)
 
     def _tell_of_crash(self, exc: BaseException) -> None:
         living = _launch.registry.living()
@@ -222,7 +226,11 @@ class Extension:
             lines.append(
                 f"embedded loop  {facts.kind} {_version(facts.kind)}".rstrip()
                 + f", up {facts.uptime:.1f} s, {_lag(loop)}, {facts.tasks} tasks"
+                + ("" if facts.ready is None else f", {facts.ready} ready")
             )
+            lines += blocked_status(loop.blocked)
+            if facts.slowest is not None:
+                lines.append(f"slowest step   {facts.slowest.seconds:.1f} s, {facts.slowest.name}")
         records = _launch.registry.records()
         ended = sum(record.state() in ENDED for record in records)
         lines.append(f"launched tasks {len(records) - ended} living, {ended} ended")
@@ -258,6 +266,8 @@ def _version(package: str) -> str:
 
 def _lag(loop: EmbeddedLoop) -> str:
     """Measure how long the loop takes to answer, for a quarter of a second at most."""
+    if loop.blocked is not None:
+        return "blocked"
     if loop.is_own_thread():
         return "lag not measured from its own thread"
     answered = threading.Event()

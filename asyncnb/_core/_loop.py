@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from asyncnb._core import _watchdog
 from asyncnb._core._errors import EmbeddedLoopError, would_deadlock
+from asyncnb._core._watchdog import Blocked, SlowStep, Watchdog
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")
@@ -70,6 +72,12 @@ class LoopStatistics(NamedTuple):
 
     ``kind`` names the implementation, ``tasks`` counts its unfinished tasks, ``uptime`` is in
     seconds, ``stops`` counts the times that user code stopped the loop and it went on.
+
+    ``lag`` is how long the loop took, in seconds, to answer when the watchdog last asked it, or has
+    taken so far; it is 0.0 for a loop that has had no work in the last seconds, and None without a
+    watchdog. ``ready`` counts the callbacks that wait for their turn, None where the loop
+    (uvloop) does not tell. ``slowest`` is the longest step the watchdog has seen; it looks ten
+    times a second, so most steps shorter than that pass unseen.
     """
 
     kind: str
@@ -77,6 +85,9 @@ class LoopStatistics(NamedTuple):
     tasks: int
     uptime: float
     stops: int
+    lag: float | None
+    ready: int | None
+    slowest: SlowStep | None
 
 
 class EmbeddedLoop(_Base):
@@ -101,8 +112,10 @@ class EmbeddedLoop(_Base):
         "_state_lock",
         "_stops",
         "_thread",
+        "_watchdog",
         "crash",
         "exception_hooks",
+        "on_blocked",
         "on_crash",
     )
 
@@ -122,6 +135,10 @@ class EmbeddedLoop(_Base):
         self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
         #: Asked before an error is logged that nobody handles; one that returns True has told it.
         self.exception_hooks: list[Callable[[dict[str, Any]], bool]] = []
+        #: Called on the watchdog's thread as ``observer(loop, blocked)`` when a step blocks the
+        #: loop, and with None when that has ended.
+        self.on_blocked: list[Callable[[EmbeddedLoop, Blocked | None], object]] = []
+        self._watchdog: Watchdog | None = None
         self._processes: list[asyncio.SubprocessTransport] = []
         number = next(self._numbers)
         self._thread = threading.Thread(
@@ -159,6 +176,27 @@ class EmbeddedLoop(_Base):
         while not running.wait(0.05):
             if not self._thread.is_alive():
                 raise EmbeddedLoopError("The embedded loop's thread ended at once.") from self.crash
+        self.watch(_watchdog.THRESHOLD)
+
+    def watch(self, threshold: float) -> None:
+        """Have steps longer than ``threshold`` seconds noticed; 0 switches that off. Any thread."""
+        with self._state_lock:
+            before, self._watchdog = self._watchdog, None
+            if before is not None:
+                before.stop()
+            if threshold and self.alive:
+                self._watchdog = Watchdog(self, threshold)
+                self._watchdog.start()
+
+    @property
+    def watchdog(self) -> Watchdog | None:
+        """What looks after the loop, None if nothing does."""
+        return self._watchdog
+
+    @property
+    def blocked(self) -> Blocked | None:
+        """The step that keeps the loop from all other work now, or None. Any thread."""
+        return None if self._watchdog is None else self._watchdog.blocked
 
     def _main(self) -> None:
         asyncio.set_event_loop(self)
@@ -220,6 +258,7 @@ class EmbeddedLoop(_Base):
                 self.call_soon_threadsafe(self._begin_shutdown, self.time() + timeout)
         # A little longer than the loop allows itself: it is the one that says when.
         self._thread.join(timeout + 0.2)
+        self.watch(0)
         return not self._thread.is_alive()
 
     def _begin_shutdown(self, deadline: float) -> None:
@@ -281,12 +320,16 @@ class EmbeddedLoop(_Base):
 
     def statistics(self) -> LoopStatistics:
         """Return a snapshot of the loop, from any thread."""
+        ready = getattr(self, "_ready", None)  # uvloop keeps its queue to itself
         return LoopStatistics(
             kind=self.kind,
             running=self.alive,
             tasks=len(asyncio.all_tasks(self)),
             uptime=time.monotonic() - self._started_at if self._started_at else 0.0,
             stops=self._stops,
+            lag=None if self._watchdog is None else self._watchdog.lag,
+            ready=None if ready is None else len(ready),
+            slowest=None if self._watchdog is None else self._watchdog.slowest,
         )
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import os
 import sys
@@ -209,7 +210,11 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
             return _cancel(self, msg) if plain else _cancel_here(self, msg)
         if self.done():
             return False
-        loop.call_soon_threadsafe(_cancel_here, self, msg)
+        dog = getattr(loop, "watchdog", None)
+        if dog is None:
+            loop.call_soon_threadsafe(_cancel_here, self, msg)
+        else:
+            dog.cancel(self, functools.partial(_cancel_here, self, msg))
         return True
 
     def uncancel(self) -> int:

@@ -1,0 +1,110 @@
+"""Getting a task out of code that blocks its loop, without hitting anything else.
+
+``PyThreadState_SetAsyncExc`` raises in a thread, wherever that is by then: perhaps the task has
+just let go, and it would be the loop's own code, or another task. So the exception is sent only
+when it must surface in the task's code: the look at the thread and the sending are one call, during
+which no other thread runs, and the instruction that the thread is at is one that ends with a look
+at what is pending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import operator
+import os
+import selectors
+import sys
+import time
+import types
+from itertools import compress
+from typing import Any
+
+_CODE_OF_LOOPS = (
+    os.path.dirname(asyncio.__file__) + os.sep,
+    os.path.dirname(os.path.dirname(__file__)) + os.sep,
+    selectors.__file__,
+)
+#: Looks until the task is seen at an instruction where it can be hit; a millisecond apart.
+_LOOKS = 20
+
+_send = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_send_to = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
+    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
+)
+
+
+def raise_in_task(
+    loop: Any, task: asyncio.Task[Any], exc: type[BaseException], looks: int = _LOOKS
+) -> bool:
+    """Raise ``exc`` in the code of ``task`` that blocks its ``loop``; from another thread.
+
+    In code that waits inside of a C function (``time.sleep``) it surfaces when that returns.
+    Returns whether it was sent: False if the task is not in the middle of a step, or could not
+    be hit without danger for what comes after it, such as in one long operation of C code.
+    """
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False  # nothing holds the thread still between the look and the sending
+    ident = loop.thread.ident
+    for number in range(looks):
+        if number:
+            time.sleep(0.001)
+        if asyncio.current_task(loop) is not task:
+            return False
+        frame = sys._current_frames().get(ident)
+        if frame is not None and _may_hit(frame, task) and _send_if_there(ident, frame, exc):
+            return True
+    return False
+
+
+def _may_hit(frame: types.FrameType, task: asyncio.Task[Any]) -> bool:
+    """Whether an exception in ``frame``, where its thread is now, is one in the task's code."""
+    if frame.f_code.co_filename.startswith(_CODE_OF_LOOPS):
+        return False  # a call_soon() cut in half would be everybody's loss
+    coro: Any = task.get_coro()
+    outermost = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+    inner: types.FrameType | None = frame
+    while inner is not None and inner is not outermost:
+        inner = inner.f_back
+    return inner is not None and outermost is not None
+
+
+def _send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
+    """Send ``exc`` if the thread is in ``frame`` still, at an instruction that will notice."""
+    at = frame.f_lasti
+    if not _notices(frame.f_code, at):
+        return False
+    # One call of C code, and nothing in it lets another thread run: the thread is where it is
+    # found until the exception is pending.
+    return bool(
+        sum(
+            map(
+                _send_to,
+                compress(
+                    (ident,),
+                    map(
+                        operator.and_,
+                        map(operator.is_, _top_frames(ident), (frame,)),
+                        map(operator.eq, map(operator.attrgetter("f_lasti"), (frame,)), (at,)),
+                    ),
+                ),
+                (exc,),
+            )
+        )
+    )
+
+
+def _top_frames(ident: int) -> Any:
+    return map(operator.itemgetter(ident), map(operator.call, (sys._current_frames,)))
+
+
+def _notices(code: types.CodeType, at: int) -> bool:
+    """Whether the instruction at ``at`` ends with a look at pending exceptions (3.11 to 3.14)."""
+    from opcode import opname  # rarely needed
+
+    if not 0 <= at < len(code.co_code):
+        return False
+    name = opname[code.co_code[at]]
+    if name.startswith("CALL_INTRINSIC"):
+        return False
+    return name.startswith(("CALL", "PRECALL")) or "JUMP_BACKWARD" in name

@@ -1,0 +1,356 @@
+"""Watchdog: finds out that a step blocks the embedded loop, and which line of which task it is.
+
+A thread looks at the loop's thread from outside, ten times a second, without waking the loop: is
+one of its tasks, or a callback, in the middle of a step? Only then it asks the loop for an answer,
+and a loop that goes on giving none, in the same step, is blocked. Many short steps give many
+different looks, and an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import logging
+import os
+import sys
+import threading
+import time
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asyncnb._core._breakin import raise_in_task
+from asyncnb._core._info import CellRef
+from asyncnb._core._places import Place, is_ours, place, without_outer
+
+if TYPE_CHECKING:
+    from asyncnb._core._loop import EmbeddedLoop
+
+logger = logging.getLogger("asyncnb")
+
+#: Seconds that a step may take before it is said to block the loop; 0 switches the watchdog off.
+THRESHOLD = 0.3
+
+_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
+#: Code in which a loop without work stands.
+_LOOP = os.path.join(os.path.dirname(__file__), "_loop.py")
+_RESTS = (_LOOP, "selectors.py")
+_MOST_FRAMES = 30
+#: A look that comes this late, in seconds, was kept by the interpreter's lock and not by a busy
+#: machine.
+_HELD = 0.3
+
+
+class Blocked(NamedTuple):
+    """A step that keeps the loop from all other work, as it was found at that moment.
+
+    ``seconds`` since it was first seen, at most a tenth less than it took; ``task_id`` and
+    ``cell`` are those of the launched task it belongs to, None for other tasks and callbacks;
+    ``where`` is its line, in a cell if it runs through one; ``frames`` are lines of text,
+    outermost first.
+    """
+
+    seconds: float
+    task_id: int | None
+    name: str
+    cell: CellRef | None
+    where: str
+    frames: tuple[str, ...]
+
+
+class SlowStep(NamedTuple):
+    """The slowest step seen: seconds, and the name of its task (or callback)."""
+
+    seconds: float
+    name: str
+
+
+class Watchdog:
+    """Looks after one loop from a thread of its own.
+
+    ``blocked``, ``lag`` and ``slowest`` may be read by any thread. Observers in
+    ``loop.on_blocked`` are called on the watchdog's thread.
+    """
+
+    def __init__(self, loop: EmbeddedLoop, threshold: float) -> None:
+        self.loop = loop
+        self.threshold = threshold
+        #: The step that blocks the loop now, as it was first reported.
+        self._found: Blocked | None = None
+        self.slowest: SlowStep | None = None
+        #: The context in which the blocking step runs, so that a report can go to its cell.
+        self.context: contextvars.Context | None = None
+        self._pid = os.getpid()
+        self._stop = threading.Event()
+        # What follows is written by the watchdog's thread, `_answered` by the loop's.
+        self._asked = 0.0
+        self._answered = 0.0
+        self._answered_lag = 0.0
+        self._step: tuple[object, int] | None = None
+        self._step_name = ""
+        self._step_seconds = 0.0
+        #: The newest wish to cancel a task that came from another thread.
+        self._request: _Cancel | None = None
+        self._thread = threading.Thread(target=self._main, name="asyncnb watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Start looking."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; return when the thread has ended. Any thread but its own."""
+        self._stop.set()
+        me = threading.current_thread()
+        if os.getpid() == self._pid and self._thread.is_alive() and me is not self._thread:
+            self._thread.join(2.0)
+
+    @property
+    def blocked(self) -> Blocked | None:
+        """What blocks the loop now, with the seconds until now."""
+        found = self._found
+        return None if found is None else found._replace(seconds=self._step_seconds)
+
+    @property
+    def lag(self) -> float:
+        """Seconds the loop took to answer when it was last asked, or has taken so far.
+
+        It is asked only while it works, and an answer older than five seconds counts no more.
+        """
+        asked = self._asked
+        if self._answered < asked:
+            return max(0.0, time.monotonic() - asked)
+        return self._answered_lag if time.monotonic() - self._answered < 5.0 else 0.0
+
+    def cancel(self, task: asyncio.Task[Any], cancel: Callable[[], object]) -> None:
+        """Have the loop call ``cancel``, which cancels ``task``, from another thread.
+
+        If the task blocks the loop, it is got out with a CancelledError in its code instead.
+        """
+        request = _Cancel(task, cancel)
+        self.loop.call_soon_threadsafe(request)
+        self._request = request
+
+    def _main(self) -> None:
+        last = time.monotonic()
+        cpu = thread_clock(self.loop.thread)
+        used = cpu()
+        while not self._stop.wait(self._period()) and not self.loop.lost:
+            now, used_now = time.monotonic(), cpu()
+            # A process that was suspended wakes up late in all of its threads, and has not worked.
+            passed = min(now - last, 2 * self._period())
+            # If the loop's own thread has worked meanwhile, it held the interpreter all the time,
+            # in C code that does not let go, and this thread could not look.
+            held = used_now - used if used_now - used > _HELD else 0.0
+            last, used = now, used_now
+            try:
+                self._look(now, passed, held)
+            except Exception:
+                logger.exception("The watchdog of the embedded loop failed, and is off.")
+                return
+        self._found = None
+
+    def _period(self) -> float:
+        return self.threshold / 3 if not self._asked else self.threshold / 6
+
+    def _look(self, now: float, passed: float, held: float) -> None:
+        if self._asked and self._answered >= self._asked:
+            self._end_of_step(self._answered - self._asked)
+        task, frame = self._current()
+        if task is None and frame is None:
+            return
+        step = (task if task is not None else frame, id(frame))
+        if step != self._step:
+            if self._step is not None:
+                self._left_step()
+            self._step, self._step_name = step, _name_of(task, frame)
+            self._step_seconds = held
+        else:
+            self._step_seconds += held or passed
+        if not self._asked:
+            self._asked = now
+            self.loop.call_soon_threadsafe(self._answer)
+        if self._found is None and self._step_seconds >= self.threshold:
+            self._begin(task)
+        if self._found is not None and task is not None:
+            self._get_out(task)
+
+    def _current(self) -> tuple[asyncio.Task[Any] | None, types.FrameType | None]:
+        """Return the task in the middle of a step, and the outermost frame of the step."""
+        loop = self.loop
+        task = asyncio.current_task(loop)
+        if task is not None:
+            return task, None
+        frame = sys._current_frames().get(loop.thread.ident or 0)
+        if frame is None or frame.f_code.co_filename.endswith(_RESTS):
+            return None, None
+        if frame.f_code.co_filename.startswith(_ASYNCIO):
+            return None, None
+        frames = _frames_of(None, frame)
+        return None, frames[0] if frames else None
+
+    def _answer(self) -> None:
+        """Called by the loop."""
+        self._answered = time.monotonic()
+
+    def _end_of_step(self, lag: float) -> None:
+        self._answered_lag = lag
+        if self._step is not None:
+            self._left_step(lag)
+        self._step, self._asked = None, 0.0
+
+    def _left_step(self, seconds: float = 0.0) -> None:
+        seconds = max(self._step_seconds, min(seconds, self._step_seconds + self._period()))
+        if seconds and (self.slowest is None or seconds > self.slowest.seconds):
+            self.slowest = SlowStep(seconds, self._step_name)
+        if self._found is not None:
+            self._found = self.context = None
+            self._tell(None)
+
+    def _begin(self, task: asyncio.Task[Any] | None) -> None:
+        top = sys._current_frames().get(self.loop.thread.ident or 0)
+        if asyncio.current_task(self.loop) is not task or top is None:
+            return
+        self.context = None if task is None else context_of(task)
+        self._found = _describe(task, self.context, top, self._step_seconds)
+        del top
+        self._tell(self.blocked)
+
+    def _tell(self, blocked: Blocked | None) -> None:
+        for observer in list(self.loop.on_blocked):
+            try:
+                observer(self.loop, blocked)
+            except Exception:
+                logger.exception("An observer of the blocked loop failed: %r", observer)
+                self.loop.on_blocked.remove(observer)
+
+    def _get_out(self, task: asyncio.Task[Any]) -> None:
+        request = self._request
+        wanted = None if request is None else request.task()
+        if request is None or wanted is None or request.taken:
+            return
+        if wanted is not task:
+            # Its cancellation would go on to the one it awaits, so that one gets it, and it
+            # itself takes the request when its turn comes.
+            if task in _awaited(wanted) and raise_in_task(self.loop, task, asyncio.CancelledError):
+                self._request = None
+            return
+        request.sent = True  # first: the loop may go on with it as soon as the exception is sent
+        if raise_in_task(self.loop, task, asyncio.CancelledError):
+            self._request = None
+            return
+        request.sent = False
+        if request.taken:
+            self.loop.call_soon_threadsafe(request)
+
+
+class _Cancel:
+    """A wish to cancel a task: the loop grants it, unless an exception was sent in its place."""
+
+    __slots__ = ("_cancel", "sent", "taken", "task")
+
+    def __init__(self, task: asyncio.Task[Any], cancel: Callable[[], object]) -> None:
+        self.task = weakref.ref(task)
+        self._cancel = cancel
+        self.sent = False
+        self.taken = False
+
+    def __call__(self) -> None:
+        self.taken = True
+        if not self.sent:
+            self._cancel()
+
+
+def thread_clock(thread: threading.Thread) -> Callable[[], float]:
+    """Return a function that tells the CPU seconds of ``thread``, of the process where it must."""
+    getter = getattr(time, "pthread_getcpuclockid", None)  # neither on macOS nor on Windows
+    if getter is None or thread.ident is None:
+        return time.process_time
+    clock = getter(thread.ident)
+
+    def seconds() -> float:
+        try:
+            return time.clock_gettime(clock)
+        except OSError:  # the thread has ended
+            return 0.0
+
+    return seconds
+
+
+def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
+    """Return the context a task runs in. Any thread."""
+    getter = getattr(task, "get_context", None)
+    if getter is not None:
+        return getter()  # type: ignore[no-any-return]
+    # 3.11: the C task shows it to the garbage collector alone, before those of its callbacks.
+    found = (it for it in gc.get_referents(task) if isinstance(it, contextvars.Context))
+    return next(found, None)
+
+
+def _awaited(task: asyncio.Task[Any]) -> Iterator[Any]:
+    """Yield the futures to which a cancellation of ``task`` goes on."""
+    todo: list[Any] = [task]
+    for future in todo:
+        waiter = getattr(future, "_fut_waiter", None)
+        found = [waiter] if waiter is not None else list(getattr(future, "_children", ()))
+        todo += [it for it in found if it not in todo]
+        yield from found
+
+
+def _name_of(task: asyncio.Task[Any] | None, frame: types.FrameType | None) -> str:
+    if task is not None:
+        return task.get_name()
+    return f"callback {frame.f_code.co_qualname}" if frame is not None else "callback"
+
+
+def _frames_of(task: asyncio.Task[Any] | None, top: types.FrameType) -> list[types.FrameType]:
+    """Return the frames of the running step, outermost first, without what runs loops and cells."""
+    coro: Any = None if task is None else task.get_coro()
+    outermost = getattr(coro, "cr_frame", None)
+    frames: list[types.FrameType] = []
+    frame: types.FrameType | None = top
+    while frame is not None:
+        if frame.f_code.co_filename == _LOOP and task is None:
+            break  # a callback's frames begin here, or after a few of asyncio's
+        frames.append(frame)
+        if frame is outermost:
+            break
+        frame = frame.f_back
+    frames.reverse()
+    while task is None and frames and frames[0].f_code.co_filename.startswith(_ASYNCIO):
+        del frames[0]
+    return frames
+
+
+def _describe(
+    task: asyncio.Task[Any] | None,
+    context: contextvars.Context | None,
+    top: types.FrameType,
+    seconds: float,
+) -> Blocked:
+    from asyncnb._core._registry import current_record  # it knows tasks, which know the loop
+
+    frames = _frames_of(task, top)
+    shown = [frame for frame in without_outer(frames) if not is_ours(frame)] or frames
+    places = [place(frame) for frame in shown]
+    in_cells = [at for at in places if at.where.startswith("In[")]
+    record = None if context is None else context.get(current_record)
+    own = record if record is not None and record.task is task else None
+    cell = None if record is None else record.cell
+    if cell is None and in_cells and in_cells[0].where[3:-1].isdigit():
+        cell = CellRef(int(in_cells[0].where[3:-1]))
+    innermost = (in_cells or places)[-1]
+    return Blocked(
+        seconds=seconds,
+        task_id=None if own is None else own.id,
+        name=_name_of(task, frames[0]),
+        cell=cell,
+        where=f"{innermost.where}, line {innermost.line}",
+        frames=tuple(_line(at) for at in places[-_MOST_FRAMES:]),
+    )
+
+
+def _line(at: Place) -> str:
+    name = f", in {at.function}" if at.function else ""
+    return f"{at.where}, line {at.line}{name}" + (f": {at.source}" if at.source else "")

@@ -1,0 +1,68 @@
+"""What blocks the loop, told once to the cell whose code it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+
+from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._core._watchdog import Blocked
+
+
+class BlockReports:
+    """Writes a line into the cell of a task that blocks the loop; once for each task."""
+
+    def __init__(self) -> None:
+        self._told: set[object] = set()
+
+    def observe(self, loop: EmbeddedLoop, blocked: Blocked | None) -> None:
+        """Take the news of the watchdog; on its thread."""
+        if blocked is None:
+            return
+        key = blocked.task_id or (blocked.name, blocked.where)
+        if key in self._told:
+            return
+        self._told.add(key)
+        dog = loop.watchdog
+        context = None if dog is None else dog.context
+        # A copy: the context itself is entered by the task that blocks.
+        (context.copy() if context is not None else contextvars.Context()).run(
+            self._say, text(blocked, others=len(asyncio.all_tasks(loop)) - 1)
+        )
+
+    def _say(self, report: str) -> None:
+        print(report, file=sys.stderr, flush=True)
+
+
+def text(blocked: Blocked, others: int) -> str:
+    """Return the report: who, since when, whom it keeps waiting, where, and what to do."""
+    launched = blocked.task_id is not None
+    who = f"task {blocked.name!r}" if launched else who_else(blocked)
+    if blocked.cell is not None and str(blocked.cell) and blocked.name != "cell":
+        who += f" ({blocked.cell})"
+    waiting = f"; {others} other task{' waits' if others == 1 else 's wait'}" if others > 0 else ""
+    lines = [f"asyncnb: {who} has blocked the loop for {blocked.seconds:.1f} s{waiting}."]
+    lines += [f"  {frame}" for frame in blocked.frames]
+    stop = f"`%tasks cancel {blocked.name}` stops it." if launched else ""
+    lines.append(
+        "Blocking code belongs in a thread: await asyncio.to_thread(f), or %%atask without await. "
+        + stop
+    )
+    return "\n".join(lines).rstrip()
+
+
+def who_else(blocked: Blocked) -> str:
+    """Return what to call a step that is no launched task's."""
+    if blocked.name == "cell":
+        return f"this cell ({blocked.cell})" if blocked.cell else "this cell"
+    return blocked.name if blocked.name.startswith("callback") else f"task {blocked.name!r}"
+
+
+def status(blocked: Blocked | None) -> list[str]:
+    """Return the lines of ``%asyncnb`` about it."""
+    if blocked is None:
+        return []
+    who = f"task {blocked.name!r}" if blocked.task_id is not None else who_else(blocked)
+    lines = [f"blocked        for {blocked.seconds:.1f} s by {who}, {blocked.where}"]
+    return lines + [f"                 {frame}" for frame in blocked.frames]
