@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import IPython
 
-from asyncnb._core import _launch, _loop, _places
+from asyncnb._core import _launch, _loop, _places, _tasks
 from asyncnb._core._info import ENDED
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._progress import observe_progress
+from asyncnb._core._registry import TaskRecord
 from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
 from asyncnb._kernel._control import ControlVerbs
+from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._look import LookVerbs
 from asyncnb._kernel._lost import LostFailures
 from asyncnb._kernel._magics import AsyncMagics
@@ -91,6 +93,7 @@ class Extension:
         self._register_magics()
         self._tell_places()
         _launch.prepare = self.output.prepare
+        _tasks.rich_repr = self._show_task
         _launch.other_loops.append(self._kernel_loop)
         _launch.registry.on_end.append(self.background.ended)
         _loop.on_new_loop.append(self._watch)
@@ -101,6 +104,7 @@ class Extension:
         _loop.shutdown()
         _end_workers()
         _launch.prepare = None
+        _tasks.rich_repr = None
         _launch.other_loops.remove(self._kernel_loop)
         if self.background.ended in _launch.registry.on_end:
             _launch.registry.on_end.remove(self.background.ended)
@@ -158,6 +162,15 @@ class Extension:
             )
             self._undo.append(browser.close)
         return self._browser
+
+    def _show_task(self, record: TaskRecord) -> dict[str, Any]:
+        """Return a live chip where it can live, one line of text elsewhere."""
+        from asyncnb._kernel._table import one_line
+
+        bundle: dict[str, Any] = one_line(record.info())
+        if getattr(self.ip, "kernel", None) is not None and not is_headless(self.output.parent()):
+            bundle = self.browser().chip(record, bundle)
+        return bundle
 
     def _cell_ended(self, _: object) -> None:
         self.output.cell_ended()

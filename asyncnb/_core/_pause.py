@@ -33,6 +33,8 @@ def pause(task: Task[Any], *, stop_clock: bool = False) -> bool:
     if task._record is not None and (refusal := why_not_paused(task._record)):
         raise RuntimeError(refusal)
     paused = [_there(part, _pause_here, part, stop_clock) for part in _parts(task)]
+    if task._record is not None:
+        task._record.changed()
     return all(paused)
 
 
@@ -50,6 +52,8 @@ def why_not_paused(record: TaskRecord) -> str | None:
 def resume(task: Task[Any]) -> bool:
     """See ``Task.resume``."""
     resumed = [_there(part, _resume_here, part) for part in _parts(task)]
+    if task._record is not None:
+        task._record.changed()
     return any(resumed)
 
 

@@ -45,6 +45,9 @@ __all__ += ["current_task", "eager_task_factory", "interrupt"]
 
 _T = TypeVar("_T")
 
+#: Set by the extension: return the mime bundle with which a launched task is displayed.
+rich_repr: Callable[[TaskRecord], dict[str, Any]] | None = None
+
 _await = _Base.__await__
 _cancel = _Base.cancel
 _get_coro = _Base.get_coro
@@ -286,6 +289,10 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """Return the coroutine that it runs; None after an eager end (3.12). Any thread."""
         coro = _get_coro(self)
         return getattr(coro, "traced", coro)  # of a recorded task: the user's
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
+        """Return how a launched task is displayed, by mime type; None: as its repr says."""
+        return None if rich_repr is None or self._record is None else rich_repr(self._record)
 
     def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
         """Return the frames of the whole await chain, the outermost coroutine's first.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
+from IPython.display import display
 
 from asyncnb._core import _launch, _open_groups
 from asyncnb._core._errors import OffloadError, TasksFailedError, WrongThreadError, near
@@ -237,6 +238,8 @@ class BackgroundCells:
             _launch.join_group(group, task)
         if args.name is not None and body_of is None:
             self._bind(args.name, task)
+        if args.show:
+            display(task)
         if args.wait:
             self._wait_here(record)
         return task

@@ -107,6 +107,8 @@ class CommChannel:
             running = self._running_cell()
             if running is not None:
                 kernel._publish_status("busy", "shell", parent=running)
+                if self._running_cell() is not running:  # it ended just now, and said so before
+                    kernel._publish_status("idle", "shell", parent=running)
         return True
 
     def _running_cell(self) -> dict[str, Any] | None:

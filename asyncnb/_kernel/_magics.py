@@ -56,7 +56,7 @@ class AsyncMagics(Magics):
 
         %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread]
                 [--every SECONDS] [--retry N] [--again replace|keep|skip|error] [--wait]
-                [--trace] [--quiet]
+                [--show] [--trace] [--quiet]
 
         A cell with top-level await runs on the loop, one without in a worker thread, so that
         blocking code never blocks the loop; --on says otherwise. The cell returns at once; what
@@ -64,7 +64,8 @@ class AsyncMagics(Magics):
         task's result; -o binds it to a variable. -g puts it into a group, whose tasks are cancelled
         when one of them fails. -t cancels it after that many seconds. --wait
         keeps the cell busy until the task has ended. --trace records its steps, and those of the
-        tasks it makes, for %tasks timeline. --quiet shows no result. Running the cell
+        tasks it makes, for %tasks timeline. --show displays the task as one live line. --quiet
+        shows no result. Running the cell
         again replaces a task that still lives; --again keep, skip or error says otherwise.
         --every runs the cell again and again, and leaves out rounds for which it is too slow; a
         round that fails is shown and counted. --retry tries again, a little later each time, up
@@ -99,8 +100,8 @@ class AsyncMagics(Magics):
     def agroup(self, line: str, cell: str) -> None:
         """Run this cell in the background, inside of a task group that other cells can add to.
 
-        %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--trace]
-        [--quiet]
+        %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--show]
+        [--trace] [--quiet]
 
         The cell is the body of `async with TaskGroup() as NAME` on the embedded loop. It ends
         when all tasks of the group have; `%%atask -g NAME` adds one meanwhile. The first failure
@@ -167,7 +168,7 @@ class AsyncMagics(Magics):
 def _split_expression(line: str) -> tuple[list[str], str]:
     """Split the line of ``%atask`` into the words of its options and the expression."""
     rest, before = line.strip(), []
-    flags = {"--wait", "--trace", "--quiet"}
+    flags = {"--wait", "--show", "--trace", "--quiet"}
     named = False
     while rest:
         word, _, after = rest.partition(" ")

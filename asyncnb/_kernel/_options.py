@@ -135,7 +135,7 @@ def place(text: str) -> str:
 ATASK_USAGE = (
     "%%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread|process|kernel|EXECUTOR] "
     "[--in A,B] [--every SECONDS] [--retry N] "
-    "[--again replace|keep|skip|error] [--wait] [--trace] [--quiet]"
+    "[--again replace|keep|skip|error] [--wait] [--show] [--trace] [--quiet]"
 )
 
 
@@ -155,13 +155,14 @@ def atask_parser(magic: str) -> Parser:
         "--again", type=one_of("replace", "keep", "skip", "error"), default="replace"
     )
     parser.add_argument("--wait", action="store_true")
+    parser.add_argument("--show", action="store_true")
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--quiet", action="store_true")
     return parser
 
 
 AGROUP_USAGE = (
-    "%%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--trace] [--quiet]"
+    "%%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--show] [--trace] [--quiet]"
 )
 
 
@@ -172,6 +173,7 @@ def agroup_parser() -> Parser:
     parser.add_argument("-t", "--timeout", type=seconds, metavar="SECONDS")
     parser.add_argument("--on-error", type=one_of("cancel", "continue"), default="cancel")
     parser.add_argument("--wait", action="store_true")
+    parser.add_argument("--show", action="store_true")
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--quiet", action="store_true")
     parser.set_defaults(out=None, on="loop", again="replace", group=None, every=None, retry=None)

@@ -105,6 +105,18 @@ def as_bundle(records: Sequence[TaskRecord]) -> dict[str, str]:
     return {"text/plain": repr(table), "text/html": table._repr_html_()}
 
 
+def one_line(info: TaskInfo) -> dict[str, str]:
+    """Return a task as one line, as text and as HTML: what stays true for a while, so no times."""
+    import html  # as above
+
+    text = f"Task {info.name!r}: {info.state}"
+    if info.error:
+        text += f" ({visible(info.error.partition(chr(10))[0], 200)})"
+    if info.cell is not None and str(info.cell):
+        text += f", {info.cell}"
+    return {"text/plain": text, "text/html": f"<span>{html.escape(text)}</span>"}
+
+
 def choose(records: Sequence[TaskRecord], most: int = MOST_ROWS) -> tuple[list[TaskRecord], str]:
     """Return at most ``most`` of ``records``, in their order, and a sentence on what is left out.
 

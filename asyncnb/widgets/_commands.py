@@ -14,7 +14,6 @@ from asyncnb._core import _launch, _names, _open_groups
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._registry import TaskRecord, TaskRegistry
-from asyncnb._core._tasks import Task
 
 
 class Refused(Exception):
@@ -32,7 +31,7 @@ def _id_or_none(value: object) -> int | None:
 
 
 def _ids(value: object) -> list[int]:
-    if not isinstance(value, list) or len(value) > 1000:
+    if not isinstance(value, list) or len(value) > 10_000:
         raise Refused(f"{_brief(value)} is no list of ids.")
     return [_id(each) for each in value]
 
@@ -70,6 +69,7 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "close": {},
     "view": {"ids": _ids},
     "detail": {"id": _id_or_none},
+    "watch": {"ids": _ids},
     # of tasks
     "cancel": {"id": _id},
     "cancel_group": {"group": _text},
@@ -89,8 +89,8 @@ class Commands:
         self._registry = registry
 
     def can(self) -> list[str]:
-        """Return what this kernel's tasks can, besides what all can."""
-        return ["pause"] if hasattr(Task, "pause") else []
+        """Return what this kernel can, besides what every one could."""
+        return ["pause"]
 
     def parse(self, content: object) -> tuple[str, str | None, dict[str, Any]]:
         """Return verb, the browser's own number for the command, arguments; raise Refused."""
@@ -141,18 +141,13 @@ class Commands:
         return f"{len(asked)} task{'' if len(asked) == 1 else 's'} asked to cancel"
 
     def _pause(self, id: int) -> None:
-        task: Any = self._living(id).task
         try:
-            task.pause()
-        except (RuntimeError, ValueError, AttributeError) as exc:
-            raise Refused(str(exc)) from None
+            self._living(id).task.pause()
+        except RuntimeError as exc:  # a task that does not run on the loop
+            raise Refused(f"{exc}.") from None
 
     def _resume(self, id: int) -> None:
-        task: Any = self._living(id).task
-        try:
-            task.resume()
-        except (RuntimeError, ValueError, AttributeError) as exc:
-            raise Refused(str(exc)) from None
+        self._living(id).task.resume()
 
     def _rename(self, id: int, name: str) -> None:
         try:

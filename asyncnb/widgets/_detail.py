@@ -1,51 +1,39 @@
-"""What an opened row tells: await chain, who waits for it, output, traceback."""
+"""What an opened row tells: where the task stands, what it waits for, output, traceback."""
 
 from __future__ import annotations
 
-import asyncio
+import re
 from typing import Any, Final
 
-from asyncnb._core._graph import capture_call_graph
 from asyncnb._core._registry import TaskRecord
+from asyncnb._core._stack import await_chain, awaited_by, waiting_on
 
 #: Characters of the output's end that are shown, and frames of a chain.
 TAIL: Final = 20_000
-FRAMES: Final = 40
+FRAMES: Final = 60
+
+_COUNTDOWN = re.compile(r", [0-9][^,]* left$")
 
 
 def waits_for(record: TaskRecord) -> str:
-    """Return what the task waits for, in a few words; nothing while that is not known."""
-    return ""
+    """Return what the task waits for, in a few words; nothing while it runs.
+
+    Without the seconds that are left of a sleep: they would be news twice a second.
+    """
+    return _COUNTDOWN.sub("", waiting_on(record.task) or "")
 
 
 def detail_of(record: TaskRecord) -> dict[str, Any]:
     """Return what is shown of one task when its row is opened; any thread."""
     task = record.task
-    found: dict[str, Any] = {
-        "name": task.get_name(),
-        "output": task.output[-TAIL:],
-        "frames": [],
-        "awaited_by": [],
-        "traceback": "",
-    }
+    found: dict[str, Any] = {"output": task.output[-TAIL:], "waits": waits_for(record)}
+    traceback = ""
     if record.output is not None:
         errors = [value for kind, value in record.output.items() if kind == "error"]
         if errors:
-            found["traceback"] = "\n".join(errors[-1][2])[-TAIL:]
-    if not task.done():
-        graph = capture_call_graph(task)
-        if graph is not None:
-            found["frames"] = [_frame(entry.frame) for entry in graph.call_stack[FRAMES::-1]]
-            found["awaited_by"] = [_name(each.future) for each in graph.awaited_by][:FRAMES]
-    elif task._exception is not None and not found["traceback"]:
-        found["traceback"] = f"{type(task._exception).__name__}: {task._exception}"
+            traceback = "\n".join(errors[-1][2])[-TAIL:]
+    found["traceback"] = traceback
+    if not task.done() or (task._exception is not None and not traceback):
+        found["frames"] = [list(place) for place in await_chain(task)[-FRAMES:]]
+    found["awaited_by"] = [each.get_name() for each in awaited_by(task)[:FRAMES]]
     return found
-
-
-def _frame(frame: Any) -> list[Any]:
-    code = frame.f_code
-    return [code.co_qualname, code.co_filename, frame.f_lineno]
-
-
-def _name(future: Any) -> str:
-    return future.get_name() if isinstance(future, asyncio.Task) else repr(future)[:100]

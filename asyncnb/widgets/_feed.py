@@ -217,6 +217,13 @@ class Feed:
         self._send(subscription, message, buffers)
         self._send_detail(subscription)
 
+    def _on_watch(self, subscription: Subscription, ids: list[int]) -> None:
+        subscription.only = frozenset(ids)
+        if ids:
+            self._on_sync(subscription)
+        else:
+            self._on_close(subscription)
+
     def _on_seen(self, subscription: Subscription, messages: int) -> None:
         subscription.seen = messages
 

@@ -7,13 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core import _launch, _loop
+from asyncnb._core._registry import TaskRecord
+from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._dashboard import Dashboard, OpenLane
 from asyncnb.widgets._feed import Feed, Message
 
 
 class BrowserSide:
-    """Makes dashboards. ``fallback`` returns what stands in for one where it cannot be shown."""
+    """Makes dashboards and chips.
+
+    ``fallback`` returns what stands in for a dashboard where no widget can be shown.
+    """
 
     def __init__(
         self,
@@ -25,6 +30,7 @@ class BrowserSide:
         self._open_lane = open_lane
         self._prompt = prompt
         self._fallback = fallback
+        self._hub: ChipHub | None = None
         self.feed = Feed(_launch.registry, Commands(_launch.registry), loop_facts=loop_facts)
 
     def dashboard(self, **options: Any) -> Dashboard:
@@ -36,6 +42,12 @@ class BrowserSide:
             fallback=self._fallback,
             **options,
         )
+
+    def chip(self, record: TaskRecord, bundle: dict[str, Any]) -> dict[str, Any]:
+        """Return ``bundle``, which shows a task as one line, with a live chip that goes first."""
+        if self._hub is None:
+            self._hub = ChipHub(self.feed, open_lane=self._open_lane, prompt=self._prompt)
+        return Chip(self._hub, record.id, bundle["text/plain"]).bundle() | bundle
 
     def close(self) -> None:
         """End the feed; dashboards on a page then say that they are not connected."""

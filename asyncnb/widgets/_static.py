@@ -18,6 +18,11 @@ def joined(*names: str) -> str:
     return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
+def chip_js() -> str:
+    """Return the ES module of the hub of all chips."""
+    return joined("format.js", "store.js", "chip.js")
+
+
 def dashboard_js() -> str:
     """Return the ES module of the dashboard."""
     return joined("format.js", "store.js", "grid.js", "detail.js", "dashboard.js")

@@ -172,6 +172,11 @@ class Lab:
             raise
         return shown
 
+    def blank_page(self) -> Page:
+        """Return a new empty page, without any notebook; its user closes it."""
+        assert self._context is not None
+        return self.call(self._context.new_page())
+
     def request(self, method: str, path: str) -> Any:
         """Ask the server's REST interface."""
         request = urllib.request.Request(f"{self.url}/api/{path}", method=method)

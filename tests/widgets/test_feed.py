@@ -306,9 +306,13 @@ def test_details_tell_chain_output_and_traceback_and_only_when_they_change(feed:
     watcher.say("sync")
     tick(feed)
     [id] = watcher.rows
+    watcher.say("view", ids=[id])
+    tick(feed)
     found = watcher.say("detail", id=id)
-    names = [frame[0].rpartition(".")[2] for frame in found["of"]["frames"]]
-    assert names == ["outer", "inner", "wait"]
+    names = [function.rpartition(".")[2] for _, _, function, _ in found["of"]["frames"]]
+    assert names == ["outer()", "inner()", "wait()"]
+    assert found["of"]["waits"] == "Event.wait"
+    assert watcher.rows[id]["waits_for"] == "Event.wait"
     before = len(watcher.messages)
     tick(feed)
     assert len(watcher.messages) == before

@@ -59,8 +59,11 @@ class Detail {
     if (of.frames?.length)
       section(
         "Await chain",
-        h("ol", { class: "asyncnb-frames" }, ...of.frames.map(([name, file, line]) =>
-          h("li", {}, h("span", { class: "asyncnb-function", text: name }), h("span", { class: "asyncnb-place", text: `${shortFile(file)}:${line}`, title: `${file}:${line}` })))),
+        h("ol", { class: "asyncnb-frames" }, ...of.frames.map(([where, line, name, source]) =>
+          h("li", {},
+            h("span", { class: "asyncnb-place", text: `${where}, line ${line}`, title: `${where}, line ${line}` }),
+            h("span", { class: "asyncnb-function", text: name }),
+            h("code", { class: "asyncnb-source", text: source })))),
       );
     if (of.waits) section("Waits for", h("p", { text: of.waits }));
     if (of.awaited_by?.length) section("Awaited by", h("p", { text: of.awaited_by.join(", ") }));
@@ -69,9 +72,4 @@ class Detail {
     if (!found.length) found.push(h("p", { class: "asyncnb-quiet", text: "It has said nothing yet." }));
     return found;
   }
-}
-
-function shortFile(file) {
-  const parts = file.split(/[\\/]/);
-  return parts[parts.length - 1] || file;
 }

@@ -77,6 +77,7 @@ const isEnded = (row) => row.state >= 5;
 function duration(seconds, fine = true) {
   if (seconds === null || Number.isNaN(seconds)) return "";
   seconds = Math.max(0, seconds);
+  if (seconds < 0.0995 && fine) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 10 && fine) return `${seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.floor(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
@@ -84,7 +85,14 @@ function duration(seconds, fine = true) {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 
-const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+/** What is left of a time limit, short: `57 s`, `1:27`, `2:03:00`. */
+function countdown(seconds) {
+  seconds = Math.max(0, Math.ceil(seconds));
+  const two = (n) => String(n).padStart(2, "0");
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}:${two(seconds % 60)}`;
+  return `${Math.floor(seconds / 3600)}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
+}
 
 /** Text with ANSI colours and carriage returns, as a terminal would show it, into nodes of text. */
 function terminalText(text) {

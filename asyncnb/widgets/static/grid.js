@@ -181,7 +181,7 @@ class RowElement {
     setHidden(this.cell, !row.cell);
     setAttribute(this.cell, "aria-label", `Go to the cell of ${row.name}, In[${row.cell}]`);
     const paused = state === "paused";
-    this.showButton("pause", living && store.can.includes("pause") && state !== "cancelling", `${paused ? "Resume" : "Pause"} ${row.name}`);
+    this.showButton("pause", living && store.can.includes("pause") && row.kind === "loop" && state !== "cancelling", `${paused ? "Resume" : "Pause"} ${row.name}`);
     setIcon(this.buttons.pause.firstChild, paused ? "resume" : "pause");
     this.showButton("timeout", living, `Set time limit of ${row.name}`);
     this.showButton("rename", living, `Rename ${row.name}`);
@@ -254,7 +254,7 @@ class RowElement {
     const { store } = this.grid;
     const now = store.connection === "lost" ? store.lostAt ?? store.now() : store.now();
     setText(this.time, row.started === null ? "" : duration((row.ended ?? now) - row.started));
-    setText(this.limit, row.deadline === null || isEnded(row) ? "" : `${duration(row.deadline - now, false)} left`);
+    setText(this.limit, row.deadline === null || isEnded(row) ? "" : `${countdown(row.deadline - now)} left`);
   }
 
   // Editing in place: the name, or the time limit.
@@ -462,7 +462,8 @@ class Grid {
     if (!item.size) return;
     if (open) this.tree.closed.delete(item.key);
     else this.tree.closed.add(item.key);
-    this.rebuild();
+    this.built = -1;
+    this.paint(); // at once: the next key may come before the next frame
   }
 
   onClick(event) {
