@@ -47,6 +47,8 @@ class LateOutput:
         self._held: list[Callable[[], object]] | None = None
         self._items: deque[tuple[str, Any]] = deque(maxlen=MOST_ITEMS)
         self._stale = False
+        #: By display_id: the newest state of displays that this cell shows itself.
+        self._updates: dict[str, tuple[Any, Any]] = {}
         self._lines = {"stdout": "", "stderr": ""}  # begun before the cell's end
         self._emit_line: dict[str, Callable[[Any], object]] = {}
         self.display_id = f"asyncnb-{uuid.uuid4().hex}"
@@ -67,13 +69,28 @@ class LateOutput:
             self._say(kind, value, emit)
 
     def _say(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
-        if self._ended:
+        if self._ended and not (kind == "display" and self._is_update(*value)):
             self._items.append((kind, value))
             self._stale = True
         if self._held is None:
             emit(value)
         else:
             self._held.append(functools.partial(_in_this_context(emit), value))
+
+    def _is_update(self, data: Any, metadata: Any, keywords: dict[str, Any]) -> bool:
+        """Note an update of an earlier display where that stands; return whether it is one."""
+        display_id = (keywords.get("transient") or {}).get("display_id")
+        if not keywords.get("update") or display_id is None:
+            return False
+        for n, (kind, value) in enumerate(self._items):
+            if kind == "display" and (value[2].get("transient") or {}).get("display_id") == (
+                display_id
+            ):
+                self._items[n] = (kind, (data, metadata, value[2]))
+                self._stale = True
+                return True
+        self._updates[display_id] = (data, metadata)
+        return True
 
     def cell_ended(self) -> None:
         """Draw the line between what the cell shows itself and what comes late."""
@@ -98,8 +115,11 @@ class LateOutput:
                 emit()
 
     def deliver(self) -> None:
-        """Put what was said late, and not told yet, into the display."""
+        """Put what was said late, and not told yet, into the display; update the others."""
         with self._lock:
+            updates, self._updates = self._updates, {}
+            for display_id, (data, metadata) in updates.items():
+                display(data, raw=True, metadata=metadata, display_id=display_id, update=True)
             if not self._stale:
                 return
             self._stale = False
@@ -122,6 +142,8 @@ def _as_one(items: list[tuple[str, Any]]) -> dict[str, Any]:
             text = f"{data.get('text/plain', '')}\n"
             if "text/html" in data:
                 markup = data["text/html"]
+            elif "image/svg+xml" in data:
+                markup = data["image/svg+xml"]
             elif "image/png" in data:
                 markup = f'<img src="data:image/png;base64,{_base64(data["image/png"])}">'
             else:

@@ -95,6 +95,29 @@ def test_tasks_wait_keeps_the_output_of_an_earlier_cell_in_that_cell(execute):
     assert stored(cells[4]).strip() == "after"
 
 
+UPDATED_LATE = """
+from IPython.display import SVG
+handle = display({"text/plain": "first"}, raw=True, display_id=True)
+
+async def update():
+    await asyncio.sleep(0.3)
+    handle.update({"text/plain": "second"}, raw=True)
+    late = display({"text/plain": "third"}, raw=True, display_id=True)
+    late.update(SVG("<svg></svg>"))
+    handle.update({"text/plain": "newest"}, raw=True)
+
+asyncnb.launch(update(), name="job")
+"""
+
+
+def test_a_display_that_a_task_updates_late_is_kept_as_it_was_last(execute):
+    cells = execute(UPDATED_LATE, "%tasks wait job")
+    text = stored(cells[1])
+    assert text.count("newest") == 1
+    assert not {"first", "second", "third"} & set(text.split())
+    assert "<svg" in str(cells[1].outputs)
+
+
 def test_tasks_wait_keeps_the_output_of_several_tasks_apart(execute):
     # The cells share the namespace, and so would share a variable of the same name.
     body = "for {0} in range(3):\n    await asyncio.sleep(0.05)\n    print('{0}', {0})"
