@@ -34,6 +34,10 @@ _OPAQUE = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"}
 _OPAQUE |= {"coroutine_wrapper", "async_callable_iterator_awaitable"}
 
 
+#: Code of coroutines that only carry a user's own one: their frames are left out.
+wrappers: set[types.CodeType] = set()
+
+
 def _next_link(obj: Any) -> Any:
     """Return what *obj*, a link of an await chain, is waiting for itself."""
     for name in ("cr_await", "ag_await", "gi_yieldfrom"):
@@ -61,7 +65,7 @@ def frames_of_coroutine(coro: Any) -> list[types.FrameType]:
     while coro is not None and id(coro) not in seen:
         seen.add(id(coro))
         frame = _frame_of(coro)
-        if frame is not None:
+        if frame is not None and frame.f_code not in wrappers:
             frames.append(frame)
         coro = _next_link(coro)
     return frames

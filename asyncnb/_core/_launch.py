@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from asyncnb._core import _loop, _open_groups, _threads, _trace
+from asyncnb._core import _graph, _loop, _open_groups, _threads, _trace
 from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
 from asyncnb._core._futures import isfuture, wrap_future
 from asyncnb._core._info import ENDED, STATES
@@ -256,6 +256,9 @@ async def with_timeout(
         raise error.with_traceback(cancelled.__traceback__) from None
     finally:
         cancelled = None
+
+
+_graph.wrappers.add(with_timeout.__code__)
 
 
 def run(

@@ -184,6 +184,24 @@ def test_run_cancels_after_its_timeout() -> None:
     assert cleaned == ["up"]
 
 
+def test_the_stack_of_a_launched_task_begins_with_the_users_own_coroutine() -> None:
+    event = threading.Event()
+
+    async def mine() -> None:
+        event.set()
+        await asyncio.get_running_loop().create_future()
+
+    for timeout in (None, 60):
+        event.clear()
+        task = asyncnb.launch(mine(), timeout=timeout)
+        assert event.wait(10)
+        asyncnb.run(asyncio.sleep(0))
+        assert [frame.f_code.co_name for frame in task.get_stack()] == ["mine"]
+        graph = asyncnb.capture_call_graph(task)
+        assert [entry.frame.f_code.co_name for entry in graph.call_stack] == ["mine"]
+        task.cancel()
+
+
 def test_launch_joins_an_open_group_by_name_whatever_its_on_error() -> None:
     group = asyncnb.open_group("crowd", on_error="continue")
     task = asyncnb.launch(asyncio.sleep(0, 1), group="crowd")
