@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import IPython
 
-from asyncnb._core import _launch, _loop, _places, _tasks
+from asyncnb._core import _launch, _loop, _places, _tasks, _timeline
 from asyncnb._core._info import ENDED
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._progress import observe_progress
@@ -38,6 +38,7 @@ from asyncnb._kernel._watch import status as blocked_status
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._core._timeline import Timeline
     from asyncnb.widgets._session import BrowserSide
 
 _MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
@@ -96,6 +97,8 @@ class Extension:
         _tasks.rich_repr = self._show_task
         _launch.other_loops.append(self._kernel_loop)
         _launch.registry.on_end.append(self.background.ended)
+        _timeline.interactive = self._interactive_timeline
+        self._undo.append(lambda: setattr(_timeline, "interactive", None))
         _loop.on_new_loop.append(self._watch)
         _loop.embedded_loop()
 
@@ -171,6 +174,18 @@ class Extension:
         if getattr(self.ip, "kernel", None) is not None and not is_headless(self.output.parent()):
             bundle = self.browser().chip(record, bundle)
         return bundle
+
+    def _interactive_timeline(self, timeline: Timeline) -> dict[str, Any] | None:
+        """Return what shows ``timeline`` with zoom and search, if somebody is there to use it."""
+        if getattr(self.ip, "kernel", None) is None or is_headless(self.output.parent()):
+            return None
+        from asyncnb.widgets._timeline import TimelineWidget
+
+        bundle = TimelineWidget(timeline.data, timeline.look)._repr_mimebundle_()
+        if bundle is None:
+            return None
+        kind = "application/vnd.jupyter.widget-view+json"
+        return {kind: bundle[0][kind]}
 
     def _cell_ended(self, _: object) -> None:
         self.output.cell_ended()

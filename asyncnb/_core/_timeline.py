@@ -51,7 +51,7 @@ def timeline(tasks: Tasks = None, *, grid: float | None = None) -> Timeline:
     number: Any = grid
     if number is not None and not (isinstance(number, int | float) and number > 0):
         raise ValueError(f"grid must be seconds above 0, such as 0.1, not {grid!r}.")
-    return Timeline(timeline_data(tasks, grid=grid), still=grid is not None)
+    return Timeline(tasks, grid)
 
 
 def export_trace(path: Any, tasks: Tasks = None) -> int:
@@ -81,10 +81,14 @@ def export_trace(path: Any, tasks: Tasks = None) -> int:
 class Timeline:
     """A picture of tasks over time, as it was at one moment."""
 
-    def __init__(self, data: dict[str, Any], *, still: bool = False) -> None:
+    def __init__(self, tasks: Tasks = None, grid: float | None = None) -> None:
+        self._tasks, self._grid = tasks, grid
         #: The numbers, as :func:`timeline_data` describes them.
-        self.data = data
-        self._still = still
+        self.data = self.look()
+
+    def look(self) -> dict[str, Any]:
+        """Return the numbers as they are now; ``data`` stays. Any thread."""
+        return timeline_data(self._tasks, grid=self._grid)
 
     def svg(self) -> str:
         """Return it as an SVG document that needs nothing else."""
@@ -103,7 +107,7 @@ class Timeline:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": self.text(), "image/svg+xml": self.svg()}
-        if interactive is not None and not self._still:
+        if interactive is not None and self._grid is None:
             bundle |= interactive(self) or {}
         return bundle
 
@@ -225,6 +229,9 @@ def _facts(
             facts["ended"] = now  # its callbacks are about to tell
         if info.state == "failed" and isinstance(row.task._exception, TimeoutError):
             facts["state"] = "timed out"
+    for key in ("name", "group", "error"):
+        if facts[key] is not None:  # half a surrogate pair can be neither saved nor sent
+            facts[key] = facts[key].encode("utf-8", "replace").decode()
     if trace is not None and trace.recording is not recording:
         trace = None  # another recording's
     facts |= {"recorded": trace is not None, "steps": 0, "seconds": 0.0, "dropped": 0}

@@ -70,6 +70,7 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "view": {"ids": _ids},
     "detail": {"id": _id_or_none},
     "watch": {"ids": _ids},
+    "timeline": {},
     # of tasks
     "cancel": {"id": _id},
     "cancel_group": {"group": _text},

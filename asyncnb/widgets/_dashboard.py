@@ -23,7 +23,7 @@ class Dashboard(anywidget.AnyWidget):
     """
 
     _esm = dashboard_js()
-    _css = joined("dashboard.css")
+    _css = joined("dashboard.css", "timeline.css")
 
     height = traitlets.Int(320, min=84, max=4000).tag(sync=True)
 

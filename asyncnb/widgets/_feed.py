@@ -24,6 +24,7 @@ from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
 from asyncnb.widgets._detail import detail_of, waits_for
 from asyncnb.widgets._rows import Row, cut, pack, row_of
+from asyncnb.widgets._timeline_facts import facts
 
 logger = logging.getLogger("asyncnb")
 
@@ -239,6 +240,9 @@ class Feed:
         subscription.detail = id
         subscription.detail_sent = None
         self._send_detail(subscription)
+
+    def _on_timeline(self, subscription: Subscription) -> None:
+        self._send(subscription, {"k": "timeline", "data": facts()}, [])
 
     def tick(self) -> None:
         """Send what has changed since the last tick, if anything has."""

@@ -25,4 +25,4 @@ def chip_js() -> str:
 
 def dashboard_js() -> str:
     """Return the ES module of the dashboard."""
-    return joined("format.js", "store.js", "grid.js", "detail.js", "dashboard.js")
+    return joined("format.js", "store.js", "grid.js", "detail.js", "timeline.js", "dashboard.js")

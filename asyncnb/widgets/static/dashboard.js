@@ -110,8 +110,23 @@ class View {
   }
 
   showTimeline() {
-    if (!this.timelinePanel.firstChild)
-      this.timelinePanel.append(h("p", { class: "asyncnb-quiet", text: "No timeline was recorded." }));
+    this.timeline ??= mountTimeline(this.timelinePanel, { onRequest: () => this.askForTimeline() });
+    this.askForTimeline();
+  }
+
+  askForTimeline() {
+    this.timelineAsked = { at: Date.now(), seq: this.store.seq };
+    this.store.post({ c: "timeline" });
+  }
+
+  takeTimeline(data) {
+    this.timeline?.update(data);
+  }
+
+  /** While it is looked at: ask again after a change, at most once a second. */
+  keepTimeline() {
+    if (this.timelinePanel.hidden || this.store.seq === this.timelineAsked.seq) return;
+    if (Date.now() - this.timelineAsked.at > 1000) this.askForTimeline();
   }
 
   toggleState(number) {
@@ -179,6 +194,7 @@ class View {
     this.ticking = setTimeout(() => this.tick(), interval);
     if (this.isSeen && !document.hidden && this.store.connection !== "lost") {
       this.grid.tick();
+      this.keepTimeline();
       if (this.store.loop.blocked) this.paintHeader();
     }
   }

@@ -122,7 +122,8 @@ class Store {
     else if (message.k === "ack") this.takeAnswer(message);
     else if (message.k === "detail") {
       if (this.details?.id === message.id) this.details = message;
-    } else if (message.k === "bye") return this.lose("asyncnb was unloaded");
+    } else if (message.k === "timeline") for (const view of this.views) view.takeTimeline?.(message.data);
+    else if (message.k === "bye") return this.lose("asyncnb was unloaded");
     if (message.k !== "delta" && this.connection !== "live") this.connection = "live";
     if (this.received % 20 === 0) this.post({ c: "seen", messages: this.received });
     this.changed();

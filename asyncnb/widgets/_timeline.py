@@ -1,0 +1,33 @@
+"""The timeline that can be zoomed and searched, for front ends with widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anywidget
+import traitlets
+
+from asyncnb.widgets._static import joined
+from asyncnb.widgets._timeline_facts import compact
+
+
+class TimelineWidget(anywidget.AnyWidget):
+    """Timeline facts with zoom, hover and search. Usually ``asyncnb.timeline()`` shows one.
+
+    ``look`` returns the facts anew when the person asks for them.
+    """
+
+    _esm = joined("format.js", "timeline.js", "timeline_widget.js")
+    _css = joined("timeline.css")
+
+    data = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, data: dict[str, Any], look: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(data=compact(data))
+        self._look = look
+        self.on_msg(lambda _, content, buffers: self._arrived(content))
+
+    def _arrived(self, content: object) -> None:
+        if isinstance(content, dict) and content.get("c") == "timeline":
+            self.data = compact(self._look())

@@ -1,0 +1,56 @@
+"""The facts of a timeline, small enough to be sent to a page. Knows no widget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncnb._core._timeline import timeline_data
+
+#: What a page gets to draw at most; it draws a thousand bars of a pixel in any case.
+MOST_ROWS = 2000
+MOST_RUNS = 8000
+
+
+def facts(tasks: Any = None) -> dict[str, Any]:
+    """Return what ``mountTimeline`` of timeline.js draws, as it is now; ``tasks`` as for
+    ``asyncnb.timeline``, with its errors. Any thread."""
+    return compact(timeline_data(tasks))
+
+
+def compact(data: dict[str, Any]) -> dict[str, Any]:
+    """Return ``data`` of ``timeline_data`` small enough to send: the newest tasks, fewer steps.
+
+    Steps so near to each other that a wide screen shows them as one become one, and the waits
+    between them go; everything else stays. ``left_out`` counts the tasks that had to go.
+    """
+    rows = data["rows"]
+    left_out = max(0, len(rows) - MOST_ROWS)
+    if left_out:
+        newest = {row["id"] for row in sorted(rows, key=lambda row: row["created"])[left_out:]}
+        rows = [row for row in rows if row["id"] in newest]
+        edges = [edge for edge in data["edges"] if {*edge[:2]} <= newest]
+        data = data | {"rows": rows, "edges": edges, "left_out": left_out}
+    total = sum(len(row["runs"]) for row in rows)
+    if total <= MOST_RUNS:
+        return data
+    # Some tasks have most of the steps; so many of each are told apart that all have their share.
+    share = max(20, MOST_RUNS // max(1, sum(1 for row in rows if row["runs"])))
+    return data | {"rows": [_thinned(row, share) for row in rows]}
+
+
+def _thinned(row: dict[str, Any], most: int) -> dict[str, Any]:
+    runs = row["runs"]
+    if len(runs) <= most:
+        return row
+    gap = (runs[-1][1] - runs[0][0]) / most
+    merged = [list(runs[0])]
+    for start, end in runs[1:]:
+        if start - merged[-1][1] < gap and end - merged[-1][0] < gap:
+            merged[-1][1] = end
+        else:
+            merged.append([start, end])
+    starts = {run[0] for run in merged[1:]}
+    waits = [wait for wait in row["waits"] if wait[1] in starts]
+    if row["waits"] and row["waits"][-1] not in waits:
+        waits.append(row["waits"][-1])
+    return row | {"runs": merged, "waits": waits}
