@@ -13,7 +13,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-all lint bench conformance faults clean
+.PHONY: help lab demo test test-all lint bench conformance faults soak clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -46,6 +46,10 @@ bench: ## the benchmarks
 faults: ## the table of what asyncnb survives
 	$(call install,dev)
 	@ASYNCNB_FAULTS=1 .ci/test tests/faults
+
+soak: ## half an hour of a busy notebook; SOAK_ARGS='--minutes 2' is shorter
+	$(call install,dev)
+	$(BIN)/python -m tests.faults.soak $(SOAK_ARGS)
 
 conformance: ## asyncio's own tests, with asyncnb in its place, on every Python supported
 	@TESTS=tests/conformance .ci/matrix
