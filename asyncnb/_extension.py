@@ -53,12 +53,13 @@ class Extension:
         self.background = BackgroundCells(
             ip, self.output, elsewhere=_elsewhere, kernel_loop=self._kernel_loop
         )
-        self.await_cells = AwaitCells(ip)
+        self.await_cells = AwaitCells(ip, enter=self.output.enter)
         self.tracebacks = Tracebacks(
             ip,
             stopped=self.await_cells.stopped,
             claim=self.output.claim,
             reported=self.await_cells.reported,
+            gone=self.await_cells.gone,
         )
         self._browser: BrowserSide | None = None
         self.lost = LostFailures(ip, self.output)
@@ -128,7 +129,11 @@ class Extension:
             status=self.status,
             restart=self.restart,
             autoawait=self.autoawait,
-            control=ControlVerbs(self.background, deliver=self.output.deliver_late_output),
+            control=ControlVerbs(
+                self.background,
+                deliver=self.output.deliver_late_output,
+                let_go=self.await_cells.let_go,
+            ),
             look=LookVerbs(
                 self.background,
                 show_output=self.output.show_again,

@@ -248,7 +248,7 @@ async def with_timeout(
             raise  # the body's own
         when = limit.when()
         if when is not None and when != at_first:
-            seconds = round(when - started, 2)
+            seconds = max(0.0, round(when - started, 2))
         error = TimeoutError(
             f"Task {record.task.get_name()!r} was given {seconds:.10g} s and was not done."
         )

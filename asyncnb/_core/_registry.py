@@ -179,7 +179,9 @@ class TaskRecord:
             timeout=seconds_left(self.task),
             progress=self.progress,
             error=error,
-            waiting_on=None if state in ENDED else _stack.waiting_on(self.task),
+            waiting_on=None
+            if state in ENDED
+            else _stack.waiting_on(self.task._driven or self.task),
             cpu=self._cpu_seconds(),
             worker=self.worker or None,
             steps=self.steps if self.trace is None else self.trace.steps,

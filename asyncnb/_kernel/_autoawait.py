@@ -10,6 +10,7 @@ import inspect
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,13 @@ from IPython.core.interactiveshell import ExecutionResult
 
 from asyncnb._core._errors import EmbeddedLoopError
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop
-from asyncnb._core._tasks import interrupt
+from asyncnb._core._tasks import Task, interrupt
 from asyncnb._core._workers import raise_in_thread
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from asyncnb._kernel._let_go import LetGo
 
 _Task = asyncio.Task  # now: nest_asyncio puts another class in its place
 
@@ -36,10 +39,13 @@ class AwaitCells:
     await would split the cell over two loops.
     """
 
-    def __init__(self, ip: InteractiveShell) -> None:
+    def __init__(self, ip: InteractiveShell, *, enter: Callable[[dict[str, Any]], None]) -> None:
         self.ip = ip
         self._run_cell_async = ip.run_cell_async
-        self._running: _RunningCell | None = None
+        #: The cells that are waited for, the latest last: a subshell may run one besides.
+        self._cells: list[RunningCell] = []
+        self._enter = enter
+        self._let_go: LetGo | None = None
 
     def install(self) -> None:
         """Hook the shell instance."""
@@ -72,21 +78,42 @@ class AwaitCells:
             preprocessing_exc_tuple=kwargs.get("preprocessing_exc_tuple"),
         ):
             return cell
-        return self._run_elsewhere(cell)
+        return self._run_elsewhere(cell, raw_cell)
 
-    async def _run_elsewhere(self, cell: Coroutine[Any, Any, Any]) -> Any:
+    async def _run_elsewhere(self, cell: Coroutine[Any, Any, Any], source: str) -> Any:
         """Run the cell on the embedded loop while the kernel's own loop stays free."""
-        running = _RunningCell(cell, embedded_loop(), asyncio.get_running_loop())
-        outer, self._running = self._running, running
+        running = RunningCell(cell, source, embedded_loop(), asyncio.get_running_loop())
+        self._cells.append(running)
         try:
             with _wake_on_signal(running.here, running.interrupt) as signalled:
                 result = await running.wait(signalled=signalled)
         finally:
-            self._running = outer
+            self._cells.remove(running)
         error = getattr(result, "error_in_exec", None)
         if running.interrupted and isinstance(error, asyncio.CancelledError):
             result.error_in_exec = KeyboardInterrupt()
         return result
+
+    def let_go(self) -> Task[Any]:
+        """Let the cell that awaits now go on as a task; return it. From any thread.
+
+        The cell's reply returns at once. What it says stays where it was, and so does its result,
+        which becomes the task's and ``Out`` of its number, not ``_``; a failure is shown there.
+        Raises UsageError if no cell awaits.
+        """
+        if self._let_go is None:
+            from asyncnb._kernel._let_go import LetGo  # most notebooks never need it
+
+            self._let_go = LetGo(self.ip, self._enter)
+        return self._let_go.let_go(self._running)
+
+    def gone(self, exc: BaseException) -> bool:
+        """Return whether ``exc`` ends a cell that was let go, whose task will show it."""
+        return self._let_go is not None and self._let_go.takes(exc)
+
+    @property
+    def _running(self) -> RunningCell | None:
+        return self._cells[-1] if self._cells else None
 
     def stopped(self) -> bool:
         """Return whether the running code is a cell that the user has stopped."""
@@ -100,31 +127,42 @@ class AwaitCells:
             running.reported = True
 
 
-class _RunningCell:
+class RunningCell:
     """A foreground cell on the embedded loop, and the kernel's side that waits for it."""
 
     def __init__(
         self,
-        cell: Coroutine[Any, Any, Any],
+        coro: Coroutine[Any, Any, Any],
+        source: str,
         loop: EmbeddedLoop,
         here: asyncio.AbstractEventLoop,
     ) -> None:
+        self.created = time.time()
+        self.coro = coro
+        self.source = source
         self.loop = loop
         self.here = here
         self.interrupted = False
         self.reported = False
         self._ended: asyncio.Future[None] = here.create_future()
         self._taken = threading.Event()
-        self._task: asyncio.Task[Any] | None = None
+        self.task: Task[Any] | None = None
+        #: What the kernel is told in place of the result, once the cell was let go.
+        self.gone: ExecutionResult | None = None
         self._failed: BaseException | None = None
         loop.on_crash.append(self._loop_crashed)
-        context = contextvars.copy_context()
-        loop.call_soon_threadsafe(self._start, cell, context)
+        self.context = contextvars.copy_context()
+        loop.call_soon_threadsafe(self._start)
 
-    def _start(self, cell: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
-        # A standard task, whatever asyncnb.Task is: this one belongs to nobody but us.
-        self._task = _Task(cell, loop=self.loop, name="cell", context=context)
-        self._task.add_done_callback(self._tell)
+    def _start(self) -> None:
+        # Ours, not asyncio.Task: nest_asyncio puts another class in that place.
+        self.task = Task(self.coro, loop=self.loop, name="cell", context=self.context)
+        self.task.add_done_callback(self._tell)
+
+    def let_go(self, reply: ExecutionResult) -> None:
+        """Have the waiter go on with ``reply`` while the cell runs on. On the loop's thread."""
+        self.gone = reply
+        self._tell(None)
 
     def _tell(self, _: object) -> None:
         with contextlib.suppress(RuntimeError):  # the kernel's loop is closed: nobody waits
@@ -141,7 +179,7 @@ class _RunningCell:
     def is_current(self) -> bool:
         """Whether the calling code is this cell's."""
         return asyncio._get_running_loop() is self.loop and (
-            asyncio.current_task(self.loop) is self._task
+            asyncio.current_task(self.loop) is self.task
         )
 
     async def wait(self, *, signalled: bool) -> Any:
@@ -164,12 +202,14 @@ class _RunningCell:
                         self.interrupt()
         finally:
             self.loop.on_crash.remove(self._loop_crashed)
-        if self._task is None or not self._task.done():
+        if self.gone is not None:
+            return self.gone
+        if self.task is None or not self.task.done():
             raise EmbeddedLoopError(
                 "The embedded loop crashed under this cell; run it again."
             ) from self._failed
         try:
-            return self._task.result()
+            return self.task.result()
         except KeyboardInterrupt as exc:
             # A stop that hit IPython after the cell's code had ended. Raised here it would leave
             # the kernel's loop and end the kernel.
@@ -188,7 +228,7 @@ class _RunningCell:
 
     def _interrupt_there(self) -> None:
         self._taken.set()
-        task = self._task
+        task = self.task
         if task is None or task.done():
             return
         waiter = getattr(task, "_fut_waiter", None)
@@ -204,10 +244,10 @@ class _RunningCell:
 
         Once for each press on stop, and not while the cell shows the traceback of the first.
         """
-        if self._taken.is_set() or self._ended.done() or self.reported or self._task is None:
+        if self._taken.is_set() or self._ended.done() or self.reported or self.task is None:
             return
         ident = self.loop.thread.ident
-        if ident is not None and asyncio.current_task(self.loop) is self._task:
+        if ident is not None and asyncio.current_task(self.loop) is self.task:
             raise_in_thread(ident, KeyboardInterrupt)
         else:
             self.here.call_later(BLOCKED_AFTER, self._break_in)

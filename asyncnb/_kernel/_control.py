@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
@@ -12,6 +12,7 @@ from asyncnb._core import _launch, _trace
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._pause import why_not_paused
+from asyncnb._core._tasks import Task
 from asyncnb._kernel._options import Parser, limit, seconds, task_name
 from asyncnb._kernel._verbs import Verb, count, group_records, living_records, named_records
 
@@ -22,9 +23,15 @@ if TYPE_CHECKING:
 class ControlVerbs:
     """What steers tasks from any cell."""
 
-    def __init__(self, background: BackgroundCells, deliver: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        background: BackgroundCells,
+        deliver: Callable[[], None],
+        let_go: Callable[[], Task[Any]],
+    ) -> None:
         self._background = background
         self._deliver = deliver
+        self._let_go = let_go
         self.verbs = {
             "cancel": Verb(
                 "%tasks cancel PATTERN... | -g GROUP | --all  [-m MESSAGE]",
@@ -39,6 +46,7 @@ class ControlVerbs:
             ),
             "pause": Verb("%tasks pause NAME... [--stop-clock]", _pause_arguments, self._pause),
             "resume": Verb("%tasks resume NAME...", _resume_arguments, self._resume),
+            "background": Verb("%tasks background", lambda parser: None, self._go_on),
             "rename": Verb("%tasks rename OLD NEW", _rename_arguments, self._rename),
             "clear": Verb("%tasks clear", lambda parser: None, self._clear),
         }
@@ -104,6 +112,10 @@ class ControlVerbs:
         for record in paused:
             record.task.resume()
             print(f"{record.task.get_name()} goes on")
+
+    def _go_on(self, args: argparse.Namespace) -> None:
+        task = self._let_go()
+        print(f"{task.get_name()} goes on in the background")
 
     def _rename(self, args: argparse.Namespace) -> None:
         task_name(args.new, "%tasks rename")

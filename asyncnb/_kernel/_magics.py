@@ -127,6 +127,7 @@ class AsyncMagics(Magics):
         %tasks timeout NAME 30        30 s from now; +30 for more, none for no limit
         %tasks pause NAME             hold it; --stop-clock holds its time limits too
         %tasks resume NAME            let it go on
+        %tasks background             let the cell that awaits now go on as a task
         %tasks output NAME            what it printed, here
         %tasks timeline [PATTERN]     who ran when, who waited for whom
         %tasks rename OLD NEW

@@ -194,7 +194,8 @@ class OutputRouter:
             record.cell = outer.cell
             record.output.late = outer.output.late if outer.output is not None else None
         else:
-            record.cell = CellRef(cell_number(self.ip), cell_id(parent))
+            if record.cell is None:
+                record.cell = CellRef(cell_number(self.ip), cell_id(parent))
             if is_headless(parent):
                 record.output.late = self._late_output(parent)
         return self.context(parent)
@@ -202,10 +203,11 @@ class OutputRouter:
     def context(self, parent: dict[str, Any]) -> contextvars.Context:
         """Return a copy of the running context in which output belongs to ``parent``."""
         context = contextvars.copy_context()
-        context.run(self._enter, parent)
+        context.run(self.enter, parent)
         return context
 
-    def _enter(self, parent: dict[str, Any]) -> None:
+    def enter(self, parent: dict[str, Any]) -> None:
+        """Lead the output of the running context to the cell with the message ``parent``."""
         _parent.set(parent)
         if self.kernel is None or not parent:
             return

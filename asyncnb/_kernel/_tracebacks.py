@@ -101,8 +101,11 @@ class Tracebacks:
         stopped: Callable[[], bool],
         claim: Callable[[BaseException], bool],
         reported: Callable[[], None],
+        gone: Callable[[BaseException], bool],
     ) -> None:
         self.ip = ip
+        #: Whether an exception ends a cell that was let go: its task shows it.
+        self._gone = gone
         #: To be told that a stopped cell is being reported.
         self._reported = reported
         self._claim = claim
@@ -122,6 +125,8 @@ class Tracebacks:
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         """As the shell's, without asyncnb's frames; a stopped cell shows KeyboardInterrupt."""
         exc = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
+        if isinstance(exc, BaseException) and self._gone(exc):
+            return
         if isinstance(exc, BaseException):
             # Cut for good: IPython formats it a second time for its history, and our frames, which
             # nobody sees, took a tenth of a second of each press on stop.

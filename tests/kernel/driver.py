@@ -60,6 +60,8 @@ class Cell:
         self.code = ""
         self.reply: dict[str, Any] | None = None
         self.idle = False
+        #: n of its In[n], as the kernel announced it; a reply counts what a subshell ran, too.
+        self.number: int | None = None
         self.messages: list[dict[str, Any]] = []
 
     def __repr__(self) -> str:
@@ -172,6 +174,7 @@ class Kernel:
     ) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="asyncnb-kernel-"))
         self.extension = extension
+        self._subshell: str | None = None
         self._arguments = list(arguments)
         self._env = environment(self.scratch) | dict(env or {})
         self._news = threading.Condition()
@@ -223,6 +226,23 @@ class Kernel:
         assert cell.status == "ok", f"{cell!r}\n{cell.error.traceback if cell.error else ''}"
         return cell
 
+    @property
+    def has_subshells(self) -> bool:
+        """Whether this kernel can run a cell beside one that is running: ipykernel 7 can."""
+        kernel = "get_ipython().kernel"
+        return bool(self.evaluate(f"getattr({kernel}, '_supports_kernel_subshells', False)"))
+
+    def aside(self, code: str, timeout: float = DEADLINE) -> Cell:
+        """Run a cell in a subshell, as a subshell console does, whatever runs in the main one."""
+        if self._subshell is None:
+            control = self._client.control_channel
+            control.start()
+            control.send(self._client.session.msg("create_subshell_request", {}))
+            reply = control.get_msg(timeout=DEADLINE)
+            self._subshell = reply["content"]["subshell_id"]
+        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+        return self._request("execute_request", content, subshell=self._subshell).wait(timeout)
+
     def evaluate(self, expression: str, timeout: float = DEADLINE) -> Any:
         """The value, a literal, of an expression in the user's namespace."""
         cell = self.run(
@@ -267,6 +287,7 @@ class Kernel:
 
     def restart(self) -> None:
         """The restart button: the same ports, a new process, the extension loaded again."""
+        self._subshell = None
         self._manager.restart_kernel()
         self.pid = self._manager.provisioner.pid
         Kernel.started.append(self.pid)
@@ -316,8 +337,12 @@ class Kernel:
         if self.extension:
             self.ok(f"%load_ext asyncnb\n{PREAMBLE}")
 
-    def _request(self, msg_type: str, content: dict[str, Any], **metadata: Any) -> Cell:
+    def _request(
+        self, msg_type: str, content: dict[str, Any], subshell: str | None = None, **metadata: Any
+    ) -> Cell:
         message = self._client.session.msg(msg_type, content, metadata=metadata)
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
         cell = self._cell(message["header"]["msg_id"])
         cell.code = content.get("code", "")
         self._client.shell_channel.send(message)
@@ -345,7 +370,9 @@ class Kernel:
             with self._news:
                 if message["msg_type"] == "status":
                     cell.idle = message["content"]["execution_state"] == "idle"
-                elif message["msg_type"] != "execute_input":
+                elif message["msg_type"] == "execute_input":
+                    cell.number = message["content"]["execution_count"]
+                else:
                     cell.messages.append(message)
                 self._news.notify_all()
 

@@ -1,0 +1,185 @@
+"""A cell that awaits is let go: its reply returns, and it goes on as a launched task."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import ExecutionResult
+from IPython.display import display
+
+from asyncnb._core import _launch
+from asyncnb._core._loop import in_background
+from asyncnb._core._plain import current_cell
+from asyncnb._core._registry import TaskRecord, current_record
+from asyncnb._core._tasks import Task
+from asyncnb._kernel._tracebacks import user_frames
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from asyncnb._kernel._autoawait import RunningCell
+
+#: Seconds that the loop gets to let a cell go before the cell is taken to block it.
+BLOCKED_AFTER = 0.25
+
+
+class LetGo:
+    """Turns the running cell into a task, with its output where it was."""
+
+    def __init__(self, ip: InteractiveShell, enter: Callable[[dict[str, Any]], None]) -> None:
+        self.ip = ip
+        #: Leads the output of the running context to the cell with that message.
+        self._enter = enter
+        self._gone: dict[Task[Any], _Gone] = {}
+
+    def let_go(self, cell: RunningCell | None) -> Task[Any]:
+        """Let ``cell`` go and return the task that it is from now on. From any thread.
+
+        Raises UsageError if there is no cell to let go, or if it does not await.
+        """
+        if cell is None:
+            raise UsageError(
+                "No cell awaits now. A cell waits its turn behind the one that runs, so ask from "
+                "elsewhere: from a subshell console (File, New Console, Subshell) or the "
+                "dashboard; or make %tasks background the first line of the cell."
+            )
+        if asyncio._get_running_loop() is cell.loop:
+            return self._let_go_here(cell)
+        answers: list[Any] = []
+        answered, late = threading.Event(), threading.Lock()
+
+        def there() -> None:
+            if not late.acquire(blocking=False):
+                return  # nobody waits for it any more
+            try:
+                answers.append(self._let_go_here(cell))
+            except UsageError as exc:
+                answers.append(exc)
+            answered.set()
+
+        cell.loop.call_soon_threadsafe(there)
+        if not answered.wait(BLOCKED_AFTER) and late.acquire(blocking=False):
+            raise UsageError("The cell does not await: it blocks the loop, and cannot be let go.")
+        answered.wait()
+        if isinstance(answers[0], UsageError):
+            raise answers[0]
+        task: Task[Any] = answers[0]
+        return task
+
+    def _let_go_here(self, cell: RunningCell) -> Task[Any]:
+        """On the loop's thread: in a callback, or in the very code of the cell."""
+        task = cell.task
+        if task is None or task.done() or cell.interrupted or cell.gone:
+            raise UsageError("The cell is ending; there is nothing to let go.")
+        context = cell.context
+        # A context that has been entered, by the cell's own code, cannot be entered once more.
+        own = asyncio.current_task(cell.loop) is task
+        number = context.get(current_cell)
+        record = context.copy().run(TaskRecord, cell=number)
+        record.created = record.started = cell.created
+        gone = _Gone(self.ip, cell, number.number if number is not None else 0)
+        follow = context.copy().run(
+            _launch.launch_record,
+            record,
+            _launch.with_timeout(gone.follow(task), None, record),
+            name=f"cell{gone.number}",
+        )
+        follow._driven = task
+
+        def enter() -> None:
+            self._enter(record.output.parent)
+            current_record.set(record)
+            in_background.set(True)
+
+        if own:
+            enter()
+        else:
+            context.run(enter)
+        self._gone[task] = gone
+        task.add_done_callback(self._ended)
+        if not isinstance(sys.displayhook, _DisplayHook):
+            sys.displayhook = _DisplayHook(self, sys.displayhook)
+        cell.let_go(gone.reply())
+        return follow
+
+    def _ended(self, task: Any) -> None:
+        self._gone.pop(task, None)
+        if not self._gone and isinstance(sys.displayhook, _DisplayHook):
+            sys.displayhook = sys.displayhook.original
+
+    def _running(self) -> _Gone | None:
+        """Return the cell that was let go and whose code is running here, or None."""
+        if not self._gone or asyncio._get_running_loop() is None:
+            return None
+        task: Any = asyncio.current_task()
+        return self._gone.get(task)
+
+    def takes(self, exc: BaseException) -> bool:
+        """Return whether ``exc`` is how such a cell ends: its task shows it, not the shell."""
+        gone = self._running()
+        return gone is not None and gone.result is not None and gone.result.error_in_exec is exc
+
+    def show(self, value: object) -> bool:
+        """Show a value for such a cell, if it is one whose code is running; else False."""
+        gone = self._running()
+        if gone is not None:
+            gone.show(value)
+        return gone is not None
+
+
+class _DisplayHook:
+    """In place of the shell's while a cell is on its own: ``_`` is for cells that wait."""
+
+    def __init__(self, owner: LetGo, original: Callable[[object], Any]) -> None:
+        self._owner = owner
+        self.original = original
+
+    def __call__(self, value: object) -> None:
+        if not self._owner.show(value):
+            self.original(value)
+
+
+class _Gone:
+    """What is the cell's own from now on: its result, its failure, its number."""
+
+    def __init__(self, ip: InteractiveShell, cell: RunningCell, number: int) -> None:
+        self.ip = ip
+        self.number = number
+        # IPython's own ExecutionResult of this cell: it has no other way to it.
+        frame: Any = getattr(cell.coro, "cr_frame", None)
+        result = frame.f_locals.get("result") if frame is not None else None
+        self.result = result if isinstance(result, ExecutionResult) else None
+        self._quiet = bool(ip.displayhook.semicolon_at_end_of_expression(cell.source))
+        self._value: Any = None
+
+    def reply(self) -> ExecutionResult:
+        """Return what the kernel is told now: all is well, and there is no result yet."""
+        return ExecutionResult(None) if self.result is None else copy.copy(self.result)
+
+    def show(self, value: object) -> None:
+        """Take ``value`` as the result: shown below the cell, in ``Out`` under its number."""
+        if value is None:
+            return
+        self._value = value
+        namespace = self.ip.user_ns
+        if self.number and self.ip.displayhook.do_full_cache:
+            namespace.get("_oh", {})[self.number] = namespace[f"_{self.number}"] = value
+        if not self._quiet:
+            display(value)
+
+    async def follow(self, task: Task[ExecutionResult]) -> Any:
+        """Wait for the cell; return its result or raise its failure."""
+        result = await task
+        error = result.error_before_exec or result.error_in_exec
+        if error is None:
+            return self._value
+        try:
+            raise error.with_traceback(user_frames(error.__traceback__))
+        finally:
+            del error
