@@ -50,6 +50,9 @@ rich_repr: Callable[[TaskRecord], dict[str, Any]] | None = None
 
 _await = _Base.__await__
 _cancel = _Base.cancel
+# Now: nest_asyncio puts other classes in their places.
+_StandardTask = asyncio.Task
+_cancel_future = asyncio.Future.cancel
 _get_coro = _Base.get_coro
 _uncancel = _Base.uncancel
 
@@ -332,11 +335,11 @@ def interrupt(task: asyncio.Task[Any]) -> bool:
     # asyncio.gather() passes a cancellation to its children and waits for them; launched ones
     # refuse it, so it would wait until they end. Cancel the gathering future itself.
     leaf: Any = task
-    while isinstance(leaf, _Base):
+    while isinstance(leaf, _StandardTask):
         leaf = getattr(leaf, "_fut_waiter", None)
     children = getattr(leaf, "_children", ())
     if any(getattr(child, "_launched", False) and not child.done() for child in children):
-        leaf.cancel(INTERRUPT)
+        _cancel_future(leaf, INTERRUPT)  # not its own cancel(), which is the one that waits
     return cancelled
 
 
