@@ -22,7 +22,7 @@ from asyncnb._core._limits import UNCHANGED, limits_lock
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record
-from asyncnb._core._tasks import Task, all_tasks, make_held
+from asyncnb._core._tasks import Task, make_held, plain_tasks
 from asyncnb._core._threads import run_on
 from asyncnb._core._timeouts import timeout as timeout_after
 from asyncnb._core._waiters import fail_waiters
@@ -347,13 +347,7 @@ def tasks(
 def other_tasks() -> list[asyncio.Task[Any]]:
     """Return the unfinished tasks that were not launched, of all the loops a notebook has."""
     loops = [running_embedded_loop(), *(loop() for loop in other_loops)]
-    return [
-        task
-        for loop in loops
-        if loop is not None
-        for task in all_tasks(loop)
-        if not getattr(task, "_launched", False)
-    ]
+    return plain_tasks([loop for loop in loops if loop is not None])
 
 
 def task(name: str) -> Task[Any]:

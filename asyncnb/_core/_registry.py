@@ -8,6 +8,8 @@ import fnmatch
 import inspect
 import itertools
 import logging
+import operator
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -28,6 +30,9 @@ logger = logging.getLogger("asyncnb")
 
 #: Ended tasks that ``tasks()`` still lists; older ones are forgotten.
 HISTORY = 1000
+
+#: Names, the latest, among which to look for one that was meant.
+NEAR_AMONG = 2000
 
 
 class TaskRecord:
@@ -291,7 +296,7 @@ class TaskRegistry:
     def records(self) -> list[TaskRecord]:
         """Return all records, oldest first."""
         with self._lock:
-            return [*sorted((*self._ended.values(), *self._living.values()), key=_by_id)]
+            return sorted((*self._ended.values(), *self._living.values()), key=_by_id)
 
     def living(self) -> list[TaskRecord]:
         """Return the records of tasks that have not ended, oldest first."""
@@ -300,8 +305,15 @@ class TaskRegistry:
 
     def match(self, pattern: str = "*", *, state: str | None = None) -> Iterator[TaskRecord]:
         """Yield the records whose name matches the glob ``pattern``, oldest first."""
-        for record in self.records():
-            if matches(record, pattern) and (state is None or record.state() == state):
+        records = self.records()
+        if pattern != "*":
+            # Compiled once, for there may be 100,000 names.
+            hit = re.compile(fnmatch.translate(pattern)).match
+            names = [record.task.get_name() for record in records]
+            found = zip(records, names, strict=True)
+            records = [record for record, name in found if name == pattern or hit(name)]
+        for record in records:
+            if state is None or record.state() == state:
                 yield record
 
     def find(self, name: str) -> TaskRecord:
@@ -325,7 +337,7 @@ class TaskRegistry:
         """Return the sentence for a pattern that matches none of ``names``, by default of all."""
         if names is None:
             names = (r.task.get_name() for r in self.records())
-        names = list(dict.fromkeys(names))
+        names = list(dict.fromkeys(names))[-NEAR_AMONG:]
         hint = near(pattern, names)
         if not hint:
             hint = (
@@ -391,5 +403,4 @@ def _silence(record: TaskRecord) -> None:
     record.task._log_traceback = False
 
 
-def _by_id(record: TaskRecord) -> int:
-    return record.id
+_by_id = operator.attrgetter("id")

@@ -15,7 +15,7 @@ import sys
 import threading
 import types
 from asyncio import AbstractEventLoop, _get_running_loop
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core import _futures
@@ -502,15 +502,32 @@ def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
         loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 14):
         return asyncio.all_tasks(loop)
-    found: set[asyncio.Task[Any]] = set()
+    return {task for task in _known_tasks() if _loop_of(task) is loop and not task.done()}
+
+
+def _known_tasks() -> Iterator[Any]:
+    """Yield every task of every loop that somebody still holds; until 3.13."""
     registry: Any = asyncio.tasks
     if sys.version_info >= (3, 12):
         refs = registry._scheduled_tasks.data.copy()
-        found.update(registry._eager_tasks.copy())
+        yield from registry._eager_tasks.copy()
     else:
         refs = registry._all_tasks.data.copy()
-    found.update(task for ref in refs if (task := ref()) is not None)
-    return {task for task in found if _loop_of(task) is loop and not task.done()}
+    for ref in refs:
+        task = ref()
+        if task is not None:
+            yield task
+
+
+def plain_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
+    """Return the unfinished tasks of *loops* that were not launched. Any thread."""
+    if sys.version_info >= (3, 14):
+        known: Iterable[Any] = (task for loop in loops for task in asyncio.all_tasks(loop))
+    else:
+        known = _known_tasks()
+    # What was launched first: nobody asks for a loop 100,000 times for nothing.
+    others = {task for task in known if not getattr(task, "_launched", False)}
+    return [task for task in others if not task.done() and _loop_of(task) in loops]
 
 
 def _loop_of(task: Any) -> Any:

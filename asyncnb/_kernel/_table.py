@@ -128,20 +128,19 @@ def choose(records: Sequence[TaskRecord], most: int = MOST_ROWS) -> tuple[list[T
     # Not state(), which takes too long to ask of 100,000 tasks.
     living = [record for record in records if record.ended is None]
     ended = [record for record in records if record.ended is not None]
-    failed = {record.id for record in ended if record.state() == "failed"}
-    failures = [record for record in ended if record.id in failed][-(most // 2) :]
-    kept = failures + living[-(most - len(failures)) :]
+    failed = [record for record in ended if record.state() == "failed"]
+    kept = failed[-(most // 2) :]
+    kept += living[-(most - len(kept)) :]
     if len(kept) < most:
-        others = [record for record in ended if record.id not in failed]
+        taken = {record.id for record in failed}
+        others = [record for record in ended if record.id not in taken]
         kept += others[-(most - len(kept)) :]
-    ids = {record.id for record in kept}
-    hidden = len(records) - len(kept)
     alive = len(living) - sum(record.ended is None for record in kept)
     parts = [f"{alive:,} living"] if alive else []
-    if hidden > alive:
-        parts.append(f"{hidden - alive:,} ended")
+    if over := len(records) - len(kept) - alive:
+        parts.append(f"{over:,} ended")
     names = "`%tasks PATTERN` shows those whose names match."
-    return [r for r in records if r.id in ids], f"Not shown: {' and '.join(parts)}. {names}"
+    return sorted(kept, key=lambda record: record.id), f"Not shown: {' and '.join(parts)}. {names}"
 
 
 def as_tree(infos: Sequence[TaskInfo]) -> list[tuple[TaskInfo, int]]:
