@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import IPython
+from IPython.core.completer import context_matcher
 
 from asyncnb._core import _launch, _loop, _places, _tasks, _timeline
 from asyncnb._core._info import ENDED
@@ -153,6 +154,26 @@ class Extension:
                         table[kind].pop(name, None)
 
         self._undo.append(undo)
+        self._complete(magics)
+
+    def _complete(self, magics: AsyncMagics) -> None:
+        """Offer what the magics take when somebody presses Tab; the rest is imported then."""
+        completer = getattr(self.ip, "Completer", None)
+        if completer is None:
+            return
+
+        @context_matcher(priority=1000, identifier="asyncnb.magics")  # type: ignore[untyped-decorator]
+        def matcher(context: Any) -> Any:
+            from asyncnb._kernel._completion import MagicCompletion
+
+            table, commands = magics.table, magics.commands
+            completion = MagicCompletion(
+                self.ip, table=table, verbs=magics.verbs, commands=commands
+            )
+            return completion.match(context)
+
+        completer.custom_matchers.append(matcher)
+        self._undo.append(lambda: completer.custom_matchers.remove(matcher))
 
     def browser(self) -> BrowserSide:
         """Return the browser side; the first call imports it and hooks the shell channel."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -46,9 +46,14 @@ class AsyncMagics(Magics):
         self._status = status
         self._restart = restart
         self._autoawait = autoawait
-        self._table = look.table
+        self.table = look.table
         self.verbs = {**control.verbs, **look.verbs}
         look.all_verbs = self.verbs
+        #: The words of ``%asyncnb``: what each takes after the words given, for completion.
+        self.commands: dict[str, Callable[[Sequence[str]], Iterable[str]]] = {
+            "restart": lambda given: (),
+            "autoawait": lambda given: () if given else ("on", "off"),
+        }
 
     @cell_magic
     def atask(self, line: str, cell: str) -> None:
@@ -137,9 +142,9 @@ class AsyncMagics(Magics):
         if given and given[0] in self.verbs:
             return self.verbs[given[0]](given[1:])
         if len(given) > 1 and (verb := near(given[0], self.verbs)):
-            usage = "\n       ".join(v.usage for v in (self._table, *self.verbs.values()))
+            usage = "\n       ".join(v.usage for v in (self.table, *self.verbs.values()))
             raise UsageError(f"%tasks has no verb {given[0]!r}.{verb}\nUsage: {usage}")
-        return self._table(given)
+        return self.table(given)
 
     @line_magic
     def asyncnb(self, line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncnb._core._info import ENDED, TaskInfo
+from asyncnb._core._words import seconds
 
 
 def note(info: TaskInfo) -> str:
@@ -19,5 +20,5 @@ def note(info: TaskInfo) -> str:
         done, total = info.progress
         parts.append(f"{done}" if total is None else f"{done}/{total}")
     if info.timeout is not None and info.state not in ENDED:
-        parts.append(f"{info.timeout:.{1 if info.timeout < 10 else 0}f} s left")
+        parts.append(f"{seconds(info.timeout)} left")
     return ", ".join(parts)

@@ -95,6 +95,7 @@ def one_of(*choices: str) -> Any:
             )
         return text
 
+    check.choices = choices  # type: ignore[attr-defined]  # for completion
     return check
 
 

@@ -25,7 +25,7 @@ _STATES = {
 # Everything below one class; the names of JupyterLab's theme with something sane for other front
 # ends. In a notebook that is not trusted the style goes, and a plain table remains.
 _STYLE = """
-.asyncnb-tasks{overflow-x:auto;max-width:100%;font-size:var(--jp-ui-font-size1,13px);
+.asyncnb-tasks{overflow-x:auto;max-width:100%;container-type:inline-size;font-size:var(--jp-ui-font-size1,13px);
 color:var(--jp-ui-font-color1,inherit)}
 .asyncnb-tasks .asyncnb-table{border-collapse:collapse;table-layout:auto;margin:0;
 font-size:inherit;color:inherit;border:none}
@@ -33,6 +33,7 @@ font-size:inherit;color:inherit;border:none}
 vertical-align:top;padding:3px 14px 3px 0;white-space:nowrap;max-width:none;border:none;
 background:transparent;unicode-bidi:isolate}
 .asyncnb-tasks .asyncnb-table th{font-weight:600;color:var(--jp-ui-font-color2,inherit)}
+.asyncnb-tasks .asyncnb-table tbody th{color:inherit;overflow-wrap:anywhere}
 .asyncnb-tasks .asyncnb-table thead tr{
 border-bottom:1px solid var(--jp-border-color1,rgba(128,128,128,.6))}
 .asyncnb-tasks .asyncnb-table tbody tr{background:transparent;
@@ -40,19 +41,28 @@ border-bottom:1px solid var(--jp-border-color2,rgba(128,128,128,.25))}
 .asyncnb-tasks .asyncnb-table tbody tr:hover{
 background:var(--jp-layout-color2,rgba(128,128,128,.12))}
 .asyncnb-tasks .asyncnb-number{font-variant-numeric:tabular-nums}
-.asyncnb-tasks .asyncnb-table td.asyncnb-text{white-space:normal;min-width:9em;
+.asyncnb-tasks .asyncnb-table td.asyncnb-text{white-space:normal;min-width:13em;
 overflow-wrap:anywhere}
-.asyncnb-tasks .asyncnb-ended{color:var(--jp-ui-font-color2,inherit)}
 .asyncnb-tasks .asyncnb-shape{display:inline-block;width:1.3em}
 .asyncnb-tasks .asyncnb-bar{display:inline-block;width:5em;height:.5em;margin-right:.5em;
 border-radius:.25em;overflow:hidden;background:var(--jp-border-color2,rgba(128,128,128,.25))}
 .asyncnb-tasks .asyncnb-bar span{display:block;height:100%;
 background:var(--jp-brand-color1,#1976d2)}
+@container (max-width:700px){.asyncnb-tasks .asyncnb-on{display:none}
+.asyncnb-tasks .asyncnb-table tbody th{white-space:normal;min-width:7em}
+.asyncnb-tasks .asyncnb-table th,.asyncnb-tasks .asyncnb-table td{padding-right:8px}
+.asyncnb-tasks .asyncnb-table td.asyncnb-text{min-width:8em}
+.asyncnb-tasks .asyncnb-bar{width:2.5em}}
 .asyncnb-tasks .asyncnb-more{margin:6px 0 0;color:var(--jp-ui-font-color2,inherit)}
 """.replace("\n", "")
 
-_TEXT = {"waits for", "note"}
-_NUMBER = {"time", "cell"}
+_CLASSES = {
+    "time": "asyncnb-number",
+    "cell": "asyncnb-number",
+    "on": "asyncnb-on",
+    "waits for": "asyncnb-text",
+    "note": "asyncnb-text",
+}
 
 
 def render(table: TaskTable) -> str:
@@ -60,7 +70,9 @@ def render(table: TaskTable) -> str:
     if not table.rows:
         return f"<p>{html.escape(table.empty)}</p>"
     names = table.columns()
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    head = "".join(
+        f'<th scope="col" class="{_CLASSES.get(name, "")}">{name}</th>' for name in names
+    )
     rows = "".join(f"<tr>{''.join(_cell(row, name) for name in names)}</tr>" for row in table.rows)
     more = f'<p class="asyncnb-more">{html.escape(table.left_out)}</p>' if table.left_out else ""
     return (
@@ -84,12 +96,8 @@ def _cell(row: Row, name: str) -> str:
         )
     if name == "note":
         text = _bar(row) + text
-    classes = [
-        "asyncnb-text" if name in _TEXT else "",
-        "asyncnb-number" if name in _NUMBER else "",
-    ]
-    given = " ".join(filter(None, classes))
-    return f'<td class="{given}">{text}</td>' if given else f"<td>{text}</td>"
+    kind = _CLASSES.get(name)
+    return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
 
 
 def _bar(row: Row) -> str:

@@ -1,0 +1,223 @@
+"""Tab in the line of a magic: verbs, options, names of tasks, groups and executors."""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from IPython.core.completer import CompletionContext, SimpleCompletion
+
+from asyncnb._core import _launch, _open_groups
+from asyncnb._kernel._options import PLACES, Parser, agroup_parser, atask_parser
+from asyncnb._kernel._verbs import Verb
+
+#: Names at most: IPython shows no more, and to sort 10,000 takes it a while.
+MOST = 500
+
+#: Verbs that mean living tasks only.
+_FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout"}
+
+_MAGIC = re.compile(
+    r"^\s*(?:[\w.]+\s*=\s*)?(?P<magic>%%(?:atask|agroup)|%(?:atask|tasks|asyncnb))\s(?P<rest>.*)$"
+)
+_ELSEWHERE = ("distributed", "ipyparallel")
+
+
+class Offer(NamedTuple):
+    """What can stand in the place of ``fragment``; ``alone`` if nothing else makes sense there."""
+
+    fragment: str
+    texts: list[str]
+    alone: bool = True
+
+
+class MagicCompletion:
+    """Offers what the magics of this shell take."""
+
+    def __init__(
+        self,
+        ip: Any,
+        *,
+        table: Verb,
+        verbs: Mapping[str, Verb],
+        commands: Mapping[str, Callable[[Sequence[str]], Iterable[str]]],
+    ) -> None:
+        self.ip = ip
+        self._table = table
+        self._verbs = verbs
+        #: The words of ``%asyncnb``, and what each takes after the words given.
+        self._commands = commands
+
+    def match(self, context: CompletionContext) -> Any:
+        """Return what IPython asks a matcher of its second API for."""
+        before = context.line_with_cursor[: context.cursor_position]
+        above = context.full_text.split("\n")[: context.cursor_line]
+        offer = None if any(map(str.strip, above)) and "%%" in before[:10] else self.offer(before)
+        if offer is None:
+            return {"completions": [], "suppress": False}
+        return {
+            "completions": [SimpleCompletion(text, type="magic") for text in offer.texts],
+            "matched_fragment": offer.fragment,
+            "suppress": offer.alone,
+            "ordered": True,
+        }
+
+    def offer(self, line: str) -> Offer | None:
+        """Return what can follow ``line``, which ends at the cursor; None if it is not for us."""
+        found = _MAGIC.match(line)
+        if found is None:
+            return None
+        given, fragment = split(found["rest"])
+        if given is None:
+            return None
+        match found["magic"]:
+            case "%tasks":
+                texts = self._of_tasks(given, fragment)
+            case "%asyncnb":
+                texts = self._of_asyncnb(given)
+            case "%%agroup":
+                # Its name is that of a group.
+                names = group_names() if not given else []
+                texts = [*names, *self._arguments(agroup_parser(), given or [""], fragment)]
+            case magic:
+                parser = atask_parser(magic)
+                texts = self._arguments(parser, given, fragment)
+                takes_value = bool(given) and _takes_value(parser, given[-1])
+                if magic == "%atask" and not takes_value and not fragment.startswith("-"):
+                    # An expression may stand here as well, and that is Python's to complete.
+                    return Offer(fragment, _fitting(texts, fragment), alone=False)
+        return Offer(fragment, _fitting(texts, fragment))
+
+    def _of_tasks(self, given: list[str], fragment: str) -> Iterable[str]:
+        if not given:
+            yield from self._verbs
+            yield from self._arguments(self._table.parser(), given, fragment)
+        elif given[0] in self._verbs:
+            verb = self._verbs[given[0]]
+            living = given[0] in _FOR_THE_LIVING
+            yield from self._arguments(verb.parser(), given[1:], fragment, living=living)
+        else:
+            yield from self._arguments(self._table.parser(), given, fragment)
+
+    def _of_asyncnb(self, given: list[str]) -> Iterable[str]:
+        if not given:
+            return list(self._commands)
+        following = self._commands.get(given[0])
+        return [] if following is None else following(given[1:])
+
+    def _arguments(
+        self, parser: Parser, given: list[str], fragment: str, *, living: bool = False
+    ) -> Iterable[str]:
+        """Yield what an option line can go on with, after the words ``given``."""
+        options = {o: action for action in parser._actions for o in action.option_strings}
+        places = [action for action in parser._actions if not action.option_strings]
+        asked: argparse.Action | None = None
+        used = set()
+        for word in given:
+            if asked is not None:
+                asked = None
+            elif word.startswith("-") and word != "-":
+                action = options.get(word.partition("=")[0])
+                if action is not None:
+                    used.add(action)
+                    asked = action if action.nargs != 0 and "=" not in word else None
+            elif places and places[0].nargs not in ("*", "+"):
+                places.pop(0)
+        if asked is not None:
+            yield from self._values(asked, living)
+            return
+        option, equals, _ = fragment.partition("=")
+        if equals and option in options:
+            yield from (f"{option}={value}" for value in self._values(options[option], living))
+            return
+        if places and not fragment.startswith("-"):
+            yield from self._values(places[0], living)
+        yield from (option for option, action in options.items() if action not in used)
+
+    def _values(self, action: argparse.Action, living: bool) -> Iterable[str]:
+        """Return what an argument takes, as far as that can be listed."""
+        choices = getattr(action.type, "choices", action.choices)
+        if choices:
+            return list(choices)
+        match action.dest:
+            case "name" | "old" | "pattern" | "patterns":
+                return task_names(living)
+            case "group":
+                return group_names()
+            case "on":
+                return [*PLACES, *executors(self.ip.user_ns)]
+            case "sent":
+                return sorted(n for n in list(self.ip.user_ns) if not n.startswith("_"))
+            case "limit":
+                return ["none"]
+        return []
+
+
+def _takes_value(parser: Parser, word: str) -> bool:
+    return any(word in a.option_strings and a.nargs != 0 for a in parser._actions)
+
+
+def split(text: str) -> tuple[list[str] | None, str]:
+    """Split a line at the cursor into whole words and the raw text of the one being typed.
+
+    The words are None where they cannot be told.
+    """
+    start = 0
+    open_quote = ""
+    for at, char in enumerate(text):
+        if open_quote:
+            open_quote = "" if char == open_quote else open_quote
+        elif char in "'\"":
+            open_quote = char
+        elif char.isspace():
+            start = at + 1
+    try:
+        return shlex.split(text[:start]), text[start:]
+    except ValueError:
+        return None, ""
+
+
+def _fitting(texts: Iterable[str], fragment: str) -> list[str]:
+    """Return those of ``texts`` that go on from ``fragment``, quoted where a line needs it."""
+    plain = fragment.lstrip("'\"")
+    found: dict[str, None] = {}
+    for text in texts:
+        if text.startswith(plain):
+            found[shlex.quote(text)] = None
+            if len(found) == MOST:
+                break
+    return list(found)
+
+
+def task_names(living: bool = False) -> Iterable[str]:
+    """Yield the names of tasks, the latest first, living ones before ended ones."""
+    records = _launch.registry.records()
+    for alive in (True,) if living else (True, False):
+        for record in reversed(records):
+            if (record.ended is None) is alive:
+                yield record.task.get_name()
+
+
+def group_names() -> list[str]:
+    """Return the names of groups, open ones first."""
+    names = [group.name for group in _open_groups.open_groups()]
+    names += [r.group for r in reversed(_launch.registry.records()) if r.group is not None]
+    return list(dict.fromkeys(names))
+
+
+def executors(namespace: Mapping[str, Any]) -> list[str]:
+    """Return the variables that ``--on`` takes: executors, dask clients, ipyparallel views."""
+    return [
+        name
+        for name, value in list(namespace.items())
+        if not name.startswith("_")
+        and (
+            isinstance(value, concurrent.futures.Executor)
+            or (type(value).__module__.partition(".")[0] in _ELSEWHERE and hasattr(value, "apply"))
+            or (type(value).__module__.startswith("distributed") and hasattr(value, "submit"))
+        )
+    ]
