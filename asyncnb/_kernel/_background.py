@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 
+_NOTHING_IS_SENT = (
+    "%%atask --in names what is sent to another process; this cell runs in the kernel and sees all "
+    "its variables. Leave --in away, or say --on process."
+)
+
+
 class BackgroundCells:
     """What ``%%atask`` and ``%atask`` do once their line is parsed."""
 
@@ -59,10 +65,7 @@ class BackgroundCells:
             self._launch_elsewhere(cell, name, args)
             return
         if args.sent is not None:
-            raise UsageError(
-                "%%atask --in names what is sent to another process; this cell runs in the kernel "
-                "and sees all its variables. Leave --in away, or say --on process."
-            )
+            raise UsageError(_NOTHING_IS_SENT)
         bind = _one_name(args)
         if kind == "thread" and cell.awaits:
             raise UsageError(
@@ -126,6 +129,9 @@ class BackgroundCells:
         except (TypeError, ValueError) as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
         quiet = args.quiet or cell.quiet
+        if place.in_process:
+            self._launch_in_pool(place, cell, name, args)
+            return
         try:
             start, bind = ship(
                 self.ip, place, cell, given=args.sent, out=args.out or [], quiet=args.quiet
@@ -133,6 +139,21 @@ class BackgroundCells:
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
         self._launch(start, args, kind=place.kind, name=name, bind=bind, shows_result=not quiet)
+
+    def _launch_in_pool(
+        self, place: Place, cell: BackgroundCell, name: str, args: argparse.Namespace
+    ) -> None:
+        if args.sent is not None:
+            raise UsageError(_NOTHING_IS_SENT)
+        run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
+        self._launch(
+            lambda record: place.run_here(record, run),
+            args,
+            kind=place.kind,
+            name=name,
+            bind=_one_name(args),
+            shows_result=not (args.quiet or cell.quiet),
+        )
 
     def _engine_named(self, name: str) -> Any:
         if name in PLACES:

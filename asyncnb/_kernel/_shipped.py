@@ -25,6 +25,10 @@ class Place(Protocol):
     """Where cells can run besides the kernel: an engine, as ``_offload`` makes them."""
 
     kind: str
+    in_process: bool
+
+    def run_here(self, record: TaskRecord, call: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that runs a call, or the coroutine it makes, in this process."""
 
     def pack_cell(self, **parts: Any) -> bytes:
         """Return a cell as bytes, or raise an error that says what cannot be sent."""

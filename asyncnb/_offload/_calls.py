@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import time
 import types
@@ -19,7 +20,13 @@ from asyncnb._offload._packing import pack_call
 from asyncnb._offload._said import Speaker
 
 
-async def run_job(record: TaskRecord, engine: Engine, kind: str, payload: bytes) -> Any:
+async def run_job(
+    record: TaskRecord,
+    engine: Engine,
+    kind: str,
+    payload: bytes,
+    local: Callable[[], Any] | None = None,
+) -> Any:
     """Run one job on ``engine`` and return what it gives; the record says how it goes.
 
     A cancel stops the work. Raises what the work raised, or OffloadError.
@@ -36,7 +43,7 @@ async def run_job(record: TaskRecord, engine: Engine, kind: str, payload: bytes)
         else:
             speaker.say(kind, *data)
 
-    job = Job(loop, kind, payload, tell=told, name=record.task.get_name())
+    job = Job(loop, kind, payload, tell=told, name=record.task.get_name(), local=local)
     engine.submit(job)
     return await job.wait(engine)
 
@@ -66,12 +73,16 @@ def offload(
             f"offload() takes a function and its arguments, not {type(function).__name__}.{hint}"
         )
     engine = engine_for(on)
-    payload = pack_call(function, args, kwargs or {})
+    local, payload = None, b""
+    if engine.in_process:
+        local = functools.partial(function, *args, **(kwargs or {}))
+    else:
+        payload = pack_call(function, args, kwargs or {})
     record = TaskRecord(kind=engine.kind)
     record.worker = ""
     return _launch.launch_checked(
         record,
-        run_job(record, engine, "call", payload),
+        run_job(record, engine, "call", payload, local),
         name=name or getattr(function, "__name__", None),
         group=group,
         timeout=timeout,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncnb._core._registry import TaskRecord
@@ -17,6 +17,7 @@ class CellPlace:
     def __init__(self, on: Any) -> None:
         self.engine = engine_for(on)
         self.kind = self.engine.kind
+        self.in_process = self.engine.in_process
 
     def pack_cell(self, **parts: Any) -> bytes:
         """Return the cell as bytes. Raises OffloadError if a name cannot be sent."""
@@ -25,3 +26,7 @@ class CellPlace:
     def run_job(self, record: TaskRecord, kind: str, payload: bytes) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that runs the job; see ``_calls.run_job``."""
         return run_job(record, self.engine, kind, payload)
+
+    def run_here(self, record: TaskRecord, call: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that runs a call, or the coroutine it makes, in this process."""
+        return run_job(record, self.engine, "call", b"", call)

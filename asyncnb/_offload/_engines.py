@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from typing import Any
 
 from asyncnb._core._errors import near
@@ -25,6 +26,14 @@ def engine_for(on: Any) -> Engine:
             f"on={on!r}: it takes 'process', or an executor, dask client or ipyparallel view "
             f"itself.{near(on, WORDS)}"
         )
+    if isinstance(on, concurrent.futures.ThreadPoolExecutor):
+        from asyncnb._offload._threadpool import ThreadPoolEngine
+
+        return ThreadPoolEngine(on)
+    if isinstance(on, concurrent.futures.Executor):
+        from asyncnb._offload._executor import executor_engine
+
+        return executor_engine(on)
     raise TypeError(
         f"on= takes 'process', a concurrent.futures.Executor, a dask Client or an ipyparallel "
         f"view, not {type(on).__name__}."

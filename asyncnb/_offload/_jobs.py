@@ -74,6 +74,7 @@ class Job:
         shared: tuple[int, bytes] | None = None,
         tell: Callable[..., object] | None = None,
         name: str = "",
+        local: Callable[[], Any] | None = None,
     ) -> None:
         self.id = next(_ids)
         self.loop = loop
@@ -81,6 +82,8 @@ class Job:
         self.payload = payload
         self.shared = shared
         self.name = name
+        #: What an engine in this process calls instead of reading the payload.
+        self.local = local
         self.cancel_asked = False
         #: What the engine keeps here: the worker that runs it, a future.
         self.place: Any = None
@@ -150,6 +153,8 @@ class Engine(Protocol):
 
     #: What ``TaskInfo.kind`` says of its tasks.
     kind: str
+    #: Whether it calls ``Job.local`` in this process.
+    in_process: bool
 
     def submit(self, job: Job) -> None:
         """Start the job, or let it wait for a worker."""

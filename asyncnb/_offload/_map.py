@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextvars
+import functools
 import inspect
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -15,6 +16,7 @@ from asyncnb._offload._engines import engine_for
 from asyncnb._offload._jobs import Engine, Job
 from asyncnb._offload._packing import pack_chunk, pack_shared
 from asyncnb._offload._said import Speaker
+from asyncnb._offload._threadpool import call_each
 from asyncnb._offload._tracebacks import rebuild_error
 
 #: Items taken at a time on the loop, and for each slot of an engine, unless ``limit`` says so.
@@ -119,7 +121,8 @@ class Chunk(Unit):
         except (Exception, asyncio.CancelledError) as exc:
             return [Failed(exc)] * self.count
         for index, described in failures.items():
-            values[index] = Failed(rebuild_error(described))
+            here = isinstance(described, BaseException)
+            values[index] = Failed(described if here else rebuild_error(described))
         found: list[Any] = values
         return found
 
@@ -153,7 +156,8 @@ class Stream:
         self.speaker = Speaker(contextvars.copy_context())
         self.shared: tuple[int, bytes] | None = None
         if engine is not None:
-            self.shared = (next(_tokens), pack_shared(function))
+            if not engine.in_process:
+                self.shared = (next(_tokens), pack_shared(function))
             # One that runs in each slot and one that waits behind it; not more, so that a job of
             # somebody else need not wait long.
             self.most_units = 2 * engine.slots()
@@ -172,8 +176,20 @@ class Stream:
         if self.engine is None:
             unit = Call(1, start(self.loop, self.function(items[0])))
         else:
-            payload = pack_chunk(items)
-            job = Job(self.loop, "chunk", payload, shared=self.shared, tell=self._told, name="map")
+            local, payload = None, b""
+            if self.engine.in_process:
+                local = functools.partial(call_each, self.function, items)
+            else:
+                payload = pack_chunk(items)
+            job = Job(
+                self.loop,
+                "chunk",
+                payload,
+                shared=self.shared,
+                tell=self._told,
+                name="map",
+                local=local,
+            )
             self.engine.submit(job)
             unit = Chunk(len(items), self.engine, job)
         self.out += len(items)

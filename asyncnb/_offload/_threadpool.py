@@ -1,0 +1,78 @@
+"""A ThreadPoolExecutor of the user's: work in the kernel's own process, nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from asyncnb._offload import _remote
+from asyncnb._offload._jobs import Job
+
+
+class ThreadPoolEngine:
+    """Jobs as calls in the threads of an executor; they see the kernel's variables themselves."""
+
+    kind = "executor"
+    in_process = True
+
+    def __init__(self, executor: concurrent.futures.Executor) -> None:
+        self._executor = executor
+
+    def slots(self) -> int:
+        """Return how many threads the executor may have."""
+        most = getattr(self._executor, "_max_workers", None)
+        return most if isinstance(most, int) and most > 0 else 4
+
+    def submit(self, job: Job) -> None:
+        """Hand ``job`` to the executor; starting a thread takes no time worth a thread."""
+        context = contextvars.copy_context()
+        try:
+            job.place = self._executor.submit(context.run, self._run, job)
+        except RuntimeError as exc:
+            job.end_with("lost", f"The executor takes no work: {exc}")
+            return
+        job.place.add_done_callback(lambda f: job.end_with("cancelled") if f.cancelled() else None)
+
+    def cancel(self, job: Job) -> None:
+        """Keep ``job`` from starting, or raise CancelledError in its thread."""
+        if not job.place.cancel():
+            _remote.cancel(job)
+
+    def _run(self, job: Job) -> None:
+        job.tell("started", threading.current_thread().name)
+        assert job.local is not None
+        outcome: tuple[str, Any] = ("cancelled", None)
+        with _remote.running_as(job) as here:
+            if here is not None:
+                try:
+                    with here:
+                        value = job.local()
+                        if inspect.iscoroutine(value):
+                            value = _remote.run_coroutine(here, value)
+                    outcome = ("done", value)
+                except BaseException as exc:
+                    if not (isinstance(exc, asyncio.CancelledError) and here.asked):
+                        outcome = ("failed", exc)
+        job.end_with(*outcome)
+
+
+def call_each(function: Callable[..., Any], items: list[Any]) -> Any:
+    """Call ``function`` with each item, as ``_remote`` does for a chunk."""
+    values: list[Any] = []
+    failures: dict[int, BaseException] = {}
+    began = time.monotonic()
+    with asyncio.Runner() as runner:
+        for item in items:
+            try:
+                value = function(item)
+                values.append(runner.run(value) if inspect.iscoroutine(value) else value)
+            except Exception as exc:
+                failures[len(values)] = exc
+                values.append(None)
+    return values, failures, time.monotonic() - began

@@ -1,0 +1,194 @@
+"""Any `concurrent.futures.Executor`: output, traceback and cancel as anywhere."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import threading
+import time
+
+import psutil
+import pytest
+
+import asyncnb
+from asyncnb._core import _loop
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loop_of_this_module():
+    yield
+    _loop.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pool():
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def threads():
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+@pytest.fixture
+def listen(monkeypatch):
+    """Called in a test: gathers what is said in this process, with an event for the first of it."""
+    import io
+    import sys
+
+    class Heard(io.StringIO):
+        first: threading.Event
+
+        def write(self, text):
+            count = super().write(text)
+            self.first.set()
+            return count
+
+    def start():  # not in the fixture: pytest changes sys.stdout before the test itself
+        heard = Heard()
+        heard.first = threading.Event()
+        monkeypatch.setattr(sys, "stdout", heard)
+        return heard
+
+    return start
+
+
+def ended(task):
+    with contextlib.suppress(asyncnb.CancelledError):
+        task.join(20)
+    return task.info().state
+
+
+def say_and_stay(said):
+    print(said, flush=True)
+    try:
+        time.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+
+
+def say_and_spin(said):
+    print(said, flush=True)
+    try:
+        while True:
+            time.sleep(0.001)
+    finally:
+        print("cleaned up", flush=True)
+
+
+def fail():
+    return 1 / 0
+
+
+def test_a_call_returns_what_the_function_does(pool):
+    task = asyncnb.offload(divmod, 7, 2, on=pool, name="divide")
+    assert task.join(30) == (3, 1)
+    info = task.info()
+    assert (info.kind, info.state, info.name) == ("executor", "done", "divide")
+    assert info.worker
+
+
+def test_functions_that_cannot_be_imported_go_along(pool):
+    base = 10
+    assert asyncnb.offload(lambda n: n + base, 1, on=pool).join(20) == 11
+
+
+def test_a_coroutine_goes_along(pool):
+    async def later(n, *more, key=0):
+        return n, more, key
+
+    assert asyncnb.launch(later(1, 2, 3, key=4), on=pool).join(20) == (1, (2, 3), 4)
+
+
+def test_an_error_shows_where_it_arose(pool):
+    import traceback
+
+    task = asyncnb.offload(fail, on=pool)
+    with pytest.raises(ZeroDivisionError) as caught:
+        task.join(20)
+    assert "return 1 / 0" in "".join(traceback.format_exception(caught.value))
+
+
+def test_output_is_heard_while_the_work_goes_on_and_cancel_stops_it(pool, listen):
+    heard = listen()
+    task = asyncnb.offload(say_and_stay, "begun", on=pool)
+    assert heard.first.wait(20)
+    asyncnb.run(asyncnb.sleep(0))  # the loop writes down what it was told before
+    assert task.info().state == "running"
+    task.cancel()
+    assert ended(task) == "cancelled"
+    assert heard.getvalue() == "begun\ncleaned up\n"
+
+
+def test_what_waits_for_a_worker_never_starts_when_cancelled(pool, tmp_path, listen):
+    heard = listen()
+    busy = asyncnb.offload(say_and_stay, "busy", on=pool)
+    assert heard.first.wait(20)
+    paths = [tmp_path / name for name in "abc"]
+    late = [asyncnb.offload(path.touch, on=pool) for path in paths]
+    assert {task.info().state for task in late} == {"pending"}
+    for task in (*late, busy):
+        task.cancel()
+    assert {ended(task) for task in (*late, busy)} == {"cancelled"}
+    assert not any(path.exists() for path in paths)
+
+
+def test_a_thread_pool_works_in_this_process(threads, listen):
+    heard = listen()
+    mine = []
+    task = asyncnb.offload(lambda: mine.append(threading.current_thread().name), on=threads)
+    task.join(10)
+    assert mine[0].startswith("ThreadPoolExecutor")
+    task = asyncnb.offload(say_and_spin, "begun", on=threads)
+    assert heard.first.wait(20)
+    task.cancel()
+    assert ended(task) == "cancelled"
+    assert heard.getvalue() == "begun\ncleaned up\n"
+    with pytest.raises(ZeroDivisionError):
+        asyncnb.offload(fail, on=threads).join(10)
+
+
+@pytest.mark.parametrize("which", ["pool", "threads"])
+def test_map_over_an_executor(which, request):
+    async def main():
+        executor = request.getfixturevalue(which)
+        found = [r async for r in asyncnb.map(abs, range(-50, 0), on=executor)]
+        assert found == list(range(50, 0, -1))
+        results = asyncnb.map(lambda n: 1 // n, range(2), on=executor, return_exceptions=True)
+        assert [type(r) async for r in results] == [ZeroDivisionError, int]
+
+    asyncnb.run(main(), timeout=30)
+
+
+def test_a_broken_pool_fails_its_tasks_with_a_reason(listen):
+    heard = listen()
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
+        task = asyncnb.offload(say_and_stay, "begun", on=executor)
+        assert heard.first.wait(20)
+        for process in psutil.Process().children(recursive=True):
+            if "spawn_main" in " ".join(process.cmdline()) and process.pid in executor._processes:
+                process.kill()
+        with pytest.raises(asyncnb.WorkerLostError, match="BrokenProcessPool"):
+            task.join(20)
+        again = asyncnb.offload(fail, on=executor)
+        with pytest.raises(asyncnb.WorkerLostError, match="takes no work"):
+            again.join(20)
+
+
+def test_loky_works_like_any_other(listen):
+    heard = listen()
+    loky = pytest.importorskip("loky", reason="loky is not installed for this Python")
+    executor = loky.ProcessPoolExecutor(1)
+    try:
+        task = asyncnb.offload(say_and_stay, "begun", on=executor)
+        assert heard.first.wait(20)
+        task.cancel()
+        assert ended(task) == "cancelled"
+        assert asyncnb.offload(abs, -3, on=executor).join(20) == 3
+    finally:
+        executor.shutdown(kill_workers=True)
