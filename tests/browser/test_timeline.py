@@ -1,0 +1,236 @@
+"""The timeline in a browser: on an empty page, then in a notebook and its dashboard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import asyncnb
+from asyncnb.testing import run_virtual
+from asyncnb.widgets._static import joined
+from asyncnb.widgets._timeline_facts import compact
+from tests.browser.lab import Lab, Notebook
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Notebook]
+
+XSS = [
+    "<img src=x onerror='window.hacked = 1'>",
+    "<script>window.hacked = 1</script>",
+    '"><svg onload=window.hacked=1>',
+    "</text></svg><script>window.hacked=1</script>",
+]
+
+MOUNT = """async ([js, css]) => {
+    document.body.replaceChildren();
+    document.head.append(Object.assign(document.createElement('style'), { textContent: css }));
+    const source = js + '\\nwindow.mount = mountTimeline;';
+    await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
+}"""
+SHOW = """data => {
+    window.timeline?.destroy();
+    const el = document.body.appendChild(document.createElement('div'));
+    el.style.width = '900px';
+    window.asked = 0;
+    window.timeline = mount(el, { onRequest: () => window.asked++ });
+    timeline.update(data);
+    return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+}"""
+NAMES = "() => [...document.querySelectorAll('.asyncnb-tl-name')].map(node => node.textContent)"
+AXIS = "() => [...document.querySelectorAll('.asyncnb-tl-axis text')].map(n => n.textContent)"
+TOLD = "() => document.querySelector('.asyncnb-tl-told').textContent"
+FRAMES = "() => new Promise(f => requestAnimationFrame(() => requestAnimationFrame(f)))"
+
+
+class Page:
+    """An empty page with the module."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.page = lab.blank_page()
+        self.ask(MOUNT, [joined("format.js", "timeline.js"), joined("timeline.css")])
+
+    def ask(self, script: str, argument: Any = None) -> Any:
+        return self._lab.call(self.page.evaluate(script, argument))
+
+    def do(self, step: Any) -> Any:
+        done = self._lab.call(step)
+        self.ask(FRAMES)
+        return done
+
+    def show(self, main: Any) -> dict[str, Any]:
+        with asyncnb.record() as recording:
+            run_virtual(main)
+        data = compact(asyncnb.timeline(recording).data)
+        self.ask(SHOW, data)
+        return data
+
+    def point(self, when: float, row: int, data: dict[str, Any]) -> None:
+        """Move the mouse to a moment of a row."""
+        box = self.do(self.page.locator(".asyncnb-tl-scroll").bounding_box())
+        plot = box["width"] - 170 - 16
+        x = box["x"] + 170 + when / (data["end"] * 1.02) * plot
+        self.do(self.page.mouse.move(x, box["y"] + 24 * row + 12))
+
+
+@pytest.fixture(scope="module")
+def page(lab: Lab) -> Iterator[Page]:
+    page = Page(lab)
+    yield page
+    lab.call(page.page.close())
+
+
+async def program() -> None:
+    async def step(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def clean() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(1)
+
+    asyncnb.current_task().set_name("main")
+    quick = asyncnb.create_task(step(1), name="quick")
+    stubborn = asyncnb.create_task(clean(), name="stubborn")
+    await quick
+    stubborn.cancel("enough")
+    await asyncnb.wait([stubborn])
+
+
+async def many(names: list[str]) -> None:
+    async def step() -> None:
+        await asyncio.sleep(1)
+
+    async with asyncnb.TaskGroup() as group:
+        for name in names:
+            group.create_task(step(), name=name)
+
+
+def test_it_tells_what_is_under_the_pointer(page: Page) -> None:
+    data = page.show(program())
+    assert page.ask(NAMES) == ["main", "quick", "stubborn"]
+    assert page.ask(AXIS) == ["0.0 s", "0.5", "1.0", "1.5", "2.0"]
+    page.point(0.5, 0, data)
+    assert page.ask(TOLD).startswith("main · done · took 2.00 s")
+    assert "waiting for quick for 1.00 s" in page.ask(TOLD)
+    page.point(0.5, 1, data)
+    assert "waiting in sleep for 1.00 s · awaited by main" in page.ask(TOLD)
+    page.point(1.0, 2, data)
+    assert "cancellation struck at 1.00 s: enough" in page.ask(TOLD)
+
+
+def test_keys_zoom_and_choose_and_the_search_leaves_what_fits(page: Page) -> None:
+    page.show(program())
+    viewport = page.page.get_by_label("Timeline of 3 tasks over 2.00 s")
+    page.do(viewport.focus())
+    for key in ("+", "+", "ArrowRight"):
+        page.do(page.page.keyboard.press(key))
+    near = page.ask(AXIS)
+    assert float(near[0].removesuffix(" s")) > 0.7
+    assert len(near) >= 3
+    page.do(page.page.keyboard.press("ArrowDown"))
+    assert page.ask(TOLD).startswith("main · done")
+    page.do(page.page.keyboard.press("End"))
+    assert page.ask(TOLD).startswith("stubborn · cancelled")
+    page.do(page.page.keyboard.press("0"))
+    assert page.ask(AXIS)[0] == "0.0 s"
+    page.do(page.page.get_by_label("Find in timeline").fill("STUB"))
+    assert page.ask(NAMES) == ["stubborn"]
+    assert page.do(page.page.get_by_text("1 of 3").count()) == 1
+    page.do(page.page.keyboard.press("Escape"))
+    assert len(page.ask(NAMES)) == 3
+
+
+def test_buttons_zoom_and_ask_for_news_and_news_keep_the_view(page: Page) -> None:
+    data = page.show(program())
+    page.do(page.page.get_by_role("button", name="Zoom in").click())
+    zoomed = page.ask(AXIS)
+    assert zoomed[0] != "0.0 s"
+    page.ask("data => timeline.update(data)", data)
+    page.ask(FRAMES)
+    assert page.ask(AXIS) == zoomed
+    page.do(page.page.get_by_role("button", name="Show all").click())
+    assert page.ask(AXIS)[0] == "0.0 s"
+    page.do(page.page.get_by_role("button", name="Refresh timeline").click())
+    assert page.ask("() => asked") == 1
+
+
+def test_the_wheel_zooms_once_it_is_clicked_into_and_scrolls_the_page_before(page: Page) -> None:
+    data = page.show(program())
+    before = page.ask(AXIS)
+    page.ask("() => document.activeElement.blur()")
+    page.point(1.0, 1, data)
+    page.do(page.page.mouse.wheel(0, -400))
+    assert page.ask(AXIS) == before
+    page.do(page.page.mouse.click(500, 100))
+    page.point(1.0, 1, data)
+    page.do(page.page.mouse.wheel(0, -400))
+    assert page.ask(AXIS) != before
+
+
+def test_names_and_errors_are_text(page: Page) -> None:
+    data = page.show(many(XSS))
+    for row in range(1, len(XSS) + 1):
+        page.point(0.5, row, data)
+        assert page.ask(TOLD).startswith(XSS[row - 1])
+    assert page.ask("() => window.hacked") is None
+    tags = "() => document.querySelectorAll('img, script, iframe, foreignObject').length"
+    assert page.ask(tags) == 0
+
+
+def test_a_thousand_tasks_are_few_elements(page: Page) -> None:
+    page.show(many([f"task {number}" for number in range(1000)]))
+    assert page.ask("() => document.querySelectorAll('.asyncnb-tl *').length") < 400
+    page.do(page.page.get_by_label("Timeline of 1001 tasks").focus())
+    page.do(page.page.keyboard.press("End"))
+    assert page.ask(TOLD).startswith("task 999 · ")
+    assert "task 999" in page.ask(NAMES)
+    page.ask("() => timeline.destroy()")
+    assert page.ask("() => document.querySelector('.asyncnb-tl')") is None
+
+
+LOAD = """
+%load_ext asyncnb
+%matplotlib inline
+import asyncio, asyncnb, matplotlib.pyplot as plt, time
+gate = asyncio.Event()
+
+def draw(width):
+    plt.figure(figsize=(width, 1), dpi=50)
+    plt.plot([1, 2])
+"""
+WIDTHS = """index => [...jupyterapp.shell.currentWidget.content.widgets[index].node
+    .querySelectorAll('.jp-OutputArea-output img')].map(img => img.naturalWidth)"""
+
+
+def test_figures_and_timeline_of_two_tasks_and_a_cell_that_draw_at_once(
+    open_notebook: Open,
+) -> None:
+    notebook = open_notebook(
+        LOAD + "%config InlineBackend.print_figure_kwargs = {'bbox_inches': None}",
+        "%%atask one --trace\ndraw(2)\nawait gate.wait()\nprint('one drew')",
+        "%%atask two --trace\ndraw(3)\nawait gate.wait()\nprint('two drew')",
+        "draw(4)\nasyncnb.embedded_loop().call_soon_threadsafe(gate.set)\n"
+        "while not (one.done() and two.done()): time.sleep(0.01)",
+        "%tasks wait one two\n%tasks timeline",
+        "%tasks live",
+    )
+    for cell in range(5):
+        notebook.run(cell)
+    for cell, word in ((1, "one drew"), (2, "two drew"), (4, "2 tasks")):
+        notebook.see(cell, word)
+    assert [notebook._ask(WIDTHS, cell) for cell in (1, 2, 3)] == [[100], [150], [200]]
+    saved = notebook.outputs(4)[-1]["data"]
+    assert saved["image/svg+xml"].startswith("<svg")
+    assert "one" in saved["text/plain"]
+    notebook.see(4, "running")  # in the legend: the picture is drawn
+    notebook.run(5)
+    tab = notebook._page.get_by_role("tab", name="Timeline")
+    notebook._lab.call(tab.click())
+    notebook.see(5, "running")
+    notebook.see(5, "2 tasks")
