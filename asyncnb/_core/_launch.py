@@ -256,6 +256,7 @@ async def with_timeout(
         raise error.with_traceback(cancelled.__traceback__) from None
     finally:
         cancelled = None
+        coro.close()  # it never began if this one was cancelled first; else a no-op
 
 
 _graph.wrappers.add(with_timeout.__code__)

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 from asyncio import AbstractEventLoop, CancelledError, Task, TimerHandle, current_task
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -106,20 +106,26 @@ class OpenGroup(TaskGroup):
         Keywords as for ``create_task`` (``name``, ``context``, ...). Raises RuntimeError, and
         closes ``coro``, when the group has ended or is being cancelled. Any thread.
         """
-        if not self._open:
-            raise self._refuse(coro)
-        task: Task[T]
-        if self._start is not None:
-            task = self._start(coro, **kwargs)
-        elif runs_elsewhere(self._loop):
-            task = OwnTask(coro, loop=self._loop, **kwargs)
-        else:
-            task = new_task(self._loop, coro, **kwargs)
+        arrival = object()
+        with _lock:
+            # From here on the group does not end without this task: refusing one that has begun to
+            # run already would be worse than either.
+            if not self._open:
+                raise self._refuse(coro)
+            self._tasks.add(arrival)
         try:
-            self.add(task)
-        except RuntimeError:
-            task.cancel()  # the group ended between the two looks
-            raise
+            task: Task[T]
+            if self._start is not None:
+                task = self._start(coro, **kwargs)
+            elif runs_elsewhere(self._loop):
+                task = OwnTask(coro, loop=self._loop, **kwargs)
+            else:
+                task = new_task(self._loop, coro, **kwargs)
+            self._adopt([task])
+        finally:
+            with _lock:
+                self._tasks.discard(arrival)
+            self._post(self._settle)
         return task
 
     def add(self, *tasks: AnyFuture) -> None:
@@ -139,7 +145,15 @@ class OpenGroup(TaskGroup):
                 raise self._refuse(None)
             new: list[Any] = [task for task in tasks if task not in self._tasks]
             self._tasks.update(new)
+        self._adopt(new)
+
+    def _adopt(self, new: Iterable[Any]) -> None:
+        with _lock:
+            self._tasks.update(new)
+            aborting = self._aborting
         for task in new:
+            if aborting:
+                task.cancel()
             if asyncio.isfuture(task) and runs_elsewhere(task.get_loop()):
                 post_callback(task, self._ended_somewhere, None)
             else:
@@ -205,7 +219,7 @@ class OpenGroup(TaskGroup):
         with _lock:
             self._aborting = True
             self._open = False
-            tasks: tuple[Any, ...] = tuple(self._tasks)
+            tasks = [task for task in self._tasks if hasattr(task, "cancel")]  # no arrivals
         for task in tasks:
             # Futures of concurrent.futures take no message.
             args = (msg,) if msg is not None and asyncio.isfuture(task) else ()

@@ -1,0 +1,170 @@
+"""The thread-safe calls, from eight threads at once, with threads switched every microsecond."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import asyncnb
+from asyncnb._core import _loop
+from asyncnb._core._launch import registry
+
+THREADS = 8
+ROUNDS = 150
+
+
+@pytest.fixture
+def frantic() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    asyncnb.embedded_loop()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+    _loop.shutdown()
+    registry.forget_ended()
+
+
+def in_threads(work) -> None:
+    """Run ``work(random, number)`` in each thread; raise what any of them raised."""
+    errors: list[BaseException] = []
+    start = threading.Barrier(THREADS)
+
+    def run(number: int) -> None:
+        start.wait()
+        try:
+            work(random.Random(number), number)
+        except BaseException as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+        assert not thread.is_alive(), "a thread is stuck"
+    if errors:
+        raise errors[0]
+
+
+@pytest.mark.promise("every thread-safe call, hammered from 8 threads: no task lost, none stuck")
+def test_calls_from_eight_threads(frantic):
+    ended: list[int] = []
+    callbacks: list[object] = []
+
+    async def body(n):
+        try:
+            for _ in range(n % 4):
+                await asyncio.sleep(0)
+            if n % 5 == 0:
+                raise ValueError(n)
+            if n % 3 == 0:
+                await asyncio.sleep(600)
+        finally:
+            ended.append(n)
+
+    launched: list[asyncnb.Task] = []
+
+    def work(rng, number):
+        mine = []
+        for n in range(ROUNDS):
+            task = asyncnb.launch(body(n), name=f"s{number}-{n}", timeout=rng.choice([None, 100]))
+            task.add_done_callback(callbacks.append)
+            mine.append(task)
+            other = rng.choice(launched or mine)
+            match rng.randrange(8):
+                case 0:
+                    other.cancel()
+                case 1:
+                    other.set_name(f"renamed{number}-{n}")
+                case 2:
+                    other.pause()
+                    other.resume()
+                case 3:
+                    asyncnb.tasks("s*", state="waiting")
+                case 4:
+                    str(other.info()), repr(other)
+                case 5 if other.timeout is not None and not other.done():
+                    try:
+                        other.timeout.reschedule(asyncnb.embedded_loop().time() + 50)
+                    except RuntimeError:
+                        pass  # it has ended meanwhile
+                case 6:
+                    asyncnb.embedded_loop().statistics()
+            launched.append(task)
+        for task in mine:
+            task.resume()
+            task.cancel()
+        for task in mine:
+            try:
+                task.join(60)
+            except (asyncio.CancelledError, ValueError):
+                pass
+
+    in_threads(work)
+    assert len(launched) == THREADS * ROUNDS
+    assert all(task.done() for task in launched)
+    assert registry.validate() == []
+    assert registry.living() == []
+    asyncnb.run(asyncio.sleep(0))
+    assert len(callbacks) == len(launched)
+
+
+@pytest.mark.promise("a task awaited, joined and cancelled from everywhere: all learn the same end")
+def test_one_task_from_eight_threads(frantic):
+    for round_ in range(30):
+        outcomes: list[str] = []
+
+        async def body():
+            await asyncio.sleep(0.001)
+            return "result"
+
+        task = asyncnb.launch(body())
+
+        def work(rng, number, task=task, outcomes=outcomes, cancels=bool(round_ % 2)):
+            async def elsewhere():
+                return await asyncnb.shield(task)
+
+            if number == 0 and cancels:
+                task.cancel()
+            try:
+                outcomes.append(asyncio.run(elsewhere()) if number % 2 else task.join(60))
+            except asyncio.CancelledError:
+                outcomes.append("cancelled")
+
+        in_threads(work)
+        assert len(set(outcomes)) == 1, outcomes
+
+
+@pytest.mark.promise(
+    "a group closed and added to from 8 threads: each task is in or refused, never both"
+)
+def test_groups_from_eight_threads(frantic):
+    for _ in range(10):
+        group = asyncnb.open_group("shared", on_error="continue")
+        ran: list[int] = []
+        refused: list[int] = []
+
+        async def body(n, ran=ran):
+            await asyncio.sleep(0)
+            ran.append(n)
+
+        def work(rng, number, group=group, refused=refused, body=body):
+            for n in range(20):
+                coro = body(100 * number + n)
+                try:
+                    group.create_task(coro)
+                except RuntimeError:
+                    coro.close()
+                    refused.append(100 * number + n)
+                if number == 0 and n == 10:
+                    group.join(60)
+
+        in_threads(work)
+        group.join(60)
+        assert len(ran) + len(refused) == THREADS * 20
+        assert not set(ran) & set(refused)
