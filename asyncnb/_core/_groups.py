@@ -42,7 +42,7 @@ class TaskGroup:
         self._on_standard_loop = False
         self._loop: AbstractEventLoop | None = None
         self._parent_task: Task[Any] | None = None
-        self._tasks: set[Future[Any]] = set()
+        self._tasks: set[Any] = set()
         self._errors: list[BaseException] = []
         self._base_error: BaseException | None = None
         self._on_completed_fut: Future[None] | None = None

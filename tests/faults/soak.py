@@ -9,6 +9,8 @@ Ends with 1 if a promise was broken, and says which.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 import time
 from typing import Any
@@ -107,44 +109,67 @@ def settle(kernel: Kernel) -> dict[str, Any]:
     return books
 
 
+#: Has the kernel write where each of its threads stands when it is sent SIGUSR1.
+STACKS = """
+import faulthandler, signal
+faulthandler.register(signal.SIGUSR1, all_threads=True, file=open("stacks.txt", "w"))
+"""
+
+
+def where_it_stands(kernel: Kernel) -> str:
+    """Return the stacks of a kernel that answers no more."""
+    if not hasattr(signal, "SIGUSR1"):
+        return "(no stacks on this platform)"
+    os.kill(kernel.pid, signal.SIGUSR1)
+    time.sleep(1.0)
+    return (kernel.scratch / "stacks.txt").read_text()
+
+
 def main(minutes: float, rate: int) -> int:
     """Run the soak and print its report; return the exit code."""
-    broken = []
     with Kernel() as kernel:
-        kernel.ok(LOAD.replace("RATE", str(rate)))
-        warm = min(5.0, minutes / 4)
-        print(
-            f"soak: {minutes:g} min at {rate} launches a second, warm-up {warm:g} min", flush=True
-        )
-        figures = []
-        for seconds in (60 * warm, 60 * (minutes - warm)):
-            kernel.ok("soak.stop = False; driver = asyncnb.launch(soak.drive(), name='driver')")
-            until = time.monotonic() + seconds
-            while time.monotonic() < until:
-                kernel.ok("time.sleep(0.2)")
-                kernel.ok("await asyncio.sleep(0.2)")
-                assert kernel.ok("1 + 1").result == "2"
-                kernel.run("%tasks --failed")
-                broken += [f"{said!r} was said" for said in COMPLAINTS if kernel.where(said)]
-                kernel.forget()
-            books = settle(kernel)
-            figures.append(measure(kernel))
-            print(books, {k: round(v, 1) for k, v in figures[-1].items()}, flush=True)
-            if books["launched"] != sum(books["ended"].values()) + books["living"]:
-                broken.append(f"the books do not balance: {books}")
-        wrong = kernel.evaluate("asyncnb._core._launch.registry.validate()")
-        if wrong:
-            broken.append(f"the registry is not valid: {wrong}")
-        if figures[1]["memory MB"] - figures[0]["memory MB"] > 10:
-            broken.append("memory grew by more than 10 MB after the warm-up")
-        for what in ("threads", "descriptors"):
-            if figures[1][what] > figures[0][what]:
-                broken.append(
-                    f"{what}: {figures[0][what]:g} after the warm-up, {figures[1][what]:g}"
-                )
-        for said in ("never retrieved", "was destroyed but it is pending", "never awaited"):
-            if kernel.where(said):
-                broken.append(f"{said!r} was said")
+        if hasattr(signal, "SIGUSR1"):
+            kernel.ok(STACKS)
+        try:
+            return run(kernel, minutes, rate)
+        except AssertionError:
+            print(where_it_stands(kernel), flush=True)
+            raise
+
+
+def run(kernel: Kernel, minutes: float, rate: int) -> int:
+    """Load ``kernel``, twice, and compare."""
+    broken: list[str] = []
+    kernel.ok(LOAD.replace("RATE", str(rate)))
+    warm = min(5.0, minutes / 4)
+    print(f"soak: {minutes:g} min at {rate} launches a second, warm-up {warm:g} min", flush=True)
+    figures = []
+    for seconds in (60 * warm, 60 * (minutes - warm)):
+        kernel.ok("soak.stop = False; driver = asyncnb.launch(soak.drive(), name='driver')")
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            kernel.ok("time.sleep(0.2)")
+            kernel.ok("await asyncio.sleep(0.2)")
+            assert kernel.ok("1 + 1").result == "2"
+            kernel.run("%tasks --failed")
+            broken += [f"{said!r} was said" for said in COMPLAINTS if kernel.where(said)]
+            kernel.forget()
+        books = settle(kernel)
+        figures.append(measure(kernel))
+        print(books, {k: round(v, 1) for k, v in figures[-1].items()}, flush=True)
+        if books["launched"] != sum(books["ended"].values()) + books["living"]:
+            broken.append(f"the books do not balance: {books}")
+    wrong = kernel.evaluate("asyncnb._core._launch.registry.validate()")
+    if wrong:
+        broken.append(f"the registry is not valid: {wrong}")
+    if figures[1]["memory MB"] - figures[0]["memory MB"] > 10:
+        broken.append("memory grew by more than 10 MB after the warm-up")
+    for what in ("threads", "descriptors"):
+        if figures[1][what] > figures[0][what]:
+            broken.append(f"{what}: {figures[0][what]:g} after the warm-up, {figures[1][what]:g}")
+    for said in ("never retrieved", "was destroyed but it is pending", "never awaited"):
+        if kernel.where(said):
+            broken.append(f"{said!r} was said")
     for sentence in broken:
         print(f"BROKEN: {sentence}")
     print("soak: " + ("broken" if broken else "all promises held"))
