@@ -28,8 +28,10 @@ from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._look import LookVerbs
 from asyncnb._kernel._lost import LostFailures
 from asyncnb._kernel._magics import AsyncMagics
+from asyncnb._kernel._option_list import options
 from asyncnb._kernel._output import OutputRouter
 from asyncnb._kernel._progress import ProgressBars
+from asyncnb._kernel._settings import Settings
 from asyncnb._kernel._shutdown import QuitHook, ShutdownHook
 from asyncnb._kernel._stop import StopGuard
 from asyncnb._kernel._tracebacks import Tracebacks
@@ -65,6 +67,9 @@ class Extension:
         self._browser: BrowserSide | None = None
         self.lost = LostFailures(ip, self.output)
         self.blocks = BlockReports()
+        self.settings = Settings(
+            ip, options(autoawait=self.autoawait, dashboard_rate=self.dashboard_rate)
+        )
         self._undo: list[Callable[[], Any]] = []
 
     def load(self) -> None:
@@ -102,6 +107,7 @@ class Extension:
         _timeline.interactive = self._interactive_timeline
         self._undo.append(lambda: setattr(_timeline, "interactive", None))
         _loop.on_new_loop.append(self._watch)
+        self._do(self.settings.install, self.settings.uninstall)
         _loop.embedded_loop()
 
     def unload(self) -> None:
@@ -129,7 +135,7 @@ class Extension:
             background=self.background,
             status=self.status,
             restart=self.restart,
-            autoawait=self.autoawait,
+            settings=self.settings,
             control=ControlVerbs(
                 self.background,
                 deliver=self.output.deliver_late_output,
@@ -190,6 +196,7 @@ class Extension:
                 fallback=lambda: as_bundle(_launch.registry.records()),
             )
             self._undo.append(browser.close)
+            self.dashboard_rate(self.settings["dashboard_rate"])
         return self._browser
 
     def _show_task(self, record: TaskRecord) -> dict[str, Any]:
@@ -253,11 +260,16 @@ class Extension:
             file=sys.stderr,
         )
 
-    def autoawait(self, wanted: bool | None) -> bool:
-        """Switch where cells with await run, or just tell; True means the embedded loop."""
-        if wanted is not None and wanted != self.await_cells.installed:
+    def autoawait(self, wanted: bool) -> None:
+        """Switch where cells with await run; True means the embedded loop."""
+        if wanted != self.await_cells.installed:
             (self.await_cells.install if wanted else self.await_cells.uninstall)()
-        return self.await_cells.installed
+
+    def dashboard_rate(self, rate: float) -> None:
+        """Have dashboards updated at most so many times a second, once there are any."""
+        feed = sys.modules.get("asyncnb.widgets._feed")
+        if feed is not None:
+            setattr(feed, "INTERVAL", 1 / rate)  # noqa: B010  # final for its own code
 
     def restart(self) -> str:
         """Cancel all tasks, start a new loop; return what happened as a sentence."""
@@ -288,7 +300,10 @@ class Extension:
         records = _launch.registry.records()
         ended = sum(record.state() in ENDED for record in records)
         lines.append(f"launched tasks {len(records) - ended} living, {ended} ended")
-        lines.append(f"autoawait      {'on' if self.autoawait(None) else 'off'}")
+        lines.append(f"autoawait      {self.settings.written('autoawait')}")
+        lines.append(f"watchdog       {self.settings.written('watchdog')}")
+        if changed := self.settings.changed():
+            lines.append(f"options        {', '.join(changed)}; the rest as by default")
         lines.append(
             f"versions       Python {platform.python_version()}, IPython {IPython.__version__}, "
             f"ipykernel {_version('ipykernel') or 'none'}"

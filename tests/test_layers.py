@@ -28,7 +28,7 @@ LAYERS = ("_core", "_kernel", "_offload", "widgets")
 # Third-party modules that a layer may import, besides the standard library and `asyncnb._core`.
 ALLOWED = {
     "_core": {"uvloop", "winloop"},
-    "_kernel": {"IPython"},
+    "_kernel": {"IPython", "traitlets"},
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }

@@ -241,15 +241,17 @@ class EmbeddedLoop(_Base):
         """Return whether the caller runs on this loop's thread."""
         return threading.get_ident() == self._thread.ident
 
-    def shutdown(self, timeout: float = SHUTDOWN_SECONDS) -> bool:
+    def shutdown(self, timeout: float | None = None) -> bool:
         """Cancel all tasks, let their cleanup run for at most ``timeout`` seconds, end the loop.
 
-        Returns whether everything ended in time. Idempotent; waits for a shutdown that another
-        thread has begun. Blocks the calling thread, so it raises WrongThreadError on the loop's
-        own.
+        ``timeout`` is ``SHUTDOWN_SECONDS`` when None. Returns whether everything ended in time.
+        Idempotent; waits for a shutdown that another thread has begun. Blocks the calling thread,
+        so it raises WrongThreadError on the loop's own.
         """
         if not self._thread.is_alive() or os.getpid() != self._pid:
             return True
+        if timeout is None:
+            timeout = SHUTDOWN_SECONDS
         if self.is_own_thread():
             raise would_deadlock("EmbeddedLoop.shutdown()", "asyncio.to_thread(loop.shutdown)")
         with self._state_lock:
@@ -390,7 +392,7 @@ def running_embedded_loop() -> EmbeddedLoop | None:
     return loop if loop is not None and loop.alive else None
 
 
-def shutdown(timeout: float = SHUTDOWN_SECONDS) -> bool:
+def shutdown(timeout: float | None = None) -> bool:
     """Shut the embedded loop down if it runs; see EmbeddedLoop.shutdown. Idempotent."""
     loop = _current
     return loop is None or loop.shutdown(timeout)

@@ -229,6 +229,16 @@ class TaskRegistry:
         self._history = history
         self.on_end: list[Callable[[TaskRecord], object]] = []
 
+    def keep(self, history: int) -> None:
+        """Keep so many ended tasks from now on, and forget those that are too many."""
+        with self._lock:
+            self._history = history
+            too_many = max(0, len(self._ended) - history)
+            forgotten = [self._ended.popitem(last=False)[1] for _ in range(too_many)]
+        for each in forgotten:
+            _silence(each)
+            each.changed()
+
     def add(self, record: TaskRecord, task: Task[Any]) -> None:
         """Take in ``task``, not started yet; it stays until it has ended, then in the history."""
         record.task = task

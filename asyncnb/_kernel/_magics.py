@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from asyncnb._kernel._background import BackgroundCells
     from asyncnb._kernel._control import ControlVerbs
     from asyncnb._kernel._look import LookVerbs
+    from asyncnb._kernel._settings import OptionTable, Settings
 
-ASYNCNB_USAGE = "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off"
+ASYNCNB_USAGE = (
+    "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off | %asyncnb option [NAME [VALUE]]"
+)
 
 
 @magics_class
@@ -37,7 +40,7 @@ class AsyncMagics(Magics):
         background: BackgroundCells,
         status: Callable[[], str],
         restart: Callable[[], str],
-        autoawait: Callable[[bool | None], bool],
+        settings: Settings,
         control: ControlVerbs,
         look: LookVerbs,
     ) -> None:
@@ -45,7 +48,7 @@ class AsyncMagics(Magics):
         self._background = background
         self._status = status
         self._restart = restart
-        self._autoawait = autoawait
+        self._settings = settings
         self.table = look.table
         self.verbs = {**control.verbs, **look.verbs}
         look.all_verbs = self.verbs
@@ -53,6 +56,7 @@ class AsyncMagics(Magics):
         self.commands: dict[str, Callable[[Sequence[str]], Iterable[str]]] = {
             "restart": lambda given: (),
             "autoawait": lambda given: () if given else ("on", "off"),
+            "option": settings.complete,
         }
 
     @cell_magic
@@ -147,12 +151,14 @@ class AsyncMagics(Magics):
         return self.table(given)
 
     @line_magic
-    def asyncnb(self, line: str) -> None:
+    def asyncnb(self, line: str) -> OptionTable | None:
         """Show the state of the embedded loop, or change how cells run.
 
         %asyncnb                    status: loop, versions, lag, options
         %asyncnb restart            cancel all tasks and start a new loop
         %asyncnb autoawait on|off   cells with await: on the embedded loop, or IPython's own way
+        %asyncnb option [NAME]      the options: name, value, default, where it is from, meaning
+        %asyncnb option NAME VALUE  set one, as in: %asyncnb option watchdog off
         """
         given = words(line, "%asyncnb")
         match given:
@@ -161,14 +167,24 @@ class AsyncMagics(Magics):
             case ["restart"]:
                 print(self._restart())
             case ["autoawait"]:
-                print(f"autoawait is {'on' if self._autoawait(None) else 'off'}")
+                print(f"autoawait is {self._settings.written('autoawait')}")
             case ["autoawait", ("on" | "off") as wanted]:
-                self._autoawait(wanted == "on")
+                self._settings.set("autoawait", wanted)
+            case ["option"]:
+                return self._settings.table()
+            case ["option", name]:
+                return self._settings.table(name)
+            case ["option", name, value]:
+                self._settings.set(name, value)
+            case ["option", *_]:
+                usage = "%asyncnb option [NAME [VALUE]]"
+                raise UsageError(f"%asyncnb option takes a name and one value.\nUsage: {usage}")
             case ["autoawait", *rest]:
                 raise UsageError(f"%asyncnb autoawait takes on or off, not {' '.join(rest)!r}.")
             case [word, *_]:
-                hint = near(word, ("restart", "autoawait"))
+                hint = near(word, ("restart", "autoawait", "option"))
                 raise UsageError(f"%asyncnb does not know {word!r}.{hint}\nUsage: {ASYNCNB_USAGE}")
+        return None
 
 
 def _split_expression(line: str) -> tuple[list[str], str]:

@@ -38,14 +38,18 @@ _parent: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
 _LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
 
 
+#: Characters of a task's output that are kept for showing it again, the newest.
+TAIL = 200_000
+
+
 class TaskOutput:
     """What one task said, bounded: the newest ``most`` characters of text and displays."""
 
     __slots__ = ("_items", "_size", "late", "most", "parent")
 
-    def __init__(self, parent: dict[str, Any], most: int = 200_000) -> None:
+    def __init__(self, parent: dict[str, Any], most: int | None = None) -> None:
         self.parent = parent
-        self.most = most
+        self.most = TAIL if most is None else most
         #: In a headless run: what gets the late part into the launching cell.
         self.late: LateOutput | None = None
         self._items: deque[tuple[str, Any, int]] | None = None  # an empty deque takes 600 bytes

@@ -40,6 +40,42 @@ def test_tasks_magics_and_awaits_work_at_the_prompt(python, tmp_path):
     assert "UsageError: No task is called 'onne'. Did you mean 'one'?" in shown
 
 
+def test_a_blocking_task_is_told_and_got_out_and_options_are_set_at_the_prompt(python, tmp_path):
+    shown = ipython(
+        python,
+        tmp_path,
+        "%load_ext asyncnb",
+        "import asyncio, asyncnb, threading",
+        """
+        async def hog():
+            await asyncio.sleep(0)
+            while True: pass
+
+        """,
+        "told = threading.Event()",
+        "asyncnb.embedded_loop().on_blocked.append(lambda *_: told.set())",
+        "t = asyncnb.launch(hog(), name='hog')",
+        "told.wait(20)",
+        "%asyncnb",
+        "%tasks cancel hog",
+        "%tasks wait hog",
+        "t.cancelled()",
+        "%asyncnb option watchdog off",
+        "%asyncnb option watchdog",
+        "%asyncnb option wachdog",
+        "%config AsyncNB.history = 5",
+        "%asyncnb",
+    )
+    assert shown.count("has blocked the loop") == 1
+    assert "task 'hog' (In[5]) has blocked the loop" in shown
+    assert "In[3], line 3, in hog(): while True: pass" in shown
+    assert "blocked        for" in shown
+    assert "Out[10]: True" in shown
+    assert "watchdog  off" in shown
+    assert "UsageError: %asyncnb option: there is no option 'wachdog'" in shown
+    assert "watchdog=off, history=5" in shown
+
+
 def test_an_exception_raised_twice_is_shown_twice(python, tmp_path):
     shown = ipython(
         python, tmp_path, "%load_ext asyncnb", "e = ValueError('again')", "raise e", "raise e"

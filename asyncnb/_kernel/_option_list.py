@@ -1,0 +1,97 @@
+"""The options of asyncnb, each declared once: name, default, what it takes, meaning, effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from asyncnb._core import _launch, _loop, _registry, _watchdog
+from asyncnb._kernel import _headless, _output, _progress
+from asyncnb._kernel._settings import SWITCH, Option, amount, count, one_of
+
+
+def options(
+    *, autoawait: Callable[[bool], object], dashboard_rate: Callable[[float], object]
+) -> list[Option]:
+    """Return the options; what is not a constant of a module is handed in."""
+    return [
+        Option(
+            "autoawait",
+            True,
+            SWITCH,
+            "cells with await run on the embedded loop, not on the kernel's own",
+            autoawait,
+        ),
+        Option(
+            "loop",
+            "auto",
+            one_of("auto", "asyncio", "uvloop", "winloop"),
+            "what the embedded loop is built on; auto is the fast one if installed",
+            fixed="the loop is chosen when asyncnb is imported. Set ASYNCNB_LOOP in the kernel's "
+            "environment, and restart it.",
+        ),
+        Option(
+            "watchdog",
+            _watchdog.THRESHOLD,
+            amount("seconds", lowest=0.02, highest=3600, off=True),
+            "a step that takes longer is said to block the loop",
+            _watch,
+        ),
+        Option(
+            "history",
+            _registry.HISTORY,
+            count(),
+            "ended tasks that stay listed; older ones are forgotten",
+            _keep,
+        ),
+        Option(
+            "output_tail",
+            _output.TAIL,
+            count(1),
+            "characters of a task's output that are kept for showing it again",
+            _setter(_output, "TAIL"),
+        ),
+        Option(
+            "shutdown",
+            _loop.SHUTDOWN_SECONDS,
+            amount("seconds", highest=60),
+            "time that cleanup may take when the kernel ends; Jupyter itself kills after some 5 s",
+            _setter(_loop, "SHUTDOWN_SECONDS"),
+        ),
+        Option(
+            "progress_interval",
+            _progress.INTERVAL,
+            amount("seconds", lowest=0.02, highest=60),
+            "time between two updates of a progress bar",
+            _setter(_progress, "INTERVAL"),
+        ),
+        Option(
+            "dashboard_rate",
+            10.0,
+            amount("updates a second", lowest=0.1, highest=10),
+            "updates of an open dashboard, at most",
+            dashboard_rate,
+        ),
+        Option(
+            "late_items",
+            _headless.MOST_ITEMS,
+            count(1),
+            "in runs without a person: late outputs kept for a cell, the newest",
+            _setter(_headless, "MOST_ITEMS"),
+        ),
+    ]
+
+
+def _setter(module: Any, name: str) -> Callable[[Any], None]:
+    return lambda value: setattr(module, name, value)
+
+
+def _watch(seconds: float) -> None:
+    _watchdog.THRESHOLD = seconds
+    loop = _loop.running_embedded_loop()
+    if loop is not None:
+        loop.watch(seconds)
+
+
+def _keep(number: int) -> None:
+    _launch.registry.keep(number)

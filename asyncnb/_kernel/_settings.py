@@ -1,0 +1,308 @@
+"""Options: declared once, set by ``%asyncnb option``, traitlets config or the environment.
+
+In that order: what ``%asyncnb option`` (or ``%config AsyncNB``) sets stands above the configuration
+(``c.AsyncNB.history = 50``, ``--AsyncNB.history=50``), that above ``ASYNCNB_HISTORY=50``, and that
+above the default. A bad value in the last two is told in one sentence and the next best is taken.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from IPython.core.error import UsageError
+from traitlets import TraitError, TraitType
+from traitlets.config import Configurable
+
+from asyncnb._core._errors import near
+
+ENVIRONMENT, CONFIG, SET = "environment", "config", "set"
+
+
+class Kind(NamedTuple):
+    """What values an option takes: in words, how one is read, how one is written.
+
+    ``read`` takes a value or its text and raises ValueError for what it does not take.
+    """
+
+    says: str
+    read: Callable[[Any], Any]
+    write: Callable[[Any], str] = str
+    words: tuple[str, ...] = ()  # to choose from
+
+
+class Option(NamedTuple):
+    """One option. ``apply`` makes a value take effect; without it whoever needs the value asks.
+
+    ``fixed`` says, of an option that cannot change in a running kernel, what to do instead.
+    """
+
+    name: str
+    default: Any
+    kind: Kind
+    meaning: str
+    apply: Callable[[Any], object] | None = None
+    fixed: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"ASYNCNB_{self.name.upper()}"
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in ("on", "true", "yes", "1"):
+        return True
+    if word in ("off", "false", "no", "0"):
+        return False
+    raise ValueError(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError(value)
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError(value)
+    return number
+
+
+SWITCH = Kind("on or off", _switch, lambda value: "on" if value else "off", ("on", "off"))
+
+
+def count(lowest: int = 0) -> Kind:
+    """A whole number, ``lowest`` or more."""
+
+    def read(value: Any) -> int:
+        number = _number(value)
+        if number < lowest or number != int(number):
+            raise ValueError(value)
+        return int(number)
+
+    return Kind(f"a whole number, {lowest} or more", read)
+
+
+def amount(unit: str, *, lowest: float = 0.0, highest: float = 1e6, off: bool = False) -> Kind:
+    """A number from ``lowest`` to ``highest`` of ``unit``; 0 or the word off where ``off``."""
+    above = f"{lowest:g} or more" if highest == 1e6 else f"{lowest:g} to {highest:g}"
+
+    def read(value: Any) -> float:
+        if off and str(value).strip().lower() in ("off", "0", "0.0", "false"):
+            return 0.0
+        number = _number(value)
+        if not lowest <= number <= highest:
+            raise ValueError(value)
+        return number
+
+    def write(value: float) -> str:
+        return "off" if off and not value else f"{value:g}"
+
+    return Kind(f"{unit}, {above}" + (", or off" if off else ""), read, write, ("off",) if off else ())
+
+
+def one_of(*names: str) -> Kind:
+    """One of ``names``."""
+
+    def read(value: Any) -> str:
+        if value not in names:
+            raise ValueError(value)
+        return str(value)
+
+    return Kind(f"{', '.join(names[:-1])} or {names[-1]}", read, words=names)
+
+
+class _Trait(TraitType[Any, Any]):
+    """An option as a trait: the same reading, the same sentence."""
+
+    def __init__(self, option: Option) -> None:
+        super().__init__(option.default, help=option.meaning)
+        self.info_text = option.kind.says
+        self._option = option
+
+    def validate(self, obj: object, value: Any) -> Any:
+        try:
+            return _read(self._option, value, f"AsyncNB.{self._option.name}")
+        except ValueError as exc:
+            raise TraitError(str(exc)) from None
+
+    def from_string(self, s: str) -> Any:
+        return s  # validate() reads text
+
+
+def _read(option: Option, value: Any, what: str) -> Any:
+    try:
+        return option.kind.read(value)
+    except (ValueError, TypeError, OverflowError):
+        shown = repr(str(value)) if isinstance(value, str) else repr(value)
+        raise ValueError(f"{what} takes {option.kind.says}, not {shown}.") from None
+
+
+class Settings:
+    """The options of one shell and their values."""
+
+    def __init__(self, ip: Any, options: Sequence[Option]) -> None:
+        self.ip = ip
+        self.options = {option.name: option for option in options}
+        self._sources: dict[str, str] = {}
+        traits: dict[str, Any] = {
+            name: _Trait(option).tag(config=True) for name, option in self.options.items()
+        }
+        doc = "Options of asyncnb: see `%asyncnb option`."
+        # Made here and not in a class statement: each option is declared once, in one place.
+        self.traits: Any = type("AsyncNB", (Configurable,), {"__doc__": doc, **traits})()
+
+    def install(self) -> None:
+        """Take the values from config and environment, and let ``%config AsyncNB`` work."""
+        for option in self.options.values():
+            self._take(option)
+        self._warn_of_unknown()
+        self.traits.observe(self._changed, names=list(self.options))
+        self.ip.configurables.append(self.traits)
+
+    def uninstall(self) -> None:
+        """Put the defaults back in effect."""
+        self.traits.unobserve_all()
+        self.ip.configurables.remove(self.traits)
+        for option in self.options.values():
+            if self[option.name] != option.default:
+                self._apply(option, option.default)
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self.traits, name)
+
+    def source(self, name: str) -> str:
+        """Return where its value comes from: ``default``, ``environment``, ``config``, ``set``."""
+        return self._sources.get(name, "default")
+
+    def set(self, name: str, text: str) -> None:
+        """Set an option from text; raise UsageError, with nothing changed, for a bad one."""
+        option = self.find(name)
+        try:
+            value = _read(option, text, f"%asyncnb option {name}")
+        except ValueError as exc:
+            raise UsageError(str(exc)) from None
+        if option.fixed and value != self[name]:
+            raise UsageError(f"%asyncnb option {name}: {option.fixed}")
+        setattr(self.traits, name, value)
+        self._sources[name] = SET
+
+    def complete(self, given: Sequence[str]) -> Sequence[str]:
+        """Return what may follow the words ``given``: a name, then a value."""
+        if not given:
+            return list(self.options)
+        option = self.options.get(given[0])
+        return option.kind.words if option is not None and len(given) == 1 else ()
+
+    def find(self, name: str) -> Option:
+        """Return the option called ``name``; raise UsageError with near names."""
+        if name not in self.options:
+            hint = near(name, self.options) or f" There are: {', '.join(self.options)}."
+            raise UsageError(f"%asyncnb option: there is no option {name!r}.{hint}")
+        return self.options[name]
+
+    def written(self, name: str) -> str:
+        """Return a value as the user would write it."""
+        return self.options[name].kind.write(self[name])
+
+    def changed(self) -> list[str]:
+        """Return ``name=value`` of each option that differs from its default."""
+        return [
+            f"{name}={self.written(name)}"
+            for name, option in self.options.items()
+            if self[name] != option.default
+        ]
+
+    def table(self, *names: str) -> OptionTable:
+        """Return the options as a table."""
+        found = [self.find(name) for name in names] or list(self.options.values())
+        return OptionTable(
+            [
+                (
+                    o.name,
+                    self.written(o.name),
+                    o.kind.write(o.default),
+                    self.source(o.name),
+                    f"{o.meaning} ({o.kind.says})",
+                )
+                for o in found
+            ]
+        )
+
+    def _take(self, option: Option) -> None:
+        for source, value in self._given(option):
+            name = option.variable if source == ENVIRONMENT else f"c.AsyncNB.{option.name}"
+            try:
+                value = _read(option, value, name)
+            except ValueError as exc:
+                _warn(str(exc))
+                continue
+            self._sources[option.name] = source
+            if value != option.default:
+                setattr(self.traits, option.name, value)
+                self._apply(option, value)
+            return
+
+    def _given(self, option: Option) -> Iterator[tuple[str, Any]]:
+        section = self.ip.config.get("AsyncNB", {})
+        if option.name in section:
+            value = section[option.name]
+            if option.fixed:
+                _warn(f"c.AsyncNB.{option.name}: {option.fixed}")
+            else:
+                yield CONFIG, str(value) if isinstance(value, str) else value
+        text = os.environ.get(option.variable, "").strip()
+        if text:
+            yield ENVIRONMENT, text
+
+    def _warn_of_unknown(self) -> None:
+        for name in self.ip.config.get("AsyncNB", {}):
+            if name not in self.options:
+                _warn(f"c.AsyncNB has no option {name!r}.{near(name, self.options)}")
+
+    def _changed(self, change: Any) -> None:
+        # By %asyncnb option, by %config, or by somebody who holds the object.
+        self._sources[change.name] = SET
+        self._apply(self.options[change.name], change.new)
+
+    def _apply(self, option: Option, value: Any) -> None:
+        if option.apply is not None:
+            option.apply(value)
+
+
+def _warn(sentence: str) -> None:
+    print(f"asyncnb: {sentence}", file=sys.stderr)
+
+
+class OptionTable:
+    """What ``%asyncnb option`` returns."""
+
+    HEAD = ("option", "value", "default", "from", "meaning")
+
+    def __init__(self, rows: Sequence[tuple[str, ...]]) -> None:
+        self.rows = list(rows)
+
+    def __repr__(self) -> str:
+        lines = [self.HEAD, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        left = "text-align:left;vertical-align:top"
+        head = "".join(f'<th scope="col" style="{left}">{name}</th>' for name in self.HEAD)
+        rows = "".join(
+            "<tr>"
+            + "".join(f'<td style="{left}">{html.escape(cell)}</td>' for cell in row)
+            + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
