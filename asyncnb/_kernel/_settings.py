@@ -104,7 +104,9 @@ def amount(unit: str, *, lowest: float = 0.0, highest: float = 1e6, off: bool = 
     def write(value: float) -> str:
         return "off" if off and not value else f"{value:g}"
 
-    return Kind(f"{unit}, {above}" + (", or off" if off else ""), read, write, ("off",) if off else ())
+    return Kind(
+        f"{unit}, {above}" + (", or off" if off else ""), read, write, ("off",) if off else ()
+    )
 
 
 def one_of(*names: str) -> Kind:

@@ -146,6 +146,7 @@ def test_options_in_a_kernel(kernel):
     kernel.ok("%asyncnb option watchdog off")
     assert "watchdog  off" in kernel.ok("%asyncnb option watchdog").result
     assert kernel.evaluate("asyncnb.embedded_loop().watchdog") is None
+    assert "watchdog" in " ".join(kernel.complete("%asyncnb option wat"))
     kernel.ok("%config AsyncNB.watchdog = 0.25")
     assert kernel.evaluate("asyncnb.embedded_loop().watchdog.threshold") == 0.25
     kernel.ok("%asyncnb option autoawait off")
