@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from asyncnb._core import _open_groups, _registry
+from asyncnb._core._info import STATES
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
 from asyncnb.widgets._detail import detail_of, waits_for
@@ -39,6 +40,8 @@ SHARE: Final = 0.05
 UNSEEN: Final = 100
 #: Rows on one screen, at most: what a browser may ask to be looked up.
 MOST_VISIBLE: Final = 200
+
+_UNSETTLED: Final = {STATES.index(state) for state in ("pending", "running", "cancelling")}
 
 Message = dict[str, Any]
 Send = Callable[[Message, list[bytes]], object]
@@ -78,7 +81,7 @@ class Feed:
         registry: TaskRegistry,
         commands: Commands,
         *,
-        loop_facts: Callable[[], Message] = dict,
+        loop_facts: Callable[[Message], Message] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
@@ -92,7 +95,8 @@ class Feed:
         self._observing = False
         self._rows: dict[int, Row] = {}
         self._records: dict[int, TaskRecord] = {}
-        self._young: dict[int, TaskRecord] = {}  # pending ones: no mark tells of their first step
+        #: Those whose state will change without a mark: to begin, to wait, not to be cancelled.
+        self._unsettled: dict[int, TaskRecord] = {}
         self._groups: list[list[Any]] = []
         self._loop: Message = {}
         self._seq = 0
@@ -254,8 +258,10 @@ class Feed:
         changed, gone = self._changes(self._take_marks())
         news: Message = {}
         if now >= self._next_sample:
-            self._next_sample = now + SAMPLE_INTERVAL
+            sampled = time.thread_time()
             news = self._sample(changed)
+            cost = time.thread_time() - sampled
+            self._next_sample = now + max(SAMPLE_INTERVAL, cost / SHARE)
         if changed or gone or news:
             self._seq += 1
             for subscription in list(self._subscriptions):
@@ -279,16 +285,16 @@ class Feed:
         for record in marked:
             before = self._rows.get(record.id)
             if not self._registry.holds(record):
-                self._young.pop(record.id, None)
+                self._unsettled.pop(record.id, None)
                 if before is not None:
                     del self._rows[record.id], self._records[record.id]
                     gone.append(record.id)
                 continue
             row = row_of(record, now, before)
-            if row.numbers.state == 0:
-                self._young[record.id] = record
-            elif self._young:
-                self._young.pop(record.id, None)
+            if row.numbers.state in _UNSETTLED and record.kind == "loop":
+                self._unsettled[record.id] = record
+            elif self._unsettled:
+                self._unsettled.pop(record.id, None)
             if row != before:
                 self._rows[record.id] = row
                 self._records[record.id] = record
@@ -299,7 +305,7 @@ class Feed:
         """Look up what no mark tells of; add to ``changed``, return what else is new."""
         visible = {id for s in self._subscriptions if s.listening for id in s.visible}
         looked_at = [self._records[id] for id in visible if id in self._records]
-        looked_at += [r for id, r in self._young.items() if id not in visible]
+        looked_at += [r for id, r in self._unsettled.items() if id not in visible]
         fresh = {row.texts.id: row for row in self._changes(looked_at)[0]}
         for id in visible:
             row = fresh.get(id) or self._rows.get(id)
@@ -311,7 +317,7 @@ class Feed:
             changed[:] = [row for row in changed if row.texts.id not in fresh]
             changed += fresh.values()
         news: Message = {}
-        for key, value in (("loop", self._loop_facts()), ("groups", _groups())):
+        for key, value in (("loop", self._loop_facts(self._loop)), ("groups", _groups())):
             if value != getattr(self, f"_{key}"):
                 setattr(self, f"_{key}", value)
                 news[key] = value
@@ -368,7 +374,7 @@ class Feed:
         _registry.observers.append(self._mark)
         self._rows.clear()
         self._records.clear()
-        self._young.clear()
+        self._unsettled.clear()
         self._changes(self._registry.records())
         self._sample([])
         self._next_sample = self._clock() + SAMPLE_INTERVAL

@@ -54,18 +54,28 @@ class BrowserSide:
         self.feed.close()
 
 
-def loop_facts() -> Message:
-    """Return what the header tells of the loop, such that it is the same while nothing happens."""
+def loop_facts(before: Message) -> Message:
+    """Return what the header tells of the loop; ``before`` is what it told last.
+
+    Lag is told as a power of two of milliseconds from 16 on, for it is never twice the same.
+    """
     loop = _loop.running_embedded_loop()
     if loop is None:
         return {"state": "ended"}
-    facts: Message = {"state": "running"}
-    blocked: Any = getattr(loop, "blocked", None)
+    facts: Message = {"state": "running", "lag": 0}
+    blocked = loop.blocked
     if blocked is not None:
+        since = time.time() - blocked.seconds
+        was = before.get("blocked", {})
+        if abs(was.get("since", 0) - since) < 1:
+            since = was["since"]  # counted in steps of the watchdog's
         facts["blocked"] = {
-            "since": round(time.time() - blocked.seconds),
+            "since": since,
             "id": blocked.task_id,
             "name": blocked.name,
             "where": blocked.where,
         }
+    elif loop.watchdog is not None:
+        milliseconds = int(1000 * loop.watchdog.lag)
+        facts["lag"] = 1 << milliseconds.bit_length() - 1 if milliseconds >= 16 else 0
     return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,8 @@ def open_notebook(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Callable
     """
     opened: list[Notebook] = []
 
-    def open_(*cells: str) -> Notebook:
-        opened.append(lab.open(*cells))
+    def open_(*cells: str, **options: Any) -> Notebook:
+        opened.append(lab.open(*cells, **options))
         return opened[-1]
 
     yield open_

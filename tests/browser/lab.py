@@ -33,7 +33,7 @@ import psutil
 from tests.kernel.driver import ROOT, environment
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, Page, Playwright
+    from playwright.async_api import Browser, BrowserContext, Locator, Page, Playwright
 
 T = TypeVar("T")
 
@@ -148,8 +148,11 @@ class Lab:
         bounded = asyncio.wait_for(step, timeout)
         return asyncio.run_coroutine_threadsafe(bounded, self._loop).result(timeout + 5)
 
-    def open(self, *cells: str) -> Notebook:
-        """Show a new notebook of these code cells; return when its kernel is ready."""
+    def open(self, *cells: str, app: str = "lab") -> Notebook:
+        """Show a new notebook of these code cells; return when its kernel is ready.
+
+        ``app`` is "lab" or "notebook": Notebook 7, which the same server serves.
+        """
         self._opened += 1
         path = self.folder / f"test{self._opened}.ipynb"
         notebook = nbformat.v4.new_notebook(
@@ -164,9 +167,9 @@ class Lab:
         shown = Notebook(self, page, path)
         try:
             # /doc/: this notebook alone, without the side bar and what was open before.
-            self.call(page.goto(f"{self.url}/doc/tree/{path.name}?reset"))
-            self.call(page.wait_for_function(OPENED, timeout=1000 * DEADLINE), DEADLINE + 1)
-            self.call(page.evaluate(READY))
+            place = f"doc/tree/{path.name}?reset" if app == "lab" else f"notebooks/{path.name}"
+            self.call(page.goto(f"{self.url}/{place}"))
+            shown.wait_until_ready()
         except BaseException:
             shown.close(f"unopened-{path.stem}")
             raise
@@ -227,6 +230,7 @@ class Lab:
             "--IdentityProvider.token=", "--ServerApp.password=",
             "--ServerApp.disable_check_xsrf=True",
             "--LabApp.expose_app_in_browser=True",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         ]  # fmt: skip
         env = environment(self.scratch) | {
@@ -287,6 +291,21 @@ class Notebook:
         self._lab = lab
         self._page = page
         self.path = path
+
+    def wait_until_ready(self) -> None:
+        """Wait until the page shows the notebook, and its kernel answers."""
+        opened = self._page.wait_for_function(OPENED, timeout=1000 * DEADLINE)
+        self._lab.call(opened, DEADLINE + 1)
+        self._ask(READY)
+
+    def reload(self) -> None:
+        """Load the page anew, as F5 does."""
+        self._lab.call(self._page.reload())
+        self.wait_until_ready()
+
+    def save(self) -> None:
+        """Save the notebook."""
+        self._ask("async () => { await jupyterapp.commands.execute('docmanager:save'); }")
 
     def submit(self, cell: int) -> None:
         """Run a cell, as Ctrl-Enter does, without waiting for it."""
@@ -363,10 +382,36 @@ class Notebook:
 
     # The dashboard, by its accessible names
 
+    def ask(self, script: str, argument: Any = None) -> Any:
+        """Evaluate on the page."""
+        return self._ask(script, argument)
+
+    def do(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run one step of playwright's."""
+        return self._lab.call(step)
+
+    def role(self, role: Any, name: str) -> Locator:
+        """The element of this role and this very name."""
+        return self._page.get_by_role(role, name=name, exact=True)
+
+    def press(self, *keys: str) -> None:
+        """Press keys, one after the other."""
+        for key in keys:
+            self._lab.call(self._page.keyboard.press(key))
+
+    def type(self, text: str) -> None:
+        """Type into what has the focus."""
+        self._lab.call(self._page.keyboard.type(text))
+
+    def see_on_page(self, text: str) -> None:
+        """Wait until the dashboard shows a text."""
+        shows = "text => document.querySelector('.asyncnb-dashboard')?.textContent.includes(text)"
+        shown = self._page.wait_for_function(shows, arg=text, timeout=1000 * DEADLINE)
+        self._lab.call(shown, DEADLINE + 1)
+
     def button(self, name: str) -> None:
         """Click the button of this very name."""
-        button = self._page.get_by_role("button", name=name, exact=True)
-        self._lab.call(button.click(timeout=1000 * DEADLINE), DEADLINE + 1)
+        self._lab.call(self.role("button", name).click(timeout=1000 * DEADLINE), DEADLINE + 1)
 
     def row(self, name: str) -> str:
         """What the row of this task shows, its cells separated by bars."""

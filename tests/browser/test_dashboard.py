@@ -20,24 +20,26 @@ gate = asyncio.Event()
 """
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_a_task_is_watched_and_cancelled_while_a_cell_blocks_the_kernel(
-    open_notebook: Open,
+    open_notebook: Open, app: str
 ) -> None:
     notebook = open_notebook(
         LOAD,
         "%tasks live",
         "%%atask patient\nawait gate.wait()",
         """
-        while not pathlib.Path("go-on").exists():
+        while not pathlib.Path("APP-go").exists():
             time.sleep(0.01)
         print("over")
-        """,
+        """.replace("APP", app),
         """
-        while not pathlib.Path("stop-spinning").exists():
+        while not pathlib.Path("APP-stop").exists():
             sum(range(1000))
         print("spun out")
-        """,
+        """.replace("APP", app),
         "%%atask another\nawait gate.wait()",
+        app=app,
     )
     for cell in range(3):
         notebook.run(cell)
@@ -46,7 +48,7 @@ def test_a_task_is_watched_and_cancelled_while_a_cell_blocks_the_kernel(
     notebook.button("Cancel patient")
     notebook.see_row("patient", "cancelled")
     assert notebook.prompt(3) == "[*]:"
-    (notebook.path.parent / "go-on").touch()
+    (notebook.path.parent / f"{app}-go").touch()
     notebook.wait(3)
     notebook.see(3, "over")
 
@@ -56,6 +58,157 @@ def test_a_task_is_watched_and_cancelled_while_a_cell_blocks_the_kernel(
     notebook.button("Cancel another")
     notebook.see_row("another", "cancelled")
     assert notebook.prompt(4) == "[*]:"
-    (notebook.path.parent / "stop-spinning").touch()
+    (notebook.path.parent / f"{app}-stop").touch()
     notebook.wait(4)
     notebook.see(4, "spun out")
+
+
+def test_tasks_are_renamed_limited_grouped_opened_and_cancelled(open_notebook: Open) -> None:
+    xss = "<img src=x onerror=window.hacked=1>"
+    notebook = open_notebook(
+        LOAD + "async def page(i):\n    print('page', i)\n    await gate.wait()",
+        "dashboard = asyncnb.dashboard()\ndashboard",
+        f"%%atask job\nprint({xss!r})\nawait gate.wait()",
+        "group = asyncnb.open_group('pages', on_error='continue')\n"
+        "for i in range(3):\n    group.create_task(page(i), name=f'page {i}')",
+        f"%%atask broken\nraise ValueError({xss!r})",
+        f"asyncnb.launch(page(9), name={xss!r});",
+        "print(asyncnb.task('better').timeout.remaining() is not None)",
+        "dashboard",
+    )
+    for cell in range(6):
+        notebook.run(cell)
+    # rename, in place
+    notebook.button("Rename job")
+    notebook.press("Control+a")
+    notebook.type("better")
+    notebook.press("Enter")
+    notebook.see_row("better", "waiting", "Event.wait")
+    # a time limit, by the keyboard; it strikes
+    notebook.button("Set time limit of better")
+    notebook.type("3600")
+    notebook.press("Enter")
+    notebook.see_row("better", "left")
+    notebook.run(6)
+    notebook.see(6, "True")
+    # pause, and go on
+    notebook.button("Pause better")
+    notebook.see_row("better", "paused")
+    notebook.button("Resume better")
+    notebook.see_row("better", "waiting")
+    # its details, with what it printed
+    notebook.do(notebook.role("row", "better").click())
+    notebook.see_on_page(f"Output{xss}")
+    notebook.see_on_page("In[3], line 3")
+    notebook.press("t")
+    notebook.press("Control+a")
+    notebook.type("0")
+    notebook.press("Enter")
+    notebook.see_row("better", "failed", "TimeoutError")
+    # the group, folded and cancelled
+    notebook.see_row("Group pages", "3 living")
+    notebook.button("Cancel group pages")
+    notebook.see_row("Group pages", "3/3")
+    notebook.see_row("page 1", "cancelled")
+    # text stays text
+    notebook.see_row("broken", "failed", f"ValueError: {xss}")
+    notebook.see_row(xss, "waiting")
+    assert notebook.ask("() => window.hacked") is None
+    # two views of it
+    notebook.run(7)
+    grids = "() => document.querySelectorAll('[role=grid][aria-label=Tasks]').length"
+    notebook.see(7, "better")
+    assert notebook.ask(grids) == 2
+    notebook.do(notebook.role("button", "Cancel all").first.click())
+    notebook.see_row(xss, "cancelled")
+    # the cell of a task is found
+    notebook.do(notebook.role("button", "Go to the cell of broken, In[5]").first.click())
+    pointed_at = "() => document.querySelector('.asyncnb-pointed-at').textContent"
+    assert "%%atask broken" in notebook.ask(pointed_at)
+
+
+def test_after_a_reload_all_is_there_and_after_a_restart_it_says_so(open_notebook: Open) -> None:
+    notebook = open_notebook(
+        LOAD,
+        "%tasks live",
+        """
+        %%atask talker
+        print('before')
+        await gate.wait()
+        print('meanwhile')
+        await asyncio.sleep(3600)
+        """,
+        "loop = asyncnb.embedded_loop()\nloop.call_soon_threadsafe(gate.set)",
+        "asyncnb.task('talker')",
+    )
+    for cell in range(3):
+        notebook.run(cell)
+    notebook.run(4)
+    notebook.see_row("talker", "waiting")
+    notebook.save()
+    notebook.reload()
+    notebook.see_row("talker", "waiting")
+    notebook.run(3)  # what it prints now, no output area of the page will get
+    notebook.do(notebook.role("row", "talker").click())
+    notebook.see_on_page("before\nmeanwhile")
+    notebook.press_restart()
+    notebook.see_on_page("Not connected: the kernel was restarted.")
+    assert notebook.do(notebook.role("button", "Cancel talker").first.is_disabled())
+    notebook.run(0)
+    notebook.run(1)
+    notebook.see_on_page("No tasks yet.")
+
+
+def test_ten_thousand_tasks_and_the_dark_theme(open_notebook: Open) -> None:
+    notebook = open_notebook(
+        LOAD,
+        "%tasks live",
+        "tasks = [asyncnb.launch(gate.wait(), name=f'task {i}') for i in range(10_000)]",
+        "asyncnb.cancel('*');",
+    )
+    for cell in range(3):
+        notebook.run(cell)
+    notebook.see_on_page("10,000 waiting")
+    notebook.see_row("task 0", "waiting")
+    rows = "() => document.querySelectorAll('.asyncnb-dashboard [role=row]').length"
+    assert notebook.ask(rows) <= 60
+    notebook.do(notebook.role("row", "task 0").focus())
+    notebook.press("End")
+    notebook.see_row("task 9999", "waiting")
+    assert notebook.ask(rows) <= 60
+    theme = "name => jupyterapp.commands.execute('apputils:change-theme', { theme: name })"
+    notebook.ask(theme, "JupyterLab Dark")
+    back = "() => getComputedStyle(document.querySelector('.asyncnb-dashboard')).backgroundColor"
+    dark = f"() => ({back})().match(/\\d+/g).slice(0, 3).every(part => part < 80)"
+    try:
+        notebook.do(notebook._page.wait_for_function(dark))
+        notebook.screenshot("dashboard-10000-dark")
+    finally:
+        notebook.ask(theme, "JupyterLab Light")
+    notebook.run(3)
+    notebook.see_on_page("1,000 cancelled")
+
+
+def test_a_chip_is_live_and_a_saved_notebook_shows_the_state(open_notebook: Open) -> None:
+    notebook = open_notebook(
+        LOAD,
+        "asyncnb.launch(gate.wait(), name='chip')",
+        "%%atask quick --show\n1 + 1;",
+        "for i in range(100):\n    display(asyncnb.task('chip'))",
+        "while not pathlib.Path('done-here').exists():\n    time.sleep(0.01)",
+    )
+    for cell in range(4):
+        notebook.run(cell)
+    notebook.see(1, "waiting")
+    notebook.see(2, "done")
+    notebook.submit(4)
+    notebook.do(
+        notebook._page.locator(".jp-Cell").nth(1).get_by_role("button", name="Cancel chip").click()
+    )
+    notebook.see(1, "cancelled")
+    assert notebook.prompt(4) == "[*]:"
+    (notebook.path.parent / "done-here").touch()
+    notebook.wait(4)
+    [saved] = notebook.outputs(1)
+    assert saved["data"]["text/plain"].startswith("Task 'chip': ")
+    assert saved["data"]["text/html"].startswith("<span>Task ")

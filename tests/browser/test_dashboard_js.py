@@ -36,7 +36,7 @@ def _page(lab: Lab) -> Iterator[FakeKernel]:
 @pytest.fixture
 def page(_page: FakeKernel) -> FakeKernel:
     """An empty page with the module and no view yet."""
-    _page.open(dashboard_js(), joined("dashboard.css"))
+    _page.open(dashboard_js(), joined("dashboard.css", "timeline.css"))
     return _page
 
 
