@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core import _launch, _loop, _registry, _watchdog
+from asyncnb._core import _launch, _loop, _registry, _trace, _watchdog
 from asyncnb._kernel import _headless, _output, _progress
 from asyncnb._kernel._settings import SWITCH, Option, amount, count, one_of
 
@@ -78,6 +78,13 @@ def options(
             count(1),
             "in runs without a person: late outputs kept for a cell, the newest",
             _setter(_headless, "MOST_ITEMS"),
+        ),
+        Option(
+            "record",
+            False,
+            SWITCH,
+            "the steps of every task launched from now on are recorded, as with --trace",
+            _setter(_trace, "always"),
         ),
     ]
 

@@ -22,6 +22,7 @@ NAMES = (
     "progress_interval",
     "dashboard_rate",
     "late_items",
+    "record",
 )
 
 

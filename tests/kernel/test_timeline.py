@@ -53,6 +53,20 @@ def test_launch_with_trace_and_an_expression_with_trace_are_recorded(kernel):
     ]
 
 
+def test_the_option_records_every_task_that_is_launched_then(kernel):
+    kernel.ok("before = asyncnb.launch(asyncio.sleep(0), name='before')")
+    kernel.ok("%asyncnb option record on")
+    try:
+        kernel.ok("%%atask during\nawait asyncio.sleep(0)")
+        kernel.ok("%tasks wait during")
+    finally:
+        kernel.ok("%asyncnb option record off")
+    kernel.ok("after = asyncnb.launch(asyncio.sleep(0), name='after')")
+    kernel.ok("%tasks wait")
+    rows = "{r['name']: r['recorded'] for r in asyncnb.timeline().data['rows']}"
+    assert kernel.evaluate(rows) == {"before": False, "during": True, "after": False}
+
+
 def test_a_failure_in_a_traced_cell_shows_the_cells_frames_alone(kernel):
     cell = kernel.ok("%%atask broken --trace\nawait asyncio.sleep(0)\n1 / 0")
     cell.wait_for(lambda c: c.errors)
