@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import functools
 import linecache
@@ -19,8 +20,18 @@ _MACHINERY = (
     os.path.join(_PACKAGE, "_kernel", ""),
     os.path.join(_PACKAGE, "_offload", ""),
     os.path.join(_PACKAGE, "_core", "_launch.py"),
+    os.path.join(_PACKAGE, "_core", "_repeat.py"),
+    os.path.join(_PACKAGE, "_core", "_trace.py"),
     os.path.join(_PACKAGE, "_core", "_workers.py"),
 )
+
+#: Those of them that themselves wait for something.
+_WAITING = (
+    os.path.join(_PACKAGE, "_kernel", "_kernel_loop.py"),
+    os.path.join(_PACKAGE, "_offload", ""),
+    os.path.join(_PACKAGE, "_core", "_repeat.py"),
+)
+_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 
 #: What stands above the user's code in a thread or a cell, and says nothing about it.
 outer_machinery: list[str] = [
@@ -101,7 +112,14 @@ def is_machinery(frame: types.FrameType) -> bool:
 
 def without_outer(frames: Iterable[types.FrameType]) -> list[types.FrameType]:
     """Return frames, outermost first, without asyncnb's launching and without what is above it."""
-    kept = [frame for frame in frames if not is_machinery(frame)]
+    kept = []
+    waits = False
+    for frame in frames:
+        if is_machinery(frame):
+            waits = frame.f_code.co_filename.startswith(_WAITING)
+        elif not (waits and frame.f_code.co_filename.startswith(_ASYNCIO)):
+            kept.append(frame)
+            waits = False
     start = 0
     outer = tuple(outer_machinery)
     while start < len(kept) and kept[start].f_code.co_filename.startswith(outer):

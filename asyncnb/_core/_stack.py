@@ -35,8 +35,18 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
             if not _places.is_ours(frame)
         ]
         return tuple(_places.place(frame, line) for frame, line in entries)
-    frames = _places.without_outer(_frames(task))
+    frames = _places.without_outer(_frames(_followed(task)))
     return tuple(_places.place(frame) for frame in frames if not _places.is_ours(frame))
+
+
+def _followed(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    """Return the task that does the work of ``task``: another one with ``--on kernel``."""
+    for frame in frames_of_coroutine(task.get_coro()):
+        name = str(frame.f_globals.get("__name__", ""))
+        if frame.f_code.co_qualname == "on_loop" and name.startswith("asyncnb."):
+            for inner in frame.f_locals.get("inner") or ():
+                return inner if isinstance(inner, asyncio.Task) else task
+    return task
 
 
 def _frames(task: asyncio.Task[Any]) -> list[types.FrameType]:
@@ -81,6 +91,7 @@ def waiting_on(task: asyncio.Task[Any]) -> str | None:
     """
     if task.done():
         return None
+    task = _followed(task)
     coro: Any = task.get_coro()
     if coro is None or getattr(coro, "cr_running", getattr(coro, "gi_running", False)):
         return None

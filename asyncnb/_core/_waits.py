@@ -122,6 +122,10 @@ def _worker(names: dict[str, Any], task: Any) -> str:
     return "its thread"
 
 
+def _job(names: dict[str, Any], task: Any) -> str:
+    return "its worker"
+
+
 def _subprocess(names: dict[str, Any], task: Any) -> str:
     process = names["self"]
     pid = getattr(process, "pid", None) or getattr(process, "_pid", None)
@@ -182,6 +186,7 @@ _FRAMES: dict[str, _Describer] = {
     "_wait": _wait,
     "to_thread": _thread,
     "Worker.run": _worker,
+    "Job.wait": _job,
     "Process.wait": _subprocess,
     "Process.communicate": _subprocess,
     "StreamReader._wait_for_data": _reader,

@@ -83,6 +83,12 @@ class AsyncMagics(Magics):
             %%atask pages -t 60
             pages = [await client.get(u) for u in urls]
             len(pages)
+
+            %%atask load -o table         # no await: in a thread; the result is in `table`
+            pandas.read_csv("big.csv")
+
+            %%atask watch --every 30 --quiet
+            await check(server)
         """
         args = atask_parser("%%atask").parse(words(line, "%%atask"))
         if args.name is not None:
@@ -97,7 +103,9 @@ class AsyncMagics(Magics):
         %atask [NAME] [options of %%atask] EXPRESSION
 
             t = %atask fetch("https://example.org")
+            await t                       # in this cell or any other
             %atask ticker -t 60 tick_for_ever()
+            %atask -g downloads fetch("https://example.org/large")
         """
         before, expression = _split_expression(line)
         args = atask_parser("%atask").parse(before)
@@ -120,6 +128,10 @@ class AsyncMagics(Magics):
             %%agroup downloads -t 60
             for url in urls:
                 downloads.create_task(fetch(url), name=url)
+
+            %atask -g downloads fetch(one_more)      # from another cell
+            %tasks wait -g downloads
+            %tasks cancel -g downloads
         """
         args = agroup_parser().parse(words(line, "%%agroup"))
         self._background.launch_group(f"%%agroup {line}".rstrip(), cell, args)
@@ -139,8 +151,14 @@ class AsyncMagics(Magics):
         %tasks background             let the cell that awaits now go on as a task
         %tasks output NAME            what it printed, here
         %tasks timeline [PATTERN]     who ran when, who waited for whom
+        %tasks stack NAME             where it stands, what it waits for, who waits for it
         %tasks rename OLD NEW
         %tasks clear                  forget the ended ones
+
+            %tasks --all "fetch*"     # with tasks that nobody launched, by name
+            %tasks stack pages
+            %tasks cancel "fetch*" -m "too slow"
+            %tasks wait pages -t 60
         """
         given = words(line, "%tasks")
         if given and given[0] in self.verbs:
@@ -159,6 +177,11 @@ class AsyncMagics(Magics):
         %asyncnb autoawait on|off   cells with await: on the embedded loop, or IPython's own way
         %asyncnb option [NAME]      the options: name, value, default, where it is from, meaning
         %asyncnb option NAME VALUE  set one, as in: %asyncnb option watchdog off
+
+            %asyncnb
+            %asyncnb option watchdog off
+            %asyncnb autoawait off        # to compare with IPython's own behaviour
+            %asyncnb restart              # when a library has left the loop in a bad state
         """
         given = words(line, "%asyncnb")
         match given:

@@ -53,6 +53,7 @@ OFFERED = [
     ("t = %atask new --wa", ["--wait"]),
     ("%asyncnb rest", ["restart"]),
     ("%asyncnb autoawait o", ["on", "off"]),
+    ("%asyncnb option autoa", ["autoawait"]),
 ]
 
 

@@ -199,8 +199,12 @@ def test_restart_cancels_the_tasks_with_their_cleanup_and_gives_a_working_loop(f
 
 
 def test_the_magics_explain_themselves(kernel):
-    for magic in ("%%atask", "%atask", "%tasks", "%asyncnb"):
+    for magic in ("%%atask", "%atask", "%%agroup", "%tasks", "%asyncnb"):
         cell = kernel.ok(f"{magic}?")
         payload = cell.reply["payload"]
         text = payload[0]["data"]["text/plain"] if payload else cell.text
         assert "Docstring" in text and len(text) > 200, magic
+        text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+        # Lines to copy stand deeper than those that say what there is.
+        used = [line for line in text.splitlines() if line.startswith("    ") and line.strip()]
+        assert len(used) >= 3 and any(line.strip().startswith(magic) for line in used), magic
