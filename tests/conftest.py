@@ -37,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "python" in metafunc.fixturenames:
         pythons = os.environ.get("ASYNCNB_TEST_KERNELS", sys.executable).split(os.pathsep)
+        if "faults" in metafunc.definition.path.parts and "ASYNCNB_FAULTS" not in os.environ:
+            del pythons[1:]  # `make faults` takes them all
         metafunc.parametrize("python", pythons, ids=map(_label, pythons), scope="session")
 
 
