@@ -25,6 +25,7 @@ from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
 from asyncnb._kernel._control import ControlVerbs
 from asyncnb._kernel._headless import is_headless
+from asyncnb._kernel._keep_alive import KeepAlive
 from asyncnb._kernel._look import LookVerbs
 from asyncnb._kernel._lost import LostFailures
 from asyncnb._kernel._magics import AsyncMagics
@@ -67,8 +68,14 @@ class Extension:
         self._browser: BrowserSide | None = None
         self.lost = LostFailures(ip, self.output)
         self.blocks = BlockReports()
+        self.keep_alive = KeepAlive(getattr(ip, "kernel", None))
         self.settings = Settings(
-            ip, options(autoawait=self.autoawait, dashboard_rate=self.dashboard_rate)
+            ip,
+            options(
+                autoawait=self.autoawait,
+                dashboard_rate=self.dashboard_rate,
+                keep_alive=self.keep_alive.switch,
+            ),
         )
         self._undo: list[Callable[[], Any]] = []
 
@@ -107,6 +114,7 @@ class Extension:
         _timeline.interactive = self._interactive_timeline
         self._undo.append(lambda: setattr(_timeline, "interactive", None))
         _loop.on_new_loop.append(self._watch)
+        self._undo.append(lambda: self.keep_alive.switch(False))
         self._do(self.settings.install, self.settings.uninstall)
         _loop.embedded_loop()
 
@@ -246,6 +254,7 @@ class Extension:
         return loop
 
     def _watch(self, loop: EmbeddedLoop) -> None:
+        self.keep_alive.again(loop)
         self.lost.watch(loop)
         loop.on_crash.append(lambda _, exc: self._tell_of_crash(exc))
         loop.on_blocked.append(self.blocks.observe)

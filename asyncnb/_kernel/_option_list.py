@@ -11,7 +11,10 @@ from asyncnb._kernel._settings import SWITCH, Option, amount, count, one_of
 
 
 def options(
-    *, autoawait: Callable[[bool], object], dashboard_rate: Callable[[float], object]
+    *,
+    autoawait: Callable[[bool], object],
+    dashboard_rate: Callable[[float], object],
+    keep_alive: Callable[[bool], object],
 ) -> list[Option]:
     """Return the options; what is not a constant of a module is handed in."""
     return [
@@ -71,6 +74,13 @@ def options(
             amount("updates a second", lowest=0.1, highest=10),
             "updates of an open dashboard, at most",
             dashboard_rate,
+        ),
+        Option(
+            "keep_alive",
+            False,
+            SWITCH,
+            "living tasks keep the server from culling this kernel as idle",
+            keep_alive,
         ),
         Option(
             "late_items",

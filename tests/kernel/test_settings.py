@@ -21,6 +21,7 @@ NAMES = (
     "shutdown",
     "progress_interval",
     "dashboard_rate",
+    "keep_alive",
     "late_items",
     "record",
 )

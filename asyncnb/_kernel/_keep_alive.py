@@ -1,0 +1,57 @@
+"""Tells the Jupyter server that a kernel with living background tasks is not idle."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from asyncnb._core import _launch, _loop
+
+#: Seconds between two signs of life; servers that cull look every five minutes by default.
+INTERVAL = 60.0
+MESSAGE = "asyncnb_alive"
+
+
+class KeepAlive:
+    """While switched on: one message a minute on IOPub as long as launched tasks live.
+
+    A server that culls idle kernels (``MappingKernelManager.cull_idle_timeout``) goes by the time
+    of the last message; a kernel whose tasks print nothing looks idle to it. The message type is
+    one that no front end knows, so nothing is shown (Jupyter protocol: unknown types are ignored).
+    Off by default: a task that never ends would keep a rented machine running unasked.
+    """
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+        self._on = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def switch(self, on: bool) -> None:
+        """Start or stop giving signs of life. From any thread; twice is once."""
+        self._on = on and hasattr(self._kernel, "iopub_socket")  # a terminal has no server
+        loop = _loop.running_embedded_loop()
+        if loop is not None:
+            loop.call_soon_threadsafe(self._start)
+
+    def again(self, loop: _loop.EmbeddedLoop) -> None:
+        """Go on with a new loop, before its thread starts."""
+        self._timer = None
+        if self._on:
+            loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._on:
+            self._beat()
+
+    def _beat(self) -> None:
+        if _launch.registry.living():
+            self._kernel.session.send(
+                self._kernel.iopub_socket,
+                MESSAGE,
+                {"tasks": len(_launch.registry.living())},
+                ident=self._kernel._topic(MESSAGE),
+            )
+        self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._beat)
