@@ -153,7 +153,7 @@ def _rows(tasks: Tasks, recording: Recording) -> list[TaskRecord | TaskTrace]:
         records = list(_launch.registry.records())
     elif isinstance(tasks, Recording):
         # A task's record outlives its place in the registry's history.
-        records = [trace.record for trace in traces if trace.record is not None]
+        records = [record for trace in traces if (record := trace.record) is not None]
     else:
         records, wanted = _asked_for(tasks, traces)
         return [*records, *_with_children(records, wanted, traces)]

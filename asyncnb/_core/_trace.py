@@ -59,16 +59,17 @@ class TaskTrace:
 
     __slots__ = (
         "__weakref__",
+        "_record",
         "awaited_by",
         "created",
         "ended",
         "error",
         "gathered_in",
         "id",
+        "launched",
         "marks",
         "name",
         "parent",
-        "record",
         "recording",
         "seconds",
         "started",
@@ -82,8 +83,9 @@ class TaskTrace:
 
     def __init__(self, recording: Recording, record: TaskRecord | None) -> None:
         self.recording = recording
-        #: Of a launched task; its id, name and end are the record's.
-        self.record = record
+        self.launched = record is not None
+        # Weakly: a recording outlasts the registry's history, and must keep no result alive.
+        self._record = _nothing if record is None else weakref.ref(record)
         self.id = record.id if record is not None else -next(self._ids)
         self.name = ""
         self.parent: int | None = None
@@ -104,6 +106,11 @@ class TaskTrace:
         #: (when, id of a traced task that awaited the end of this one).
         self.awaited_by: list[tuple[float, int]] = []
         self.task: Callable[[], asyncio.Task[Any] | None] = _nothing
+
+    @property
+    def record(self) -> TaskRecord | None:
+        """What the registry knows of a launched task, until it has forgotten it."""
+        return self._record()
 
     def begin(self) -> None:
         """Note the first step. Called in it."""
@@ -162,13 +169,13 @@ class TaskTrace:
                     ids[trace.id] = None
             self.awaited_by += [(now, to) for to in ids]
         self.gathered_in.clear()
-        if self.record is not None and task is not None:
+        if self.launched and task is not None:
             _unwatch(task.get_loop())
 
     def current_name(self) -> str:
         """Return the task's name as it is now. Any thread."""
-        if self.record is not None:
-            return self.record.task.get_name()
+        if (record := self.record) is not None:
+            return record.task.get_name()
         task = self.task()
         return self.name if task is None else task.get_name()
 

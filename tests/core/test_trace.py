@@ -193,6 +193,26 @@ def test_a_recording_keeps_no_task_alive():
     assert recording.steps
 
 
+def test_a_recording_keeps_no_launched_task_alive_but_tells_of_it():
+    class Result:
+        pass
+
+    async def make():
+        await asyncio.sleep(0)
+        return Result()
+
+    task = asyncnb.launch(make(), name="maker", trace=True)
+    ref = weakref.ref(task.join(10))
+    asyncnb.run(asyncio.sleep(0))
+    del task
+    asyncnb._core._launch.registry.forget_ended()
+    gc.collect()
+    assert ref() is None
+    rows = {row["name"]: row["state"] for row in asyncnb.timeline().data["rows"]}
+    assert rows["maker"] == "done"
+    _trace.recorder.clear()
+
+
 def test_who_looks_at_a_traced_task_sees_its_own_coroutine():
     async def inner():
         await asyncio.sleep(1)
