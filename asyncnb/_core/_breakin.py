@@ -17,6 +17,7 @@ import selectors
 import sys
 import time
 import types
+from collections.abc import Callable
 from itertools import compress
 from typing import Any
 
@@ -28,18 +29,23 @@ _CODE_OF_LOOPS = (
 #: Looks until the task is seen at an instruction where it can be hit; a millisecond apart.
 _LOOKS = 20
 
-_send = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _send_to = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
 )
 
 
 def raise_in_task(
-    loop: Any, task: asyncio.Task[Any], exc: type[BaseException], looks: int = _LOOKS
+    loop: Any,
+    task: asyncio.Task[Any],
+    exc: type[BaseException],
+    *,
+    within: Callable[[types.FrameType], bool] | None = None,
+    looks: int = _LOOKS,
 ) -> bool:
     """Raise ``exc`` in the code of ``task`` that blocks its ``loop``; from another thread.
 
     In code that waits inside of a C function (``time.sleep``) it surfaces when that returns.
+    With ``within``, only while a frame of the task for which that is true has not ended.
     Returns whether it was sent: False if the task is not in the middle of a step, or could not
     be hit without danger for what comes after it, such as in one long operation of C code.
     """
@@ -52,21 +58,29 @@ def raise_in_task(
         if asyncio.current_task(loop) is not task:
             return False
         frame = sys._current_frames().get(ident)
-        if frame is not None and _may_hit(frame, task) and _send_if_there(ident, frame, exc):
+        if frame is None or not _may_hit(frame, task, within):
+            continue
+        if _send_if_there(ident, frame, exc):
             return True
     return False
 
 
-def _may_hit(frame: types.FrameType, task: asyncio.Task[Any]) -> bool:
+def _may_hit(
+    frame: types.FrameType,
+    task: asyncio.Task[Any],
+    within: Callable[[types.FrameType], bool] | None,
+) -> bool:
     """Whether an exception in ``frame``, where its thread is now, is one in the task's code."""
     if frame.f_code.co_filename.startswith(_CODE_OF_LOOPS):
         return False  # a call_soon() cut in half would be everybody's loss
     coro: Any = task.get_coro()
     outermost = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     inner: types.FrameType | None = frame
+    inside = within is None
     while inner is not None and inner is not outermost:
+        inside = inside or (within is not None and within(inner))
         inner = inner.f_back
-    return inner is not None and outermost is not None
+    return inside and inner is not None and outermost is not None
 
 
 def _send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:

@@ -11,15 +11,18 @@ import signal
 import socket
 import threading
 import time
+import types
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import ExecutionResult
 
+from asyncnb._core import _places
+from asyncnb._core._breakin import raise_in_task
 from asyncnb._core._errors import EmbeddedLoopError
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop
 from asyncnb._core._tasks import Task, interrupt
-from asyncnb._core._workers import raise_in_thread
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -46,6 +49,7 @@ class AwaitCells:
         self._cells: list[RunningCell] = []
         self._enter = enter
         self._let_go: LetGo | None = None
+        self._left: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def install(self) -> None:
         """Hook the shell instance."""
@@ -90,7 +94,10 @@ class AwaitCells:
         finally:
             self._cells.remove(running)
         error = getattr(result, "error_in_exec", None)
-        if running.interrupted and isinstance(error, asyncio.CancelledError):
+        if running.left and error is not None:
+            self._left.add(running.task)
+            self.ip.showtraceback((type(error), error, error.__traceback__), tb_offset=0)
+        elif running.interrupted and isinstance(error, asyncio.CancelledError):
             result.error_in_exec = KeyboardInterrupt()
         return result
 
@@ -108,7 +115,13 @@ class AwaitCells:
         return self._let_go.let_go(self._running)
 
     def gone(self, exc: BaseException) -> bool:
-        """Return whether ``exc`` ends a cell that was let go, whose task will show it."""
+        """Return whether ``exc`` ends a cell that was let go, whose task will show it.
+
+        Or one that was stopped and has been shown as such.
+        """
+        running = asyncio._get_running_loop() if self._left else None
+        if running is not None and asyncio.current_task(running) in self._left:
+            return True  # stopped and told long ago
         return self._let_go is not None and self._let_go.takes(exc)
 
     @property
@@ -149,6 +162,9 @@ class RunningCell:
         self.task: Task[Any] | None = None
         #: What the kernel is told in place of the result, once the cell was let go.
         self.gone: ExecutionResult | None = None
+        #: Whether it was stopped, but still has to end.
+        self.left = False
+        self._held_by: asyncio.Task[Any] | None = self.task
         self._failed: BaseException | None = None
         loop.on_crash.append(self._loop_crashed)
         self.context = contextvars.copy_context()
@@ -246,11 +262,21 @@ class RunningCell:
         """
         if self._taken.is_set() or self._ended.done() or self.reported or self.task is None:
             return
-        ident = self.loop.thread.ident
-        if ident is not None and asyncio.current_task(self.loop) is self.task:
-            raise_in_thread(ident, KeyboardInterrupt)
-        else:
-            self.here.call_later(BLOCKED_AFTER, self._break_in)
+        current = asyncio.current_task(self.loop)
+        if current is self.task:
+            if raise_in_task(self.loop, self.task, KeyboardInterrupt, within=_is_cell_code):
+                return
+        elif self._held_by is current and (current is not None or self.loop.blocked is not None):
+            # Somebody else blocks the loop, for longer than a moment. The cell will end when it is
+            # free; who pressed stop does not wait for that.
+            from asyncnb._kernel._left import stopped_result  # rarely needed
+
+            self.left = True
+            self.gone = stopped_result(self)
+            self._wake()
+            return
+        self._held_by = current
+        self.here.call_later(BLOCKED_AFTER, self._break_in)
 
 
 def _end_wait(task: asyncio.Task[Any], waiter: Any) -> None:
@@ -264,6 +290,10 @@ def _end_wait(task: asyncio.Task[Any], waiter: Any) -> None:
             loop.call_soon(functools.partial(callback, cancelled), context=context)
             return
     task.cancel()  # woken already, on its way
+
+
+def _is_cell_code(frame: types.FrameType) -> bool:
+    return _places.cell_of(frame.f_code.co_filename) is not None
 
 
 def _awaited_by_cell_code(coro: Any) -> bool:

@@ -97,3 +97,40 @@ def test_a_busy_main_thread_is_no_blocked_loop(busy):
     busy.drain()
     assert busy.where(BARKED) == []
     assert_the_others_go_on(busy)
+
+
+def test_stop_ends_an_awaiting_cell_while_another_task_blocks_the_loop(busy):
+    busy.ok("waits = threading.Event()")
+    hog = busy.ok(
+        """
+        %%atask hog
+        while not waits.is_set():
+            await asyncio.sleep(0.001)
+        while not gate.is_set():
+            time.sleep(0.01)
+        """
+    )
+    cell = busy.submit(
+        """
+        try:
+            waits.set(); await asyncio.sleep(60)
+        finally:
+            print("cleaned up")
+        """
+    )
+    hog.wait_for(BARKED)
+    busy.interrupt()
+    error = cell.wait(10).error
+    assert error.ename == "KeyboardInterrupt"
+    assert f"task 'hog' (In[{hog.count}], line" in error.evalue
+    assert "----> 2     waits.set(); await" in error.traceback
+    assert "/asyncnb/" not in error.traceback
+    assert busy.ok("1 + 1").result == "2"  # while the loop is blocked still
+    assert "cleaned up" not in cell.stdout
+    busy.ok("gate.set()")
+    cell.wait_for("cleaned up")
+    busy.ok("%tasks wait hog")
+    assert busy.ok("await asyncio.sleep(0, 5)").result == "5"
+    assert [e.ename for e in cell.errors] == ["KeyboardInterrupt"]
+    assert_told_once(busy, hog)
+    assert_the_others_go_on(busy)

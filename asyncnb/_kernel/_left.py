@@ -1,0 +1,37 @@
+"""A stopped cell that cannot end yet, as another task blocks the loop: its reply does not wait."""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.interactiveshell import ExecutionResult
+
+from asyncnb._core._graph import frames_of_coroutine
+from asyncnb._core._places import without_outer
+from asyncnb._kernel._tracebacks import user_frames
+
+if TYPE_CHECKING:
+    from asyncnb._kernel._autoawait import RunningCell
+
+
+def stopped_result(cell: RunningCell) -> ExecutionResult:
+    """Return what the kernel is told: KeyboardInterrupt, at the line where the cell waits."""
+    blocked = cell.loop.blocked
+    by = "another task" if blocked is None else f"task {blocked.name!r} ({blocked.where})"
+    if blocked is not None and blocked.name.startswith("callback"):
+        by = f"{blocked.name} ({blocked.where})"
+    error = KeyboardInterrupt(
+        f"stopped while {by} blocks the loop; what this cell has to clean up, it does after that"
+    )
+    result = ExecutionResult(None)
+    result.error_in_exec = error.with_traceback(user_frames(_traceback(cell.coro)))
+    return result
+
+
+def _traceback(coro: Any) -> types.TracebackType | None:
+    """Return a traceback of the frames of a suspended cell, from its own code on."""
+    tb = None
+    for frame in reversed(without_outer(frames_of_coroutine(coro))):
+        tb = types.TracebackType(tb, frame, frame.f_lasti, frame.f_lineno or 0)
+    return tb
