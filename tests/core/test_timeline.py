@@ -284,6 +284,8 @@ def check_trace(document):
     tracks: dict[tuple[int, int], list[tuple[float, float]]] = {}
     flows: dict[int, list[dict[str, Any]]] = {}
     named = set()
+    times = [event["ts"] for event in document["traceEvents"]]
+    assert times == sorted(times)
     for event in document["traceEvents"]:
         assert isinstance(event["name"], str)
         assert isinstance(event["pid"], int) and isinstance(event["tid"], int)
