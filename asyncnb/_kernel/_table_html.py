@@ -43,7 +43,8 @@ background:var(--jp-layout-color2,rgba(128,128,128,.12))}
 .asyncnb-tasks .asyncnb-number{font-variant-numeric:tabular-nums}
 .asyncnb-tasks .asyncnb-table td.asyncnb-text{white-space:normal;min-width:13em;
 overflow-wrap:anywhere}
-.asyncnb-tasks .asyncnb-shape{display:inline-block;width:1.3em}
+.asyncnb-tasks .asyncnb-state::before{display:inline-block;width:1.3em}
+.asyncnb-tasks .asyncnb-child::before{content:"└ ";content:"└ " / ""}
 .asyncnb-tasks .asyncnb-bar{display:inline-block;width:5em;height:.5em;margin-right:.5em;
 border-radius:.25em;overflow:hidden;background:var(--jp-border-color2,rgba(128,128,128,.25))}
 .asyncnb-tasks .asyncnb-bar span{display:block;height:100%;
@@ -55,6 +56,13 @@ background:var(--jp-brand-color1,#1976d2)}
 .asyncnb-tasks .asyncnb-bar{width:2.5em}}
 .asyncnb-tasks .asyncnb-more{margin:6px 0 0;color:var(--jp-ui-font-color2,inherit)}
 """.replace("\n", "")
+
+# By the style sheet and not in the text, so that neither a screen reader nor a copy has them.
+_STYLE += "".join(
+    f'.asyncnb-tasks .asyncnb-{state}::before{{content:"{shape}";content:"{shape}" / "";'
+    f"color:{colour}}}"
+    for state, (shape, colour) in _STATES.items()
+)
 
 _CLASSES = {
     "time": "asyncnb-number",
@@ -85,19 +93,15 @@ def _cell(row: Row, name: str) -> str:
     text = html.escape(row.texts[name])
     if name == "task":
         pad = f' style="padding-left:{min(row.depth, 8) * 1.4:g}em"' if row.depth else ""
-        branch = '<span aria-hidden="true">└ </span>' if row.depth else ""
+        kind = ' class="asyncnb-child"' if row.depth else ""
         title = f' title="{html.escape(row.info.name)}"' if text != row.info.name else ""
-        return f'<th scope="row"{pad}{title}>{branch}{text}</th>'
+        return f'<th scope="row"{kind}{pad}{title}>{text}</th>'
     if name == "state":
-        shape, colour = _STATES[row.info.state]
-        return (
-            f'<td><span class="asyncnb-shape" style="color:{colour}" aria-hidden="true">{shape}'
-            f"</span>{text}</td>"
-        )
+        return f'<td class="asyncnb-state asyncnb-{row.info.state}">{text}</td>'
     if name == "note":
         text = _bar(row) + text
-    kind = _CLASSES.get(name)
-    return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
+    given = _CLASSES.get(name)
+    return f'<td class="{given}">{text}</td>' if given else f"<td>{text}</td>"
 
 
 def _bar(row: Row) -> str:

@@ -346,6 +346,11 @@ class Notebook:
         except (PlaywrightTimeoutError, TimeoutError):
             raise AssertionError(f"cell {cell} shows no {text!r}: {self.text(cell)!r}") from None
 
+    def set_theme(self, name: str) -> None:
+        """Change the theme, as the menu does; return when the page has it."""
+        theme = "name => jupyterapp.commands.execute('apputils:change-theme', { theme: name })"
+        self._ask(theme, name)
+
     def press_stop(self) -> None:
         """Click the stop button of the toolbar."""
         self._click('[data-jp-item-name="interrupt"]')

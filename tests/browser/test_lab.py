@@ -146,3 +146,39 @@ def test_a_restarted_kernel_has_no_tasks(open_notebook: Open) -> None:
     assert notebook.prompt(2) == "[2]:"
     assert "job" not in notebook.text(2)
     assert not notebook.tables(2)
+
+
+CONTRAST = """index => {
+    const parts = text => text.match(/[0-9.]+/g).map(Number);
+    const light = colour => parts(colour).slice(0, 3)
+        .map(c => c / 255).map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = node => {
+        for (; node; node = node.parentElement) {
+            const colour = getComputedStyle(node).backgroundColor;
+            if ((parts(colour)[3] ?? 1) === 1) return colour;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+    const cell = jupyterapp.shell.currentWidget.content.widgets[index].node;
+    return Math.min(...[...cell.querySelectorAll('.asyncnb-tasks :is(td, th)')].map(node => {
+        const [a, b] = [light(getComputedStyle(node).color), light(behind(node))];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    }));
+}"""
+
+
+def test_the_table_can_be_read_in_a_light_and_in_a_dark_theme(open_notebook: Open) -> None:
+    notebook = open_notebook(
+        LOAD,
+        "for n in range(3): asyncnb.launch(gate.wait(), name=f'<b>task {n}</b>', timeout=600)",
+        "%tasks",
+    )
+    for cell in range(3):
+        notebook.run(cell)
+    assert notebook.tables(2)[0][1][0] == "<b>task 0</b>"
+    found = {}
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):  # the last one stays
+        notebook.set_theme(theme)
+        found[theme] = notebook.ask(CONTRAST, 2)
+    assert min(found.values()) > 4.5, found  # what WCAG asks for text

@@ -72,6 +72,7 @@ def test_nothing_that_a_task_says_is_markup_or_moves_the_cursor(place):
     for text in (repr(table), *page.cells):
         assert "\x1b" not in text and "\u202e" not in text
     assert any("<img src=x" in text for text in page.cells)
+    assert "</style>" not in table._repr_html_().partition("</style>")[2]
 
 
 def test_a_state_is_told_by_its_word_and_a_shape():
@@ -85,10 +86,11 @@ def test_a_state_is_told_by_its_word_and_a_shape():
         "failed",
         "cancelled",
     ]
-    page = Page(TaskTable([info(n, state, state) for n, state in enumerate(states)])._repr_html_())
-    cells = [text for text in page.cells if any(text.endswith(s) and text != s for s in states)]
-    assert [re.sub(r"^\W+", "", text) for text in cells] == states
-    assert len({text[0] for text in cells}) == len(states)
+    html = TaskTable([info(n, "a", state) for n, state in enumerate(states)])._repr_html_()
+    assert [text for text in Page(html).cells if text in states] == states
+    shapes = [re.search(rf'asyncnb-{s}::before{{content:"(.+?)"', html) for s in states]
+    assert len({shape[1] for shape in shapes if shape}) == len(states)
+    assert all(f'class="asyncnb-state asyncnb-{state}"' in html for state in states)
 
 
 def test_progress_and_the_time_left_are_shown():
