@@ -8,11 +8,13 @@ or cancelled. So tasks that nobody pauses pay nothing, but for one look at an at
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import types
+import weakref
 from asyncio import _get_running_loop
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asyncnb._core._call_soon import call_soon_lock
 from asyncnb._core._futures import runs_elsewhere
@@ -110,7 +112,7 @@ class Pause:
     On the thread of the task's loop, except where limits_lock is held.
     """
 
-    __slots__ = ("_catching", "_clocks", "_future", "_loop", "_step", "_stopped", "_task")
+    __slots__ = ("_catcher", "_clocks", "_future", "_loop", "_step", "_stopped", "_task")
 
     def __init__(self, task: Task[Any]) -> None:
         self._task = task
@@ -119,8 +121,8 @@ class Pause:
         self._step: tuple[Any, tuple[Any, ...], Any] | None = None
         #: What the task waits on, while that is not done; its callback is ours meanwhile.
         self._future: Any = None
-        #: Undoes the interception of the loop's call_soon.
-        self._catching: Callable[[], None] | None = None
+        #: What has been asked for the task's next step, until it comes.
+        self._catcher: _Catcher | None = None
         #: Whether the clock of the task's time limits stands still, and what was left of each.
         self._stopped = False
         self._clocks: dict[Timeout, float] = {}
@@ -169,34 +171,17 @@ class Pause:
         self._future = None  # the step waits for nobody but us now
 
     def _catch(self) -> None:
-        attributes, original = self._loop.__dict__, self._loop.call_soon
-        with call_soon_lock:
-            saved = attributes.get("call_soon")
+        self._catcher = _Catcher.of(self._loop)
+        self._catcher.add(self._task, self._caught)
 
-            def call_soon(fn: Any, *args: Any, context: Any = None) -> Any:
-                if self._catching is not None and _is_step(fn, self._task):
-                    self._step = (fn, args, context)
-                    self._stop_catching()
-                    return None
-                return original(fn, *args, context=context)
-
-            attributes["call_soon"] = call_soon
-
-        def undo() -> None:
-            with call_soon_lock:
-                if attributes.get("call_soon") is not call_soon:
-                    return  # one that came later goes on through ours, which catches nothing now
-                if saved is None:
-                    del attributes["call_soon"]
-                else:
-                    attributes["call_soon"] = saved
-
-        self._catching = undo
+    def _caught(self, fn: Any, args: tuple[Any, ...], context: Any) -> None:
+        self._step = (fn, args, context)
+        self._stop_catching()
 
     def _stop_catching(self) -> None:
-        undo, self._catching = self._catching, None
-        if undo is not None:
-            undo()
+        catcher, self._catcher = self._catcher, None
+        if catcher is not None:
+            catcher.discard(self._task)
 
     def _look_again(self) -> None:
         if self._task._pause is self and self._step is None and self._take():
@@ -258,6 +243,56 @@ class Pause:
         else:
             self._clocks[scope] = seconds
         return True
+
+
+class _Catcher:
+    """Stands in for a loop's ``call_soon`` while steps of tasks have to be caught on their way.
+
+    One for each loop, however many tasks are paused at a time: hooks on hooks, taken off in any
+    order, would add up to a chain that every call goes through.
+    """
+
+    _all: ClassVar[weakref.WeakKeyDictionary[Any, _Catcher]] = weakref.WeakKeyDictionary()
+
+    def __init__(self, loop: Any) -> None:
+        self._attributes: dict[str, Any] = loop.__dict__
+        self._original: Any = None
+        self._wanted: dict[Any, Callable[[Any, tuple[Any, ...], Any], None]] = {}
+
+    @classmethod
+    def of(cls, loop: Any) -> _Catcher:
+        catcher = cls._all.get(loop)
+        if catcher is None:
+            catcher = cls._all[loop] = cls(loop)
+        if catcher._original is None:
+            with call_soon_lock:
+                catcher._original = loop.call_soon
+                catcher._attributes["call_soon"] = catcher._call_soon
+        return catcher
+
+    def add(self, task: Task[Any], take: Callable[[Any, tuple[Any, ...], Any], None]) -> None:
+        """Have ``take`` called with the next step of ``task`` instead of the loop."""
+        self._wanted[task] = take
+
+    def discard(self, task: Task[Any]) -> None:
+        """Let the steps of ``task`` pass, and get out of the way with the last one."""
+        self._wanted.pop(task, None)
+        if self._wanted:
+            return
+        with call_soon_lock:
+            if self._attributes.get("call_soon") == self._call_soon:
+                del self._attributes["call_soon"]
+                self._original = None
+            # Else a task is being constructed, which puts ours back; the next pause uses it.
+
+    def _call_soon(self, fn: Any, *args: Any, context: Any = None) -> Any:
+        if self._wanted:
+            task = getattr(fn, "__self__", None)
+            take = self._wanted.get(task) if isinstance(task, asyncio.Future) else None
+            if take is not None and _is_step(fn, task):
+                take(fn, args, context)
+                return None
+        return self._original(fn, *args, context=context)
 
 
 def _is_step(fn: object, task: object) -> bool:

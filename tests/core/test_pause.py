@@ -328,6 +328,16 @@ def test_a_loop_that_hides_its_queue_lets_one_more_step_pass() -> None:
         spins.cancel()
         with pytest.raises(asyncio.CancelledError):
             await spins
+        # Many at a time, resumed in the order they were paused in: nothing of it stays behind.
+        crowd = [Task(steps.over(lambda: asyncio.sleep(0), 100)) for _ in range(5)]
+        await turns(2)
+        for _ in range(20):
+            for one in crowd:
+                one.pause()
+            for one in crowd:
+                one.resume()
+        assert "call_soon" not in vars(asyncio.get_running_loop())
+        await asyncnb.gather(*crowd)
 
     loop = Loop()
     try:
