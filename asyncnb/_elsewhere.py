@@ -60,9 +60,9 @@ def map(
 
     With ``on=None`` an ``async def`` function runs on the running loop; else ``fn`` runs where
     ``on`` says, as for ``offload``. At most ``limit`` items are taken from the iterable and not yet
-    given out (100 on the loop, 64 for each worker elsewhere), so that memory stays bounded however
-    many there are, and whoever is slow to take results slows down the rest. Results come in the
-    order of the items, or with ``ordered=False`` as they are ready.
+    given out (100 on the loop, 64 for each worker elsewhere, 512 on a cluster), so that memory
+    stays bounded however many there are, and whoever is slow to take results slows down the rest.
+    Results come in the order of the items, or with ``ordered=False`` as they are ready.
 
     The first item that fails raises its exception here, and all that runs is stopped; with
     ``return_exceptions=True`` the exception takes the place of the result. Leaving the iteration

@@ -30,6 +30,8 @@ def engine_for(on: Any) -> Engine:
         from asyncnb._offload._threadpool import ThreadPoolEngine
 
         return ThreadPoolEngine(on)
+    if found := _of_a_cluster(on):
+        return found
     if isinstance(on, concurrent.futures.Executor):
         from asyncnb._offload._executor import executor_engine
 
@@ -38,3 +40,16 @@ def engine_for(on: Any) -> Engine:
         f"on= takes 'process', a concurrent.futures.Executor, a dask Client or an ipyparallel "
         f"view, not {type(on).__name__}."
     )
+
+
+def _of_a_cluster(on: Any) -> Engine | None:
+    """Return the engine if ``on`` is of dask or ipyparallel; without importing either."""
+    names = {(c.__module__.partition(".")[0], c.__name__) for c in type(on).__mro__}
+    if ("distributed", "ClientExecutor") in names:
+        on = on._client  # dask's own executor hides from its client what runs
+        names.add(("distributed", "Client"))
+    if ("distributed", "Client") in names:
+        from asyncnb._offload._dask import dask_engine
+
+        return dask_engine(on)
+    return None

@@ -139,6 +139,7 @@ class ExecutorEngine:
     """Jobs as calls of an executor."""
 
     kind = "executor"
+    ahead = 64
     in_process = False
 
     def __init__(self, executor: concurrent.futures.Executor) -> None:

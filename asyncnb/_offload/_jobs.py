@@ -155,6 +155,8 @@ class Engine(Protocol):
     kind: str
     #: Whether it calls ``Job.local`` in this process.
     in_process: bool
+    #: Items of a stream taken for each slot, unless the user says how many.
+    ahead: int
 
     def submit(self, job: Job) -> None:
         """Start the job, or let it wait for a worker."""

@@ -19,8 +19,8 @@ from asyncnb._offload._said import Speaker
 from asyncnb._offload._threadpool import call_each
 from asyncnb._offload._tracebacks import rebuild_error
 
-#: Items taken at a time on the loop, and for each slot of an engine, unless ``limit`` says so.
-LOOP_LIMIT, SLOT_LIMIT = 100, 64
+#: Items taken at a time on the loop, unless ``limit`` says so.
+LOOP_LIMIT = 100
 #: Seconds of work that a chunk of items should hold: much more than it takes to send one, little
 #: enough for a cancel, a progress bar and the end of the stream.
 CHUNK_SECONDS = 0.05
@@ -55,7 +55,7 @@ def check_map(
         if chunksize is not None and chunksize > limit:
             raise ValueError(f"map(): a chunk of {chunksize} is more than limit={limit} allows")
     else:
-        limit = max(SLOT_LIMIT, 4 * (chunksize or 0)) * engine.slots()
+        limit = max(engine.ahead, 4 * (chunksize or 0)) * engine.slots()
     return engine, limit, chunksize
 
 
@@ -158,9 +158,11 @@ class Stream:
         if engine is not None:
             if not engine.in_process:
                 self.shared = (next(_tokens), pack_shared(function))
-            # One that runs in each slot and one that waits behind it; not more, so that a job of
-            # somebody else need not wait long.
-            self.most_units = 2 * engine.slots()
+            # Of our own line: one that runs in each slot and one that waits behind it; not more, so
+            # that a job of somebody else need not wait long.
+            slots = engine.slots()
+            self.most_units = 2 * slots if engine.kind == "process" else limit
+            self.most_in_chunk = max(1, limit // (2 * slots + 1))
 
     def room(self) -> int:
         """Return how many items may be taken for the next unit, 0 if none."""
@@ -203,8 +205,7 @@ class Stream:
     def _adapt(self, items: int, seconds: float) -> None:
         """Choose the next chunk's size by what the last one took."""
         wanted = int(items * CHUNK_SECONDS / max(seconds, 1e-6))
-        most = max(1, self.limit // (self.most_units + 1))
-        self.chunk = max(1, min(wanted, 4 * self.chunk, most))
+        self.chunk = max(1, min(wanted, 4 * self.chunk, self.most_in_chunk))
 
     def _ended(self, unit: Unit) -> None:
         if self.chunksize is None and isinstance(unit, Chunk) and (took := unit.took()):

@@ -213,6 +213,7 @@ class ProcessEngine:
     """A line of jobs and up to ``most`` worker processes, started when there is work for them."""
 
     kind = "process"
+    ahead = 64
     in_process = False
 
     def __init__(self, most: int | None = None) -> None:

@@ -19,6 +19,7 @@ class ThreadPoolEngine:
     """Jobs as calls in the threads of an executor; they see the kernel's variables themselves."""
 
     kind = "executor"
+    ahead = 64
     in_process = True
 
     def __init__(self, executor: concurrent.futures.Executor) -> None:

@@ -34,13 +34,6 @@ def double(item):
     return 2 * item
 
 
-def slower_first(item):
-    import time
-
-    time.sleep(0.2 if item == 0 else 0)
-    return item
-
-
 def picky(item):
     if item == 3:
         raise ValueError(f"not {item}")
@@ -86,13 +79,27 @@ async def test_a_local_function_and_an_asynchronous_source():
 
 
 @in_a_loop
-async def test_unordered_results_do_not_wait_for_a_slow_one():
+async def test_unordered_results_do_not_wait_for_a_slow_one(tmp_path):
     if _process.process_engine().most < 2:
         pytest.skip("one worker process: nothing can overtake")
-    results = asyncnb.map(slower_first, range(6), on="process", ordered=False, chunksize=1)
-    found = [r async for r in results]
+    path = str(tmp_path / "go")
+
+    def wait_for_the_others(item):
+        import os
+        import time
+
+        while item == 0 and not os.path.exists(path):
+            time.sleep(0.01)
+        return item
+
+    found = []
+    results = asyncnb.map(wait_for_the_others, range(6), on="process", ordered=False, chunksize=1)
+    async for result in results:
+        found.append(result)
+        if len(found) == 5:
+            (tmp_path / "go").touch()
     assert sorted(found) == list(range(6))
-    assert found[0] != 0
+    assert found[-1] == 0
 
 
 @pytest.mark.parametrize("on", [None, "process"])

@@ -1,0 +1,346 @@
+"""A dask cluster: ``--on client``, with a synchronous client or one made with asynchronous=True.
+
+Dask places the work; its events bring back what is said, as soon as it is said. ``Client.cancel``
+forgets a key and leaves its function running, so a running function is told itself: CancelledError
+is raised in its thread. Python can do that between bytecodes only; a function that is still at it
+after the grace (one long call into C) has its worker ended, if nothing else runs there and a nanny
+starts another.
+
+A task whose worker dies is not run again, as dask would do: nobody said that it may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import concurrent.futures
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from asyncnb._offload import _far
+from asyncnb._offload._jobs import Job
+
+#: Seconds that a cancelled function may take for its cleanup.
+GRACE_SECONDS = 5.0
+
+#: Begins the keys of all our tasks.
+PREFIX = "asyncnb-"
+
+
+def _scheduler_plugin() -> Any:
+    """Return a plugin that keeps the scheduler from running our tasks again when a worker dies."""
+    from distributed.diagnostics.plugin import SchedulerPlugin
+
+    def update_graph(self: Any, scheduler: Any, *, keys: Any, **_: Any) -> None:
+        for key in keys:
+            if isinstance(key, str) and key.startswith("asyncnb-"):
+                task = scheduler.tasks.get(key)
+                if task is not None:
+                    task.suspicious = scheduler.allowed_failures
+
+    # By value, in the pickle: the scheduler may not have asyncnb.
+    update_graph.__module__ = "__main__"
+    body = {"update_graph": update_graph, "name": "asyncnb-once", "__module__": "__main__"}
+    return type("Once", (SchedulerPlugin,), body)()
+
+
+def _pardon() -> Any:
+    """Return what has the tasks that wait at a worker survive its end, which is our doing."""
+
+    def pardon(dask_scheduler: Any, worker: str, key: Any) -> None:
+        state = dask_scheduler.workers.get(worker)
+        for task in () if state is None else state.processing:
+            if task.key != key:
+                task.suspicious -= 1
+
+    pardon.__module__ = "__main__"
+    return pardon
+
+
+def _worker_plugin() -> Any:
+    """Return a plugin that gives our far end to each worker, also to those that come later."""
+    from distributed.diagnostics.plugin import WorkerPlugin
+
+    modules, install = _far.far_modules("_dask_far"), _far.installer()
+
+    def setup(self: Any, worker: Any) -> None:
+        self.install(self.modules)
+
+    setup.__module__ = "__main__"
+    body = {
+        "setup": setup,
+        "name": modules[-1][0],
+        "modules": modules,
+        "install": staticmethod(install),
+        "__module__": "__main__",
+    }
+    return type("Install", (WorkerPlugin,), body)()
+
+
+class DaskEngine:
+    """Jobs as tasks of a dask cluster. All of its methods but two run on the client's loop."""
+
+    kind = "dask"
+    in_process = False
+    #: Items of a stream for each slot: an answer takes long to come, but dask's line is long.
+    ahead = 512
+
+    def __init__(self, client: Any) -> None:
+        self._client = weakref.ref(client)
+        self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
+        self._topic = f"asyncnb-{uuid.uuid4().hex[:12]}"
+        self._far = _far.here("_dask_far")
+        self._waiting: collections.deque[tuple[Any, Job]] = collections.deque()
+        self._lock = threading.Lock()
+        self._submitting = False
+        self._ready = False
+        self._jobs: dict[int, Job] = {}
+        self._dropped: set[int] = set()
+        self._background: set[asyncio.Task[Any]] = set()
+        self._reader = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="asyncnb dask")
+
+    def slots(self) -> int:
+        """Return how many threads the cluster's workers had when the client last heard."""
+        facts: dict[str, Any] = getattr(self._client(), "_scheduler_identity", None) or {}
+        workers = facts.get("workers", {}).values()
+        return int(facts.get("total_threads") or sum(w["nthreads"] for w in workers) or 4)
+
+    # From any thread.
+
+    def submit(self, job: Job) -> None:
+        """Have ``job`` submitted on the client's loop, with all that come meanwhile."""
+        client = self._client()
+        assert client is not None, "whoever submits holds it"
+        if client.status != "running":
+            job.end_with("lost", f"The dask client is {client.status}, not running.")
+            return
+        with self._lock:
+            self._waiting.append((client, job))
+            if self._submitting:
+                return
+            self._submitting = True
+        self._start(self._submit_all(), self._refuse_all)
+
+    def cancel(self, job: Job) -> None:
+        """Stop ``job``: in line, on its way, or where it runs."""
+        job.cancel_asked = True
+        self._start(self._cancel(job), lambda exc: None)
+
+    def _start(
+        self, coro: Coroutine[Any, Any, Any], failed: Callable[[BaseException], object]
+    ) -> None:
+        def begin() -> None:
+            task = self._loop.create_task(coro)
+            self._background.add(task)
+            task.add_done_callback(ended)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._background.discard(task)
+            exc = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if exc is not None:
+                failed(exc)
+
+        try:
+            self._loop.call_soon_threadsafe(begin)
+        except RuntimeError as exc:  # the client's loop is closed
+            coro.close()
+            failed(exc)
+
+    def _refuse_all(self, exc: BaseException) -> None:
+        with self._lock:
+            self._submitting = False
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for _, job in waiting:
+            self._end(job, "lost", f"The dask client takes no work: {type(exc).__name__}: {exc}")
+
+    # On the client's loop.
+
+    async def _submit_all(self) -> None:
+        client = self._client()
+        if client is None:
+            raise RuntimeError("the client is gone")
+        if not self._ready:
+            client.subscribe_topic(self._topic, self._heard)
+            await client.register_plugin(_scheduler_plugin())
+            await client.register_plugin(_worker_plugin())
+            self._ready = True
+        while True:
+            with self._lock:
+                jobs = [job for _, job in self._waiting]
+                self._waiting.clear()
+                if not jobs:
+                    self._submitting = False
+                    return
+            alive = []
+            for job in jobs:
+                if job.cancel_asked:
+                    self._end(job, "cancelled")
+                else:
+                    alive.append(job)
+            if alive:
+                self._submit(client, alive)
+            del jobs, alive
+
+    def _submit(self, client: Any, jobs: list[Job]) -> None:
+        # A key of its own each time: dask would think that it knows the answer.
+        keys = [f"{PREFIX}{job.name or 'call'}-{uuid.uuid4().hex}" for job in jobs]
+        options: dict[str, Any] = {"pure": False, "retries": 0}
+        for job in jobs:
+            self._jobs[job.id] = job
+        if len(jobs) == 1:
+            (job,) = jobs
+            arguments = (self._topic, job.id, job.kind, job.payload, job.shared)
+            futures = [client.submit(self._far.run, *arguments, key=keys[0], **options)]
+        else:
+            columns = [
+                [self._topic] * len(jobs),
+                [job.id for job in jobs],
+                [job.kind for job in jobs],
+                [job.payload for job in jobs],
+                [job.shared for job in jobs],
+            ]
+            futures = client.map(self._far.run, *columns, key=keys, **options)
+        for job, future in zip(jobs, futures, strict=True):
+            job.place = Placed(future)
+            future.add_done_callback(lambda _, job=job: self._start(self._done(job), _ignore))
+
+    def _heard(self, event: tuple[float, Any]) -> None:
+        number, kind, *data = event[1]
+        job = self._jobs.get(number)
+        if job is None:
+            if kind == "started" and number in self._dropped:
+                self._start(self._tell_worker(number, data[0]), _ignore)
+        elif kind == "started":
+            if job.place.worker not in (None, data[0]):
+                lost = f"The dask worker {job.place.worker} that ran this is gone."
+                self._start(self._drop(job, "lost", lost), _ignore)
+                return
+            job.place.worker = data[0]
+            job.tell("started", data[0])
+            if job.cancel_asked:
+                self._start(self._tell_worker(number, data[0]), _ignore)
+        elif kind == "ended":
+            self._jobs.pop(number)
+            job.place.release()
+            job.end(*data)
+        else:
+            job.tell(kind, *data)
+
+    async def _done(self, job: Job) -> None:
+        """The future is done: fetch a large outcome, or tell what went wrong."""
+        if job.id not in self._jobs or job.place.future is None:
+            return  # told before
+        future = job.place.future
+        try:
+            if future.status == "finished":
+                outcome = await future
+                if outcome is not None:
+                    self._jobs.pop(job.id, None)
+                    job.place.release()
+                    await self._loop.run_in_executor(self._reader, job.end, *outcome)
+                return
+            if future.status == "error":
+                if job.place.ends_its_worker:
+                    self._end(job, "cancelled")
+                    return
+                exc = await future.exception()
+                said = f"{type(exc).__name__}: {exc}"
+                self._end(job, "lost", f"The dask cluster lost this work. {said}")
+            elif job.cancel_asked:
+                self._end(job, "cancelled")
+            else:
+                self._end(
+                    job,
+                    "lost",
+                    "The dask cluster lost this work: its scheduler is gone, the client was "
+                    "closed, or somebody has cancelled its key.",
+                )
+        except Exception as exc:
+            self._end(job, "lost", f"Its result was lost: {type(exc).__name__}: {exc}")
+
+    def _end(self, job: Job, status: str, value: Any = None) -> None:
+        self._jobs.pop(job.id, None)
+        if job.place is not None:
+            job.place.release()
+        job.end_with(status, value)
+
+    async def _drop(self, job: Job, status: str, value: Any = None) -> None:
+        client, future = self._client(), job.place.future
+        self._dropped.add(job.id)
+        self._end(job, status, value)
+        if client is not None and future is not None:
+            await client.cancel([future], force=True)
+
+    async def _cancel(self, job: Job) -> None:
+        if job.place is None or job.id not in self._jobs:
+            return  # in line: it will not be submitted
+        if job.place.worker is None:
+            await self._drop(job, "cancelled")
+            return
+        worker = job.place.worker
+        await self._tell_worker(job.id, worker)
+        await asyncio.to_thread(job.ending.wait, GRACE_SECONDS)
+        if job.id in self._jobs:
+            await self._end_worker(job, worker)
+
+    async def _tell_worker(self, number: int, worker: str) -> None:
+        client = self._client()
+        if client is not None:
+            await client.run(
+                self._far.cancel, self._topic, number, workers=[worker], on_error="ignore"
+            )
+
+    async def _end_worker(self, job: Job, worker: str) -> None:
+        """The function does not give way: its worker has to go, if nobody else needs it."""
+        client = self._client()
+        if client is None:
+            return
+        key = None if job.place.future is None else job.place.future.key
+        answer = await client.run(self._far.end, workers=[worker], on_error="ignore")
+        if answer.get(worker):
+            # The key stays until the worker is gone, else others would be sent there meanwhile.
+            job.place.ends_its_worker = True
+            await client.run_on_scheduler(_pardon(), worker=worker, key=key)
+            return
+        job.tell(
+            "said",
+            "stderr",
+            f"asyncnb: this function does not give way, and its worker {worker} cannot be ended: "
+            "it has no nanny to start another, or runs other tasks too. It goes on until it is "
+            "done.\n",
+        )
+
+
+class Placed:
+    """Where dask has put a job: its future, and its worker once it runs."""
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+        self.worker: str | None = None
+        #: Whether its worker is being ended because of it.
+        self.ends_its_worker = False
+
+    def release(self) -> None:
+        """Let the cluster forget the key."""
+        self.future = None
+
+
+def _ignore(_: BaseException) -> None:
+    """The client is gone, or going; its futures tell what that means for each job."""
+
+
+_lock = threading.Lock()
+_engines: weakref.WeakKeyDictionary[Any, DaskEngine] = weakref.WeakKeyDictionary()
+
+
+def dask_engine(client: Any) -> DaskEngine:
+    """Return the engine for this client."""
+    with _lock:
+        engine = _engines.get(client)
+        if engine is None:
+            engine = _engines[client] = DaskEngine(client)
+        return engine

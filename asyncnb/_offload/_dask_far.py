@@ -1,0 +1,68 @@
+"""The far end on a dask worker; see ``_far``."""
+
+from __future__ import annotations
+
+import collections
+import os
+import sys
+from typing import Any
+
+#: The name of ``_remote`` there; set by ``_far.install``.
+REMOTE = globals().get("REMOTE", "asyncnb._offload._remote")
+
+#: Bytes of an outcome that travel with what is told, not as a result of dask: at once, and without
+#: being computed again when this worker is lost afterwards.
+SMALL = 16_384
+
+_shared: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+
+
+def run(
+    topic: str, job: int, kind: str, payload: bytes, shared: tuple[int, bytes] | None
+) -> tuple[str, bytes] | None:
+    """Run a job in this worker thread; return its outcome, or None if that has been told."""
+    from distributed import get_worker
+
+    remote: Any = sys.modules[REMOTE]
+    worker = get_worker()
+
+    def tell(*what: Any) -> None:
+        worker.log_event(topic, (job, *what))
+
+    tell("started", worker.address)
+    function = None
+    try:
+        if shared is not None:
+            name = (topic, shared[0])
+            if name not in _shared:
+                _shared[name] = remote._load(shared[1])
+                while len(_shared) > 32:
+                    _shared.popitem(last=False)
+            function = _shared[name]
+    except Exception as exc:
+        outcome = remote.ended_with(exc, remote.Running(job))
+    else:
+        outcome = remote.run_job((topic, job), kind, payload, tell, shared=function)
+    if len(outcome[1]) > SMALL:
+        return outcome  # type: ignore[no-any-return]
+    tell("ended", *outcome)
+    return None
+
+
+def cancel(topic: str, job: int) -> None:
+    """Cancel a job that runs in this worker, or is about to."""
+    sys.modules[REMOTE].cancel((topic, job))
+
+
+def end(dask_worker: Any) -> bool:
+    """End this worker process, if nothing but the one task runs in it and a nanny looks after it.
+
+    Restarting it through dask would wait for the task, and start two of them.
+    """
+    if dask_worker.nanny is None or len(dask_worker.state.executing) > 1:
+        return False
+    from distributed import Status
+
+    dask_worker.status = Status.paused  # nothing more comes here
+    dask_worker.loop.call_later(0.3, os._exit, 1)
+    return True

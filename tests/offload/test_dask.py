@@ -1,0 +1,196 @@
+"""A real dask cluster on this machine: live output, a cancel that stops, lost workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+
+import pytest
+
+import asyncnb
+from asyncnb._core import _loop
+from asyncnb._offload import _dask
+
+distributed = pytest.importorskip(
+    "distributed", reason="dask.distributed is not installed for this Python"
+)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=60,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+        _loop.shutdown()
+
+
+def by_value(function):
+    """As of a notebook, which the workers cannot import."""
+    function.__module__ = "__main__"
+    return function
+
+
+@by_value
+def say(path):
+    print("said", flush=True)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "done"
+
+
+@by_value
+def stay():
+    print("begun", flush=True)
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        print("cleaned up", flush=True)
+
+
+@by_value
+def hold():
+    print("begun", flush=True)
+    time.sleep(600)
+
+
+@by_value
+def end():
+    os._exit(3)
+
+
+@by_value
+def fail():
+    return 1 / 0
+
+
+class Ear:
+    """What is said in this process."""
+
+    def __init__(self, monkeypatch):
+        import io
+
+        self.text = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", self.text)
+
+    def wait_for(self, words):
+        deadline = time.monotonic() + 20
+        while words not in self.text.getvalue():
+            assert time.monotonic() < deadline, self.text.getvalue()
+            time.sleep(0.01)
+
+
+def ended(task):
+    with contextlib.suppress(asyncnb.CancelledError):
+        task.join(20)
+    return task.info().state
+
+
+def test_a_call_on_a_cluster(client, monkeypatch, tmp_path):
+    ear = Ear(monkeypatch)
+    task = asyncnb.offload(say, str(tmp_path / "go"), on=client)
+    ear.wait_for("said\n")
+    asyncnb.run(asyncnb.sleep(0))
+    info = task.info()
+    assert (info.kind, info.state) == ("dask", "running")
+    assert info.worker in client.scheduler_info()["workers"]
+    (tmp_path / "go").touch()
+    assert task.join(20) == "done"
+
+
+def test_a_large_result_and_an_error(client):
+    assert asyncnb.offload(bytes, 1_000_000, on=client).join(20) == bytes(1_000_000)
+    with pytest.raises(ZeroDivisionError):
+        asyncnb.offload(fail, on=client).join(20)
+
+
+def test_cancel_stops_the_function_and_its_worker_goes_on(client, monkeypatch):
+    ear = Ear(monkeypatch)
+    task = asyncnb.offload(stay, on=client)
+    ear.wait_for("begun")
+    task.cancel()
+    assert ended(task) == "cancelled"
+    assert ear.text.getvalue() == "begun\ncleaned up\n"
+    workers = set(client.scheduler_info()["workers"])
+    assert task.info().worker in workers
+
+
+def test_what_waits_never_starts_when_cancelled(client, monkeypatch, tmp_path):
+    ear = Ear(monkeypatch)
+    busy = [asyncnb.offload(stay, on=client) for _ in range(2)]
+    ear.wait_for("begun\nbegun")
+    late = [asyncnb.offload((tmp_path / name).touch, on=client) for name in "abc"]
+    for task in (*late, *busy):
+        task.cancel()
+    assert {ended(task) for task in (*late, *busy)} == {"cancelled"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_function_that_does_not_give_way_costs_its_worker(client, monkeypatch):
+    monkeypatch.setattr(_dask, "GRACE_SECONDS", 0.3)
+    ear = Ear(monkeypatch)
+    task = asyncnb.offload(hold, on=client)
+    ear.wait_for("begun")
+    task.cancel()
+    assert ended(task) == "cancelled"
+    client.wait_for_workers(2, timeout=30)
+    assert asyncnb.offload(abs, -1, on=client).join(30) == 1
+
+
+def test_a_lost_worker_fails_its_task_once_and_others_go_on(client, monkeypatch, tmp_path):
+    ear = Ear(monkeypatch)
+    other = asyncnb.offload(say, str(tmp_path / "go"), on=client)
+    ear.wait_for("said")
+    with pytest.raises(asyncnb.WorkerLostError, match="KilledWorker"):
+        asyncnb.offload(end, on=client).join(30)
+    (tmp_path / "go").touch()
+    assert other.join(20) == "done"
+    client.wait_for_workers(2, timeout=30)
+
+
+def test_map_on_a_cluster(client):
+    async def main():
+        found = [r async for r in asyncnb.map(abs, range(-200, 0), on=client)]
+        assert found == list(range(200, 0, -1))
+
+    asyncnb.run(main(), timeout=60)
+
+
+def test_the_executor_of_a_client_is_the_cluster_itself(client):
+    task = asyncnb.offload(abs, -1, on=client.get_executor())
+    assert task.join(20) == 1
+    assert task.info().kind == "dask"
+
+
+def test_an_asynchronous_client_and_one_that_is_closed(client, monkeypatch):
+    ear = Ear(monkeypatch)
+    address = client.scheduler.address
+
+    async def main():
+        async with distributed.Client(address, asynchronous=True) as client:
+            assert await asyncnb.offload(abs, -1, on=client) == 1
+            task = asyncnb.offload(stay, on=client)
+            await asyncio.to_thread(ear.wait_for, "begun")
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            task = asyncnb.offload(stay, on=client)
+            await asyncio.to_thread(ear.wait_for, "cleaned up\nbegun")
+            await client.close()
+            with pytest.raises(asyncnb.WorkerLostError):
+                await task
+            with pytest.raises(asyncnb.WorkerLostError, match="closed"):
+                await asyncnb.offload(abs, -1, on=client)
+
+    asyncnb.run(main(), timeout=60)
