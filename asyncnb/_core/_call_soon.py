@@ -18,6 +18,15 @@ from asyncnb._core._waiters import fork_safe_lock
 call_soon_lock = fork_safe_lock()
 
 
+def call_soon_anywhere(
+    loop: AbstractEventLoop, fn: Callable[..., object], *args: Any, context: Any = None
+) -> Any:
+    """Do what ``loop.call_soon`` does when it is not replaced; from another thread, safely."""
+    if _get_running_loop() is loop or not loop.is_running():
+        return type(loop).call_soon(loop, fn, *args, context=context)
+    return loop.call_soon_threadsafe(fn, *args, context=context)
+
+
 class replaced_call_soon:
     """While the block runs, ``loop.call_soon`` is safe to call from every thread.
 

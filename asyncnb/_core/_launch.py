@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from asyncnb._core import _graph, _loop, _open_groups, _threads, _trace
@@ -35,9 +36,9 @@ atexit.register(registry.forget_ended)  # so that no failure is told a second ti
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=registry.forget_everything)
 
-#: Set by the extension: returns the context a task launched here and now shall run in, with its
-#: output led to the cell it was launched from, and describes that task's record.
-prepare: Callable[[TaskRecord], contextvars.Context] | None = None
+#: Set by the extension: called in the context that a task launched here and now will run in, leads
+#: its output to the cell it was launched from, and describes the task's record.
+prepare: Callable[[TaskRecord], None] | None = None
 
 #: Set by the package: launches what is to run elsewhere (``on=``); it imports much.
 elsewhere: Callable[..., Any] | None = None
@@ -94,6 +95,11 @@ def check_timeout(timeout: object, *, what: str = "timeout") -> float | None:
 
 def as_coroutine(awaitable: Awaitable[T], *, caller: str) -> Coroutine[Any, Any, T]:
     """Return a coroutine that awaits ``awaitable``; raise a TypeError that teaches."""
+    # What inspect would find out about the state, for the one answer that most ever give.
+    if type(awaitable) is CoroutineType and not (
+        awaitable.cr_suspended or awaitable.cr_running or awaitable.cr_frame is None
+    ):
+        return awaitable
     if inspect.iscoroutine(awaitable):
         if inspect.getcoroutinestate(awaitable) != inspect.CORO_CREATED:
             raise RuntimeError(
@@ -203,19 +209,26 @@ def launch_record(
 ) -> Task[T]:
     """Start ``coro`` under ``record``: the one way by which tasks are launched."""
     loop = embedded_loop()
-    context = prepare(record) if prepare is not None else contextvars.copy_context()
-    context.run(current_record.set, record)
-    context.run(_loop.in_background.set, True)
+    context = contextvars.copy_context()
+    context.run(_enter, record)
     recording = _trace.current_recording.get()
     if recording is None and (trace or _trace.always):
         recording = _trace.recorder
     if recording is not None:
         context.run(_trace.current_recording.set, recording)
         coro = recording.root(coro, record, loop)
-    task, start = make_held(loop, coro, name=name, context=context)
+    task, step = make_held(loop, coro, name=name, context=context)
     registry.add(record, task)
-    start()
+    if step is not None:
+        loop.post(step, context)
     return task
+
+
+def _enter(record: TaskRecord) -> None:
+    if prepare is not None:
+        prepare(record)
+    current_record.set(record)
+    _loop.in_background.set(True)
 
 
 async def with_timeout(

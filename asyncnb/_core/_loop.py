@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -106,7 +107,9 @@ class EmbeddedLoop(_Base):
         "_cleaned_up",
         "_closer",
         "_ending",
+        "_inbox",
         "_pid",
+        "_posted",
         "_processes",
         "_started_at",
         "_state_lock",
@@ -129,6 +132,8 @@ class EmbeddedLoop(_Base):
         self._cleaned_up = False
         self._started_at = 0.0
         self._stops = 0
+        self._inbox: deque[tuple[Callable[[], object], contextvars.Context]] = deque()
+        self._posted = False
         #: Why the thread ended without being asked to, or None.
         self.crash: BaseException | None = None
         #: Called on the loop's thread with the exception when the thread crashes.
@@ -236,6 +241,34 @@ class EmbeddedLoop(_Base):
         )
         for callback in self.on_crash:
             callback(self, exc)
+
+    def post(self, call: Callable[[], object], context: contextvars.Context) -> None:
+        """Have ``call`` called in ``context`` on the loop's thread. From any thread.
+
+        Like ``call_soon_threadsafe``, in order with it, but many posts wake the loop once. Raises
+        RuntimeError when the loop is closed.
+        """
+        self._inbox.append((call, context))
+        if not self._posted:
+            self._posted = True
+            try:
+                self.call_soon_threadsafe(self._take_posts)
+            except BaseException:
+                self._posted = False
+                self._inbox.clear()
+                raise
+
+    def _take_posts(self) -> None:
+        self._posted = False  # first: what comes from here on must wake us again
+        inbox = self._inbox
+        try:
+            for _ in range(len(inbox)):  # not more: others want their turn
+                call, context = inbox.popleft()
+                context.run(call)
+        finally:
+            if inbox and not self._posted:  # SystemExit of a task, or more has come meanwhile
+                self._posted = True
+                self.call_soon(self._take_posts)
 
     def is_own_thread(self) -> bool:
         """Return whether the caller runs on this loop's thread."""
@@ -374,7 +407,9 @@ def embedded_loop() -> EmbeddedLoop:
     """
     global _current
     loop = _current
-    if loop is not None and loop.alive:
+    # Half of what `alive` asks is enough here: a loop that ends, in whatever way, says so, and
+    # a fork takes `_current` away.
+    if loop is not None and not loop._ending.is_set():
         return loop
     with _lock:
         if _current is None or not _current.alive:

@@ -22,6 +22,7 @@ from asyncnb._core._limits import UNCHANGED, seconds_left
 from asyncnb._core._local import add_callback
 from asyncnb._core._repeat import Rounds
 from asyncnb._core._tasks import Task
+from asyncnb._core._waiters import fork_safe_lock
 
 if TYPE_CHECKING:
     from asyncnb._core._trace import TaskTrace
@@ -35,6 +36,9 @@ HISTORY = 1000
 NEAR_AMONG = 2000
 
 
+_shown_lock = fork_safe_lock()
+
+
 class TaskRecord:
     """What asyncnb knows of one launched task besides the task itself.
 
@@ -43,6 +47,7 @@ class TaskRecord:
 
     __slots__ = (
         "__weakref__",
+        "_shown",
         "bind",
         "body",
         "cancel_asked",
@@ -62,7 +67,6 @@ class TaskRecord:
         "progress",
         "repeats",
         "rounds",
-        "shown",
         "shows_result",
         "started",
         "steps",
@@ -126,9 +130,25 @@ class TaskRecord:
         self.worker: str | None = None
         #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
         self.trace: TaskTrace | None = None
-        #: Set when all that the task's end has to say stands in its cell.
-        self.shown = threading.Event()
+        self._shown: threading.Event | bool | None = None
         self.task: Task[Any]
+
+    def set_shown(self) -> None:
+        """Note that all that the task's end has to say stands in its cell. Any thread."""
+        with _shown_lock:
+            waited_for, self._shown = self._shown, True
+        if isinstance(waited_for, threading.Event):
+            waited_for.set()
+
+    def wait_shown(self, timeout: float | None) -> None:
+        """Block until ``set_shown``, or for ``timeout`` seconds. Any thread but the loop's."""
+        with _shown_lock:
+            if self._shown is True:
+                return
+            # Made for who waits: an Event for each task would cost more than the task itself.
+            event = self._shown = self._shown or threading.Event()
+        assert isinstance(event, threading.Event)
+        event.wait(timeout)
 
     def changed(self) -> None:
         """Tell the observers that a fact of this task is new; any thread, and cheap without one."""
@@ -275,7 +295,7 @@ class TaskRegistry:
                 )
                 self.on_end.remove(observer)
         if not self.on_end:  # plain Python: no cell to show a failure in
-            record.shown.set()
+            record.set_shown()
             if record.state() == "failed":
                 task.get_loop().call_exception_handler(
                     {
@@ -292,7 +312,7 @@ class TaskRegistry:
             for record in records:
                 self._living.pop(record.id, None)
         for record in records:
-            record.shown.set()
+            record.set_shown()
             record.changed()
 
     def get(self, id: int) -> TaskRecord | None:

@@ -12,14 +12,14 @@ import functools
 import inspect
 import os
 import sys
-import threading
 import types
 from asyncio import AbstractEventLoop, _get_running_loop
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Iterator
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core import _futures
-from asyncnb._core._call_soon import replaced_call_soon
+from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock, replaced_call_soon
 from asyncnb._core._futures import (
     INTERRUPT,
     Future,
@@ -369,28 +369,39 @@ def make_held(
     *,
     name: str | None,
     context: contextvars.Context,
-) -> tuple[Task[_T], Callable[[], object]]:
-    """Make a task that takes its first step once the function returned with it was called.
+) -> tuple[Task[_T], Callable[[], object] | None]:
+    """Make a task, and its first step for the caller to have run in *context* on the loop's thread.
 
     Until then it belongs to the calling thread alone: whoever launches it can note it down before
-    a loop in another thread runs, and perhaps ends, it. Any thread.
+    a loop in another thread runs, and perhaps ends, it. On the loop's own thread the step is None:
+    the loop knows it already. Any thread.
     """
     if _get_running_loop() is loop:
-        return Task(coro, loop=loop, name=name, context=context), bool
-    me = threading.get_ident()
-    steps: list[tuple[Any, Any]] = []
+        return Task(coro, loop=loop, name=name, context=context), None
+    me = get_ident()
+    step: Callable[[], object] | None = None
 
-    def take(fn: Any, step_context: Any) -> bool:
-        is_step = isinstance(getattr(fn, "__self__", None), Task)
-        if threading.get_ident() != me or not is_step or steps:
-            return False  # the loop's own business, or a finaliser's
-        steps.append((fn, step_context))
-        return True
+    def call_soon(fn: Any, *args: Any, context: Any = None) -> Any:
+        nonlocal step
+        if step is None and get_ident() == me and type(getattr(fn, "__self__", None)) is Task:
+            step = fn
+            return None
+        return call_soon_anywhere(loop, fn, *args, context=context)  # not ours, or a finaliser's
 
-    with replaced_call_soon(loop, take):
-        task: Task[_T] = construct(Task, coro, loop=loop, name=name, context=context)
-    [(step, step_context)] = steps
-    return task, lambda: loop.call_soon_threadsafe(step, context=step_context)
+    attributes = loop.__dict__
+    # replaced_call_soon() written out: this is what launching a task costs most for.
+    with call_soon_lock:
+        saved = attributes.get("call_soon")
+        attributes["call_soon"] = call_soon
+        try:
+            task: Task[_T] = construct(Task, coro, loop=loop, name=name, context=context)
+        finally:
+            if saved is None:
+                del attributes["call_soon"]
+            else:
+                attributes["call_soon"] = saved
+    assert step is not None
+    return task, step
 
 
 def create_task(

@@ -299,7 +299,7 @@ class BackgroundCells:
             if record.bind is not None:
                 self.ip.user_ns[record.bind] = result
         if failed and record.waited:
-            record.shown.set()  # the cell that waits raises it
+            record.set_shown()  # the cell that waits raises it
         else:
             self.output.report(record, result=result if record.shows_result else None)
 
@@ -347,7 +347,7 @@ class BackgroundCells:
                     raise
                 if record.state() == "failed":
                     failed.append(record)
-            record.shown.wait(None if left is None else max(left, 1.0))
+            record.wait_shown(None if left is None else max(left, 1.0))
         if failed:
             raise TasksFailedError(_failures(failed, len(records)), [r.task for r in failed])
 

@@ -88,6 +88,9 @@ class OutputRouter:
         self._undo: list[Callable[[], None]] = []
         self._streams: list[tuple[Any, Any, Any]] = []
         self._claims = threading.Lock()
+        #: The cell that launched last: many tasks of one cell share one reference to it.
+        self._last_parent: dict[str, Any] | None = None
+        self._last_cell: CellRef | None = None
         self._reports: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._reporter: threading.Thread | None = None
         #: By the launching cell's message; alive as long as a task of it is remembered.
@@ -189,8 +192,11 @@ class OutputRouter:
             parent = self.ip.get_parent()
         return parent or {}
 
-    def prepare(self, record: TaskRecord) -> contextvars.Context:
-        """Return the context for a task launched here and now; note its cell in ``record``."""
+    def prepare(self, record: TaskRecord) -> None:
+        """Lead the output of the context that runs to the cell at hand, and note it in ``record``.
+
+        It runs in the context of a task that is being launched here and now.
+        """
         parent = self.parent()
         record.output = TaskOutput(parent)
         outer = current_record.get()
@@ -198,11 +204,15 @@ class OutputRouter:
             record.cell = outer.cell
             record.output.late = outer.output.late if outer.output is not None else None
         else:
+            if parent is not self._last_parent:
+                self._last_cell = CellRef(cell_number(self.ip), cell_id(parent))
+                self._last_parent = parent
             if record.cell is None:
-                record.cell = CellRef(cell_number(self.ip), cell_id(parent))
+                record.cell = self._last_cell
             if is_headless(parent):
                 record.output.late = self._late_output(parent)
-        return self.context(parent)
+        if outer is None or _parent.get() is not parent:  # else copied from one that had entered
+            self.enter(parent)
 
     def context(self, parent: dict[str, Any]) -> contextvars.Context:
         """Return a copy of the running context in which output belongs to ``parent``."""
@@ -213,7 +223,7 @@ class OutputRouter:
     def enter(self, parent: dict[str, Any]) -> None:
         """Lead the output of the running context to the cell with the message ``parent``."""
         _parent.set(parent)
-        if self.kernel is None or not parent:
+        if self.kernel is None or not parent or self._belongs_to_cell(parent):
             return
         if hasattr(self.ip, "set_thread_parent"):  # ipykernel 7.4
             self.ip.set_thread_parent(parent)
@@ -229,18 +239,31 @@ class OutputRouter:
         if isinstance(getattr(self.kernel, "_shell_parent", None), contextvars.ContextVar):
             self.kernel._shell_parent.set(parent)
 
+    def _belongs_to_cell(self, parent: dict[str, Any]) -> bool:
+        """Return whether ipykernel itself made all of this context ``parent``'s.
+
+        It does for the thread that runs a cell (7.4 and later), in one go; setting it all again
+        for each task would be half the cost of launching one.
+        """
+        variable = getattr(self.ip, "_parent_header", None)
+        return (
+            isinstance(variable, contextvars.ContextVar)
+            and hasattr(self.ip, "set_thread_parent")
+            and variable.get(None) is parent
+        )
+
     # What a task's end has to say.
 
     def report(self, record: TaskRecord, *, result: Any = None) -> None:
         """Show the result or the failure of ``record`` in its cell, once; from any thread.
 
         A traceback takes tens of milliseconds to format and a figure more, so a thread of its
-        own does it; ``record.shown`` is set when it stands there.
+        own does it; ``record.set_shown`` is called when it stands there.
         """
         task = record.task
         exc = task._exception  # exception() would count as somebody's having seen it
         if exc is None and result is None and not self.figures.has_figures(record):
-            record.shown.set()
+            record.set_shown()
             return
         context = self.context(record.output.parent)
         context.run(current_record.set, record)
@@ -253,7 +276,7 @@ class OutputRouter:
                 if exc is not None:
                     context.run(self.show_error, exc)
             finally:
-                record.shown.set()
+                record.set_shown()
 
         self._report(show)
 
