@@ -77,7 +77,7 @@ class LoopStatistics(NamedTuple):
     ``lag`` is how long the loop took, in seconds, to answer when the watchdog last asked it, or has
     taken so far; it is 0.0 for a loop that has had no work in the last seconds, and None without a
     watchdog. ``ready`` counts the callbacks that wait for their turn, None where the loop
-    (uvloop) does not tell. ``slowest`` is the longest step the watchdog has seen; it looks ten
+    (uvloop) does not tell. ``slowest`` is the longest step the watchdog has seen; it looks seven
     times a second, so most steps shorter than that pass unseen.
     """
 
