@@ -280,6 +280,25 @@ def test_ten_thousand_rows_are_at_most_sixty_elements(page: FakeKernel) -> None:
     assert page.focused() == "task 10000"
 
 
+def test_a_list_that_was_hidden_comes_back_where_it_was(page: FakeKernel) -> None:
+    page.view()
+    page.snapshot([task(i) for i in range(1, 1001)])
+    page.ask("async () => { document.querySelector('#one [role=rowgroup]').scrollTop = 14000; }")
+    page.ask("async () => { await painted(); }")
+    before = page.rows()
+    assert "task 505" in before
+    places = "() => [...document.querySelectorAll('#one .asyncnb-row')].map(r => r.style.transform)"
+    stood = page.ask(places)
+    hide = "async on => { document.querySelector('#one').style.display = on ? 'none' : ''; }"
+    page.ask(hide, True)
+    page.delta([task(1)])
+    page.ask("async () => { await painted(); }")
+    assert page.ask(places) == stood, "a hidden list says that it is scrolled to its top"
+    page.ask(hide, False)
+    page.ask("async () => { await painted(); }")
+    assert page.rows() == before
+
+
 def test_details_show_chain_output_and_traceback_as_text(page: FakeKernel) -> None:
     page.view()
     page.snapshot([task(1, "job", cell=2)])

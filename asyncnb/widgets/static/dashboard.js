@@ -16,7 +16,7 @@ class View {
         on: { click: () => this.toggleState(number) } }, icon(state, "asyncnb-state-icon"), h("span")));
     this.filter = h("input", { type: "search", class: "asyncnb-filter", placeholder: "Filter", "aria-label": "Filter tasks", spellcheck: "false", autocomplete: "off" });
     this.cancelAll = h("button", { type: "button", class: "asyncnb-text-button asyncnb-danger", text: "Cancel all" });
-    this.clear = h("button", { type: "button", class: "asyncnb-text-button", text: "Clear ended", title: "Forget the tasks that have ended" });
+    this.clear = h("button", { type: "button", class: "asyncnb-text-button", text: "Clear", title: "Forget the tasks that have ended" });
     this.loop = h("span", { class: "asyncnb-loop" });
     this.banner = h("div", { class: "asyncnb-banner", role: "alert", hidden: "" });
     this.status = h("div", { class: "asyncnb-status", role: "status" });
@@ -153,7 +153,9 @@ class View {
   }
 
   paint() {
-    if (!this.node.isConnected) return;
+    // Not while it is hidden (a theme is loaded, a tab is changed): a hidden list says that it is
+    // scrolled to its top. Once it is seen again, its size changes and this comes anew.
+    if (!this.node.isConnected || !this.node.clientHeight) return;
     this.paintHeader();
     if (!this.tasksPanel.hidden) {
       this.grid.paint();

@@ -54,22 +54,24 @@ class Detail {
   sections(of) {
     if (of === undefined) return [h("p", { class: "asyncnb-quiet", text: "…" })];
     if (of === null) return [h("p", { class: "asyncnb-quiet", text: "This task is not known any more." })];
-    const found = [];
-    const section = (title, ...children) => found.push(h("div", { class: "asyncnb-section" }, h("h4", { text: title }), ...children));
+    const facts = h("div", { class: "asyncnb-facts" });
+    const said = h("div", { class: "asyncnb-said" });
+    const section = (column, title, ...children) => column.append(h("div", { class: "asyncnb-section" }, h("h4", { text: title }), ...children));
     if (of.frames?.length)
       section(
+        facts,
         "Await chain",
         h("ol", { class: "asyncnb-frames" }, ...of.frames.map(([where, line, name, source]) =>
           h("li", {},
-            h("span", { class: "asyncnb-place", text: `${where}, line ${line}`, title: `${where}, line ${line}` }),
+            h("span", { class: where.startsWith("In[") ? "asyncnb-place asyncnb-own" : "asyncnb-place", text: `${where}, line ${line}`, title: `${where}, line ${line}` }),
             h("span", { class: "asyncnb-function", text: name }),
             h("code", { class: "asyncnb-source", text: source })))),
       );
-    if (of.waits) section("Waits for", h("p", { text: of.waits }));
-    if (of.awaited_by?.length) section("Awaited by", h("p", { text: of.awaited_by.join(", ") }));
-    if (of.output) section("Output", h("pre", { class: "asyncnb-output", tabindex: 0, "aria-label": "Output" }, terminalText(of.output)));
-    if (of.traceback) section("Traceback", h("pre", { class: "asyncnb-traceback", tabindex: 0, "aria-label": "Traceback" }, terminalText(of.traceback)));
-    if (!found.length) found.push(h("p", { class: "asyncnb-quiet", text: "It has said nothing yet." }));
-    return found;
+    if (of.waits) section(facts, "Waits for", h("p", { text: of.waits }));
+    if (of.awaited_by?.length) section(facts, "Awaited by", h("p", { text: of.awaited_by.join(", ") }));
+    if (of.output) section(said, "Output", h("pre", { class: "asyncnb-output", tabindex: 0, "aria-label": "Output" }, terminalText(of.output)));
+    if (of.traceback) section(said, "Traceback", h("pre", { class: "asyncnb-traceback", tabindex: 0, "aria-label": "Traceback" }, terminalText(of.traceback)));
+    const found = [facts, said].filter((column) => column.firstChild);
+    return found.length ? found : [h("p", { class: "asyncnb-quiet", text: "It has said nothing yet." })];
   }
 }
