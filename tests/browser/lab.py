@@ -87,6 +87,17 @@ RESTARTING = """() => {
     });
 }"""
 RESTARTED = "async () => { await window.restarted; }"
+# What the menu's "New Subshell Console for Notebook" does, and then Shift-Enter in that console.
+CONSOLE = """async () => {
+    const { shell, commands } = jupyterapp;
+    const notebook = shell.currentWidget;
+    const made = await commands.execute('notebook:create-subshell-console', { activate: true });
+    window.subshellConsole = made.console;
+    await made.console.sessionContext.ready;
+    await made.console.sessionContext.session.kernel.info;
+    shell.activateById(notebook.id);
+}"""
+ASIDE = "line => { window.subshellConsole.inject(line); }"
 SHOWS = f"([index, text]) => ({TEXT})(index).includes(text)"
 
 
@@ -350,6 +361,14 @@ class Notebook:
         """Change the theme, as the menu does; return when the page has it."""
         theme = "name => jupyterapp.commands.execute('apputils:change-theme', { theme: name })"
         self._ask(theme, name)
+
+    def open_subshell_console(self) -> None:
+        """Open a console whose lines run beside the cells of this notebook."""
+        self._ask(CONSOLE)
+
+    def submit_aside(self, line: str) -> None:
+        """Run a line in the subshell console, without waiting for it."""
+        self._ask(ASIDE, line)
 
     def press_stop(self) -> None:
         """Click the stop button of the toolbar."""
