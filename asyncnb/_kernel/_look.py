@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from asyncnb._core import _launch
-from asyncnb._core._errors import near
+from asyncnb._core._errors import TaskNotFoundError, near
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._timeline import Timeline, timeline
 from asyncnb._kernel._options import Parser
@@ -75,7 +75,17 @@ class LookVerbs:
     def _stack(self, args: argparse.Namespace) -> None:
         from asyncnb._kernel._stacks import describe
 
-        print(describe(_launch.registry.find(args.name)))
+        try:
+            record = _launch.registry.find(args.name)
+        except TaskNotFoundError:
+            named = [task for task in _launch.other_tasks() if task.get_name() == args.name]
+            if len(named) != 1:
+                raise
+            from asyncnb._core._plain import plain_task_info
+
+            print(describe(named[0], plain_task_info(named[0])))
+        else:
+            print(describe(record.task, record.info()))
 
     def _output(self, args: argparse.Namespace) -> None:
         self._show_output(_launch.registry.find(args.name))

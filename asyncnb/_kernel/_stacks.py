@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Any
 
 from asyncnb._core._info import ENDED, TaskInfo
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core._stack import await_chain, awaited_by, worker_of
 from asyncnb._core._words import seconds
 
 
-def describe(record: TaskRecord) -> str:
-    """Return the text for the task of ``record``; from any thread, without asking the loop."""
-    info = record.info()
-    places = await_chain(record.task)
+def describe(task: asyncio.Task[Any], info: TaskInfo) -> str:
+    """Return the text for ``task``; from any thread, without asking the loop."""
+    places = await_chain(task)
     lines = [_head(info)]
-    if info.state not in ENDED and worker_of(record.task) is not None:
+    if info.state not in ENDED and worker_of(task) is not None:
         lines.append("its thread is at:")
     elif info.error is not None and places:
         lines.append("it failed at:")
@@ -25,7 +25,7 @@ def describe(record: TaskRecord) -> str:
         lines.append("  no code of yours is in its stack")
     if info.waiting_on is not None:
         lines.append(f"waits for: {info.waiting_on}")
-    waiters = [repr(task.get_name()) for task in awaited_by(record.task)]
+    waiters = [repr(waiter.get_name()) for waiter in awaited_by(task)]
     if waiters:
         lines.append(f"awaited by: {', '.join(waiters)}")
     return "\n".join(lines)
@@ -41,5 +41,5 @@ def _head(info: TaskInfo) -> str:
     elif info.started is not None:
         parts.append(f"started {seconds(now - info.started)} ago")
     if info.cell is not None and str(info.cell):
-        parts.append(f"launched by {info.cell}")
+        parts.append(f"{'launched' if info.id > 0 else 'made'} by {info.cell}")
     return ", ".join(parts)

@@ -51,6 +51,13 @@ def test_a_task_made_inside_a_launched_one_is_its_child(ready):
     assert "daughter" in lines[at + 1] and not lines[at + 1].startswith("daughter")
 
 
+def test_the_stack_of_a_task_that_nobody_launched(ready):
+    cell = ready.ok("kept = asyncio.create_task(waits(), name='plain'); await asyncio.sleep(0)")
+    text = ready.ok("%tasks stack plain").stdout
+    assert f"plain: waiting, made by In[{cell.count}]" in text
+    assert "await gate.wait()" in text and "waits for: Event.wait" in text
+
+
 @pytest.mark.parametrize("autoawait", ["on", "off"])
 def test_a_failure_that_nobody_awaited_is_shown_once_in_the_cell_that_made_it(ready, autoawait):
     ready.ok(f"%asyncnb autoawait {autoawait}")
