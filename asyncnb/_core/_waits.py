@@ -11,7 +11,6 @@ import asyncio
 import concurrent.futures
 import gc
 import socket
-import time
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -45,16 +44,7 @@ def _sleep(names: dict[str, Any], task: Any) -> str | None:
     handle = names.get("handle", names.get("h"))
     if handle is None:
         return None
-    return f"sleep, {seconds(max(0.0, handle.when() - clock(task.get_loop())))} left"
-
-
-def clock(loop: Any) -> float:
-    """Return ``loop.time()`` as it is now, also of a loop that has been asleep."""
-    now: float = loop.time()
-    if any(base.__module__.partition(".")[0] in ("uvloop", "winloop") for base in type(loop).mro()):
-        # Theirs stands still between two turns; it is the same clock.
-        return max(now, time.monotonic())
-    return now
+    return f"sleep, {seconds(max(0.0, handle.when() - task.get_loop().time()))} left"
 
 
 def _kind(names: dict[str, Any]) -> str:
