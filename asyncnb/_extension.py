@@ -202,6 +202,7 @@ class Extension:
                 open_lane=channel.open_lane,
                 prompt=lambda: channel.prompt,
                 fallback=lambda: as_bundle(_launch.registry.records()),
+                headless=lambda: is_headless(self.output.parent()),
             )
             self._undo.append(browser.close)
             self.dashboard_rate(self.settings["dashboard_rate"])

@@ -13,9 +13,12 @@ Nothing here needs IPython or a test framework.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import selectors
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -94,8 +97,14 @@ def run_virtual(
     """Run ``main`` on a new VirtualTimeLoop and return its result; cancel what it leaves behind.
 
     Raises what ``main`` raises, and AssertionError if the loop's exception handler was called:
-    a failure that nobody looked at is a failure of the test. RuntimeError inside a running loop.
+    a failure that nobody looked at is a failure of the test. Where a loop runs already, as in a
+    cell of a notebook, it does so on a thread of its own, and the calling one waits.
     """
+    if asyncio._get_running_loop() is not None:
+        run_here = functools.partial(run_virtual, main, task_factory=task_factory, debug=debug)
+        with ThreadPoolExecutor(1, "asyncnb virtual") as pool:
+            result: T = pool.submit(contextvars.copy_context().run, run_here).result()
+        return result
     complaints: list[Mapping[str, Any]] = []
 
     def new_loop() -> AbstractEventLoop:

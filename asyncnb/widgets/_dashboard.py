@@ -34,10 +34,12 @@ class Dashboard(anywidget.AnyWidget):
         open_lane: OpenLane | None = None,
         prompt: Callable[[], bool] = bool,
         fallback: Callable[[], dict[str, str]] = dict,
+        headless: Callable[[], bool] = bool,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self._fallback = fallback
+        self._headless = headless
         self._close_lane: Callable[[], object] = bool
         if open_lane is not None:
             self._close_lane = open_lane(self.comm.comm_id, self._arrived)
@@ -65,5 +67,7 @@ class Dashboard(anywidget.AnyWidget):
         if bundle is None:
             return None
         data, metadata = bundle
+        if self._headless():
+            return self._fallback(), metadata  # its state is not saved: a hole in the page
         # Where no widget can be shown, in a saved notebook say: how things stood at that moment.
         return {**data, **self._fallback()}, metadata

@@ -17,7 +17,8 @@ from asyncnb.widgets._feed import Feed, Message
 class BrowserSide:
     """Makes dashboards and chips.
 
-    ``fallback`` returns what stands in for a dashboard where no widget can be shown.
+    ``fallback`` returns what stands in for a dashboard where no widget can be shown; ``headless``
+    tells that nobody is there to be shown one.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class BrowserSide:
         open_lane: OpenLane,
         prompt: Callable[[], bool],
         fallback: Callable[[], dict[str, str]],
+        headless: Callable[[], bool] = bool,
     ) -> None:
         self._open_lane = open_lane
         self._prompt = prompt
         self._fallback = fallback
+        self._headless = headless
         self._hub: ChipHub | None = None
         self.feed = Feed(_launch.registry, Commands(_launch.registry), loop_facts=loop_facts)
 
@@ -40,6 +43,7 @@ class BrowserSide:
             open_lane=self._open_lane,
             prompt=self._prompt,
             fallback=self._fallback,
+            headless=self._headless,
             **options,
         )
 

@@ -20,6 +20,17 @@ def test_sleeping_takes_no_time_and_the_clock_shows_it() -> None:
     assert time.monotonic() - before < 60
 
 
+def test_where_a_loop_runs_already_virtual_time_passes_on_a_thread_of_its_own() -> None:
+    async def main() -> float:
+        await asyncio.sleep(3600)
+        return asyncio.get_running_loop().time()
+
+    async def cell() -> float:
+        return run_virtual(main())
+
+    assert asyncio.run(cell()) == 3600
+
+
 def test_timers_fire_in_order() -> None:
     async def main() -> list[int]:
         order: list[int] = []

@@ -118,6 +118,13 @@ def test_a_display_that_a_task_updates_late_is_kept_as_it_was_last(execute):
     assert "<svg" in str(cells[1].outputs)
 
 
+def test_a_dashboard_is_a_table_and_no_widget(execute):
+    cells = execute("asyncnb.launch(asyncio.sleep(0), name='job'); asyncnb.dashboard()")
+    [dashboard] = [output for output in cells[1].outputs if "text/html" in output.get("data", {})]
+    assert set(dashboard.data) == {"text/plain", "text/html"}
+    assert "job" in dashboard.data["text/html"]
+
+
 def test_tasks_wait_keeps_the_output_of_several_tasks_apart(execute):
     # The cells share the namespace, and so would share a variable of the same name.
     body = "for {0} in range(3):\n    await asyncio.sleep(0.05)\n    print('{0}', {0})"
