@@ -22,8 +22,13 @@ def nbval(notebook: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "nbval.plugin", "-p", "no:cacheprovider", "-q"]
     command += ["-c", os.devnull, "--rootdir", str(notebook.parent)]
     command += ["--nbval", "--nbval-sanitize-with", sanitizers, str(notebook)]
-    # Other plugins would be loaded for nothing, eighteen times.
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    # Other plugins would be loaded for nothing, eighteen times. And a busy machine is slow without
+    # anybody's blocking the loop.
+    environment = {
+        **os.environ,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "ASYNCNB_WATCHDOG": "30",
+    }
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110
     )
