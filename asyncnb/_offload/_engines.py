@@ -52,4 +52,11 @@ def _of_a_cluster(on: Any) -> Engine | None:
         from asyncnb._offload._dask import dask_engine
 
         return dask_engine(on)
+    if any(
+        module == "ipyparallel" and name in ("View", "ViewExecutor", "Client")
+        for module, name in names
+    ):
+        from asyncnb._offload._ipyparallel import ipyparallel_engine
+
+        return ipyparallel_engine(getattr(on, "view", on))
     return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import logging
 import queue
 import secrets
 import threading
@@ -21,6 +22,8 @@ from typing import Any
 
 from asyncnb._offload import _line
 from asyncnb._offload._jobs import Job
+
+logger = logging.getLogger("asyncnb")
 
 
 class Switchboard:
@@ -209,7 +212,10 @@ def soon(call: Callable[[], None]) -> None:
 
 def _call_all(waiting: queue.SimpleQueue[Callable[[], None]]) -> None:
     while True:
-        waiting.get()()
+        try:
+            waiting.get()()
+        except Exception:
+            logger.exception("Work on its way elsewhere met an error")
 
 
 _lock_engines = threading.Lock()

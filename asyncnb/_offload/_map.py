@@ -161,12 +161,17 @@ class Stream:
             # Of our own line: one that runs in each slot and one that waits behind it; not more, so
             # that a job of somebody else need not wait long.
             slots = engine.slots()
+            self.first_units = 2 * slots
             self.most_units = 2 * slots if engine.kind == "process" else limit
+            self.adapted = chunksize is not None
             self.most_in_chunk = max(1, limit // (2 * slots + 1))
 
     def room(self) -> int:
         """Return how many items may be taken for the next unit, 0 if none."""
-        if self.engine is not None and len(self.running) >= self.most_units:
+        if self.engine is not None and len(self.running) >= (
+            # Until it is known how long an item takes, a flood of single ones helps nobody.
+            self.most_units if self.adapted else self.first_units
+        ):
             return 0
         # The rest of a chunk is taken when there is room for all of it.
         free = self.limit - self.out
@@ -204,6 +209,7 @@ class Stream:
 
     def _adapt(self, items: int, seconds: float) -> None:
         """Choose the next chunk's size by what the last one took."""
+        self.adapted = True
         wanted = int(items * CHUNK_SECONDS / max(seconds, 1e-6))
         self.chunk = max(1, min(wanted, 4 * self.chunk, self.most_in_chunk))
 

@@ -9,6 +9,7 @@ comes as bytes and leaves as an outcome: a status and bytes. Nothing a job does 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import ctypes
 import inspect
@@ -43,8 +44,10 @@ class Refused(Exception):
 class Running:
     """The job that runs now in one thread; ``cancel`` stops it from another one."""
 
-    def __init__(self, job: object) -> None:
+    def __init__(self, job: object, by_signal: bool = False) -> None:
         self.job = job
+        #: Whether SIGINT by itself is a cancel: where nothing but a signal gets here.
+        self.by_signal = by_signal
         self.thread = threading.get_ident()
         self.in_main = threading.current_thread() is threading.main_thread()
         self.lock = threading.Lock()
@@ -77,6 +80,10 @@ class Running:
         return self
 
     def _interrupted(self, *_: object) -> None:
+        if self.by_signal:
+            self.asked = True
+            if self.cancel_task is not None:
+                self.cancel_task()
         if self.open and self.asked and self.cancel_task is None:
             raise JobCancelled("cancelled")
 
@@ -117,9 +124,9 @@ def cancel(job: object) -> None:
 
 
 @contextlib.contextmanager
-def running_as(job: object) -> Iterator[Running | None]:
+def running_as(job: object, by_signal: bool = False) -> Iterator[Running | None]:
     """Make ``job`` known as running in this thread; None if it has been cancelled before."""
-    here: Running | None = Running(job)
+    here: Running | None = Running(job, by_signal)
     with _running_lock:
         if job in _cancelled:
             _cancelled.discard(job)
@@ -324,13 +331,14 @@ def run_job(
     *,
     shared: Any = None,
     capture: Callable[[Tell], Any] = output_of_this_thread,
+    by_signal: bool = False,
 ) -> tuple[str, bytes]:
     """Run one job in this thread; return its status and data.
 
     ``done`` comes with the pickled value, ``failed`` with a pickled description of the error,
     ``cancelled`` with nothing, and ``refused`` with a pickled sentence: nothing was run.
     """
-    with running_as(job) as here:
+    with running_as(job, by_signal) as here:
         if here is None:
             return "cancelled", b""
         try:
@@ -393,16 +401,22 @@ def _call_each(here: Running, function: Any, items: list[Any]) -> bytes:
     values: list[Any] = []
     failures: dict[int, Any] = {}
     began = time.monotonic()
-    with asyncio.Runner() as runner:  # it makes its loop when it is first needed
+    runner = None
+    try:
         for item in items:
             try:
                 value = function(item)
                 if type(value) is types.CoroutineType:
+                    if runner is None and asyncio._get_running_loop() is None:
+                        runner = asyncio.Runner()  # one loop for all of them
                     value = run_coroutine(here, value, runner)
             except Exception as exc:
                 failures[len(values)] = describe_error(exc)
                 value = None
             values.append(value)
+    finally:
+        if runner is not None:
+            runner.close()
     seconds = time.monotonic() - began
     try:
         return _dump_values(values, failures, seconds)
@@ -437,7 +451,26 @@ def run_coroutine(here: Running, coro: Any, runner: asyncio.Runner | None = None
             with here.lock:
                 here.cancel_task = None
 
-    return asyncio.run(main()) if runner is None else runner.run(main())
+    if runner is not None:
+        return runner.run(main())
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(main())
+    # An ipyparallel engine has a loop in this thread, which stands still meanwhile.
+    with concurrent.futures.ThreadPoolExecutor(1) as aside:
+        return aside.submit(_run_for, threading.get_ident(), main).result()
+
+
+def _run_for(ident: int, main: Callable[[], Any]) -> Any:
+    """Run a coroutine in this thread, with the output of another one."""
+    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, PerThread)]
+    for stream in streams:
+        if ident in stream.streams:
+            stream.streams[threading.get_ident()] = stream.streams[ident]
+    try:
+        return asyncio.run(main())
+    finally:
+        for stream in streams:
+            stream.streams.pop(threading.get_ident(), None)
 
 
 def run_cell(here: Running, cell: dict[str, Any]) -> Any:

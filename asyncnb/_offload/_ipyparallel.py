@@ -1,0 +1,196 @@
+"""An ipyparallel cluster: ``--on view``, a load-balanced or direct view, or the client itself.
+
+``abort`` keeps a task from starting and leaves one that runs alone; a running one gets SIGINT,
+which the engine's nanny delivers, and which raises CancelledError in it. What an engine prints
+comes over the cluster's own channel. A view of several engines runs each task on one of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+import uuid
+from typing import Any
+
+from asyncnb._offload import _far
+from asyncnb._offload._executor import soon
+from asyncnb._offload._jobs import Job
+
+#: Seconds that a cancelled function may take for its cleanup before its cell is told.
+GRACE_SECONDS = 5.0
+#: Seconds that output may come later than the result.
+OUTPUT_SECONDS = 2.0
+
+
+class Call:
+    """A job on its way: ipyparallel's result, and how much of its output was told."""
+
+    def __init__(self, job: Job, result: Any) -> None:
+        self.job = job
+        self.result = result
+        self.metadata = result._children[0].output.metadata
+        self.engine: int | None = None
+        self._told = {"stdout": 0, "stderr": 0, "outputs": 0}
+        self._progress: Any = None
+        self._lock = threading.Lock()
+
+    def look(self, _: object = None) -> None:
+        """Tell what is new of it. From any thread; called with each message of its engine."""
+        with self._lock:
+            engine = self.metadata["engine_id"]
+            if self.engine is None and engine is not None:
+                self.engine = engine
+                self.job.tell("started", f"engine {engine}")
+                if self.job.cancel_asked:
+                    soon(self.signal)
+            for name in ("stdout", "stderr"):
+                text = self.metadata[name] or ""
+                if len(text) > self._told[name]:
+                    new, self._told[name] = text[self._told[name] :], len(text)
+                    self.job.tell("said", name, new)
+            outputs = list(self.metadata["outputs"])
+            for content in outputs[self._told["outputs"] :]:
+                self.job.tell("shown", content["data"], content.get("metadata") or {}, {})
+            self._told["outputs"] = len(outputs)
+            progress = self.metadata["data"].get("asyncnb_progress")
+            if progress is not None and progress != self._progress:
+                self._progress = progress
+                self.job.tell("progress", *progress)
+
+    def signal(self) -> None:
+        """Interrupt the engine that runs it."""
+        client = self.result._client
+        if not self.result.done() and not client._closed:
+            client.send_signal("SIGINT", targets=[self.engine], block=False)
+
+
+class IpyparallelEngine:
+    """Jobs as calls of a view."""
+
+    kind = "ipyparallel"
+    in_process = False
+    ahead = 512
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+        self.client = getattr(view, "client", view)
+        self._topic = uuid.uuid4().hex
+        self._far = _far.here("_ipp_far")
+        self._installed: set[int] = set()
+        self._calls: dict[int, Call] = {}
+        self._ended: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        threading.Thread(target=self._end_all, name="asyncnb ipyparallel", daemon=True).start()
+
+    def _targets(self) -> list[int] | None:
+        targets = getattr(self.view, "targets", None)
+        if isinstance(targets, int):
+            return [targets]
+        return None if targets is None or targets == "all" else list(targets)
+
+    def slots(self) -> int:
+        """Return how many engines there are."""
+        return len(self._targets() or self.client.ids) or 1
+
+    def submit(self, job: Job) -> None:
+        """Send ``job`` to an engine, in a thread: the first one sends our far end before."""
+        soon(functools.partial(self._submit, job))
+
+    def _submit(self, job: Job) -> None:
+        if job.cancel_asked:
+            job.end_with("cancelled")
+            return
+        try:
+            ids = set(self.client.ids)
+            if new := sorted(ids - self._installed):
+                view = self.client.direct_view(targets=new)
+                view.apply_async(_far.installer(), _far.far_modules("_ipp_far")).get(30)
+                self._installed = ids
+            view = self.client.load_balanced_view(targets=self._targets())
+            result = view.apply_async(
+                self._far.run, self._topic, job.id, job.kind, job.payload, job.shared
+            )
+        except Exception as exc:
+            job.end_with("lost", f"The cluster takes no work: {type(exc).__name__}: {exc}")
+            return
+        call = job.place = Call(job, result)
+        self._calls[job.id] = call
+        result._children[0].iopub_callbacks.append(call.look)
+        call.look()  # what came before
+        result.add_done_callback(lambda _: self._ended.put(call))
+        if job.cancel_asked:
+            self.cancel(job)
+
+    def cancel(self, job: Job) -> None:
+        """Keep ``job`` from starting, or interrupt its engine."""
+        job.cancel_asked = True
+        soon(functools.partial(self._cancel, job))
+
+    def _cancel(self, job: Job) -> None:
+        call: Call | None = job.place
+        if call is None or job.id not in self._calls:
+            return
+        if self.client._closed:
+            self._calls.pop(job.id)
+            job.end_with("lost", "The ipyparallel client was closed while this ran.")
+            return
+        if call.engine is None:
+            # All engines know then that they must not start it; if one just has, `look` hears it.
+            self.client.abort(jobs=[call.result.msg_ids[0]], block=False)
+            job.end_with("cancelled")
+            return
+        call.signal()
+        timer = threading.Timer(GRACE_SECONDS, self._tell_stuck, (call,))
+        timer.daemon = True
+        timer.start()
+
+    def _tell_stuck(self, call: Call) -> None:
+        if call.job.id in self._calls:
+            call.job.tell(
+                "said",
+                "stderr",
+                f"asyncnb: this function does not give way. It goes on, on engine {call.engine}, "
+                "until it is done; client.send_signal('SIGKILL', targets=...) ends that engine.\n",
+            )
+
+    def _end_all(self) -> None:
+        while True:
+            call = self._ended.get()
+            self._end(call)
+            del call
+
+    def _end(self, call: Call) -> None:
+        job, result = call.job, call.result
+        why = ""
+        try:
+            outcome = result.get(0)
+            result.wait_for_output(OUTPUT_SECONDS)
+        except Exception as exc:
+            outcome = None
+            why = f"{type(exc).__name__}: {exc}"
+        call.look()
+        self._calls.pop(job.id, None)
+        # The client keeps every result until it is told not to.
+        self.client.purge_local_results(result)
+        if outcome is not None:
+            job.end(*outcome)
+        elif job.cancel_asked and call.engine is None:
+            job.end_with("cancelled")
+        else:
+            job.end_with("lost", f"The cluster lost this work: {why}")
+
+
+_lock = threading.Lock()
+_engines: list[IpyparallelEngine] = []
+
+
+def ipyparallel_engine(view: Any) -> IpyparallelEngine:
+    """Return the engine for a view, or a client; one for all views of the same engines."""
+    client, targets = getattr(view, "client", view), getattr(view, "targets", None)
+    with _lock:
+        _engines[:] = [engine for engine in _engines if not engine.client._closed]
+        for engine in _engines:
+            if engine.client is client and getattr(engine.view, "targets", None) == targets:
+                return engine
+        _engines.append(IpyparallelEngine(view))
+        return _engines[-1]

@@ -1,0 +1,161 @@
+"""A real ipyparallel cluster on this machine: live output, a cancel that stops, a lost engine."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import time
+
+import pytest
+
+import asyncnb
+from asyncnb._core import _loop
+
+ipyparallel = pytest.importorskip(
+    "ipyparallel", reason="ipyparallel is not installed for this Python"
+)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    before = os.environ.get("IPYTHONDIR")
+    os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
+    cluster = ipyparallel.Cluster(n=2, controller_ip="127.0.0.1", log_level=40)
+    try:
+        yield cluster.start_and_connect_sync()
+        _loop.shutdown()
+    finally:
+        cluster.stop_cluster_sync()
+        del os.environ["IPYTHONDIR"]
+        if before is not None:
+            os.environ["IPYTHONDIR"] = before
+
+
+@pytest.fixture
+def view(client):
+    return client.load_balanced_view()
+
+
+def by_value(function):
+    """As of a notebook, which the engines cannot import."""
+    function.__module__ = "__main__"
+    return function
+
+
+@by_value
+def say(path):
+    print("said")
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "done"
+
+
+@by_value
+def stay():
+    print("begun")
+    try:
+        time.sleep(600)
+    finally:
+        print("cleaned up")
+
+
+@by_value
+def end():
+    os._exit(3)
+
+
+@by_value
+async def later(said):
+    import asyncio
+
+    await asyncio.sleep(0)
+    print(said)
+    return said
+
+
+class Ear:
+    """What is said in this process."""
+
+    def __init__(self, monkeypatch):
+        self.text = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", self.text)
+
+    def wait_for(self, words):
+        deadline = time.monotonic() + 20
+        while words not in self.text.getvalue():
+            assert time.monotonic() < deadline, self.text.getvalue()
+            time.sleep(0.01)
+
+
+def ended(task):
+    with contextlib.suppress(asyncnb.CancelledError):
+        task.join(20)
+    return task.info().state
+
+
+def test_a_call_on_an_engine(view, monkeypatch, tmp_path):
+    ear = Ear(monkeypatch)
+    task = asyncnb.offload(say, str(tmp_path / "go"), on=view)
+    ear.wait_for("said\n")
+    asyncnb.run(asyncnb.sleep(0))
+    info = task.info()
+    assert (info.kind, info.state) == ("ipyparallel", "running")
+    assert str(info.worker).startswith("engine ")
+    (tmp_path / "go").touch()
+    assert task.join(20) == "done"
+
+
+def test_errors_coroutines_and_other_kinds_of_view(client, view, monkeypatch):
+    ear = Ear(monkeypatch)
+    with pytest.raises(ZeroDivisionError):
+        asyncnb.offload(divmod, 1, 0, on=view).join(20)
+    assert asyncnb.offload(later, "there", on=view).join(20) == "there"
+    assert ear.text.getvalue() == "there\n"
+    for on in (client, client[:], client[1]):
+        assert asyncnb.offload(abs, -1, on=on).join(20) == 1
+    assert asyncnb.offload(os.getpid, on=client[1]).join(20) == client[1].apply_sync(os.getpid)
+
+
+def test_cancel_interrupts_the_engine_and_it_goes_on(client, view, monkeypatch):
+    ear = Ear(monkeypatch)
+    engines = client.ids
+    task = asyncnb.offload(stay, on=view)
+    ear.wait_for("begun")
+    task.cancel()
+    assert ended(task) == "cancelled"
+    assert ear.text.getvalue() == "begun\ncleaned up\n"
+    assert asyncnb.offload(abs, -1, on=view).join(20) == 1
+    assert client.ids == engines
+
+
+def test_what_waits_never_starts_when_cancelled(view, monkeypatch, tmp_path):
+    ear = Ear(monkeypatch)
+    busy = [asyncnb.offload(stay, on=view) for _ in range(2)]
+    ear.wait_for("begun\nbegun")
+    late = [asyncnb.offload((tmp_path / name).touch, on=view) for name in "abc"]
+    for task in (*late, *busy):
+        task.cancel()
+    assert {ended(task) for task in (*late, *busy)} == {"cancelled"}
+    assert asyncnb.offload(abs, -1, on=view).join(20) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_map_on_a_cluster(view):
+    async def main():
+        found = [r async for r in asyncnb.map(abs, range(-100, 0), on=view)]
+        assert found == list(range(100, 0, -1))
+
+    asyncnb.run(main(), timeout=60)
+
+
+def test_a_lost_engine_fails_its_task_and_the_others_go_on(view, monkeypatch, tmp_path):
+    ear = Ear(monkeypatch)
+    other = asyncnb.offload(say, str(tmp_path / "go"), on=view)
+    ear.wait_for("said")
+    with pytest.raises(asyncnb.WorkerLostError, match="died while running"):
+        asyncnb.offload(end, on=view).join(60)
+    (tmp_path / "go").touch()
+    assert other.join(20) == "done"
+    assert asyncnb.offload(abs, -1, on=view).join(20) == 1
