@@ -94,6 +94,11 @@ class OpenGroup(TaskGroup):
         return not self._open
 
     @property
+    def timed_out(self) -> bool:
+        """Whether its deadline passed and its tasks were cancelled for it."""
+        return self._timed_out
+
+    @property
     def entered(self) -> bool:
         """Whether code runs inside of its ``async with`` now."""
         return self._parent_task is not None

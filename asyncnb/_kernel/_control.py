@@ -76,8 +76,13 @@ class ControlVerbs:
             records = named_records(args.patterns)
         else:
             records = _launch.registry.failed_unseen() + _launch.registry.living()
+        group = records[0].open_group if args.group is not None and records else None
         try:
             self._background.wait(records, args.timeout)
+            if group is not None and group.timed_out:
+                raise TimeoutError(
+                    f"The time of group {args.group!r} is up; its tasks were cancelled."
+                )
         finally:
             self._deliver()
 

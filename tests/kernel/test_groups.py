@@ -129,6 +129,16 @@ def test_a_group_cell_has_a_time_limit_for_all_of_it(helpers):
     assert helpers.evaluate("log") == ["x"]
 
 
+def test_waiting_for_a_group_whose_time_is_up_says_so(helpers):
+    helpers.ok("g = asyncnb.open_group('g', timeout=60); t = g.create_task(rest(), name='child')")
+    helpers.ok("g.reschedule(0)")
+    waiting = helpers.run("%tasks wait -g g")
+    assert (waiting.error.ename, waiting.error.evalue) == (
+        "TimeoutError",
+        "The time of group 'g' is up; its tasks were cancelled.",
+    )
+
+
 def test_a_failing_body_cancels_its_tasks_and_shows_the_users_frames_only(helpers):
     cell = helpers.ok("%%agroup g\ng.create_task(rest(), name='child')\nraise KeyError('body')")
     cell.wait_for("KeyError: 'body'")
