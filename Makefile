@@ -13,7 +13,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-all lint bench conformance faults soak clean
+.PHONY: help lab demo test test-all lint bench conformance faults soak docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -53,6 +53,10 @@ soak: ## half an hour of a busy notebook; SOAK_ARGS='--minutes 2' is shorter
 
 conformance: ## asyncio's own tests, with asyncnb in its place, on every Python supported
 	@TESTS=tests/conformance .ci/matrix
+
+docs: ## the site, from notebooks/ to .artifacts/site; a warning is an error
+	$(call install,docs)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f .docs/mkdocs.yml
 
 clean: ## remove the environments and all that is generated
 	rm -rf .venv .venvs dist build .artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,127 @@
+"""The tutorials outside of the suite's own runner: papermill, exported pages, wheel, binder."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+TUTORIALS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def run(*command: str | Path, **kwargs: object) -> str:
+    """Run a program and return what it printed; fail with that if it fails."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **{"cwd": ROOT, "timeout": 600, **kwargs},  # type: ignore[call-overload]
+    )
+    assert done.returncode == 0, done.stdout
+    return str(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["05_task_groups", "12_dashboard"])
+def test_papermill_runs_a_tutorial(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out.ipynb"
+    run(sys.executable, "-m", "papermill", "--no-progress-bar", NOTEBOOKS / f"{name}.ipynb", out)
+    ran = nbformat.read(out, as_version=4)
+    assert not [cell for cell in ran.cells if "papermill-error" in cell.metadata.get("tags", ())]
+
+
+@pytest.mark.parametrize("notebook", TUTORIALS, ids=lambda path: path.stem)
+def test_a_saved_tutorial_holds_no_widget_that_an_exported_page_could_not_show(
+    notebook: Path,
+) -> None:
+    assert WIDGET not in notebook.read_text()
+
+
+@pytest.mark.parametrize("name", ["07_timeouts", "12_dashboard"])
+def test_an_exported_page_shows_tables_pictures_and_tracebacks(tmp_path: Path, name: str) -> None:
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter()
+    page, _ = exporter.from_filename(str(NOTEBOOKS / f"{name}.ipynb"))
+    assert "could not be displayed" not in page
+    assert "Error displaying widget" not in page
+    if name == "07_timeouts":
+        [picture] = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+        assert ">work<" in base64.b64decode(picture).decode()
+    else:
+        assert page.count('class="asyncnb-table"') >= 2
+        assert "ConnectionError" in page
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    config = ROOT / ".docs" / "mkdocs.yml"
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    run(sys.executable, "-m", "mkdocs", "build", "--strict", "-f", config, "-d", tmp_path, env=env)
+    for page in ("index.html", "05_task_groups.html", "reference/how_to.html", "changelog.html"):
+        assert (tmp_path / page).is_file()
+    assert "Open the task group" in (tmp_path / "reference" / "api.html").read_text()
+
+
+def built_wheel(folder: Path) -> Path:
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
+def new_environment(folder: Path) -> Path:
+    """Make an empty environment and return its Python."""
+    run(sys.executable, "-m", "venv", folder)
+    return folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
+def run_in(python: Path, notebook: Path, folder: Path) -> None:
+    """Run a tutorial with the packages of another environment, away from the source."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "ASYNCNB"))}
+    env |= {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_DATA_DIR": str(folder / "data")}
+    command = ["-m", "nbconvert", "--to", "notebook", "--execute", "--stdout"]
+    shown = run(python, *command, notebook, cwd=folder, env=env)
+    assert "all three are cancelled" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_wheel_alone_runs_the_first_tutorial(tmp_path: Path) -> None:
+    wheel = built_wheel(tmp_path / "wheel")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"asyncnb/__init__.py", "asyncnb/py.typed", "asyncnb/_core/_tasks.py"} <= names
+    source = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "asyncnb").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert {name for name in names if ".dist-info/" not in name} == source
+
+    python = new_environment(tmp_path / "env")
+    run(python, "-m", "pip", "install", "-q", wheel, "httpx", "nbconvert", "twine")
+    assert "PASSED" in run(python, "-m", "twine", "check", "--strict", wheel)
+    run_in(python, NOTEBOOKS / "01_quickstart.ipynb", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(os.name == "nt", reason="binder's machines run Linux, and postBuild is bash")
+def test_what_binder_installs_runs_the_first_tutorial(tmp_path: Path) -> None:
+    python = new_environment(tmp_path / "env")
+    run(python, "-m", "pip", "install", "-q", "-r", ROOT / "binder" / "requirements.txt")
+    env = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    env.pop("PYTHONPATH", None)
+    run("bash", ROOT / "binder" / "postBuild", env=env)
+    run_in(python, NOTEBOOKS / "01_quickstart.ipynb", tmp_path)
