@@ -26,7 +26,6 @@ from asyncnb._kernel._cells import BackgroundCell, cell_number, compile_cell
 from asyncnb._kernel._kernel_loop import on_loop
 from asyncnb._kernel._options import PLACES, task_name
 from asyncnb._kernel._output import OutputRouter, cell_id
-from asyncnb._kernel._repeat import repeated
 from asyncnb._kernel._shipped import Place, ship
 from asyncnb._kernel._tracebacks import format_error, user_frames
 
@@ -251,7 +250,11 @@ class BackgroundCells:
         if group is not None:
             record.group, record.open_group = group.name, group
         once = functools.partial(start, record)
-        often = repeated(record, once, args, self.ip, self.output)
+        often: Callable[[], Coroutine[Any, Any, Any]] = once
+        if args.every is not None or args.retry is not None:
+            from asyncnb._kernel._repeat import repeated  # not for %load_ext to take time for
+
+            often = repeated(record, once, args, self.ip, self.output)
         coro = self._run(record, often, args.timeout, [r.task for r in before])
         _launch.cancel_records(before, "replaced by a new run of its cell")
         task = _launch.launch_record(record, coro, name=name, trace=args.trace)

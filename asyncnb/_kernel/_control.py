@@ -11,7 +11,6 @@ from IPython.core.error import UsageError
 from asyncnb._core import _launch, _trace
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
-from asyncnb._core._pause import why_not_paused
 from asyncnb._core._tasks import Task
 from asyncnb._kernel._options import Parser, limit, seconds, task_name
 from asyncnb._kernel._verbs import Verb, count, group_records, living_records, named_records
@@ -96,6 +95,8 @@ class ControlVerbs:
         print(f"{args.name}: " + ("no time limit" if left is None else f"{left:.4g} s left"))
 
     def _pause(self, args: argparse.Namespace) -> None:
+        from asyncnb._core._pause import why_not_paused  # not for %load_ext to take time for
+
         records = living_records(args.patterns, "%tasks pause")
         if refusal := next((r for r in map(why_not_paused, records) if r), None):
             raise UsageError(f"%tasks pause: {refusal}.")
