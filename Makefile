@@ -13,7 +13,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-all lint bench conformance faults soak docs clean
+.PHONY: help lab demo test test-all lint bench bench-check bench-page conformance faults soak docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -42,6 +42,14 @@ lint: ## ruff and mypy
 bench: ## the benchmarks
 	$(call install,dev)
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+bench-check: ## a minute of benchmarks against the committed ratios, with generous bounds
+	$(call install,dev)
+	$(BIN)/python -m tests.benchmarks.check --short
+
+bench-page: ## the reference page on performance, from the newest reports
+	$(call install,dev)
+	$(BIN)/python -m tests.benchmarks.page
 
 faults: ## the table of what asyncnb survives
 	$(call install,dev)

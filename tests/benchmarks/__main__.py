@@ -8,11 +8,12 @@ import pkgutil
 
 import tests.benchmarks as here
 
+TOOLS = {"check", "page"}
+
 
 def main() -> None:
-    topics = sorted(
-        module.name for module in pkgutil.iter_modules(here.__path__) if module.name[0] != "_"
-    )
+    modules = {module.name for module in pkgutil.iter_modules(here.__path__)}
+    topics = sorted(name for name in modules - TOOLS if name[0] != "_")
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument("topics", nargs="*", help=f"of: {', '.join(topics)}; default: all")
     parser.add_argument("--rounds", type=int, default=101)

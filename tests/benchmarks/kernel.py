@@ -400,7 +400,14 @@ def run(rounds: int, only: str = "") -> None:
         "prints": prints,
         "stop": stop_button,
     }
-    print(f"\nkernel: {describe_machine()}")
+    run_groups("kernel", groups, rounds, only)
+
+
+def run_groups(
+    topic: str, groups: dict[str, Callable[[], Iterator[Figure]]], rounds: int, only: str
+) -> None:
+    """Measure the groups of ``topic`` whose name contains ``only``; print and write them."""
+    print(f"\n{topic}: {describe_machine()}")
     print(f"{'':<40} {'':<12} {'median':>16} {'range':>22}  {'ratio':>6}")
     figures = []
     for name, measure in groups.items():
@@ -408,4 +415,4 @@ def run(rounds: int, only: str = "") -> None:
             for figure in measure():
                 figure.show()
                 figures.append(figure.as_json())
-    write_report("kernel", rounds, figures)
+    write_report(topic, rounds, figures)

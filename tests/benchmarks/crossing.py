@@ -1,0 +1,88 @@
+"""Work handed from one thread or loop to another: run() from a cell, awaiting across loops."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Callable, Iterator
+
+from asyncnb._core import _loop
+from asyncnb._core._tasks import Task
+from tests.benchmarks.kernel import QUIET, Figure, in_turns, plain_kernel, run_groups
+from tests.kernel.driver import Kernel
+
+_NESTED = """
+import asyncio, nest_asyncio2, time
+nest_asyncio2.apply()
+async def nothing(): pass
+def runs(count):
+    loop = asyncio.get_event_loop()
+    start = time.perf_counter()
+    for _ in range(count): loop.run_until_complete(nothing())
+    return 1e6 * (time.perf_counter() - start) / count
+"""
+_OWN = """
+import asyncnb, time
+async def nothing(): pass
+def runs(count):
+    start = time.perf_counter()
+    for _ in range(count): asyncnb.run(nothing())
+    return 1e6 * (time.perf_counter() - start) / count
+"""
+
+
+def from_a_cell(rounds: int) -> Iterator[Figure]:
+    def one(_: str, kernel: Kernel) -> float:
+        kernel.ok("took = runs(300)")
+        return float(kernel.evaluate("took"))
+
+    with plain_kernel() as plain, Kernel(arguments=QUIET) as ours:
+        if plain.run(_NESTED).status != "ok":
+            print("  nest-asyncio2 is not installed: no row for run() from a cell")
+            return
+        ours.ok(_OWN)
+        values, ratios = in_turns({"nest-asyncio2": plain, "asyncnb": ours}, one, rounds, 3)
+    reached = statistics.median(ratios["asyncnb"]) <= 0.8
+    yield Figure("run() from a cell", "us", values, "<= 0.80", reached, ratios)
+
+
+async def nothing() -> None:
+    pass
+
+
+def across_loops(rounds: int) -> Iterator[Figure]:
+    loop = _loop.embedded_loop()
+    values: dict[str, list[float]] = {"wrap_future": [], "asyncnb": []}
+
+    async def wrapped(count: int) -> float:
+        start = asyncio.get_running_loop().time()
+        for _ in range(count):
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(nothing(), loop))
+        return 1e6 * (asyncio.get_running_loop().time() - start) / count
+
+    async def direct(count: int) -> float:
+        start = asyncio.get_running_loop().time()
+        for _ in range(count):
+            await Task(nothing(), loop=loop)
+        return 1e6 * (asyncio.get_running_loop().time() - start) / count
+
+    for number in range(-1, rounds):
+        pair = [("wrap_future", wrapped), ("asyncnb", direct)]
+        for who, work in pair if number % 2 else reversed(pair):
+            took = asyncio.run(work(200))
+            if number >= 0:
+                values[who].append(took)
+    ratios = [b / a for a, b in zip(values["wrap_future"], values["asyncnb"], strict=True)]
+    reached = statistics.median(ratios) <= 0.8
+    yield Figure(
+        "await a task of another loop", "us", values, "<= 0.80", reached, {"asyncnb": ratios}
+    )
+
+
+def run(rounds: int, only: str = "") -> None:
+    """Measure, print and write the topic; ``only`` is a part of the name of a group of figures."""
+    groups: dict[str, Callable[[], Iterator[Figure]]] = {
+        "cell": lambda: from_a_cell(max(3, rounds // 10)),
+        "loops": lambda: across_loops(max(7, rounds // 2)),
+    }
+    run_groups("crossing", groups, rounds, only)
