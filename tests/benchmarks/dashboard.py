@@ -1,0 +1,108 @@
+"""What an open dashboard costs the kernel: each launched task, and each tenth of a second."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import asyncnb
+from asyncnb._core import _launch
+from asyncnb.widgets._commands import Commands
+from asyncnb.widgets._feed import Feed
+from asyncnb.widgets._rows import row_of
+from tests.benchmarks import Row
+
+
+class Open:
+    """A feed with one dashboard that is open, and takes what it is sent as ipykernel would."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.feed = Feed(_launch.registry, Commands(_launch.registry))
+        self.subscription = self.feed.subscribe(self.take)
+        self.feed.take(self.subscription, {"c": "sync"})
+
+    def take(self, message: dict[str, Any], buffers: list[bytes]) -> None:
+        self.sent += len(json.dumps(message)) + sum(map(len, buffers))
+
+    def close(self) -> None:
+        self.feed.close()
+
+
+async def _nothing() -> None:
+    pass
+
+
+def _launched(clock: Callable[[], float], count: int) -> float:
+    async def main() -> float:
+        started = clock()
+        tasks = [asyncnb.launch(_nothing()) for _ in range(count)]
+        await asyncio.gather(*tasks)
+        return clock() - started
+
+    asyncnb.embedded_loop()  # so that it runs there, and what it launches, too
+    return asyncnb.run(main())
+
+
+def _launched_while_open(clock: Callable[[], float], count: int) -> float:
+    dashboard = Open()
+    try:
+        seconds = _launched(clock, count)
+        dashboard.feed.tick()
+        return seconds
+    finally:
+        dashboard.close()
+
+
+class Many:
+    """Ten thousand tasks that wait, and a dashboard, made when first asked for."""
+
+    def __init__(self) -> None:
+        self._records: list[Any] = []
+
+    def records(self) -> list[Any]:
+        if not self._records:
+            asyncnb.embedded_loop()
+            tasks = [asyncnb.launch(asyncio.Event().wait()) for _ in range(10_000)]
+            self._records = [task._record for task in tasks]
+            self.dashboard = Open()
+        return self._records
+
+    def rows_alone(self, clock: Callable[[], float], count: int) -> float:
+        records, now = self.records(), time.time()
+        started = clock()
+        for round in range(count):
+            for record in records[100 * (round % 100) :][:100]:
+                record.progress = (round, None)
+                json.dumps(row_of(record, now))
+        return clock() - started
+
+    def feed(self, clock: Callable[[], float], count: int) -> float:
+        records = self.records()
+        started = clock()
+        for round in range(count):
+            for record in records[100 * (round % 100) :][:100]:
+                record.progress = (time.time(), None)
+                record.changed()
+            self.dashboard.feed.tick()
+        return clock() - started
+
+
+def rows() -> Iterable[Row]:
+    yield Row(
+        "launch a task and see it end",
+        {"nobody watches": _launched, "a dashboard is open": _launched_while_open},
+        goal=1.2,
+    )
+    many = Many()
+    yield Row(
+        "100 changes of 10,000 tasks, as ten times a second",
+        {"their rows as JSON": many.rows_alone, "the feed, whole": many.feed},
+        count=100,
+        goal=2.0,
+    )
+    for task in asyncnb.tasks():
+        task.cancel()
