@@ -53,6 +53,16 @@ def names_in(cell: BackgroundCell) -> tuple[set[str], set[str]]:
     return read, bound
 
 
+def _imports(cell: BackgroundCell, package: str) -> bool:
+    return any(
+        name.partition(".")[0] == package
+        for code in (cell.body, cell.last)
+        if code is not None
+        for part in _all_code(code)
+        for name in part.co_names
+    )
+
+
 def _all_code(code: types.CodeType) -> Iterator[types.CodeType]:
     yield code
     for constant in code.co_consts:
@@ -86,7 +96,9 @@ def ship(
         )
     if cell.file is None:
         raise UsageError("%%atask: this cell has no source to send.")
+    read, _ = names_in(cell)
     payload = place.pack_cell(
+        notebook=bool(read & {"display", "get_ipython"}) or _imports(cell, "matplotlib"),
         body=cell.body,
         last=cell.last,
         file=cell.file,

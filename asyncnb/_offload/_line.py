@@ -67,12 +67,15 @@ def run(
 ) -> tuple[str, bytes, list[Any] | None]:
     """Run a job in a worker of an executor; return its outcome and what could not be told.
 
-    None: all of it has been told over the line.
+    None: it has said something, and all of it has been told over the line.
     """
     line = _line(address, key)
     untold: list[Any] = []
+    spoke = False
 
     def tell(*what: Any) -> None:
+        nonlocal spoke
+        spoke = spoke or what[0] != "started"
         if line is None:
             untold.append(what)
         else:
@@ -91,6 +94,7 @@ def run(
                 _shared.popitem(last=False)
         function = _shared[name]
     status, data = _remote.run_job(job, kind, payload, tell, shared=function)
-    if line is not None:
-        line.tell(job, "told")  # the outcome goes another way, and may be there before this
-    return status, data, untold if line is None else None
+    if line is None or not spoke:
+        return status, data, untold
+    line.tell(job, "told")  # the outcome goes another way, and may be there before this
+    return status, data, None

@@ -136,8 +136,12 @@ def pack_cell(
     names: Mapping[str, Any],
     out: Sequence[str],
     namespace: dict[str, Any],
+    notebook: bool,
 ) -> bytes:
-    """Return a cell as the payload of a job. Raises OffloadError if a name cannot be sent."""
+    """Return a cell as the payload of a job. Raises OffloadError if a name cannot be sent.
+
+    ``notebook`` says that it uses ``display``, magics or plots, which a worker prepares for.
+    """
     # cloudpickle gives all functions with the same globals one new dict of globals between them:
     # one function more leads to that dict at the other end.
     anchor = types.FunctionType((lambda: None).__code__, namespace, "anchor")
@@ -150,6 +154,7 @@ def pack_cell(
         "names": dict(names),
         "out": list(out),
         "anchor": anchor,
+        "notebook": notebook,
     }
     return pack(
         names,

@@ -46,7 +46,7 @@ def load(name):
         exec(compile(file.read(), module.__file__, "exec"), module.__dict__)
     return module
 remote, worker = load("_remote"), load("_worker")
-worker.main(remote, int(sys.argv[2]) if len(sys.argv) > 2 else None)
+worker.main(remote, int(sys.argv[2]) if len(sys.argv) > 2 else None, load)
 """
 
 

@@ -9,6 +9,7 @@ comes as bytes and leaves as an outcome: a status and bytes. Nothing a job does 
 from __future__ import annotations
 
 import asyncio
+import builtins
 import concurrent.futures
 import contextlib
 import ctypes
@@ -367,7 +368,7 @@ def _run(here: Running, kind: str, payload: bytes, shared: Any, tell: Tell) -> t
             if inspect.iscoroutine(value):
                 value = run_coroutine(here, value)
         else:
-            value = run_cell(here, _load(payload))
+            value = run_cell(here, _load(payload), tell)
     try:
         return "done", dump(value)
     except Exception as exc:
@@ -473,7 +474,11 @@ def _run_for(ident: int, main: Callable[[], Any]) -> Any:
             stream.streams.pop(threading.get_ident(), None)
 
 
-def run_cell(here: Running, cell: dict[str, Any]) -> Any:
+#: Set by a worker of the kernel's own: returns the module ``_notebook``.
+load_notebook: Callable[[], types.ModuleType] | None = None
+
+
+def run_cell(here: Running, cell: dict[str, Any], tell: Tell) -> Any:
     """Run a cell sent as a dict: its code, its source, its names, and what comes back.
 
     The names' functions share one dict of globals, which ``anchor`` leads to: the cell runs in it,
@@ -483,6 +488,13 @@ def run_cell(here: Running, cell: dict[str, Any]) -> Any:
     namespace.update(cell["names"])
     namespace["__name__"] = "__main__"
     namespace.setdefault("__builtins__", __builtins__)
+    notebook = None
+    if cell["notebook"]:
+        if load_notebook is not None:
+            notebook = load_notebook()
+            namespace |= notebook.surroundings(tell, namespace)
+        elif not hasattr(builtins, "display"):  # an ipyparallel engine has one of its own
+            namespace["display"] = print
     name, source = cell["file"], cell["source"]
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     value = None
@@ -494,6 +506,8 @@ def run_cell(here: Running, cell: dict[str, Any]) -> Any:
             part = run_coroutine(here, part)
         if is_last:
             value = part
+    if notebook is not None:
+        notebook.show_figures()
     missing = [out for out in cell["out"] if out not in namespace]
     if missing:
         raise NameError(f"--out {missing[0]}: the cell ended without giving it a value")

@@ -8,6 +8,7 @@ that it has started.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import queue
@@ -15,6 +16,7 @@ import signal
 import struct
 import sys
 import threading
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -152,8 +154,9 @@ def end_with_the_kernel(lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
-def main(remote: ModuleType, lifeline: int | None) -> None:
-    """Run the worker; does not return."""
+def main(remote: ModuleType, lifeline: int | None, load: Callable[[str], ModuleType]) -> None:
+    """Run the worker; does not return. ``load`` makes a module of a file beside this one."""
+    remote.load_notebook = functools.cache(lambda: load("_notebook"))  # type: ignore[attr-defined]
     if lifeline is not None:
         end_with_the_kernel(lifeline)
     # Jobs, and what they start, must neither read our input nor write into our output.

@@ -246,6 +246,35 @@ def test_what_programs_and_c_code_write_lands_in_the_cell(kernel):
     assert sorted(cell.stdout.split()[-3:]) == ["one", "three", "two"]
 
 
+def test_display_shell_commands_and_magics_work_there(kernel):
+    cell = kernel.ok(
+        """
+        %%atask far --on process
+        from IPython.display import HTML
+        display(HTML("<b>bold</b>"))
+        !echo from a shell
+        %time sum(range(10))
+        """
+    )
+    kernel.ok("asyncnb.task('far').join(30)")
+    cell.wait_for("Wall time")
+    assert cell.displays[0]["text/html"] == "<b>bold</b>"
+    cell.wait_for("from a shell")
+
+
+def test_a_variable_names_an_executor(kernel):
+    kernel.ok("import concurrent.futures as cf; pool = cf.ThreadPoolExecutor(1); n = 20")
+    kernel.ok("%%atask near --on pool -o found\nn += 1\nn * 2")
+    kernel.ok("asyncnb.task('near').join(20)")
+    assert kernel.evaluate("(n, found, asyncnb.task('near').info().kind)") == (21, 42, "executor")
+    kernel.ok("import multiprocessing; context = multiprocessing.get_context('spawn')")
+    kernel.ok("pool = cf.ProcessPoolExecutor(1, context)")
+    cell = kernel.ok("%%atask far --on pool -o m\nprint('said')\nm = n + 1")
+    kernel.ok("asyncnb.task('far').join(30); pool.shutdown()")
+    cell.wait_for("said")
+    assert kernel.evaluate("m") == 22
+
+
 def test_on_kernel_runs_on_the_main_thread_and_its_loop(kernel):
     cell = kernel.ok(
         """
