@@ -102,7 +102,7 @@ def spawning(rounds: int) -> Iterator[Figure]:
             if number >= 0:
                 values["asyncio"].append(pair[0])
                 values["asyncnb"].append(pair[1])
-    yield _compared("launched: spawn and finish", "us", values, limit)
+    yield _compared("spawn and finish", "us", values, limit)
 
 
 def _compared(name: str, unit: str, values: dict[str, list[float]], limit: float) -> Figure:

@@ -108,8 +108,8 @@ def main() -> None:
             ]
             picture = plot(reports, topic)
             if picture is not None:
-                name = f"performance-{topic}-{version}.svg"
-                PAGE.with_name(name).write_text(picture, encoding="utf-8")
+                name = f"images/performance-{topic}-{version}.svg"
+                (PAGE.parent / name).write_text(picture, encoding="utf-8")
                 alt = f"asyncnb's time as a multiple of the yardstick's: {topic}"
                 lines += [f"![{alt}]({name})", ""]
             lines += table(report)
