@@ -65,7 +65,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._now = 0.0
-        self.jumps = 0
+        self.jumps: int = 0
         selector = _Selector(selectors.DefaultSelector())
         super().__init__(selector)  # type: ignore[arg-type]
         selector.loop = self

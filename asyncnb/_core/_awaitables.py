@@ -6,12 +6,12 @@ import asyncio
 import collections.abc
 import inspect
 import types
+from asyncio import isfuture
 from collections.abc import Coroutine
 from typing import Any, TypeGuard
 
 __all__ = ["iscoroutine", "iscoroutinefunction", "isfuture"]
 
-isfuture = asyncio.isfuture
 
 _coroutine_types: set[type] = {types.CoroutineType}
 

@@ -25,7 +25,7 @@ class TasksFailedError(Exception):
 
     def __init__(self, message: str, tasks: Iterable[object] = ()) -> None:
         super().__init__(message)
-        self.tasks = tuple(tasks)
+        self.tasks: tuple[object, ...] = tuple(tasks)
 
     def _render_traceback_(self) -> list[str]:
         """Tell IPython to show the sentence alone: the frames say nothing about the failures."""

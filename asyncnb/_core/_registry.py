@@ -88,35 +88,35 @@ class TaskRecord:
         shows_result: bool = False,
         waited: bool = False,
     ) -> None:
-        self.id = next(self._ids)
-        self.kind = kind
+        self.id: int = next(self._ids)
+        self.kind: str = kind
         #: Whether the loop runs it again and again, wherever one round of it runs.
-        self.repeats = False
+        self.repeats: bool = False
         #: What it has done so far if it is repeated, or tried again after a failure.
         self.rounds: Rounds | None = None
-        self.cell = cell
+        self.cell: CellRef | None = cell
         #: What makes a second launch "the same again": a name or a cell id, or None.
-        self.identity = identity
+        self.identity: object = identity
         #: Name of the open group that it belongs to, or None.
         self.group: str | None = None
         #: That group itself; its name may be used again.
         self.open_group: Any = None
         #: The variable that gets the result, or None.
-        self.bind = bind
+        self.bind: str | None = bind
         #: Whether the result is displayed in the launching cell.
-        self.shows_result = shows_result
+        self.shows_result: bool = shows_result
         #: Whether the launching cell itself waits for the end, and raises a failure.
-        self.waited = waited
+        self.waited: bool = waited
         #: What the task says; the extension keeps it here.
         self.output: Any = None
         parent = current_record.get()
-        self.parent = parent.id if parent is not None else None
-        self.created = time.time()
+        self.parent: int | None = parent.id if parent is not None else None
+        self.created: float = time.time()
         self.started: float | None = None
         self.ended: float | None = None
-        self.cancel_asked = False
+        self.cancel_asked: bool = False
         #: Told to the observers, and not looked at by them since.
-        self.dirty = False
+        self.dirty: bool = False
         #: What the task's coroutine awaits, while it has not begun: to be closed if it never does.
         self.body: Any = None
         #: A time limit set before the task had its first turn, in seconds, or None for none.

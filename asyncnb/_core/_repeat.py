@@ -21,15 +21,16 @@ class Rounds:
 
     def __init__(self) -> None:
         #: Rounds that have ended, and those of them that failed.
-        self.done = self.failed = 0
+        self.done: int = 0
+        self.failed: int = 0
         #: Rounds that were left out since an earlier one still ran, or the task was paused.
-        self.skipped = 0
+        self.skipped: int = 0
         #: Attempts that failed, of work that is tried again.
-        self.attempts = 0
+        self.attempts: int = 0
         #: The last failure, as ``Type: message``.
         self.last_error: str | None = None
         #: Whether a round is under way.
-        self.running = False
+        self.running: bool = False
 
     def note_failure(self, exc: BaseException) -> None:
         """Keep what ``exc`` says."""

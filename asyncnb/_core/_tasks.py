@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 import types
-from asyncio import AbstractEventLoop, _get_running_loop
+from asyncio import AbstractEventLoop, _get_running_loop, current_task
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Iterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -198,7 +198,11 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         mirror: Mirror[_T] = Mirror(self, running)
         return mirror.__await__()
 
-    __iter__ = __await__
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Generator[Any, None, _T]: ...
+    else:
+        __iter__ = __await__
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Ask the task to cancel; False when it is done already. Any thread.
@@ -495,11 +499,8 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
     return factory
 
 
-eager_task_factory = create_eager_task_factory(Task)
+eager_task_factory: Callable[..., Any] = create_eager_task_factory(Task)
 """A task factory for ``loop.set_task_factory()``: tasks run their first step at once (3.12)."""
-
-
-current_task = asyncio.current_task
 
 
 def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:

@@ -10,7 +10,7 @@ import functools
 import inspect
 import signal
 import threading
-from asyncio import AbstractEventLoop, CancelledError, _get_running_loop
+from asyncio import AbstractEventLoop, CancelledError, _get_running_loop, new_event_loop
 from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -30,8 +30,6 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 _EXECUTOR_SHUTDOWN = 300.0  # seconds, as asyncio.constants.THREAD_JOIN_TIMEOUT
-
-new_event_loop = asyncio.new_event_loop
 
 
 def _call(func: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -84,7 +84,7 @@ class Timeline:
     def __init__(self, tasks: Tasks = None, grid: float | None = None) -> None:
         self._tasks, self._grid = tasks, grid
         #: The numbers, as :func:`timeline_data` describes them.
-        self.data = self.look()
+        self.data: dict[str, Any] = self.look()
 
     def look(self) -> dict[str, Any]:
         """Return the numbers as they are now; ``data`` stays. Any thread."""

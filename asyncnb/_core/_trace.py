@@ -82,23 +82,23 @@ class TaskTrace:
     _ids = itertools.count(1)
 
     def __init__(self, recording: Recording, record: TaskRecord | None) -> None:
-        self.recording = recording
-        self.launched = record is not None
+        self.recording: Recording = recording
+        self.launched: bool = record is not None
         # Weakly: a recording outlasts the registry's history, and must keep no result alive.
         self._record = _nothing if record is None else weakref.ref(record)
-        self.id = record.id if record is not None else -next(self._ids)
-        self.name = ""
+        self.id: int = record.id if record is not None else -next(self._ids)
+        self.name: str = ""
         self.parent: int | None = None
-        self.created = recording.now()
+        self.created: float = recording.now()
         self.started: float | None = None
         self.ended: float | None = None
-        self.state = "pending"
+        self.state: str = "pending"
         self.error: str | None = None
         #: Steps taken, and the seconds for which they had the loop.
-        self.steps = 0
-        self.seconds = 0.0
+        self.steps: int = 0
+        self.seconds: float = 0.0
         #: Whether it was asked to end, and has not gone on with something else since.
-        self.stopping = False
+        self.stopping: bool = False
         #: (when, "cancel" or "timeout", message): delivered to its code; "on": it went on.
         self.marks: list[tuple[float, str, str]] = []
         #: Gatherings that its end is part of, with the id of who awaits each.
@@ -221,10 +221,10 @@ class Recording:
         self.traces: OrderedDict[int, TaskTrace] = OrderedDict()
         self.most_tasks = most_tasks
         #: Tasks that were forgotten with all their steps.
-        self.tasks_dropped = 0
+        self.tasks_dropped: int = 0
         self.clock: Callable[[], float] = time.perf_counter
         #: What to add to the clock for seconds since the epoch; 0 on a virtual clock.
-        self.epoch = time.time() - time.perf_counter()
+        self.epoch: float = time.time() - time.perf_counter()
         self._tokens: list[Any] = []
 
     def now(self) -> float:
@@ -440,8 +440,9 @@ class TracedCoroutine(Coroutine[Any, Any, Any]):
         close: Any
 
     def __init__(self, coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> None:
-        self.traced, self.trace = coro, trace
-        self.__name__ = getattr(coro, "__name__", type(coro).__name__)
+        self.traced: Coroutine[Any, Any, Any] = coro
+        self.trace: TaskTrace = trace
+        self.__name__: str = getattr(coro, "__name__", type(coro).__name__)
         self.__qualname__ = getattr(coro, "__qualname__", self.__name__)
         steps = _steps(coro, trace)
         next(steps)

@@ -75,6 +75,15 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert "Open the task group" in (tmp_path / "reference" / "api.html").read_text()
 
 
+@pytest.mark.slow
+def test_every_public_name_is_typed_for_users_of_pyright(tmp_path: Path) -> None:
+    pytest.importorskip("pyright")
+    command = ["-m", "pyright", "--pythonpath", sys.executable, "--verifytypes", "asyncnb"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = run(sys.executable, *command, "--ignoreexternal", cwd=tmp_path, env=env)
+    assert "Type completeness score: 100%" in said
+
+
 def built_wheel(folder: Path) -> Path:
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
     [wheel] = folder.glob("*.whl")
