@@ -63,7 +63,8 @@ class AsyncMagics(Magics):
     def atask(self, line: str, cell: str) -> None:
         """Run this cell in the background, as a task of the embedded loop.
 
-        %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread]
+        %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR]
+                [--on loop|thread|process|kernel|EXECUTOR] [--in A,B]
                 [--every SECONDS] [--retry N] [--again replace|keep|skip|error] [--wait]
                 [--show] [--trace] [--quiet]
 
@@ -79,6 +80,11 @@ class AsyncMagics(Magics):
         --every runs the cell again and again, and leaves out rounds for which it is too slow; a
         round that fails is shown and counted. --retry tries again, a little later each time, up
         to N times while it fails: only for work that may be done twice.
+
+        --on process runs it in a worker process, --on VAR where a variable says: an executor, a
+        dask client, an ipyparallel view. The variables it reads go along, or those that --in names;
+        -o a,b names what comes back. Cancelling it stops the work. --on kernel runs it as a task
+        of the kernel's own loop.
 
             %%atask pages -t 60
             pages = [await client.get(u) for u in urls]

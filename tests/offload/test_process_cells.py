@@ -180,6 +180,22 @@ def test_a_killed_worker_fails_its_task_alone(kernel):
     assert kernel.evaluate("asyncnb.task('next').join(20)") == "as before"
 
 
+def test_retry_runs_it_again_when_its_worker_is_lost(kernel, tmp_path):
+    kernel.ok(f"path = {str(tmp_path / 'died')!r}")
+    cell = kernel.ok(
+        """
+        %%atask again --on process --retry 2
+        import os, signal
+        if not os.path.exists(path):
+            open(path, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        "second time"
+        """
+    )
+    assert kernel.evaluate("asyncnb.task('again').join(30)") == "second time"
+    cell.wait_for("second time")
+
+
 def test_interrupting_the_kernel_leaves_workers_alone(kernel):
     cell = kernel.ok(
         "%%atask far --on process\nimport os, time\nprint('begun')\n"
