@@ -287,6 +287,8 @@ def test_a_variable_names_an_executor(kernel):
     kernel.ok("pool = cf.ProcessPoolExecutor(1, context)")
     cell = kernel.ok("%%atask far --on pool -o m\nprint('said')\nm = n + 1")
     kernel.ok("asyncnb.task('far').join(30); pool.shutdown()")
+    # multiprocessing's own helper ends a moment after its kernel, unless it is asked to before.
+    kernel.ok("from multiprocessing import resource_tracker as r; r._resource_tracker._stop()")
     cell.wait_for("said")
     assert kernel.evaluate("m") == 22
 
