@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import IPython
 from IPython.core.completer import context_matcher
+from IPython.core.error import UsageError
 
 from asyncnb._core import _launch, _loop, _places, _tasks, _timeline
 from asyncnb._core._info import ENDED
@@ -203,6 +204,8 @@ class Extension:
                 prompt=lambda: channel.prompt,
                 fallback=lambda: as_bundle(_launch.registry.records()),
                 headless=lambda: is_headless(self.output.parent()),
+                awaiting=lambda: self.await_cells.awaiting,
+                let_go=self._let_go,
             )
             self._undo.append(browser.close)
             self.dashboard_rate(self.settings["dashboard_rate"])
@@ -228,6 +231,13 @@ class Extension:
             return None
         kind = "application/vnd.jupyter.widget-view+json"
         return {kind: bundle[0][kind]}
+
+    def _let_go(self) -> str:
+        try:
+            task = self.await_cells.let_go()
+        except UsageError as exc:
+            raise ValueError(str(exc)) from None
+        return f"{task.get_name()} goes on in the background"
 
     def _cell_ended(self, _: object) -> None:
         self.output.cell_ended()

@@ -125,6 +125,11 @@ class AwaitCells:
         return self._let_go is not None and self._let_go.takes(exc)
 
     @property
+    def awaiting(self) -> bool:
+        """Whether there is a cell that could be let go. Any thread."""
+        return bool(self._cells)
+
+    @property
     def _running(self) -> RunningCell | None:
         return self._cells[-1] if self._cells else None
 

@@ -80,14 +80,17 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "rename": {"id": _id, "name": _text},
     "timeout": {"id": _id, "seconds": _seconds_or_none},
     "clear": {},
+    # of the cell that awaits
+    "background": {},
 }
 
 
 class Commands:
     """Does what the verbs say, in whatever thread calls."""
 
-    def __init__(self, registry: TaskRegistry) -> None:
+    def __init__(self, registry: TaskRegistry, let_go: Callable[[], str] = str) -> None:
         self._registry = registry
+        self._let_go = let_go
 
     def can(self) -> list[str]:
         """Return what this kernel can, besides what every one could."""
@@ -164,6 +167,12 @@ class Commands:
         except ValueError as exc:
             raise Refused(f"{exc}.") from None
         record.changed()
+
+    def _background(self) -> str:
+        try:
+            return self._let_go()
+        except ValueError as exc:
+            raise Refused(str(exc)) from None
 
     def _clear(self) -> str:
         gone = self._registry.forget_ended()

@@ -18,7 +18,9 @@ class BrowserSide:
     """Makes dashboards and chips.
 
     ``fallback`` returns what stands in for a dashboard where no widget can be shown; ``headless``
-    tells that nobody is there to be shown one.
+    tells that nobody is there to be shown one. ``awaiting`` tells whether a cell awaits, and
+    ``let_go`` lets it go on as a task and returns what to say, or raises ValueError that says why
+    not.
     """
 
     def __init__(
@@ -28,13 +30,19 @@ class BrowserSide:
         prompt: Callable[[], bool],
         fallback: Callable[[], dict[str, str]],
         headless: Callable[[], bool] = bool,
+        awaiting: Callable[[], bool] = bool,
+        let_go: Callable[[], str] = str,
     ) -> None:
         self._open_lane = open_lane
         self._prompt = prompt
         self._fallback = fallback
         self._headless = headless
         self._hub: ChipHub | None = None
-        self.feed = Feed(_launch.registry, Commands(_launch.registry), loop_facts=loop_facts)
+        self.feed = Feed(
+            _launch.registry,
+            Commands(_launch.registry, let_go),
+            loop_facts=lambda before: loop_facts(before) | {"awaiting": awaiting()},
+        )
 
     def dashboard(self, **options: Any) -> Dashboard:
         """Return a new dashboard; raise TypeError or TraitError for options it does not have."""

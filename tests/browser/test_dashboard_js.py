@@ -419,3 +419,12 @@ def test_the_loop_that_is_blocked_is_told_with_its_frame(page: FakeKernel) -> No
     assert "In[2], line 3" in page.text()
     page.delta(loop={})
     assert "blocked" not in page.text()
+
+
+def test_the_cell_that_awaits_can_be_sent_to_the_background(page: FakeKernel) -> None:
+    page.view()
+    page.snapshot()
+    assert page.do(page.role("button", "Background").count()) == 0
+    page.delta(loop={"awaiting": True})
+    page.click("button", "Background")
+    assert page.sent()[-1]["c"] == "background"

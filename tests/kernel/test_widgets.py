@@ -77,6 +77,20 @@ def test_a_click_is_heard_while_a_cell_blocks_the_main_thread(kernel: Kernel, bl
     assert cell.idle
 
 
+def test_a_click_lets_the_cell_that_awaits_go_on_as_a_task(kernel: Kernel) -> None:
+    kernel.ok(DASHBOARD + "gate = asyncio.Event()")
+    if not kernel.evaluate("hasattr(get_ipython().kernel, 'shell_channel_thread')"):
+        pytest.skip("ipykernel 6 hears it after the cell")
+    comm = kernel.evaluate("comm")
+    cell = kernel.submit("print('waits')\nawait gate.wait()\nprint('went on')")
+    cell.wait_for("waits")
+    click(kernel, comm, c="background", n="1")
+    cell.wait()
+    assert cell.status == "ok"
+    kernel.ok("asyncnb.embedded_loop().call_soon_threadsafe(gate.set);")
+    cell.wait_for("went on")
+
+
 def test_two_clicks_that_are_the_same_are_one(kernel: Kernel) -> None:
     kernel.ok(DASHBOARD)
     kernel.ok("task = asyncnb.launch(asyncio.Event().wait(), name='a')\nid = task.info().id")

@@ -17,6 +17,7 @@ class View {
     this.filter = h("input", { type: "search", class: "asyncnb-filter", placeholder: "Filter", "aria-label": "Filter tasks", spellcheck: "false", autocomplete: "off" });
     this.cancelAll = h("button", { type: "button", class: "asyncnb-text-button asyncnb-danger", text: "Cancel all" });
     this.clear = h("button", { type: "button", class: "asyncnb-text-button", text: "Clear", title: "Forget the tasks that have ended" });
+    this.background = h("button", { type: "button", class: "asyncnb-text-button", text: "Background", hidden: "", title: "Let the cell that awaits now go on as a task" });
     this.loop = h("span", { class: "asyncnb-loop" });
     this.banner = h("div", { class: "asyncnb-banner", role: "alert", hidden: "" });
     this.status = h("div", { class: "asyncnb-status", role: "status" });
@@ -35,7 +36,7 @@ class View {
         h("div", { role: "tablist", class: "asyncnb-tabs", "aria-label": "Views" }, ...this.tabs),
         h("div", { class: "asyncnb-counts" }, ...this.counts),
         this.loop,
-        h("div", { class: "asyncnb-tools" }, h("label", { class: "asyncnb-search" }, icon("search"), this.filter), this.clear, this.cancelAll),
+        h("div", { class: "asyncnb-tools" }, h("label", { class: "asyncnb-search" }, icon("search"), this.filter), this.background, this.clear, this.cancelAll),
       ),
       this.banner,
       this.tasksPanel,
@@ -76,6 +77,7 @@ class View {
       }
     });
     this.cancelAll.addEventListener("click", () => this.store.command("cancel_all"));
+    this.background.addEventListener("click", () => this.store.command("background"));
     this.clear.addEventListener("click", () => this.store.command("clear"));
     this.node.addEventListener("keydown", (event) => {
       if (event.key === "/" && !event.ctrlKey && !event.metaKey && event.target.tagName !== "INPUT") {
@@ -178,6 +180,7 @@ class View {
     const living = store.counts.slice(0, 5).reduce((a, b) => a + b, 0);
     const isLost = store.connection === "lost";
     this.cancelAll.disabled = isLost || living === 0;
+    setHidden(this.background, isLost || !store.loop.awaiting);
     this.clear.disabled = isLost || living === store.rows.size;
     setAttribute(this.node, "data-connection", store.connection);
     const { blocked, lag } = store.loop;
