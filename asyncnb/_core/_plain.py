@@ -12,6 +12,7 @@ import gc
 from typing import Any
 
 from asyncnb._core import _places, _stack
+from asyncnb._core._errors import describe
 from asyncnb._core._info import CellRef, TaskInfo
 from asyncnb._core._registry import TaskRecord, current_record
 
@@ -87,6 +88,6 @@ def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         ended=None,
         timeout=None,
         progress=None,
-        error=None if error is None else f"{type(error).__name__}: {error}",
+        error=None if error is None else describe(error),
         waiting_on=_stack.waiting_on(task),
     )

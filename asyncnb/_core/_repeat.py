@@ -7,6 +7,8 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Never, TypeVar
 
+from asyncnb._core._errors import describe
+
 T = TypeVar("T")
 Start = Callable[[], Coroutine[Any, Any, T]]
 
@@ -34,7 +36,7 @@ class Rounds:
 
     def note_failure(self, exc: BaseException) -> None:
         """Keep what ``exc`` says."""
-        self.last_error = f"{type(exc).__name__}: {exc}"
+        self.last_error = describe(exc)
 
 
 async def every(

@@ -59,13 +59,12 @@ def export_trace(path: Any, tasks: Tasks = None) -> int:
 
     https://ui.perfetto.dev and chrome://tracing open the file: a track for each task with its
     steps and waits, arrows from what a task waited for, marks for cancellations and timeouts.
-    ``tasks`` as for :func:`timeline`, with its errors; OSError when ``path`` cannot be written.
-    Any thread.
+    ``tasks`` as for :func:`timeline`, with its errors. OSError when ``path`` cannot be written:
+    what stood there before then still does. Any thread.
     """
     import json
-    from pathlib import Path
 
-    from asyncnb._core._trace_export import trace_events
+    from asyncnb._core._trace_export import trace_events, write_whole
 
     data = timeline_data(tasks)
     events = trace_events(data)
@@ -74,7 +73,7 @@ def export_trace(path: Any, tasks: Tasks = None) -> int:
         "displayTimeUnit": "ms",
         "otherData": {"producer": "asyncnb", "steps dropped": data["dropped"]},
     }
-    Path(path).write_text(json.dumps(document), encoding="utf-8")
+    write_whole(path, json.dumps(document))
     return len(events)
 
 

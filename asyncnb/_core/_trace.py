@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncnb._core import _tasks
 from asyncnb._core._awaitables import iscoroutine
+from asyncnb._core._errors import describe
 from asyncnb._core._graph import awaited_by
 from asyncnb._core._info import ENDED
 from asyncnb._core._waiters import fork_safe_lock
@@ -156,7 +157,7 @@ class TaskTrace:
         else:
             self.state = "failed"
             if not isinstance(error, GeneratorExit):
-                self.error = _brief(error)
+                self.error = describe(error)
         _hook(-1)
         task = self.task()
         if task is not None:
@@ -184,13 +185,6 @@ def trace_of(task: Any) -> TaskTrace | None:
     """Return what is recorded of ``task``, also before its first step; None for what is not."""
     trace: TaskTrace | None = getattr(task, "_trace", None)
     return trace or getattr(getattr(task, "_coro", None), "trace", None)
-
-
-def _brief(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception as broken:  # the user's __str__, which must not end the task in another way
-        return f"{type(error).__name__}: <its __str__ raised {type(broken).__name__}>"
 
 
 def _nothing() -> None:

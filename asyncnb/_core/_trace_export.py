@@ -5,6 +5,9 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from typing import Any
 
 Event = dict[str, Any]
@@ -99,3 +102,29 @@ def _arrows(data: dict[str, Any], places: dict[int, tuple[int, int]]) -> list[Ev
 
 def _us(seconds: float) -> float:
     return round(seconds * 1e6, 3)
+
+
+def _beside(target: str) -> str:
+    return f"{target}.{os.getpid()}-{threading.get_ident()}.part"
+
+
+def write_whole(path: Any, text: str) -> None:
+    """Write ``text`` to the file ``path``, all of it or nothing.
+
+    OSError with the reason if that fails; a file that stood there then is as it was.
+    """
+    path = os.fspath(path)
+    target = os.path.realpath(path)
+    # What is there and is no file (a pipe, /dev/stdout) is written to; a file is replaced whole.
+    beside = None if os.path.exists(target) and not os.path.isfile(target) else _beside(target)
+    try:
+        with open(beside or target, "w", encoding="utf-8") as file:
+            file.write(text)
+        if beside is not None:
+            os.replace(beside, target)
+    except OSError as exc:
+        if beside is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+        said = f"The trace could not be written: {exc.strerror}"
+        raise OSError(exc.errno, said, path) from None

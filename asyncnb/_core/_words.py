@@ -17,3 +17,13 @@ def brief(text: str, most: int = 60) -> str:
     """Return ``text`` on one line and in at most ``most`` characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def encodable(text: str) -> str:
+    """Return ``text`` as UTF-8 can say it: half of a surrogate pair as its escape.
+
+    A message that holds one cannot be sent, and ipykernel loses with it what other cells said.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -22,6 +22,7 @@ from IPython.display import display
 
 from asyncnb._core._info import CellRef
 from asyncnb._core._registry import TaskRecord, current_record
+from asyncnb._core._words import encodable
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._figures import FigureKeeper
 from asyncnb._kernel._headless import LateOutput, is_headless
@@ -318,6 +319,7 @@ class OutputRouter:
         if not self.claim(exc):
             return
         ename, evalue, lines = format_error(self.ip, exc)
+        ename, evalue, lines = encodable(ename), encodable(evalue), list(map(encodable, lines))
         record = current_record.get()
         text = "\n".join(lines)
         if record is not None:
@@ -381,6 +383,7 @@ class OutputRouter:
             if output is None:
                 original(data, metadata, **kwargs)
                 return
+            data = {k: encodable(v) if isinstance(v, str) else v for k, v in data.items()}
             size = sum(len(v) for v in data.values() if isinstance(v, (str, bytes)))
             said = (data, metadata, kwargs)
             output.add("display", said, size)
@@ -458,12 +461,14 @@ def _recording_write(original: Callable[[str], int], kind: str) -> Callable[[str
         record = get()
         if record is None or record.output is None or not isinstance(string, str):
             return original(string)
-        output = record.output
+        output, said = record.output, len(string)
+        string = encodable(string)
         output.add(kind, string, len(string))
         if output.late is None:
-            return original(string)
-        output.late.say(kind, string, original)
-        return len(string)
+            original(string)
+        else:
+            output.late.say(kind, string, original)
+        return said
 
     return write
 

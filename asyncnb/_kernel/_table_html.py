@@ -94,7 +94,10 @@ def _cell(row: Row, name: str) -> str:
     if name == "task":
         pad = f' style="padding-left:{min(row.depth, 8) * 1.4:g}em"' if row.depth else ""
         kind = ' class="asyncnb-child"' if row.depth else ""
-        title = f' title="{html.escape(row.info.name)}"' if text != row.info.name else ""
+        from asyncnb._kernel._table import visible  # which imports this file, when asked for HTML
+
+        whole = html.escape(visible(row.info.name, 1000))
+        title = f' title="{whole}"' if text != whole else ""
         return f'<th scope="row"{kind}{pad}{title}>{text}</th>'
     if name == "state":
         return f'<td class="asyncnb-state asyncnb-{row.info.state}">{text}</td>'

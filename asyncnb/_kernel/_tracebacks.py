@@ -72,7 +72,7 @@ def _group_lines(
         return "".join(traceback.format_exception(type(exc), exc, tb)).splitlines()
     told = len(exc.exceptions) - len(unseen)
     lines = [
-        f"{type(exc).__name__}: {exc}",
+        describe(exc),
         f"The traceback{'' if told == 1 else 's'} of {told} of them "
         f"stand{'s' if told == 1 else ''} under the cell that launched it."
         if unseen

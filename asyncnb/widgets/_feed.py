@@ -24,7 +24,7 @@ from asyncnb._core._info import STATES
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
 from asyncnb.widgets._detail import detail_of, waits_for
-from asyncnb.widgets._rows import Row, cut, pack, row_of
+from asyncnb.widgets._rows import Row, cut, pack, row_of, sendable
 from asyncnb.widgets._timeline_facts import facts
 
 logger = logging.getLogger("asyncnb")
@@ -363,7 +363,10 @@ class Feed:
     def _send(self, subscription: Subscription, message: Message, buffers: list[bytes]) -> None:
         subscription.sent += 1
         try:
-            subscription.send(message, buffers)
+            try:
+                subscription.send(message, buffers)
+            except UnicodeEncodeError:
+                subscription.send(sendable(message), buffers)
         except Exception:
             # A closed comm, a kernel that goes away: the others must not miss theirs.
             logger.debug("asyncnb's dashboard: one could not be reached", exc_info=True)

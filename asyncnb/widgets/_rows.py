@@ -11,8 +11,10 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+from asyncnb._core._errors import describe
 from asyncnb._core._info import STATES
 from asyncnb._core._registry import TaskRecord
+from asyncnb._core._words import encodable
 
 #: Names and notes are cut to this many characters: a row is one line on the screen.
 LONGEST: Final = 300
@@ -75,7 +77,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
     note = ""
     if state == "failed":
         exc = task._exception
-        note = cut(f"{type(exc).__name__}: {exc}".partition("\n")[0])
+        note = "" if exc is None else cut(describe(exc).partition("\n")[0])
     cell = record.cell
     return Row(
         Numbers(record.id, _STATE_NUMBERS[state], started, record.ended, done, total, deadline),
@@ -96,6 +98,20 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
 def cut(text: str) -> str:
     """Return ``text``, or its beginning if it is too long for a row."""
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def sendable(value: Any) -> Any:
+    """Return ``value``, of dicts, lists and texts, without what UTF-8 cannot say.
+
+    Half of a surrogate pair, in a name or in what a task printed: no message can hold it.
+    """
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {key: sendable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [sendable(each) for each in value]
+    return value
 
 
 def pack(rows: Iterable[Numbers]) -> tuple[list[Any] | None, list[bytes]]:

@@ -8,6 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from asyncnb.widgets._rows import sendable
 from asyncnb.widgets._static import joined
 from asyncnb.widgets._timeline_facts import compact
 
@@ -24,10 +25,10 @@ class TimelineWidget(anywidget.AnyWidget):
     data = traitlets.Dict().tag(sync=True)
 
     def __init__(self, data: dict[str, Any], look: Callable[[], dict[str, Any]]) -> None:
-        super().__init__(data=compact(data))
+        super().__init__(data=sendable(compact(data)))
         self._look = look
         self.on_msg(lambda _, content, buffers: self._arrived(content))
 
     def _arrived(self, content: object) -> None:
         if isinstance(content, dict) and content.get("c") == "timeline":
-            self.data = compact(self._look())
+            self.data = sendable(compact(self._look()))

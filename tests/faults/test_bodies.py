@@ -26,6 +26,7 @@ RAISES = {
         "    __repr__ = __str__\nraise E"
     ),
     "no string": "class E(Exception):\n    def __str__(self): return 42\nraise E",
+    "half a surrogate": "raise ValueError('\\ud800')",
     "huge message": "raise ValueError('x' * 10_000_000)",
     "a name that lies": "class E(Exception): pass\nE.__name__ = '<script>'\nraise E('<b>')",
     "a cause that is itself": "e = ValueError('loop')\ne.__cause__ = e\nraise e",
@@ -59,6 +60,7 @@ RESULTS = {
     "SystemExit in repr": "class R:\n    def __repr__(self): raise SystemExit\nR()",
     "a repr that is no string": "class R:\n    def __repr__(self): return 42\nR()",
     "broken html": "class R:\n    def _repr_html_(self): 1 / 0\nR()",
+    "half a surrogate": "class R:\n    def __repr__(self): return '\\ud800'\nR()",
     "the task itself": "asyncnb.task('job')",
     "a coroutine": "async def c(): pass\nk = c(); k.close(); k",
     "a giant": "'x' * 20_000_000",

@@ -156,8 +156,9 @@ def test_ten_thousand_tasks_cancelled_at_once(victim):
             "cancelling",
         ),
         ("%%atask job -t 600\nawait asyncio.sleep(600)", "waiting"),
+        ("%%atask job\nawait asyncio.sleep(600)\n##\n%tasks pause job", "paused"),
     ],
-    ids=["waiting", "thread", "cancelling", "with-timeout"],
+    ids=["waiting", "thread", "cancelling", "with-timeout", "paused"],
 )
 def test_cancel_in_every_state(victim, before, state):
     for cell in before.split("##\n"):

@@ -119,7 +119,7 @@ def test_names(victim, name):
     [
         ("print('y' * 65_536 + 'END')", "y" * 65_536 + "END"),
         ("print(''.join(map(chr, range(1, 0x3000))) + 'END')", "END"),
-        ("print('\\udcff\\ud800'.encode('utf-8', 'replace').decode() + 'END')", "END"),
+        ("print('\\udcff\\ud800END')", "\\udcff\\ud800END"),
         ("for n in range(65_536): print(n)\nprint('END')", "65535\nEND"),
         ("print('\\x00\\x07\\x1b[31m\\r\\b' + 'END')", "END"),
     ],

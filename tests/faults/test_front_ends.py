@@ -1,0 +1,190 @@
+"""The other end of the wire: widgets that close, pages that come back, consoles that go."""
+
+from __future__ import annotations
+
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+
+from tests.kernel.driver import DEADLINE
+
+DASHBOARD = """
+dashboard = asyncnb.dashboard()
+comm = dashboard.comm.comm_id
+feed = dashboard._feed
+"""
+
+BUSY = """
+%%atask busy
+n = 0
+while True:
+    n += 1
+    asyncio.current_task().set_name(f"busy {n}")
+    await asyncio.sleep(0.001)
+"""
+
+
+def say(kernel, comm, **content):
+    """Send what the page's half of a widget sends."""
+    data = {"method": "custom", "content": content}
+    return kernel._request("comm_msg", {"comm_id": comm, "data": data})
+
+
+def told(kernel, comm, kind):
+    """All messages of this kind that the page got for one comm."""
+    messages = [
+        message["content"]["data"]["content"]
+        for cell in list(kernel._cells.values())
+        for message in list(cell.messages)
+        if message["msg_type"] == "comm_msg"
+        and message["content"]["comm_id"] == comm
+        and message["content"]["data"].get("method") == "custom"
+    ]
+    return [each for each in messages if each["k"] == kind]
+
+
+def wait_told(kernel, comm, kind, n=1):
+    with kernel._news:
+        assert kernel._news.wait_for(lambda: len(told(kernel, comm, kind)) >= n, DEADLINE)
+    return told(kernel, comm, kind)
+
+
+@pytest.fixture
+def watched(victim):
+    """A dashboard that is looked at, and a task whose name changes all the time."""
+    victim.ok(DASHBOARD)
+    comm = victim.evaluate("comm")
+    say(victim, comm, c="sync")
+    wait_told(victim, comm, "snapshot")
+    victim.ok(BUSY)
+    wait_told(victim, comm, "delta", 2)
+    return victim, comm
+
+
+@pytest.mark.promise("a dashboard closed while it is updated: the others go on, nothing is logged")
+def test_widget_closed_while_updated(watched):
+    kernel, comm = watched
+    first = kernel.ok("first, first_comm = dashboard, comm\n" + DASHBOARD)
+    other = kernel.evaluate("comm")
+    say(kernel, other, c="sync")
+    wait_told(kernel, other, "delta")
+    closed = kernel.ok("first.close()\nassert first._subscription not in feed._subscriptions")
+    so_far = len(told(kernel, comm, "delta")), len(told(kernel, other, "delta"))
+    wait_told(kernel, other, "delta", so_far[1] + 3)
+    assert len(told(kernel, comm, "delta")) == so_far[0]
+    assert not first.stderr and not closed.stderr
+
+
+@pytest.mark.promise("the page of a dashboard is gone: what comes for it later harms nobody")
+def test_comm_closed_by_the_page(watched):
+    kernel, comm = watched
+    kernel._request("comm_close", {"comm_id": comm, "data": {}}).wait_for(lambda cell: cell.idle)
+    kernel.ok("dashboard.close()")
+    id = kernel.evaluate("asyncnb.task('witness').info().id")
+    for content in ({"c": "cancel", "id": id}, {"c": "sync"}, {"c": "seen", "messages": 10**9}):
+        say(kernel, comm, **content)
+    kernel.ok("while feed._observing: await asyncio.sleep(0.02)")  # it stops looking at all tasks
+    assert kernel.evaluate("asyncnb.task('witness').done()") is False
+
+
+@pytest.mark.promise("a page that died says nothing more: after a hundred messages none is sent")
+def test_front_end_dies_silently(watched):
+    kernel, comm = watched
+    if not kernel.evaluate("dashboard._subscription.answers"):
+        pytest.skip("ipykernel 6 hears a page only between cells, so silence means nothing")
+    kernel.ok("while feed._observing: await asyncio.sleep(0.1)", 40)
+    assert len(told(kernel, comm, "delta")) <= 102
+    say(kernel, comm, c="sync")  # it was only asleep
+    wait_told(kernel, comm, "snapshot", 2)
+
+
+def other_page(kernel, comm, said):
+    """Say something from a page with a session of its own, and hear the answers there."""
+    page = BlockingKernelClient(connection_file=kernel._manager.connection_file)
+    page.load_connection_file()
+    page.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
+    try:
+        page.wait_for_ready(timeout=DEADLINE)
+        for content in said:
+            data = {"method": "custom", "content": content}
+            message = page.session.msg("comm_msg", {"comm_id": comm, "data": data})
+            page.shell_channel.send(message)
+        heard: set[str] = set()
+        while not heard >= {"snapshot", "ack"}:
+            message = page.get_iopub_msg(timeout=DEADLINE)
+            if message["msg_type"] == "comm_msg":
+                heard.add(message["content"]["data"]["content"]["k"])
+    finally:
+        page.stop_channels()
+
+
+@pytest.mark.promise(
+    "a page comes back, as itself or as another: it gets all; no click counts twice"
+)
+@pytest.mark.parametrize("same", [True, False], ids=["same session", "another session"])
+def test_front_end_reconnects(watched, same):
+    kernel, comm = watched
+    kernel.ok("stubborn_heard = 0")
+    kernel.ok(
+        """
+        %%atask stubborn
+        while stubborn_heard < 2:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                stubborn_heard += 1
+        """
+    )
+    kernel.ok("while asyncnb.task('stubborn').info().state != 'waiting': await asyncio.sleep(0)")
+    click = {"c": "cancel", "n": "7", "id": kernel.evaluate("asyncnb.task('stubborn').info().id")}
+    say(kernel, comm, **click)
+    wait_told(kernel, comm, "ack")
+    kernel.ok("while stubborn_heard < 1: await asyncio.sleep(0.01)")
+    said = [{"c": "sync"}, click]  # a page says again what was not answered to it
+    if same:
+        kernel._client.shell_channel.stop()
+        kernel._client._shell_channel = None
+        kernel._client.shell_channel.start()
+        for content in said:
+            say(kernel, comm, **content)
+        wait_told(kernel, comm, "snapshot", 2)
+        wait_told(kernel, comm, "ack", 2)
+    else:
+        other_page(kernel, comm, said)
+    assert kernel.evaluate("stubborn_heard") == 1
+    kernel.ok("%tasks cancel stubborn")
+
+
+@pytest.mark.promise(
+    "a subshell deleted: what was launched from it goes on, and says so to its cell"
+)
+def test_subshell_deleted(victim):
+    if not victim.has_subshells:
+        pytest.skip("ipykernel 6 has no subshells")
+    victim.ok("go = threading.Event()")
+    cell = victim.aside(
+        "%%atask left\nprint('begun')\nwhile not go.is_set(): await asyncio.sleep(0.01)\n"
+        "print('still here')\n6 * 7"
+    )
+    cell.wait_for("begun")
+    control, session = victim._client.control_channel, victim._client.session
+    control.send(session.msg("delete_subshell_request", {"subshell_id": victim._subshell}))
+    victim._subshell = None
+    while True:
+        reply = control.get_msg(timeout=DEADLINE)
+        if reply["msg_type"] == "delete_subshell_reply":
+            break
+    assert reply["content"]["status"] == "ok"
+    victim.ok("go.set()")
+    cell.wait_for("still here").wait_for("42")
+    assert victim.evaluate("asyncnb.task('left').result()") == 42
+
+
+@pytest.mark.promise("%%capture keeps what the cell says; what its task says comes below the cell")
+@pytest.mark.parametrize("await_", ["await asyncio.sleep(0.05)", "time.sleep(0.05)"])
+def test_capture_around_a_task(victim, await_):
+    cell = victim.ok(f"%%capture said\n%%atask job\n{await_}\nprint('to', 'the cell')\n'res' 'ult'")
+    cell.wait_for("to the cell").wait_for("result")
+    victim.ok("print('below')\nassert said.stdout == '' and not said.outputs, said.stdout")
+    failed = victim.ok(f"%%capture said\n%%atask bad\n{await_}\nraise ValueError('sh' 'own')")
+    failed.wait_for("ValueError: shown")
+    assert victim.where("ValueError: shown") == [failed]

@@ -1,0 +1,143 @@
+"""Work that will not stop, files that cannot be written, loops that are somebody else's."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.faults.conftest import begin, check
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="these files and limits are POSIX's")
+
+RECORDED = """
+%%atask job --trace
+for _ in range(200): await asyncio.sleep(0)
+"""
+
+
+@posix
+@pytest.mark.promise("no room for a trace: an OSError says so, and the old file is as it was")
+@pytest.mark.parametrize("where", ["full device", "full disk", "no such folder", "a folder"])
+def test_trace_file_cannot_be_written(victim, where):
+    victim.ok(RECORDED)
+    victim.ok("%tasks wait job")
+    path = {"full device": "/dev/full", "no such folder": "no/such/place.json", "a folder": "."}
+    victim.ok("import os, resource; open('trace.json', 'w').write('the old one')")
+    victim.ok(f"before = os.listdir(); path = {path.get(where, 'trace.json')!r}")
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, ({}, old[1]))"
+    if where == "full disk":
+        victim.ok(f"old = resource.getrlimit(resource.RLIMIT_FSIZE)\n{limit.format(4096)}")
+    try:
+        failed = victim.run("asyncnb.export_trace(path)", stop_on_error=False)
+    finally:
+        if where == "full disk":
+            victim.ok(limit.format("old[0]"))
+    assert "The trace could not be written: " in failed.error.evalue, failed.error
+    assert victim.evaluate("isinstance(sys.last_value, OSError)")
+    assert victim.evaluate("open('trace.json').read()") == "the old one"
+    assert victim.evaluate("os.listdir() == before") is True
+    assert victim.ok("asyncnb.export_trace('trace.json') > 0").result == "True"
+    victim.ok("import json; json.load(open('trace.json'))['traceEvents']")
+
+
+@pytest.mark.promise("uvloop set as the policy before loading: all of it works")
+def test_uvloop_policy(start_kernel):
+    kernel = start_kernel(extension=False)
+    if not kernel.evaluate("__import__('importlib.util').util.find_spec('uvloop') is not None"):
+        pytest.skip("uvloop is not installed beside this kernel")
+    kernel.ok(
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import asyncio, uvloop; asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())"
+    )
+    kernel.ok("%load_ext asyncnb\nimport asyncio, asyncnb, sys, threading, time")
+    begin(kernel)
+    assert kernel.ok("asyncnb.run(asyncio.sleep(0, 'ran'))").result == "'ran'"
+    stopped = kernel.submit("print('busy'); await asyncio.sleep(600)").wait_for("busy")
+    kernel.interrupt()
+    assert stopped.wait().error.ename == "KeyboardInterrupt"
+    check(kernel)
+
+
+ENDS = ["KeyboardInterrupt", "SystemExit(3)", "GeneratorExit", "BaseException('own')"]
+BROKEN = """class E(Exception):
+    def __str__(self): raise RuntimeError('no str')
+    __repr__ = __str__
+"""
+
+
+@pytest.mark.promise("a BaseException ends repeated work at once: failed, shown, not tried again")
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("option", ["--every 0.01", "--retry 5"])
+def test_repeated_work_raises_a_base_exception(victim, option, end):
+    victim.ok("rounds = 0")
+    cell = victim.ok(f"%%atask job {option}\nawait asyncio.sleep(0)\nrounds += 1\nraise {end}")
+    cell.wait_for(end.partition("(")[0])
+    victim.ok("await asyncnb.wait([asyncnb.task('job')]); await asyncio.sleep(0.05)")
+    assert victim.evaluate("asyncnb.task('job').info().state") == "failed"
+    assert victim.evaluate("rounds") == 1
+    assert len(cell.errors) == 1
+
+
+@pytest.mark.promise("a failure that cannot say its message counts as one: the rounds go on")
+def test_repeated_work_fails_with_a_broken_message(victim):
+    victim.ok("rounds = 0")
+    cell = victim.ok(
+        f"%%atask job --every 0.01\n{BROKEN}await asyncio.sleep(0)\nrounds += 1\nraise E"
+    )
+    victim.ok("while rounds < 5: await asyncio.sleep(0.01)")
+    assert "__str__ raised RuntimeError" in victim.ok("%tasks").result
+    victim.ok("%tasks cancel job")
+    cell.wait_for("raise E")
+    tried = victim.ok(f"%%atask again --retry 1\n{BROKEN}await asyncio.sleep(0)\nraise E")
+    tried.wait_for("Once more in")
+    victim.ok("%tasks cancel again")
+
+
+@pytest.mark.promise(
+    "a group whose children refuse: cancelling, asked again, everything else goes on"
+)
+@pytest.mark.parametrize("kind", ["magic", "open_group", "TaskGroup"])
+def test_group_whose_children_refuse(victim, kind):
+    victim.ok(
+        """
+        refused, give_in = 0, False
+        async def child():
+            global refused
+            while not give_in:
+                try:
+                    await asyncio.sleep(600)
+                except asyncio.CancelledError:
+                    refused += 1
+                    if give_in: raise
+        """
+    )
+    match kind:
+        case "magic":
+            victim.ok("%%agroup crowd\nfor n in range(3): crowd.create_task(child(), name=f'c{n}')")
+        case "open_group":
+            victim.ok(
+                "crowd = asyncnb.open_group('crowd')\n"
+                "for n in range(3): crowd.create_task(child(), name=f'c{n}')"
+            )
+        case "TaskGroup":
+            victim.ok(
+                "%%atask crowd\nasync with asyncnb.TaskGroup() as g:\n"
+                "    for n in range(3): g.create_task(child(), name=f'c{n}')"
+            )
+    victim.ok("await asyncio.sleep(0.05)")
+    ask = "%tasks cancel crowd" if kind == "TaskGroup" else "%tasks cancel -g crowd"
+    victim.ok(ask)
+    victim.ok("while refused < 3: await asyncio.sleep(0.01)")
+    assert "cancelling" in victim.ok("%tasks").result
+    victim.ok("give_in = True")
+    if kind == "TaskGroup":  # as asyncio's, it asks its children once
+        victim.ok("for t in asyncnb.tasks('c?', all=True): t.cancel()")
+    else:
+        victim.ok("%tasks cancel c0 c1 c2")
+    victim.ok(
+        "while any(not t.done() for t in asyncnb.tasks() if t.get_name() != 'witness'):\n"
+        "    await asyncio.sleep(0.01)",
+        15,
+    )
+    assert victim.evaluate("refused") >= 6
