@@ -75,8 +75,10 @@ def committed(version: str) -> dict[str, float]:
     """Return the committed ratios of this Python, else of the nearest one that has any."""
     known: dict[str, dict[str, float]] = json.loads(RATIOS.read_text(encoding="utf-8"))
     minor = int(version.partition(".")[2])
-    nearest = min(known, key=lambda v: abs(int(v.partition(".")[2]) - minor))
-    return known[nearest]
+    minors = [int(known_version.partition(".")[2]) for known_version in known]
+    # Of two that are as near the newer: asyncio's own wait_for() got five times as fast in 3.12.
+    nearest = min(minors, key=lambda m: (abs(m - minor), -m))
+    return known[f"3.{nearest}"]
 
 
 def write(version: str) -> None:
