@@ -9,6 +9,7 @@ Ends with 1 if a promise was broken, and says which.
 from __future__ import annotations
 
 import argparse
+import collections
 import os
 import signal
 import sys
@@ -88,6 +89,8 @@ soak = Soak(RATE)
 
 COMPLAINTS = ("never retrieved", "was destroyed but it is pending", "never awaited")
 
+OBJECTS = "dict(collections.Counter(type(o).__qualname__ for o in gc.get_objects()))"
+
 
 def measure(kernel: Kernel) -> dict[str, float]:
     """Take the process's own figures when it is at rest."""
@@ -104,6 +107,8 @@ def settle(kernel: Kernel) -> dict[str, Any]:
     """Stop launching and let everything end; return the books."""
     kernel.ok("soak.stop = True; driver.join(30)", 60)
     kernel.ok("while any(not t.done() for t in asyncnb.tasks()): await asyncio.sleep(0.05)", 60)
+    # Ended is not all: failures are formatted one after the other, on a thread of their own.
+    kernel.ok("for r in asyncnb._core._launch.registry.records(): r.wait_shown(60)", 90)
     books = kernel.evaluate("soak.books()")
     assert isinstance(books, dict)
     return books
@@ -140,6 +145,7 @@ def main(minutes: float, rate: int) -> int:
 def run(kernel: Kernel, minutes: float, rate: int) -> int:
     """Load ``kernel``, twice, and compare."""
     broken: list[str] = []
+    objects: list[collections.Counter[str]] = []
     kernel.ok(LOAD.replace("RATE", str(rate)))
     warm = min(5.0, minutes / 4)
     print(f"soak: {minutes:g} min at {rate} launches a second, warm-up {warm:g} min", flush=True)
@@ -151,11 +157,13 @@ def run(kernel: Kernel, minutes: float, rate: int) -> int:
             kernel.ok("time.sleep(0.2)")
             kernel.ok("await asyncio.sleep(0.2)")
             assert kernel.ok("1 + 1").result == "2"
-            kernel.run("%tasks --failed")
+            # Not as a result: IPython keeps those in Out, which is not what is measured.
+            kernel.ok("display(get_ipython().run_line_magic('tasks', '--failed'))")
             broken += [f"{said!r} was said" for said in COMPLAINTS if kernel.where(said)]
             kernel.forget()
         books = settle(kernel)
         figures.append(measure(kernel))
+        objects.append(collections.Counter(kernel.evaluate(OBJECTS)))
         print(books, {k: round(v, 1) for k, v in figures[-1].items()}, flush=True)
         if books["launched"] != sum(books["ended"].values()) + books["living"]:
             broken.append(f"the books do not balance: {books}")
@@ -163,7 +171,8 @@ def run(kernel: Kernel, minutes: float, rate: int) -> int:
     if wrong:
         broken.append(f"the registry is not valid: {wrong}")
     if figures[1]["memory MB"] - figures[0]["memory MB"] > 10:
-        broken.append("memory grew by more than 10 MB after the warm-up")
+        most = ", ".join(f"{n:+} {name}" for name, n in (objects[1] - objects[0]).most_common(8))
+        broken.append(f"memory grew by more than 10 MB after the warm-up: {most}")
     for what in ("threads", "descriptors"):
         if figures[1][what] > figures[0][what]:
             broken.append(f"{what}: {figures[0][what]:g} after the warm-up, {figures[1][what]:g}")

@@ -43,7 +43,7 @@ WHERE = {"loop": "await asyncio.sleep(0)\n", "thread": ""}
 @pytest.mark.parametrize("body", RAISES.values(), ids=RAISES)
 def test_body_raises(victim, body, where):
     cell = victim.ok(f"%%atask job\n{where}{body}")
-    victim.ok("while not job.done(): time.sleep(0.005)\njob._record.shown.wait(10)")
+    victim.ok("while not job.done(): time.sleep(0.005)\njob._record.wait_shown(10)")
     victim.drain()
     state = victim.evaluate("job.info().state")
     if "CancelledError" in body:
@@ -71,7 +71,7 @@ RESULTS = {
 @pytest.mark.parametrize("body", RESULTS.values(), ids=RESULTS)
 def test_result_cannot_be_shown(victim, body):
     victim.ok(f"%%atask job\nawait asyncio.sleep(0)\n{body}")
-    victim.ok("while not job.done(): time.sleep(0.005)\njob._record.shown.wait(10)")
+    victim.ok("while not job.done(): time.sleep(0.005)\njob._record.wait_shown(10)")
     assert victim.evaluate("job.info().state") == "done"
     victim.ok("value = job.result(); del value")
 

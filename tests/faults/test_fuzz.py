@@ -76,7 +76,7 @@ def settle() -> None:
     if [(r.task.get_name(), r.state()) for r in living] != [("keeper", "waiting")]:
         asyncnb.cancel("*") if living else None
         for record in living:
-            record.shown.wait(10)
+            record.wait_shown(10)
         started.clear()
         asyncnb.launch(_for_ever(), name="keeper")
         assert started.wait(10)
@@ -147,7 +147,7 @@ def test_fuzz_atask(shell, options, body):
         assert new == []
     for record in new:
         record.task.cancel()
-        record.shown.wait(5)
+        record.wait_shown(5)
         assert record.task.done()
     assert registry.validate() == []
 
