@@ -18,6 +18,7 @@ IPython side (cells, output, magics), ``_extension`` the one module that joins t
 
 from __future__ import annotations
 
+import importlib
 from asyncio import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
@@ -29,7 +30,6 @@ from asyncio import (
 )
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core._as_completed import as_completed
 from asyncnb._core._errors import (
     EmbeddedLoopError,
     OffloadError,
@@ -47,15 +47,11 @@ from asyncnb._core._futures import (
     isfuture,
     wrap_future,
 )
-from asyncnb._core._gather import gather
-from asyncnb._core._graph import capture_call_graph, format_call_graph, print_call_graph
 from asyncnb._core._groups import TaskGroup, current_deadline
 from asyncnb._core._info import CellRef, TaskInfo
 from asyncnb._core._launch import cancel, launch, run, task, tasks
 from asyncnb._core._loop import EmbeddedLoop, LoopStatistics, embedded_loop
 from asyncnb._core._open_groups import open_group
-from asyncnb._core._progress import track
-from asyncnb._core._shield import shield
 from asyncnb._core._tasks import (
     Task,
     all_tasks,
@@ -65,13 +61,49 @@ from asyncnb._core._tasks import (
     eager_task_factory,
 )
 from asyncnb._core._threads import Runner, new_event_loop, run_coroutine_threadsafe, to_thread
-from asyncnb._core._timeline import Timeline, export_trace, record, timeline
 from asyncnb._core._timeouts import Timeout, timeout, timeout_at
 from asyncnb._core._waiting import sleep, wait, wait_for
-from asyncnb._elsewhere import map, offload
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from asyncnb._core._as_completed import as_completed
+    from asyncnb._core._gather import gather
+    from asyncnb._core._graph import capture_call_graph, format_call_graph, print_call_graph
+    from asyncnb._core._progress import track
+    from asyncnb._core._shield import shield
+    from asyncnb._core._timeline import Timeline, export_trace, record, timeline
+    from asyncnb._elsewhere import map, offload
+
+#: Names whose modules are imported when they are first used: a tenth of ``%load_ext``.
+_LATER = {
+    "as_completed": "asyncnb._core._as_completed",
+    "gather": "asyncnb._core._gather",
+    "capture_call_graph": "asyncnb._core._graph",
+    "format_call_graph": "asyncnb._core._graph",
+    "print_call_graph": "asyncnb._core._graph",
+    "track": "asyncnb._core._progress",
+    "shield": "asyncnb._core._shield",
+    "Timeline": "asyncnb._core._timeline",
+    "export_trace": "asyncnb._core._timeline",
+    "record": "asyncnb._core._timeline",
+    "timeline": "asyncnb._core._timeline",
+    "map": "asyncnb._elsewhere",
+    "offload": "asyncnb._elsewhere",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what ``_LATER`` lists; PEP 562."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'asyncnb' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     "ALL_COMPLETED",

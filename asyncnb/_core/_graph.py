@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
 from asyncnb._core import _places
-from asyncnb._core._places import function_name, without_outer
+from asyncnb._core._places import function_name, without_outer, wrappers
 
 __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "format_call_graph"]
 __all__ += ["print_call_graph"]
@@ -32,10 +32,6 @@ _HERE = os.path.dirname(__file__) + os.sep
 # What `await` puts between two coroutines, without saying whom it stands for.
 _OPAQUE = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"}
 _OPAQUE |= {"coroutine_wrapper", "async_callable_iterator_awaitable"}
-
-
-#: Code of coroutines that only carry a user's own one: their frames are left out.
-wrappers: set[types.CodeType] = set()
 
 
 def _next_link(obj: Any) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from asyncnb._core import _graph, _loop, _open_groups, _threads, _trace
+from asyncnb._core import _loop, _open_groups, _places, _threads, _trace
 from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
 from asyncnb._core._futures import isfuture, wrap_future
 from asyncnb._core._info import ENDED, STATES
@@ -272,7 +272,7 @@ async def with_timeout(
         coro.close()  # it never began if this one was cancelled first; else a no-op
 
 
-_graph.wrappers.add(with_timeout.__code__)
+_places.wrappers.add(with_timeout.__code__)
 
 
 def run(

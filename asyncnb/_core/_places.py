@@ -33,6 +33,9 @@ _WAITING = (
 )
 _ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 
+#: Code of coroutines that only carry a user's own one: their frames are left out.
+wrappers: set[types.CodeType] = set()
+
 #: What stands above the user's code in a thread or a cell, and says nothing about it.
 outer_machinery: list[str] = [
     threading.__file__,

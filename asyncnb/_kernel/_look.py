@@ -13,13 +13,14 @@ from IPython.core.error import UsageError
 from asyncnb._core import _launch
 from asyncnb._core._errors import TaskNotFoundError, near
 from asyncnb._core._registry import TaskRecord
-from asyncnb._core._timeline import Timeline, timeline
 from asyncnb._kernel._options import Parser
-from asyncnb._kernel._table import MOST_ROWS, TaskTable, choose
 from asyncnb._kernel._verbs import Verb, group_records
 
 if TYPE_CHECKING:
+    # Imported when a verb needs them: loading the extension must not wait for tables.
+    from asyncnb._core._timeline import Timeline
     from asyncnb._kernel._background import BackgroundCells
+    from asyncnb._kernel._table import TaskTable
 
 
 class LookVerbs:
@@ -46,6 +47,8 @@ class LookVerbs:
         self.all_verbs: Iterable[str] = self.verbs
 
     def _table(self, args: argparse.Namespace) -> TaskTable:
+        from asyncnb._kernel._table import MOST_ROWS, TaskTable, choose
+
         if args.group is not None:
             patterns = [] if args.pattern == "*" else [args.pattern]
             found = group_records(args.group, patterns)
@@ -91,6 +94,8 @@ class LookVerbs:
         self._show_output(_launch.registry.find(args.name))
 
     def _timeline(self, args: argparse.Namespace) -> Timeline:
+        from asyncnb._core._timeline import timeline
+
         return timeline(None if args.pattern == "*" else args.pattern)
 
 
