@@ -399,10 +399,14 @@ def cancel_group(name: str, records: list[TaskRecord], msg: str | None = None) -
     group = _open_groups.find_group(name)
     if group is None:
         return cancel_records(records, msg)
+    asked = [record.task for record in records if not record.task.done()]  # they may end at once
     for record in records:
         record.cancel_asked = True
     group.cancel(msg)
-    return [record.task for record in records if not record.task.done()]
+    for record in records:
+        if record.task._pause is not None:
+            record.task.resume()  # the body only waits for the others now; held, it never ends
+    return asked
 
 
 def cancel_records(records: list[TaskRecord], msg: str | None = None) -> list[Task[Any]]:

@@ -100,6 +100,16 @@ def test_cancelling_a_group_ends_its_tasks_and_is_no_failure(helpers):
     assert cell.errors == []
 
 
+def test_a_group_whose_body_is_paused_is_cancelled_all_the_same(helpers):
+    helpers.ok("%%agroup held\nheld.create_task(asyncio.sleep(600), name='child')")
+    helpers.ok("while len(asyncnb.tasks(group='held')) < 2: await asyncio.sleep(0.01)")
+    helpers.ok("%tasks pause held")
+    assert "2 tasks asked" in helpers.ok("%tasks cancel -g held").text
+    helpers.ok("await asyncnb.wait(asyncnb.tasks(group='held'))")
+    states = helpers.evaluate("[t.info().state for t in asyncnb.tasks(group='held')]")
+    assert "cancelled" in states and "cancelling" not in states
+
+
 def test_part_of_a_group_can_be_cancelled(helpers):
     helpers.ok("g = asyncnb.open_group('g')")
     helpers.ok("for n in 'abc': g.create_task(rest(n), name=n)")

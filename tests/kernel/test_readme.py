@@ -1,0 +1,40 @@
+"""The session in the README is what a kernel really answers."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+README = Path(__file__).parents[2] / "README.md"
+CHECKER = doctest.OutputChecker()
+LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def session() -> list[tuple[str, str]]:
+    """Return the cells of the README's session, each with what it shows."""
+    text = re.search(r"```pycon\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert text is not None
+    cells: list[tuple[list[str], list[str]]] = []
+    for line in text[1].splitlines():
+        if line.startswith(">>> "):
+            cells.append(([line[4:]], []))
+        elif line.startswith("... ") and not cells[-1][1]:
+            cells[-1][0].append(line[4:])
+        else:
+            cells[-1][1].append(line)
+    return [("\n".join(code), "\n".join(shown)) for code, shown in cells]
+
+
+def test_the_session_shows_what_the_readme_says(start_kernel):
+    kernel = start_kernel(extension=False)
+    cells = session()
+    assert len(cells) > 8
+    for code, expected in cells:
+        cell = kernel.run(code)
+        if expected:
+            lines = expected.count("\n")
+            said = cell.wait_for(lambda c, lines=lines: c.text.count("\n") >= lines).text
+            assert CHECKER.check_output(expected + "\n", said.rstrip() + "\n", LOOSELY), said
+        else:
+            assert cell.status == "ok", cell.text
