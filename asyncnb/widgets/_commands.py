@@ -6,7 +6,7 @@ argument of another type or an id that is no task's is refused with a sentence, 
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -51,13 +51,18 @@ def _count(value: object) -> int:
 def _seconds_or_none(value: object) -> float | None:
     if value is None:
         return None
-    if type(value) not in (int, float) or not 0 <= value < math.inf:  # type: ignore[operator]
+    most = sys.float_info.max  # a whole number may be larger, and then is none of seconds
+    if type(value) not in (int, float) or not 0 <= value <= most:  # type: ignore[operator]
         raise Refused(f"A time limit takes 0 or more seconds, not {_brief(value)}.")
     return float(value)  # type: ignore[arg-type]
 
 
 def _brief(value: object) -> str:
-    text = repr(value)
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"  # however deep
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number that long"  # Python refuses to write out the longest
+    text = repr(value[:40] if isinstance(value, str) else value)
     return text if len(text) <= 40 else text[:39] + "…"
 
 

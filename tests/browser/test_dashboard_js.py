@@ -6,24 +6,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from asyncnb._core._timeline_svg import svg
+from asyncnb._kernel._table import TaskTable
 from asyncnb.widgets._static import dashboard_js, joined
 from tests.browser.fake import FakeKernel, as_bytes, encode, task
 from tests.browser.lab import Lab
+from tests.widgets.test_xss import CLEAN, data, infos
+from tests.widgets.xss import CORPUS
 
 pytestmark = pytest.mark.browser
-
-XSS = [
-    "<img src=x onerror='window.hacked = 1'>",
-    "<script>window.hacked = 1</script>",
-    '"><svg onload=window.hacked=1>',
-    "' onmouseover='window.hacked=1' x='",
-    "javascript:window.hacked=1",
-    "{{constructor.constructor('window.hacked=1')()}}",
-    "\u202egnp.exe",
-    "<style>*{display:none}</style>",
-    "&lt;b&gt;",
-    "</textarea><iframe srcdoc='<script>parent.hacked=1</script>'>",
-]
 
 
 @pytest.fixture(scope="module")
@@ -326,31 +317,70 @@ def test_details_show_chain_output_and_traceback_as_text(page: FakeKernel) -> No
     assert page.sent()[-1] == {"c": "detail", "id": None}
 
 
-def test_nothing_that_a_task_says_becomes_html(page: FakeKernel) -> None:
-    page.view()
-    rows = [
-        task(
-            i, text, "failed" if i % 2 else "waiting", group=text, note=text, waits_for=text, cell=i
-        )
-        for i, text in enumerate(XSS, 1)
-    ]
-    page.snapshot(rows, groups=[[text, "open", 1] for text in XSS], loop={
-        "blocked": {"since": 0, "name": XSS[0], "where": XSS[1]},
-    })  # fmt: skip
-    assert [name for name in page.rows() if not name.startswith("Group ")]
-    page.ask("() => document.querySelector('[aria-label=\"Filter tasks\"]').focus()")
-    page.press("ArrowDown", "ArrowRight", "Enter")
-    texts = "\n".join(XSS)
-    page.tell({"k": "detail", "id": page.sent()[-1]["id"], "of": {
-        "frames": [[t, 1, t, t] for t in XSS], "waits": texts, "awaited_by": XSS,
-        "output": texts, "traceback": texts,
-    }})  # fmt: skip
-    page.tell({"k": "ack", "n": None, "ok": False, "say": texts})
-    assert texts in page.text()
-    page.ask("() => new Promise(done => setTimeout(done, 50))")
-    assert page.ask("() => window.hacked") is None
-    strange = "#one :is(img, script, iframe, style, svg[onload], [onmouseover], [onerror], [href])"
-    assert page.ask("s => document.querySelectorAll(s).length", strange) == 0
+BONES = """inside => [...new Set([...document.querySelectorAll(`${inside} *`)].map(
+    node => [node.tagName, ...[...node.attributes].map(a => a.name)].sort().join(' ')))].sort()"""
+
+
+def test_whatever_tasks_say_is_text(_page: FakeKernel) -> None:
+    page = _page
+    found: list[tuple[int, bool, list[str]]] = []
+    for texts in ([f"name {i}" for i in range(len(CORPUS))], CORPUS):
+        page.open(dashboard_js(), joined("dashboard.css", "timeline.css"), height=4000)
+        page.view()
+        for start in range(0, len(texts), 20):  # as many as a page has rows for
+            some = texts[start : start + 20]
+            rows = [
+                task(
+                    i, text, "failed" if i % 2 else "waiting", group=f"{i} {text}", note=text,
+                    waits_for=text, cell=i, done=1, total=4, cell_id=text,
+                )
+                for i, text in enumerate(some, 1)
+            ]  # fmt: skip
+            groups = [[f"{i} {text}", "open", 1] for i, text in enumerate(some, 1)]
+            whole = " ".join(some)
+            loop = {"blocked": {"since": 0, "name": whole, "where": whole}}
+            page.snapshot(rows, groups=groups, loop=loop)
+            names = [name for name in page.rows() if not name.startswith("Group ")]
+            assert sorted(names) == sorted(some)
+            assert whole in page.text()
+            found.append((start, texts is CORPUS, page.ask(BONES, "#one")))
+        page.ask("() => document.querySelector('[aria-label=\"Filter tasks\"]').focus()")
+        page.press("ArrowDown", "ArrowDown", "Enter")
+        said = "\n".join(text for text in texts if text.isprintable())
+        page.tell({"k": "detail", "id": page.sent()[-1]["id"], "of": {
+            "frames": [[t, 1, t, t] for t in texts], "waits": said, "awaited_by": texts,
+            "output": "\n".join([said, *texts]), "traceback": "\n".join([said, *texts]),
+        }})  # fmt: skip
+        page.tell({"k": "ack", "n": None, "ok": False, "say": said})
+        assert page.text().count(said) >= 4  # and also between the others
+        page.ask("() => new Promise(done => setTimeout(done, 50))")
+        assert page.ask("() => window.hacked") is None
+        found.append((-1, texts is CORPUS, page.ask(BONES, "#one")))
+    clean, hostile = ({b for _, h, bones in found if h == which for b in bones} for which in (0, 1))
+    assert not hostile - clean
+
+
+def test_a_table_and_a_picture_set_into_a_page_run_nothing(_page: FakeKernel) -> None:
+    _page.open(dashboard_js(), "")
+    whole = [TaskTable(infos(text))._repr_html_() + svg(data(text)) for text in CORPUS]
+    plain = TaskTable(infos(CLEAN))._repr_html_() + svg(data(CLEAN))
+    counts = _page.ask(
+        """async ([whole, plain]) => {
+            const div = document.body.appendChild(document.createElement('div'));
+            div.innerHTML = plain;
+            const expected = div.querySelectorAll(':not(path)').length;
+            const wrong = [];
+            for (const [i, text] of whole.entries()) {
+                div.innerHTML = text;
+                if (div.querySelectorAll(':not(path)').length !== expected) wrong.push(i);
+            }
+            await new Promise(done => setTimeout(done, 50));
+            return wrong;
+        }""",
+        [whole, plain],
+    )
+    assert [CORPUS[i] for i in counts] == []
+    assert _page.ask("() => window.hacked") is None
 
 
 def test_two_views_show_the_same_and_close_one_by_one(page: FakeKernel) -> None:

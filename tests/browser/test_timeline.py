@@ -13,6 +13,7 @@ from asyncnb.testing import run_virtual
 from asyncnb.widgets._static import joined
 from asyncnb.widgets._timeline_facts import compact
 from tests.browser.lab import Lab, Notebook
+from tests.widgets.xss import CORPUS
 
 pytestmark = pytest.mark.browser
 
@@ -178,6 +179,8 @@ def test_names_and_errors_are_text(page: Page) -> None:
     for row in range(1, len(XSS) + 1):
         page.point(0.5, row, data)
         assert page.ask(TOLD).startswith(XSS[row - 1])
+    page.show(many(CORPUS))
+    assert len(page.ask(NAMES)) > 10
     assert page.ask("() => window.hacked") is None
     tags = "() => document.querySelectorAll('img, script, iframe, foreignObject').length"
     assert page.ask(tags) == 0

@@ -1,0 +1,265 @@
+"""Whatever a page says: answered or dropped, never run, and no task changes but the one it names.
+
+``ASYNCNB_FUZZ=50000`` tries that many conversations; the suite tries a few hundred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import asyncnb
+from asyncnb._core import _launch, _loop, _open_groups
+from asyncnb.widgets._commands import VERBS, Commands
+from asyncnb.widgets._feed import Feed, Subscription
+
+EXAMPLES = int(os.environ.get("ASYNCNB_FUZZ", "300"))
+GROUP = "a group"
+#: What no message may cause: code made or run, a process, a file, a connection, a pickle read.
+FORBIDDEN = {
+    *("exec", "compile", "import", "open", "os.system", "os.exec", "os.remove", "os.fork"),
+    *("subprocess.Popen", "socket.connect", "socket.bind", "pickle.find_class", "marshal.loads"),
+}
+
+CODE = [
+    "__import__('os').system('true')",
+    "{self.__class__}",
+    "%s%n",
+    "os.remove",
+    "../x",
+    "*",
+    "?",
+]
+#: Stands for lists in lists, deeper than a function may call itself.
+DEEP = "<5000 lists>"
+text = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from([*CODE, *VERBS, GROUP, "kept 1", "_cancel", "\ud800", "x" * 2000, "\u202e"]),
+)
+scalar = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 40),
+    st.sampled_from([10**400, -(10**19), 2**63, 1e308, 0.5, -0.0, float("inf"), float("nan")]),
+    st.floats(),
+    text,
+)
+junk = st.recursive(
+    scalar | st.just(DEEP),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=8,
+)
+number = st.integers(0, 12)  # tasks are found by number of their place: see `real`
+fitting = {
+    "messages": st.integers(0, 10**6),
+    "ids": st.lists(number, max_size=6) | st.just([1] * 20_000),
+    "id": number,
+    "group": st.sampled_from([GROUP, "none such", ""]),
+    "name": text,
+    "seconds": st.none() | st.floats(0, 1e9) | st.just(10**400),
+}
+
+
+@st.composite
+def message(draw: Any) -> Any:
+    """A command; most often with something wrong: left out, put in, of another kind."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(junk)
+    # Not all are to be cancelled at once, or there would be nothing left to do wrong.
+    verb = draw(st.sampled_from([v for v in VERBS if v != "cancel_all"]))
+    said = {"c": verb} | {name: draw(fitting[name]) for name in VERBS[verb]}
+    if draw(st.booleans()):
+        said["n"] = draw(st.sampled_from(["1", "2", "3"]))
+    for _ in range(draw(st.integers(0, 2))):
+        what = draw(st.sampled_from([*said, "more"]))
+        if draw(st.booleans()):
+            said[what] = draw(junk)
+        else:
+            said.pop(what, None)
+    return said
+
+
+talk = st.lists(message(), max_size=8)
+
+
+class Guard:
+    """Notes what the interpreter is asked for while it watches: an audit hook stays for ever."""
+
+    def __init__(self) -> None:
+        self.thread: int | None = None
+        self.seen: list[str] = []
+        sys.addaudithook(self.heard)
+
+    def heard(self, event: str, arguments: Any) -> None:
+        if self.thread != threading.get_ident() or event not in FORBIDDEN:
+            return
+        if event == "open" and str(arguments[0]).endswith(".py") and arguments[1] in ("r", "rb"):
+            return  # the source of a frame that an opened row shows
+        self.seen.append(f"{event} {arguments}")
+
+
+class Page:
+    """One page: what it was sent has to fit into a message, as jupyter_client packs it."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.answers: list[dict[str, Any]] = []
+        self.subscription: Subscription = feed.subscribe(self.receive)
+
+    def receive(self, said: dict[str, Any], buffers: list[bytes]) -> None:
+        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
+        self.answers.append(said)
+
+
+class Kernel:
+    """A feed without its thread, and six tasks that nobody has named yet."""
+
+    def __init__(self) -> None:
+        self.registry = _launch.registry
+        self.now = 0.0
+        self.feed = Feed(self.registry, Commands(self.registry), clock=lambda: self.now)
+        self.guard = Guard()
+        self.complaints: list[logging.LogRecord] = []
+
+    def ready(self) -> list[Any]:
+        """Have six living tasks, two of them in a group; return their records in order."""
+        living = self.registry.living()
+        group = _open_groups.find_group(GROUP) or asyncnb.open_group(GROUP, on_error="continue")
+        for n in range(6 - len(living)):
+            asyncnb.launch(_for_ever(), group=group if n % 3 == 0 else None)
+        self.settle()
+        return sorted(self.registry.living(), key=lambda record: record.id)
+
+    def settle(self) -> None:
+        """Let the loop do all that it was asked for until now."""
+        for _ in range(3):
+            turned = threading.Event()
+            _loop.embedded_loop().call_soon_threadsafe(turned.set)
+            assert turned.wait(10)
+
+    def facts(self) -> dict[int, Any]:
+        """What a message must not change, unless it names the task."""
+        return {
+            r.id: (r.task.get_name(), r.state(), r.task.cancelling(), r.group, _limit(r.task))
+            for r in self.registry.records()
+        }
+
+
+def _limit(task: Any) -> float | None:
+    return None if task.timeout is None else task.timeout.when()
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    kernel = Kernel()
+    handler = logging.Handler()
+    handler.emit = kernel.complaints.append  # type: ignore[assignment,method-assign]
+    logging.getLogger("asyncnb").addHandler(handler)
+    page = Page(kernel.feed)
+    id = kernel.ready()[0].id
+    fit = {"id": id, "ids": [id], "messages": 1, "name": "other", "seconds": 9, "group": "none"}
+    for verb, needs in VERBS.items():  # each imports what it needs when first used
+        if verb != "cancel_all":
+            kernel.feed.take(page.subscription, {"c": verb} | {name: fit[name] for name in needs})
+    yield kernel
+    logging.getLogger("asyncnb").removeHandler(handler)
+    kernel.feed.close()
+    asyncnb.cancel("*")
+    _open_groups.group_named(GROUP).join(10)
+    _loop.shutdown()
+    kernel.registry.forget_ended()
+
+
+def _nested() -> Any:
+    value: Any = []
+    for _ in range(5000):
+        value = [value]
+    return value
+
+
+def real(content: Any, records: list[Any]) -> Any:
+    """Put the id of a task where its place among the tasks stands."""
+    if not isinstance(content, dict) or content.get("c") == "seen":
+        return content
+    found = {key: _nested() if value == DEEP else value for key, value in content.items()}
+    if type(found.get("id")) is int and 0 <= found["id"] < len(records):
+        found["id"] = records[found["id"]].id
+    if isinstance(found.get("ids"), list):
+        ids = found["ids"]
+        found["ids"] = [
+            records[i].id if type(i) is int and 0 <= i < len(records) else i for i in ids
+        ]
+    return found
+
+
+def named(content: Any, records: list[Any]) -> set[int]:
+    """The tasks that a message may change, read off the message by what the verbs mean."""
+    if not isinstance(content, dict):
+        return set()
+    if content.get("c") in ("cancel", "pause", "resume", "rename", "timeout"):
+        return {content["id"]} if type(content.get("id")) is int else set()
+    if content.get("c") == "cancel_group":
+        return {r.id for r in records if r.group == content.get("group")}
+    return set()
+
+
+@given(talk=talk, again=st.lists(st.integers(0, 20), max_size=4))
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+def test_a_page_changes_what_it_names_and_nothing_else(
+    kernel: Kernel, talk: list[Any], again: list[int]
+) -> None:
+    records = kernel.ready()
+    said = [real(content, records) for content in talk]
+    said += [said[i % len(said)] for i in again if said]  # said again, and out of order
+    page = Page(kernel.feed)
+    before = kernel.facts()
+    kernel.complaints.clear()
+    kernel.guard.seen.clear()
+    kernel.guard.thread = threading.get_ident()
+    try:
+        for content in said:
+            kernel.feed.take(page.subscription, content)
+            kernel.now += 0.2
+            kernel.feed.tick()
+    finally:
+        kernel.guard.thread = None
+    kernel.settle()
+    after = kernel.facts()
+    allowed = set().union(*(named(content, records) for content in said))
+    changed = {id for id in before if id in after and before[id] != after[id]}
+    assert changed <= allowed, f"{said} changed {changed - allowed}"
+    gone = {id for id in before if id not in after}
+    assert gone <= allowed, f"{said} took {gone - allowed} away"
+    assert page.subscription in kernel.feed._subscriptions, "an answer could not be sent"
+    assert not kernel.complaints, [record.getMessage() for record in kernel.complaints]
+    assert not kernel.guard.seen, kernel.guard.seen
+    kernel.feed.unsubscribe(page.subscription)
+    kernel.registry.forget_ended()
+
+
+@given(content=junk)
+@settings(max_examples=EXAMPLES, deadline=None, database=None)
+def test_a_timeline_answers_to_its_one_word_alone(content: Any) -> None:
+    pytest.importorskip("anywidget")
+    from asyncnb.widgets._timeline import TimelineWidget
+
+    def look() -> Any:
+        raise AssertionError("it looked")
+
+    TimelineWidget._arrived(SimpleNamespace(_look=look), content)
