@@ -30,6 +30,7 @@ from asyncio import (
 )
 from typing import TYPE_CHECKING, Any
 
+from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._errors import (
     EmbeddedLoopError,
     OffloadError,
@@ -54,7 +55,6 @@ from asyncnb._core._loop import EmbeddedLoop, LoopStatistics, embedded_loop
 from asyncnb._core._open_groups import open_group
 from asyncnb._core._tasks import (
     Task,
-    all_tasks,
     create_eager_task_factory,
     create_task,
     current_task,

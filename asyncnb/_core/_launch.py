@@ -16,6 +16,7 @@ from types import CoroutineType
 from typing import Any, TypeVar
 
 from asyncnb._core import _loop, _open_groups, _places, _threads, _trace
+from asyncnb._core._all_tasks import plain_tasks
 from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
 from asyncnb._core._futures import isfuture, wrap_future
 from asyncnb._core._info import ENDED, STATES
@@ -23,7 +24,7 @@ from asyncnb._core._limits import UNCHANGED, limits_lock
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record
-from asyncnb._core._tasks import Task, make_held, plain_tasks
+from asyncnb._core._tasks import Task, make_held
 from asyncnb._core._threads import run_on
 from asyncnb._core._timeouts import timeout as timeout_after
 from asyncnb._core._waiters import fail_waiters

@@ -1,4 +1,4 @@
-"""Task: a coroutine that runs by itself; how one is made and found.
+"""Task: a coroutine that runs by itself; how one is made.
 
 ``Task`` subclasses the C task on every Python, since a pure-Python one costs 1.5 to 3 times as
 much; what the C one of 3.11 and 3.12 lacks is in :mod:`._task_backport`.
@@ -14,7 +14,7 @@ import os
 import sys
 import types
 from asyncio import AbstractEventLoop, _get_running_loop, current_task
-from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,7 +40,7 @@ if sys.version_info >= (3, 13):
 else:
     from asyncnb._core._task_backport import BackportedTask as _Base
 
-__all__ = ["INTERRUPT", "Task", "all_tasks", "create_eager_task_factory", "create_task"]
+__all__ = ["INTERRUPT", "Task", "create_eager_task_factory", "create_task"]
 __all__ += ["current_task", "eager_task_factory", "interrupt"]
 
 _T = TypeVar("_T")
@@ -501,47 +501,3 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
 
 eager_task_factory: Callable[..., Any] = create_eager_task_factory(Task)
 """A task factory for ``loop.set_task_factory()``: tasks run their first step at once (3.12)."""
-
-
-def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
-    """Return the tasks of *loop*, by default the running one, that are not done.
-
-    Also right while other threads make tasks: the registry is copied in one step, where the
-    standard one until 3.13 iterates over it and gives up after 1,000 collisions. ``RuntimeError``
-    without a loop. Any thread.
-    """
-    if loop is None:
-        loop = asyncio.get_running_loop()
-    if sys.version_info >= (3, 14):
-        return asyncio.all_tasks(loop)
-    return {task for task in _known_tasks() if _loop_of(task) is loop and not task.done()}
-
-
-def _known_tasks() -> Iterator[Any]:
-    """Yield every task of every loop that somebody still holds; until 3.13."""
-    registry: Any = asyncio.tasks
-    if sys.version_info >= (3, 12):
-        refs = registry._scheduled_tasks.data.copy()
-        yield from registry._eager_tasks.copy()
-    else:
-        refs = registry._all_tasks.data.copy()
-    for ref in refs:
-        task = ref()
-        if task is not None:
-            yield task
-
-
-def plain_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
-    """Return the unfinished tasks of *loops* that were not launched. Any thread."""
-    if sys.version_info >= (3, 14):
-        known: Iterable[Any] = (task for loop in loops for task in asyncio.all_tasks(loop))
-    else:
-        known = _known_tasks()
-    # What was launched first: nobody asks for a loop 100,000 times for nothing.
-    others = {task for task in known if not getattr(task, "_launched", False)}
-    return [task for task in others if not task.done() and _loop_of(task) in loops]
-
-
-def _loop_of(task: Any) -> Any:
-    get_loop = getattr(task, "get_loop", None)  # third-party tasks may only have the attribute
-    return task._loop if get_loop is None else get_loop()

@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._awaitables import as_coroutine, iscoroutine, iscoroutinefunction
 from asyncnb._core._futures import ensure_future
-from asyncnb._core._tasks import Task, all_tasks, interrupt, new_task
+from asyncnb._core._tasks import Task, interrupt, new_task
 from asyncnb._core._waiters import (
     Joiner,
     never_done,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncnb._core import (
+    _all_tasks,
     _as_completed,
     _futures,
     _gather,
@@ -45,7 +46,7 @@ TASKS = {
     "create_eager_task_factory": _tasks.create_eager_task_factory,
     "eager_task_factory": _tasks.eager_task_factory,
     "current_task": _tasks.current_task,
-    "all_tasks": _tasks.all_tasks,
+    "all_tasks": _all_tasks.all_tasks,
     "shield": _shield.shield,
     "ensure_future": _futures.ensure_future,
     "run_coroutine_threadsafe": _threads.run_coroutine_threadsafe,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._tasks import (
     Task,
-    all_tasks,
     create_eager_task_factory,
     create_task,
     current_task,

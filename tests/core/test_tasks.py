@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from asyncnb._core import _waiters
+from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._futures import INTERRUPT, Future
 from asyncnb._core._shield import shield
-from asyncnb._core._tasks import Task, all_tasks, create_task, interrupt
+from asyncnb._core._tasks import Task, create_task, interrupt
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

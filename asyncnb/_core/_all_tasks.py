@@ -1,0 +1,53 @@
+"""Finding the tasks of a loop, whoever made them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import AbstractEventLoop
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+
+def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+    """Return the tasks of *loop*, by default the running one, that are not done.
+
+    Also right while other threads make tasks: the registry is copied in one step, where the
+    standard one until 3.13 iterates over it and gives up after 1,000 collisions. ``RuntimeError``
+    without a loop. Any thread.
+    """
+    if loop is None:
+        loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 14):
+        return asyncio.all_tasks(loop)
+    return {task for task in _known_tasks() if _loop_of(task) is loop and not task.done()}
+
+
+def _known_tasks() -> Iterator[Any]:
+    """Yield every task of every loop that somebody still holds; until 3.13."""
+    registry: Any = asyncio.tasks
+    if sys.version_info >= (3, 12):
+        refs = registry._scheduled_tasks.data.copy()
+        yield from registry._eager_tasks.copy()
+    else:
+        refs = registry._all_tasks.data.copy()
+    for ref in refs:
+        task = ref()
+        if task is not None:
+            yield task
+
+
+def plain_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
+    """Return the unfinished tasks of *loops* that were not launched. Any thread."""
+    if sys.version_info >= (3, 14):
+        known: Iterable[Any] = (task for loop in loops for task in asyncio.all_tasks(loop))
+    else:
+        known = _known_tasks()
+    # What was launched first: nobody asks for a loop 100,000 times for nothing.
+    others = {task for task in known if not getattr(task, "_launched", False)}
+    return [task for task in others if not task.done() and _loop_of(task) in loops]
+
+
+def _loop_of(task: Any) -> Any:
+    get_loop = getattr(task, "get_loop", None)  # third-party tasks may only have the attribute
+    return task._loop if get_loop is None else get_loop()
