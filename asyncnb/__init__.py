@@ -52,7 +52,7 @@ from asyncnb._core._groups import TaskGroup, current_deadline
 from asyncnb._core._info import CellRef, TaskInfo
 from asyncnb._core._launch import cancel, launch, run, task, tasks
 from asyncnb._core._loop import EmbeddedLoop, LoopStatistics, embedded_loop
-from asyncnb._core._open_groups import open_group
+from asyncnb._core._named_groups import open_group
 from asyncnb._core._tasks import (
     Task,
     create_eager_task_factory,

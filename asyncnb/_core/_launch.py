@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from asyncnb._core import _loop, _open_groups, _places, _threads, _trace
+from asyncnb._core import _loop, _named_groups, _places, _threads, _trace
 from asyncnb._core._all_tasks import plain_tasks
 from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
 from asyncnb._core._futures import isfuture, wrap_future
@@ -66,8 +66,8 @@ def _start_in_group(group: OpenGroup) -> Callable[..., Task[Any]]:
     return start
 
 
-_open_groups.home_loop = embedded_loop
-_open_groups.start_task = _start_in_group
+_named_groups.home_loop = embedded_loop
+_named_groups.start_task = _start_in_group
 
 
 def _on_new_loop(loop: EmbeddedLoop) -> None:
@@ -181,7 +181,7 @@ def launch_checked(
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, not {_brief(name)}.")
         if isinstance(group, str):
-            group = _open_groups.group_named(group)
+            group = _named_groups.group_named(group)
         if group is not None and group.closed:
             raise RuntimeError(f"{group!r} takes no more tasks; open_group(...) opens a new one.")
     except BaseException:
@@ -397,7 +397,7 @@ def cancel_group(name: str, records: list[TaskRecord], msg: str | None = None) -
 
     Through the group and not one by one: it takes no new tasks then, and its end is no failure.
     """
-    group = _open_groups.find_group(name)
+    group = _named_groups.find_group(name)
     if group is None:
         return cancel_records(records, msg)
     asked = [record.task for record in records if not record.task.done()]  # they may end at once

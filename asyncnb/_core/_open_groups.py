@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from asyncnb._core._errors import message_of
 from asyncnb._core._futures import (
     INTERRUPT,
     Future,
@@ -32,8 +33,9 @@ Reporter = Callable[[Any, BaseException], object]
 #: Failures that the message of a group's error names.
 MOST_NAMED = 3
 
-_registry: dict[str, OpenGroup] = {}
-_lock = threading.RLock()
+#: The groups that have not ended, by name, and the lock of all that changes in them.
+named: dict[str, OpenGroup] = {}
+lock = threading.RLock()
 
 
 class OpenGroup(TaskGroup):
@@ -112,7 +114,7 @@ class OpenGroup(TaskGroup):
         closes ``coro``, when the group has ended or is being cancelled. Any thread.
         """
         arrival = object()
-        with _lock:
+        with lock:
             # From here on the group does not end without this task: refusing one that has begun to
             # run already would be worse than either.
             if not self._open:
@@ -128,7 +130,7 @@ class OpenGroup(TaskGroup):
                 task = new_task(self._loop, coro, **kwargs)
             self._adopt([task])
         finally:
-            with _lock:
+            with lock:
                 self._tasks.discard(arrival)
             self._post(self._settle)
         return task
@@ -145,7 +147,7 @@ class OpenGroup(TaskGroup):
                 continue
             hint = "; group.create_task(coro) starts a coroutine" if iscoroutine(task) else ""
             raise TypeError(f"add() takes tasks that run already, not {task!r}{hint}")
-        with _lock:
+        with lock:
             if not self._open:
                 raise self._refuse(None)
             new: list[Any] = [task for task in tasks if task not in self._tasks]
@@ -153,7 +155,7 @@ class OpenGroup(TaskGroup):
         self._adopt(new)
 
     def _adopt(self, new: Iterable[Any]) -> None:
-        with _lock:
+        with lock:
             self._tasks.update(new)
             aborting = self._aborting
         for task in new:
@@ -187,7 +189,7 @@ class OpenGroup(TaskGroup):
     # --- what happens inside, on the loop's thread ----------------------------------------------
 
     def _on_task_done(self, task: Any) -> None:
-        with _lock:
+        with lock:
             self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -221,7 +223,7 @@ class OpenGroup(TaskGroup):
             )
 
     def _abort(self, msg: str | None = None) -> None:
-        with _lock:
+        with lock:
             self._aborting = True
             self._open = False
             tasks = [task for task in self._tasks if hasattr(task, "cancel")]  # no arrivals
@@ -236,12 +238,12 @@ class OpenGroup(TaskGroup):
 
     def _settle(self) -> None:
         """End the group if there is nothing left to wait for."""
-        with _lock:
+        with lock:
             if self._tasks or not (self._exiting or self._aborting) or self._outcome.done():
                 return
             self._open = False
-            if _registry.get(self.name) is self:
-                del _registry[self.name]
+            if named.get(self.name) is self:
+                del named[self.name]
         if self._timer is not None:
             self._timer.cancel()
         errors, self._errors = self._errors, []
@@ -297,7 +299,7 @@ class OpenGroup(TaskGroup):
 
         ``msg`` is what their CancelledError says.
         """
-        with _lock:
+        with lock:
             self._open = False
         self._post(self._cancel_here, msg)
 
@@ -448,75 +450,6 @@ def _who_failed(task: Any, error: BaseException) -> str:
     """Return ``child (In[3]): ValueError: boom``."""
     name = task.get_name() if isinstance(task, Task) else type(task).__name__
     cell = str(getattr(getattr(task, "_record", None), "cell", None) or "")
-    text = (str(error).splitlines() or [""])[0]
+    text = (message_of(error).splitlines() or [""])[0]
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"{name} ({cell}): {what}" if cell else f"{name}: {what}"
-
-
-#: The loop that groups are opened on, and how their tasks are started there; whoever runs an
-#: embedded loop sets both.
-home_loop: Callable[[], AbstractEventLoop] = asyncio.get_running_loop
-start_task: Callable[[OpenGroup], Starter] | None = None
-
-
-def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = None) -> OpenGroup:
-    """Open the task group ``name``, or return it when it is open, so a cell may run again.
-
-    ``on_error="cancel"`` cancels all tasks when one fails and raises an ExceptionGroup at the
-    end; ``"continue"`` reports each failure at once and lets the others go on. ``timeout``
-    seconds from now all tasks are cancelled and the end raises TimeoutError; None leaves the
-    deadline as it is.
-
-    Raises ValueError for another ``on_error`` than the open group has, or a time that is none;
-    TypeError for a name that is no string. Any thread; the group lives on the embedded loop.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"open_group() takes a name, not {name!r}: open_group('downloads')")
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r}: seconds from now, zero or more, or None")
-    with _lock:
-        group = _registry.get(name)
-        if group is None or not group._open or group._exiting or group._loop.is_closed():
-            group = new_group(name, on_error=on_error)
-        elif group.on_error != on_error:
-            raise ValueError(
-                f"group {name!r} is open with on_error={group.on_error!r}: close it first "
-                "(`await group`), or open one of another name"
-            )
-    if timeout is not None:
-        group.reschedule(group._loop.time() + timeout)
-    return group
-
-
-def new_group(name: str, *, on_error: str = "cancel") -> OpenGroup:
-    """Open a new group ``name``, whatever becomes of an older one of that name."""
-    with _lock:
-        group = OpenGroup(name, loop=home_loop(), on_error=on_error)
-        group._start = None if start_task is None else start_task(group)
-        _registry[name] = group
-    return group
-
-
-def group_named(name: str) -> OpenGroup:
-    """Return the group ``name`` that still takes tasks, whatever its ``on_error``, or open it.
-
-    Other than open_group(), also one that somebody waits for already: its end is not reached
-    before the new task's.
-    """
-    with _lock:
-        group = _registry.get(name)
-        if group is not None and group._open and not group._loop.is_closed():
-            return group
-        return open_group(name)
-
-
-def find_group(name: str) -> OpenGroup | None:
-    """Return the group ``name`` that has not ended, or None."""
-    with _lock:
-        return _registry.get(name)
-
-
-def open_groups() -> list[OpenGroup]:
-    """Return the groups that have not ended, in the order in which they were opened."""
-    with _lock:
-        return list(_registry.values())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from asyncnb._core import _launch, _open_groups
+from asyncnb._core import _launch, _named_groups
 from asyncnb._core._errors import OffloadError, TasksFailedError, WrongThreadError, near
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._open_groups import OpenGroup
@@ -94,8 +94,8 @@ class BackgroundCells:
         if hasattr(builtins, name):
             raise UsageError(f"%%agroup: {name!r} is a builtin; choose another name.")
         try:
-            group = _open_groups.new_group(name, on_error=args.on_error) if living else None
-            group = group or _open_groups.open_group(name, on_error=args.on_error)
+            group = _named_groups.new_group(name, on_error=args.on_error) if living else None
+            group = group or _named_groups.open_group(name, on_error=args.on_error)
         except ValueError as exc:
             raise UsageError(f"%%agroup: {exc}.") from None
         if group.entered:
@@ -239,7 +239,7 @@ class BackgroundCells:
             before = []
         group = body_of
         if args.group is not None:
-            group = _open_groups.group_named(task_name(args.group, "-g", what="group"))
+            group = _named_groups.group_named(task_name(args.group, "-g", what="group"))
         record = TaskRecord(
             kind=kind,
             identity=identity,

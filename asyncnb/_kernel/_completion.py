@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from IPython.core.completer import CompletionContext, SimpleCompletion
 
-from asyncnb._core import _launch, _open_groups
+from asyncnb._core import _launch, _named_groups
 from asyncnb._kernel._options import PLACES, Parser, agroup_parser, atask_parser
 from asyncnb._kernel._verbs import Verb
 
@@ -204,7 +204,7 @@ def task_names(living: bool = False) -> Iterable[str]:
 
 def group_names() -> list[str]:
     """Return the names of groups, open ones first."""
-    names = [group.name for group in _open_groups.open_groups()]
+    names = [group.name for group in _named_groups.open_groups()]
     names += [r.group for r in reversed(_launch.registry.records()) if r.group is not None]
     return list(dict.fromkeys(names))
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch, _open_groups
+from asyncnb._core import _launch, _named_groups
 from asyncnb._core._errors import TaskNotFoundError, near
 from asyncnb._core._info import ENDED
 from asyncnb._core._registry import TaskRecord, matches
@@ -92,7 +92,7 @@ def group_records(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     registry = _launch.registry
     records = registry.records()
     last = next((r.open_group for r in reversed(records) if r.group == name), None)
-    last = _open_groups.find_group(name) or last
+    last = _named_groups.find_group(name) or last
     if last is None:
         groups = list(dict.fromkeys(r.group for r in records if r.group is not None))
         hint = near(name, groups)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from asyncnb._core import _launch, _names, _open_groups
+from asyncnb._core import _launch, _named_groups, _names
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._registry import TaskRecord, TaskRegistry
@@ -139,7 +139,7 @@ class Commands:
         _launch.cancel_records([self._record(id)], "cancelled in the dashboard")
 
     def _cancel_group(self, group: str) -> None:
-        for each in _open_groups.open_groups():
+        for each in _named_groups.open_groups():
             if each.name == group:
                 each.cancel()
         members = [r for r in self._registry.living() if r.group == group]

@@ -19,7 +19,8 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from asyncnb._core import _open_groups, _registry
+from asyncnb._core import _named_groups, _registry
+from asyncnb._core._errors import describe
 from asyncnb._core._info import STATES
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
@@ -202,7 +203,7 @@ class Feed:
             answer = {"k": "ack", "n": client, "ok": False, "say": str(exc)}
         except Exception as exc:
             logger.exception("asyncnb's dashboard: %r failed", verb)
-            answer = {"k": "ack", "n": client, "ok": False, "say": f"{type(exc).__name__}: {exc}"}
+            answer = {"k": "ack", "n": client, "ok": False, "say": describe(exc)}
         if client is not None:
             subscription.done[client] = answer
             while len(subscription.done) > 100:
@@ -393,5 +394,5 @@ def _groups() -> list[list[Any]]:
     """Return name and state of the open groups."""
     return [
         [cut(group.name), "cancelling" if group._aborting else "open", len(group)]
-        for group in _open_groups.open_groups()
+        for group in _named_groups.open_groups()
     ]

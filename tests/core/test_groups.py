@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core import _open_groups
+from asyncnb._core import _named_groups
 from asyncnb._core._futures import INTERRUPT
 from asyncnb._core._groups import TaskGroup, current_deadline, group_of
-from asyncnb._core._open_groups import OpenGroup, open_group, open_groups
+from asyncnb._core._named_groups import open_group, open_groups
+from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._tasks import Task, eager_task_factory
 from asyncnb._core._timeouts import timeout
 from asyncnb.testing import TaskRecorder, run_virtual
@@ -430,10 +431,10 @@ def home() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="home of open groups")
     thread.start()
-    before = _open_groups.home_loop, _open_groups.start_task
-    _open_groups.home_loop, _open_groups.start_task = (lambda: loop), None
+    before = _named_groups.home_loop, _named_groups.start_task
+    _named_groups.home_loop, _named_groups.start_task = (lambda: loop), None
     yield loop
-    _open_groups.home_loop, _open_groups.start_task = before
+    _named_groups.home_loop, _named_groups.start_task = before
     for group in open_groups():
         group.cancel()
         concurrent.futures.wait([asyncio.run_coroutine_threadsafe(_end(group), loop)])

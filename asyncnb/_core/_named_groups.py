@@ -1,0 +1,77 @@
+"""Open groups by name: opened, found, listed."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+
+from asyncnb._core._open_groups import OpenGroup, Starter, lock, named
+
+#: The loop that groups are opened on, and how their tasks are started there; whoever runs an
+#: embedded loop sets both.
+home_loop: Callable[[], AbstractEventLoop] = asyncio.get_running_loop
+start_task: Callable[[OpenGroup], Starter] | None = None
+
+
+def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = None) -> OpenGroup:
+    """Open the task group ``name``, or return it when it is open, so a cell may run again.
+
+    ``on_error="cancel"`` cancels all tasks when one fails and raises an ExceptionGroup at the
+    end; ``"continue"`` reports each failure at once and lets the others go on. ``timeout``
+    seconds from now all tasks are cancelled and the end raises TimeoutError; None leaves the
+    deadline as it is.
+
+    Raises ValueError for another ``on_error`` than the open group has, or a time that is none;
+    TypeError for a name that is no string. Any thread; the group lives on the embedded loop.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"open_group() takes a name, not {name!r}: open_group('downloads')")
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout={timeout!r}: seconds from now, zero or more, or None")
+    with lock:
+        group = named.get(name)
+        if group is None or not group._open or group._exiting or group._loop.is_closed():
+            group = new_group(name, on_error=on_error)
+        elif group.on_error != on_error:
+            raise ValueError(
+                f"group {name!r} is open with on_error={group.on_error!r}: close it first "
+                "(`await group`), or open one of another name"
+            )
+    if timeout is not None:
+        group.reschedule(group._loop.time() + timeout)
+    return group
+
+
+def new_group(name: str, *, on_error: str = "cancel") -> OpenGroup:
+    """Open a new group ``name``, whatever becomes of an older one of that name."""
+    with lock:
+        group = OpenGroup(name, loop=home_loop(), on_error=on_error)
+        group._start = None if start_task is None else start_task(group)
+        named[name] = group
+    return group
+
+
+def group_named(name: str) -> OpenGroup:
+    """Return the group ``name`` that still takes tasks, whatever its ``on_error``, or open it.
+
+    Other than open_group(), also one that somebody waits for already: its end is not reached
+    before the new task's.
+    """
+    with lock:
+        group = named.get(name)
+        if group is not None and group._open and not group._loop.is_closed():
+            return group
+        return open_group(name)
+
+
+def find_group(name: str) -> OpenGroup | None:
+    """Return the group ``name`` that has not ended, or None."""
+    with lock:
+        return named.get(name)
+
+
+def open_groups() -> list[OpenGroup]:
+    """Return the groups that have not ended, in the order in which they were opened."""
+    with lock:
+        return list(named.values())
