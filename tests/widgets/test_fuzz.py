@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import asyncnb
-from asyncnb._core import _launch, _loop, _open_groups
+from asyncnb._core import _launch, _loop, _named_groups
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import Feed, Subscription
 
@@ -134,7 +134,7 @@ class Kernel:
     def ready(self) -> list[Any]:
         """Have six living tasks, two of them in a group; return their records in order."""
         living = self.registry.living()
-        group = _open_groups.find_group(GROUP) or asyncnb.open_group(GROUP, on_error="continue")
+        group = _named_groups.find_group(GROUP) or asyncnb.open_group(GROUP, on_error="continue")
         for n in range(6 - len(living)):
             asyncnb.launch(_for_ever(), group=group if n % 3 == 0 else None)
         self.settle()
@@ -179,7 +179,7 @@ def kernel() -> Iterator[Kernel]:
     logging.getLogger("asyncnb").removeHandler(handler)
     kernel.feed.close()
     asyncnb.cancel("*")
-    _open_groups.group_named(GROUP).join(10)
+    _named_groups.group_named(GROUP).join(10)
     _loop.shutdown()
     kernel.registry.forget_ended()
 
