@@ -13,10 +13,10 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-all lint bench bench-check bench-page conformance faults soak docs clean
+.PHONY: help lab demo test test-all lint bench bench-check bench-page conformance faults soak reliability-page docs clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
 
 lab: ## open the quickstart in JupyterLab
 	$(call install,lab)
@@ -58,6 +58,10 @@ faults: ## the table of what asyncnb survives
 soak: ## half an hour of a busy notebook; SOAK_ARGS='--minutes 2' is shorter
 	$(call install,dev)
 	$(BIN)/python -m tests.faults.soak $(SOAK_ARGS)
+
+reliability-page: ## the reference page on reliability, from the newest faults and soak
+	$(call install,dev)
+	$(BIN)/python -m tests.faults.page
 
 conformance: ## asyncio's own tests, with asyncnb in its place, on every Python supported
 	@TESTS=tests/conformance .ci/matrix

@@ -39,11 +39,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pythons = os.environ.get("ASYNCNB_TEST_KERNELS", sys.executable).split(os.pathsep)
         if "faults" in metafunc.definition.path.parts and "ASYNCNB_FAULTS" not in os.environ:
             del pythons[1:]  # `make faults` takes them all
-        metafunc.parametrize("python", pythons, ids=map(_label, pythons), scope="session")
+        metafunc.parametrize("python", pythons, ids=map(kernel_label, pythons), scope="session")
 
 
 @functools.cache
-def _label(python: str) -> str:
+def kernel_label(python: str) -> str:
     """The likes of `py311-ipykernel7.4.0`."""
     code = "import sys, ipykernel as k; print('py%d%d' % sys.version_info[:2], k.__version__)"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True)

@@ -236,8 +236,8 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """
         loop = self._loop
         if _get_running_loop() is loop or not runs_elsewhere(loop):
-            return _uncancel(self)
-        loop.call_soon_threadsafe(_uncancel, self)
+            return _uncancel_here(self)
+        loop.call_soon_threadsafe(_uncancel_here, self)
         return max(0, self.cancelling() - 1)
 
     def set_name(self, value: object) -> None:
@@ -319,6 +319,15 @@ def _cancel_here(task: Task[Any], msg: Any) -> bool:
     if task._record is not None:
         task._record.changed()
     return cancelled
+
+
+def _uncancel_here(task: Task[Any]) -> int:
+    count = _uncancel(task)
+    record = task._record
+    if record is not None and count == 0 and record.cancel_asked:
+        record.cancel_asked = False  # it goes on, and its state says so
+        record.changed()
+    return count
 
 
 def interrupt(task: asyncio.Task[Any]) -> bool:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _PACKAGE = str(Path(__file__).parents[1])
+#: Frames of a traceback beyond which its middle is left out, as a thousand take a second to format;
+#: and how many then stay at either end.
+_MOST_FRAMES, _ENDS = 60, 10
 _MACHINERY = (_PACKAGE, "uvloop", "winloop", str(Path(asyncio.__file__).parent))
 
 
@@ -30,17 +33,37 @@ def user_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
         if not tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
             frames.append(tb)
         tb = tb.tb_next
+    return _joined(frames)
+
+
+def _joined(entries: list[types.TracebackType]) -> types.TracebackType | None:
     kept = None
-    for entry in reversed(frames):
+    for entry in reversed(entries):
         kept = types.TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return kept
 
 
+def _without_middle(tb: types.TracebackType | None) -> tuple[types.TracebackType | None, int]:
+    """Return ``tb``, without the middle if it is long, and how many frames were left out."""
+    entries = []
+    while tb is not None:
+        entries.append(tb)
+        tb = tb.tb_next
+    if len(entries) <= _MOST_FRAMES:
+        return _joined(entries), 0
+    return _joined(entries[:_ENDS] + entries[-_ENDS:]), len(entries) - 2 * _ENDS
+
+
 def format_error(ip: InteractiveShell, exc: BaseException) -> tuple[str, str, list[str]]:
     """Return type name, message and traceback lines of ``exc``, as IPython formats them."""
-    kind, tb = type(exc), user_frames(exc.__traceback__)
+    kind = type(exc)
+    tb, lost = _without_middle(user_frames(exc.__traceback__))
     try:
         lines = _lines(ip, exc, tb)
+        if lost:
+            # One line for each frame and a last one; in some of IPython's modes one for all.
+            place = -1 - _ENDS if len(lines) > 2 * _ENDS else -1
+            lines.insert(place, f"({lost:,} frames are left out here)\n")
     except BaseException as broken:
         # Its __str__ or _render_traceback_, which is the user's code and may raise anything. What
         # the failure was must be told anyhow.

@@ -148,6 +148,37 @@ def test_a_name_that_matches_nothing_is_an_error_with_near_names() -> None:
         asyncnb.tasks(state="wating")
 
 
+def test_a_task_that_takes_its_cancellation_back_is_no_longer_cancelling() -> None:
+    heard, ended = threading.Event(), threading.Event()
+
+    async def stubborn() -> None:
+        for _ in range(2):
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                heard.set()
+            while not ended.is_set():
+                await asyncio.sleep(0.001)
+            ended.clear()
+            assert asyncio.current_task().uncancel() == 0
+            heard.clear()
+
+    task = asyncnb.launch(stubborn(), name="stubborn")
+    asyncnb.run(asyncio.sleep(0))
+    asyncnb.cancel("stubborn")
+    assert task.info().state == "cancelling"  # before the loop has heard of it, too
+    assert heard.wait(10) and task.info().state == "cancelling"
+    ended.set()
+    while heard.is_set():
+        asyncnb.run(asyncio.sleep(0))
+    assert task.info().state == "waiting"
+    asyncnb.cancel("stubborn")
+    assert heard.wait(10) and task.info().state == "cancelling"
+    ended.set()
+    task.join(10)
+    assert task.info().state == "done"
+
+
 def test_run_on_the_loops_own_thread_is_refused_at_once() -> None:
     async def main() -> None:
         asyncnb.run(asyncio.sleep(60))

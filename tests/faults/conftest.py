@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import kernel_label
 from tests.kernel.driver import Kernel
 
 ROOT = Path(__file__).parents[2]
@@ -91,8 +92,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if marker:
         properties = dict(report.user_properties)
         if "promise" not in properties:
-            report.user_properties.append(("promise", marker.args[0]))
+            report.user_properties += [("promise", marker.args[0]), *_variant(item)]
     return report
+
+
+def _variant(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    """Tell the kernel that a row is about from the rest of its parameters."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return
+    parts = callspec.id
+    if "python" in callspec.params:
+        label = kernel_label(callspec.params["python"])
+        yield "kernel", label
+        parts = parts.replace(label, "", 1).replace("--", "-").strip("-")
+    yield "variant", parts
 
 
 class Table:
@@ -109,14 +123,19 @@ class Table:
         row = self.rows.setdefault(
             report.nodeid,
             {
+                "file": Path(report.nodeid.partition("::")[0]).stem.removeprefix("test_"),
                 "fault": _words(report.nodeid),
+                "kernel": properties.get("kernel", ""),
+                "variant": properties.get("variant", ""),
                 "promise": properties["promise"],
                 "outcome": "held",
+                "reason": "",
                 "answered": None,
             },
         )
         if report.skipped:
             row["outcome"] = "skipped"
+            row["reason"] = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
         elif report.failed:
             row["outcome"] = "BROKEN"
         row["answered"] = properties.get("answered", row["answered"])
@@ -124,10 +143,11 @@ class Table:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the table and keep it for the page on reliability."""
         terminalreporter.section("faults")
-        width = max((len(row["fault"]) for row in self.rows.values()), default=0)
-        for row in self.rows.values():
+        named = [(" ".join(filter(None, _where(row))), row) for row in self.rows.values()]
+        width = max((len(name) for name, _ in named), default=0)
+        for name, row in named:
             took = "" if row["answered"] is None else f"{1000 * row['answered']:.0f} ms"
-            line = f"{row['fault']:{width}}  {row['outcome']:7}  {took:>7}  {row['promise']}"
+            line = f"{name:{width}}  {row['outcome']:7}  {took:>7}  {row['promise']}"
             terminalreporter.line(line)
         target = ROOT / ".artifacts" / "faults.json"
         target.parent.mkdir(exist_ok=True)
@@ -135,5 +155,9 @@ class Table:
 
 
 def _words(node: str) -> str:
-    name, _, parameter = node.rpartition("::")[2].removeprefix("test_").partition("[")
-    return name.replace("_", " ") + (f" [{parameter}" if parameter else "")
+    name = node.rpartition("::")[2].removeprefix("test_").partition("[")[0]
+    return name.replace("_", " ")
+
+
+def _where(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["fault"], row["variant"] and f"[{row['variant']}]", row["kernel"]

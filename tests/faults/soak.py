@@ -1,27 +1,33 @@
 """Half an hour of a busy notebook: ``make soak``, or ``python -m tests.faults.soak --minutes 1``.
 
 A real kernel launches a hundred tasks a second (groups, time limits, failing, cancelled, renamed,
-paused, printing) while its foreground runs cells. Once the warm-up is over the books are taken, and
-again at the end: memory, threads, descriptors, and whether everything launched is accounted for.
-Ends with 1 if a promise was broken, and says which.
+paused, printing) while its foreground runs cells and dashboards come and go. After the warm-up
+the books are taken, and again at the end: memory, threads, descriptors, and whether everything
+launched is accounted for. Ends with 1 if a promise was broken, and says which. What it measured is
+written to ``.artifacts/soak.json``, for the page on reliability.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import json
 import os
+import platform
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from tests.kernel.driver import Kernel
 
+REPORT = Path(".artifacts/soak.json")
+
 LOAD = """
-import asyncio, asyncnb, collections, gc, itertools, random, threading, time
+import asyncio, asyncnb, collections, gc, itertools, logging, random, threading, time
 
 class Soak:
     def __init__(self, rate, seed=7):
@@ -31,6 +37,10 @@ class Soak:
         self.ended = collections.Counter()
         self.stop = False
         asyncnb._core._launch.registry.on_end.append(self.on_end)
+        self.logged = []
+        handler = logging.Handler(logging.WARNING)
+        handler.emit = lambda record: self.logged.append(record.getMessage()[:300])
+        logging.getLogger().addHandler(handler)
 
     def on_end(self, record):
         if record.task.get_name() != "driver":
@@ -89,6 +99,13 @@ soak = Soak(RATE)
 
 COMPLAINTS = ("never retrieved", "was destroyed but it is pending", "never awaited")
 
+#: One turn of the foreground. Nothing is a result: IPython keeps those in Out, which would grow.
+TURN = (
+    "time.sleep(0.2)",
+    "await asyncio.sleep(0.2)",
+    "display(get_ipython().run_line_magic('tasks', '--failed'))",
+)
+
 OBJECTS = "dict(collections.Counter(type(o).__qualname__ for o in gc.get_objects()))"
 
 
@@ -99,8 +116,12 @@ def measure(kernel: Kernel) -> dict[str, float]:
     return {
         "memory MB": process.memory_info().rss / 1e6,
         "threads": process.num_threads(),
-        "descriptors": process.num_fds() if hasattr(process, "num_fds") else process.num_handles(),
+        "descriptors": _descriptors(process),
     }
+
+
+def _descriptors(process: psutil.Process) -> int:
+    return int(process.num_fds() if hasattr(process, "num_fds") else process.num_handles())
 
 
 def settle(kernel: Kernel) -> dict[str, Any]:
@@ -131,58 +152,128 @@ def where_it_stands(kernel: Kernel) -> str:
 
 
 def main(minutes: float, rate: int) -> int:
-    """Run the soak and print its report; return the exit code."""
+    """Run the soak, print and write its report; return the exit code."""
     with Kernel() as kernel:
         if hasattr(signal, "SIGUSR1"):
             kernel.ok(STACKS)
         try:
-            return run(kernel, minutes, rate)
+            return Run(kernel, minutes, rate).all()
         except AssertionError:
             print(where_it_stands(kernel), flush=True)
             raise
 
 
-def run(kernel: Kernel, minutes: float, rate: int) -> int:
-    """Load ``kernel``, twice, and compare."""
-    broken: list[str] = []
-    objects: list[collections.Counter[str]] = []
-    kernel.ok(LOAD.replace("RATE", str(rate)))
-    warm = min(5.0, minutes / 4)
-    print(f"soak: {minutes:g} min at {rate} launches a second, warm-up {warm:g} min", flush=True)
-    figures = []
-    for seconds in (60 * warm, 60 * (minutes - warm)):
+class Run:
+    """One soak of one kernel: loaded, at rest, loaded, at rest, and compared."""
+
+    def __init__(self, kernel: Kernel, minutes: float, rate: int) -> None:
+        self.kernel = kernel
+        self.minutes = minutes
+        self.warm = min(5.0, minutes / 4)
+        self.rate = rate
+        self.broken: list[str] = []
+        self.turns = 0
+        #: Seconds, memory in MB, threads and descriptors every half a minute, under load.
+        self.samples: list[tuple[float, float, int, int]] = []
+        self.slowest = 0.0
+
+    def all(self) -> int:
+        """Run it; return the exit code."""
+        kernel = self.kernel
+        kernel.ok(LOAD.replace("RATE", str(self.rate)))
+        print(
+            f"soak: {self.minutes:g} min at {self.rate} launches a second, "
+            f"warm-up {self.warm:g} min",
+            flush=True,
+        )
+        began = time.monotonic()
+        figures, objects, books = [], [], {}
+        for seconds in (60 * self.warm, 60 * (self.minutes - self.warm)):
+            self.load(began, seconds)
+            books = settle(kernel)
+            figures.append(measure(kernel))
+            objects.append(collections.Counter(kernel.evaluate(OBJECTS)))
+            print(books, {k: round(v, 1) for k, v in figures[-1].items()}, flush=True)
+            if books["launched"] != sum(books["ended"].values()) + books["living"]:
+                self.broken.append(f"the books do not balance: {books}")
+        self.compare(figures, objects)
+        self.report(figures, books)
+        for sentence in self.broken:
+            print(f"BROKEN: {sentence}")
+        print("soak: " + ("broken" if self.broken else "all promises held"))
+        return bool(self.broken)
+
+    def load(self, began: float, seconds: float) -> None:
+        """Have the kernel launch for so long, and be a person at its front end meanwhile."""
+        kernel, process = self.kernel, psutil.Process(self.kernel.pid)
         kernel.ok("soak.stop = False; driver = asyncnb.launch(soak.drive(), name='driver')")
-        until = time.monotonic() + seconds
+        until, sample = time.monotonic() + seconds, 0.0
         while time.monotonic() < until:
-            kernel.ok("time.sleep(0.2)")
-            kernel.ok("await asyncio.sleep(0.2)")
-            assert kernel.ok("1 + 1").result == "2"
-            # Not as a result: IPython keeps those in Out, which is not what is measured.
-            kernel.ok("display(get_ipython().run_line_magic('tasks', '--failed'))")
-            broken += [f"{said!r} was said" for said in COMPLAINTS if kernel.where(said)]
+            kernel.ok("dashboard = asyncnb.dashboard()")
+            comm = kernel.evaluate("dashboard.comm.comm_id")
+            data = {"method": "custom", "content": {"c": "sync"}}
+            kernel._request("comm_msg", {"comm_id": comm, "data": data})
+            for code in TURN:
+                kernel.ok(code)
+            asked = time.monotonic()
+            kernel.ok("1 + 1;")
+            self.slowest = max(self.slowest, time.monotonic() - asked)
+            kernel.ok("dashboard.close(); del dashboard")
+            self.broken += [f"{said!r} was said" for said in COMPLAINTS if kernel.where(said)]
+            said = {c.stderr for c in list(kernel._cells.values()) if c.stderr}
+            self.broken += [f"on stderr: {text[:300]!r}" for text in said]
             kernel.forget()
-        books = settle(kernel)
-        figures.append(measure(kernel))
-        objects.append(collections.Counter(kernel.evaluate(OBJECTS)))
-        print(books, {k: round(v, 1) for k, v in figures[-1].items()}, flush=True)
-        if books["launched"] != sum(books["ended"].values()) + books["living"]:
-            broken.append(f"the books do not balance: {books}")
-    wrong = kernel.evaluate("asyncnb._core._launch.registry.validate()")
-    if wrong:
-        broken.append(f"the registry is not valid: {wrong}")
-    if figures[1]["memory MB"] - figures[0]["memory MB"] > 10:
-        most = ", ".join(f"{n:+} {name}" for name, n in (objects[1] - objects[0]).most_common(8))
-        broken.append(f"memory grew by more than 10 MB after the warm-up: {most}")
-    for what in ("threads", "descriptors"):
-        if figures[1][what] > figures[0][what]:
-            broken.append(f"{what}: {figures[0][what]:g} after the warm-up, {figures[1][what]:g}")
-    for said in ("never retrieved", "was destroyed but it is pending", "never awaited"):
-        if kernel.where(said):
-            broken.append(f"{said!r} was said")
-    for sentence in broken:
-        print(f"BROKEN: {sentence}")
-    print("soak: " + ("broken" if broken else "all promises held"))
-    return bool(broken)
+            self.turns += 1
+            if time.monotonic() >= sample:
+                sample = time.monotonic() + 30
+                now = time.monotonic() - began
+                memory = process.memory_info().rss / 1e6
+                self.samples.append((now, memory, process.num_threads(), _descriptors(process)))
+
+    def compare(
+        self, figures: list[dict[str, float]], objects: list[collections.Counter[str]]
+    ) -> None:
+        """Note what is more at the end than after the warm-up, or not as it should be."""
+        kernel = self.kernel
+        wrong = kernel.evaluate("asyncnb._core._launch.registry.validate()")
+        if wrong:
+            self.broken.append(f"the registry is not valid: {wrong}")
+        if figures[1]["memory MB"] - figures[0]["memory MB"] > 10:
+            most = ", ".join(
+                f"{n:+} {name}" for name, n in (objects[1] - objects[0]).most_common(8)
+            )
+            self.broken.append(f"memory grew by more than 10 MB after the warm-up: {most}")
+        for what in ("threads", "descriptors"):
+            if figures[1][what] > figures[0][what]:
+                self.broken.append(
+                    f"{what}: {figures[0][what]:g} after the warm-up, {figures[1][what]:g}"
+                )
+        logged = kernel.evaluate("soak.logged[:20]")
+        self.broken += [f"logged: {line!r}" for line in logged]
+        tasks = kernel.evaluate("len(asyncio.all_tasks(asyncnb.embedded_loop()))")
+        if tasks > 1:  # the one that asks
+            self.broken.append(f"{tasks} tasks are left on the loop")
+
+    def report(self, figures: list[dict[str, float]], books: dict[str, Any]) -> None:
+        """Write what was measured where the page on reliability looks for it."""
+        report = {
+            "when": time.strftime("%Y-%m-%d"),
+            "minutes": self.minutes,
+            "warm": self.warm,
+            "rate": self.rate,
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "cpus": os.cpu_count(),
+            "ipykernel": self.kernel.evaluate("__import__('ipykernel').__version__"),
+            "turns": self.turns,
+            "slowest": self.slowest,
+            "books": books,
+            "figures": figures,
+            "samples": [[round(each, 1) for each in sample] for sample in self.samples],
+            "broken": self.broken,
+        }
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

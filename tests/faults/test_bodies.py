@@ -55,6 +55,13 @@ def test_body_raises(victim, body, where):
     assert cell.errors or cell.text, "nothing was shown"
 
 
+@pytest.mark.promise("a recursion without end is shown with its ends, not with all its frames")
+def test_recursion_is_shown_short(victim):
+    cell = victim.ok("%%atask job\nf = lambda: f()\nf()").wait_for("RecursionError")
+    assert "frames are left out here" in cell.error.traceback
+    assert cell.error.traceback.count("in <lambda>()") == 19
+
+
 RESULTS = {
     "broken repr": "class R:\n    def __repr__(self): raise RuntimeError('no repr')\nR()",
     "SystemExit in repr": "class R:\n    def __repr__(self): raise SystemExit\nR()",
