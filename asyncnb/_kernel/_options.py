@@ -39,6 +39,10 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-"):
                 self.error(f"there is no option {word!r}.{near(word, self.options())}")
             self.error(f"{word!r} is one word too many")
+        for action in self._actions:
+            # What argparse makes of `-g--` up to 3.12: it takes the two dashes for a separator.
+            if action.option_strings and action.nargs is None and vars(found)[action.dest] == []:
+                self.error(f"argument {'/'.join(action.option_strings)}: takes a value, not '--'")
         return found
 
 

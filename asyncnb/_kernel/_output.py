@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import queue
 import sys
 import threading
 from collections import deque
@@ -26,6 +25,7 @@ from asyncnb._core._words import encodable
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._figures import FigureKeeper
 from asyncnb._kernel._headless import LateOutput, is_headless
+from asyncnb._kernel._reports import Reports
 from asyncnb._kernel._tracebacks import format_error
 
 #: The message whose cell gets the output of the running code, where that is not the cell that
@@ -92,8 +92,7 @@ class OutputRouter:
         #: The cell that launched last: many tasks of one cell share one reference to it.
         self._last_parent: dict[str, Any] | None = None
         self._last_cell: CellRef | None = None
-        self._reports: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._reporter: threading.Thread | None = None
+        self._reports = Reports(ip.log)
         #: By the launching cell's message; alive as long as a task of it is remembered.
         self._late: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
 
@@ -122,10 +121,7 @@ class OutputRouter:
 
     def uninstall(self) -> None:
         """Put everything back, and let the reports under way come out first."""
-        if self._reporter is not None:
-            self._reports.put(None)
-            self._reporter.join(2.0)
-            self._reporter = None
+        self._reports.stop(2.0)
         while self._undo:
             self._undo.pop()()
 
@@ -258,8 +254,7 @@ class OutputRouter:
     def report(self, record: TaskRecord, *, result: Any = None) -> None:
         """Show the result or the failure of ``record`` in its cell, once; from any thread.
 
-        A traceback takes tens of milliseconds to format and a figure more, so a thread of its
-        own does it; ``record.set_shown`` is called when it stands there.
+        It may stand there later; ``record.set_shown`` is called then.
         """
         task = record.task
         exc = task._exception  # exception() would count as somebody's having seen it
@@ -269,36 +264,34 @@ class OutputRouter:
         context = self.context(record.output.parent)
         context.run(current_record.set, record)
 
-        def show() -> None:
+        def show(short: bool) -> None:
             try:
                 if result is not None:
                     context.run(display, result)
                 context.run(self.figures.show, record)
                 if exc is not None:
-                    context.run(self.show_error, exc)
+                    context.run(self.show_error, exc, short)
             finally:
                 record.set_shown()
 
-        self._report(show)
+        if exc is not None and self._is_one_too_many(record.output.parent, context):
+            record.set_shown()
+            return
+        self._reports.put(show)
+
+    def _is_one_too_many(self, parent: dict[str, Any], context: contextvars.Context) -> bool:
+        def tell(number: int) -> None:
+            text = (
+                f"asyncnb: {number:,} more tasks of this cell failed meanwhile. "
+                "`%tasks --failed` lists the latest.\n"
+            )
+            context.run(sys.stderr.write, text)
+
+        return self._reports.count(_header(parent).get("msg_id", ""), tell)
 
     def report_lost(self, exc: BaseException, context: contextvars.Context) -> None:
         """Show ``exc``, of a task that nobody launched, in the cell of ``context``, once."""
-        self._report(lambda: context.run(self.show_error, exc))
-
-    def _report(self, show: Callable[[], None]) -> None:
-        if self._reporter is None or not self._reporter.is_alive():
-            self._reporter = threading.Thread(
-                target=self._write_reports, name="asyncnb reports", daemon=True
-            )
-            self._reporter.start()
-        self._reports.put(show)
-
-    def _write_reports(self) -> None:
-        while (show := self._reports.get()) is not None:
-            try:
-                show()
-            except Exception:
-                self.ip.log.exception("asyncnb could not show how a task ended")
+        self._reports.put(lambda short: context.run(self.show_error, exc, short))
 
     def claim(self, exc: BaseException) -> bool:
         """Return whether the cell of the running code has yet to show ``exc``; from then not.
@@ -314,11 +307,11 @@ class OutputRouter:
             shown.add(message)
         return first
 
-    def show_error(self, exc: BaseException) -> None:
-        """Show ``exc`` as IPython would, in the cell of the running context."""
+    def show_error(self, exc: BaseException, short: bool = False) -> None:
+        """Show ``exc`` as IPython would, or in short, in the cell of the running context."""
         if not self.claim(exc):
             return
-        ename, evalue, lines = format_error(self.ip, exc)
+        ename, evalue, lines = format_error(self.ip, exc, short=short)
         ename, evalue, lines = encodable(ename), encodable(evalue), list(map(encodable, lines))
         record = current_record.get()
         text = "\n".join(lines)

@@ -54,12 +54,17 @@ def _without_middle(tb: types.TracebackType | None) -> tuple[types.TracebackType
     return _joined(entries[:_ENDS] + entries[-_ENDS:]), len(entries) - 2 * _ENDS
 
 
-def format_error(ip: InteractiveShell, exc: BaseException) -> tuple[str, str, list[str]]:
-    """Return type name, message and traceback lines of ``exc``, as IPython formats them."""
+def format_error(
+    ip: InteractiveShell, exc: BaseException, *, short: bool = False
+) -> tuple[str, str, list[str]]:
+    """Return type name, message and traceback lines of ``exc``, as IPython formats them.
+
+    With ``short`` as plain Python does: in a fraction of the time.
+    """
     kind = type(exc)
     tb, lost = _without_middle(user_frames(exc.__traceback__))
     try:
-        lines = _lines(ip, exc, tb)
+        lines = _plain_lines(ip, exc, tb) if short else _lines(ip, exc, tb)
         if lost:
             # One line for each frame and a last one; in some of IPython's modes one for all.
             place = -1 - _ENDS if len(lines) > 2 * _ENDS else -1
@@ -83,6 +88,21 @@ def _lines(ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | N
     else:
         lines = ip.InteractiveTB.structured_traceback(kind, exc, tb, tb_offset=0)
     return list(lines)
+
+
+def _plain_lines(
+    ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | None
+) -> list[str]:
+    lines = ["Traceback (most recent call last):"] if tb is not None else []
+    for frame in traceback.extract_tb(tb):
+        cell = ip.compile.format_code_name(frame.filename)
+        where = "File " + repr(frame.filename) if cell is None else "Cell " + cell[1]
+        lines.append(f"  {where}, line {frame.lineno}, in {frame.name}\n    {frame.line}")
+    lines.append(describe(exc))
+    cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+    if cause is not None:
+        lines.append(f"(after {describe(cause)})")
+    return lines
 
 
 def _group_lines(

@@ -33,7 +33,7 @@ class Row:
 
     def variants(self) -> str:
         """Return the names of the variants, each once."""
-        return ", ".join(dict.fromkeys(c["variant"] for c in self.cases if c["variant"]))
+        return ", ".join(sorted({c["variant"] for c in self.cases if c["variant"]}))
 
     def outcome(self) -> str:
         """Return in how many of the cases the promise held, and why the others say nothing."""
@@ -96,10 +96,11 @@ def soaked(report: dict[str, Any]) -> list[str]:
     books, figures = report["books"], report["figures"]
     verdict = "All promises held." if not report["broken"] else "**Broken:**"
     lines = [
-        f"{report['minutes']:g} minutes on {report['when']}, Python {report['python']}, ipykernel "
-        f"{report['ipykernel']}, {report['system']}, {report['cpus']} CPUs: {report['rate']} launches "
-        f"a second, {report['turns']} turns of the foreground, each with a dashboard opened and "
-        f"closed; the slowest `1+1` took {1000 * report['slowest']:.0f} ms. {verdict}",
+        f"{report['minutes']:g} minutes on {report['when']}, Python {report['python']}, "
+        f"ipykernel {report['ipykernel']}, {report['system']}, {report['cpus']} CPUs: "
+        f"{report['rate']} launches a second and {report['turns']} turns of the foreground, each "
+        f"with a dashboard opened and closed; the slowest `1+1` took "
+        f"{1000 * report['slowest']:.0f} ms. {verdict}",
         *(f"- {sentence}" for sentence in report["broken"]),
         "",
         f"![Memory of the kernel over the soak]({PICTURE})",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -105,6 +105,7 @@ def attempt(call: Any) -> bool:
 
 @pytest.mark.promise("any line after %tasks is done or refused with a sentence, never half done")
 @given(verb=st.sampled_from(VERBS), rest=one_line)
+@example(verb="cancel", rest="-g--")
 @fuzz
 def test_fuzz_tasks(shell, verb, rest):
     if verb == "wait" or "wait" in rest:
@@ -129,6 +130,7 @@ def test_fuzz_asyncnb(shell, rest):
 
 
 @pytest.mark.promise("any options before any body: launched or refused, nothing in between")
+@example(options="-g-- -t-- -o--", body="1")
 @given(
     options=one_line,
     body=st.sampled_from(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -142,6 +143,33 @@ def test_ten_thousand_tasks_cancelled_at_once(victim):
         """,
         60,
     )
+
+
+@pytest.mark.promise("thousands of failures at once: each is shown or counted, the kernel answers")
+def test_five_thousand_failures_at_once(victim):
+    cell = victim.ok(
+        """
+        go = asyncio.Event()
+        async def fails(n):
+            await go.wait()
+            raise ValueError(n)
+        crowd = [asyncnb.launch(fails(n), name=f"f{n}") for n in range(5000)]
+        await asyncio.sleep(0)
+        """,
+        60,
+    )
+    victim.ok("go.set()\nawait asyncnb.wait(crowd)", 60)
+    assert victim.ok("1 + 1").result == "2"
+
+    def told(cell):
+        counted = re.findall(r"asyncnb: ([\d,]+) more tasks of this cell failed", cell.stderr)
+        return len(cell.of_type("error")) + sum(int(n.replace(",", "")) for n in counted) == 5000
+
+    cell.wait_for(told, 60)
+    middle = cell.errors[500]
+    assert re.search(r"Cell In\[\d+\], line 4, in fails\n +raise ValueError\(n\)", middle.traceback)
+    assert middle.traceback.endswith(f"ValueError: {middle.evalue}")
+    victim.ok("del crowd")
 
 
 @pytest.mark.promise("a task can be cancelled in every state; the table then says cancelled")

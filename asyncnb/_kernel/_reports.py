@@ -1,0 +1,78 @@
+"""What the ends of tasks have to say, told one after the other on a thread of its own.
+
+A traceback takes tens of milliseconds to format, so the loop does not do it. Where tasks fail
+faster than that, the thread makes shorter ones, and where that does not help either it counts:
+every failure is told, and no crowd of them holds up the kernel or fills its memory.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+#: Reports that may wait before tracebacks are made the short way, hundreds of times as fast.
+MANY = 20
+#: Failures that may wait before more of them are only counted.
+MOST = 1000
+
+#: Called with whether to be short.
+Show = Callable[[bool], None]
+
+
+class Reports:
+    """The queue of reports, and the thread that writes them."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._waiting: queue.SimpleQueue[Show | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._writer: threading.Thread | None = None
+        self._counted: Counter[str] = Counter()
+        self._tell: dict[str, Callable[[int], None]] = {}
+
+    def put(self, show: Show) -> None:
+        """Have ``show`` called on the thread, when it is its turn. Any thread."""
+        with self._lock:
+            if self._writer is None or not self._writer.is_alive():
+                self._writer = threading.Thread(
+                    target=self._write, name="asyncnb reports", daemon=True
+                )
+                self._writer.start()
+        self._waiting.put(show)
+
+    def count(self, cell: str, tell: Callable[[int], None]) -> bool:
+        """Return whether a failure of ``cell`` is one too many, and is counted instead.
+
+        ``tell`` is called with their number when the others have been told. Any thread.
+        """
+        if self._waiting.qsize() < MOST:
+            return False
+        with self._lock:
+            self._counted[cell] += 1
+            first = cell not in self._tell
+            self._tell[cell] = tell
+        if first:
+            self.put(lambda _: self._tell_count(cell))
+        return True
+
+    def stop(self, timeout: float) -> None:
+        """Let what waits be told, for at most ``timeout`` seconds."""
+        if self._writer is not None:
+            self._waiting.put(None)
+            self._writer.join(timeout)
+            self._writer = None
+
+    def _write(self) -> None:
+        while (show := self._waiting.get()) is not None:
+            try:
+                show(self._waiting.qsize() >= MANY)
+            except Exception:
+                self._log.exception("asyncnb could not show how a task ended")
+
+    def _tell_count(self, cell: str) -> None:
+        with self._lock:
+            number, tell = self._counted.pop(cell), self._tell.pop(cell)
+        tell(number)
