@@ -174,8 +174,12 @@ def launch_checked(
     group: str | OpenGroup | None,
     timeout: float | None,
     trace: bool = False,
+    first: Callable[[], object] | None = None,
 ) -> Task[T]:
-    """Start ``coro`` under ``record``, or refuse the options and close it; see ``launch``."""
+    """Start ``coro`` under ``record``, or refuse the options and close it; see ``launch``.
+
+    ``first`` is called when the task is known, before a loop in another thread is woken for it.
+    """
     try:
         timeout = check_timeout(timeout)
         if name is not None and not isinstance(name, str):
@@ -190,7 +194,8 @@ def launch_checked(
     if group is not None:
         record.group, record.open_group = group.name, group
     record.body = coro
-    task = launch_record(record, with_timeout(coro, timeout, record), name=name, trace=trace)
+    coro = with_timeout(coro, timeout, record)
+    task = launch_record(record, coro, name=name, trace=trace, first=first)
     if group is not None:
         join_group(group, task)
     return task
@@ -206,7 +211,12 @@ def join_group(group: OpenGroup, task: Task[Any]) -> None:
 
 
 def launch_record(
-    record: TaskRecord, coro: Coroutine[Any, Any, T], *, name: str | None, trace: bool = False
+    record: TaskRecord,
+    coro: Coroutine[Any, Any, T],
+    *,
+    name: str | None,
+    trace: bool = False,
+    first: Callable[[], object] | None = None,
 ) -> Task[T]:
     """Start ``coro`` under ``record``: the one way by which tasks are launched."""
     loop = embedded_loop()
@@ -220,8 +230,12 @@ def launch_record(
         coro = recording.root(coro, record, loop)
     task, step = make_held(loop, coro, name=name, context=context)
     registry.add(record, task)
-    if step is not None:
-        loop.post(step, context)
+    try:
+        if first is not None:
+            first()
+    finally:
+        if step is not None:
+            loop.post(step, context)
     return task
 
 

@@ -3,21 +3,92 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
-import time
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from asyncnb._core import _launch
+from asyncnb._core._loop import embedded_loop
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._tasks import Task
 from asyncnb._offload._engines import engine_for
 from asyncnb._offload._jobs import Engine, Job
 from asyncnb._offload._packing import pack_call
 from asyncnb._offload._said import Speaker
+
+
+class Errand:
+    """A job of a task: the record and the task's cell hear how it goes.
+
+    Most jobs are short, so nothing is done for what nobody sees: that one runs is written down
+    with its end, unless it still runs a moment later.
+    """
+
+    def __init__(
+        self,
+        record: TaskRecord,
+        engine: Engine,
+        kind: str,
+        payload: bytes,
+        local: Callable[[], Any] | None = None,
+    ) -> None:
+        self.record = record
+        self.engine = engine
+        self.job = Job(embedded_loop(), kind, payload, tell=self._told, local=local)
+        self._speaker: Speaker | None = None
+        self._looked = False
+        #: What the task runs.
+        self.waiting = self._wait()
+
+    def submit(self) -> None:
+        """Have the engine run it. From any thread, once the record has its task."""
+        self.job.name = self.record.task.get_name()
+        self.engine.submit(self.job)
+
+    def set_out(self) -> None:
+        """Be on the way before the task's first step. For ``launch_checked``, as its ``first``."""
+        self.record.body = self  # a task cancelled before that step never waits for its work
+        try:
+            self.submit()
+        except Exception as exc:  # such as no memory for a thread: as if the loop had met it
+            self.job.end_with("failed", exc)
+
+    async def _wait(self) -> Any:
+        """Return what the job gives; see ``Job.wait``."""
+        record, job = self.record, self.job
+        record.worker, record.started = "", None  # it waits for a worker
+        self._looked = True
+        self._started()
+        try:
+            return await job.wait(self.engine)
+        finally:
+            self._started()
+
+    def close(self) -> None:
+        """Stop the work of a task that ended before it began."""
+        self.waiting.close()
+        if not self._looked:
+            self.job.cancel_asked = True
+            self.engine.cancel(self.job)
+
+    def _told(self, kind: str, *data: Any) -> None:
+        if kind == "started":
+            if self._looked:
+                self.job.loop.call_soon_threadsafe(self._started)
+            return
+        if self._speaker is None:
+            self._speaker = Speaker(self.record.task.get_context().copy())
+        if kind == "progress":
+            self.job.loop.call_soon_threadsafe(self._speaker.progress, *data)
+        else:
+            self._speaker.say(kind, *data)
+
+    def _started(self) -> None:
+        if self.job.began is not None and not self.record.task.done():
+            self.record.worker, self.record.started = self.job.began
+            self.record.changed()
 
 
 async def run_job(
@@ -31,26 +102,9 @@ async def run_job(
 
     A cancel stops the work. Raises what the work raised, or OffloadError.
     """
-    loop = asyncio.get_running_loop()
-    record.worker, record.started = "", None  # it waits for a worker
-    speaker = Speaker(contextvars.copy_context())
-
-    def told(kind: str, *data: Any) -> None:
-        if kind == "started":
-            loop.call_soon_threadsafe(_started, record, data[0])
-        elif kind == "progress":
-            loop.call_soon_threadsafe(speaker.progress, *data)
-        else:
-            speaker.say(kind, *data)
-
-    job = Job(loop, kind, payload, tell=told, name=record.task.get_name(), local=local)
-    engine.submit(job)
-    return await job.wait(engine)
-
-
-def _started(record: TaskRecord, worker: str) -> None:
-    record.worker = worker
-    record.started = time.time()
+    errand = Errand(record, engine, kind, payload, local)
+    errand.submit()
+    return await errand.waiting
 
 
 def offload(
@@ -80,12 +134,19 @@ def offload(
         payload = pack_call(function, args, kwargs or {})
     record = TaskRecord(kind=engine.kind)
     record.worker = ""
+    first = None
+    if asyncio._get_running_loop() is embedded_loop():
+        work = run_job(record, engine, "call", payload, local)
+    else:
+        errand = Errand(record, engine, "call", payload, local)
+        work, first = errand.waiting, errand.set_out
     return _launch.launch_checked(
         record,
-        run_job(record, engine, "call", payload, local),
+        work,
         name=name or getattr(function, "__name__", None),
         group=group,
         timeout=timeout,
+        first=first,
     )
 
 

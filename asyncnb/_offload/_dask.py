@@ -220,7 +220,7 @@ class DaskEngine:
                 self._start(self._drop(job, "lost", lost), _ignore)
                 return
             job.place.worker = data[0]
-            job.tell("started", data[0])
+            job.start(data[0])
             if job.cancel_asked:
                 self._start(self._tell_worker(number, data[0]), _ignore)
         elif kind == "ended":

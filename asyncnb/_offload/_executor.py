@@ -9,6 +9,7 @@ worker is killed.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import functools
 import logging
@@ -68,6 +69,8 @@ class Switchboard:
                         self.cancel(job)
                 if kind == "told":
                     self._end(job, None)
+                elif kind == "started":
+                    job.start(*data)
                 else:
                     job.tell(kind, *data)
         except (EOFError, OSError):
@@ -92,8 +95,18 @@ class Switchboard:
         self.forget(job)
         job.end(*outcome)
 
-    def outcome(self, job: Job, status: str, data: bytes, untold: list[Any] | None) -> None:
-        """Take the outcome of ``job``, and what was not told over a line."""
+    def outcome(
+        self,
+        job: Job,
+        status: str,
+        data: bytes,
+        worker: str,
+        seconds: float,
+        untold: list[Any] | None,
+    ) -> None:
+        """Take the outcome of ``job``, who ran it, and what was not told over a line."""
+        if job.began is None:
+            job.start(worker, seconds, ended=True)
         if untold is not None:
             for said in untold:
                 job.tell(*said)
@@ -155,11 +168,17 @@ class ExecutorEngine:
         return most if isinstance(most, int) and most > 0 else 4
 
     def submit(self, job: Job) -> None:
-        """Hand ``job`` to the executor, in a thread: some start their processes in ``submit``."""
+        """Hand ``job`` to the executor, as its own ``submit`` would: some start processes in it.
+
+        In another thread if this one is the job's loop, which must not wait for that.
+        """
         self._board.jobs[job.id] = job
         executor = self._executor()
         assert executor is not None, "whoever submits holds it"
-        soon(functools.partial(self._submit, executor, job))
+        if asyncio._get_running_loop() is job.loop:
+            soon(functools.partial(self._submit, executor, job))
+        else:
+            self._submit(executor, job)
 
     def _submit(self, executor: concurrent.futures.Executor, job: Job) -> None:
         board = self._board

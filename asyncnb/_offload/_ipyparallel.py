@@ -41,7 +41,7 @@ class Call:
             engine = self.metadata["engine_id"]
             if self.engine is None and engine is not None:
                 self.engine = engine
-                self.job.tell("started", f"engine {engine}")
+                self.job.start(f"engine {engine}")
                 if self.job.cancel_asked:
                     soon(self.signal)
             for name in ("stdout", "stderr"):

@@ -7,6 +7,7 @@ import collections
 import itertools
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -56,13 +57,29 @@ def _mailbox(loop: asyncio.AbstractEventLoop) -> _Mailbox:
     return _mailboxes[-1]
 
 
+class _Outcome(asyncio.Future[tuple[str, Any]]):
+    """The status and the value of a job. A cancel of who awaits it is for the job: it goes on."""
+
+    #: Asks the engine to stop the job, while somebody waits.
+    ask: Callable[[], object] | None = None
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Have the job stopped; it is told here when it has."""
+        if self.done():
+            return False
+        if self.ask is None:
+            return super().cancel(msg)
+        self.ask()
+        return True
+
+
 class Job:
     """One piece of work. An engine tells it how it goes, from any thread; ``wait`` waits for it.
 
     ``kind`` and ``payload`` are what ``_remote.run_job`` takes; ``shared`` is a number and pickled
     data that many jobs have in common, so that a worker need get it only once. ``tell(kind,
-    *data)`` is called with ``started`` (worker), ``said`` (stream, text), ``shown`` and
-    ``progress``, on a thread of the engine.
+    *data)`` is called with ``started``, ``said`` (stream, text), ``shown`` and ``progress``, on a
+    thread of the engine.
     """
 
     def __init__(
@@ -85,14 +102,22 @@ class Job:
         #: What an engine in this process calls instead of reading the payload.
         self.local = local
         self.cancel_asked = False
+        #: The worker that runs it and when it began to (Unix time), once that is known.
+        self.began: tuple[str, float] | None = None
         #: What the engine keeps here: the worker that runs it, a future.
         self.place: Any = None
         #: Set when the worker has told the outcome.
         self.ending = threading.Event()
         self._tell = tell
         #: The status and the value, on the loop's thread.
-        self.ended: asyncio.Future[tuple[str, Any]] = loop.create_future()
+        self.ended = _Outcome(loop=loop)
         self._mailbox = _mailbox(loop)
+
+    def start(self, worker: str, seconds: float = 0.0, *, ended: bool = False) -> None:
+        """Take who runs it, since how many seconds; nobody need be told of one that ended."""
+        self.began = worker, time.time() - seconds
+        if not ended:
+            self.tell("started")
 
     def tell(self, kind: str, *data: Any) -> None:
         """Take what the worker tells of this job."""
@@ -124,13 +149,17 @@ class Job:
         WorkerLostError if its worker did not live to tell, OffloadError if it could not be run
         there or its result not be sent.
         """
-        while not self.ended.done():
-            try:
-                await asyncio.wait([self.ended])
-            except asyncio.CancelledError:
-                if not self.ended.done():
-                    self.cancel_asked = True
-                    engine.cancel(self)
+        ended = self.ended
+
+        def ask() -> None:
+            self.cancel_asked = True
+            engine.cancel(self)
+
+        ended.ask = ask
+        try:
+            await ended
+        finally:
+            ended.ask = None  # no reference cycle
         return self.result()
 
     def result(self) -> Any:

@@ -11,10 +11,22 @@ import collections
 import os
 import socket
 import threading
+import time
 from multiprocessing.connection import Client, Connection
 from typing import Any
 
 from asyncnb._offload import _remote
+
+#: Seconds after which the kernel is told that a job runs; of a shorter one its outcome says so.
+MOMENT = 0.02
+
+
+_HOST = socket.gethostname()
+
+
+def who() -> str:
+    """Return this process, which may have been forked, as a user sees it."""
+    return f"{_HOST}:{os.getpid()}"
 
 
 class Line:
@@ -23,7 +35,36 @@ class Line:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        threading.Thread(target=self._listen, name="asyncnb line", daemon=True).start()
+        self._new: dict[object, float] = {}  # the jobs it has not been told of, since when they run
+        self._some = threading.Event()
+        for work in (self._listen, self._announce_all):
+            threading.Thread(target=work, name="asyncnb line", daemon=True).start()
+
+    def begin(self, job: object) -> None:
+        """Have the kernel told that ``job`` runs here, if it still does in a moment."""
+        self._new[job] = time.monotonic()
+        if not self._some.is_set():
+            self._some.set()
+
+    def end(self, job: object) -> None:
+        """Tell no more that ``job`` runs."""
+        self._new.pop(job, None)
+
+    def announce(self, job: object) -> None:
+        """Tell that ``job`` runs, unless that is known or it has ended."""
+        since = self._new.pop(job, None)
+        if since is not None:
+            self.tell(job, "started", who(), time.monotonic() - since)
+
+    def _announce_all(self) -> None:
+        while self._some.wait():
+            time.sleep(MOMENT)
+            self._some.clear()  # first: who begins from here on sets it again
+            for job, since in list(self._new.items()):
+                if time.monotonic() - since >= MOMENT:
+                    self.announce(job)
+            if self._new:
+                self._some.set()
 
     def _listen(self) -> None:
         try:
@@ -64,10 +105,11 @@ def run(
     kind: str,
     payload: bytes,
     shared: tuple[int, bytes] | None,
-) -> tuple[str, bytes, list[Any] | None]:
-    """Run a job in a worker of an executor; return its outcome and what could not be told.
+) -> tuple[str, bytes, str, float, list[Any] | None]:
+    """Run a job in a worker of an executor.
 
-    None: it has said something, and all of it has been told over the line.
+    Returns its outcome, who ran it for how many seconds, and what could not be told; None for the
+    latter if it has said something, and all of it has been told over the line.
     """
     line = _line(address, key)
     untold: list[Any] = []
@@ -75,13 +117,36 @@ def run(
 
     def tell(*what: Any) -> None:
         nonlocal spoke
-        spoke = spoke or what[0] != "started"
         if line is None:
             untold.append(what)
         else:
+            spoke = True
+            line.announce(job)
             line.tell(job, *what)
 
-    tell("started", f"{socket.gethostname()}:{os.getpid()}")
+    began = time.monotonic()
+    if line is not None:
+        line.begin(job)
+    try:
+        status, data = _run(address, job, kind, payload, shared, tell)
+    finally:
+        if line is not None:
+            line.end(job)
+    seconds = time.monotonic() - began
+    if line is None or not spoke:
+        return status, data, who(), seconds, untold
+    line.tell(job, "told")  # the outcome goes another way, and may be there before this
+    return status, data, who(), seconds, None
+
+
+def _run(
+    address: Any,
+    job: object,
+    kind: str,
+    payload: bytes,
+    shared: tuple[int, bytes] | None,
+    tell: _remote.Tell,
+) -> tuple[str, bytes]:
     function = None
     if shared is not None:
         name = (address, shared[0])
@@ -89,12 +154,8 @@ def run(
             try:
                 _shared[name] = _remote._load(shared[1])
             except Exception as exc:
-                return *_remote.ended_with(exc, _remote.Running(job)), untold
+                return _remote.ended_with(exc, _remote.Running(job))
             if len(_shared) > 32:
                 _shared.popitem(last=False)
         function = _shared[name]
-    status, data = _remote.run_job(job, kind, payload, tell, shared=function)
-    if line is None or not spoke:
-        return status, data, untold
-    line.tell(job, "told")  # the outcome goes another way, and may be there before this
-    return status, data, None
+    return _remote.run_job(job, kind, payload, tell, shared=function)

@@ -57,7 +57,7 @@ class WorkerProcess:
         self.engine = engine
         self.name = f"process {number}"
         self.job: Job | None = None
-        self.environment: Any = None
+        self.surroundings: Any = None
         self.known: set[int] = set()  # what many jobs have in common, and it has got
         self.process: subprocess.Popen[bytes] | None = None
         self.pipe: _worker.Pipe | None = None
@@ -232,6 +232,9 @@ class ProcessEngine:
     def submit(self, job: Job) -> None:
         """Give ``job`` to an idle worker, or put it in line. From any thread; returns at once."""
         with self._lock:
+            if job.cancel_asked:  # before it came here
+                job.end_with("cancelled")
+                return
             self._waiting.append(job)
             starting = sum(w.job is None and w not in self._free for w in self._workers)
             if len(self._waiting) > starting + len(self._free) and len(self._workers) < self.most:
@@ -263,7 +266,7 @@ class ProcessEngine:
         while self._waiting and self._free:
             worker, job = self._free.pop(), self._waiting.popleft()
             worker.job, job.place = job, worker
-            job.tell("started", worker.name)
+            job.start(worker.name)
             if len(job.payload) + len(job.shared[1] if job.shared else b"") < _SMALL:
                 self._send(worker, job)
             else:  # nobody must wait until it has gone through the pipe
@@ -277,10 +280,10 @@ class ProcessEngine:
                 worker.known.add(token)
                 worker.send("share", token, data)
         if job.kind != "chunk":
-            environment = (list(sys.path), _directory(), dict(os.environ))
-            if environment != worker.environment:
-                worker.environment = environment
-                worker.send("environment", *environment)
+            surroundings = (list(sys.path), _directory(), _variables())
+            if surroundings != worker.surroundings:
+                worker.surroundings = surroundings
+                worker.send("environment", *surroundings[:2], dict(os.environ))
         worker.send("job", job.id, job.kind, job.payload, token)
 
     def forget(self, token: int) -> None:
@@ -305,7 +308,7 @@ class ProcessEngine:
             self._workers.remove(worker)
             if worker in self._free:
                 self._free.remove(worker)
-            never_began = worker.environment is None and job is None
+            never_began = worker.surroundings is None and job is None
             waiting = list(self._waiting) if never_began and not self._workers else []
             for each in waiting:
                 self._waiting.remove(each)
@@ -342,6 +345,11 @@ def _directory() -> str:
         return os.getcwd()
     except FileNotFoundError:
         return ""
+
+
+def _variables() -> dict[Any, Any]:
+    """Return the environment to compare with; decoded it takes longer than all the rest."""
+    return dict(getattr(os.environ, "_data", os.environ))
 
 
 _lock = threading.Lock()

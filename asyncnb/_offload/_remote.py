@@ -77,7 +77,7 @@ class Running:
 
     def __enter__(self) -> Running:
         if self.in_main:
-            self._before = signal.signal(signal.SIGINT, self._interrupted)
+            self._before = _set_handler(signal.SIGINT, self._interrupted)
         return self
 
     def _interrupted(self, *_: object) -> None:
@@ -96,7 +96,7 @@ class Running:
                     if self.sent:
                         raise_in_thread(self.thread, None)
                 if self._before is not None:
-                    signal.signal(signal.SIGINT, self._before)
+                    _set_handler(signal.SIGINT, self._before)
                 return
             except JobCancelled:
                 pass  # it came when the job had ended
@@ -106,6 +106,13 @@ def raise_in_thread(ident: int, exc: type[BaseException] | None) -> None:
     """Make ``exc`` surface in thread ``ident`` at its next bytecode; None takes it back."""
     api = ctypes.pythonapi.PyThreadState_SetAsyncExc
     api(ctypes.c_ulong(ident), ctypes.py_object(exc) if exc is not None else None)
+
+
+try:
+    # What signal.signal calls, without making an enum member of each handler: twice for each job.
+    from _signal import signal as _set_handler  # type: ignore[import-not-found]
+except ImportError:
+    _set_handler = signal.signal
 
 
 #: The jobs that run in this process, by their ids; and those cancelled before they ran.
@@ -244,7 +251,8 @@ def output_of_this_thread(tell: Tell) -> Iterator[None]:
         yield
     finally:
         for current, stream in mine:
-            stream.flush()
+            if stream._held:
+                stream.flush()
             current.streams.pop(ident, None)
 
 

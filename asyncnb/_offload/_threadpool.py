@@ -46,7 +46,7 @@ class ThreadPoolEngine:
             _remote.cancel(job)
 
     def _run(self, job: Job) -> None:
-        job.tell("started", threading.current_thread().name)
+        job.start(threading.current_thread().name)
         assert job.local is not None
         outcome: tuple[str, Any] = ("cancelled", None)
         with _remote.running_as(job) as here:
