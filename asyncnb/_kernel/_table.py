@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -13,6 +15,15 @@ from asyncnb._kernel._notes import note
 
 #: Rows of a table at most: more is nothing to read, and takes time to make.
 MOST_ROWS = 100
+
+#: Columns that may be cut where there is no room, and what must stay of each.
+LEAST = {"task": 14, "group": 6, "waits for": 12, "note": 12}
+
+#: Levels of the tree that are indented; what lies deeper stands below the last of them.
+DEEPEST = 7
+
+#: Whether each task from the root down to this one is the last of its siblings; empty at the root.
+Branch = tuple[bool, ...]
 
 #: The columns, and whether one is left out where it says nothing.
 COLUMNS = {
@@ -28,13 +39,16 @@ COLUMNS = {
 
 
 class Row:
-    """One task in the words of the table, and how deep it stands below the task it belongs to."""
+    """One task in the words of the table, and where it stands in the tree of tasks.
 
-    __slots__ = ("depth", "info", "texts")
+    ``branch`` says of each task above it, then of itself, whether it is the last of its parent's.
+    """
 
-    def __init__(self, info: TaskInfo, depth: int, now: float) -> None:
+    __slots__ = ("branch", "info", "texts")
+
+    def __init__(self, info: TaskInfo, branch: Branch, now: float) -> None:
         self.info = info
-        self.depth = depth
+        self.branch = branch
         elapsed = info.elapsed
         if elapsed is None and info.started is not None:
             elapsed = now - info.started
@@ -64,7 +78,7 @@ class TaskTable:
         self.empty = empty
         self.left_out = left_out
         now = time.time()
-        self.rows = [Row(info, depth, now) for info, depth in as_tree(self.infos)]
+        self.rows = [Row(info, branch, now) for info, branch in as_tree(self.infos)]
 
     def columns(self) -> list[str]:
         """Return the columns that say something."""
@@ -75,15 +89,21 @@ class TaskTable:
         ]
 
     def __repr__(self) -> str:
+        # In a terminal a line that is too long would be broken, and no column be one any more.
+        return self.text(terminal_columns())
+
+    def text(self, room: int | None = None) -> str:
+        """Return the table as text; with ``room``, in at most so many columns where that can be."""
         if not self.rows:
             return self.empty
-        names = self.columns()
-        lines = [names]
-        for row in self.rows:
-            line = [row.texts[name] for name in names]
-            line[0] = indented(line[0], row.depth)
-            lines.append(line)
-        widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+        lines, widths = self._lines(self.columns())
+        if room is not None and over(fitted(lines[0], widths, room), room):
+            lines, widths = self._lines([name for name in lines[0] if name != "on"])
+        if room is not None:
+            widths = fitted(lines[0], widths, room)
+            lines = [
+                [shortened(*cell) for cell in zip(line, widths, strict=True)] for line in lines
+            ]
         text = "\n".join(
             "  ".join(
                 cell + " " * (w - width(cell)) for cell, w in zip(line, widths, strict=True)
@@ -91,6 +111,15 @@ class TaskTable:
             for line in lines
         )
         return f"{text}\n{self.left_out}" if self.left_out else text
+
+    def _lines(self, names: list[str]) -> tuple[list[list[str]], list[int]]:
+        """Return the head and the rows of these columns, and how wide each column is."""
+        lines = [names]
+        for row in self.rows:
+            line = [row.texts[name] for name in names]
+            line[0] = indented(line[0], row.branch)
+            lines.append(line)
+        return lines, [max(map(width, column)) for column in zip(*lines, strict=True)]
 
     def _repr_html_(self) -> str:
         from asyncnb._kernel._table_html import render  # only front ends that show HTML ask
@@ -143,24 +172,67 @@ def choose(records: Sequence[TaskRecord], most: int = MOST_ROWS) -> tuple[list[T
     return sorted(kept, key=lambda record: record.id), f"Not shown: {' and '.join(parts)}. {names}"
 
 
-def as_tree(infos: Sequence[TaskInfo]) -> list[tuple[TaskInfo, int]]:
-    """Return the tasks with their depth, each followed by those whose parent it is."""
+def as_tree(infos: Sequence[TaskInfo]) -> list[tuple[TaskInfo, Branch]]:
+    """Return the tasks, each followed by those whose parent it is, with their branches."""
     known = {info.id for info in infos}
     children: dict[int | None, list[TaskInfo]] = {}
     for info in infos:
         children.setdefault(info.parent if info.parent in known else None, []).append(info)
-    found: list[tuple[TaskInfo, int]] = []
-    todo = [(info, 0) for info in reversed(children.pop(None, []))]
+    found: list[tuple[TaskInfo, Branch]] = []
+    todo: list[tuple[TaskInfo, Branch]] = [(info, ()) for info in reversed(children.pop(None, []))]
     while todo:
-        info, depth = todo.pop()
-        found.append((info, depth))
-        todo += [(child, depth + 1) for child in reversed(children.pop(info.id, []))]
+        info, branch = todo.pop()
+        found.append((info, branch))
+        below = children.pop(info.id, [])
+        # The last of them goes in first, and comes out last.
+        todo += [(child, (*branch, child is below[-1])) for child in reversed(below)]
     return found
 
 
-def indented(name: str, depth: int) -> str:
+def indented(name: str, branch: Branch) -> str:
     """Return ``name`` as it stands in a tree of text."""
-    return f"{'   ' * (min(depth, 8) - 1)}└─ {name}" if depth else name
+    if not branch:
+        return name
+    above = "".join("   " if last else "│  " for last in branch[:-1][:DEEPEST])
+    return f"{above}{'└─' if branch[-1] else '├─'} {name}"
+
+
+def terminal_columns() -> int | None:
+    """Return how wide the terminal is that text goes to, None if it goes to none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
+    except (AttributeError, OSError, ValueError):  # a stream that is no file's
+        return None
+
+
+def fitted(names: Sequence[str], widths: Sequence[int], room: int) -> list[int]:
+    """Return ``widths`` made less, the widest first, until the table fits in ``room`` columns.
+
+    Columns of words alone, and none to less than can be read: it may not fit even then.
+    """
+    found = list(widths)
+    while (more := over(found, room)) > 0:
+        spare = {i: found[i] - LEAST[name] for i, name in enumerate(names) if name in LEAST}
+        widest = max(spare, key=lambda i: spare[i], default=None)
+        if widest is None or spare[widest] <= 0:
+            break
+        rest = max((room for i, room in spare.items() if i != widest), default=0)
+        found[widest] -= min(more, max(1, spare[widest] - max(0, rest)))
+    return found
+
+
+def over(widths: Sequence[int], room: int) -> int:
+    """Return by how many columns such a table is wider than ``room``; 0 if it fits."""
+    return max(0, sum(widths) + 2 * (len(widths) - 1) - room)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return ``text`` cut to ``most`` columns of a terminal."""
+    if width(text) <= most:
+        return text
+    while text and width(text) > most - 1:
+        text = text[:-1]
+    return text + "…"
 
 
 def visible(text: str, most: int) -> str:

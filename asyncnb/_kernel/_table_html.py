@@ -33,7 +33,8 @@ font-size:inherit;color:inherit;border:none}
 vertical-align:top;padding:3px 14px 3px 0;white-space:nowrap;max-width:none;border:none;
 background:transparent;unicode-bidi:isolate}
 .asyncnb-tasks .asyncnb-table th{font-weight:600;color:var(--jp-ui-font-color2,inherit)}
-.asyncnb-tasks .asyncnb-table tbody th{color:inherit;overflow-wrap:anywhere}
+.asyncnb-tasks .asyncnb-table tbody th{color:inherit;overflow-wrap:anywhere;white-space:normal;
+min-width:9em}
 .asyncnb-tasks .asyncnb-table thead tr{
 border-bottom:1px solid var(--jp-border-color1,rgba(128,128,128,.6))}
 .asyncnb-tasks .asyncnb-table tbody tr{background:transparent;
@@ -44,7 +45,8 @@ background:var(--jp-layout-color2,rgba(128,128,128,.12))}
 .asyncnb-tasks .asyncnb-table td.asyncnb-text{white-space:normal;min-width:13em;
 overflow-wrap:anywhere}
 .asyncnb-tasks .asyncnb-state::before{display:inline-block;width:1.3em}
-.asyncnb-tasks .asyncnb-child::before{content:"└ ";content:"└ " / ""}
+.asyncnb-tasks .asyncnb-child::before{content:"├ ";content:"├ " / ""}
+.asyncnb-tasks .asyncnb-last::before{content:"└ ";content:"└ " / ""}
 .asyncnb-tasks .asyncnb-bar{display:inline-block;width:5em;height:.5em;margin-right:.5em;
 border-radius:.25em;overflow:hidden;background:var(--jp-border-color2,rgba(128,128,128,.25))}
 .asyncnb-tasks .asyncnb-bar span{display:block;height:100%;
@@ -92,8 +94,10 @@ def render(table: TaskTable) -> str:
 def _cell(row: Row, name: str) -> str:
     text = html.escape(row.texts[name])
     if name == "task":
-        pad = f' style="padding-left:{min(row.depth, 8) * 1.4:g}em"' if row.depth else ""
-        kind = ' class="asyncnb-child"' if row.depth else ""
+        depth = len(row.branch)
+        pad = f' style="padding-left:{min(depth, 8) * 1.4:g}em"' if depth else ""
+        last = " asyncnb-last" if depth and row.branch[-1] else ""
+        kind = f' class="asyncnb-child{last}"' if depth else ""
         from asyncnb._kernel._table import visible  # which imports this file, when asked for HTML
 
         whole = html.escape(visible(row.info.name, 1000))

@@ -49,11 +49,26 @@ def test_columns_stand_below_each_other_whatever_the_signs():
 
 def test_a_child_stands_below_its_parent():
     infos = [info(1, "mother"), info(2, "other"), info(3, "child", parent=1)]
-    infos.append(info(4, "grandchild", parent=3))
+    infos += [info(4, "grandchild", parent=3), info(5, "younger", parent=1)]
     names = [
         line.partition("  waiting")[0].rstrip() for line in repr(TaskTable(infos)).splitlines()
     ]
-    assert names[1:] == ["mother", "└─ child", "   └─ grandchild", "other"]
+    assert names[1:] == ["mother", "├─ child", "│  └─ grandchild", "└─ younger", "other"]
+
+
+def test_a_table_is_cut_to_the_room_that_a_terminal_has():
+    infos = [
+        info(1, "日本語のタスク" * 4, waiting_on="Event.wait, and more words of it", group="crawl"),
+        info(2, "short", "failed", error="ValueError: " + "a sentence " * 9),
+    ]
+    table = TaskTable(infos)
+    assert max(map(width, table.text().splitlines())) > 120
+    lines = table.text(80).splitlines()
+    assert max(map(width, lines)) == 80
+    assert len({width(line[: line.index("In[")]) for line in lines[1:]}) == 1
+    assert "日本語の" in lines[1]
+    assert "ValueError:" in lines[2]
+    assert table.text(10) == table.text(1), "what is needed to know a task is never cut"
 
 
 def test_a_column_that_would_be_empty_is_left_out():
