@@ -146,7 +146,6 @@ class Extension:
             restart=self.restart,
             settings=self.settings,
             control=ControlVerbs(
-                self.background,
                 deliver=self.output.deliver_late_output,
                 let_go=self.await_cells.let_go,
             ),

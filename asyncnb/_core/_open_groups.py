@@ -100,6 +100,15 @@ class OpenGroup(TaskGroup):
         """Whether its deadline passed and its tasks were cancelled for it."""
         return self._timed_out
 
+    def members(self) -> list[Any]:
+        """Return the tasks and futures of it that have not ended. Any thread."""
+        with lock:
+            return [task for task in self._tasks if hasattr(task, "cancel")]  # no arrivals
+
+    def failures(self) -> str:
+        """Return who failed first, where and with what; nothing if no failure ended the group."""
+        return "; ".join(self._failed)
+
     @property
     def entered(self) -> bool:
         """Whether code runs inside of its ``async with`` now."""
@@ -226,7 +235,7 @@ class OpenGroup(TaskGroup):
         with lock:
             self._aborting = True
             self._open = False
-            tasks = [task for task in self._tasks if hasattr(task, "cancel")]  # no arrivals
+            tasks = self.members()
         for task in tasks:
             # Futures of concurrent.futures take no message.
             args = (msg,) if msg is not None and asyncio.isfuture(task) else ()

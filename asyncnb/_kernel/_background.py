@@ -1,4 +1,4 @@
-"""Background cells: launched, replaced, waited for."""
+"""Background cells: launched and replaced."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from asyncnb._core import _launch, _named_groups
-from asyncnb._core._errors import OffloadError, TasksFailedError, WrongThreadError, near
+from asyncnb._core._errors import OffloadError, TasksFailedError, near
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, current_record
 from asyncnb._core._tasks import Task
 from asyncnb._core._workers import Worker
 from asyncnb._kernel._cells import BackgroundCell, cell_number, compile_cell
+from asyncnb._kernel._joining import wait
 from asyncnb._kernel._kernel_loop import on_loop
 from asyncnb._kernel._options import PLACES, task_name
 from asyncnb._kernel._output import OutputRouter, cell_id
@@ -309,7 +310,7 @@ class BackgroundCells:
     def _wait_here(self, record: TaskRecord) -> None:
         """``--wait``: keep the launching cell busy; the cell fails with its task."""
         try:
-            self.wait([record], None)
+            wait([record], None)
         except TasksFailedError:
             exc = record.task.exception()
             assert exc is not None
@@ -320,39 +321,6 @@ class BackgroundCells:
             raise exc from None
         finally:
             record.waited = False
-
-    def wait(self, records: Sequence[TaskRecord], seconds: float | None) -> None:
-        """Block until all of ``records`` have ended and all they have to say stands there.
-
-        Raises TasksFailedError if any failed, TimeoutError after ``seconds``, UsageError
-        on the loop's own thread. Ctrl-C ends the wait only.
-        """
-        deadline = None if seconds is None else time.monotonic() + seconds
-        failed = []
-        for record in records:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                record.task.join(left)
-            except WrongThreadError:
-                names = ", ".join(repr(r.task.get_name()) for r in records)
-                raise UsageError(
-                    "%tasks wait blocks, and a cell with await runs on the loop it would block. "
-                    f"Write `await asyncnb.task({names.partition(', ')[0]})`, or wait in a cell "
-                    "without await."
-                ) from None
-            except BaseException as exc:
-                task = record.task
-                if not task.done() and isinstance(exc, TimeoutError):
-                    raise _still_running(records, seconds) from None
-                # Not the task's end but the user's stop, perhaps in the very moment of the end.
-                stopped = isinstance(exc, KeyboardInterrupt) and exc is not task._exception
-                if stopped or not task.done():
-                    raise
-                if record.state() == "failed":
-                    failed.append(record)
-            record.wait_shown(None if left is None else max(left, 1.0))
-        if failed:
-            raise TasksFailedError(_failures(failed, len(records)), [r.task for r in failed])
 
 
 async def _in_thread(run: Callable[[], Any]) -> Any:
@@ -375,23 +343,4 @@ def _one_name(args: argparse.Namespace) -> str | None:
     raise UsageError(
         f"-o {','.join(args.out)}: this cell runs in the kernel, so the names it binds are there "
         "already; -o takes one name, for the value of its last expression."
-    )
-
-
-def _still_running(records: Sequence[TaskRecord], seconds: float | None) -> TimeoutError:
-    names = ", ".join(r.task.get_name() for r in records if not r.task.done())
-    return TimeoutError(f"Still running after {seconds:g} s: {names}. They go on.")
-
-
-def _failures(failed: Sequence[TaskRecord], of: int) -> str:
-    parts = []
-    for record in failed[:5]:
-        info = record.info()
-        where = f" ({info.cell})" if info.cell is not None and str(info.cell) else ""
-        parts.append(f"{info.name}{where}: {(info.error or '').rstrip('.')}")
-    if len(failed) > 5:
-        parts.append(f"and {len(failed) - 5} more")
-    return (
-        f"{len(failed)} of {of} task{'' if of == 1 else 's'} failed: {'; '.join(parts)}. "
-        "The traceback stands under the cell that launched it."
     )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch, _trace
+from asyncnb._core import _launch, _named_groups, _trace
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._tasks import Task
+from asyncnb._kernel._joining import wait
 from asyncnb._kernel._options import Parser, limit, seconds, task_name
 from asyncnb._kernel._verbs import Verb, count, group_records, living_records, named_records
-
-if TYPE_CHECKING:
-    from asyncnb._kernel._background import BackgroundCells
 
 
 class ControlVerbs:
@@ -24,11 +22,9 @@ class ControlVerbs:
 
     def __init__(
         self,
-        background: BackgroundCells,
         deliver: Callable[[], None],
         let_go: Callable[[], Task[Any]],
     ) -> None:
-        self._background = background
         self._deliver = deliver
         self._let_go = let_go
         self.verbs = {
@@ -75,9 +71,12 @@ class ControlVerbs:
             records = named_records(args.patterns)
         else:
             records = _launch.registry.failed_unseen() + _launch.registry.living()
-        group = records[0].open_group if args.group is not None and records else None
+        group = None
+        if args.group is not None:
+            group = records[0].open_group if records else _named_groups.find_group(args.group)
         try:
-            self._background.wait(records, args.timeout)
+            # With patterns, for these of its tasks alone.
+            wait(records, args.timeout, None if args.patterns else group)
             if group is not None and group.timed_out:
                 raise TimeoutError(
                     f"The time of group {args.group!r} is up; its tasks were cancelled."

@@ -152,7 +152,7 @@ class AsyncMagics(Magics):
         %tasks cancel PATTERN...      cancel by name or glob; -g GROUP, --all for all of them
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
         %tasks timeout NAME 30        30 s from now; +30 for more, none for no limit
-        %tasks pause NAME             hold it; --stop-clock holds its time limits too
+        %tasks pause NAME             hold it; --stop-clock holds asyncnb's time limits too
         %tasks resume NAME            let it go on
         %tasks background             let the cell that awaits now go on as a task
         %tasks output NAME            what it printed, here

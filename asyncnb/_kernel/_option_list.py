@@ -29,7 +29,8 @@ def options(
             "loop",
             "auto",
             one_of("auto", "asyncio", "uvloop", "winloop"),
-            "what the embedded loop is built on; auto is the fast one if installed",
+            "what the embedded loop is built on; auto is the fast one if installed. Chosen when "
+            "asyncnb is imported, so that ASYNCNB_LOOP alone can say it",
             fixed="the loop is chosen when asyncnb is imported. Set ASYNCNB_LOOP in the kernel's "
             "environment, and restart it.",
         ),

@@ -149,6 +149,67 @@ def test_waiting_for_a_group_whose_time_is_up_says_so(helpers):
     )
 
 
+def test_waiting_for_a_group_is_for_what_it_adopted_and_for_what_comes_meanwhile(helpers):
+    helpers.ok(
+        """
+        import concurrent.futures
+        g = asyncnb.open_group("g", on_error="continue")
+        future = concurrent.futures.Future()
+        async def first():
+            await gate.wait()
+            g.create_task(second(), name="second")
+        async def second():
+            await asyncio.sleep(0.05)  # so that a wait for the first one only would be over
+            log.append("second")
+        async def plain():
+            await asyncio.sleep(0.1)
+            log.append("plain")
+            future.set_result(None)
+            raise LookupError("adopted")
+        t = g.create_task(first(), name="first")
+        async def adopt():
+            g.add(asyncio.create_task(plain(), name="plain"), future)
+            gate.set()
+        asyncnb.run(adopt())
+        """
+    )
+    waiting = helpers.run("%tasks wait -g g")
+    assert waiting.error.ename == "TasksFailedError"
+    assert "tasks failed: plain: LookupError: adopted." in waiting.error.evalue
+    assert helpers.evaluate("log") == ["second", "plain"]
+    assert helpers.evaluate("g.closed") is False, "to wait for it is not to close it"
+
+
+def test_a_group_that_an_adopted_task_has_ended_is_said_to_have_failed(helpers):
+    helpers.ok(
+        """
+        g = asyncnb.open_group("g")
+        t = g.create_task(rest(), name="child")
+        async def plain():
+            raise LookupError("adopted")
+        async def adopt():
+            g.add(asyncio.create_task(plain(), name="plain"))
+        asyncnb.run(adopt())
+        """
+    )
+    waiting = helpers.run("%tasks wait -g g")
+    assert (waiting.error.ename, waiting.error.evalue) == (
+        "TasksFailedError",
+        "Group 'g' failed: plain: LookupError: adopted.",
+    )
+
+
+def test_waiting_for_what_runs_on_the_waiting_cells_own_loop_is_refused(helpers):
+    helpers.ok("%asyncnb autoawait off")
+    helpers.ok("g = asyncnb.open_group('g')\nstop = asyncio.Event()")
+    helpers.ok("own = asyncio.create_task(stop.wait(), name='own')\ng.add(own)")
+    waiting = helpers.run("%tasks wait -g g")
+    assert waiting.error.ename == "UsageError"
+    assert "'own' of group 'g' runs on the loop it would block. Write `await g`" in waiting.text
+    helpers.ok("stop.set()\nawait own\nimport asyncio")
+    helpers.ok("%asyncnb autoawait on")
+
+
 def test_a_failing_body_cancels_its_tasks_and_shows_the_users_frames_only(helpers):
     cell = helpers.ok("%%agroup g\ng.create_task(rest(), name='child')\nraise KeyError('body')")
     cell.wait_for("KeyError: 'body'")
