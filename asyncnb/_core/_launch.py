@@ -152,7 +152,8 @@ def launch(
     its steps, and those of the tasks it makes, are recorded for ``timeline()``.
 
     With ``on``, a coroutine that has not started, or a function without arguments, runs elsewhere:
-    see ``asyncnb.offload``, which also says what is raised then.
+    see ``asyncnb.offload``, which also says what is raised then. ``trace`` then records how it
+    waited here: what goes on in another process is not seen.
 
     Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
     that is no number of seconds, and RuntimeError for a group that takes no more tasks; nothing
@@ -160,7 +161,9 @@ def launch(
     """
     if on is not None:
         assert elsewhere is not None
-        found: Task[T] = elsewhere(awaitable, on=on, name=name, group=group, timeout=timeout)
+        found: Task[T] = elsewhere(
+            awaitable, on=on, name=name, group=group, timeout=timeout, trace=trace
+        )
         return found
     coro = as_coroutine(awaitable, caller="launch")
     return launch_checked(TaskRecord(), coro, name=name, group=group, timeout=timeout, trace=trace)

@@ -25,6 +25,7 @@ from asyncnb._core._awaitables import iscoroutine
 from asyncnb._core._errors import describe
 from asyncnb._core._graph import awaited_by
 from asyncnb._core._info import ENDED
+from asyncnb._core._plain_timeouts import expired_in
 from asyncnb._core._waiters import fork_safe_lock
 
 if TYPE_CHECKING:
@@ -123,11 +124,12 @@ class TaskTrace:
         self.started = self.recording.now()
         self.state = "running"
 
-    def struck(self, exc: CancelledError) -> None:
-        """Note a cancellation that is being delivered."""
+    def struck(self, exc: CancelledError, coro: Coroutine[Any, Any, Any]) -> None:
+        """Note a cancellation that is about to be delivered to ``coro``."""
         task = self.task()
         text = exc.args[0] if exc.args and isinstance(exc.args[0], str) else ""
-        what = "timeout" if task is not None and _timed_out(task) else "cancel"
+        timed_out = (task is not None and _timed_out(task)) or expired_in(coro)
+        what = "timeout" if timed_out else "cancel"
         if len(self.marks) < MOST_MARKS:
             self.marks.append((self.recording.now(), what, text))
         self.stopping = True
@@ -368,7 +370,7 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
     trace.begin()
     while True:
         if error is not None and isinstance(error, CancelledError):
-            trace.struck(error)
+            trace.struck(error, coro)
         start = clock()
         try:
             if error is None:

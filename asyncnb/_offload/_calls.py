@@ -116,6 +116,7 @@ def offload(
     name: str | None = None,
     group: Any = None,
     timeout: float | None = None,
+    trace: bool = False,
 ) -> Task[Any]:
     """See ``asyncnb.offload``."""
     if not callable(function):
@@ -147,11 +148,18 @@ def offload(
         group=group,
         timeout=timeout,
         first=first,
+        trace=trace,
     )
 
 
 def launch_on(
-    work: Any, *, on: Any, name: str | None, group: Any, timeout: float | None
+    work: Any,
+    *,
+    on: Any,
+    name: str | None,
+    group: Any,
+    timeout: float | None,
+    trace: bool = False,
 ) -> Task[Any]:
     """See ``asyncnb.launch``: ``work`` is a coroutine that has not started, or a function."""
     if inspect.iscoroutine(work):
@@ -167,7 +175,9 @@ def launch_on(
             f"launch(..., on={on!r}) takes a coroutine that has not started, or a function "
             f"without arguments, not {type(work).__name__}."
         )
-    return offload(function, args, kwargs, on=on, name=name, group=group, timeout=timeout)
+    return offload(
+        function, args, kwargs, on=on, name=name, group=group, timeout=timeout, trace=trace
+    )
 
 
 def call_of(

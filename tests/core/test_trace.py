@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import weakref
 
 import pytest
@@ -107,6 +108,40 @@ def test_cancellations_and_timeouts_are_noted_where_they_strike():
     assert (traces["patient"].state, traces["patient"].ended) == ("cancelled", 3)
     assert traces["limited"].marks == [(3, "timeout", ""), (3, "on", "")]
     assert (traces["limited"].state, traces["limited"].ended) == ("done", 4)
+
+
+@pytest.mark.parametrize("by", ["timeout", "timeout_at", "wait_for"])
+def test_timeouts_of_asyncios_own_are_told_from_cancellations(by):
+    if by == "wait_for" and sys.version_info < (3, 12):
+        pytest.skip("it cancels what it waits for, not the task that waits")
+
+    async def limited():
+        try:
+            if by == "wait_for":
+                await asyncio.wait_for(asyncio.Event().wait(), 3)
+            elif by == "timeout":
+                async with asyncio.timeout(3):
+                    await nested()
+            else:
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + 3):
+                    await nested()
+        except TimeoutError:
+            pass
+
+    async def nested():
+        async with asyncio.timeout(60):
+            await asyncio.sleep(60)
+
+    async def main():
+        task = asyncnb.create_task(limited(), name="limited")
+        other = asyncnb.create_task(limited(), name="cancelled")
+        await asyncio.sleep(1)
+        other.cancel()
+        await asyncnb.wait([task, other])
+
+    _, traces = recorded(main())
+    assert traces["limited"].marks[0] == (3, "timeout", "")
+    assert traces["cancelled"].marks[0] == (1, "cancel", "")
 
 
 def test_a_failure_is_the_tasks_own_and_is_noted():

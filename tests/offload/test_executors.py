@@ -104,6 +104,14 @@ def test_a_coroutine_goes_along(pool):
     assert asyncnb.launch(later(1, 2, 3, key=4), on=pool).join(20) == (1, (2, 3), 4)
 
 
+def test_work_that_is_elsewhere_is_recorded_as_far_as_it_is_seen_from_here(pool):
+    task: asyncnb.Task[int] = asyncnb.launch(lambda: 1, on=pool, name="far", trace=True)
+    assert task.join(20) == 1
+    [row] = asyncnb.timeline(task).data["rows"]
+    assert (row["recorded"], row["state"]) == (True, "done")
+    assert row["waits"]
+
+
 def test_an_error_shows_where_it_arose(pool):
     import traceback
 
