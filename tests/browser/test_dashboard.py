@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.browser.contrast import CONTRAST
 from tests.browser.lab import Notebook
 
 pytestmark = pytest.mark.browser
@@ -114,6 +115,15 @@ def test_tasks_are_renamed_limited_grouped_opened_and_cancelled(open_notebook: O
     notebook.see_row("broken", "failed", f"ValueError: {xss}")
     notebook.see_row(xss, "waiting")
     assert notebook.ask("() => window.hacked") is None
+    # all of it can be read, in both themes
+    notebook.do(notebook.role("row", "broken").click())
+    notebook.see_on_page("Traceback")
+    worst = {}
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):  # the last one stays
+        notebook.set_theme(theme)
+        worst[theme] = notebook.ask(CONTRAST, ".asyncnb-dashboard, .asyncnb-chip")[0]
+        notebook.screenshot(f"dashboard-{theme.split()[-1].lower()}")
+    assert min(ratio for _, ratio in worst.values()) >= 4.5, worst  # what WCAG asks for text
     # two views of it
     notebook.run(7)
     grids = "() => document.querySelectorAll('[role=grid][aria-label=Tasks]').length"

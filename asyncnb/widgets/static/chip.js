@@ -168,7 +168,7 @@ class Chip {
       setAttribute(this.bar, "aria-valuenow", row.done);
       setAttribute(this.bar, "aria-valuemax", row.total);
     }
-    setText(this.amount, row.done === null ? "" : row.total === null ? `${row.done}` : `${row.done}/${row.total}`);
+    setText(this.amount, row.done === null ? "" : row.total === null ? amount(row.done) : `${amount(row.done)}/${amount(row.total)}`);
     if (this.isOver) this.asked = false;
     if (!this.asked) setText(this.note, row.note || (this.isOver ? "" : row.waits));
     setAttribute(this.cancel, "aria-label", `Cancel ${row.name}`);

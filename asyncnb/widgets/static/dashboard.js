@@ -15,8 +15,9 @@ class View {
       h("button", { type: "button", class: `asyncnb-count asyncnb-is-${state}`, "aria-pressed": "false", hidden: "",
         on: { click: () => this.toggleState(number) } }, icon(state, "asyncnb-state-icon"), h("span")));
     this.filter = h("input", { type: "search", class: "asyncnb-filter", placeholder: "Filter", "aria-label": "Filter tasks", spellcheck: "false", autocomplete: "off" });
+    this.search = h("label", { class: "asyncnb-search" }, icon("search"), this.filter);
     this.cancelAll = h("button", { type: "button", class: "asyncnb-text-button asyncnb-danger", text: "Cancel all" });
-    this.clear = h("button", { type: "button", class: "asyncnb-text-button", text: "Clear", title: "Forget the tasks that have ended" });
+    this.clear = h("button", { type: "button", class: "asyncnb-text-button", text: "Clear ended", title: "Forget the tasks that have ended" });
     this.background = h("button", { type: "button", class: "asyncnb-text-button", text: "Background", hidden: "", title: "Let the cell that awaits now go on as a task" });
     this.loop = h("span", { class: "asyncnb-loop" });
     this.banner = h("div", { class: "asyncnb-banner", role: "alert", hidden: "" });
@@ -36,7 +37,7 @@ class View {
         h("div", { role: "tablist", class: "asyncnb-tabs", "aria-label": "Views" }, ...this.tabs),
         h("div", { class: "asyncnb-counts" }, ...this.counts),
         this.loop,
-        h("div", { class: "asyncnb-tools" }, h("label", { class: "asyncnb-search" }, icon("search"), this.filter), this.background, this.clear, this.cancelAll),
+        h("div", { class: "asyncnb-tools" }, this.search, this.background, this.clear, this.cancelAll),
       ),
       this.banner,
       this.tasksPanel,
@@ -107,6 +108,7 @@ class View {
     }
     setHidden(this.tasksPanel, chosen !== 0);
     setHidden(this.timelinePanel, chosen !== 1);
+    setHidden(this.search, chosen !== 0); // the timeline has its own
     if (chosen === 1) this.showTimeline();
     this.changed();
   }
@@ -133,7 +135,10 @@ class View {
 
   toggleState(number) {
     const { states } = this.grid.tree;
-    if (!states.delete(number)) states.add(number);
+    if (this.tasksPanel.hidden) {
+      states.add(number); // a click on a number asks to see what is counted
+      this.select(0);
+    } else if (!states.delete(number)) states.add(number);
     this.grid.viewport.scrollTop = 0;
     this.grid.rebuild();
   }
@@ -163,8 +168,11 @@ class View {
       this.grid.paint();
       this.detail.paint();
     }
-    clearTimeout(this.looking);
-    this.looking = setTimeout(() => this.store.look(), 250);
+    // Not anew with each paint: while much changes, that would put it off for good.
+    this.looking ??= setTimeout(() => {
+      this.looking = null;
+      this.store.look();
+    }, 250);
   }
 
   paintHeader() {

@@ -85,9 +85,24 @@ function duration(seconds, fine = true) {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+/** A number that fits into a column: `9,999`, `12.3K`. */
+function amount(number) {
+  return Math.abs(number) < 10000 ? number.toLocaleString("en") : COMPACT.format(number);
+}
+
 /** What is left of a time limit, short: `57 s`, `1:27`, `2:03:00`. */
 function countdown(seconds) {
-  seconds = Math.max(0, Math.ceil(seconds));
+  return clock(Math.max(0, Math.ceil(seconds)));
+}
+
+/** What has passed, for a narrow column: `57 ms`, `1.2 s`, `1:27`, `2:03:00`. */
+function elapsed(seconds) {
+  return seconds < 60 ? duration(seconds) : clock(Math.floor(seconds));
+}
+
+function clock(seconds) {
   const two = (n) => String(n).padStart(2, "0");
   if (seconds < 60) return `${seconds} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)}:${two(seconds % 60)}`;

@@ -244,7 +244,9 @@ class RowElement {
       setAttribute(this.bar, "aria-valuenow", done);
       setAttribute(this.bar, "aria-valuemax", total);
     }
-    setText(this.amount, done === null ? "" : total === null ? done.toLocaleString("en") : `${done.toLocaleString("en")}/${total.toLocaleString("en")}`);
+    setText(this.amount, done === null ? "" : total === null ? amount(done) : `${amount(done)}/${amount(total)}`);
+    const whole = total === null ? `${done}` : `${done} of ${total}`;
+    setAttribute(this.amount, "title", Math.max(done ?? 0, total ?? 0) < 10000 ? null : whole);
   }
 
   /** What ticks by itself. */
@@ -253,7 +255,7 @@ class RowElement {
     if (!row) return;
     const { store } = this.grid;
     const now = store.connection === "lost" ? store.lostAt ?? store.now() : store.now();
-    setText(this.time, row.started === null ? "" : duration((row.ended ?? now) - row.started));
+    setText(this.time, row.started === null ? "" : elapsed((row.ended ?? now) - row.started));
     setText(this.limit, row.deadline === null || isEnded(row) ? "" : `${countdown(row.deadline - now)} left`);
   }
 

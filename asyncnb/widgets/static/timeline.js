@@ -384,7 +384,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
       const notes = [];
       if (data.dropped) notes.push(`${data.dropped.toLocaleString("en")} older steps are not kept: a recording is bounded.`);
       else if (!data.rows.length) notes.push("No tasks.");
-      else if (!data.recorded) notes.push("Steps and waits were not recorded: %%atask --trace, launch(..., trace=True).");
+      else if (!data.recorded) notes.push("Steps and waits are not recorded unless asked: %%atask --trace, or %asyncnb option record on.");
       if (data.left_out) notes.push(`${data.left_out.toLocaleString("en")} older tasks are not shown.`);
       setText(note, notes.join(" "));
       setHidden(note, !notes.length);
