@@ -153,7 +153,7 @@ def test_waiting_for_a_group_is_for_what_it_adopted_and_for_what_comes_meanwhile
     helpers.ok(
         """
         import concurrent.futures
-        g = asyncnb.open_group("g", on_error="continue")
+        g = asyncnb.open_group("adopts", on_error="continue")
         future = concurrent.futures.Future()
         async def first():
             await gate.wait()
@@ -172,7 +172,7 @@ def test_waiting_for_a_group_is_for_what_it_adopted_and_for_what_comes_meanwhile
         asyncnb.run(adopt())
         """
     )
-    helpers.ok("%tasks wait -g g")
+    helpers.ok("%tasks wait -g adopts")
     assert helpers.evaluate("log") == ["second", "plain"]
     assert helpers.evaluate("g.closed") is False, "to wait for it is not to close it"
 
@@ -198,12 +198,12 @@ def test_a_group_that_an_adopted_task_has_ended_is_said_to_have_failed(helpers):
 
 def test_waiting_for_what_runs_on_the_waiting_cells_own_loop_is_refused(helpers):
     helpers.ok("%asyncnb autoawait off")
-    helpers.ok("g = asyncnb.open_group('g')\nstop = asyncio.Event()")
+    helpers.ok("g = asyncnb.open_group('own')\nstop = asyncio.Event()")
     helpers.ok("own = asyncio.create_task(stop.wait(), name='own')\ng.add(own)")
-    waiting = helpers.run("%tasks wait -g g")
+    waiting = helpers.run("%tasks wait -g own")
     assert waiting.error.ename == "UsageError"
-    assert "'own' of group 'g' runs on the loop it would block. Write `await g`" in waiting.text
-    helpers.ok("stop.set()\nawait own\nimport asyncio")
+    assert "'own' of group 'own' runs on the loop it would block. Write `await own`" in waiting.text
+    helpers.ok("stop.set()\nawait own\ng.cancel()\nimport asyncio")
     helpers.ok("%asyncnb autoawait on")
 
 
