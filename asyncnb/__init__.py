@@ -30,6 +30,7 @@ from asyncio import (
 )
 from typing import TYPE_CHECKING, Any
 
+from asyncnb._core import _launch
 from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._errors import (
     EmbeddedLoopError,
@@ -170,6 +171,15 @@ __all__ = [
     "wait_for",
     "wrap_future",
 ]
+
+
+def _launch_elsewhere(work: Any, **options: Any) -> Any:
+    from asyncnb._elsewhere import launch_on  # it imports much
+
+    return launch_on(work, **options)
+
+
+_launch.elsewhere = _launch_elsewhere
 
 
 def dashboard(**options: Any) -> Any:

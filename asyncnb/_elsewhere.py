@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncnb._core import _launch
-
 if TYPE_CHECKING:
     from asyncnb._core._open_groups import OpenGroup
     from asyncnb._core._tasks import Task
@@ -79,10 +77,8 @@ def map(
     return stream(fn, iterable, engine, most, chunk, ordered, return_exceptions)
 
 
-def _launch_on(work: Any, **options: Any) -> Any:
-    from asyncnb._offload._calls import launch_on
+def launch_on(work: Any, **options: Any) -> Any:
+    """``launch(work, on=..., **options)``."""
+    from asyncnb._offload._calls import launch_on as start
 
-    return launch_on(work, **options)
-
-
-_launch.elsewhere = _launch_on
+    return start(work, **options)

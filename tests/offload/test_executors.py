@@ -5,6 +5,8 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 
@@ -102,6 +104,13 @@ def test_a_coroutine_goes_along(pool):
         return n, more, key
 
     assert asyncnb.launch(later(1, 2, 3, key=4), on=pool).join(20) == (1, (2, 3), 4)
+
+
+def test_launching_elsewhere_needs_no_other_name_of_asyncnb_first():
+    code = "import asyncnb, concurrent.futures as cf; pool = cf.ThreadPoolExecutor(1)\n"
+    code += "print(asyncnb.launch(lambda: 1, on=pool).join(20)); pool.shutdown()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_work_that_is_elsewhere_is_recorded_as_far_as_it_is_seen_from_here(pool):
