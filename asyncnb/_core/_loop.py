@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asyncnb._core import _watchdog
 from asyncnb._core._errors import EmbeddedLoopError, would_deadlock
+from asyncnb._core._lean_loop import LeanLoop
 from asyncnb._core._watchdog import Blocked, SlowStep, Watchdog
 
 T = TypeVar("T")
@@ -57,10 +58,17 @@ def _base_class() -> type[asyncio.AbstractEventLoop]:
     return asyncio.SelectorEventLoop
 
 
+def _lean(base: type[asyncio.AbstractEventLoop]) -> type[asyncio.AbstractEventLoop]:
+    """Put :class:`LeanLoop` before *base* if that is a loop of the standard library."""
+    if not issubclass(base, asyncio.BaseEventLoop):
+        return base
+    return type(base.__name__, (LeanLoop, base), {"__slots__": (), "__module__": base.__module__})
+
+
 if TYPE_CHECKING:
     _Base = asyncio.SelectorEventLoop
 else:
-    _Base = _base_class()
+    _Base = _lean(_base_class())
 
 #: True in the context of a launched task and all that it starts; see subprocess_exec below.
 in_background: contextvars.ContextVar[bool] = contextvars.ContextVar(
@@ -91,6 +99,53 @@ class LoopStatistics(NamedTuple):
     slowest: SlowStep | None
 
 
+class _State:
+    """What an EmbeddedLoop has besides a standard loop, apart from it.
+
+    In one attribute, since the standard loop has 26 and from 30 on CPython gives up its short cuts
+    to those of an instance, and to its methods. ``__slots__`` on the loop would take them away
+    right at the start (3.13): both make all that the loop does a fifth slower.
+    """
+
+    __slots__ = (
+        "cleaned_up",
+        "closer",
+        "crash",
+        "ending",
+        "exception_hooks",
+        "inbox",
+        "on_blocked",
+        "on_crash",
+        "pid",
+        "posted",
+        "processes",
+        "started_at",
+        "state_lock",
+        "stops",
+        "thread",
+        "watchdog",
+    )
+
+    closer: asyncio.Task[None]
+
+    def __init__(self, thread: threading.Thread) -> None:
+        self.thread = thread
+        self.pid = os.getpid()
+        self.state_lock = threading.Lock()
+        self.ending = threading.Event()
+        self.cleaned_up = False
+        self.started_at = 0.0
+        self.stops = 0
+        self.inbox: deque[tuple[Callable[[], object], contextvars.Context]] = deque()
+        self.posted = False
+        self.crash: BaseException | None = None
+        self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
+        self.exception_hooks: list[Callable[[dict[str, Any]], bool]] = []
+        self.on_blocked: list[Callable[[EmbeddedLoop, Blocked | None], object]] = []
+        self.watchdog: Watchdog | None = None
+        self.processes: list[asyncio.SubprocessTransport] = []
+
+
 class EmbeddedLoop(_Base):
     """An asyncio event loop that runs on a daemon thread of its own.
 
@@ -101,55 +156,42 @@ class EmbeddedLoop(_Base):
     thread.
     """
 
-    # Slots, not for memory: the standard loop has 25 attributes, and from 31 on CPython gives up
-    # its short cut to those of an instance, which would slow down all that the loop does.
-    __slots__ = (
-        "_cleaned_up",
-        "_closer",
-        "_ending",
-        "_inbox",
-        "_pid",
-        "_posted",
-        "_processes",
-        "_started_at",
-        "_state_lock",
-        "_stops",
-        "_thread",
-        "_watchdog",
-        "crash",
-        "exception_hooks",
-        "on_blocked",
-        "on_crash",
-    )
-
     _numbers = itertools.count(1)
+    _state: _State
 
     def __init__(self) -> None:
         super().__init__()
-        self._pid = os.getpid()
-        self._state_lock = threading.Lock()
-        self._ending = threading.Event()
-        self._cleaned_up = False
-        self._started_at = 0.0
-        self._stops = 0
-        self._inbox: deque[tuple[Callable[[], object], contextvars.Context]] = deque()
-        self._posted = False
-        #: Why the thread ended without being asked to, or None.
-        self.crash: BaseException | None = None
-        #: Called on the loop's thread with the exception when the thread crashes.
-        self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
-        #: Asked before an error is logged that nobody handles; one that returns True has told it.
-        self.exception_hooks: list[Callable[[dict[str, Any]], bool]] = []
-        #: Called on the watchdog's thread as ``observer(loop, blocked)`` when a step blocks the
-        #: loop, and with None when that has ended.
-        self.on_blocked: list[Callable[[EmbeddedLoop, Blocked | None], object]] = []
-        self._watchdog: Watchdog | None = None
-        self._processes: list[asyncio.SubprocessTransport] = []
         number = next(self._numbers)
-        self._thread = threading.Thread(
-            target=self._main, name=f"asyncnb loop {number}" if number > 1 else "asyncnb loop"
+        self._state = _State(
+            threading.Thread(
+                target=self._main,
+                name=f"asyncnb loop {number}" if number > 1 else "asyncnb loop",
+                daemon=True,
+            )
         )
-        self._thread.daemon = True
+
+    @property
+    def crash(self) -> BaseException | None:
+        """Why the thread ended without being asked to, or None."""
+        return self._state.crash
+
+    @property
+    def on_crash(self) -> list[Callable[[EmbeddedLoop, BaseException], object]]:
+        """Called on the loop's thread with the loop and the exception when the thread crashes."""
+        return self._state.on_crash
+
+    @property
+    def exception_hooks(self) -> list[Callable[[dict[str, Any]], bool]]:
+        """Asked before an error is logged that nobody handles; True: it has been told."""
+        return self._state.exception_hooks
+
+    @property
+    def on_blocked(self) -> list[Callable[[EmbeddedLoop, Blocked | None], object]]:
+        """Called on the watchdog's thread as ``observer(loop, blocked)``.
+
+        When a step blocks the loop, and with None when that has ended.
+        """
+        return self._state.on_blocked
 
     @property
     def kind(self) -> str:
@@ -159,57 +201,58 @@ class EmbeddedLoop(_Base):
     @property
     def thread(self) -> threading.Thread:
         """The thread the loop lives on; its name starts with ``asyncnb``."""
-        return self._thread
+        return self._state.thread
 
     @property
     def alive(self) -> bool:
         """Whether the loop can take work: started, not ended, and not a copy left by a fork."""
-        return self._thread.is_alive() and not self._ending.is_set() and os.getpid() == self._pid
+        state = self._state
+        return state.thread.is_alive() and not state.ending.is_set() and os.getpid() == state.pid
 
     @property
     def lost(self) -> bool:
         """Whether its thread has ended, or was left behind by a fork: no task will go on."""
-        if os.getpid() != self._pid:
+        if os.getpid() != self._state.pid:
             return True
-        return self._ending.is_set() and not self._thread.is_alive()
+        return self._state.ending.is_set() and not self._state.thread.is_alive()
 
     def start(self) -> None:
         """Start the thread and return when the loop runs. Raises RuntimeError the second time."""
         running = threading.Event()
         self.call_soon(running.set)
-        self._thread.start()
+        self._state.thread.start()
         while not running.wait(0.05):
-            if not self._thread.is_alive():
+            if not self._state.thread.is_alive():
                 raise EmbeddedLoopError("The embedded loop's thread ended at once.") from self.crash
         self.watch(_watchdog.THRESHOLD)
 
     def watch(self, threshold: float) -> None:
         """Have steps longer than ``threshold`` seconds noticed; 0 switches that off. Any thread."""
-        with self._state_lock:
-            before, self._watchdog = self._watchdog, None
+        with self._state.state_lock:
+            before, self._state.watchdog = self._state.watchdog, None
             if before is not None:
                 before.stop()
             if threshold and self.alive:
-                self._watchdog = Watchdog(self, threshold)
-                self._watchdog.start()
+                self._state.watchdog = Watchdog(self, threshold)
+                self._state.watchdog.start()
 
     @property
     def watchdog(self) -> Watchdog | None:
         """What looks after the loop, None if nothing does."""
-        return self._watchdog
+        return self._state.watchdog
 
     @property
     def blocked(self) -> Blocked | None:
         """The step that keeps the loop from all other work now, or None. Any thread."""
-        return None if self._watchdog is None else self._watchdog.blocked
+        return None if self._state.watchdog is None else self._state.watchdog.blocked
 
     def _main(self) -> None:
         asyncio.set_event_loop(self)
-        self._started_at = time.monotonic()
+        self._state.started_at = time.monotonic()
         try:
             self._run_until_ended()
         except BaseException as exc:
-            if os.getpid() != self._pid:
+            if os.getpid() != self._state.pid:
                 os._exit(0)  # a fork on this thread: the parent's loop has ended, and so does it
             self._crashed(exc)
         finally:
@@ -218,21 +261,21 @@ class EmbeddedLoop(_Base):
                 self.close()
 
     def _run_until_ended(self) -> None:
-        while not self._cleaned_up:
+        while not self._state.cleaned_up:
             try:
                 self.run_forever()
             except (SystemExit, KeyboardInterrupt) as exc:
                 # asyncio lets these leave run_forever() after the task has got them as its
                 # result; the other tasks must not pay for it.
                 logger.debug("%r left a task; the embedded loop goes on", exc)
-            if os.getpid() != self._pid:
+            if os.getpid() != self._state.pid:
                 os._exit(0)
-            if not self._cleaned_up:
-                self._stops += 1  # somebody called stop(): a notebook needs its loop, so go on
+            if not self._state.cleaned_up:
+                self._state.stops += 1  # somebody called stop(): a notebook needs its loop
 
     def _crashed(self, exc: BaseException) -> None:
-        self.crash = exc
-        self._ending.set()
+        self._state.crash = exc
+        self._state.ending.set()
         logger.error(
             "The embedded loop's thread ended: %s: %s. Its tasks are lost. The next launch starts "
             "a new loop; `%%asyncnb restart` does so now.",
@@ -248,31 +291,33 @@ class EmbeddedLoop(_Base):
         Like ``call_soon_threadsafe``, in order with it, but many posts wake the loop once. Raises
         RuntimeError when the loop is closed.
         """
-        self._inbox.append((call, context))
-        if not self._posted:
-            self._posted = True
+        state = self._state
+        state.inbox.append((call, context))
+        if not state.posted:
+            state.posted = True
             try:
                 self.call_soon_threadsafe(self._take_posts)
             except BaseException:
-                self._posted = False
-                self._inbox.clear()
+                state.posted = False
+                state.inbox.clear()
                 raise
 
     def _take_posts(self) -> None:
-        self._posted = False  # first: what comes from here on must wake us again
-        inbox = self._inbox
+        state = self._state
+        state.posted = False  # first: what comes from here on must wake us again
+        inbox = state.inbox
         try:
             for _ in range(len(inbox)):  # not more: others want their turn
                 call, context = inbox.popleft()
                 context.run(call)
         finally:
-            if inbox and not self._posted:  # SystemExit of a task, or more has come meanwhile
-                self._posted = True
+            if inbox and not state.posted:  # SystemExit of a task, or more has come meanwhile
+                state.posted = True
                 self.call_soon(self._take_posts)
 
     def is_own_thread(self) -> bool:
         """Return whether the caller runs on this loop's thread."""
-        return threading.get_ident() == self._thread.ident
+        return threading.get_ident() == self._state.thread.ident
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Cancel all tasks, let their cleanup run for at most ``timeout`` seconds, end the loop.
@@ -281,27 +326,28 @@ class EmbeddedLoop(_Base):
         Idempotent; waits for a shutdown that another thread has begun. Blocks the calling thread,
         so it raises WrongThreadError on the loop's own.
         """
-        if not self._thread.is_alive() or os.getpid() != self._pid:
+        if not self._state.thread.is_alive() or os.getpid() != self._state.pid:
             return True
         if timeout is None:
             timeout = SHUTDOWN_SECONDS
         if self.is_own_thread():
             raise would_deadlock("EmbeddedLoop.shutdown()", "asyncio.to_thread(loop.shutdown)")
-        with self._state_lock:
-            if not self._ending.is_set():
-                self._ending.set()
+        with self._state.state_lock:
+            if not self._state.ending.is_set():
+                self._state.ending.set()
                 self.call_soon_threadsafe(self._begin_shutdown, self.time() + timeout)
         # A little longer than the loop allows itself: it is the one that says when.
-        self._thread.join(timeout + 0.2)
+        self._state.thread.join(timeout + 0.2)
         self.watch(0)
-        return not self._thread.is_alive()
+        return not self._state.thread.is_alive()
 
     def _begin_shutdown(self, deadline: float) -> None:
-        self._closer = asyncio.Task(self._cancel_everything(deadline), loop=self, name="asyncnb")
-        self._closer.add_done_callback(self._end_thread)
+        closer = asyncio.Task(self._cancel_everything(deadline), loop=self, name="asyncnb")
+        closer.add_done_callback(self._end_thread)
+        self._state.closer = closer  # the loop has only a weak reference
 
     def _end_thread(self, _: object) -> None:
-        self._cleaned_up = True
+        self._state.cleaned_up = True
         self.stop()
 
     async def _cancel_everything(self, deadline: float) -> None:
@@ -313,7 +359,7 @@ class EmbeddedLoop(_Base):
             await asyncio.wait(left, timeout=max(0.0, deadline - self.time()))
             if self.time() >= deadline:
                 break
-        for process in self._processes:
+        for process in self._state.processes:
             process.close()  # kills what still runs: it left the kernel's process group
         for task in asyncio.all_tasks(self):
             # What did not end in time is dropped with the process; "destroyed but pending" for
@@ -349,8 +395,8 @@ class EmbeddedLoop(_Base):
     def _own(self, pair: tuple[asyncio.SubprocessTransport, Any]) -> Any:
         if in_background.get():
             # Not a WeakSet: uvloop's transports take no weak references.
-            self._processes = [p for p in self._processes if p.get_returncode() is None]
-            self._processes.append(pair[0])
+            self._state.processes = [p for p in self._state.processes if p.get_returncode() is None]
+            self._state.processes.append(pair[0])
         return pair
 
     def statistics(self) -> LoopStatistics:
@@ -360,11 +406,11 @@ class EmbeddedLoop(_Base):
             kind=self.kind,
             running=self.alive,
             tasks=len(asyncio.all_tasks(self)),
-            uptime=time.monotonic() - self._started_at if self._started_at else 0.0,
-            stops=self._stops,
-            lag=None if self._watchdog is None else self._watchdog.lag,
+            uptime=time.monotonic() - self._state.started_at if self._state.started_at else 0.0,
+            stops=self._state.stops,
+            lag=None if self._state.watchdog is None else self._state.watchdog.lag,
             ready=None if ready is None else len(ready),
-            slowest=None if self._watchdog is None else self._watchdog.slowest,
+            slowest=None if self._state.watchdog is None else self._state.watchdog.slowest,
         )
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
@@ -409,7 +455,7 @@ def embedded_loop() -> EmbeddedLoop:
     loop = _current
     # Half of what `alive` asks is enough here: a loop that ends, in whatever way, says so, and
     # a fork takes `_current` away.
-    if loop is not None and not loop._ending.is_set():
+    if loop is not None and not loop._state.ending.is_set():
         return loop
     with _lock:
         if _current is None or not _current.alive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import asyncnb
 from asyncnb import Task
 from asyncnb._core import _loop, _waiters
+from asyncnb._core._lean_loop import LeanLoop
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._waiters import fail_waiters
 
@@ -256,3 +258,57 @@ def test_the_standard_loop_is_used_when_asked_for() -> None:
         "import asyncnb; print(asyncnb.embedded_loop().kind)", ASYNCNB_LOOP="asyncio"
     )
     assert done.stdout.strip() == "asyncio"
+
+
+class OnStandardLoop(LeanLoop, asyncio.SelectorEventLoop):
+    pass
+
+
+def test_callbacks_run_in_order_and_in_their_context_on_the_standard_loop() -> None:
+    var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="outside")
+    context = contextvars.copy_context()
+    context.run(var.set, "inside")
+    seen: list[object] = []
+    loop = OnStandardLoop()
+    loop.call_soon(lambda a, b: seen.append((a, b, var.get())), 1, 2, context=context)
+    loop.call_soon(seen.append, "cancelled").cancel()
+    loop.call_soon(lambda: seen.append(var.get()))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert seen == [(1, 2, "inside"), "outside"]
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        loop.call_soon(seen.append, 3)
+
+
+def test_debug_mode_finds_wrong_callbacks_on_the_standard_loop() -> None:
+    async def work() -> None: ...
+
+    loop = OnStandardLoop()
+    loop.set_debug(True)
+    with pytest.raises(TypeError, match="coroutines cannot be used"):
+        loop.call_soon(work)  # type: ignore[arg-type]
+    assert "created at" in repr(loop.call_soon(print))
+    loop.close()
+
+
+def test_the_loop_keeps_the_short_cuts_to_its_attributes() -> None:
+    done = plain_python(
+        """
+        import asyncio, asyncnb
+        from asyncnb._core._loop import EmbeddedLoop
+
+        async def work():
+            async with asyncnb.timeout(60):
+                await asyncio.to_thread(int)
+
+        loop = asyncnb.embedded_loop()
+        asyncnb.launch(work()).join(10)
+        # From 30 on, counting the call_soon that stands there at times, CPython gives them up;
+        # and where a base has slots of its own (3.13).
+        assert len(vars(loop) | {"call_soon": 0}) < 30, sorted(vars(loop))
+        assert EmbeddedLoop.__basicsize__ == asyncio.SelectorEventLoop.__basicsize__
+        """,
+        ASYNCNB_LOOP="asyncio",
+    )
+    assert done.returncode == 0, done.stderr

@@ -149,7 +149,7 @@ def test_many_short_steps_are_no_block(watched: Watched) -> None:
 
 def test_a_loop_without_work_is_not_asked(watched: Watched) -> None:
     watched.answer()
-    asked = watched.loop._watchdog._asked  # type: ignore[union-attr]
+    asked = watched.loop.watchdog._asked  # type: ignore[union-attr]
     looked = threading.Event()
     dog = watched.loop.watchdog
     assert dog is not None
