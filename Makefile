@@ -13,7 +13,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-all lint bench bench-check bench-page conformance faults soak reliability-page docs clean
+.PHONY: help lab demo test test-all lint bench bench-check bench-page conformance faults soak reliability-page pyodide docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -65,6 +65,10 @@ reliability-page: ## the reference page on reliability, from the newest faults a
 
 conformance: ## asyncio's own tests, with asyncnb in its place, on every Python supported
 	@TESTS=tests/conformance .ci/matrix
+
+pyodide: ## the primitives and JupyterLite's kernel in a browser's Python, in Node
+	$(call install,dev)
+	.ci/test tests/pyodide
 
 docs: ## the site, from notebooks/ to .artifacts/site; a warning is an error
 	$(call install,docs)

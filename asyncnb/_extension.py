@@ -18,6 +18,7 @@ from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
 from asyncnb._core import _launch, _loop, _places, _tasks, _timeline
+from asyncnb._core._errors import THREADS, no_threads
 from asyncnb._core._info import ENDED
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._progress import observe_progress
@@ -190,7 +191,12 @@ class Extension:
         self._undo.append(lambda: completer.custom_matchers.remove(matcher))
 
     def browser(self) -> BrowserSide:
-        """Return the browser side; the first call imports it and hooks the shell channel."""
+        """Return the browser side; the first call imports it and hooks the shell channel.
+
+        Raises RuntimeError where there are no threads, as one keeps the dashboards up to date.
+        """
+        if not THREADS:
+            raise no_threads("The dashboard", "`%tasks` shows a table")
         if self._browser is None:
             from asyncnb._kernel._channel import CommChannel
             from asyncnb._kernel._table import as_bundle
@@ -215,13 +221,19 @@ class Extension:
         from asyncnb._kernel._table import one_line
 
         bundle: dict[str, Any] = one_line(record.info())
+        if not THREADS:
+            return bundle
         if getattr(self.ip, "kernel", None) is not None and not is_headless(self.output.parent()):
             bundle = self.browser().chip(record, bundle)
         return bundle
 
     def _interactive_timeline(self, timeline: Timeline) -> dict[str, Any] | None:
         """Return what shows ``timeline`` with zoom and search, if somebody is there to use it."""
-        if getattr(self.ip, "kernel", None) is None or is_headless(self.output.parent()):
+        if (
+            not THREADS  # no channel either, on which the picture could ask for more
+            or getattr(self.ip, "kernel", None) is None
+            or is_headless(self.output.parent())
+        ):
             return None
         from asyncnb.widgets._timeline import TimelineWidget
 

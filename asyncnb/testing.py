@@ -17,12 +17,14 @@ import contextvars
 import functools
 import selectors
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from asyncnb._core import _tasks
+from asyncnb._core._errors import THREADS
 
 T = TypeVar("T")
 
@@ -50,6 +52,18 @@ class _Selector:
         return getattr(self._real, name)
 
 
+class _NothingElse(selectors.SelectSelector):
+    """Selects nothing: without threads and sockets, who waits without a timer waits for ever."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise RuntimeError(
+                "The tasks of this VirtualTimeLoop wait for each other, or for what no timer and "
+                "no callback will do, and there are no threads that could: they would wait for ever"
+            )
+        return []
+
+
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A standard event loop on a clock that jumps from timer to timer.
 
@@ -66,7 +80,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._now = 0.0
         self.jumps: int = 0
-        selector = _Selector(selectors.DefaultSelector())
+        selector = _Selector(selectors.DefaultSelector() if THREADS else _NothingElse())
         super().__init__(selector)  # type: ignore[arg-type]
         selector.loop = self
 
@@ -77,6 +91,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         if _tasks.trace_child is not None and not own:
             coro = _tasks.trace_child(coro, self)
         return super().create_task(coro, **kwargs)
+
+    if not THREADS:  # Pyodide: no socket either, and nobody who could wake the loop with one
+
+        def _make_self_pipe(self) -> None:
+            pass
+
+        def _close_self_pipe(self) -> None:
+            pass
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -98,8 +120,12 @@ def run_virtual(
 
     Raises what ``main`` raises, and AssertionError if the loop's exception handler was called:
     a failure that nobody looked at is a failure of the test. Where a loop runs already, as in a
-    cell of a notebook, it does so on a thread of its own, and the calling one waits.
+    cell of a notebook, it does so on a thread of its own, and the calling one waits; in Pyodide,
+    which has no threads, the running loop stands still meanwhile.
     """
+    if not THREADS and asyncio._get_running_loop() is not None:
+        with _running_loop_set_aside():
+            return run_virtual(main, task_factory=task_factory, debug=debug)
     if asyncio._get_running_loop() is not None:
         run_here = functools.partial(run_virtual, main, task_factory=task_factory, debug=debug)
         with ThreadPoolExecutor(1, "asyncnb virtual") as pool:
@@ -123,6 +149,20 @@ def run_virtual(
             f"{first.get('message')}"
         ) from first.get("exception")
     return result
+
+
+@contextmanager
+def _running_loop_set_aside() -> Iterator[None]:
+    """Have no loop run in this thread, and no task, while the block does."""
+    loop = asyncio._get_running_loop()
+    swap: Callable[..., Any] = getattr(asyncio.tasks, "_swap_current_task")  # noqa: B009  # 3.12
+    task = swap(loop, None)
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+        swap(loop, task)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+
+#: Whether threads can be started; not in Pyodide, the Python of JupyterLite.
+THREADS = sys.platform not in ("emscripten", "wasi") or bool(
+    getattr(getattr(sys, "_emscripten_info", None), "pthreads", False)
+)
 
 
 class EmbeddedLoopError(RuntimeError):
@@ -72,4 +78,20 @@ def would_deadlock(call: str, instead: str) -> WrongThreadError:
     return WrongThreadError(
         f"{call} blocks, and this code runs on the loop's own thread, which has to do the work: it "
         f"would wait for itself for ever; write `{instead}`."
+    )
+
+
+def cannot_block(call: str, instead: str) -> WrongThreadError:
+    """Return the error for a ``call`` that would block the only thread there is."""
+    return WrongThreadError(
+        f"{call} waits until the work is done, and this Python (Pyodide, in a browser) has one "
+        f"thread, which has to do the work: it would wait for itself for ever; write `{instead}`."
+    )
+
+
+def no_threads(call: str, instead: str) -> RuntimeError:
+    """Return the error for a ``call`` that needs a thread where there are none."""
+    return RuntimeError(
+        f"{call} needs a thread, and this Python (Pyodide, in a browser) cannot start any; "
+        f"{instead}"
     )

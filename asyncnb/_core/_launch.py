@@ -17,7 +17,12 @@ from typing import Any, TypeVar
 
 from asyncnb._core import _loop, _named_groups, _places, _threads, _trace
 from asyncnb._core._all_tasks import plain_tasks
-from asyncnb._core._errors import EmbeddedLoopError, TaskNotFoundError, would_deadlock
+from asyncnb._core._errors import (
+    THREADS,
+    EmbeddedLoopError,
+    TaskNotFoundError,
+    would_deadlock,
+)
 from asyncnb._core._futures import isfuture, wrap_future
 from asyncnb._core._info import ENDED, STATES
 from asyncnb._core._limits import UNCHANGED, limits_lock
@@ -310,9 +315,15 @@ def run(
     Without an embedded loop (plain Python), or with a ``loop_factory``, this is ``asyncio.run``.
 
     Raises TypeError for anything that cannot be awaited and WrongThreadError on the embedded
-    loop's own thread: write ``await`` there.
+    loop's own thread: write ``await`` there. In Pyodide, whose one thread is that, it waits only
+    where the browser can switch stacks.
     """
     timeout = check_timeout(timeout)
+    if not THREADS and asyncio._get_running_loop() is not None:
+        from asyncnb._core._hosted_loop import run_here
+
+        coro = as_coroutine(awaitable, caller="run")
+        return run_here(coro, timeout=timeout, name="asyncnb.run")
     loop = running_embedded_loop()
     if loop is not None and asyncio._get_running_loop() is loop:
         if inspect.iscoroutine(awaitable):

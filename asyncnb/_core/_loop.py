@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asyncnb._core import _watchdog
-from asyncnb._core._errors import EmbeddedLoopError, would_deadlock
+from asyncnb._core._errors import THREADS, EmbeddedLoopError, would_deadlock
 from asyncnb._core._lean_loop import LeanLoop
 from asyncnb._core._watchdog import Blocked, SlowStep, Watchdog
 
@@ -449,7 +449,8 @@ def embedded_loop() -> EmbeddedLoop:
     """Return the process's embedded loop; start it, or a new one after a crash, when needed.
 
     May be called from any thread. In a forked child this is a new loop: a child never runs its
-    parent's.
+    parent's. Where there are no threads (Pyodide) it is the loop that runs already; raises
+    EmbeddedLoopError there if none does.
     """
     global _current
     loop = _current
@@ -459,10 +460,16 @@ def embedded_loop() -> EmbeddedLoop:
         return loop
     with _lock:
         if _current is None or not _current.alive:
-            loop = EmbeddedLoop()
+            if THREADS:
+                loop = EmbeddedLoop()
+            else:
+                from asyncnb._core._hosted_loop import adopt
+
+                loop = adopt()
             for callback in on_new_loop:
                 callback(loop)
-            loop.start()
+            if THREADS:
+                loop.start()
             _current = loop
         return _current
 
@@ -477,6 +484,13 @@ def shutdown(timeout: float | None = None) -> bool:
     """Shut the embedded loop down if it runs; see EmbeddedLoop.shutdown. Idempotent."""
     loop = _current
     return loop is None or loop.shutdown(timeout)
+
+
+def let_go(loop: object) -> None:
+    """Forget ``loop``: the next one to ask for the embedded loop gets another."""
+    global _current
+    if _current is loop:
+        _current = None
 
 
 def _after_fork_in_child() -> None:

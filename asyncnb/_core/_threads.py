@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._awaitables import as_coroutine, iscoroutine, iscoroutinefunction
+from asyncnb._core._errors import THREADS, no_threads
 from asyncnb._core._futures import ensure_future
 from asyncnb._core._tasks import Task, interrupt, new_task
 from asyncnb._core._waiters import (
@@ -48,13 +49,17 @@ async def to_thread(func: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwar
     can be read there. What it raises is raised here; a ``StopIteration`` as a ``RuntimeError``.
     Cancelling ends the wait; the thread goes on to the end of *func*. Any loop.
     ``TypeError`` when *func* is an ``async def`` function, which would only make a coroutine in
-    the thread. Source: CPython 3.9.
+    the thread, and ``RuntimeError`` where there are no threads (Pyodide). Source: CPython 3.9.
     """
     if iscoroutinefunction(func):
         raise TypeError(
             f"to_thread() takes a plain function, and {func!r} is an async def one, which would "
             "only make a coroutine in the thread: await it here, or create_task() it"
         )
+    if not THREADS:
+        # Pyodide's own would call it here, and everything else would stand still meanwhile.
+        what = getattr(func, "__name__", "function")
+        raise no_threads("to_thread()", f"call {what}(...) itself, and nothing else runs meanwhile")
     loop = asyncio.get_running_loop()
     call = functools.partial(_call, func, *args, **kwargs)
     return await loop.run_in_executor(None, contextvars.copy_context().run, call)

@@ -14,7 +14,7 @@ import weakref
 from asyncio import AbstractEventLoop, _get_running_loop
 from typing import Any, Protocol, TypeVar
 
-from asyncnb._core._errors import EmbeddedLoopError, would_deadlock
+from asyncnb._core._errors import THREADS, EmbeddedLoopError, cannot_block, would_deadlock
 
 _T = TypeVar("_T")
 
@@ -112,6 +112,8 @@ class Joiner:
     def wait(self, loop: AbstractEventLoop, timeout: float | None = None) -> bool:
         """Block until woken or until *loop* is closed (True), or for *timeout* seconds (False)."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        if not THREADS and self.lock.locked():
+            raise cannot_block("join()", "await task")  # nobody could wake us
         while True:
             left = _WAIT_SLICE
             if deadline is not None:
@@ -146,6 +148,10 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
     if fut.done():
         return fut.result()
     loop = fut.get_loop()
+    if not THREADS and _get_running_loop() is loop:
+        from asyncnb._core._hosted_loop import join_here
+
+        return join_here(fut, timeout)
     refuse_own_thread(loop, "join()", "await task")
     if is_lost(loop):
         raise never_done(fut)

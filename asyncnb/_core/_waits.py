@@ -44,6 +44,8 @@ def _sleep(names: dict[str, Any], task: Any) -> str | None:
     handle = names.get("handle", names.get("h"))
     if handle is None:
         return None
+    if not hasattr(handle, "when"):  # Pyodide's loop does not say
+        return "sleep"
     return f"sleep, {seconds(max(0.0, handle.when() - task.get_loop().time()))} left"
 
 

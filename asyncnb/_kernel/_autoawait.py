@@ -20,7 +20,7 @@ from IPython.core.interactiveshell import ExecutionResult
 
 from asyncnb._core import _places
 from asyncnb._core._breakin import raise_in_task
-from asyncnb._core._errors import EmbeddedLoopError
+from asyncnb._core._errors import THREADS, EmbeddedLoopError
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop
 from asyncnb._core._tasks import Task, interrupt
 
@@ -52,7 +52,9 @@ class AwaitCells:
         self._left: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def install(self) -> None:
-        """Hook the shell instance."""
+        """Hook the shell instance; not where cells run on the embedded loop as it is."""
+        if not THREADS:
+            return
         self.ip.run_cell_async = self.run_cell_async  # type: ignore[method-assign]
 
     def uninstall(self) -> None:

@@ -16,7 +16,7 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from asyncnb._core import _launch, _named_groups
-from asyncnb._core._errors import OffloadError, TasksFailedError, near
+from asyncnb._core._errors import THREADS, OffloadError, TasksFailedError, near
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, current_record
@@ -60,6 +60,8 @@ class BackgroundCells:
         """Compile ``body`` and launch it; raise before anything has started if it cannot be."""
         cell = compile_cell(self.ip, body, magic=magic)
         kind = args.on or ("loop" if cell.awaits else "thread")
+        if not THREADS:
+            kind = _without_threads(kind, args.on)
         name = args.name or f"cell{cell_number(self.ip)}"
         if kind not in ("loop", "thread", "kernel"):
             self._launch_elsewhere(cell, name, args)
@@ -335,6 +337,18 @@ async def _in_thread(run: Callable[[], Any]) -> Any:
 
 async def _at_once(run: Callable[[], Any]) -> Any:
     return run()
+
+
+def _without_threads(kind: str, asked: str | None) -> str:
+    """Return where a cell runs in Pyodide, or refuse it: there is one thread and one loop."""
+    if kind in ("thread", "process"):
+        what = f"--on {asked}" if asked else "a cell without await"
+        raise UsageError(
+            f"%%atask: {what} needs a thread or a process, and this Python (Pyodide, in a browser) "
+            "can start neither. Write --on loop to run the cell on the loop, where all else waits "
+            "until it ends or awaits."
+        )
+    return "loop" if kind == "kernel" else kind
 
 
 def _one_name(args: argparse.Namespace) -> str | None:

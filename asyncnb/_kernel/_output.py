@@ -1,8 +1,8 @@
 """Everything a background task says lands in the cell that launched it.
 
 A task runs in a context in which ipykernel's parent header is that of its cell. ipykernel 7 keeps
-the parent of streams, displays and results in context variables; ipykernel 6 does so for streams
-only, and gets the rest from here.
+the parent of streams, displays and results in context variables; what other kernels lack of that
+they get from ``_parents.py``.
 """
 
 from __future__ import annotations
@@ -25,15 +25,11 @@ from asyncnb._core._words import encodable
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._figures import FigureKeeper
 from asyncnb._kernel._headless import LateOutput, is_headless
+from asyncnb._kernel._parents import header as _header
+from asyncnb._kernel._parents import parent_message as _parent
+from asyncnb._kernel._parents import route_by_context
 from asyncnb._kernel._reports import Reports
 from asyncnb._kernel._tracebacks import format_error
-
-#: The message whose cell gets the output of the running code, where that is not the cell that
-#: the main thread is running.
-_parent: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
-    "asyncnb_parent", default=None
-)
-
 
 #: print() writes the end of a line by itself: half of all that is said, and always the same.
 _LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
@@ -112,12 +108,9 @@ class OutputRouter:
         self._replace(publisher, "publish", self._recording_publish(publisher.publish))
         if self.kernel is not None:
             for name in ("raw_input", "getpass"):
-                self._replace(self.kernel, name, _refused_in_tasks(getattr(self.kernel, name)))
-            for part in (publisher, self.ip.displayhook):
-                if not hasattr(part, "set_thread_parent") and not isinstance(
-                    getattr(part, "_parent_header", None), contextvars.ContextVar
-                ):
-                    self._route_by_context(part)
+                if hasattr(self.kernel, name):
+                    self._replace(self.kernel, name, _refused_in_tasks(getattr(self.kernel, name)))
+            self._undo += route_by_context(self.kernel, publisher, self.ip.displayhook)
 
     def uninstall(self) -> None:
         """Put everything back, and let the reports under way come out first."""
@@ -161,32 +154,15 @@ class OutputRouter:
 
         self._undo.append(undo)
 
-    def _route_by_context(self, part: Any) -> None:
-        """ipykernel 6: give ``part`` a parent header that follows the context."""
-        original = type(part)
-
-        def get(self: Any) -> Any:
-            parent = _parent.get()
-            return self._trait_values["parent_header"] if parent is None else _header(parent)
-
-        def put(self: Any, value: Any) -> None:
-            self._trait_values["parent_header"] = value
-
-        part.parent_header  # a trait's default is made on first access  # noqa: B018
-        part.__class__ = type(original.__name__, (original,), {"parent_header": property(get, put)})
-
-        def undo() -> None:
-            part.__class__ = original
-
-        self._undo.append(undo)
-
     # Contexts.
 
     def parent(self) -> dict[str, Any]:
         """Return the message of the cell to which the running code belongs."""
         parent = _parent.get()
-        if parent is None and hasattr(self.ip, "get_parent"):
-            parent = self.ip.get_parent()
+        if parent is None:
+            # JupyterLite's shell has none of its own; a terminal has no kernel either.
+            owner: Any = self.ip if hasattr(self.ip, "get_parent") else self.kernel
+            parent = owner.get_parent() if hasattr(owner, "get_parent") else None
         return parent or {}
 
     def prepare(self, record: TaskRecord) -> None:
@@ -324,8 +300,11 @@ class OutputRouter:
         self._send_error(ename, evalue, lines)
 
     def _send_error(self, ename: str, evalue: str, lines: list[str]) -> None:
-        if self.kernel is None:
-            print("\n".join(lines), file=sys.stderr)
+        if self.kernel is None or not hasattr(self.ip.displayhook, "session"):  # JupyterLite
+            # As the end of the task, which is kept as an error, not as something that it wrote.
+            context = contextvars.copy_context()
+            context.run(current_record.set, None)
+            context.run(print, "\n".join(lines), file=sys.stderr)
             return
         sys.stdout.flush()
         sys.stderr.flush()
@@ -464,11 +443,6 @@ def _recording_write(original: Callable[[str], int], kind: str) -> Callable[[str
         return said
 
     return write
-
-
-def _header(message: dict[str, Any]) -> dict[str, Any]:
-    header: dict[str, Any] = message.get("header", message)
-    return header
 
 
 def cell_id(parent: dict[str, Any]) -> str | None:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from asyncnb._core._errors import THREADS
+
 #: Reports that may wait before tracebacks are made the short way, hundreds of times as fast.
 MANY = 20
 #: Failures that may wait before more of them are only counted.
@@ -34,7 +36,13 @@ class Reports:
         self._tell: dict[str, Callable[[int], None]] = {}
 
     def put(self, show: Show) -> None:
-        """Have ``show`` called on the thread, when it is its turn. Any thread."""
+        """Have ``show`` called on the thread, when it is its turn; at once where there are none.
+
+        Any thread.
+        """
+        if not THREADS:
+            self._show(show)
+            return
         with self._lock:
             if self._writer is None or not self._writer.is_alive():
                 self._writer = threading.Thread(
@@ -67,10 +75,13 @@ class Reports:
 
     def _write(self) -> None:
         while (show := self._waiting.get()) is not None:
-            try:
-                show(self._waiting.qsize() >= MANY)
-            except Exception:
-                self._log.exception("asyncnb could not show how a task ended")
+            self._show(show)
+
+    def _show(self, show: Show) -> None:
+        try:
+            show(self._waiting.qsize() >= MANY)
+        except Exception:
+            self._log.exception("asyncnb could not show how a task ended")
 
     def _tell_count(self, cell: str) -> None:
         with self._lock:

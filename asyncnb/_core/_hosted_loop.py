@@ -1,0 +1,169 @@
+"""The embedded loop of a Python without threads: the loop that runs there already.
+
+Pyodide, the Python of JupyterLite, lives on the one thread of a browser's worker. Its loop is the
+browser's own and never stops, so background tasks live on that one, beside the kernel's. The loop
+keeps its identity, which tasks compare, and gets for the time being a class that has what an
+embedded loop has besides asyncio's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from asyncnb._core import _loop
+from asyncnb._core._errors import EmbeddedLoopError, cannot_block
+from asyncnb._core._tasks import Task
+from asyncnb._core._timeouts import timeout as timeout_after
+
+if TYPE_CHECKING:
+    import contextvars
+
+    _Host = asyncio.SelectorEventLoop
+else:
+    _Host = object
+
+T = TypeVar("T")
+
+
+class HostedLoop(_Host):
+    """What ``EmbeddedLoop`` has besides asyncio's, on a loop that somebody else runs.
+
+    See there; here is what differs. ``thread`` is the only one, there is no watchdog, and
+    ``shutdown`` returns before the cancelled tasks have had their cleanup.
+    """
+
+    _ending: threading.Event
+    _adopted_from: type[asyncio.AbstractEventLoop]
+    _adopted_at: float
+    exception_hooks: list[Callable[[dict[str, Any]], bool]]
+
+    #: Asked of by whoever watches an embedded loop; the host does not crash, and nobody watches.
+    crash = None
+    watchdog = None
+    blocked = None
+    lost = False
+
+    @property
+    def kind(self) -> str:
+        """Name of the module whose loop this is: ``pyodide``."""
+        return self._adopted_from.__module__.partition(".")[0]
+
+    @property
+    def thread(self) -> threading.Thread:
+        """The thread there is."""
+        return threading.current_thread()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop takes work; always."""
+        return True
+
+    def is_own_thread(self) -> bool:
+        """Return True: there is no other one."""
+        return True
+
+    def watch(self, threshold: float) -> None:
+        """Do nothing: a watchdog is a thread."""
+
+    def post(self, call: Callable[[], object], context: contextvars.Context) -> None:
+        """Have ``call`` called in ``context``, soon."""
+        self.call_soon(call, context=context)
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Cancel the background tasks and all that they started, and let the loop go.
+
+        Their cleanup comes when the caller awaits or returns, for nothing can wait for it here.
+        Other tasks of the host are left alone. Returns True.
+        """
+        for task in asyncio.all_tasks(self):
+            if task.get_context().get(_loop.in_background):  # type: ignore[attr-defined]
+                task.cancel()
+        self._ending.set()
+        _loop.let_go(self)
+        self.__class__ = self._adopted_from  # type: ignore[assignment]
+        return True
+
+    def statistics(self) -> _loop.LoopStatistics:
+        """Return a snapshot of the loop. ``uptime`` counts from when it was adopted."""
+        return _loop.LoopStatistics(
+            kind=self.kind,
+            running=True,
+            tasks=len(asyncio.all_tasks(self)),
+            uptime=time.monotonic() - self._adopted_at,
+            stops=0,
+            lag=None,
+            ready=None,
+            slowest=None,
+        )
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """As the host's, unless a hook has told the user of it."""
+        if not any(hook(context) for hook in self.exception_hooks):
+            super().default_exception_handler(context)
+
+
+def adopt() -> _loop.EmbeddedLoop:
+    """Make the running loop the embedded one and return it.
+
+    Raises EmbeddedLoopError if no loop runs: there is no thread to run one on.
+    """
+    host: Any = asyncio._get_running_loop()
+    if host is None:
+        raise EmbeddedLoopError(
+            "This Python has no threads, so background tasks run on the loop that runs already, "
+            "and none does: call this from a coroutine or from a cell of a notebook."
+        )
+    kind = type(host)
+    host._adopted_from, host._adopted_at = kind, time.monotonic()
+    host._ending = threading.Event()
+    host.on_crash, host.on_blocked, host.exception_hooks = [], [], []
+    host.__class__ = type(f"Hosted{kind.__name__}", (HostedLoop, kind), {})
+    return cast("_loop.EmbeddedLoop", host)
+
+
+def _blocking_wait() -> Callable[[Any], Any] | None:
+    """Return what blocks here while the host's loop goes on, None where nothing can.
+
+    A browser that can switch stacks (JSPI, in Chrome from 137 on) lets Pyodide do that.
+    """
+    ffi: Any = sys.modules.get("pyodide.ffi")
+    if ffi is None or not ffi.can_run_sync():
+        return None
+    return cast("Callable[[Any], Any]", ffi.run_sync)
+
+
+def run_here(coro: Coroutine[Any, Any, T], *, timeout: float | None, name: str) -> T:
+    """Run ``coro`` on the running loop to its end, where this browser can wait for that.
+
+    Raises WrongThreadError where it cannot, and TimeoutError after ``timeout`` seconds.
+    """
+    wait = _blocking_wait()
+    if wait is None:
+        coro.close()
+        raise cannot_block("asyncnb.run()", "await ...")
+
+    async def limited() -> T:
+        async with timeout_after(timeout):
+            return await coro
+
+    loop = asyncio.get_running_loop()
+    return cast("T", wait(Task(limited(), loop=loop, name=name)))
+
+
+def join_here(fut: asyncio.Future[T], timeout: float | None) -> T:
+    """Wait for ``fut`` where this browser can wait; see ``Task.join``."""
+    wait = _blocking_wait()
+    if wait is None:
+        raise cannot_block("join()", "await task")
+
+    async def ended() -> bool:
+        return bool((await asyncio.wait([fut], timeout=timeout))[0])
+
+    if not wait(asyncio.ensure_future(ended())):
+        raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
+    return fut.result()
