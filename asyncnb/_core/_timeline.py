@@ -13,6 +13,7 @@ from asyncnb._core._graph import awaited_by
 from asyncnb._core._info import ENDED
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._trace import Recording, Step, TaskTrace
+from asyncnb._core._words import terminal_columns
 
 #: What a timeline can be made of; None: all launched tasks, and what was recorded of their own.
 Tasks = Any
@@ -102,7 +103,7 @@ class Timeline:
         return text(self.data, width)
 
     def __repr__(self) -> str:
-        return self.text()
+        return self.text(terminal_columns() or 100)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": self.text(), "image/svg+xml": self.svg()}

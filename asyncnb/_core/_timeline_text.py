@@ -16,6 +16,8 @@ from asyncnb._core._timeline_rows import (
     ticks,
     verdict,
 )
+from asyncnb._core._words import shortened
+from asyncnb._core._words import width as columns_of
 
 _MARKS = {"pending": "·", "run": "█", "wait": "─", "stop": "╌", "thread": "▒", "life": "━"}
 _WORDS = {
@@ -35,20 +37,25 @@ def text(data: dict[str, Any], width: int = 100) -> str:
     if not data["rows"]:
         return "No tasks."
     shown = lines(data, _MOST_LINES)
-    names = [brief("  " * line.depth + line.label, 28) for line in shown]
-    left = max(map(len, names))
-    words = [brief(verdict(line, duration), 30) if line.rows else "" for line in shown]
-    columns = max(20, width - left - 3 - max(map(len, words)))
+    names = [_cut("  " * line.depth + line.label, 28) for line in shown]
+    left = max(map(columns_of, names))
+    words = [_cut(verdict(line, duration), 30) if line.rows else "" for line in shown]
+    columns = max(20, width - left - 3 - max(map(columns_of, words)))
     used: set[str] = set()
     out = []
     for line, name, word in zip(shown, names, words, strict=True):
         bar = _bar(line, data["end"], columns, used) if line.rows else ""
-        out.append(f"{name:<{left}}  {bar:<{columns}} {word}".rstrip())
+        name += " " * (left - columns_of(name))
+        out.append(f"{name}  {bar:<{columns}} {word}".rstrip())
     out += _axis(data["end"], left + 2, columns)
     legend = [f"{_MARKS[kind]} {_WORDS[kind]}" for kind in _MARKS if kind in used]
     legend += [f"{sign} {word}" for word, sign in _ends(shown).items()]
     out.append("   ".join(legend))
     return "\n".join([*out, *notes(data)])
+
+
+def _cut(text: str, most: int) -> str:
+    return shortened(brief(text, 100), most)
 
 
 def notes(data: dict[str, Any]) -> list[str]:

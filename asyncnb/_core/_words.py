@@ -1,6 +1,10 @@
-"""Facts in the words that people read: durations, shortened names."""
+"""Facts in the words that people read: durations, shortened names, columns of a terminal."""
 
 from __future__ import annotations
+
+import os
+import sys
+import unicodedata
 
 
 def seconds(value: float) -> str:
@@ -27,3 +31,37 @@ def encodable(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def width(text: str) -> int:
+    """Return how many columns ``text`` takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    columns, joined = 0, False
+    for char in text:
+        if char == "\ufe0f":  # asks for the wide form of the sign before it
+            columns += 1
+        elif not (joined or unicodedata.combining(char) or unicodedata.category(char) in _NARROW):
+            columns += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        joined = char == "\u200d" or (joined and char == "\ufe0f")
+    return columns
+
+
+_NARROW = ("Mn", "Me", "Cf")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return ``text`` cut to ``most`` columns of a terminal."""
+    if width(text) <= most:
+        return text
+    while text and width(text) > most - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def terminal_columns() -> int | None:
+    """Return how wide the terminal is that text goes to, None if it goes to none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
+    except (AttributeError, OSError, ValueError):  # a stream that is no file's
+        return None

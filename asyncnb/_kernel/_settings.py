@@ -11,6 +11,7 @@ import html
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from traitlets import TraitError, TraitType
 from traitlets.config import Configurable
 
 from asyncnb._core._errors import near
+from asyncnb._core._words import terminal_columns
 
 ENVIRONMENT, CONFIG, SET = "environment", "config", "set"
 
@@ -293,10 +295,16 @@ class OptionTable:
     def __repr__(self) -> str:
         lines = [self.HEAD, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
+        text = []
+        for *facts, meaning in lines:
+            before = (
+                "  ".join(f"{cell:<{w}}" for cell, w in zip(facts, widths, strict=False)) + "  "
+            )
+            room = max(30, (terminal_columns() or 1000) - len(before))
+            for part in textwrap.wrap(meaning, room):
+                text.append(before + part)
+                before = " " * len(before)
+        return "\n".join(text)
 
     def _repr_html_(self) -> str:
         left = "text-align:left;vertical-align:top"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 import unicodedata
 from collections.abc import Sequence
 
 from asyncnb._core._info import ENDED, TaskInfo
 from asyncnb._core._registry import TaskRecord
-from asyncnb._core._words import brief, seconds
+from asyncnb._core._words import brief, seconds, shortened, terminal_columns, width
 from asyncnb._kernel._notes import note
 
 #: Rows of a table at most: more is nothing to read, and takes time to make.
@@ -197,14 +195,6 @@ def indented(name: str, branch: Branch) -> str:
     return f"{above}{'└─' if branch[-1] else '├─'} {name}"
 
 
-def terminal_columns() -> int | None:
-    """Return how wide the terminal is that text goes to, None if it goes to none."""
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
-    except (AttributeError, OSError, ValueError):  # a stream that is no file's
-        return None
-
-
 def fitted(names: Sequence[str], widths: Sequence[int], room: int) -> list[int]:
     """Return ``widths`` made less, the widest first, until the table fits in ``room`` columns.
 
@@ -226,15 +216,6 @@ def over(widths: Sequence[int], room: int) -> int:
     return max(0, sum(widths) + 2 * (len(widths) - 1) - room)
 
 
-def shortened(text: str, most: int) -> str:
-    """Return ``text`` cut to ``most`` columns of a terminal."""
-    if width(text) <= most:
-        return text
-    while text and width(text) > most - 1:
-        text = text[:-1]
-    return text + "…"
-
-
 def visible(text: str, most: int) -> str:
     """Return ``text`` on one line, without what would move the cursor or turn the line around."""
     if not text.isprintable():
@@ -248,20 +229,3 @@ def visible(text: str, most: int) -> str:
 def _harmless(char: str) -> bool:
     # Joiners make one sign of several; the other format characters turn text around or hide it.
     return char.isprintable() or char in "\u200c\u200d" or unicodedata.category(char) == "Zs"
-
-
-def width(text: str) -> int:
-    """Return how many columns ``text`` takes in a terminal."""
-    if text.isascii():
-        return len(text)
-    columns, joined = 0, False
-    for char in text:
-        if char == "\ufe0f":  # asks for the wide form of the sign before it
-            columns += 1
-        elif not (joined or unicodedata.combining(char) or unicodedata.category(char) in _NARROW):
-            columns += 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        joined = char == "\u200d" or (joined and char == "\ufe0f")
-    return columns
-
-
-_NARROW = ("Mn", "Me", "Cf")

@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import sys
 
+from IPython.core.interactiveshell import InteractiveShell
+
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._watchdog import Blocked
 
@@ -18,7 +20,7 @@ class BlockReports:
 
     def observe(self, loop: EmbeddedLoop, blocked: Blocked | None) -> None:
         """Take the news of the watchdog; on its thread."""
-        if blocked is None:
+        if blocked is None or shows_a_traceback(loop):
             return
         key = blocked.task_id or (blocked.name, blocked.where)
         if key in self._told:
@@ -33,6 +35,19 @@ class BlockReports:
 
     def _say(self, report: str) -> None:
         print(report, file=sys.stderr, flush=True)
+
+
+def shows_a_traceback(loop: EmbeddedLoop) -> bool:
+    """Return whether IPython makes a traceback on the loop's thread now.
+
+    That takes long, once all source files are to be read; but nobody's code blocks the loop.
+    """
+    frame = sys._current_frames().get(loop.thread.ident or 0)
+    while frame is not None:
+        if frame.f_code is InteractiveShell.showtraceback.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def text(blocked: Blocked, others: int) -> str:

@@ -81,6 +81,21 @@ def test_a_blocking_await_cell_is_told_in_its_own_output(busy):
     assert_the_others_go_on(busy)
 
 
+def test_a_traceback_that_takes_long_to_make_is_no_blocked_loop(busy):
+    cell = busy.run(
+        """
+        class Slow(Exception):
+            def _render_traceback_(self):
+                time.sleep(1)
+                return ["it took a while"]
+        await asyncio.sleep(0)
+        raise Slow
+        """
+    )
+    assert "it took a while" in cell.text
+    assert not busy.where(BARKED)
+
+
 def test_a_launched_coroutine_that_blocks_is_told_where_it_was_launched(busy):
     cell = busy.ok("t = asyncnb.launch(async_spin(), name='spinner')")
     cell.wait_for(BARKED)
