@@ -307,6 +307,7 @@ def current_deadline() -> float | None:
     found = deadlines(innermost(task))
     while (group := group_of(task)) is not None and (parent := group._parent_task) is not None:
         found += deadlines(group._scope)
+        found += deadlines(getattr(parent, "_timeout", None))  # set after the group was entered
         task = parent
     return min(found, default=None)
 

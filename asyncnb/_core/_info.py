@@ -6,7 +6,16 @@ make.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import contextvars
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from asyncnb._core._registry import TaskRecord
+
+#: The record of the launched task that the running code belongs to, with all that it starts.
+current_record: contextvars.ContextVar[TaskRecord | None] = contextvars.ContextVar(
+    "asyncnb_record", default=None
+)
 
 #: Every state a task can be in, in the order of a life.
 STATES: Final = (

@@ -10,12 +10,11 @@ import inspect
 import math
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from asyncnb._core import _loop, _named_groups, _places, _threads, _trace
+from asyncnb._core import _loop, _named_groups, _threads, _trace
 from asyncnb._core._all_tasks import plain_tasks
 from asyncnb._core._errors import (
     THREADS,
@@ -24,14 +23,13 @@ from asyncnb._core._errors import (
     would_deadlock,
 )
 from asyncnb._core._futures import isfuture, wrap_future
-from asyncnb._core._info import ENDED, STATES
-from asyncnb._core._limits import UNCHANGED, limits_lock
+from asyncnb._core._info import ENDED, STATES, current_record
+from asyncnb._core._limits import run_body
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
-from asyncnb._core._registry import TaskRecord, TaskRegistry, current_record
+from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb._core._tasks import Task, make_held
 from asyncnb._core._threads import run_on
-from asyncnb._core._timeouts import timeout as timeout_after
 from asyncnb._core._waiters import fail_waiters
 from asyncnb._core._waiting import wait_for
 
@@ -66,7 +64,7 @@ def _start_in_group(group: OpenGroup) -> Callable[..., Task[Any]]:
         record = TaskRecord()
         record.group, record.open_group = group.name, group
         record.body = coro
-        return launch_record(record, with_timeout(coro, None, record), name=name)
+        return launch_record(record, run_body(coro, record), name=name)
 
     return start
 
@@ -201,9 +199,8 @@ def launch_checked(
         raise
     if group is not None:
         record.group, record.open_group = group.name, group
-    record.body = coro
-    coro = with_timeout(coro, timeout, record)
-    task = launch_record(record, coro, name=name, trace=trace, first=first)
+    record.body, record.first_limit = coro, timeout
+    task = launch_record(record, run_body(coro, record), name=name, trace=trace, first=first)
     if group is not None:
         join_group(group, task)
     return task
@@ -251,51 +248,6 @@ def _enter(record: TaskRecord) -> None:
     if prepare is not None:
         prepare(record)
     current_record.set(record)
-    _loop.in_background.set(True)
-
-
-async def with_timeout(
-    coro: Coroutine[Any, Any, T], seconds: float | None, record: TaskRecord
-) -> T:
-    """Await ``coro`` for at most ``seconds`` from now; its Timeout becomes the task's.
-
-    None sets no limit, for somebody to set later. A limit that was set before the task had its
-    first turn counts instead. The TimeoutError names the task.
-    """
-    record.started = record.started or time.time()
-    record.body = None
-    limit = timeout_after(seconds)
-    started, at_first = asyncio.get_running_loop().time(), limit.when()
-    cancelled: BaseException | None = None
-    try:
-        async with limit:
-            with limits_lock:
-                record.task.timeout = limit
-                if record.first_limit is not UNCHANGED:
-                    first = record.first_limit
-                    limit.reschedule(None if first is None else started + first)
-            try:
-                return await coro
-            except asyncio.CancelledError as exc:
-                cancelled = exc
-                raise
-    except TimeoutError as exc:
-        if cancelled is None or exc.__cause__ is not cancelled:
-            raise  # the body's own
-        when = limit.when()
-        if when is not None and when != at_first:
-            seconds = max(0.0, round(when - started, 2))
-        error = TimeoutError(
-            f"Task {record.task.get_name()!r} was given {seconds:.10g} s and was not done."
-        )
-        # Where it stood when time ran out is what the user wants to see.
-        raise error.with_traceback(cancelled.__traceback__) from None
-    finally:
-        cancelled = None
-        coro.close()  # it never began if this one was cancelled first; else a no-op
-
-
-_places.wrappers.add(with_timeout.__code__)
 
 
 def run(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asyncnb._core import _watchdog
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, would_deadlock
+from asyncnb._core._info import current_record
 from asyncnb._core._lean_loop import LeanLoop
 from asyncnb._core._watchdog import Blocked, SlowStep, Watchdog
 
@@ -69,11 +70,6 @@ if TYPE_CHECKING:
     _Base = asyncio.SelectorEventLoop
 else:
     _Base = _lean(_base_class())
-
-#: True in the context of a launched task and all that it starts; see subprocess_exec below.
-in_background: contextvars.ContextVar[bool] = contextvars.ContextVar(
-    "asyncnb_in_background", default=False
-)
 
 
 class LoopStatistics(NamedTuple):
@@ -393,7 +389,7 @@ class EmbeddedLoop(_Base):
         return self._own(await super().subprocess_shell(*args, **_own_process_group(kwargs)))
 
     def _own(self, pair: tuple[asyncio.SubprocessTransport, Any]) -> Any:
-        if in_background.get():
+        if current_record.get() is not None:
             # Not a WeakSet: uvloop's transports take no weak references.
             self._state.processes = [p for p in self._state.processes if p.get_returncode() is None]
             self._state.processes.append(pair[0])
@@ -426,7 +422,7 @@ class EmbeddedLoop(_Base):
 
 
 def _own_process_group(kwargs: dict[str, Any]) -> dict[str, Any]:
-    if in_background.get() and not kwargs.get("start_new_session"):
+    if current_record.get() is not None and not kwargs.get("start_new_session"):
         if sys.platform == "win32":
             import subprocess
 

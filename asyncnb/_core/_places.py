@@ -20,6 +20,7 @@ _MACHINERY = (
     os.path.join(_PACKAGE, "_kernel", ""),
     os.path.join(_PACKAGE, "_offload", ""),
     os.path.join(_PACKAGE, "_core", "_launch.py"),
+    os.path.join(_PACKAGE, "_core", "_limits.py"),
     os.path.join(_PACKAGE, "_core", "_repeat.py"),
     os.path.join(_PACKAGE, "_core", "_trace.py"),
     os.path.join(_PACKAGE, "_core", "_workers.py"),

@@ -13,8 +13,8 @@ from typing import Any
 
 from asyncnb._core import _places, _stack
 from asyncnb._core._errors import describe
-from asyncnb._core._info import CellRef, TaskInfo
-from asyncnb._core._registry import TaskRecord, current_record
+from asyncnb._core._info import CellRef, TaskInfo, current_record
+from asyncnb._core._registry import TaskRecord
 
 #: The cell whose code is running; the extension sets it at the start of each.
 current_cell: contextvars.ContextVar[CellRef | None] = contextvars.ContextVar(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import fnmatch
 import inspect
 import itertools
@@ -17,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncnb._core._errors import TaskNotFoundError, describe, near
-from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo
-from asyncnb._core._limits import UNCHANGED, seconds_left
+from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo, current_record
+from asyncnb._core._limits import seconds_left
 from asyncnb._core._local import add_callback
 from asyncnb._core._repeat import Rounds
 from asyncnb._core._tasks import Task
@@ -45,92 +44,55 @@ class TaskRecord:
     Written by the thread that launches it and, from then on, by the loop's thread alone.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_shown",
-        "bind",
-        "body",
-        "cancel_asked",
-        "cell",
-        "cpu",
-        "created",
-        "dirty",
-        "ended",
-        "first_limit",
-        "group",
-        "id",
-        "identity",
-        "kind",
-        "open_group",
-        "output",
-        "parent",
-        "progress",
-        "repeats",
-        "rounds",
-        "shows_result",
-        "started",
-        "steps",
-        "task",
-        "trace",
-        "waited",
-        "worker",
-    )
+    # Defaults stand in the class, for storing 25 of them for each task would cost a third of one.
 
+    #: Whether the loop runs it again and again, wherever one round of it runs.
+    repeats: bool = False
+    #: What it has done so far if it is repeated, or tried again after a failure.
+    rounds: Rounds | None = None
+    cell: CellRef | None = None
+    #: Name of the open group that it belongs to, or None.
+    group: str | None = None
+    #: That group itself; its name may be used again.
+    open_group: Any = None
+    #: What the task says; the extension keeps it here.
+    output: Any = None
+    started: float | None = None
+    ended: float | None = None
+    cancel_asked: bool = False
+    #: Told to the observers, and not looked at by them since.
+    dirty: bool = False
+    #: What the task's coroutine awaits, to be closed if that never begins.
+    body: Any = None
+    #: The time limit that it starts with, in seconds, or None for none; then BEGUN.
+    first_limit: Any = None
+    #: Items done and items in all (None: nobody knows), of what the task reports.
+    progress: tuple[int, int | None] | None = None
+    #: Processor time in seconds and steps taken, where somebody counts them; see TaskInfo.
+    cpu: float | None = None
+    steps: int | None = None
+    #: Where it runs, of a task that runs elsewhere; "" while it waits for a worker.
+    worker: str | None = None
+    #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
+    trace: TaskTrace | None = None
+    kind: str = "loop"
+    #: What makes a second launch "the same again": a name or a cell id, or None.
+    identity: object = None
+    #: The variable that gets the result, or None.
+    bind: str | None = None
+    #: Whether the result is displayed in the launching cell.
+    shows_result: bool = False
+    #: Whether the launching cell itself waits for the end, and raises a failure.
+    waited: bool = False
+
+    _shown: threading.Event | bool | None = None
     _ids = itertools.count(1)
 
-    def __init__(
-        self,
-        *,
-        kind: str = "loop",
-        cell: CellRef | None = None,
-        identity: object = None,
-        bind: str | None = None,
-        shows_result: bool = False,
-        waited: bool = False,
-    ) -> None:
+    def __init__(self) -> None:
         self.id: int = next(self._ids)
-        self.kind: str = kind
-        #: Whether the loop runs it again and again, wherever one round of it runs.
-        self.repeats: bool = False
-        #: What it has done so far if it is repeated, or tried again after a failure.
-        self.rounds: Rounds | None = None
-        self.cell: CellRef | None = cell
-        #: What makes a second launch "the same again": a name or a cell id, or None.
-        self.identity: object = identity
-        #: Name of the open group that it belongs to, or None.
-        self.group: str | None = None
-        #: That group itself; its name may be used again.
-        self.open_group: Any = None
-        #: The variable that gets the result, or None.
-        self.bind: str | None = bind
-        #: Whether the result is displayed in the launching cell.
-        self.shows_result: bool = shows_result
-        #: Whether the launching cell itself waits for the end, and raises a failure.
-        self.waited: bool = waited
-        #: What the task says; the extension keeps it here.
-        self.output: Any = None
         parent = current_record.get()
-        self.parent: int | None = parent.id if parent is not None else None
+        self.parent: int | None = None if parent is None else parent.id
         self.created: float = time.time()
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.cancel_asked: bool = False
-        #: Told to the observers, and not looked at by them since.
-        self.dirty: bool = False
-        #: What the task's coroutine awaits, while it has not begun: to be closed if it never does.
-        self.body: Any = None
-        #: A time limit set before the task had its first turn, in seconds, or None for none.
-        self.first_limit: Any = UNCHANGED
-        #: Items done and items in all (None: nobody knows), of what the task reports.
-        self.progress: tuple[int, int | None] | None = None
-        #: Processor time in seconds and steps taken, where somebody counts them; see TaskInfo.
-        self.cpu: float | None = None
-        self.steps: int | None = None
-        #: Where it runs, of a task that runs elsewhere; "" while it waits for a worker.
-        self.worker: str | None = None
-        #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
-        self.trace: TaskTrace | None = None
-        self._shown: threading.Event | bool | None = None
         self.task: Task[Any]
 
     def set_shown(self) -> None:
@@ -229,11 +191,6 @@ class TaskRecord:
 #: and is forgotten; not for each of its steps. In any thread, so they only take note.
 observers: list[Callable[[TaskRecord], object]] = []
 
-#: The record of the launched task that the running code belongs to.
-current_record: contextvars.ContextVar[TaskRecord | None] = contextvars.ContextVar(
-    "asyncnb_record", default=None
-)
-
 
 class TaskRegistry:
     """Holds every living launched task, so that none is lost to the garbage collector.
@@ -248,6 +205,7 @@ class TaskRegistry:
         self._ended: OrderedDict[int, TaskRecord] = OrderedDict()
         self._history = history
         self.on_end: list[Callable[[TaskRecord], object]] = []
+        self._ended_callback = self._end  # one for all: a bound method is an object
 
     def keep(self, history: int) -> None:
         """Keep so many ended tasks from now on, and forget those that are too many."""
@@ -267,7 +225,7 @@ class TaskRegistry:
         with self._lock:
             self._living[record.id] = record
         # Not Task's: nobody else has the task yet, so this needs no detour over its loop.
-        add_callback(task, self._end)
+        add_callback(task, self._ended_callback)
         record.changed()
 
     def _end(self, task: asyncio.Task[Any]) -> None:
@@ -276,17 +234,17 @@ class TaskRegistry:
         if record.body is not None:
             record.body.close()
             record.body = None
+        forgotten: list[TaskRecord] = []
         with self._lock:
             self._living.pop(record.id, None)
             self._ended[record.id] = record
-            forgotten = [
-                self._ended.popitem(last=False)[1] for _ in range(len(self._ended) - self._history)
-            ]
+            while len(self._ended) > self._history:
+                forgotten.append(self._ended.popitem(last=False)[1])
         for each in forgotten:
             _silence(each)
             each.changed()
         record.changed()
-        for observer in list(self.on_end):
+        for observer in self.on_end.copy():
             try:
                 observer(record)
             except Exception:

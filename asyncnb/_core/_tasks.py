@@ -186,7 +186,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
     _record: TaskRecord | None = None  # what the registry knows of a launched task
     _pause: Pause | None = None  # while it is held, or about to be
     _driven: Task[Any] | None = None  # the one whose steps do its work, of a cell that was let go
-    timeout: Timeout | None = None
+    _timeout: Any = None  # its Timeout, if it has one
 
     def __await__(self) -> Generator[Any, None, _T]:
         running = _get_running_loop()
@@ -277,6 +277,20 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         from asyncnb._core import _pause
 
         return _pause.resume(self)
+
+    @property
+    def timeout(self) -> Timeout | None:
+        """The time limit of the whole task, to be rescheduled from any thread.
+
+        A launched task always has one while it lives, without a deadline if none was asked for; of
+        others, those that ``create_task(..., timeout=...)`` made. None otherwise. Any thread.
+        """
+        if self._timeout is None and self._record is not None:
+            from asyncnb._core._limits import limit_of  # it builds on this module
+
+            return limit_of(self)
+        found: Timeout | None = self._timeout
+        return found
 
     def info(self) -> TaskInfo:
         """Return a frozen snapshot of the task's facts. Any thread."""
@@ -391,21 +405,15 @@ def make_held(
     """
     if _get_running_loop() is loop:
         return Task(coro, loop=loop, name=name, context=context), None
-    me = get_ident()
-    step: Callable[[], object] | None = None
-
-    def call_soon(fn: Any, *args: Any, context: Any = None) -> Any:
-        nonlocal step
-        if step is None and get_ident() == me and type(getattr(fn, "__self__", None)) is Task:
-            step = fn
-            return None
-        return call_soon_anywhere(loop, fn, *args, context=context)  # not ours, or a finaliser's
-
     attributes = loop.__dict__
     # replaced_call_soon() written out: this is what launching a task costs most for.
     with call_soon_lock:
+        catcher = _first_steps
+        if catcher.loop is not loop:
+            catcher = _FirstSteps(loop)
+        outer = catcher.begin()
         saved = attributes.get("call_soon")
-        attributes["call_soon"] = call_soon
+        attributes["call_soon"] = catcher.replacement
         try:
             task: Task[_T] = construct(Task, coro, loop=loop, name=name, context=context)
         finally:
@@ -413,8 +421,47 @@ def make_held(
                 del attributes["call_soon"]
             else:
                 attributes["call_soon"] = saved
+            step, catcher.step = catcher.step, outer
     assert step is not None
     return task, step
+
+
+class _FirstSteps:
+    """Stands in for the ``call_soon`` of one loop while make_held makes a task.
+
+    There is one for all the tasks of a loop, used with call_soon_lock held: a closure for each
+    task costs as much as the task.
+    """
+
+    __slots__ = ("loop", "replacement", "step", "thread")
+
+    def __init__(self, loop: Any) -> None:
+        global _first_steps
+        self.loop = loop
+        self.step: Callable[[], object] | None = None
+        self.thread = 0
+        self.replacement = self._call_soon
+        _first_steps = self
+
+    def begin(self) -> Callable[[], object] | None:
+        """Catch the next step; return what was caught for an outer call, by a finaliser."""
+        outer, self.step = self.step, None
+        self.thread = get_ident()
+        return outer
+
+    def _call_soon(self, fn: Any, *args: Any, context: Any = None) -> Any:
+        if (
+            self.step is None
+            and type(getattr(fn, "__self__", None)) is Task
+            and get_ident() == self.thread
+        ):
+            self.step = fn
+            return None
+        # Not ours: the loop's own.
+        return call_soon_anywhere(self.loop, fn, *args, context=context)
+
+
+_first_steps: _FirstSteps = _FirstSteps(None)
 
 
 def create_task(
@@ -472,7 +519,7 @@ def create_task(
     limit = timeout_after(timeout)
     task = new_task(loop, _limited(coro, limit), **kwargs)
     try:
-        task.timeout = limit
+        setattr(task, "_timeout" if isinstance(task, Task) else "timeout", limit)
         return task  # type: ignore[no-any-return]
     finally:
         del task

@@ -48,6 +48,11 @@ class _Entered(dict[Any, "Timeout"]):
         self.context = contextvars.Context()
 
 
+def _first_entered(loop: AbstractEventLoop) -> _Entered:
+    # In one go: another thread may be at the same place.
+    return vars(loop).setdefault("_asyncnb_timeouts", _Entered(loop))  # type: ignore[no-any-return]
+
+
 class Timeout:
     """An asynchronous context manager that cancels its body when the deadline passes.
 
@@ -168,7 +173,7 @@ class Timeout:
         try:
             entered: _Entered = loop._asyncnb_timeouts  # type: ignore[attr-defined]
         except AttributeError:
-            entered = loop._asyncnb_timeouts = _Entered(loop)  # type: ignore[attr-defined]
+            entered = _first_entered(loop)
         when = self._when
         if when is None:
             self._handle = None
@@ -188,6 +193,32 @@ class Timeout:
         self._state = _ACTIVE
         self._outer = entered.get(task)
         entered[task] = self
+
+    def enter_around(self, task: asyncio.Task[Any]) -> None:
+        """Enter it, without a deadline yet, around all that ``task`` is doing. From any thread."""
+        loop = self._loop = task.get_loop()
+        self._task = task
+        self._cancelling = 0
+        self._handle = self._outer = None
+        self._state = _ACTIVE
+        _first_entered(loop)
+        if _running_loop() is loop:
+            self._put_outermost()
+        else:
+            loop.call_soon_threadsafe(self._put_outermost)
+
+    def _put_outermost(self) -> None:
+        task = self._task
+        if task is None:
+            return  # it has been left meanwhile
+        if task.done():
+            self.leave()
+            return
+        scope: Timeout = _first_entered(self._loop).setdefault(task, self)
+        while scope is not self:
+            if scope._outer is None:
+                scope._outer = self
+            scope = scope._outer
 
     async def __aexit__(
         self,

@@ -332,7 +332,7 @@ def _describe(
     top: types.FrameType,
     seconds: float,
 ) -> Blocked:
-    from asyncnb._core._registry import current_record  # it knows tasks, which know the loop
+    from asyncnb._core._info import current_record
 
     frames = _frames_of(task, top)
     shown = [frame for frame in without_outer(frames) if not is_ours(frame)] or frames

@@ -8,7 +8,6 @@ import asyncio
 import builtins
 import functools
 import inspect
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,11 @@ from IPython.display import display
 
 from asyncnb._core import _launch, _named_groups
 from asyncnb._core._errors import THREADS, OffloadError, TasksFailedError, near
+from asyncnb._core._info import current_record
+from asyncnb._core._limits import run_body
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._open_groups import OpenGroup
-from asyncnb._core._registry import TaskRecord, current_record
+from asyncnb._core._registry import TaskRecord
 from asyncnb._core._tasks import Task
 from asyncnb._core._workers import Worker
 from asyncnb._kernel._cells import BackgroundCell, cell_number, compile_cell
@@ -243,13 +244,9 @@ class BackgroundCells:
         group = body_of
         if args.group is not None:
             group = _named_groups.group_named(task_name(args.group, "-g", what="group"))
-        record = TaskRecord(
-            kind=kind,
-            identity=identity,
-            bind=bind,
-            shows_result=shows_result,
-            waited=args.wait,
-        )
+        record = TaskRecord()
+        record.kind, record.identity, record.bind = kind, identity, bind
+        record.shows_result, record.waited = shows_result, args.wait
         if group is not None:
             record.group, record.open_group = group.name, group
         once = functools.partial(start, record)
@@ -258,7 +255,8 @@ class BackgroundCells:
             from asyncnb._kernel._repeat import repeated  # not for %load_ext to take time for
 
             often = repeated(record, once, args, self.ip, self.output)
-        coro = self._run(record, often, args.timeout, [r.task for r in before])
+        record.first_limit = args.timeout
+        coro = self._run(record, often, [r.task for r in before])
         _launch.cancel_records(before, "replaced by a new run of its cell")
         task = _launch.launch_record(record, coro, name=name, trace=args.trace)
         if group is not None and body_of is None:
@@ -275,14 +273,12 @@ class BackgroundCells:
         self,
         record: TaskRecord,
         start: Callable[[], Coroutine[Any, Any, Any]],
-        seconds: float | None,
         before: Sequence[Task[Any]],
     ) -> Any:
         if before:
             await asyncio.wait(before)  # their cleanup comes first
-        record.started = time.time()
         try:
-            return await _launch.with_timeout(start(), seconds, record)
+            return await run_body(start(), record)
         except BaseException as exc:
             # Whoever awaits the task shall see the user's frames, not what brought them there.
             exc.__traceback__ = user_frames(exc.__traceback__)
@@ -299,8 +295,9 @@ class BackgroundCells:
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""
         task, result = record.task, None
-        failed = record.state() == "failed"  # asking the task would count as having seen it
-        if not failed and not task.cancelled():
+        cancelled = task.cancelled()
+        failed = not cancelled and task._exception is not None  # exception() counts as having seen
+        if not failed and not cancelled:
             result = task.result()
             if record.bind is not None:
                 self.ip.user_ns[record.bind] = result

@@ -16,7 +16,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from asyncnb._core._registry import TaskRecord, current_record
+from asyncnb._core._info import current_record
+from asyncnb._core._registry import TaskRecord
 
 _HELPERS = "matplotlib._pylab_helpers"
 

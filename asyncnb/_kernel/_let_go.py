@@ -14,9 +14,10 @@ from IPython.core.interactiveshell import ExecutionResult
 from IPython.display import display
 
 from asyncnb._core import _launch
-from asyncnb._core._loop import in_background
+from asyncnb._core._info import current_record
+from asyncnb._core._limits import run_body
 from asyncnb._core._plain import current_cell
-from asyncnb._core._registry import TaskRecord, current_record
+from asyncnb._core._registry import TaskRecord
 from asyncnb._core._tasks import Task
 from asyncnb._kernel._tracebacks import user_frames
 
@@ -81,13 +82,14 @@ class LetGo:
         # A context that has been entered, by the cell's own code, cannot be entered once more.
         own = asyncio.current_task(cell.loop) is task
         number = context.get(current_cell)
-        record = context.copy().run(TaskRecord, cell=number)
+        record = context.copy().run(TaskRecord)
+        record.cell = number
         record.created = record.started = cell.created
         gone = _Gone(self.ip, cell, number.number if number is not None else 0)
         follow = context.copy().run(
             _launch.launch_record,
             record,
-            _launch.with_timeout(gone.follow(task), None, record),
+            run_body(gone.follow(task), record),
             name=f"cell{gone.number}",
         )
         follow._driven = task
@@ -95,7 +97,6 @@ class LetGo:
         def enter() -> None:
             self._enter(record.output.parent)
             current_record.set(record)
-            in_background.set(True)
 
         if own:
             enter()

@@ -11,10 +11,9 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core._info import CellRef
+from asyncnb._core._info import CellRef, current_record
 from asyncnb._core._loop import EmbeddedLoop, running_embedded_loop
 from asyncnb._core._plain import context_of, current_cell
-from asyncnb._core._registry import current_record
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._output import OutputRouter, cell_id
 

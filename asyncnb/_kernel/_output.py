@@ -19,8 +19,8 @@ from weakref import WeakValueDictionary
 from IPython.core.error import TryNext
 from IPython.display import display
 
-from asyncnb._core._info import CellRef
-from asyncnb._core._registry import TaskRecord, current_record
+from asyncnb._core._info import CellRef, current_record
+from asyncnb._core._registry import TaskRecord
 from asyncnb._core._words import encodable
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._figures import FigureKeeper
@@ -82,6 +82,11 @@ class OutputRouter:
         self.ip = ip
         self.kernel = getattr(ip, "kernel", None)
         self.figures = FigureKeeper()
+        #: Where ipykernel 7.4 and later keep the message of the cell that a context belongs to.
+        self._thread_parent: contextvars.ContextVar[Any] | None = None
+        variable = getattr(ip, "_parent_header", None)
+        if isinstance(variable, contextvars.ContextVar) and hasattr(ip, "set_thread_parent"):
+            self._thread_parent = variable
         self._undo: list[Callable[[], None]] = []
         self._streams: list[tuple[Any, Any, Any]] = []
         self._claims = threading.Lock()
@@ -218,12 +223,8 @@ class OutputRouter:
         It does for the thread that runs a cell (7.4 and later), in one go; setting it all again
         for each task would be half the cost of launching one.
         """
-        variable = getattr(self.ip, "_parent_header", None)
-        return (
-            isinstance(variable, contextvars.ContextVar)
-            and hasattr(self.ip, "set_thread_parent")
-            and variable.get(None) is parent
-        )
+        variable = self._thread_parent
+        return variable is not None and variable.get(None) is parent
 
     # What a task's end has to say.
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from IPython.display import display
 
+from asyncnb._core._info import current_record
 from asyncnb._core._progress import Progress
-from asyncnb._core._registry import current_record
 from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._output import OutputRouter
 

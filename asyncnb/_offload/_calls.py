@@ -133,8 +133,8 @@ def offload(
         local = functools.partial(function, *args, **(kwargs or {}))
     else:
         payload = pack_call(function, args, kwargs or {})
-    record = TaskRecord(kind=engine.kind)
-    record.worker = ""
+    record = TaskRecord()
+    record.kind, record.worker = engine.kind, ""
     first = None
     if asyncio._get_running_loop() is embedded_loop():
         work = run_job(record, engine, "call", payload, local)

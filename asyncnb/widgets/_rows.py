@@ -68,8 +68,8 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         started = record.created
     done, total = record.progress or (None, None)
     deadline = None
-    if record.ended is None and task.timeout is not None:
-        left = task.timeout.remaining()
+    if record.ended is None and task._timeout is not None:
+        left = task._timeout.remaining()
         deadline = None if left is None or math.isinf(left) else round(now + left, 2)
         was = before.numbers.deadline if before is not None else None
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:

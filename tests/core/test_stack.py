@@ -334,6 +334,7 @@ def test_the_frames_and_the_processor_time_of_a_worker_thread() -> None:
     worker = Worker(computes, _loop.embedded_loop())
     task = _launch.launch(worker.run())
     assert busy.wait(10)
+    _launch.run(asyncio.sleep(0))  # the step that started the thread is over
     try:
         assert worker_of(task) is worker
         assert waiting_on(task) is None
