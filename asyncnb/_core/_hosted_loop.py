@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from asyncnb._core import _loop
@@ -30,6 +31,15 @@ else:
 T = TypeVar("T")
 
 
+@dataclass
+class _State:
+    """What there is to remember of an adopted loop, as ``EmbeddedLoop._state``."""
+
+    kind: type[asyncio.AbstractEventLoop]
+    since: float
+    ending: threading.Event
+
+
 class HostedLoop(_Host):
     """What ``EmbeddedLoop`` has besides asyncio's, on a loop that somebody else runs.
 
@@ -37,9 +47,7 @@ class HostedLoop(_Host):
     ``shutdown`` returns before the cancelled tasks have had their cleanup.
     """
 
-    _ending: threading.Event
-    _adopted_from: type[asyncio.AbstractEventLoop]
-    _adopted_at: float
+    _state: _State
     exception_hooks: list[Callable[[dict[str, Any]], bool]]
 
     #: Asked of by whoever watches an embedded loop; the host does not crash, and nobody watches.
@@ -51,7 +59,7 @@ class HostedLoop(_Host):
     @property
     def kind(self) -> str:
         """Name of the module whose loop this is: ``pyodide``."""
-        return self._adopted_from.__module__.partition(".")[0]
+        return self._state.kind.__module__.partition(".")[0]
 
     @property
     def thread(self) -> threading.Thread:
@@ -83,9 +91,9 @@ class HostedLoop(_Host):
         for task in asyncio.all_tasks(self):
             if task.get_context().get(_loop.in_background):  # type: ignore[attr-defined]
                 task.cancel()
-        self._ending.set()
+        self._state.ending.set()
         _loop.let_go(self)
-        self.__class__ = self._adopted_from  # type: ignore[assignment]
+        self.__class__ = self._state.kind  # type: ignore[assignment]
         return True
 
     def statistics(self) -> _loop.LoopStatistics:
@@ -94,7 +102,7 @@ class HostedLoop(_Host):
             kind=self.kind,
             running=True,
             tasks=len(asyncio.all_tasks(self)),
-            uptime=time.monotonic() - self._adopted_at,
+            uptime=time.monotonic() - self._state.since,
             stops=0,
             lag=None,
             ready=None,
@@ -119,8 +127,7 @@ def adopt() -> _loop.EmbeddedLoop:
             "and none does: call this from a coroutine or from a cell of a notebook."
         )
     kind = type(host)
-    host._adopted_from, host._adopted_at = kind, time.monotonic()
-    host._ending = threading.Event()
+    host._state = _State(kind, time.monotonic(), threading.Event())
     host.on_crash, host.on_blocked, host.exception_hooks = [], [], []
     host.__class__ = type(f"Hosted{kind.__name__}", (HostedLoop, kind), {})
     return cast("_loop.EmbeddedLoop", host)
