@@ -26,13 +26,22 @@ from asyncnb._offload._jobs import Job
 #: Seconds that a cancelled function may take for its cleanup.
 GRACE_SECONDS = 5.0
 
+#: Seconds for workers to answer that they will not begin something.
+TELL_SECONDS = 2.0
+
 #: Begins the keys of all our tasks.
 PREFIX = "asyncnb-"
 
 
 def _scheduler_plugin() -> Any:
-    """Return a plugin that keeps the scheduler from running our tasks again when a worker dies."""
+    """Return a plugin that keeps the scheduler from running our tasks again when a worker dies.
+
+    And that gives it our far end: a scheduler in another process than ours reads what it hands on.
+    """
     from distributed.diagnostics.plugin import SchedulerPlugin
+
+    def start(self: Any, scheduler: Any) -> None:
+        self.install(self.modules)
 
     def update_graph(self: Any, scheduler: Any, *, keys: Any, **_: Any) -> None:
         for key in keys:
@@ -42,8 +51,17 @@ def _scheduler_plugin() -> Any:
                     task.suspicious = scheduler.allowed_failures
 
     # By value, in the pickle: the scheduler may not have asyncnb.
-    update_graph.__module__ = "__main__"
-    body = {"update_graph": update_graph, "name": "asyncnb-once", "__module__": "__main__"}
+    start.__module__ = update_graph.__module__ = "__main__"
+    modules = _far.far_modules("_dask_far")
+    body = {
+        "start": start,
+        "update_graph": update_graph,
+        "name": f"{modules[-1][0]}-once",
+        "idempotent": True,  # another client may have brought the same
+        "modules": modules,
+        "install": staticmethod(_far.installer()),
+        "__module__": "__main__",
+    }
     return type("Once", (SchedulerPlugin,), body)()
 
 
@@ -61,7 +79,11 @@ def _pardon() -> Any:
 
 
 def _worker_plugin() -> Any:
-    """Return a plugin that gives our far end to each worker, also to those that come later."""
+    """Return a plugin that gives our far end to each worker, also to those that come later.
+
+    And that stops what runs for nobody: dask forgets the keys of a client that was closed, or
+    whose process has died, and leaves their functions running.
+    """
     from distributed.diagnostics.plugin import WorkerPlugin
 
     modules, install = _far.far_modules("_dask_far"), _far.installer()
@@ -69,9 +91,17 @@ def _worker_plugin() -> Any:
     def setup(self: Any, worker: Any) -> None:
         self.install(self.modules)
 
-    setup.__module__ = "__main__"
+    def transition(self: Any, key: Any, start: str, finish: str, **_: Any) -> None:
+        ended = start in ("executing", "long-running") and finish in ("cancelled", "released")
+        if ended and isinstance(key, str) and key.startswith("asyncnb-"):
+            import sys
+
+            sys.modules[self.name].stop(key)
+
+    setup.__module__ = transition.__module__ = "__main__"
     body = {
         "setup": setup,
+        "transition": transition,
         "name": modules[-1][0],
         "modules": modules,
         "install": staticmethod(install),
@@ -96,7 +126,9 @@ class DaskEngine:
         self._waiting: collections.deque[tuple[Any, Job]] = collections.deque()
         self._lock = threading.Lock()
         self._submitting = False
-        self._ready = False
+        self._to_cancel: list[Job] = []
+        self._cancelling = False
+        self._ready: Any = None  # the connection to the scheduler that has our far end
         self._jobs: dict[int, Job] = {}
         self._dropped: set[int] = set()
         self._background: set[asyncio.Task[Any]] = set()
@@ -115,7 +147,7 @@ class DaskEngine:
         client = self._client()
         assert client is not None, "whoever submits holds it"
         if client.status != "running":
-            job.end_with("lost", f"The dask client is {client.status}, not running.")
+            job.end_with("lost", _why_not(client))
             return
         with self._lock:
             self._waiting.append((client, job))
@@ -125,9 +157,19 @@ class DaskEngine:
         self._start(self._submit_all(), self._refuse_all)
 
     def cancel(self, job: Job) -> None:
-        """Stop ``job``: in line, on its way, or where it runs."""
+        """Stop ``job``: in line, on its way, or where it runs. One after the other, in order."""
         job.cancel_asked = True
-        self._start(self._cancel(job), lambda exc: None)
+        with self._lock:
+            self._to_cancel.append(job)
+            if self._cancelling:
+                return
+            self._cancelling = True
+        self._start(self._cancel_all(), self._stopped_cancelling)
+
+    def _stopped_cancelling(self, _: BaseException) -> None:
+        with self._lock:
+            self._cancelling = False
+            self._to_cancel.clear()
 
     def _start(
         self, coro: Coroutine[Any, Any, Any], failed: Callable[[BaseException], object]
@@ -163,11 +205,12 @@ class DaskEngine:
         client = self._client()
         if client is None:
             raise RuntimeError("the client is gone")
-        if not self._ready:
+        connection = client.scheduler_comm
+        if self._ready is not connection:  # the first one, or a scheduler started again
             client.subscribe_topic(self._topic, self._heard)
             await client.register_plugin(_scheduler_plugin())
             await client.register_plugin(_worker_plugin())
-            self._ready = True
+            self._ready = connection
         while True:
             with self._lock:
                 jobs = [job for _, job in self._waiting]
@@ -234,7 +277,7 @@ class DaskEngine:
         """The future is done: fetch a large outcome, or tell what went wrong."""
         if job.id not in self._jobs or job.place.future is None:
             return  # told before
-        future = job.place.future
+        client, future = self._client(), job.place.future
         try:
             if future.status == "finished":
                 outcome = await future
@@ -256,8 +299,12 @@ class DaskEngine:
                 self._end(
                     job,
                     "lost",
-                    "The dask cluster lost this work: its scheduler is gone, the client was "
-                    "closed, or somebody has cancelled its key.",
+                    "The dask cluster lost this work: "
+                    + (
+                        "somebody has cancelled its key, or its scheduler was started again."
+                        if client is not None and client.status == "running"
+                        else _why_not(client)
+                    ),
                 )
         except Exception as exc:
             self._end(job, "lost", f"Its result was lost: {type(exc).__name__}: {exc}")
@@ -275,13 +322,41 @@ class DaskEngine:
         if client is not None and future is not None:
             await client.cancel([future], force=True)
 
-    async def _cancel(self, job: Job) -> None:
-        if job.place is None or job.id not in self._jobs:
-            return  # in line: it will not be submitted
-        if job.place.worker is None:
-            await self._drop(job, "cancelled")
+    async def _cancel_all(self) -> None:
+        while True:
+            with self._lock:
+                jobs, self._to_cancel = self._to_cancel, []
+                if not jobs:
+                    self._cancelling = False
+                    return
+            # One that has not been submitted will not be; see _submit_all.
+            jobs = [job for job in jobs if job.place is not None and job.id in self._jobs]
+            # Those in line first: else one of them begins as soon as one that runs gives way.
+            await self._cancel_pending([job for job in jobs if job.place.worker is None])
+            for job in jobs:
+                if job.id in self._jobs and job.place.worker is not None:
+                    self._start(self._stop(job, job.place.worker), _ignore)
+
+    async def _cancel_pending(self, jobs: list[Job]) -> None:
+        client = self._client()
+        if not jobs or client is None:
             return
-        worker = job.place.worker
+        # A worker may have it already, and be about to begin: it is told not to.
+        told = client.run(
+            self._far.cancel, self._topic, *(job.id for job in jobs), on_error="ignore"
+        )
+        try:
+            await asyncio.wait_for(told, TELL_SECONDS)
+        except TimeoutError:
+            pass  # one that does not answer; what it may have begun is told on as it begins
+        left = [job for job in jobs if job.id in self._jobs and job.place.worker is None]
+        futures = [job.place.future for job in left if job.place.future is not None]
+        for job in left:
+            self._dropped.add(job.id)
+            self._end(job, "cancelled")
+        await client.cancel(futures, force=True)
+
+    async def _stop(self, job: Job, worker: str) -> None:
         await self._tell_worker(job.id, worker)
         await asyncio.to_thread(job.ending.wait, GRACE_SECONDS)
         if job.id in self._jobs:
@@ -304,6 +379,13 @@ class DaskEngine:
         if answer.get(worker):
             # The key stays until the worker is gone, else others would be sent there meanwhile.
             job.place.ends_its_worker = True
+            job.tell(
+                "said",
+                "stderr",
+                f"asyncnb: this function did not give way within {GRACE_SECONDS:g} s, as Python "
+                "can interrupt it between two of its own steps only. Its dask worker is ended and "
+                "started again; cleanup that it still had to do is lost.\n",
+            )
             await client.run_on_scheduler(_pardon(), worker=worker, key=key)
             return
         job.tell(
@@ -327,6 +409,17 @@ class Placed:
     def release(self) -> None:
         """Let the cluster forget the key."""
         self.future = None
+
+
+def _why_not(client: Any) -> str:
+    if client is None:
+        return "The dask client is gone."
+    if client.status == "connecting":
+        return (
+            f"The dask client has lost its scheduler, {client._start_arg or 'which it started'}, "
+            "and tries to reach it again. A new one takes work: client = Client(...)."
+        )
+    return f"The dask client is {client.status}, not running. Make a new one: client = Client(...)."
 
 
 def _ignore(_: BaseException) -> None:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import sys
+import threading
 from typing import Any
 
 #: The name of ``_remote`` there; set by ``_far.install``.
 REMOTE = globals().get("REMOTE", "asyncnb._offload._remote")
 
+if REMOTE in sys.modules and f"{REMOTE[:-7]}_notebook" in sys.modules:
+    sys.modules[REMOTE].load_notebook = functools.partial(  # type: ignore[attr-defined]
+        sys.modules.__getitem__, f"{REMOTE[:-7]}_notebook"
+    )
+
 #: Bytes of an outcome that travel with what is told, not as a result of dask: at once, and without
 #: being computed again when this worker is lost afterwards.
 SMALL = 16_384
+
+#: Keys of dask that run here, and the jobs behind them.
+_keys: dict[Any, tuple[str, int]] = {}
 
 _shared: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 
@@ -29,7 +39,25 @@ def run(
     def tell(*what: Any) -> None:
         worker.log_event(topic, (job, *what))
 
-    tell("started", worker.address)
+    key = worker.active_threads.get(threading.get_ident())
+    _keys[key] = (topic, job)
+    try:
+        return _run(remote, topic, job, kind, payload, shared, tell, worker.address)
+    finally:
+        _keys.pop(key, None)
+
+
+def _run(
+    remote: Any,
+    topic: str,
+    job: int,
+    kind: str,
+    payload: bytes,
+    shared: tuple[int, bytes] | None,
+    tell: Any,
+    address: str,
+) -> tuple[str, bytes] | None:
+    tell("started", address)
     function = None
     try:
         if shared is not None:
@@ -49,9 +77,17 @@ def run(
     return None
 
 
-def cancel(topic: str, job: int) -> None:
-    """Cancel a job that runs in this worker, or is about to."""
-    sys.modules[REMOTE].cancel((topic, job))
+def cancel(topic: str, *jobs: int) -> None:
+    """Cancel jobs that run in this worker, or are about to."""
+    for job in jobs:
+        sys.modules[REMOTE].cancel((topic, job))
+
+
+def stop(key: Any) -> None:
+    """Cancel what runs under a key that nobody wants any more."""
+    found = _keys.get(key)
+    if found is not None:
+        sys.modules[REMOTE].cancel(found)
 
 
 def end(dask_worker: Any) -> bool:

@@ -19,11 +19,15 @@ _HERE = Path(__file__).parent
 
 @functools.cache
 def far_modules(glue: str) -> list[tuple[str, str]]:
-    """Return (name, text) of ``_remote`` and of the module ``glue``, which knows it as REMOTE."""
-    texts = [(_HERE / f"{name}.py").read_text(encoding="utf-8") for name in ("_remote", glue)]
+    """Return (name, text) of ``_remote``, ``_notebook`` and the module ``glue``.
+
+    The latter know the first as REMOTE.
+    """
+    files = ("_remote", "_notebook", glue)
+    texts = [(_HERE / f"{name}.py").read_text(encoding="utf-8") for name in files]
     digest = hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
     name = f"_asyncnb{glue}_{digest}"
-    return [(f"{name}_remote", texts[0]), (name, texts[1])]
+    return list(zip((f"{name}_remote", f"{name}_notebook", name), texts, strict=True))
 
 
 def here(glue: str) -> types.ModuleType:

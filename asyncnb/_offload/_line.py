@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from multiprocessing.connection import Client, Connection
+from types import ModuleType
 from typing import Any
 
 from asyncnb._offload import _remote
@@ -81,6 +82,14 @@ class Line:
             except OSError:
                 pass
 
+
+def _notebook() -> ModuleType:
+    from asyncnb._offload import _notebook
+
+    return _notebook
+
+
+_remote.load_notebook = _notebook
 
 _lines: dict[Any, Line | None] = {}
 _lines_lock = threading.Lock()

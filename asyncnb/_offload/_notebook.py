@@ -6,32 +6,55 @@ IPython on the worker; without it, ``display`` prints.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from typing import Any
 
+#: What ``display`` of any thread finds, and the shell of each thread that runs cells.
 _shell: Any = None
-_tell: Any = None
+_of_thread = threading.local()
+_lock = threading.Lock()
+#: Where the cells of threads tell, and the one that began last, for threads that a cell starts.
+_tells: dict[int, Any] = {}
+_last_tell: Any = None
 
 
 def surroundings(tell: Any, namespace: dict[str, Any]) -> dict[str, Any]:
     """Return the names that a cell of a notebook may use without an import.
 
-    What it displays is told as ``shown``. The shell is made once for the process.
+    What it displays is told as ``shown``. Each thread has a shell; the first is that of the
+    process. In a process that has one already, such as the kernel itself, that one stays.
     """
-    global _shell, _tell
-    _tell = tell
+    global _shell, _last_tell
     try:
-        if _shell is None:
-            _shell = _make_shell()
+        from IPython.core.interactiveshell import InteractiveShell
+        from IPython.display import display
     except ImportError:
         return {"display": print}
-    _shell.user_ns = namespace
-    from IPython.display import display
+    if _shell is None and InteractiveShell.initialized():
+        return _guest(tell, InteractiveShell.instance())
+    _last_tell = _tells[threading.get_ident()] = tell
+    mine = getattr(_of_thread, "shell", None)
+    if mine is None:
+        with _lock:
+            mine = _of_thread.shell = _make_shell(_shell is None)
+            _shell = _shell or mine
+    mine.user_ns = namespace
+    return {"display": display, "get_ipython": lambda: mine}
 
-    return {"display": display, "get_ipython": lambda: _shell}
+
+def _guest(tell: Any, shell: Any) -> dict[str, Any]:
+    """Return the names for a cell in a process whose shell belongs to somebody else."""
+
+    def display(*values: Any) -> None:
+        for value in values:
+            tell("shown", *shell.display_formatter.format(value), {})
+
+    return {"display": display, "get_ipython": lambda: shell}
 
 
-def _make_shell() -> Any:
+def _make_shell(first: bool) -> Any:
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
@@ -41,22 +64,46 @@ def _make_shell() -> Any:
             self, data: Any, metadata: Any = None, **keywords: Any
         ) -> None:
             kept = {k: v for k, v in keywords.items() if k in ("transient", "update")}
-            _tell("shown", data, metadata or {}, kept)
+            tell = _tells.get(threading.get_ident(), _last_tell)
+            tell("shown", data, metadata or {}, kept)
 
     class Shell(InteractiveShell):
         def system(self, command: str) -> None:
-            """Run a shell command; its output is the worker's, so it comes live."""
-            import subprocess
-
+            """Run a shell command; what it writes is written here, while it runs."""
             line = self.var_expand(command, 1)  # type: ignore[no-untyped-call]
-            self.user_ns["_exit_code"] = subprocess.call(line, shell=True)
+            self.user_ns["_exit_code"] = _run(line)
 
     config = Config()
     config.HistoryManager.enabled = False
+    options = {"config": config, "display_pub_class": Publisher}
+    if not first:
+        return Shell(**options)  # type: ignore[no-untyped-call]
     # No InteractiveShell.instance() has been made in a worker; whoever asks for it finds this one.
-    shell = Shell.instance(config=config, display_pub_class=Publisher)
+    shell = Shell.instance(**options)
     shell.builtin_trap.__enter__()
     return shell
+
+
+def _run(line: str) -> int:
+    import codecs
+    import subprocess
+
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    with subprocess.Popen(
+        line,
+        shell=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            while data := os.read(process.stdout.fileno(), 65536):
+                sys.stdout.write(decoder.decode(data))
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode
 
 
 def show_figures() -> None:

@@ -115,9 +115,12 @@ except ImportError:
     _set_handler = signal.signal
 
 
+#: Jobs that are remembered as cancelled before they came here.
+MOST_CANCELLED = 100_000
+
 #: The jobs that run in this process, by their ids; and those cancelled before they ran.
 running: dict[object, Running] = {}
-_cancelled: set[object] = set()
+_cancelled: dict[object, None] = {}
 _running_lock = threading.Lock()
 
 
@@ -126,7 +129,9 @@ def cancel(job: object) -> None:
     with _running_lock:
         found = running.get(job)
         if found is None:
-            _cancelled.add(job)
+            _cancelled[job] = None
+            if len(_cancelled) > MOST_CANCELLED:  # most of them run elsewhere, or never will
+                del _cancelled[next(iter(_cancelled))]
     if found is not None:
         found.cancel()
 
@@ -137,7 +142,7 @@ def running_as(job: object, by_signal: bool = False) -> Iterator[Running | None]
     here: Running | None = Running(job, by_signal)
     with _running_lock:
         if job in _cancelled:
-            _cancelled.discard(job)
+            del _cancelled[job]
             here = None
         else:
             assert here is not None

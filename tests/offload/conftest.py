@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -22,6 +22,79 @@ def lacking(python: str, *modules: str) -> str:
     """Those of the modules that this Python does not have."""
     code = f"import importlib.util as u; print(*[m for m in {modules} if not u.find_spec(m)])"
     return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
+
+
+#: Run by the Python of a kernel: a cluster whose scheduler is nobody's own process.
+_DASK = """
+import sys, time
+from distributed import LocalCluster
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+                      silence_logs=60) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[Callable[[str], str]]:
+    """Called with a Python: the address of a dask cluster of two workers with one thread each.
+
+    In a process of its own, as a real one is, and one for all tests: it takes seconds to start.
+    """
+    started: dict[str, tuple[subprocess.Popen[str], str]] = {}
+
+    def start(python: str) -> str:
+        if python not in started:
+            if missing := lacking(python, "distributed"):
+                pytest.skip(f"{missing}: not installed for {python}")
+            process = subprocess.Popen(
+                [python, "-c", _DASK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            assert process.stdout is not None
+            started[python] = process, process.stdout.readline().strip()
+        return started[python][1]
+
+    yield start
+    for process, _ in started.values():
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Callable[[str], str]]:
+    """Called with a Python: the connection file of an ipyparallel cluster of two engines."""
+    started: dict[str, tuple[subprocess.Popen[str], str]] = {}
+
+    def start(python: str) -> str:
+        if python not in started:
+            if missing := lacking(python, "ipyparallel"):
+                pytest.skip(f"{missing}: not installed for {python}")
+            process = subprocess.Popen(
+                [python, "-c", _ENGINES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            assert process.stdout is not None
+            started[python] = process, process.stdout.readline().strip()
+        return started[python][1]
+
+    yield start
+    for process, _ in started.values():
+        process.communicate(timeout=60)
+
+
+_ENGINES = """
+import os, sys, tempfile
+import ipyparallel
+with tempfile.TemporaryDirectory() as folder:
+    os.environ["IPYTHONDIR"] = folder
+    cluster = ipyparallel.Cluster(n=2, controller_ip="127.0.0.1", log_level=40)
+    try:
+        cluster.start_and_connect_sync()
+        print(cluster.profile_dir + "/security/ipcontroller-" + cluster.cluster_id + "-client.json",
+              flush=True)
+        sys.stdin.read()
+    finally:
+        cluster.stop_cluster_sync()
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import sys
 import time
@@ -20,17 +21,8 @@ distributed = pytest.importorskip(
 
 
 @pytest.fixture(scope="module")
-def client():
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            silence_logs=60,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+def client(dask_cluster):
+    with distributed.Client(dask_cluster(sys.executable)) as client:
         yield client
         _loop.shutdown()
 
@@ -79,8 +71,6 @@ class Ear:
     """What is said in this process."""
 
     def __init__(self, monkeypatch):
-        import io
-
         self.text = io.StringIO()
         monkeypatch.setattr(sys, "stdout", self.text)
 
@@ -140,23 +130,13 @@ def test_what_waits_never_starts_when_cancelled(client, monkeypatch, tmp_path):
 def test_a_function_that_does_not_give_way_costs_its_worker(client, monkeypatch):
     monkeypatch.setattr(_dask, "GRACE_SECONDS", 0.3)
     ear = Ear(monkeypatch)
+    monkeypatch.setattr(sys, "stderr", said := io.StringIO())
     task = asyncnb.offload(hold, on=client)
     ear.wait_for("begun")
     task.cancel()
     assert ended(task) == "cancelled"
-    client.wait_for_workers(2, timeout=30)
-    assert asyncnb.offload(abs, -1, on=client).join(30) == 1
-
-
-def test_a_lost_worker_fails_its_task_once_and_others_go_on(client, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
-    other = asyncnb.offload(say, str(tmp_path / "go"), on=client)
-    ear.wait_for("said")
-    with pytest.raises(asyncnb.WorkerLostError, match="KilledWorker"):
-        asyncnb.offload(end, on=client).join(30)
-    (tmp_path / "go").touch()
-    assert other.join(20) == "done"
-    client.wait_for_workers(2, timeout=30)
+    assert "did not give way within 0.3 s" in said.getvalue()
+    assert asyncnb.offload(abs, -1, on=client).join(30) == 1  # the other one is there
 
 
 def test_map_on_a_cluster(client):
@@ -171,6 +151,30 @@ def test_the_executor_of_a_client_is_the_cluster_itself(client):
     task = asyncnb.offload(abs, -1, on=client.get_executor())
     assert task.join(20) == 1
     assert task.info().kind == "dask"
+
+
+@by_value
+def stay_until_stopped(path):
+    print("begun", flush=True)
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        open(path, "w").close()
+
+
+def test_what_runs_is_stopped_when_its_client_is_gone(dask_cluster, monkeypatch, tmp_path):
+    ear = Ear(monkeypatch)
+    path = tmp_path / "stopped"
+    with distributed.Client(dask_cluster(sys.executable)) as other:
+        task = asyncnb.offload(stay_until_stopped, str(path), on=other)
+        ear.wait_for("begun")
+    with pytest.raises(asyncnb.WorkerLostError):
+        task.join(20)
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, "it goes on for nobody"
+        time.sleep(0.01)
 
 
 def test_an_asynchronous_client_and_one_that_is_closed(client, monkeypatch):
@@ -194,3 +198,14 @@ def test_an_asynchronous_client_and_one_that_is_closed(client, monkeypatch):
                 await asyncnb.offload(abs, -1, on=client)
 
     asyncnb.run(main(), timeout=60)
+
+
+def test_a_lost_worker_fails_its_task_once_and_others_go_on(client, monkeypatch, tmp_path):
+    client.wait_for_workers(2, timeout=60)
+    ear = Ear(monkeypatch)
+    other = asyncnb.offload(say, str(tmp_path / "go"), on=client)
+    ear.wait_for("said")
+    with pytest.raises(asyncnb.WorkerLostError, match="KilledWorker"):
+        asyncnb.offload(end, on=client).join(30)
+    (tmp_path / "go").touch()
+    assert other.join(20) == "done"

@@ -19,18 +19,11 @@ ipyparallel = pytest.importorskip(
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    before = os.environ.get("IPYTHONDIR")
-    os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
-    cluster = ipyparallel.Cluster(n=2, controller_ip="127.0.0.1", log_level=40)
-    try:
-        yield cluster.start_and_connect_sync()
-        _loop.shutdown()
-    finally:
-        cluster.stop_cluster_sync()
-        del os.environ["IPYTHONDIR"]
-        if before is not None:
-            os.environ["IPYTHONDIR"] = before
+def client(engines):
+    client = ipyparallel.Client(engines(sys.executable))
+    yield client
+    _loop.shutdown()
+    client.close()
 
 
 @pytest.fixture

@@ -1,0 +1,167 @@
+"""`%%atask --on VAR`: a cell on a cluster or an executor is a task like any other."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.offload.conftest import lacking
+
+_DASK = "from distributed import Client; _place = Client({address!r}"
+_LOKY = "import loky; _place = loky.get_reusable_executor(1, timeout=None)"
+_ENGINES = "import ipyparallel; _place = ipyparallel.Client({address!r}).load_balanced_view()"
+_POOL = (
+    "import concurrent.futures as cf, multiprocessing as mp\n"
+    "_place = cf.ProcessPoolExecutor(1, mp.get_context('spawn'))"
+)
+
+#: What is bound to ``_place`` in the kernel, and how its tasks and their workers are called.
+PLACES = {
+    "dask": (_DASK + ")", "dask", "tcp://127.0.0.1"),
+    "dask, asynchronous": (
+        _DASK.replace("= Client", "= await Client") + ", asynchronous=True)",
+        "dask",
+        "tcp://127.0.0.1",
+    ),
+    "dask's executor": (_DASK + ").get_executor()", "dask", "tcp://127.0.0.1"),
+    "ipyparallel": (_ENGINES, "ipyparallel", "engine "),
+    "loky": (_LOKY, "executor", ""),
+    "a pool": (_POOL, "executor", ""),
+}
+
+
+@pytest.fixture(params=PLACES, scope="module")
+def place(request, python):
+    """The code that binds ``_place``, run in a kernel once; the kind and worker of its tasks."""
+    code, kind, worker = PLACES[request.param]
+    needs = {"dask": "distributed", "ipyparallel": "ipyparallel"}.get(kind, "cloudpickle")
+    if missing := lacking(python, "loky" if request.param == "loky" else needs):
+        pytest.skip(f"{missing}: not installed for {python}")
+    address = ""
+    if kind == "dask":
+        address = request.getfixturevalue("dask_cluster")(python)
+    elif kind == "ipyparallel":
+        address = request.getfixturevalue("engines")(python)
+    return code.format(address=address), kind, worker
+
+
+@pytest.fixture
+def there(kernel, place):
+    """The kernel, with ``_place`` bound."""
+    code, _, _ = place
+    kernel.ok(
+        f"import os, time, asyncio\nif globals().get('_bound') != {code!r}:\n"
+        + f"    _bound = {code!r}\n"
+        + "".join(f"    {line}\n" for line in code.splitlines())
+    )
+    return kernel
+
+
+def test_a_cell_lives_there_as_any_task_does(there, place, tmp_path):
+    _, kind, worker = place
+    there.ok(f"go = {str(tmp_path / 'go')!r}\nbase = 10\ndef add(n): return n + base\nunread = 1")
+    cell = there.ok(
+        """
+        %%atask far --on _place -g flock -t 60 -o total,value
+        print("said at once")
+        while not os.path.exists(go):
+            await asyncio.sleep(0.01)
+        total = add(5)
+        print("unread" in globals())
+        total * 2
+        """
+    )
+    cell.wait_for("said at once")
+    there.ok("%tasks rename far near")
+    facts = there.evaluate(
+        "(lambda i: (i.state, i.kind, i.group, i.worker, i.timeout > 0))"
+        "(asyncnb.task('near').info())"
+    )
+    assert facts[:3] == ("running", kind, "flock")
+    assert facts[3].startswith(worker) and facts[3]
+    assert facts[4]
+    (tmp_path / "go").touch()
+    there.ok("%tasks wait near")
+    assert there.evaluate("(total, value, asyncnb.task('near').result())") == (15, 30, 30)
+    assert there.evaluate(
+        "(lambda i: i.created <= i.started <= i.ended)(asyncnb.task('near').info())"
+    )
+    there.drain()
+    first, *rest = cell.stdout.splitlines()
+    assert first.startswith(f"to {kind}, with ")
+    assert "add (function)" in first and "unread" not in first
+    assert rest == ["said at once", "False"]
+
+
+def test_its_traceback_shows_the_lines_of_the_cell(there):
+    cell = there.ok(
+        "%%atask far --on _place\ndef inner():\n    return 1 / 0\ntry:\n    inner()\n"
+        "except ZeroDivisionError as exc:\n    raise KeyError('outer') from exc"
+    )
+    error = cell.wait_for(lambda c: c.errors).errors[0]
+    assert error.ename == "KeyError"
+    assert "----> 3     return 1 / 0" in error.traceback
+    assert "----> 7     raise KeyError('outer') from exc" in error.traceback
+    assert "_remote" not in error.traceback
+
+
+def test_a_cancel_stops_it_and_its_cleanup_runs(there):
+    cell = there.ok(
+        """
+        %%atask far --on _place
+        print("begun")
+        try:
+            while True:
+                time.sleep(0.01)
+        finally:
+            print("cleaned up")
+        """
+    )
+    cell.wait_for("begun")
+    there.ok("%tasks cancel far\n%tasks wait far")
+    assert there.evaluate("asyncnb.task('far').info().state") == "cancelled"
+    there.drain()
+    assert cell.stdout.endswith("begun\ncleaned up\n")
+    there.ok("%%atask next --on _place\n6 * 7")
+    assert there.evaluate("asyncnb.task('next').join(20)") == 42
+
+
+def test_what_it_displays_and_runs_in_a_shell_lands_in_its_cell(there, place):
+    if place[1] == "ipyparallel":
+        pytest.skip("an engine of ipyparallel has an IPython of its own for that")
+    cell = there.ok(
+        """
+        %%atask far --on _place
+        from IPython.display import HTML
+        display(HTML("<b>bold</b>"))
+        !echo from a shell
+        """
+    )
+    cell.wait_for("from a shell")
+    there.ok("%tasks wait far")
+    assert cell.displays[0]["text/html"] == "<b>bold</b>"
+
+
+def test_what_cannot_be_sent_is_refused_before_anything_starts(there):
+    there.ok("lock = threading.Lock()")
+    cell = there.run("%%atask far --on _place\nlock")
+    assert "lock (lock) cannot be sent" in cell.text
+    assert there.evaluate("len(asyncnb.tasks('far'))") == 0
+
+
+def test_retry_runs_it_again_when_its_worker_is_lost(there, place, tmp_path, request):
+    if request.node.callspec.params["place"] != "dask":
+        pytest.skip("its cluster starts another worker; once is enough")
+    there.ok(f"died = {str(tmp_path / 'died')!r}")
+    cell = there.ok(
+        """
+        %%atask far --on _place --retry 1
+        if not os.path.exists(died):
+            open(died, "w").close()
+            os._exit(3)
+        "second time"
+        """
+    )
+    assert there.evaluate("asyncnb.task('far').join(60)") == "second time"
+    cell.wait_for("second time")
+    there.ok("%%atask far --on _place\nos._exit(3)")
+    assert there.run("asyncnb.task('far').join(60)").error.ename == "WorkerLostError"
