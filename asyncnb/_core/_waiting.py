@@ -15,6 +15,7 @@ from asyncio import AbstractEventLoop, CancelledError, Future, TimerHandle, get_
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from typing import Any, TypeVar, cast
 
+from asyncnb._core._drain import Pending, watch_for
 from asyncnb._core._futures import ensure_future, iscoroutine, local
 from asyncnb._core._local import (
     AnyFuture,
@@ -84,7 +85,8 @@ async def wait(
             f"expect a list of futures, not {type(fs).__name__}: write wait([task]), or "
             "`await task` for a single one"
         )
-    given: set[F] = set(fs)
+    first = return_when == FIRST_COMPLETED
+    given: set[F] = Pending(fs) if first else set(fs)
     if not given:
         raise ValueError(
             "Set of Tasks/Futures is empty: check before the call, `if tasks: await wait(tasks)`"
@@ -95,6 +97,17 @@ async def wait(
             "or ALL_COMPLETED"
         )
     loop = get_running_loop()
+    watch = watch_for(fs, cast("Pending[F]", given), loop) if first else None
+    if watch is not None:
+        futures = cast("Pending[Any]", given)
+        waiter = Waiter(futures, loop=loop)
+        watch.begin(waiter)
+        try:
+            await _sleep_on(waiter, futures, timeout, loop)
+        except BaseException:
+            watch.stop()
+            raise
+        return watch.end(futures), given
     if all_local(given, loop):
         pending = await _wait(cast("set[Future[Any]]", given), timeout, return_when, loop)
         return given - pending if pending else given, cast("set[F]", pending)
@@ -132,6 +145,21 @@ async def _wait(
         watch = _First(waiter, given)
     else:
         watch = _FirstException(waiter, given, original)
+    try:
+        await _sleep_on(waiter, given, timeout, loop)
+    except BaseException:
+        watch.stop()
+        raise
+    return watch.stop()
+
+
+async def _sleep_on(
+    waiter: Future[None],
+    given: Collection[Future[Any]],
+    timeout: float | None,
+    loop: AbstractEventLoop,
+) -> None:
+    """Await ``waiter`` for at most ``timeout`` seconds."""
     task = asyncio.current_task(loop) if add_edge is not None else None
     if add_edge is not None:
         for future in given:
@@ -141,16 +169,12 @@ async def _wait(
         timer = loop.call_later(timeout, _release, waiter, None)
     try:
         await waiter
-    except BaseException:
-        watch.stop()
-        raise
     finally:
         if timer is not None:
             timer.cancel()
         if discard_edge is not None:
             for future in given:
                 discard_edge(future, task)
-    return watch.stop()
 
 
 def _failed(
