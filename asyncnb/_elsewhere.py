@@ -34,10 +34,10 @@ def offload(
     ``functools.partial``.
 
     Raises OffloadError if something cannot be pickled or is larger than the limit (256 MB, or what
-    the environment variable ASYNCNB_OFFLOAD_LIMIT says), TypeError or ValueError for a wrong
-    ``on`` or option; nothing is started then. The task fails with what the function raised, with
-    WorkerLostError if its worker is gone, and with OffloadError if the worker lacks a module or
-    the result cannot be sent back. From any thread.
+    the option ``offload_limit`` or the variable ASYNCNB_OFFLOAD_LIMIT says), TypeError or
+    ValueError for a wrong ``on`` or option; nothing is started then. The task fails with what the
+    function raised, with WorkerLostError if its worker is gone, and with OffloadError if the worker
+    lacks a module or the result cannot be sent back. From any thread.
     """
     from asyncnb._offload._calls import offload as start
 

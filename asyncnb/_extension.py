@@ -23,6 +23,7 @@ from asyncnb._core._info import ENDED
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._progress import observe_progress
 from asyncnb._core._registry import TaskRecord
+from asyncnb._core._sizes import OFFLOAD_LIMIT
 from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
 from asyncnb._kernel._control import ControlVerbs
@@ -77,6 +78,7 @@ class Extension:
                 autoawait=self.autoawait,
                 dashboard_rate=self.dashboard_rate,
                 keep_alive=self.keep_alive.switch,
+                offload_limit=_offload_limit,
             ),
         )
         self._undo: list[Callable[[], Any]] = []
@@ -349,6 +351,12 @@ def _elsewhere(on: Any) -> Any:
     ip = IPython.get_ipython()
     _said.publish_with(ip.display_pub.publish)
     return _cells.CellPlace(on)
+
+
+def _offload_limit(size: int) -> None:
+    from asyncnb._offload import _packing
+
+    _packing.set_limit(None if size == OFFLOAD_LIMIT else size)
 
 
 def _end_workers() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core import _launch, _loop, _registry, _trace, _watchdog
+from asyncnb._core._sizes import OFFLOAD_LIMIT
 from asyncnb._kernel import _headless, _output, _progress
-from asyncnb._kernel._settings import SWITCH, Option, amount, count, one_of
+from asyncnb._kernel._settings import SIZE, SWITCH, Option, amount, count, one_of
 
 
 def options(
@@ -15,6 +16,7 @@ def options(
     autoawait: Callable[[bool], object],
     dashboard_rate: Callable[[float], object],
     keep_alive: Callable[[bool], object],
+    offload_limit: Callable[[int], object],
 ) -> list[Option]:
     """Return the options; what is not a constant of a module is handed in."""
     return [
@@ -96,6 +98,13 @@ def options(
             SWITCH,
             "the steps of every task launched from now on are recorded, as with --trace",
             _setter(_trace, "always"),
+        ),
+        Option(
+            "offload_limit",
+            OFFLOAD_LIMIT,
+            SIZE,
+            "what a task may take with it when it is sent elsewhere",
+            offload_limit,
         ),
     ]
 

@@ -20,6 +20,7 @@ from traitlets import TraitError, TraitType
 from traitlets.config import Configurable
 
 from asyncnb._core._errors import near
+from asyncnb._core._sizes import parse_size
 from asyncnb._core._words import terminal_columns
 
 ENVIRONMENT, CONFIG, SET = "environment", "config", "set"
@@ -109,6 +110,23 @@ def amount(unit: str, *, lowest: float = 0.0, highest: float = 1e6, off: bool = 
     return Kind(
         f"{unit}, {above}" + (", or off" if off else ""), read, write, ("off",) if off else ()
     )
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError(value)
+    return parse_size(value)
+
+
+def _write_size(value: int) -> str:
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if value % size == 0:
+            return f"{value // size}{unit}"
+    return str(value)
+
+
+#: A number of bytes, with or without a unit.
+SIZE = Kind("bytes, such as 500000000, 500MB or 2GB", _size, _write_size)
 
 
 def one_of(*names: str) -> Kind:

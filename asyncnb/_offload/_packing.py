@@ -6,61 +6,40 @@ import os
 import pickle
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from asyncnb._core._errors import OffloadError
+from asyncnb._core._sizes import OFFLOAD_LIMIT, parse_size, size_text
 
-#: Bytes that a task may take with it; the environment variable ASYNCNB_OFFLOAD_LIMIT, or a call of
-#: ``set_limit``, sets another limit.
-DEFAULT_LIMIT = 256 * 1024 * 1024
 _limit: int | None = None
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 def set_limit(limit: int | str | None) -> None:
     """Set how many bytes a task may take with it: a number, ``"500 MB"``, None for the default.
 
-    Raises ValueError for anything else. From any thread; tasks launched from now on.
+    The option ``offload_limit`` calls this. Raises ValueError for anything else. From any thread;
+    tasks launched from now on.
     """
     global _limit
     _limit = None if limit is None else parse_size(limit)
 
 
 def limit() -> int:
-    """Return how many bytes a task may take with it."""
+    """Return how many bytes a task may take with it.
+
+    As set, else what the environment variable ASYNCNB_OFFLOAD_LIMIT says, else the default.
+    """
     if _limit is not None:
         return _limit
     given = os.environ.get("ASYNCNB_OFFLOAD_LIMIT")
-    return DEFAULT_LIMIT if not given else parse_size(given)
-
-
-def parse_size(text: int | str) -> int:
-    """Return a number of bytes; raise ValueError that teaches."""
-    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
-        return text
-    words = str(text).strip().upper()
-    number = words.rstrip("BKMGTI ")
-    try:
-        size = int(float(number) * _UNITS[words[len(number) :].strip()])
-        if size <= 0:
-            raise ValueError
-    except (KeyError, ValueError, OverflowError):
-        raise ValueError(
-            f"A size is a number of bytes, such as 500000000, or '500 MB', not {text!r}."
-        ) from None
-    return size
-
-
-def size_text(size: float) -> str:
-    """Return ``size`` bytes as people say it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+    if given:
+        try:
+            return parse_size(given)
+        except ValueError as exc:
+            warnings.warn(f"ASYNCNB_OFFLOAD_LIMIT: {exc}", stacklevel=2)
+    return OFFLOAD_LIMIT
 
 
 def dump(value: Any) -> bytes:
@@ -92,8 +71,8 @@ def pack(parts: Mapping[str, Any], whole: Any, *, instead: str) -> bytes:
         largest = ", ".join(f"{name} {size_text(size)}" for size, name in sizes[:3])
         raise OffloadError(
             f"{size_text(len(data))} would have to be sent, and the limit is "
-            f"{size_text(limit())} ({largest}). {instead} Or set another limit: the environment "
-            "variable ASYNCNB_OFFLOAD_LIMIT, say '2 GB'."
+            f"{size_text(limit())} ({largest}). {instead} Or set another limit: `%asyncnb option "
+            "offload_limit 2GB`, or the environment variable ASYNCNB_OFFLOAD_LIMIT."
         )
     return data
 

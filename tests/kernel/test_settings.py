@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 from traitlets import TraitError
 from traitlets.config import Config
 
-from asyncnb._kernel._settings import SWITCH, Option, Settings, amount, count, one_of
+from asyncnb._kernel._settings import SIZE, SWITCH, Option, Settings, amount, count, one_of
 
 NAMES = (
     "autoawait",
@@ -24,6 +24,7 @@ NAMES = (
     "keep_alive",
     "late_items",
     "record",
+    "offload_limit",
 )
 
 
@@ -43,6 +44,7 @@ def settings(shell: Shell, log: list[Any] | None = None) -> Settings:
             Option("flag", True, SWITCH, "a switch", lambda v: log.append(("flag", v))),
             Option("most", 10, count(1), "a number", lambda v: log.append(("most", v))),
             Option("pace", 0.5, amount("seconds", highest=60, off=True), "a pace"),
+            Option("size", 10**6, SIZE, "a size"),
             Option("kind", "a", one_of("a", "b"), "a kind", fixed="it is fixed"),
         ],
     )
@@ -54,7 +56,7 @@ def test_a_default_is_not_applied_and_has_no_source():
     log: list[Any] = []
     found = settings(Shell(), log)
     assert log == []
-    assert [found[name] for name in found.options] == [True, 10, 0.5, "a"]
+    assert [found[name] for name in found.options] == [True, 10, 0.5, 10**6, "a"]
     assert found.source("most") == "default"
     assert found.changed() == []
 
@@ -84,6 +86,9 @@ def test_setting_stands_above_config_above_environment_above_default(monkeypatch
         ("pace", "-1"),
         ("pace", "nan"),
         ("pace", "61"),
+        ("size", "0"),
+        ("size", "2 XB"),
+        ("size", "-1"),
         ("kind", "c"),
     ],
 )
@@ -98,6 +103,18 @@ def test_a_bad_value_is_refused_and_nothing_changes(name, text):
     assert found[name] == before
     assert found.source(name) == "default"
     assert log == []
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "written"),
+    [("500000", 500_000, "500kB"), ("1.5 GB", 1_500_000_000, "1500MB"), ("1kib", 1024, "1024")],
+)
+def test_a_size_is_read_with_its_unit_and_written_so_that_it_is_read_again(text, size, written):
+    found = settings(Shell())
+    found.set("size", text)
+    assert (found["size"], found.written("size")) == (size, written)
+    found.set("size", written)
+    assert found["size"] == size
 
 
 def test_an_unknown_name_and_a_fixed_option_are_refused():

@@ -239,6 +239,16 @@ def test_what_cannot_work_is_refused_before_anything_starts(kernel, line, body, 
     assert kernel.evaluate("len(asyncnb.tasks('refused'))") == 0
 
 
+def test_the_limit_of_what_is_sent_is_an_option(kernel):
+    kernel.ok("big = b'x' * 2000\n%asyncnb option offload_limit 1kB")
+    cell = kernel.run("%%atask far --on process\nlen(big)")
+    assert "the limit is 1.0 kB" in cell.text and "offload_limit 2GB" in cell.text
+    assert "not '2XB'" in kernel.run("%asyncnb option offload_limit 2XB").text
+    kernel.ok("%asyncnb option offload_limit 256MB")
+    kernel.ok("%%atask far --on process\nlen(big)")
+    assert kernel.evaluate("asyncnb.task('far').join(20)") == 2000
+
+
 def test_a_module_the_worker_lacks_is_told(kernel):
     kernel.ok(
         """
