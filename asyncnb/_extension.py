@@ -253,6 +253,7 @@ class Extension:
         return f"{task.get_name()} goes on in the background"
 
     def _cell_ended(self, _: object) -> None:
+        self.lost.cell_ended()
         self.output.cell_ended()
 
     def _tell_places(self) -> None:

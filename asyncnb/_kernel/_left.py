@@ -9,10 +9,21 @@ from IPython.core.interactiveshell import ExecutionResult
 
 from asyncnb._core._graph import frames_of_coroutine
 from asyncnb._core._places import without_outer
-from asyncnb._kernel._tracebacks import user_frames
+from asyncnb._kernel._tracebacks import plain_lines, user_frames
 
 if TYPE_CHECKING:
     from asyncnb._kernel._autoawait import RunningCell
+
+
+class _Stopped(KeyboardInterrupt):
+    """Shown without colours: another thread takes what time there is, and somebody waits."""
+
+    def _render_traceback_(self) -> list[str]:
+        return plain_lines(self, self.__traceback__)
+
+
+_Stopped.__name__ = _Stopped.__qualname__ = "KeyboardInterrupt"
+_Stopped.__module__ = "builtins"
 
 
 def stopped_result(cell: RunningCell) -> ExecutionResult:
@@ -21,7 +32,7 @@ def stopped_result(cell: RunningCell) -> ExecutionResult:
     by = "another task" if blocked is None else f"task {blocked.name!r} ({blocked.where})"
     if blocked is not None and blocked.name.startswith("callback"):
         by = f"{blocked.name} ({blocked.where})"
-    error = KeyboardInterrupt(
+    error = _Stopped(
         f"stopped while {by} blocks the loop; what this cell has to clean up, it does after that"
     )
     result = ExecutionResult(None)

@@ -1,13 +1,15 @@
 """Failures of tasks that nobody launched and nobody awaited: shown in the cell that made them.
 
 asyncio tells of them when the task is collected as garbage, in a log that a notebook shows in the
-cell that happens to run, or nowhere.
+cell that happens to run, or nowhere. In a run without a person, which keeps nothing of a cell that
+has ended, such a failure stands in the cell that ends next.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ from asyncnb._core._info import CellRef, current_record
 from asyncnb._core._loop import EmbeddedLoop, running_embedded_loop
 from asyncnb._core._plain import context_of, current_cell
 from asyncnb._kernel._cells import cell_number
+from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._output import OutputRouter, cell_id
 
 #: The message of the cell whose code is running.
@@ -30,6 +33,8 @@ class LostFailures:
         self.ip = ip
         self._output = output
         self._undo: list[Callable[[], None]] = []
+        #: In a run without a person: what failed, its cell, and the message of that.
+        self._unseen: list[tuple[BaseException, CellRef | None, dict[str, Any]]] = []
 
     def install(self, kernel_loop: asyncio.AbstractEventLoop | None) -> None:
         """Hook the start of cells, and the kernel's own loop if there is one."""
@@ -39,7 +44,10 @@ class LostFailures:
             self._hook(kernel_loop)
 
     def uninstall(self) -> None:
-        """Take the hooks out."""
+        """Take the hooks out; what had no cell to stand in is logged."""
+        for exc, cell, _ in self._unseen:
+            self.ip.log.error("%s", _introduction(cell), exc_info=exc)
+        self._unseen.clear()
         while self._undo:
             self._undo.pop()()
 
@@ -74,6 +82,14 @@ class LostFailures:
         current_cell.set(CellRef(number, cell_id(message)))
         _message.set(message)
 
+    def cell_ended(self) -> None:
+        """Show what failed, and was not shown at once, in the cell that ends now."""
+        unseen, self._unseen = self._unseen, []
+        for exc, cell, message in unseen:
+            if message is not self._output.parent():
+                print(_introduction(cell), file=sys.stderr)
+            self._output.show_error(exc)
+
     def _told(self, context: dict[str, Any]) -> bool:
         """Take what asyncio would log; True if it will be shown. Called by finalisers, anywhere."""
         task, exc = context.get("future"), context.get("exception")
@@ -89,6 +105,9 @@ class LostFailures:
         message = origin.get(_message) if record is None else record.output.parent
         if not message and record is None and origin.get(current_cell) is None:
             return False
+        if record is None and message and is_headless(message):
+            self._unseen.append((exc, origin.get(current_cell), message))
+            return True
         shown_in = self._output.context(message or {})
         shown_in.run(current_record.set, record)
         try:
@@ -97,3 +116,8 @@ class LostFailures:
         except RuntimeError:  # the loop has just been closed
             return False
         return True
+
+
+def _introduction(cell: CellRef | None) -> str:
+    who = f"a task that {str(cell or '') or 'an earlier cell'} made, and that nobody awaited,"
+    return f"asyncnb: {who} has failed since the end of that cell:"

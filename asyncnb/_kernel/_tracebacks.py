@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asyncnb._core import _places
 from asyncnb._core._errors import describe, message_of
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def format_error(
     kind = type(exc)
     tb, lost = _without_middle(user_frames(exc.__traceback__))
     try:
-        lines = _plain_lines(ip, exc, tb) if short else _lines(ip, exc, tb)
+        lines = plain_lines(exc, tb) if short else _lines(ip, exc, tb)
         if lost:
             # One line for each frame and a last one; in some of IPython's modes one for all.
             place = -1 - _ENDS if len(lines) > 2 * _ENDS else -1
@@ -90,13 +91,12 @@ def _lines(ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | N
     return list(lines)
 
 
-def _plain_lines(
-    ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | None
-) -> list[str]:
+def plain_lines(exc: BaseException, tb: types.TracebackType | None) -> list[str]:
+    """Return the lines of ``exc`` as plain Python would show it, and its cause in one line."""
     lines = ["Traceback (most recent call last):"] if tb is not None else []
     for frame in traceback.extract_tb(tb):
-        cell = ip.compile.format_code_name(frame.filename)
-        where = "File " + repr(frame.filename) if cell is None else "Cell " + cell[1]
+        cell = _places.cell_of(frame.filename)
+        where = f"File {frame.filename!r}" if cell is None else f"Cell {cell}"
         lines.append(f"  {where}, line {frame.lineno}, in {frame.name}\n    {frame.line}")
     lines.append(describe(exc))
     cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)

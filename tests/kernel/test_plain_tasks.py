@@ -71,6 +71,23 @@ def test_a_failure_that_nobody_awaited_is_shown_once_in_the_cell_that_made_it(re
     assert "never retrieved" not in cell.text
 
 
+def test_a_failure_without_a_person_is_shown_in_the_cell_that_ends_next(ready):
+    headless = {"allow_stdin": False}
+    cell = ready.ok("await makes(fails)", **headless)
+    assert [(e.ename, e.evalue) for e in cell.errors] == [("ValueError", "dropped")]
+    late = ready.ok(
+        "async def fails_late():\n    await gate.wait()\n    raise ValueError('late')\n"
+        "await makes(fails_late)",
+        **headless,
+    )
+    seen = ready.ok("gate.set()\nfor _ in range(5): await asyncio.sleep(0)", **headless)
+    ready.drain()
+    assert late.errors == [] and len(seen.errors) == 1
+    assert f"a task that In[{late.count}] made, and that nobody awaited, has failed" in seen.stderr
+    assert "raise ValueError('late')" in seen.errors[0].traceback
+    assert ready.ok("1", **headless).errors == []
+
+
 def test_a_failure_dropped_inside_a_launched_task_is_shown_in_its_cell(ready):
     cell = ready.ok("%%atask mother\nawait gate.wait()\nawait makes(fails)")
     busy = ready.submit("await asyncio.sleep(0); gate.set(); await asyncio.sleep(60)")
