@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -90,6 +91,9 @@ async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
             limit.begin(first)
     at_first = None if limit is None else limit.when()
     try:
+        if record.cancel_asked:
+            # By another thread while the loop was busy: its wish stands in line behind this step.
+            raise CancelledError
         result = await coro
     except BaseException as exc:
         limit = task._timeout

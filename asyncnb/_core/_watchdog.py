@@ -18,6 +18,7 @@ import threading
 import time
 import types
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,8 +94,8 @@ class Watchdog:
         self._step: tuple[object, int] | None = None
         self._step_name = ""
         self._step_seconds = 0.0
-        #: The newest wish to cancel a task that came from another thread.
-        self._request: _Cancel | None = None
+        #: Wishes to cancel tasks that came from other threads, until the loop has heard them.
+        self._requests: deque[_Cancel] = deque()
         self._thread = threading.Thread(target=self._main, name="asyncnb watchdog", daemon=True)
 
     def start(self) -> None:
@@ -133,7 +134,7 @@ class Watchdog:
         """
         request = _Cancel(task, cancel)
         self.loop.call_soon_threadsafe(request)
-        self._request = request
+        self._requests.append(request)
 
     def _main(self) -> None:
         last = time.monotonic()
@@ -158,6 +159,10 @@ class Watchdog:
         return self.threshold / 2 if not self._asked else self.threshold / 6
 
     def _look(self, now: float, passed: float, held: float) -> None:
+        for _ in range(len(self._requests)):  # other threads may add to it meanwhile
+            request = self._requests.popleft()
+            if not request.taken and not request.granted:
+                self._requests.append(request)
         if self._asked and self._answered >= self._asked:
             self._end_of_step(self._answered - self._asked)
         task, frame = self._current()
@@ -229,35 +234,43 @@ class Watchdog:
                 self.loop.on_blocked.remove(observer)
 
     def _get_out(self, task: asyncio.Task[Any]) -> None:
-        request = self._request
-        wanted = None if request is None else request.task()
-        if request is None or wanted is None or request.taken:
+        """Raise CancelledError in ``task``, which blocks the loop, if somebody wishes its end."""
+        others = []
+        for request in list(self._requests):
+            wanted = request.task()
+            if request.taken or request.granted or wanted is None:
+                continue
+            if wanted is not task:
+                others.append((request, wanted))
+                continue
+            request.sent = True  # first: the loop may go on with it as soon as it is sent
+            if raise_in_task(self.loop, task, asyncio.CancelledError):
+                request.granted = True
+                return
+            request.sent = False
+            if request.taken:
+                self.loop.call_soon_threadsafe(request)
             return
-        if wanted is not task:
+        for request, wanted in others:
             # Its cancellation would go on to the one it awaits, so that one gets it, and it
             # itself takes the request when its turn comes.
-            if task in _awaited(wanted) and raise_in_task(self.loop, task, asyncio.CancelledError):
-                self._request = None
-            return
-        request.sent = True  # first: the loop may go on with it as soon as the exception is sent
-        if raise_in_task(self.loop, task, asyncio.CancelledError):
-            self._request = None
-            return
-        request.sent = False
-        if request.taken:
-            self.loop.call_soon_threadsafe(request)
+            if task in _awaited(wanted):
+                request.granted = raise_in_task(self.loop, task, asyncio.CancelledError)
+                return
 
 
 class _Cancel:
     """A wish to cancel a task: the loop grants it, unless an exception was sent in its place."""
 
-    __slots__ = ("_cancel", "sent", "taken", "task")
+    __slots__ = ("_cancel", "granted", "sent", "taken", "task")
 
     def __init__(self, task: asyncio.Task[Any], cancel: Callable[[], object]) -> None:
         self.task = weakref.ref(task)
         self._cancel = cancel
         self.sent = False
         self.taken = False
+        #: Whether the exception is on its way, so that no second one is sent.
+        self.granted = False
 
     def __call__(self) -> None:
         self.taken = True

@@ -63,6 +63,10 @@ class Worker:
                 self._sent = True
                 if self.thread.ident is not None:
                     raise_in_thread(self.thread.ident, ThreadCancelled)
+                    if not self.thread.is_alive():
+                        # It ended before its code began: a profile function that raised.
+                        self._open, self._exception = False, ThreadCancelled()
+                        self._loop.call_soon_threadsafe(self._tell)
 
     def cpu(self) -> float | None:
         """Return the seconds of processor time that the function has used, or None. Any thread.

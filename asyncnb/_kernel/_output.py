@@ -8,6 +8,7 @@ they get from ``_parents.py``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import sys
 import threading
@@ -307,8 +308,10 @@ class OutputRouter:
             context.run(current_record.set, None)
             context.run(print, "\n".join(lines), file=sys.stderr)
             return
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            # The user may have put anything there: None, a file that is closed by now.
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()
         hook = self.ip.displayhook
         hook.session.send(
             hook.pub_socket,

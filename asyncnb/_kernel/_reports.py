@@ -8,6 +8,7 @@ every failure is told, and no crowd of them holds up the kernel or fills its mem
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -74,6 +75,10 @@ class Reports:
             self._writer = None
 
     def _write(self) -> None:
+        # What threading.settrace() gave it: a tracer that raises would end this thread, and with it
+        # what a task has to say.
+        sys.settrace(None)
+        sys.setprofile(None)
         while (show := self._waiting.get()) is not None:
             self._show(show)
 

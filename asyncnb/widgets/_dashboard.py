@@ -38,6 +38,7 @@ class Dashboard(anywidget.AnyWidget):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._own_layout: Any = None if "layout" in options else self.layout
         self._fallback = fallback
         self._headless = headless
         self._close_lane: Callable[[], object] = bool
@@ -61,6 +62,8 @@ class Dashboard(anywidget.AnyWidget):
             self._close_lane()
             self._feed.unsubscribe(self._subscription)
         super().close()
+        if getattr(self, "_own_layout", None) is not None:
+            self._own_layout.close()  # a widget as well, which ipywidgets would keep for ever
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)

@@ -181,6 +181,8 @@ class Run:
         """Run it; return the exit code."""
         kernel = self.kernel
         kernel.ok(LOAD.replace("RATE", str(self.rate)))
+        kernel.drain()
+        kernel.forget()  # what ipykernel says of debuggers when it starts
         print(
             f"soak: {self.minutes:g} min at {self.rate} launches a second, "
             f"warm-up {self.warm:g} min",

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from tests.faults.conftest import begin
+
 
 def storm(kernel, presses=100, seconds=2.0):
     """Press stop so many times, evenly, as a person who is losing patience does."""
@@ -106,8 +108,6 @@ def test_interrupt_storm_during_a_restart(fresh_victim):
     fresh_victim.pid = fresh_victim._manager.provisioner.pid
     fresh_victim.started.append(fresh_victim.pid)
     fresh_victim._prepare()
-    from tests.faults.conftest import begin
-
     begin(fresh_victim)
 
 
@@ -196,6 +196,75 @@ def test_cancel_in_every_state(victim, before, state):
     victim.run("%tasks cancel job")
     victim.ok("await asyncnb.wait([asyncnb.task('job')])")
     assert victim.evaluate("asyncnb.task('job').info().state") == "cancelled"
+
+
+@pytest.mark.promise("a task cancelled before it began never begins; one on the loop is got out")
+@pytest.mark.parametrize("state", ["pending", "running"])
+def test_cancel_while_the_loop_is_blocked(victim, state):
+    victim.ok("inside = threading.Event(); began = []")
+    victim.ok("%%atask busy\nawait asyncio.sleep(0)\ninside.set()\nwhile True: pass")
+    victim.ok("assert inside.wait(10)")
+    victim.ok("%%atask job\nbegan.append(1)\nawait asyncio.sleep(0)")
+    assert victim.evaluate("asyncnb.task('job').info().state") == "pending"
+    assert victim.evaluate("asyncnb.task('busy').info().state") == "running"
+    victim.ok("%tasks cancel busy job" if state == "pending" else "%tasks cancel busy")
+    victim.ok("await asyncnb.wait([asyncnb.task('job'), asyncnb.task('busy')])")
+    assert victim.evaluate("asyncnb.task('busy').info().state") == "cancelled"
+    began = ("cancelled", []) if state == "pending" else ("done", [1])
+    assert victim.evaluate("asyncnb.task('job').info().state, began") == began
+
+
+@pytest.mark.promise("all tasks cancelled while one of them blocks the loop: that one ends as well")
+@pytest.mark.parametrize("way", ["%tasks cancel --all", "asyncnb.cancel('*');"])
+def test_cancel_all_while_the_loop_is_blocked(fresh_victim, way):
+    victim = fresh_victim
+    victim.ok("inside = threading.Event()\n%atask before asyncio.sleep(600)")
+    victim.ok("%%atask busy\nawait asyncio.sleep(0)\ninside.set()\nwhile True: pass")
+    victim.ok("%atask after asyncio.sleep(600)\nassert inside.wait(10)")
+    victim.ok("crowd = asyncnb.tasks()")
+    victim.ok(way)
+    victim.ok("await asyncnb.wait(crowd)")
+    assert victim.evaluate("{t.info().state for t in crowd}") == {"cancelled"}
+    begin(victim)
+
+
+@pytest.mark.promise("a task that has ended is not cancelled again: a sentence, its state stays")
+@pytest.mark.parametrize("body", ["'result'", "raise ValueError", "raise asyncio.CancelledError"])
+def test_cancel_of_a_task_that_has_ended(victim, body):
+    victim.ok(f"%%atask job\nawait asyncio.sleep(0)\n{body}")
+    victim.ok("await asyncnb.wait([asyncnb.task('job')])")
+    before = victim.evaluate("asyncnb.task('job').info().state")
+    assert "no tasks to cancel" in victim.ok("%tasks cancel job").stdout
+    assert victim.evaluate("asyncnb.task('job').info().state") == before
+
+
+@pytest.mark.promise("a paused task: stop ends who waits, group and task cancel end it, cleaned up")
+def test_cancel_of_a_paused_group(victim):
+    victim.ok(
+        """
+        cleaned = []
+        async def child(n):
+            try:
+                await asyncio.sleep(600)
+            finally:
+                await asyncio.sleep(0)
+                cleaned.append(n)
+        crowd = asyncnb.open_group("crowd")
+        held = [crowd.create_task(child(n), name=f"held{n}") for n in range(3)]
+        await asyncio.sleep(0)
+        for task in held[:2]: task.pause()
+        """
+    )
+    waits = victim.submit("print('busy'); await crowd").wait_for("busy")
+    victim.interrupt()
+    assert waits.wait().error.ename == "KeyboardInterrupt"
+    states = "[t.info().state for t in held]"
+    assert victim.evaluate(states) == ["paused", "paused", "waiting"]
+    victim.ok("%tasks cancel held0\nawait asyncnb.wait(held[:1])")
+    assert victim.evaluate(states) == ["cancelled", "paused", "waiting"]
+    victim.ok("%tasks cancel -g crowd\nawait asyncnb.wait(held)")
+    assert victim.evaluate(states) == ["cancelled"] * 3
+    assert victim.evaluate("sorted(cleaned)") == [0, 1, 2]
 
 
 @pytest.mark.promise("a task that refuses shows as cancelling, can be asked again, blocks nobody")

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import asyncnb
@@ -212,11 +212,14 @@ def named(content: Any, records: list[Any]) -> set[int]:
         return set()
     if content.get("c") in ("cancel", "pause", "resume", "rename", "timeout"):
         return {content["id"]} if type(content.get("id")) is int else set()
+    if content.get("c") == "cancel_all":  # made of another verb by one of the words put in
+        return {r.id for r in records}
     if content.get("c") == "cancel_group":
         return {r.id for r in records if r.group == content.get("group")}
     return set()
 
 
+@example(talk=[{"c": "cancel_all"}], again=[])
 @given(talk=talk, again=st.lists(st.integers(0, 20), max_size=4))
 @settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
