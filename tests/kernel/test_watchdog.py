@@ -138,7 +138,7 @@ def test_stop_ends_an_awaiting_cell_while_another_task_blocks_the_loop(busy):
     error = cell.wait(10).error
     assert error.ename == "KeyboardInterrupt"
     assert f"task 'hog' (In[{hog.count}], line" in error.evalue
-    assert "----> 2     waits.set(); await" in error.traceback
+    assert "line 2, in <module>\n    waits.set(); await" in error.traceback
     assert "/asyncnb/" not in error.traceback
     assert busy.ok("1 + 1").result == "2"  # while the loop is blocked still
     assert "cleaned up" not in cell.stdout
