@@ -20,7 +20,7 @@ class BlockReports:
 
     def observe(self, loop: EmbeddedLoop, blocked: Blocked | None) -> None:
         """Take the news of the watchdog; on its thread."""
-        if blocked is None or shows_a_traceback(loop):
+        if blocked is None or shows_a_traceback(loop) or _is_around_a_cell(blocked):
             return
         key = blocked.task_id or (blocked.name, blocked.where)
         if key in self._told:
@@ -48,6 +48,14 @@ def shows_a_traceback(loop: EmbeddedLoop) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _is_around_a_cell(blocked: Blocked) -> bool:
+    """Return whether it is what IPython does before and after a cell's code.
+
+    It stores a traceback in its history, for one. Nothing in the cell is there to be changed.
+    """
+    return blocked.name == "cell" and blocked.task_id is None and "In[" not in blocked.where
 
 
 def text(blocked: Blocked, others: int) -> str:
