@@ -1,22 +1,17 @@
-"""The tutorials outside of the suite's own runner: papermill, exported pages, wheel, binder."""
+"""What is built from the repository: the site, the wheel, the environment of binder."""
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-TUTORIALS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def run(*command: str | Path, **kwargs: object) -> str:
@@ -30,38 +25,6 @@ def run(*command: str | Path, **kwargs: object) -> str:
     )
     assert done.returncode == 0, done.stdout
     return str(done.stdout)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["05_task_groups", "12_dashboard"])
-def test_papermill_runs_a_tutorial(tmp_path: Path, name: str) -> None:
-    out = tmp_path / "out.ipynb"
-    run(sys.executable, "-m", "papermill", "--no-progress-bar", NOTEBOOKS / f"{name}.ipynb", out)
-    ran = nbformat.read(out, as_version=4)
-    assert not [cell for cell in ran.cells if "papermill-error" in cell.metadata.get("tags", ())]
-
-
-@pytest.mark.parametrize("notebook", TUTORIALS, ids=lambda path: path.stem)
-def test_a_saved_tutorial_holds_no_widget_that_an_exported_page_could_not_show(
-    notebook: Path,
-) -> None:
-    assert WIDGET not in notebook.read_text()
-
-
-@pytest.mark.parametrize("name", ["07_timeouts", "12_dashboard"])
-def test_an_exported_page_shows_tables_pictures_and_tracebacks(tmp_path: Path, name: str) -> None:
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter()
-    page, _ = exporter.from_filename(str(NOTEBOOKS / f"{name}.ipynb"))
-    assert "could not be displayed" not in page
-    assert "Error displaying widget" not in page
-    if name == "07_timeouts":
-        [picture] = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
-        assert ">work<" in base64.b64decode(picture).decode()
-    else:
-        assert page.count('class="asyncnb-table"') >= 2
-        assert "ConnectionError" in page
 
 
 @pytest.mark.slow
