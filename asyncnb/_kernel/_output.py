@@ -39,6 +39,9 @@ _LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
 #: Characters of a task's output that are kept for showing it again, the newest.
 TAIL = 200_000
 
+#: Seconds that the end of a cell waits, in a run without a person, for tracebacks to be made.
+DRAIN_SECONDS = 10.0
+
 
 class TaskOutput:
     """What one task said, bounded: the newest ``most`` characters of text and displays."""
@@ -344,6 +347,10 @@ class OutputRouter:
 
     def cell_ended(self) -> None:
         """The running cell has ended: its tasks' output is late from here on."""
+        if self._late:
+            # A program that runs the notebook goes on at once, and to its end while a traceback is
+            # still being made; what is told after that is lost.
+            self._reports.drain(DRAIN_SECONDS)
         for late in list(self._late.values()):
             late.cell_ended()
             late.deliver()

@@ -67,6 +67,13 @@ class Reports:
             self.put(lambda _: self._tell_count(cell))
         return True
 
+    def drain(self, timeout: float) -> None:
+        """Wait until what waits now has been told, for at most ``timeout`` seconds."""
+        if self._writer is not None and self._writer.is_alive():
+            told = threading.Event()
+            self._waiting.put(lambda _: told.set())
+            told.wait(timeout)
+
     def stop(self, timeout: float) -> None:
         """Let what waits be told, for at most ``timeout`` seconds."""
         if self._writer is not None:

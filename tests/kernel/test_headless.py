@@ -181,6 +181,24 @@ def test_a_cancelled_task_does_not_fail_the_run(execute):
     assert stored(cells[4]).strip() == "after"
 
 
+def test_a_traceback_that_takes_long_to_make_is_stored_though_the_run_is_quick(execute):
+    cells = execute(
+        "from asyncnb._kernel import _output\n"
+        "format_error = _output.format_error\n"
+        "def slowly(*args, **options):\n"
+        "    time.sleep(0.5)\n"
+        "    return format_error(*args, **options)\n"
+        "_output.format_error = slowly",
+        "async def fail():\n"
+        "    await go_on.wait()\n"
+        "    raise ValueError('told in time')\n"
+        "go_on = asyncio.Event()\n"
+        "task = asyncnb.launch(fail())",
+        "go_on.set()\nawait asyncnb.wait([task])",
+    )
+    assert "ValueError: told in time" in stored(cells[2])
+
+
 def test_tasks_run_side_by_side_headless_too(execute):
     cells = execute(
         "import time; began = time.monotonic()",
