@@ -9,7 +9,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add CONTRIBUTING and CHANGELOG, which GitHub wants at the top of the repository."""
-    for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
-        files.append(File.generated(config, name.lower(), abs_src_path=str(ROOT / name)))
+    """Add what GitHub wants at the top of the repository, and what only the site needs."""
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md", ".docs/site.css", ".docs/site.js"):
+        path = ROOT / name
+        files.append(File.generated(config, path.name.lower(), abs_src_path=str(path)))
     return files

@@ -181,8 +181,9 @@ class TaskRecorder:
     ``recorder(coro, name)`` is a coroutine that does what ``coro`` does and records ``start``,
     then ``result``, ``error`` or ``cancelled``; ``recorder.note(what)`` adds a word of your own.
 
+    >>> from asyncnb.testing import TaskRecorder
     >>> recorder = TaskRecorder()
-    >>> async with TaskGroup() as group:
+    >>> async with asyncio.TaskGroup() as group:
     ...     group.create_task(recorder(asyncio.sleep(2), "slow"))
     ...     group.create_task(recorder(asyncio.sleep(1), "quick"))
     >>> recorder.order("result")

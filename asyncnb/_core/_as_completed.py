@@ -218,6 +218,10 @@ def as_completed(
     is closed when the time is up. Tasks and futures run already and take no place.
     ``progress="label"`` reports each end.
 
+    >>> tasks = {asyncio.create_task(asyncio.sleep(n)): f"{n} s" for n in (3, 1, 2)}
+    >>> [tasks[task] async for task in asyncnb.as_completed(tasks)]
+    ['1 s', '2 s', '3 s']
+
     Raises TypeError for one awaitable in the place of several, ValueError for a limit below 1,
     RuntimeError without any loop. Takes futures of other loops and threads. As CPython 3.14's.
     """

@@ -82,6 +82,9 @@ def gather(
     already and take no place. When the gathering is cancelled or fails, those not started are
     closed. ``progress="label"`` reports each end to whoever shows progress.
 
+    >>> await asyncnb.gather(asyncio.sleep(2, "slow"), asyncio.sleep(1, "quick"), limit=10)
+    ['slow', 'quick']
+
     Takes futures of other loops and ``concurrent.futures.Future`` too. The future belongs to the
     running loop, or without one to that of the first future, or the one that was set. Raises
     TypeError for what cannot be awaited and ValueError for a limit below 1, in both cases with

@@ -27,6 +27,11 @@ class TaskGroup:
     KeyboardInterrupt come out bare. A cancellation from outside cancels all children and comes
     out as CancelledError, unless there are failures.
 
+    >>> async with asyncnb.TaskGroup() as group:
+    ...     tasks = [group.create_task(asyncio.sleep(n, n)) for n in (2, 1)]
+    >>> [task.result() for task in tasks]
+    [2, 1]
+
     A group belongs to the loop and task that entered it; call its methods on that loop's thread.
     Behaves as CPython 3.14's ``asyncio.TaskGroup``, with 3.15's ``cancel()`` and the corrections
     of gh-155418, gh-155433 and gh-135736.

@@ -154,6 +154,10 @@ def launch(
     displays, and the traceback if it fails, land in the cell that launched it. With ``trace``
     its steps, and those of the tasks it makes, are recorded for ``timeline()``.
 
+    >>> task = asyncnb.launch(asyncio.sleep(0.01, "done"), name="nap")
+    >>> task.get_name(), await task
+    ('nap', 'done')
+
     With ``on``, a coroutine that has not started, or a function without arguments, runs elsewhere:
     see ``asyncnb.offload``, which also says what is raised then. ``trace`` then records how it
     waited here: what goes on in another process is not seen.
@@ -264,6 +268,11 @@ def run(
     for its cleanup and raises KeyboardInterrupt; launched tasks that it waited for go on. After
     ``timeout`` seconds the work is cancelled and TimeoutError raised.
 
+    >>> def plain():
+    ...     return asyncnb.run(asyncio.sleep(0.01, "done"))
+    >>> plain()
+    'done'
+
     Without an embedded loop (plain Python), or with a ``loop_factory``, this is ``asyncio.run``.
 
     Raises TypeError for anything that cannot be awaited and WrongThreadError on the embedded
@@ -350,6 +359,13 @@ def task(name: str) -> Task[Any]:
 
     Raises TaskNotFoundError (a LookupError) with near names if there is none, or if more than
     one living task has the name. From any thread.
+
+    >>> waiting = asyncnb.launch(asyncio.sleep(60), name="the crawler")
+    >>> asyncnb.task("the crawler") is waiting
+    True
+    >>> asyncnb.task("the crawlr")
+    Traceback (most recent call last):
+    TaskNotFoundError: No task is called 'the crawlr'. Did you mean 'the crawler'?
     """
     return registry.find(name).task
 
@@ -360,6 +376,10 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     Returns the tasks it asked to cancel; they end after their cleanup. Raises TaskNotFoundError
     with near names for a pattern that matches no living task; nothing is cancelled then. From
     any thread.
+
+    >>> naps = [asyncnb.launch(asyncio.sleep(60), name=f"nap {n}") for n in (1, 2)]
+    >>> [task.get_name() for task in asyncnb.cancel("nap *")]
+    ['nap 1', 'nap 2']
     """
     if not patterns:
         raise TypeError('cancel() takes names or globs; cancel("*") cancels every launched task.')

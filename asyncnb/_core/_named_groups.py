@@ -24,6 +24,12 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
 
     Raises ValueError for another ``on_error`` than the open group has, or a time that is none;
     TypeError for a name that is no string. Any thread; the group lives on the embedded loop.
+
+    >>> group = asyncnb.open_group("pages")
+    >>> tasks = [group.create_task(asyncio.sleep(0.01, n)) for n in (1, 2)]
+    >>> await group  # no more tasks now; waits for all of them
+    >>> [task.result() for task in tasks]
+    [1, 2]
     """
     if not isinstance(name, str):
         raise TypeError(f"open_group() takes a name, not {name!r}: open_group('downloads')")

@@ -163,6 +163,9 @@ def track(iterable_or_aiterable: Any, total: int | None = None, name: str | None
     one is asked for. ``total`` is taken from the items' length where they have one. Reports go to
     whoever observes, as progress of the current task; works in worker threads and without any
     loop too. Raises TypeError for what cannot be iterated and ValueError for a negative total.
+
+    >>> [page async for page in asyncnb.track(range(4), name="pages")]
+    [0, 1, 2, 3]
     """
     if not hasattr(iterable_or_aiterable, "__iter__") and not hasattr(
         iterable_or_aiterable, "__aiter__"

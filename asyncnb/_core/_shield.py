@@ -65,6 +65,13 @@ def shield(arg: Any) -> asyncio.Future[Any]:
     *aw* itself is cancelled, so is the shield. Keep a reference to what you shield. *arg* may be
     a future of another loop or thread.
 
+    >>> saving = asyncio.create_task(asyncio.sleep(9, "saved"))
+    >>> try:
+    ...     await asyncnb.wait_for(asyncnb.shield(saving), timeout=5)
+    ... except TimeoutError:
+    ...     print("no longer waited for:", await saving)
+    no longer waited for: saved
+
     ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop. Thread of the
     awaiting loop. Source: CPython 3.14.
     """

@@ -48,6 +48,10 @@ def timeline(tasks: Tasks = None, *, grid: float | None = None) -> Timeline:
     ``.svg()`` and ``.text()`` give it as SVG and text, ``.data`` as numbers. TaskNotFoundError
     for a name that matches nothing, TypeError for what is no task, ValueError for a ``grid`` that
     is not positive. Any thread.
+
+    >>> with asyncnb.record() as recording:
+    ...     await asyncnb.gather(asyncio.sleep(1), asyncio.sleep(2))
+    >>> picture = asyncnb.timeline(recording, grid=0.1)  # a cell shows it; .svg() is its source
     """
     number: Any = grid
     if number is not None and not (isinstance(number, int | float) and number > 0):

@@ -306,6 +306,14 @@ def timeout(delay: float | None) -> Timeout:
     None means no deadline (one may be set later with ``reschedule``); zero or less interrupts
     the body at its first suspension. The block raises TimeoutError when it was interrupted.
     Must be called on a thread with a running loop, else RuntimeError. As CPython 3.14's.
+
+    >>> try:
+    ...     async with asyncnb.timeout(5) as limit:
+    ...         limit.reschedule(limit.when() + 2)  # a loop time, not seconds from now
+    ...         await asyncio.sleep(60)
+    ... except TimeoutError:
+    ...     print("after", asyncio.get_running_loop().time(), "s")
+    after 7.0 s
     """
     loop = get_running_loop()
     if delay is None:

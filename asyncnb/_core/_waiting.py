@@ -79,6 +79,11 @@ async def wait(
     them, not even when it is cancelled itself. Raises ValueError for an empty ``fs`` or an
     unknown ``return_when`` and TypeError for coroutines. As CPython 3.14's; takes futures of any
     loop and thread besides.
+
+    >>> tasks = [asyncio.create_task(asyncio.sleep(n, n)) for n in (1, 60)]
+    >>> done, pending = await asyncnb.wait(tasks, timeout=5)
+    >>> [task.result() for task in done], len(pending)
+    ([1], 1)
     """
     if asyncio.isfuture(fs) or iscoroutine(fs) or isinstance(fs, concurrent.futures.Future):
         raise TypeError(
@@ -284,6 +289,12 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
     that it returns all the same is returned and an exception it raises then is raised. To keep it
     running, wait for ``shield(fut)``. With ``timeout <= 0`` a coroutine never starts. Takes
     futures of any loop and thread; for those cancellation travels there. As CPython 3.12's.
+
+    >>> try:
+    ...     await asyncnb.wait_for(asyncio.sleep(60), timeout=5)
+    ... except TimeoutError:
+    ...     print("after", asyncio.get_running_loop().time(), "s")
+    after 5.0 s
     """
     loop = get_running_loop()
     if (

@@ -18,7 +18,7 @@ TUTORIALS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 #: Runs pytest without what jsonschema imports when it is there (as it is beside JupyterLab): a
 #: checker of addresses that takes three seconds to build its grammar, and that no notebook needs.
-PYTEST = "import sys; sys.modules['rfc3987_syntax'] = None; import pytest; pytest.console_main()"
+PYTEST = "import sys; sys.modules['rfc3987_syntax'] = None; import pytest; sys.exit(pytest.main())"
 
 #: Several to a process, since nbval takes as long to import as a notebook to run.
 BATCHES = [TUTORIALS[n : n + 3] for n in range(0, len(TUTORIALS), 3)]

@@ -1,0 +1,46 @@
+"""The code on the page of how-tos is what a kernel runs, and shows what the page says."""
+
+from __future__ import annotations
+
+import doctest
+import functools
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "notebooks" / "reference" / "how_to.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+CHECKER = doctest.OutputChecker()
+LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def blocks() -> list[tuple[str, str]]:
+    """The cells of the page, each with what it is to show."""
+    return BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+
+
+def _is_as_long(expected: str, cell: Any) -> bool:
+    """Whether a cell shows as many lines as the page; the last may come when it has ended."""
+    text: str = cell.text
+    return text.rstrip().count("\n") >= expected.rstrip().count("\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the driver of kernels is POSIX's")
+def test_the_how_tos_do_what_they_say() -> None:
+    from tests.kernel.driver import Kernel
+
+    kernel = Kernel(sys.executable, extension=False)
+    try:
+        assert len(blocks()) > 12
+        for code, expected in blocks():
+            cell = kernel.run(code)
+            assert cell.status == "ok", f"{code}\n{cell.text}"
+            if expected:
+                said = cell.wait_for(functools.partial(_is_as_long, expected))
+                agrees = CHECKER.check_output(expected, said.text.rstrip() + "\n", LOOSELY)
+                assert agrees, f"{code}\n{said.text}"
+    finally:
+        kernel.shutdown(now=True)
