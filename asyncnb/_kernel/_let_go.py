@@ -46,9 +46,10 @@ class LetGo:
         """
         if cell is None:
             raise UsageError(
-                "No cell awaits now. This one waited its turn behind the one that ran; ask from a "
-                "subshell console, opened before (New Subshell Console for Notebook), or make "
-                "%tasks background the first line of the cell."
+                "No cell awaits now. This one waited its turn behind the one that ran: press "
+                "Background in the dashboard, ask from a subshell console that was open before "
+                "(New Subshell Console for Notebook), or make %tasks background the first line "
+                "of the cell."
             )
         if asyncio._get_running_loop() is cell.loop:
             return self._let_go_here(cell)

@@ -154,7 +154,9 @@ class AsyncMagics(Magics):
         %tasks timeout NAME 30        30 s from now; +30 for more, none for no limit
         %tasks pause NAME             hold it; --stop-clock holds asyncnb's time limits too
         %tasks resume NAME            let it go on
-        %tasks background             let the cell that awaits now go on as a task
+        %tasks background             let the cell that awaits now go on as a task; in a cell it
+                                      waits its turn, so: Background in the dashboard, a subshell
+                                      console opened before, or the first line of the cell
         %tasks output NAME            what it printed, here
         %tasks timeline [PATTERN]     who ran when, who waited for whom
         %tasks stack NAME             where it stands, what it waits for, who waits for it

@@ -97,6 +97,11 @@ CONSOLE = """async () => {
     await made.console.sessionContext.session.kernel.info;
     shell.activateById(notebook.id);
 }"""
+SUBSHELLS = """choice => {
+    const { kernel } = jupyterapp.shell.currentWidget.context.sessionContext.session;
+    if (kernel.commsOverSubshells === undefined) throw new Error('no choice of subshells');
+    kernel.commsOverSubshells = choice;
+}"""
 ASIDE = "line => { window.subshellConsole.inject(line); }"
 SHOWS = f"([index, text]) => ({TEXT})(index).includes(text)"
 
@@ -361,6 +366,10 @@ class Notebook:
         """Change the theme, as the menu does; return when the page has it."""
         theme = "name => jupyterapp.commands.execute('apputils:change-theme', { theme: name })"
         self._ask(theme, name)
+
+    def use_subshells(self, used: bool) -> None:
+        """Have the page send what widgets say to a subshell, as it does unless told not to."""
+        self._ask(SUBSHELLS, "perCommTarget" if used else "disabled")
 
     def open_subshell_console(self) -> None:
         """Open a console whose lines run beside the cells of this notebook."""

@@ -21,6 +21,12 @@ gate = asyncio.Event()
 """
 
 
+BLOCKERS = {
+    "sleeps": "while not pathlib.Path('go').exists(): time.sleep(0.01)",
+    "spins": "while not pathlib.Path('go').exists(): sum(range(1000))",
+}
+
+
 @pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_a_task_is_watched_and_cancelled_while_a_cell_blocks_the_kernel(
     open_notebook: Open, app: str
@@ -29,39 +35,28 @@ def test_a_task_is_watched_and_cancelled_while_a_cell_blocks_the_kernel(
         LOAD,
         "%tasks live",
         "%%atask patient\nawait gate.wait()",
-        """
-        while not pathlib.Path("APP-go").exists():
-            time.sleep(0.01)
-        print("over")
-        """.replace("APP", app),
-        """
-        while not pathlib.Path("APP-stop").exists():
-            sum(range(1000))
-        print("spun out")
-        """.replace("APP", app),
-        "%%atask another\nawait gate.wait()",
+        *(f"{code}\nprint('over')" for code in BLOCKERS.values()),
         app=app,
     )
-    for cell in range(3):
-        notebook.run(cell)
-    notebook.see_row("patient", "waiting", "In[3]")
-    notebook.submit(3)
-    notebook.button("Cancel patient")
-    notebook.see_row("patient", "cancelled")
-    assert notebook.prompt(3) == "[*]:"
-    (notebook.path.parent / f"{app}-go").touch()
-    notebook.wait(3)
-    notebook.see(3, "over")
-
-    notebook.run(5)
-    notebook.see_row("another", "waiting")
-    notebook.submit(4)
-    notebook.button("Cancel another")
-    notebook.see_row("another", "cancelled")
-    assert notebook.prompt(4) == "[*]:"
-    (notebook.path.parent / f"{app}-stop").touch()
-    notebook.wait(4)
-    notebook.see(4, "spun out")
+    go = notebook.path.parent / "go"
+    notebook.run(0)
+    notebook.run(1)
+    for subshells in (True, False):  # the front end's choice; it must not matter
+        notebook.use_subshells(subshells)
+        for blocking in range(3, 3 + len(BLOCKERS)):
+            notebook.run(2)
+            notebook.see_row("patient", "waiting", "In[")
+            notebook.submit(blocking)
+            notebook.button("Cancel patient")
+            notebook.see_row("patient", "cancelled")
+            assert notebook.prompt(blocking) == "[*]:"
+            notebook.see_on_page("Clear ended")
+            go.touch()
+            notebook.wait(blocking)
+            notebook.see(blocking, "over")
+            go.unlink()
+            notebook.button("Clear ended")
+            notebook.see_on_page("No tasks yet.")
 
 
 def test_tasks_are_renamed_limited_grouped_opened_and_cancelled(open_notebook: Open) -> None:
