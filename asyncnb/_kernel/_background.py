@@ -294,6 +294,15 @@ class BackgroundCells:
 
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""
+        try:
+            self._tell_end(record)
+        except Exception:
+            # For want of memory, say. An observer that raises is unplugged, and no task that ends
+            # after this one would be shown.
+            self.ip.log.exception("asyncnb could not show how %r ended", record.task.get_name())
+            record.set_shown()
+
+    def _tell_end(self, record: TaskRecord) -> None:
         task, result = record.task, None
         cancelled = task.cancelled()
         failed = not cancelled and task._exception is not None  # exception() counts as having seen

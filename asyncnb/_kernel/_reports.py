@@ -37,20 +37,26 @@ class Reports:
         self._tell: dict[str, Callable[[int], None]] = {}
 
     def put(self, show: Show) -> None:
-        """Have ``show`` called on the thread, when it is its turn; at once where there are none.
+        """Have ``show`` called on the thread, when it is its turn; at once where there is none.
 
         Any thread.
         """
-        if not THREADS:
-            self._show(show)
-            return
         with self._lock:
-            if self._writer is None or not self._writer.is_alive():
-                self._writer = threading.Thread(
-                    target=self._write, name="asyncnb reports", daemon=True
-                )
-                self._writer.start()
-        self._waiting.put(show)
+            if THREADS and (self._writer is None or not self._writer.is_alive()):
+                self._writer = self._new_writer()
+            there = self._writer is not None
+        if there:
+            self._waiting.put(show)
+        else:
+            self._show(show)
+
+    def _new_writer(self) -> threading.Thread | None:
+        writer = threading.Thread(target=self._write, name="asyncnb reports", daemon=True)
+        try:
+            writer.start()
+        except RuntimeError:  # the system's limit of threads is reached
+            return None
+        return writer
 
     def count(self, cell: str, tell: Callable[[int], None]) -> bool:
         """Return whether a failure of ``cell`` is one too many, and is counted instead.

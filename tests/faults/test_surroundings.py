@@ -55,12 +55,16 @@ def test_thread_limit_reached(fresh_victim):
         threading.Thread.start = start
         """
     )
-    fresh_victim.run("%%atask job\ntime.sleep(0)", 15)
+    cell = fresh_victim.run("%%atask job\ntime.sleep(0)", 15)
+    cell.wait_for("RuntimeError: can't start new thread")
+    assert len(cell.errors) == 1
+    fresh_victim.ok("%%atask result\nawait asyncio.sleep(0)\n6 * 7").wait_for("42")
     fresh_victim.ok("%%atask other\nawait asyncio.sleep(0)\nprint('on the loop')").wait_for(
         "on the loop"
     )
     fresh_victim.ok("threading.Thread.start = original")
-    assert fresh_victim.evaluate("job.info().state") in ("failed", "done")
+    assert fresh_victim.evaluate("job.info().state") == "failed"
+    fresh_victim.ok("%%atask again\ntime.sleep(0)\n'a thread ' 'again'").wait_for("a thread again")
 
 
 @posix
@@ -128,6 +132,15 @@ def test_names(victim, name):
 def test_output(victim, code, there):
     cell = victim.ok(f"%%atask job\nawait asyncio.sleep(0)\n{code}")
     cell.wait_for(there)
+    assert victim.where("END") == [cell]
+
+
+@posix
+@pytest.mark.promise("bytes that are no text, from a process in a task, arrive in its own cell")
+@pytest.mark.parametrize("await_", ["", "await asyncio.sleep(0)\n"], ids=["thread", "loop"])
+def test_binary_output_of_a_process(victim, await_):
+    cell = victim.ok(f"%%atask job\n{await_}!printf '\\377\\376\\000abc\\201\\n'; echo E''ND")
+    cell.wait_for("abc").wait_for("END")
     assert victim.where("END") == [cell]
 
 

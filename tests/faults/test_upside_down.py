@@ -148,11 +148,15 @@ def test_worker_thread_dies(victim):
 )
 @pytest.mark.parametrize(
     "body",
-    ["import os; os._exit(3)", "import os\nfor fd in range(3, 60):\n    try: os.close(fd)\n"
-     "    except OSError: pass"],
+    [
+        "import os; os._exit(3)",
+        "import os\nfor fd in range(3, 60):\n    try: os.close(fd)\n    except OSError: pass",
+    ],
     ids=["os._exit", "pipes closed"],
-)  # fmt: skip
+)
 def test_worker_process_ends(victim, body):
+    if "close" in body and victim.evaluate("sys.platform") == "win32":
+        pytest.skip("handles of Windows are not numbers below 60")
     cell = victim.ok(f"%%atask job --on process\n{body}").wait_for("WorkerLostError", 60)
     assert "The worker process that ran this" in cell.errors[0].evalue
     victim.ok("%%atask next --on process\n'still ' 'there'").wait_for("still there", 60)
