@@ -191,7 +191,8 @@ def launch_checked(
     ``first`` is called when the task is known, before a loop in another thread is woken for it.
     """
     try:
-        timeout = check_timeout(timeout)
+        if timeout is not None:
+            timeout = check_timeout(timeout)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, not {_brief(name)}.")
         if isinstance(group, str):

@@ -128,7 +128,7 @@ class _State:
         self.thread = thread
         self.pid = os.getpid()
         self.state_lock = threading.Lock()
-        self.ending = threading.Event()
+        self.ending = False
         self.cleaned_up = False
         self.started_at = 0.0
         self.stops = 0
@@ -203,14 +203,14 @@ class EmbeddedLoop(_Base):
     def alive(self) -> bool:
         """Whether the loop can take work: started, not ended, and not a copy left by a fork."""
         state = self._state
-        return state.thread.is_alive() and not state.ending.is_set() and os.getpid() == state.pid
+        return state.thread.is_alive() and not state.ending and os.getpid() == state.pid
 
     @property
     def lost(self) -> bool:
         """Whether its thread has ended, or was left behind by a fork: no task will go on."""
         if os.getpid() != self._state.pid:
             return True
-        return self._state.ending.is_set() and not self._state.thread.is_alive()
+        return self._state.ending and not self._state.thread.is_alive()
 
     def start(self) -> None:
         """Start the thread and return when the loop runs. Raises RuntimeError the second time."""
@@ -271,7 +271,7 @@ class EmbeddedLoop(_Base):
 
     def _crashed(self, exc: BaseException) -> None:
         self._state.crash = exc
-        self._state.ending.set()
+        self._state.ending = True
         logger.error(
             "The embedded loop's thread ended: %s: %s. Its tasks are lost. The next launch starts "
             "a new loop; `%%asyncnb restart` does so now.",
@@ -329,8 +329,8 @@ class EmbeddedLoop(_Base):
         if self.is_own_thread():
             raise would_deadlock("EmbeddedLoop.shutdown()", "asyncio.to_thread(loop.shutdown)")
         with self._state.state_lock:
-            if not self._state.ending.is_set():
-                self._state.ending.set()
+            if not self._state.ending:
+                self._state.ending = True
                 self.call_soon_threadsafe(self._begin_shutdown, self.time() + timeout)
         # A little longer than the loop allows itself: it is the one that says when.
         self._state.thread.join(timeout + 0.2)
@@ -452,7 +452,7 @@ def embedded_loop() -> EmbeddedLoop:
     loop = _current
     # Half of what `alive` asks is enough here: a loop that ends, in whatever way, says so, and
     # a fork takes `_current` away.
-    if loop is not None and not loop._state.ending.is_set():
+    if loop is not None and not loop._state.ending:
         return loop
     with _lock:
         if _current is None or not _current.alive:

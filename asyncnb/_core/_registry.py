@@ -226,7 +226,8 @@ class TaskRegistry:
             self._living[record.id] = record
         # Not Task's: nobody else has the task yet, so this needs no detour over its loop.
         add_callback(task, self._ended_callback)
-        record.changed()
+        if observers:
+            record.changed()
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         record: TaskRecord = task._record  # type: ignore[attr-defined]
@@ -243,7 +244,8 @@ class TaskRegistry:
         for each in forgotten:
             _silence(each)
             each.changed()
-        record.changed()
+        if observers:
+            record.changed()
         for observer in self.on_end.copy():
             try:
                 observer(record)

@@ -411,7 +411,8 @@ def make_held(
         catcher = _first_steps
         if catcher.loop is not loop:
             catcher = _FirstSteps(loop)
-        outer = catcher.begin()
+        outer, catcher.step = catcher.step, None  # an outer call's: a finaliser launches too
+        catcher.thread = get_ident()
         saved = attributes.get("call_soon")
         attributes["call_soon"] = catcher.replacement
         try:
@@ -442,12 +443,6 @@ class _FirstSteps:
         self.thread = 0
         self.replacement = self._call_soon
         _first_steps = self
-
-    def begin(self) -> Callable[[], object] | None:
-        """Catch the next step; return what was caught for an outer call, by a finaliser."""
-        outer, self.step = self.step, None
-        self.thread = get_ident()
-        return outer
 
     def _call_soon(self, fn: Any, *args: Any, context: Any = None) -> Any:
         if (
