@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from asyncnb._core import _loop
 from asyncnb._core._errors import EmbeddedLoopError, cannot_block
+from asyncnb._core._info import current_record
 from asyncnb._core._tasks import Task
 from asyncnb._core._timeouts import timeout as timeout_after
 
@@ -37,7 +38,7 @@ class _State:
 
     kind: type[asyncio.AbstractEventLoop]
     since: float
-    ending: threading.Event
+    ending: bool = False
 
 
 class HostedLoop(_Host):
@@ -89,9 +90,10 @@ class HostedLoop(_Host):
         Other tasks of the host are left alone. Returns True.
         """
         for task in asyncio.all_tasks(self):
-            if task.get_context().get(_loop.in_background):  # type: ignore[attr-defined]
+            context: contextvars.Context = task.get_context()  # type: ignore[attr-defined]
+            if context.get(current_record) is not None:
                 task.cancel()
-        self._state.ending.set()
+        self._state.ending = True
         _loop.let_go(self)
         self.__class__ = self._state.kind  # type: ignore[assignment]
         return True
@@ -127,7 +129,7 @@ def adopt() -> _loop.EmbeddedLoop:
             "and none does: call this from a coroutine or from a cell of a notebook."
         )
     kind = type(host)
-    host._state = _State(kind, time.monotonic(), threading.Event())
+    host._state = _State(kind, time.monotonic())
     host.on_crash, host.on_blocked, host.exception_hooks = [], [], []
     host.__class__ = type(f"Hosted{kind.__name__}", (HostedLoop, kind), {})
     return cast("_loop.EmbeddedLoop", host)
