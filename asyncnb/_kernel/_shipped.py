@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import dis
 import types
@@ -13,6 +14,7 @@ from IPython.core.error import UsageError
 from asyncnb._core._errors import near
 from asyncnb._core._registry import TaskRecord
 from asyncnb._kernel._cells import BackgroundCell
+from asyncnb._kernel._reads import names_needed
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -124,6 +126,10 @@ def _names_to_send(
     namespace = ip.user_ns
     if given is None:
         read, _ = names_in(cell)
+        # A name that the cell binds first need not go along, and perhaps could not: the file of
+        # `with open(...) as file`, when an earlier cell has used that name too.
+        source = ip.transform_cell(cell.source.partition("\n")[2])
+        read &= names_needed(ast.parse(source).body)
         wanted = sorted(
             name
             for name in read & namespace.keys()

@@ -161,6 +161,7 @@ class ExecutorEngine:
     def __init__(self, executor: concurrent.futures.Executor) -> None:
         self._executor = weakref.ref(executor)  # the engine must not keep it from ending
         self._board = switchboard()
+        self._answered = False
 
     def slots(self) -> int:
         """Return how many workers the executor says it has."""
@@ -168,14 +169,15 @@ class ExecutorEngine:
         return most if isinstance(most, int) and most > 0 else 4
 
     def submit(self, job: Job) -> None:
-        """Hand ``job`` to the executor, as its own ``submit`` would: some start processes in it.
+        """Hand ``job`` to the executor, as its own ``submit`` would.
 
-        In another thread if this one is the job's loop, which must not wait for that.
+        Some start their processes in it, and a loop must not wait for that: there, another thread
+        does it until the executor has answered once.
         """
         self._board.jobs[job.id] = job
         executor = self._executor()
         assert executor is not None, "whoever submits holds it"
-        if asyncio._get_running_loop() is job.loop:
+        if not self._answered and asyncio._get_running_loop() is job.loop:
             soon(functools.partial(self._submit, executor, job))
         else:
             self._submit(executor, job)
@@ -207,6 +209,7 @@ class ExecutorEngine:
         if exc is not None:
             self._end(job, "lost", f"The executor lost this work: {type(exc).__name__}: {exc}")
             return
+        self._answered = True
         self._board.outcome(job, *future.result())
 
     def _end(self, job: Job, status: str, value: Any = None) -> None:

@@ -5,11 +5,11 @@ Rows need what they compare with: those of dask only where dask is installed.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import importlib.util
 import multiprocessing
-import os
 import sys
 import threading
 import time
@@ -112,60 +112,128 @@ def allowed(seconds: float) -> Contender:
     return lambda clock, count: seconds
 
 
+def by_asyncio(pool: concurrent.futures.Executor) -> Contender:
+    """What asyncio itself takes for a call that a task waits for: the price of a loop between."""
+    loop = _loop.embedded_loop()
+
+    async def one(number: int) -> int:
+        return await loop.run_in_executor(pool, tiny, number)
+
+    return one_by_one(lambda n: asyncio.run_coroutine_threadsafe(one(n), loop).result())
+
+
+def one_call(
+    where: str,
+    yardstick: str,
+    call: Callable[[int], Any],
+    on: Any,
+    *,
+    count: int = 50,
+    **others: Contender,
+) -> Row:
+    asyncnb.offload(tiny, 1, on=on).join(60)
+    ours = one_by_one(lambda n: asyncnb.offload(tiny, n, on=on).join(30))
+    contenders = {yardstick: one_by_one(call), "asyncnb": ours, **others}
+    return Row(f"one call {where}", contenders, count=count, goal=1.2, wall=True, rounds=15)
+
+
+def many_calls(
+    where: str, yardstick: str, map_all: Callable[[int], Any], goal: float, on: Any, **options: Any
+) -> Row:
+    contenders = {yardstick: mapped(map_all), "asyncnb": streamed(on, **options)}
+    name = f"10,000 tiny calls {where}"
+    return Row(name, contenders, count=ITEMS, goal=goal, wall=True, rounds=3)
+
+
+def first_of(where: str, on: Any) -> Row:
+    contenders = {"0.3 s": allowed(0.3), "asyncnb": first_line(on)}
+    return Row(f"first line {where}", contenders, count=1, goal=1.0, wall=True, rounds=7)
+
+
 def rows() -> Iterator[Row]:
     """Yield the rows; the pools and clusters live as long as they are iterated over."""
     slots = _process.process_engine().slots()
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(slots, mp_context=context) as pool:
         list(pool.map(tiny, range(100)))
-        asyncnb.offload(tiny, 1).join(30)
         streamed("process", chunksize=1)(time.perf_counter, 50)
-        yield Row(
-            "one call in a worker process",
-            {
-                "ProcessPoolExecutor.submit": one_by_one(lambda n: pool.submit(tiny, n).result()),
-                "asyncnb.offload": one_by_one(lambda n: asyncnb.offload(tiny, n).join(30)),
-            },
-            count=100,
-            goal=1.2,
-            wall=True,
-            rounds=15,
+        submit = "ProcessPoolExecutor.submit"
+        yield one_call(
+            "in a worker process", submit, lambda n: pool.submit(tiny, n).result(), "process"
         )
-        yield Row(
-            "one call by an executor of the user's",
-            {
-                "ProcessPoolExecutor.submit": one_by_one(lambda n: pool.submit(tiny, n).result()),
-                "asyncnb.offload": one_by_one(lambda n: asyncnb.offload(tiny, n, on=pool).join(30)),
-            },
-            count=100,
-            goal=1.2,
-            wall=True,
-            rounds=15,
+        yield one_call(
+            "by a pool of the user's",
+            submit,
+            lambda n: pool.submit(tiny, n).result(),
+            pool,
+            **{"loop.run_in_executor": by_asyncio(pool)},
         )
-        for chunksize in (1, 10, 100):
-            yield Row(
-                f"10,000 tiny calls, chunks of {chunksize}",
-                {
-                    "ProcessPoolExecutor.map": mapped(pooled(pool, chunksize)),
-                    "asyncnb.map": streamed("process", chunksize=chunksize),
-                },
-                count=ITEMS,
-                goal=1.1,
-                wall=True,
-                rounds=7,
+        for size in (1, 10, 100):
+            yield many_calls(
+                f"in processes, chunks of {size}",
+                "ProcessPoolExecutor.map",
+                pooled(pool, size),
+                1.1,
+                "process",
+                chunksize=size,
             )
-        yield Row(
-            "first line of a worker process",
-            {"0.3 s": allowed(0.3), "asyncnb": first_line("process")},
-            count=1,
-            goal=1.0,
-            wall=True,
-            rounds=7,
+        yield many_calls(
+            "by a pool of the user's, chunks of 100",
+            "ProcessPoolExecutor.map",
+            pooled(pool, 100),
+            1.1,
+            pool,
+            chunksize=100,
         )
+        yield first_of("of a worker process", "process")
+        yield first_of("of a pool of the user's", pool)
+    if importlib.util.find_spec("loky") is not None:
+        yield from loky_rows(slots)
     if importlib.util.find_spec("distributed") is not None:
         yield from dask_rows(slots)
+    if importlib.util.find_spec("ipyparallel") is not None:
+        yield from ipyparallel_rows(slots)
     _loop.shutdown()
     _process.close()
+
+
+def loky_rows(slots: int) -> Iterator[Row]:
+    """Yield the rows that need loky."""
+    import loky  # type: ignore[import-untyped]
+
+    executor = loky.ProcessPoolExecutor(slots)
+    try:
+        list(executor.map(tiny, range(100)))
+        yield one_call("by loky", "loky", lambda n: executor.submit(tiny, n).result(), executor)
+        yield first_of("of loky", executor)
+    finally:
+        executor.shutdown(kill_workers=True)
+
+
+def ipyparallel_rows(slots: int) -> Iterator[Row]:
+    """Yield the rows that need ipyparallel."""
+    import ipyparallel
+
+    cluster = ipyparallel.Cluster(n=slots, controller_ip="127.0.0.1", log_level=40)
+    client = cluster.start_and_connect_sync()
+    try:
+        view = client.load_balanced_view()
+        view.map_sync(tiny, range(100))
+        yield one_call(
+            "on ipyparallel", "view.apply", lambda n: view.apply_async(tiny, n).get(), view
+        )
+        yield many_calls(
+            "on ipyparallel, chunks of 100",
+            "view.imap",
+            lambda count: view.imap(tiny, range(count), chunksize=100, max_outstanding="auto"),
+            1.1,
+            view,
+            chunksize=100,
+        )
+        yield first_of("from ipyparallel", view)
+    finally:
+        client.close()
+        cluster.stop_cluster_sync()
 
 
 def dask_rows(slots: int) -> Iterator[Row]:
@@ -174,7 +242,7 @@ def dask_rows(slots: int) -> Iterator[Row]:
 
     with (
         LocalCluster(
-            n_workers=min(slots, os.cpu_count() or 1),
+            n_workers=slots,
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
@@ -183,38 +251,18 @@ def dask_rows(slots: int) -> Iterator[Row]:
         Client(cluster) as client,
     ):
         client.gather(client.map(tiny, range(100)))
-        asyncnb.offload(tiny, 1, on=client).join(30)
-        yield Row(
-            "one call on dask",
-            {
-                "Client.submit": one_by_one(lambda n: client.submit(tiny, n, pure=False).result()),
-                "asyncnb.offload": one_by_one(
-                    lambda n: asyncnb.offload(tiny, n, on=client).join(30)
-                ),
-            },
-            count=30,
-            goal=1.2,
-            wall=True,
-            rounds=9,
+        yield one_call(
+            "on dask",
+            "Client.submit",
+            lambda n: client.submit(tiny, n, pure=False).result(),
+            client,
+            count=5,
         )
-        yield Row(
-            "10,000 tiny calls on dask",
-            {
-                "Client.map": mapped(
-                    lambda count: client.gather(client.map(tiny, range(count), pure=False))
-                ),
-                "asyncnb.map": streamed(client),
-            },
-            count=ITEMS,
-            goal=1.15,
-            wall=True,
-            rounds=3,
+        yield many_calls(
+            "on dask",
+            "Client.map",
+            lambda count: client.gather(client.map(tiny, range(count), pure=False)),
+            1.15,
+            client,
         )
-        yield Row(
-            "first line from dask",
-            {"0.3 s": allowed(0.3), "asyncnb": first_line(client)},
-            count=1,
-            goal=1.0,
-            wall=True,
-            rounds=7,
-        )
+        yield first_of("from dask", client)

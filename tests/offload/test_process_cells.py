@@ -49,6 +49,16 @@ def test_functions_sent_along_share_the_variables_of_the_cell(kernel):
     assert kernel.evaluate("count") == 1
 
 
+def test_a_name_that_the_cell_binds_first_stays_here(kernel):
+    kernel.ok("file = open('held', 'w')\nrows = [0]")
+    cell = kernel.ok(
+        "%%atask far --on process\nwith open('held') as file:\n    rows = list(file)\nlen(rows)"
+    )
+    assert kernel.evaluate("asyncnb.task('far').join(20)") == 0
+    kernel.ok("file.close()")
+    assert cell.stdout.splitlines()[0] == "to process, with rows (list)"
+
+
 def test_in_names_what_goes_along_and_nothing_else_does(kernel):
     kernel.ok("a, b = 1, 2")
     kernel.ok("%%atask far --on process --in a\n('b' in globals(), a)")
