@@ -38,3 +38,17 @@ def test_the_session_shows_what_the_readme_says(start_kernel):
             assert CHECKER.check_output(expected + "\n", said.rstrip() + "\n", LOOSELY), said
         else:
             assert cell.status == "ok", cell.text
+
+
+def test_the_tour_runs(start_kernel):
+    kernel = start_kernel(extension=False)
+    cells = re.findall(
+        r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert len(cells) > 3
+    for code in cells:
+        # The reader shall see that it goes on meanwhile; nobody watches here.
+        cell = kernel.run(code.replace("time.sleep(5)", "time.sleep(0.1)"))
+        assert cell.status == "ok", cell.text
+    for word in ("ticks", "report", "done"):
+        assert word in cell.text

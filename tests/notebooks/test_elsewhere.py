@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import zipfile
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -36,6 +38,52 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     for page in ("index.html", "05_task_groups.html", "reference/how_to.html", "changelog.html"):
         assert (tmp_path / page).is_file()
     assert "Open the task group" in (tmp_path / "reference" / "api.html").read_text()
+    assert not dead_links(tmp_path)
+
+
+class Page(HTMLParser):
+    """What a page of the site leads to, and what in it can be led to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors = {""}
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name in ("id", "name"):
+                self.anchors.add(value or "")
+            elif name in ("href", "src") and value:
+                self.links.append(value)
+
+
+def dead_links(site: Path) -> list[str]:
+    """The links between pages of a built site whose file or anchor is not there."""
+    pages = {path: Page(path) for path in site.rglob("*.html") if path.name != "404.html"}
+    dead = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            target = target / "index.html" if target.is_dir() else target
+            here = target.exists() and (
+                target not in pages or unquote(parts.fragment) in pages[target].anchors
+            )
+            if not here:
+                dead.append(f"{path.relative_to(site)}: {link}")
+    return dead
+
+
+def test_a_dead_link_of_the_site_is_found(tmp_path: Path) -> None:
+    (tmp_path / "b.html").write_text("<h1 id='there'>B</h1>")
+    links = ("b.html", "b.html#there", "b.html#nowhere", "c.html", "#gone", "https://x.org/y")
+    (tmp_path / "a.html").write_text("".join(f"<a href='{link}'>x</a>" for link in links))
+    assert dead_links(tmp_path) == [
+        f"a.html: {link}" for link in ("b.html#nowhere", "c.html", "#gone")
+    ]
 
 
 @pytest.mark.slow
