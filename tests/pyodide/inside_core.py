@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from asyncnb.testing import VirtualTimeLoop
+from asyncnb.testing import VirtualTimeLoop, _running_loop_set_aside
 
 
 class NoThreads:
@@ -41,8 +41,6 @@ def run_pytest(arguments):
             _loop_factory = VirtualTimeLoop
 
         asyncio.set_event_loop_policy(Policy())
-    running = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-c", "/dev/null"]
     options += [
         "--rootdir",
@@ -53,9 +51,9 @@ def run_pytest(arguments):
         "ignore::DeprecationWarning",
     ]
     try:
-        return int(pytest.main([*options, *arguments], plugins=[NoThreads()]))
+        with _running_loop_set_aside():
+            return int(pytest.main([*options, *arguments], plugins=[NoThreads()]))
     finally:
-        asyncio._set_running_loop(running)
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             asyncio.set_event_loop_policy(before)
 

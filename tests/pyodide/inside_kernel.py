@@ -134,6 +134,16 @@ async def test_primitives_on_the_page_s_own_loop(page):
     )
 
 
+async def test_a_virtual_clock_while_the_page_s_own_loop_stands_still(page):
+    await page.cell("from asyncnb.testing import run_virtual")
+    await page.cell(
+        "async def main():\n    await asyncio.sleep(3600)\n    return asyncio.get_running_loop()\n"
+        "here = asyncio.get_running_loop()\n"
+        "assert run_virtual(main()).time() == 3600\n"
+        "await asyncio.sleep(0)\nassert asyncio.get_running_loop() is here"
+    )
+
+
 async def test_pause_and_resume(page):
     await page.cell("count = 0")
     await page.cell("%%atask held\nwhile True:\n    count += 1\n    await asyncio.sleep(0.001)")

