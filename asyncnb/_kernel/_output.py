@@ -97,7 +97,7 @@ class OutputRouter:
         #: The cell that launched last: many tasks of one cell share one reference to it.
         self._last_parent: dict[str, Any] | None = None
         self._last_cell: CellRef | None = None
-        self._reports = Reports(ip.log)
+        self._reports = Reports(ip)
         #: By the launching cell's message; alive as long as a task of it is remembered.
         self._late: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
 

@@ -28,8 +28,8 @@ Show = Callable[[bool], None]
 class Reports:
     """The queue of reports, and the thread that writes them."""
 
-    def __init__(self, log: Any) -> None:
-        self._log = log
+    def __init__(self, ip: Any) -> None:
+        self._ip = ip
         self._waiting: queue.SimpleQueue[Show | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._writer: threading.Thread | None = None
@@ -99,7 +99,7 @@ class Reports:
         try:
             show(self._waiting.qsize() >= MANY)
         except Exception:
-            self._log.exception("asyncnb could not show how a task ended")
+            self._ip.log.exception("asyncnb could not show how a task ended")
 
     def _tell_count(self, cell: str) -> None:
         with self._lock:

@@ -245,7 +245,7 @@ def dask_rows(slots: int) -> Iterator[Row]:
             n_workers=slots,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=60,
         ) as cluster,
         Client(cluster) as client,

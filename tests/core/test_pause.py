@@ -315,13 +315,15 @@ def test_a_loop_that_hides_its_queue_lets_one_more_step_pass() -> None:
         assert "call_soon" not in vars(asyncio.get_running_loop())
         task.resume()
         assert await task == 100
-        waits = Task(asyncio.sleep(0.001, "done"))
+        gate = asyncio.get_running_loop().create_future()
+        waits = Task(steps.over(lambda: gate, 1))
         await turns(2)
         waits.pause()
-        await asyncio.sleep(0.01)
+        gate.set_result(None)
+        await turns(5)
         assert not waits.done()
         waits.resume()
-        assert await waits == "done"
+        assert await waits == 101
         spins = Task(steps.over(lambda: asyncio.sleep(0), 100))
         spins.pause()
         await turns(5)

@@ -29,8 +29,8 @@ _DASK = """
 import sys, time
 from distributed import LocalCluster
 if __name__ == "__main__":
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
-                      silence_logs=60) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1",
+                      dashboard_address="127.0.0.1:0", silence_logs=60) as cluster:
         print(cluster.scheduler_address, flush=True)
         sys.stdin.read()
 """

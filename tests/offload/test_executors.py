@@ -113,8 +113,13 @@ def test_launching_elsewhere_needs_no_other_name_of_asyncnb_first():
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
+def slow_one():
+    time.sleep(0.05)  # longer than the step that sends it
+    return 1
+
+
 def test_work_that_is_elsewhere_is_recorded_as_far_as_it_is_seen_from_here(pool):
-    task: asyncnb.Task[int] = asyncnb.launch(lambda: 1, on=pool, name="far", trace=True)
+    task: asyncnb.Task[int] = asyncnb.launch(slow_one, on=pool, name="far", trace=True)
     assert task.join(20) == 1
     [row] = asyncnb.timeline(task).data["rows"]
     assert (row["recorded"], row["state"]) == (True, "done")
