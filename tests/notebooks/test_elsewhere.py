@@ -107,6 +107,10 @@ def new_environment(folder: Path) -> Path:
     return folder / ("Scripts" if os.name == "nt" else "bin") / "python"
 
 
+def install(python: Path, *what: str | Path) -> None:
+    run(python, "-m", "pip", "install", "-q", "--no-compile", *what)
+
+
 def run_in(python: Path, notebook: Path, folder: Path) -> None:
     """Run a tutorial with the packages of another environment, away from the source."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "ASYNCNB"))}
@@ -130,7 +134,7 @@ def test_the_wheel_alone_runs_the_first_tutorial(tmp_path: Path) -> None:
     assert {name for name in names if ".dist-info/" not in name} == source
 
     python = new_environment(tmp_path / "env")
-    run(python, "-m", "pip", "install", "-q", wheel, "httpx", "nbconvert", "twine")
+    install(python, wheel, "httpx", "nbconvert", "twine")
     assert "PASSED" in run(python, "-m", "twine", "check", "--strict", wheel)
     run_in(python, NOTEBOOKS / "01_quickstart.ipynb", tmp_path)
 
@@ -140,7 +144,7 @@ def test_the_wheel_alone_runs_the_first_tutorial(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="binder's machines run Linux, and postBuild is bash")
 def test_what_binder_installs_runs_the_first_tutorial(tmp_path: Path) -> None:
     python = new_environment(tmp_path / "env")
-    run(python, "-m", "pip", "install", "-q", "-r", ROOT / "binder" / "requirements.txt")
+    install(python, "-r", ROOT / "binder" / "requirements.txt")
     env = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
     env.pop("PYTHONPATH", None)
     run("bash", ROOT / "binder" / "postBuild", env=env)
