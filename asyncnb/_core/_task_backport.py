@@ -7,8 +7,7 @@ three things, and each has a way in:
   read-only, but ``Task.__init__`` clears it. So a task is initialised anew, with the step it wants
   to schedule thrown away and its callbacks, name and count put back. It happens only when there
   is a request to withdraw.
-* eager start (3.11): the first step, which the constructor hands to ``loop.call_soon``, is caught
-  and run on the spot, with the current task left meanwhile.
+* eager start (3.11): see :mod:`._eager_backport`.
 * ``get_context()`` (3.11), and ``get_coro()`` after an eager end, which is a segmentation fault
   on 3.12.0 to 3.12.4 (gh-122332).
 """
@@ -17,31 +16,31 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import sys
-import types
-from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncnb._core._call_soon import call_soon_lock, replaced_call_soon
-from asyncnb._core._futures import iscoroutine
+from asyncnb._core._call_soon import replaced_call_soon
 
 _T = TypeVar("_T")
 _init: Callable[..., None] = asyncio.Task.__init__
 _uncancel = asyncio.Task.uncancel
-_current_tasks: dict[AbstractEventLoop, Any] = vars(asyncio.tasks)["_current_tasks"]
+_get_name: Callable[..., str | None] = asyncio.Task.get_name
+_c_coro: Callable[[Any], Any] = asyncio.Task._coro.__get__  # type: ignore[attr-defined]
 _HAS_EAGER = sys.version_info >= (3, 12)
+
+if not _HAS_EAGER:
+    from asyncnb._core._eager_backport import next_name
 
 
 class BackportedTask(asyncio.Task[_T]):
     """``asyncio.Task`` of 3.11 and 3.12 with the semantics of 3.13's."""
 
-    _coro: Any  # attributes of the C task
-    _must_cancel: bool
+    _must_cancel: bool  # attributes of the C task
     _log_destroy_pending: bool
-    _first_step: Callable[[], None] | None
 
-    __slots__ = () if _HAS_EAGER else ("_context", "_ended_eagerly", "_first_step")
+    __slots__ = () if _HAS_EAGER else ("_eager",)
 
     def uncancel(self) -> int:
         count = _uncancel(self)
@@ -50,6 +49,8 @@ class BackportedTask(asyncio.Task[_T]):
         return count
 
     def _withdraw_cancel(self) -> None:
+        if _c_coro(self) is None:
+            return  # in its eager step, which looks at the count when it ends
         callbacks = self._callbacks or ()
         log_pending = self._log_destroy_pending
         loop = self.get_loop()
@@ -58,8 +59,8 @@ class BackportedTask(asyncio.Task[_T]):
         with replaced_call_soon(loop, _drop(self)):
             # Twice, the first time in an empty context: __init__ forgets to release the context
             # that it replaces (unless it makes one), so let it lose an empty one.
-            contextvars.Context().run(lambda: _init(self, self._coro, **init_args))
-            _init(self, self._coro, context=context, **init_args)
+            contextvars.Context().run(lambda: _init(self, _c_coro(self), **init_args))
+            _init(self, _c_coro(self), context=context, **init_args)
         self._log_destroy_pending = log_pending
         for fn, fn_context in callbacks:
             asyncio.Task.add_done_callback(self, fn, context=fn_context)
@@ -67,79 +68,52 @@ class BackportedTask(asyncio.Task[_T]):
     if _HAS_EAGER:
 
         def get_coro(self) -> Any:
-            return self._coro
+            return _c_coro(self)
 
     else:
+        if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            coro: Coroutine[Any, Any, _T],
-            *,
-            loop: AbstractEventLoop | None = None,
-            name: str | None = None,
-            context: contextvars.Context | None = None,
-            eager_start: bool | None = False,
-        ) -> None:
-            if type(coro) is not types.CoroutineType and not iscoroutine(coro):
-                raise TypeError(f"a coroutine was expected, got {coro!r}")
-            if context is None:
-                context = contextvars.copy_context()
-            self._context = context
-            self._ended_eagerly = False
-            if eager_start and loop is not None and loop.is_running():
-                self._start_eagerly(coro, loop, name, context)
-            else:
-                _init(self, coro, loop=loop, name=name, context=context)
+            def __init__(
+                self,
+                coro: Coroutine[Any, Any, _T],
+                *,
+                loop: Any = None,
+                name: str | None = None,
+                context: contextvars.Context | None = None,
+                eager_start: bool | None = False,
+            ) -> None: ...
 
-        def _start_eagerly(
-            self,
-            coro: Coroutine[Any, Any, _T],
-            loop: AbstractEventLoop,
-            name: str | None,
-            context: contextvars.Context,
-        ) -> None:
-            with call_soon_lock:
-                attributes = loop.__dict__
-                saved = attributes.get("call_soon")
-                self._first_step = None
-                attributes["call_soon"] = self._catch_first_step
-                try:
-                    _init(self, coro, loop=loop, name=name, context=context)
-                finally:
-                    if saved is None:
-                        del attributes["call_soon"]
-                    else:
-                        attributes["call_soon"] = saved
-            step, self._first_step = self._first_step, None
-            assert step is not None  # else the C task schedules its steps in another way
-            current = _current_tasks.pop(loop, None)
+        #: Of one that was started eagerly: its coroutine (None if it ended so), its context, and
+        #: the coroutine for its repr.
+        _eager: tuple[Any, contextvars.Context, Any]
+
+        @property
+        def _coro(self) -> Any:
             try:
-                context.run(step)
-            except RuntimeError:
-                # The context is entered already (gh-157301): nothing ran, nothing is pending.
-                self._log_destroy_pending = False
-                asyncio.tasks._unregister_task(self)
-                raise
-            finally:
-                if current is not None:
-                    _current_tasks[loop] = current
-            self._ended_eagerly = self.done()
-
-        def _catch_first_step(self, fn: Any, *args: Any, context: Any = None) -> Any:
-            if getattr(fn, "__self__", None) is self:
-                self._first_step = fn
-                return None
-            # Somebody else's: a finaliser of this thread, or another thread at the same moment.
-            loop = self.get_loop()
-            if asyncio._get_running_loop() is loop:
-                return type(loop).call_soon(loop, fn, *args, context=context)
-            return loop.call_soon_threadsafe(fn, *args, context=context)
+                return self._eager[2]
+            except AttributeError:
+                return _c_coro(self)
 
         def get_coro(self) -> Any:
-            return None if self._ended_eagerly else self._coro
+            try:
+                coro = self._eager[0]
+            except AttributeError:
+                return _c_coro(self)
+            return None if self.done() and _c_coro(self) is None else coro
 
         def get_context(self) -> contextvars.Context:
-            return self._context
+            try:
+                return self._eager[1]
+            except AttributeError:
+                # The first thing a C task refers to, and the only way to it.
+                return next(x for x in gc.get_referents(self) if type(x) is contextvars.Context)
+
+        def get_name(self) -> str:
+            name: str | None = _get_name(self)
+            if name is None:
+                name = next_name()
+                self.set_name(name)
+            return name
 
 
 def _drop(task: asyncio.Task[Any]) -> Callable[..., bool]:

@@ -118,6 +118,10 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
 
 
 construct: Callable[..., Any] = type.__call__
+#: ``construct(..., eager_start=True)``.
+construct_eagerly: Callable[..., Any] = construct
+if sys.version_info < (3, 12):
+    from asyncnb._core._eager_backport import start_eagerly as construct_eagerly
 
 
 def can_construct(coro: object, loop: AbstractEventLoop) -> bool:
@@ -143,10 +147,10 @@ def _hide_frames(task: Any) -> Any:
 
 def _make_eagerly(cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwargs: Any) -> Any:
     if kwargs.get("context") is None:
-        return construct(cls, coro, loop=loop, eager_start=True, **kwargs)
+        return construct_eagerly(cls, coro, loop=loop, eager_start=True, **kwargs)
     previous = asyncio.current_task(loop)
     try:
-        return construct(cls, coro, loop=loop, eager_start=True, **kwargs)
+        return construct_eagerly(cls, coro, loop=loop, eager_start=True, **kwargs)
     except BaseException:
         current: Any = asyncio.current_task(loop)
         if current is not previous and current is not None:
@@ -487,18 +491,14 @@ def create_task(
         )
     factory = loop.get_task_factory()
     if timeout is None and not kwargs and not loop.get_debug() and trace_child is None:
-        try:
-            if factory is not None:
-                if name is None and context is None and eager_start is None:
-                    return factory(loop, coro)  # type: ignore[return-value]
-            elif not eager_start:
+        if factory is not None:
+            if name is None and context is None and eager_start is None:
+                return factory(loop, coro)  # type: ignore[return-value]
+        elif type(coro) is types.CoroutineType:  # Task() looks at anything else
+            if not eager_start:
                 return construct(Task, coro, loop=loop, name=name, context=context)  # type: ignore[no-any-return]
-            elif context is None:
-                return construct(Task, coro, loop=loop, name=name, eager_start=True)  # type: ignore[no-any-return]
-        except TypeError:
-            if factory is not None or iscoroutine(coro):
-                raise
-            raise TypeError(_explain_no_coroutine(coro)) from None
+            if context is None:
+                return construct_eagerly(Task, coro, loop=loop, name=name, eager_start=True)  # type: ignore[no-any-return]
     if name is not None:
         kwargs["name"] = name
     if context is not None:
@@ -542,7 +542,7 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
     ) -> Any:
         if eager_start is None:  # what uvloop's create_task() passes when nothing was said
             if is_ours and not kwargs and can_construct(coro, loop):
-                return construct(Task, coro, loop=loop, eager_start=True)
+                return construct_eagerly(Task, coro, loop=loop, eager_start=True)
             eager_start = True
         return custom_task_constructor(coro, loop=loop, eager_start=eager_start, **kwargs)
 

@@ -252,3 +252,175 @@ def test_a_failed_eager_task_is_no_reference_cycle() -> None:
             gc.enable()
 
     asyncio.run(main())
+
+
+class Steps:
+    """What a task does in its eager step, and what it made of it."""
+
+    def __init__(self) -> None:
+        self.gate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.seen: list[Any] = []
+
+    def me(self) -> Any:
+        return asyncio.current_task()
+
+    async def wait(self) -> str:
+        try:
+            return await self.gate
+        except asyncio.CancelledError as exc:
+            self.seen.append(exc.args)
+            raise
+
+
+def test_one_that_suspends_goes_on_as_any_other(factory: Any) -> None:
+    async def main() -> None:
+        steps = Steps()
+
+        async def work() -> str:
+            task = steps.me()
+            task.set_name("mine")
+            task.add_done_callback(lambda t: steps.seen.append(t.result()))
+            task.mark = 1
+            await asyncio.sleep(0)
+            assert steps.me() is task
+            return await steps.wait() + await steps.wait()
+
+        coro = work()
+        task = eager_task_factory(asyncio.get_running_loop(), coro)
+        assert (task.get_name(), task.mark, task.get_coro()) == ("mine", 1, coro)
+        assert "work() running" in repr(task)
+        assert task in all_tasks()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [f.f_code.co_name for f in task.get_stack()] == ["work", "wait"]
+        steps.gate.set_result("ab")
+        assert await task == "abab"
+        await asyncio.sleep(0)
+        assert steps.seen == ["abab"]
+
+    run(factory, main())
+
+
+@pytest.mark.parametrize("error", [ValueError("late"), asyncio.CancelledError("late")])
+def test_an_exception_reaches_what_it_waits_for_first(factory: Any, error: BaseException) -> None:
+    async def main() -> None:
+        steps = Steps()
+
+        async def work() -> str:
+            with pytest.raises(type(error), match="late"):
+                await steps.gate
+            await asyncio.sleep(0)
+            return "caught"
+
+        task = eager_task_factory(asyncio.get_running_loop(), work())
+        if isinstance(error, asyncio.CancelledError):
+            task.cancel("late")
+        else:
+            steps.gate.set_exception(error)
+        assert await task == "caught"
+
+    run(factory, main())
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3])
+def test_a_task_that_cancels_itself_in_its_eager_step(factory: Any, requests: int) -> None:
+    async def main() -> None:
+        steps = Steps()
+
+        async def work() -> None:
+            for number in range(requests):
+                steps.me().cancel(f"request {number}")
+            with pytest.raises(asyncio.CancelledError):
+                await steps.wait()
+            await asyncio.sleep(0)
+            steps.seen.append(steps.me().cancelling())
+
+        task = eager_task_factory(asyncio.get_running_loop(), work())
+        assert task.cancelling() == requests
+        await task
+        assert steps.seen == [(f"request {requests - 1}",), requests]
+        assert steps.gate.cancelled()
+
+    run(factory, main())
+
+
+def test_a_task_that_cancels_itself_and_returns_is_cancelled(factory: Any) -> None:
+    async def main() -> None:
+        async def work(uncancel: bool) -> int:
+            task: Any = asyncio.current_task()
+            task.cancel("enough")
+            if uncancel:
+                task.uncancel()
+            return 1
+
+        loop = asyncio.get_running_loop()
+        with pytest.raises(asyncio.CancelledError, match="enough"):
+            await eager_task_factory(loop, work(False))
+        assert await eager_task_factory(loop, work(True)) == 1
+
+    run(factory, main())
+
+
+def test_its_error_is_the_very_one_and_its_traceback_that_of_the_coroutine(factory: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for error in (ValueError("no"), asyncio.CancelledError("no")):
+            task = eager_task_factory(loop, fail(error))
+            with pytest.raises(type(error)) as caught:
+                await task
+            assert caught.value is error
+            assert "fail" in [entry.name for entry in caught.traceback]
+        failed = eager_task_factory(loop, fail(ValueError("no")))
+        frames = [f.f_code.co_name for f in failed.get_stack()]
+        assert frames == ["fail"]
+
+    run(factory, main())
+
+
+def test_names_without_one_are_told_apart(factory: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        tasks = [
+            eager_task_factory(loop, give(1)),
+            eager_task_factory(loop, give(2)),
+            asyncio.create_task(give(3)),
+        ]
+        names = {task.get_name() for task in tasks}
+        assert len(names) == 3
+        assert all(name.startswith("Task-") for name in names)
+        assert tasks[0].get_name() in repr(tasks[0])
+        await tasks[2]
+
+    run(factory, main())
+
+
+def test_it_tells_its_context_also_a_lazy_one() -> None:
+    async def main() -> None:
+        context = contextvars.copy_context()
+        other = contextvars.Context()
+        for eager in (False, True):
+            for coro in (give(1), asyncio.sleep(0)):
+                task = create_task(coro, context=context, eager_start=eager)
+                task.add_done_callback(lambda _: None, context=other)
+                assert task.get_context() is context
+                await task
+                assert task.get_context() is context
+
+    asyncio.run(main())
+
+
+def test_a_subclass_with_its_own_init_starts_eagerly(factory: Any) -> None:
+    class Counted(Task[Any]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.count = 1
+            super().__init__(*args, **kwargs)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        task = Counted(give(1), loop=loop, eager_start=True)
+        assert (task.done(), task.result(), task.count, task.get_coro()) == (True, 1, 1, None)
+        lazy = Counted(asyncio.sleep(0, 2), loop=loop, eager_start=True)
+        assert not lazy.done()
+        assert await lazy == 2
+
+    run(factory, main())
