@@ -20,7 +20,7 @@ from asyncnb._core._call_soon import replaced_call_soon
 
 _tasks: Any = asyncio.tasks
 _current_tasks: dict[AbstractEventLoop, Any] = _tasks._current_tasks
-_known: Any = _tasks._all_tasks
+_known: Any = getattr(_tasks, "_all_tasks", None)  # 3.12, which needs nothing of this, has none
 _new: Callable[..., Any] = asyncio.Task.__new__
 _init: Callable[..., None] = asyncio.Task.__init__
 _init_future: Callable[..., None] = asyncio.Future.__init__
