@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 export PYTHON
+# The suite starts kernels by the hundred, and each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 QUICKSTART := notebooks/01_quickstart.ipynb

@@ -21,6 +21,8 @@ from asyncnb._core._call_soon import replaced_call_soon
 _tasks: Any = asyncio.tasks
 _current_tasks: dict[AbstractEventLoop, Any] = _tasks._current_tasks
 _known: Any = getattr(_tasks, "_all_tasks", None)  # 3.12, which needs nothing of this, has none
+#: False where nest_asyncio has put the Task of pure Python in asyncio's place.
+_IS_C = hasattr(asyncio.Task, "_coro")
 _new: Callable[..., Any] = asyncio.Task.__new__
 _init: Callable[..., None] = asyncio.Task.__init__
 _init_future: Callable[..., None] = asyncio.Future.__init__
@@ -45,7 +47,7 @@ def start_eagerly(
     """Make a task of type ``cls`` and run its first step. ``loop`` runs in this thread."""
     if context is None:
         context = contextvars.copy_context()
-    if type(coro) is not types.CoroutineType or cls.__init__ is not _init:
+    if type(coro) is not types.CoroutineType or cls.__init__ is not _init or not _IS_C:
 
         def make() -> Any:
             return type.__call__(cls, coro, loop=loop, name=name, context=context)

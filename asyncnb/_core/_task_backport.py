@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import operator
 import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +28,11 @@ _T = TypeVar("_T")
 _init: Callable[..., None] = asyncio.Task.__init__
 _uncancel = asyncio.Task.uncancel
 _get_name: Callable[..., str | None] = asyncio.Task.get_name
-_c_coro: Callable[[Any], Any] = asyncio.Task._coro.__get__  # type: ignore[attr-defined]
+#: False where nest_asyncio has put the Task of pure Python in asyncio's place.
+_IS_C = hasattr(asyncio.Task, "_coro")
+_c_coro: Callable[[Any], Any] = (
+    asyncio.Task._coro.__get__ if _IS_C else operator.attrgetter("_coro")  # type: ignore[attr-defined]
+)
 _HAS_EAGER = sys.version_info >= (3, 12)
 
 if not _HAS_EAGER:
@@ -70,19 +75,21 @@ class BackportedTask(asyncio.Task[_T]):
         def get_coro(self) -> Any:
             return _c_coro(self)
 
-    else:
-        if TYPE_CHECKING:
+    elif TYPE_CHECKING:
 
-            def __init__(
-                self,
-                coro: Coroutine[Any, Any, _T],
-                *,
-                loop: Any = None,
-                name: str | None = None,
-                context: contextvars.Context | None = None,
-                eager_start: bool | None = False,
-            ) -> None: ...
+        def __init__(
+            self,
+            coro: Coroutine[Any, Any, _T],
+            *,
+            loop: Any = None,
+            name: str | None = None,
+            context: contextvars.Context | None = None,
+            eager_start: bool | None = False,
+        ) -> None: ...
 
+        def get_context(self) -> contextvars.Context: ...
+
+    elif _IS_C:
         #: Of one that was started eagerly: its coroutine (None if it ended so), its context, and
         #: the coroutine for its repr.
         _eager: tuple[Any, contextvars.Context, Any]
@@ -114,6 +121,14 @@ class BackportedTask(asyncio.Task[_T]):
                 name = next_name()
                 self.set_name(name)
             return name
+
+    else:
+
+        def get_coro(self) -> Any:
+            return None if getattr(self, "_eager", (self,))[0] is None else self._coro
+
+        def get_context(self) -> contextvars.Context:
+            return self._context
 
 
 def _drop(task: asyncio.Task[Any]) -> Callable[..., bool]:
