@@ -276,7 +276,9 @@ def _peer(transport: Any) -> str:
     peer = transport.get_extra_info("peername")
     if peer:
         return f"socket {address(peer)}"
-    return "pipe" if transport.get_extra_info("pipe") is not None else "stream"
+    # uvloop's pipes have no extra info, but names.
+    one_way = type(transport).__name__ in ("ReadUnixTransport", "WriteUnixTransport")
+    return "pipe" if one_way or transport.get_extra_info("pipe") is not None else "stream"
 
 
 def _of_socket(sock: Any) -> str:

@@ -249,7 +249,10 @@ class DaskEngine:
             futures = client.map(self._far.run, *columns, key=keys, **options)
         for job, future in zip(jobs, futures, strict=True):
             job.place = Placed(future)
-            future.add_done_callback(lambda _, job=job: self._start(self._done(job), _ignore))
+            future.add_done_callback(
+                # In a thread of dask's, which may come when the client's loop is closed.
+                lambda _, job=job: self._start(self._done(job), lambda _: self._lose(job))
+            )
 
     def _heard(self, event: tuple[float, Any]) -> None:
         number, kind, *data = event[1]
@@ -277,7 +280,7 @@ class DaskEngine:
         """The future is done: fetch a large outcome, or tell what went wrong."""
         if job.id not in self._jobs or job.place.future is None:
             return  # told before
-        client, future = self._client(), job.place.future
+        future = job.place.future
         try:
             if future.status == "finished":
                 outcome = await future
@@ -293,21 +296,23 @@ class DaskEngine:
                 exc = await future.exception()
                 said = f"{type(exc).__name__}: {exc}"
                 self._end(job, "lost", f"The dask cluster lost this work. {said}")
-            elif job.cancel_asked:
-                self._end(job, "cancelled")
             else:
-                self._end(
-                    job,
-                    "lost",
-                    "The dask cluster lost this work: "
-                    + (
-                        "somebody has cancelled its key, or its scheduler was started again."
-                        if client is not None and client.status == "running"
-                        else _why_not(client)
-                    ),
-                )
+                self._lose(job)
         except Exception as exc:
             self._end(job, "lost", f"Its result was lost: {type(exc).__name__}: {exc}")
+
+    def _lose(self, job: Job) -> None:
+        """The cluster has forgotten its key, or the client its loop."""
+        if job.id not in self._jobs:
+            return
+        if job.cancel_asked:
+            self._end(job, "cancelled")
+            return
+        client = self._client()
+        why = "somebody has cancelled its key, or its scheduler was started again."
+        if client is None or client.status != "running":
+            why = _why_not(client)
+        self._end(job, "lost", f"The dask cluster lost this work: {why}")
 
     def _end(self, job: Job, status: str, value: Any = None) -> None:
         self._jobs.pop(job.id, None)

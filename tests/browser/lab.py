@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import nbformat
 import psutil
 
+from tests.browser.contrast import CONTRAST
 from tests.kernel.driver import ROOT, environment
 
 if TYPE_CHECKING:
@@ -441,6 +442,17 @@ class Notebook:
         shows = "text => document.querySelector('.asyncnb-dashboard')?.textContent.includes(text)"
         shown = self._page.wait_for_function(shows, arg=text, timeout=1000 * DEADLINE)
         self._lab.call(shown, DEADLINE + 1)
+
+    def worst_contrast(self, selector: str) -> tuple[str, float]:
+        """The text under these elements that is hardest to read, and its contrast.
+
+        Waits until any is shown: a cell is taken out for a moment while the page is laid out anew.
+        """
+        worst = self._page.wait_for_function(
+            f"selector => ({CONTRAST})(selector)[0]", arg=selector, timeout=1000 * DEADLINE
+        )
+        what, ratio = self._lab.call(self._lab.call(worst, DEADLINE + 1).json_value())
+        return what, ratio
 
     def button(self, name: str) -> None:
         """Click the button of this very name."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.contrast import CONTRAST
 from tests.browser.lab import Notebook
 
 pytestmark = pytest.mark.browser
@@ -116,7 +115,7 @@ def test_tasks_are_renamed_limited_grouped_opened_and_cancelled(open_notebook: O
     worst = {}
     for theme in ("JupyterLab Dark", "JupyterLab Light"):  # the last one stays
         notebook.set_theme(theme)
-        worst[theme] = notebook.ask(CONTRAST, ".asyncnb-dashboard, .asyncnb-chip")[0]
+        worst[theme] = notebook.worst_contrast(".asyncnb-dashboard, .asyncnb-chip")
         notebook.screenshot(f"dashboard-{theme.split()[-1].lower()}")
     assert min(ratio for _, ratio in worst.values()) >= 4.5, worst  # what WCAG asks for text
     # two views of it

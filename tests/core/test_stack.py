@@ -211,11 +211,15 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 
 
 @on_both_loops
-def test_a_subprocess_is_told_with_its_number(factory: Any) -> None:
+def test_a_subprocess_is_told_with_its_number_and_its_output_as_a_pipe(factory: Any) -> None:
     async def main() -> None:
+        pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE
+            sys.executable, "-c", "input()", stdin=pipe, stdout=pipe
         )
+        assert process.stdout is not None
+        async with suspended(process.stdout.readline()) as task:
+            assert waiting_on(task) == "pipe to read"
         async with suspended(process.wait()) as task:
             assert str(waiting_on(task)).startswith(f"subprocess {process.pid}")
         process.kill()

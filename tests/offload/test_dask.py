@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 import time
 
 import pytest
@@ -175,6 +176,20 @@ def test_what_runs_is_stopped_when_its_client_is_gone(dask_cluster, monkeypatch,
     while not path.exists():
         assert time.monotonic() < deadline, "it goes on for nobody"
         time.sleep(0.01)
+
+
+def test_a_client_whose_loop_is_closed_before_it_could_tell(dask_cluster, monkeypatch):
+    ear = Ear(monkeypatch)
+    late = threading.Event()
+    with distributed.Client(dask_cluster(sys.executable)) as other:
+        # Dask has one thread for what it calls back.
+        other.submit(abs, -1).add_done_callback(lambda _: late.wait(20))
+        task = asyncnb.offload(stay, on=other)
+        ear.wait_for("begun")
+    assert not task.done()
+    late.set()
+    with pytest.raises(asyncnb.WorkerLostError, match="closed"):
+        task.join(20)
 
 
 def test_an_asynchronous_client_and_one_that_is_closed(client, monkeypatch):
