@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import shlex
 from collections.abc import Sequence
@@ -144,6 +145,7 @@ ATASK_USAGE = (
 )
 
 
+@functools.cache  # making it takes longer than a launch, and parsing leaves it as it is
 def atask_parser(magic: str) -> Parser:
     """Return the parser for the options of ``%%atask`` and ``%atask``."""
     usage = ATASK_USAGE if magic == "%%atask" else ATASK_USAGE[1:] + " EXPRESSION"
@@ -171,6 +173,7 @@ AGROUP_USAGE = (
 )
 
 
+@functools.cache
 def agroup_parser() -> Parser:
     """Return the parser for the options of ``%%agroup``; the rest of ``%%atask``'s are set."""
     parser = Parser("%%agroup", AGROUP_USAGE)

@@ -224,8 +224,8 @@ def ipyparallel_rows(slots: int) -> Iterator[Row]:
         )
         yield many_calls(
             "on ipyparallel, chunks of 100",
-            "view.imap",
-            lambda count: view.imap(tiny, range(count), chunksize=100, max_outstanding="auto"),
+            "view.map",
+            lambda count: view.map(tiny, range(count), chunksize=100, block=False),
             1.1,
             view,
             chunksize=100,

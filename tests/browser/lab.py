@@ -367,6 +367,9 @@ class Notebook:
         """Change the theme, as the menu does; return when the page has it."""
         theme = "name => jupyterapp.commands.execute('apputils:change-theme', { theme: name })"
         self._ask(theme, name)
+        # It fades out over the page for a moment more.
+        uncovered = "() => !document.querySelector('#jupyterlab-splash')"
+        self._lab.call(self._page.wait_for_function(uncovered), DEADLINE + 1)
 
     def use_subshells(self, used: bool) -> None:
         """Have the page send what widgets say to a subshell, as it does unless told not to."""

@@ -42,6 +42,9 @@ class Error(NamedTuple):
     traceback: str
 
 
+IPYKERNEL = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
+
+
 class KernelError(Exception):
     """An expression given to `Kernel.evaluate` failed in the kernel."""
 
@@ -168,6 +171,7 @@ class Kernel:
         self,
         python: str = sys.executable,
         *,
+        command: Sequence[str] = IPYKERNEL,
         extension: bool = True,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
@@ -179,7 +183,7 @@ class Kernel:
         self._env = environment(self.scratch) | dict(env or {})
         self._news = threading.Condition()
         self._cells: dict[str, Cell] = {}
-        install_kernelspec(python, self.scratch / "kernels")
+        install_kernelspec(python, self.scratch / "kernels", command=command)
         self._manager = KernelManager(
             kernel_name="under-test",
             kernel_spec_manager=KernelSpecManager(
@@ -405,13 +409,19 @@ def environment(scratch: Path) -> dict[str, str]:
     }
 
 
-def install_kernelspec(python: str, kernels: Path, name: str = "under-test") -> None:
-    """Write a kernel spec for this Python into a directory of kernel specs."""
+def install_kernelspec(
+    python: str,
+    kernels: Path,
+    name: str = "under-test",
+    *,
+    command: Sequence[str] = IPYKERNEL,
+) -> None:
+    """Write a kernel spec for this Python, and what starts a kernel, where such specs are."""
     import json
 
     (kernels / name).mkdir(parents=True, exist_ok=True)
     spec = {
-        "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "argv": [python, *command],
         "display_name": name,
         "language": "python",
     }
