@@ -71,6 +71,11 @@ class Many:
             self.dashboard = Open()
         return self._records
 
+    def close(self) -> None:
+        """Nobody ticks its feed any more, which would keep every task that comes after."""
+        if self._records:
+            self.dashboard.close()
+
     def rows_alone(self, clock: Callable[[], float], count: int) -> float:
         records, now = self.records(), time.time()
         started = clock()
@@ -104,5 +109,6 @@ def rows() -> Iterable[Row]:
         count=100,
         goal=2.0,
     )
+    many.close()
     for task in asyncnb.tasks():
         task.cancel()
