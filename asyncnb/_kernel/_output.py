@@ -120,6 +120,7 @@ class OutputRouter:
                 if hasattr(self.kernel, name):
                     self._replace(self.kernel, name, _refused_in_tasks(getattr(self.kernel, name)))
             self._undo += route_by_context(self.kernel, publisher, self.ip.displayhook)
+        self._reports.start()
 
     def uninstall(self) -> None:
         """Put everything back, and let the reports under way come out first."""

@@ -41,14 +41,21 @@ class Reports:
 
         Any thread.
         """
-        with self._lock:
-            if THREADS and (self._writer is None or not self._writer.is_alive()):
-                self._writer = self._new_writer()
-            there = self._writer is not None
-        if there:
+        if self.start():
             self._waiting.put(show)
         else:
             self._show(show)
+
+    def start(self) -> bool:
+        """Start the thread if it does not run; return whether it does. Any thread.
+
+        Whoever starts a thread waits until it runs, which takes a while on a busy machine: before
+        the first report, so that the loop is not the one who waits.
+        """
+        with self._lock:
+            if THREADS and (self._writer is None or not self._writer.is_alive()):
+                self._writer = self._new_writer()
+            return self._writer is not None
 
     def _new_writer(self) -> threading.Thread | None:
         writer = threading.Thread(target=self._write, name="asyncnb reports", daemon=True)
