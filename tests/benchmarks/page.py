@@ -94,13 +94,16 @@ def plot(reports: dict[str, dict[str, Any]], topic: str) -> str | None:
 def main() -> None:
     texts = json.loads(TEXTS.read_text(encoding="utf-8"))
     lines = ["# Performance", "", *texts["head"]]
+    explained = set()
     for version in ("3.13", "3.11"):
         reports = newest_reports(version)
         for topic in (t for t in texts["topics"] if t in reports):
             report = reports[topic]
             versions = ", ".join(f"{n} {v}" for n, v in report["versions"].items())
             lines += ["", f"## {texts['topics'][topic]['title']}, Python {report['python']}", ""]
-            lines += [*texts["topics"][topic]["text"], ""] if version == "3.13" else []
+            if topic not in explained:
+                lines += [*texts["topics"][topic]["text"], ""]
+                explained.add(topic)
             lines += [
                 f"Measured {report['when'][:8]} on {report['system']}, {report['cpus']} CPUs, "
                 f"load {report['load']:.1f}, {report['rounds']} rounds; {versions}.",
