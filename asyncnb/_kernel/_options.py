@@ -41,9 +41,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"there is no option {word!r}.{near(word, self.options())}")
             self.error(f"{word!r} is one word too many")
         for action in self._actions:
-            # What argparse makes of `-g--` up to 3.12: it takes the two dashes for a separator.
-            if action.option_strings and action.nargs is None and vars(found)[action.dest] == []:
-                self.error(f"argument {'/'.join(action.option_strings)}: takes a value, not '--'")
+            # What argparse makes of `-g--` and of `-- -g --` up to 3.12, where two dashes separate.
+            if action.nargs in (None, "?") and vars(found)[action.dest] == []:
+                what = "/".join(action.option_strings) or action.dest
+                self.error(f"argument {what}: takes a value, not '--'")
         return found
 
 

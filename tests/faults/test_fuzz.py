@@ -106,6 +106,7 @@ def attempt(call: Any) -> bool:
 @pytest.mark.promise("any line after %tasks is done or refused with a sentence, never half done")
 @given(verb=st.sampled_from(VERBS), rest=one_line)
 @example(verb="cancel", rest="-g--")
+@example(verb="rename", rest="-- -g --")
 @fuzz
 def test_fuzz_tasks(shell, verb, rest):
     if verb == "wait" or "wait" in rest:

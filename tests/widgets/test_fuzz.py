@@ -133,6 +133,11 @@ class Kernel:
 
     def ready(self) -> list[Any]:
         """Have six living tasks, two of them in a group; return their records in order."""
+        for record in self.registry.living():
+            if _limit(record.task) is not None:  # of an earlier talk, and would strike in this one
+                record.task.cancel()
+        self.settle()
+        self.registry.forget_ended()
         living = self.registry.living()
         group = _named_groups.find_group(GROUP) or asyncnb.open_group(GROUP, on_error="continue")
         for n in range(6 - len(living)):
