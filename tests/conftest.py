@@ -10,6 +10,7 @@ import functools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -68,14 +69,22 @@ def _no_kernel_survives() -> Iterator[None]:
     """Every kernel, and every process it left in its group, is gone when the tests are."""
     yield
     driver = sys.modules.get("tests.kernel.driver")
-    survivors = []
-    for group in driver.Kernel.started if driver else ():
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            continue
-        survivors.append(group)
+    survivors = list(driver.Kernel.started if driver else ())
+    # Helpers of multiprocessing and loky see that their kernel has ended, and end a moment later.
+    until = time.monotonic() + 5
+    while (survivors := [group for group in survivors if _lives(group)]) and (
+        time.monotonic() < until
+    ):
+        time.sleep(0.05)
     assert not survivors, f"process groups of kernels still alive: {survivors}"
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class _Shared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import traceback
 import types
@@ -112,7 +113,7 @@ def _group_lines(
     _cut(exc)
     unseen = [e for e in exc.exceptions if not getattr(e, "_asyncnb_shown_in", ())]
     if len(unseen) == len(exc.exceptions):
-        return "".join(traceback.format_exception(type(exc), exc, tb)).splitlines()
+        return _with_cells(traceback.format_exception(type(exc), exc, tb))
     told = len(exc.exceptions) - len(unseen)
     lines = [
         describe(exc),
@@ -122,8 +123,21 @@ def _group_lines(
         else "Each traceback stands under the cell that launched its task.",
     ]
     for each in unseen:
-        lines += "".join(traceback.format_exception(each)).splitlines()
+        lines += _with_cells(traceback.format_exception(each))
     return lines
+
+
+_FILE = re.compile(r'^([ |]*)File "(.+)"(?=, line \d+)')
+
+
+def _with_cells(formatted: list[str]) -> list[str]:
+    """Return what Python has formatted as lines, with ``Cell In[n]`` for the files of cells."""
+
+    def place(found: re.Match[str]) -> str:
+        cell = _places.cell_of(found[2])
+        return found[0] if cell is None else f"{found[1]}Cell {cell}"
+
+    return [_FILE.sub(place, line) for line in "".join(formatted).splitlines()]
 
 
 def _cut(exc: BaseExceptionGroup[BaseException]) -> None:

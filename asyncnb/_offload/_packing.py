@@ -12,6 +12,7 @@ from typing import Any
 
 from asyncnb._core._errors import OffloadError
 from asyncnb._core._sizes import OFFLOAD_LIMIT, parse_size, size_text
+from asyncnb._offload import _remote
 
 _limit: int | None = None
 
@@ -45,13 +46,12 @@ def limit() -> int:
 def dump(value: Any) -> bytes:
     """Pickle ``value``, functions and classes of a notebook included; raises what pickling does."""
     try:
-        import cloudpickle
+        import cloudpickle  # noqa: F401
     except ImportError:
         raise OffloadError(
             "Sending code to another process needs cloudpickle: pip install cloudpickle"
         ) from None
-    data: bytes = cloudpickle.dumps(value, protocol=5)
-    return data
+    return _remote.dump(value)
 
 
 def pack(parts: Mapping[str, Any], whole: Any, *, instead: str) -> bytes:

@@ -14,6 +14,8 @@ from typing import Any
 
 from asyncnb._core._errors import RemoteError
 
+_GROUPS = ("ExceptionGroup", "BaseExceptionGroup")
+
 
 def rebuild_error(described: dict[str, Any]) -> BaseException:
     """Return the exception that ``_remote.describe_error`` has described."""
@@ -24,10 +26,12 @@ def rebuild_error(described: dict[str, Any]) -> BaseException:
         except Exception:
             exc = None  # its class is not here, or not the same
     if not isinstance(exc, BaseException):
-        exc = RemoteError(f"{described['type']}: {described['message']}")
-    if isinstance(exc, BaseExceptionGroup):
-        for member, known in zip(exc.exceptions, described["members"], strict=False):
-            _complete(member, known)
+        kind, said, members = described["type"], described["message"], described["members"]
+        if members:  # one that cannot be brought here costs none of the others
+            said = said if kind in _GROUPS else f"{kind}: {said}"
+            exc = BaseExceptionGroup(said, [rebuild_error(member) for member in members])
+        else:
+            exc = RemoteError(f"{kind}: {said}")
     _complete(exc, described)
     return exc
 
@@ -38,9 +42,12 @@ def _complete(exc: BaseException, described: dict[str, Any]) -> None:
             setattr(exc, f"__{name}__", rebuild_error(described[name]))
     exc.__suppress_context__ = described["suppress"]
     exc.__traceback__ = _traceback(described["frames"])
+    if isinstance(exc, BaseExceptionGroup):
+        for member, known in zip(exc.exceptions, described["members"], strict=False):
+            _complete(member, known)
 
 
-def _traceback(frames: list[tuple[str, str, tuple[Any, ...], str]]) -> types.TracebackType | None:
+def _traceback(frames: list[tuple[Any, ...]]) -> types.TracebackType | None:
     found: types.TracebackType | None = None
     for file, function, place, line in reversed(frames):
         if line and not linecache.getline(file, place[0]):
@@ -52,19 +59,28 @@ def _traceback(frames: list[tuple[str, str, tuple[Any, ...], str]]) -> types.Tra
     return found
 
 
-def _stand_in(file: str, function: str, place: tuple[Any, ...]) -> types.TracebackType:
-    """Return a traceback of one frame, which stands at ``place`` of ``file``."""
+def _stand_in(
+    file: str, function: tuple[str, str, int], place: tuple[Any, ...]
+) -> types.TracebackType:
+    """Return a traceback of one frame of ``function``, which stands at ``place`` of ``file``.
+
+    Its code has the names and the first line of that function's: IPython 9 shows, of a cell, the
+    lines of the function that begins there.
+    """
+    name, qualname, first = function
     line, end_line, column, end_column = place
+    above = min(first, line) - 1  # a code object counts its lines from its first one
     there = {
-        "lineno": line,
-        "end_lineno": end_line or line,
+        "lineno": line - above,
+        "end_lineno": (end_line or line) - above,
         "col_offset": column or 0,
         "end_col_offset": end_column or 0,
     }
     statement = ast.Raise(ast.Name("stand_in", ast.Load(), **there), None, **there)
     code = compile(ast.Module([statement], []), file, "exec", dont_inherit=True)
+    code = code.replace(co_name=name, co_qualname=qualname, co_firstlineno=above + 1)
     try:
-        exec(code.replace(co_name=function), {"stand_in": StopIteration, "__name__": "__main__"})
+        exec(code, {"stand_in": StopIteration, "__name__": "__main__"})
     except StopIteration as exc:
         assert exc.__traceback__ is not None and exc.__traceback__.tb_next is not None
         return exc.__traceback__.tb_next

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.offload.conftest import lacking
@@ -24,6 +26,7 @@ PLACES = {
     ),
     "dask's executor": (_DASK + ").get_executor()", "dask", "tcp://127.0.0.1"),
     "ipyparallel": (_ENGINES, "ipyparallel", "engine "),
+    "process": ("_place = 'process'", "process", "process "),
     "loky": (_LOKY, "executor", ""),
     "a pool": (_POOL, "executor", ""),
 }
@@ -102,6 +105,116 @@ def test_its_traceback_shows_the_lines_of_the_cell(there):
     assert "----> 3     return 1 / 0" in error.traceback
     assert "----> 7     raise KeyError('outer') from exc" in error.traceback
     assert "_remote" not in error.traceback
+
+
+#: What a notebook defines in a cell of its own, and the ways of it to fail.
+_DEFINED = """
+def plain():
+    return 1 / 0  # plain
+def outer():
+    def nested():
+        return {}["nested"]  # nested
+    return nested
+anonymous = lambda: [].index("anonymous")  # lambda
+class Thing:
+    def method(self):
+        return self.missing  # method
+    @staticmethod
+    def static():
+        return int("static")  # static
+    @property
+    def value(self):
+        return plain()  # value
+async def later():
+    await asyncio.sleep(0)
+    return plain()  # later
+def generator():
+    yield 1
+    yield plain()  # generator
+async def each():
+    yield 1
+    yield plain()  # each
+async def all_of_each():
+    return [n async for n in each()]  # all
+class Odd(Exception):
+    def __reduce__(self):
+        raise TypeError("no pickle of this")
+def odd():
+    raise Odd  # odd
+def caught(*calls):
+    for call in calls:
+        try:
+            call()
+        except Exception as exc:
+            yield exc
+def several(*calls):
+    first, *others = caught(*calls)
+    raise ExceptionGroup("some", [first, ExceptionGroup("deeper", others)])  # several
+def chained():
+    try:
+        plain()
+    except ZeroDivisionError as exc:
+        raise KeyError("from") from exc  # from
+def in_context():
+    try:
+        plain()
+    except ZeroDivisionError:
+        raise KeyError("context")  # context
+"""
+
+#: A call, and what stands behind the lines that its traceback shows.
+_FAILURES = {
+    "plain()": ["plain"],
+    "outer()()": ["nested"],
+    "anonymous()": ["lambda"],
+    "Thing().method()": ["method"],
+    "Thing.static()": ["static"],
+    "Thing().value": ["value", "plain"],
+    "await later()": ["later", "plain"],
+    "list(generator())": ["generator", "plain"],
+    "await all_of_each()": ["all", "each", "plain"],
+    "odd()": ["odd"],
+    "several(plain, Thing.static, outer())": ["several", "plain", "static", "nested"],
+    "several(plain, odd)": ["several", "plain", "odd"],
+    "chained()": ["from", "plain"],
+    "in_context()": ["context", "plain"],
+}
+
+
+def _shows(seen: str, mark: str) -> bool:
+    """Whether a traceback shows the line of ``_DEFINED`` with ``mark``, and its number."""
+    lines = _DEFINED[1:].splitlines()
+    [number] = [n for n, line in enumerate(lines, 1) if line.endswith(f"  # {mark}")]
+    line = lines[number - 1].strip()
+    # An arrow at it, as IPython shows one error; or below its place, as Python shows a group.
+    arrow = rf"-> {number} +{re.escape(line)}"
+    below = rf"Cell In\[\d+\], line {number}, in .*\n[ |]+{re.escape(line)}"
+    return re.search(f"{arrow}|{below}", seen) is not None
+
+
+def test_a_traceback_shows_the_lines_of_whatever_a_notebook_defines(there):
+    there.ok(_DEFINED)
+    for call, marks in _FAILURES.items():
+        cell = there.ok(f"%%atask far --on _place\n{call}")
+        seen = cell.wait_for(lambda c: c.errors).errors[0].traceback
+        assert all(_shows(seen, mark) for mark in marks), (call, seen)
+        assert "_remote" not in seen and "asyncio/" not in seen, (call, seen)
+
+
+def test_so_does_that_of_a_function_that_was_sent_alone(there):
+    there.ok(_DEFINED)
+    for call in (
+        "asyncnb.offload(outer(), on=_place).join(30)",
+        "asyncnb.launch(later(), on=_place).join(30)",
+        "[n async for n in asyncnb.map(lambda n: Thing().value, [1], on=_place)]",
+        # One that comes back, to be called here.
+        "(await asyncnb.offload(outer, on=_place))()",
+    ):
+        seen = there.run(call).error.traceback
+        marks = {"outer": ["nested"], "later": ["later", "plain"], "Thing": ["value", "plain"]}
+        [expected] = [marks[name] for name in marks if name in call]
+        assert all(_shows(seen, mark) for mark in expected), (call, seen)
+        assert "_remote" not in seen and "asyncio/" not in seen, (call, seen)
 
 
 def test_a_cancel_stops_it_and_its_cleanup_runs(there):
