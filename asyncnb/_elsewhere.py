@@ -25,11 +25,14 @@ def offload(
     """Call ``fn(*args, **kwargs)`` elsewhere, as a task of the embedded loop; return the Task.
 
     ``on`` is "process" (worker processes of the kernel's own), a ``concurrent.futures.Executor``,
-    a dask ``Client`` or an ipyparallel view. The function goes with cloudpickle, so it may be one
-    of the notebook; a coroutine function runs on a loop of its own there. What it prints lands in
-    the launching cell while it runs. Cancelling the task stops the work: one that waits never
-    starts, one that runs has CancelledError raised in it, so that its ``finally`` blocks run, and
-    its worker process is killed if it has not ended after 5 s. ``name``, ``group`` and ``timeout``
+    a dask ``Client`` or an ipyparallel view. An executor has to run its work in threads or
+    processes: an ``InterpreterPoolExecutor`` is refused, and so is work by an executor that would
+    run it inside of ``submit``. The function goes with cloudpickle, so it may be one of the
+    notebook; a coroutine function runs on a loop of its own there. What it prints lands in the
+    launching cell while it runs. Cancelling the task stops the work: one that waits never starts,
+    one that runs has CancelledError raised in it, so that its ``finally`` blocks run, and its
+    worker process is killed if it has not ended after 5 s. (Those of an executor are left alone;
+    work that none of them has begun by then is given up.) ``name``, ``group`` and ``timeout``
     (seconds, waiting included) are those of ``launch``; for keywords of these names use
     ``functools.partial``.
 

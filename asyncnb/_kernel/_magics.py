@@ -81,10 +81,10 @@ class AsyncMagics(Magics):
         round that fails is shown and counted. --retry tries again, a little later each time, up
         to N times while it fails: only for work that may be done twice.
 
-        --on process runs it in a worker process, --on VAR where a variable says: an executor, a
-        dask client, an ipyparallel view. The variables it reads go along, or those that --in names;
-        -o a,b names what comes back. Cancelling it stops the work. --on kernel runs it as a task
-        of the kernel's own loop.
+        --on process runs it in a worker process, --on VAR where a variable says: an executor of
+        threads or processes, a dask client, an ipyparallel view. The variables it reads go along,
+        or those that --in names; -o a,b names what comes back. Cancelling it stops the work.
+        --on kernel runs it as a task of the kernel's own loop.
 
             %%atask pages -t 60
             pages = [await client.get(u) for u in urls]

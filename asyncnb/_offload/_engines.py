@@ -26,6 +26,14 @@ def engine_for(on: Any) -> Engine:
             f"on={on!r}: it takes 'process', or an executor, dask client or ipyparallel view "
             f"itself.{near(on, WORDS)}"
         )
+    if _has_class(on, "concurrent.futures.interpreter", "InterpreterPoolExecutor"):
+        # It is a ThreadPoolExecutor, and would pickle our call. An interpreter of its own takes no
+        # daemon thread either, which a connection needs that brings output here and a cancel there.
+        raise TypeError(
+            f"on= takes no {type(on).__name__}: work in another interpreter could not be "
+            "cancelled, and its output would not come here. Write on='process', or give a "
+            "ThreadPoolExecutor or a ProcessPoolExecutor."
+        )
     if isinstance(on, concurrent.futures.ThreadPoolExecutor):
         from asyncnb._offload._threadpool import ThreadPoolEngine
 
@@ -40,6 +48,11 @@ def engine_for(on: Any) -> Engine:
         f"on= takes 'process', a concurrent.futures.Executor, a dask Client or an ipyparallel "
         f"view, not {type(on).__name__}."
     )
+
+
+def _has_class(on: Any, module: str, name: str) -> bool:
+    """Whether ``on`` is of that class or a subclass; without importing it."""
+    return any(c.__module__ == module and c.__name__ == name for c in type(on).__mro__)
 
 
 def _of_a_cluster(on: Any) -> Engine | None:

@@ -4,7 +4,7 @@ The executor brings the call there and the result back. Output and cancel go ove
 each worker opens to the kernel (see ``_line``). A cancelled job that waits is cancelled by the
 executor; one that runs has CancelledError raised in it. One that does not give way stays
 ``cancelling``: its worker is the executor's, and a ProcessPoolExecutor fails all its work when one
-worker is killed.
+worker is killed. One of which nothing is heard by then is given up.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
+import os
 import queue
 import secrets
 import threading
@@ -23,6 +24,9 @@ from typing import Any
 
 from asyncnb._offload import _line
 from asyncnb._offload._jobs import Job
+
+#: Seconds that a cancelled job may take to begin before it is given up.
+GRACE_SECONDS = 5.0
 
 logger = logging.getLogger("asyncnb")
 
@@ -39,6 +43,8 @@ class Switchboard:
         self._lines: set[Connection] = set()
         self._told: set[int] = set()
         self._outcomes: dict[int, tuple[str, bytes]] = {}
+        #: Jobs that were given up, and that may begin nevertheless.
+        self._dropped: set[int] = set()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name="asyncnb lines", daemon=True).start()
 
@@ -60,6 +66,8 @@ class Switchboard:
                 number, kind, *data = connection.recv()
                 job = self.jobs.get(number)
                 if job is None:
+                    if kind == "started" and number in self._dropped:
+                        connection.send(number)
                     continue
                 if kind == "started":
                     with self._lock:
@@ -129,6 +137,21 @@ class Switchboard:
                 except OSError:
                     pass
 
+    def drop(self, job: Job) -> bool:
+        """Forget a job of which no worker has told anything; should it begin, it is cancelled."""
+        with self._lock:
+            if job.id not in self.jobs or job.id in self._where:
+                return False
+            self._dropped.add(job.id)
+        self.forget(job)
+        return True
+
+    def ended_late(self, job: Job) -> bool:
+        """Return whether a job that has ended now had been given up."""
+        dropped = job.id in self._dropped
+        self._dropped.discard(job.id)
+        return dropped
+
     def forget(self, job: Job) -> None:
         """Forget a job that has ended."""
         with self._lock:
@@ -184,24 +207,40 @@ class ExecutorEngine:
 
     def _submit(self, executor: concurrent.futures.Executor, job: Job) -> None:
         board = self._board
+        _line.submitting.process = os.getpid()
         try:
             job.place = executor.submit(
                 _line.run, board.address, board.key, job.id, job.kind, job.payload, job.shared
             )
+            if job.cancel_asked:
+                job.place.cancel()
+            job.place.add_done_callback(lambda future: self._done(job, future))
         except Exception as exc:
             self._end(job, "lost", f"The executor takes no work: {type(exc).__name__}: {exc}")
-            return
-        if job.cancel_asked:
-            job.place.cancel()
-        job.place.add_done_callback(lambda future: self._done(job, future))
+        finally:
+            del _line.submitting.process
 
     def cancel(self, job: Job) -> None:
         """Keep ``job`` from starting, or cancel it where it runs."""
         job.cancel_asked = True
         if job.place is None or not job.place.cancel():
             soon(functools.partial(self._board.cancel, job))
+            job.loop.call_soon_threadsafe(job.loop.call_later, GRACE_SECONDS, self._give_up, job)
+
+    def _give_up(self, job: Job) -> None:
+        """End a cancelled job that has not begun: the executor may never come to it."""
+        if self._board.drop(job):
+            job.tell(
+                "said",
+                "stderr",
+                f"asyncnb: no worker has begun {job.name} within {GRACE_SECONDS:g} seconds of its "
+                "cancel, or none can be reached. It is given up.\n",
+            )
+            job.end_with("cancelled")
 
     def _done(self, job: Job, future: concurrent.futures.Future[Any]) -> None:
+        if self._board.ended_late(job):
+            return
         if future.cancelled():
             self._end(job, "cancelled")
             return
@@ -210,7 +249,12 @@ class ExecutorEngine:
             self._end(job, "lost", f"The executor lost this work: {type(exc).__name__}: {exc}")
             return
         self._answered = True
-        self._board.outcome(job, *future.result())
+        outcome = future.result()
+        if isinstance(outcome, tuple) and len(outcome) == 5:
+            self._board.outcome(job, *outcome)
+        else:
+            lost = f"The executor did not run this work: it returned {type(outcome).__name__}."
+            self._end(job, "lost", lost)
 
     def _end(self, job: Job, status: str, value: Any = None) -> None:
         self._board.forget(job)

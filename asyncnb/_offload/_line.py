@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import os
+import pickle
 import socket
 import threading
 import time
@@ -91,6 +92,11 @@ def _notebook() -> ModuleType:
 
 _remote.load_notebook = _notebook
 
+_IN_SUBMIT = (
+    "This executor runs its work inside of submit(), which would block the loop. Use a "
+    "ThreadPoolExecutor, a ProcessPoolExecutor or on='process'."
+)
+
 _lines: dict[Any, Line | None] = {}
 _lines_lock = threading.Lock()
 _shared: collections.OrderedDict[Any, Any] = collections.OrderedDict()
@@ -107,6 +113,10 @@ def _line(address: Any, key: bytes) -> Line | None:
         return _lines[os.getpid(), address]
 
 
+#: In a thread that hands a job to an executor: the id of this process, which may be forked by that.
+submitting = threading.local()
+
+
 def run(
     address: Any,
     key: bytes,
@@ -118,8 +128,11 @@ def run(
     """Run a job in a worker of an executor.
 
     Returns its outcome, who ran it for how many seconds, and what could not be told; None for the
-    latter if it has said something, and all of it has been told over the line.
+    latter if it has said something, and all of it has been told over the line. In an executor that
+    calls it inside of ``submit`` it runs nothing: that would block whoever submits, such as a loop.
     """
+    if getattr(submitting, "process", None) == os.getpid():
+        return "refused", pickle.dumps(_IN_SUBMIT), who(), 0.0, []
     line = _line(address, key)
     untold: list[Any] = []
     spoke = False

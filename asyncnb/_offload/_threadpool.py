@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import functools
 import inspect
 import threading
 import time
@@ -35,10 +36,17 @@ class ThreadPoolEngine:
         context = contextvars.copy_context()
         try:
             job.place = self._executor.submit(context.run, self._run, job)
-        except RuntimeError as exc:
-            job.end_with("lost", f"The executor takes no work: {exc}")
+        except Exception as exc:
+            job.end_with("lost", f"The executor takes no work: {type(exc).__name__}: {exc}")
             return
-        job.place.add_done_callback(lambda f: job.end_with("cancelled") if f.cancelled() else None)
+        job.place.add_done_callback(functools.partial(self._done, job))
+
+    def _done(self, job: Job, future: concurrent.futures.Future[None]) -> None:
+        """End a job that no thread has run, such as that of a pool whose initializer failed."""
+        if future.cancelled():
+            job.end_with("cancelled")
+        elif (exc := future.exception()) is not None:
+            job.end_with("lost", f"The executor lost this work: {type(exc).__name__}: {exc}")
 
     def cancel(self, job: Job) -> None:
         """Keep ``job`` from starting, or raise CancelledError in its thread."""

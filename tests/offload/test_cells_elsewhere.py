@@ -221,8 +221,8 @@ def test_a_cancel_stops_it_and_its_cleanup_runs(there):
     cell = there.ok(
         """
         %%atask far --on _place
-        print("begun")
         try:
+            print("begun")  # a cancel may come while this returns
             while True:
                 time.sleep(0.01)
         finally:

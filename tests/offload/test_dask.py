@@ -44,8 +44,8 @@ def say(path):
 
 @by_value
 def stay():
-    print("begun", flush=True)
     try:
+        print("begun", flush=True)  # a cancel may come while this returns
         while True:
             time.sleep(0.01)
     finally:
@@ -156,8 +156,8 @@ def test_the_executor_of_a_client_is_the_cluster_itself(client):
 
 @by_value
 def stay_until_stopped(path):
-    print("begun", flush=True)
     try:
+        print("begun", flush=True)  # a cancel may come while this returns
         while True:
             time.sleep(0.01)
     finally:

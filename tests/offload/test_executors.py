@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
+import io
 import multiprocessing
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 
 import asyncnb
 from asyncnb._core import _loop
+from asyncnb._offload._executor import switchboard
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,8 +42,6 @@ def threads():
 @pytest.fixture
 def listen(monkeypatch):
     """Called in a test: gathers what is said in this process, with an event for the first of it."""
-    import io
-    import sys
 
     class Heard(io.StringIO):
         first: threading.Event
@@ -66,16 +67,16 @@ def ended(task):
 
 
 def say_and_stay(said):
-    print(said, flush=True)
     try:
+        print(said, flush=True)  # a cancel may come while this returns
         time.sleep(60)
     finally:
         print("cleaned up", flush=True)
 
 
 def say_and_spin(said):
-    print(said, flush=True)
     try:
+        print(said, flush=True)  # a cancel may come while this returns
         while True:
             time.sleep(0.001)
     finally:
@@ -200,6 +201,144 @@ def test_a_broken_pool_fails_its_tasks_with_a_reason(listen):
         again = asyncnb.offload(fail, on=executor)
         with pytest.raises(asyncnb.WorkerLostError, match="takes no work"):
             again.join(20)
+
+
+async def through_map(executor):
+    return [n async for n in asyncnb.map(abs, range(3), on=executor)]
+
+
+def on_each_way(executor):
+    """Work for an executor, on each way that leads there; what it gives."""
+    yield lambda: asyncnb.offload(abs, -3, on=executor).join(20)
+    yield lambda: asyncnb.launch(lambda: 3, on=executor).join(20)
+    yield lambda: asyncnb.run(through_map(executor), timeout=20)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="Python has no InterpreterPoolExecutor before 3.14"
+)
+def test_a_pool_of_interpreters_is_refused_at_once():
+    with concurrent.futures.InterpreterPoolExecutor(1) as executor:
+        for work in on_each_way(executor):
+            with pytest.raises(TypeError, match=r"no InterpreterPoolExecutor.* on='process'"):
+                work()
+
+
+def broken():
+    raise OSError("no such device")
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_a_pool_whose_initializer_fails_ends_its_tasks(kind):
+    for number in range(3):
+        if kind == "threads":
+            executor: concurrent.futures.Executor
+            executor = concurrent.futures.ThreadPoolExecutor(1, initializer=broken)
+        else:
+            context = multiprocessing.get_context("spawn")
+            executor = concurrent.futures.ProcessPoolExecutor(1, context, initializer=broken)
+        with executor:
+            work = list(on_each_way(executor))[number]
+            for _ in ("the first", "one that comes later"):
+                with pytest.raises(asyncnb.WorkerLostError, match=r"Broken(Thread|Process)Pool"):
+                    work()
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_a_pool_that_was_shut_down_takes_no_work(kind):
+    executor: concurrent.futures.Executor = concurrent.futures.ThreadPoolExecutor(1)
+    if kind == "processes":
+        context = multiprocessing.get_context("spawn")
+        executor = concurrent.futures.ProcessPoolExecutor(1, context)
+    executor.shutdown()
+    for work in on_each_way(executor):
+        with pytest.raises(asyncnb.WorkerLostError, match=r"takes no work.* after shutdown"):
+            work()
+
+
+class Inside(concurrent.futures.Executor):
+    """Runs its calls where they are submitted, as executors for debugging do."""
+
+    def submit(self, function, /, *args, **kwargs):
+        future: concurrent.futures.Future[object] = concurrent.futures.Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+
+class WithoutFuture(concurrent.futures.Executor):
+    def submit(self, function, /, *args, **kwargs):
+        return None
+
+
+class WithAnotherAnswer(concurrent.futures.Executor):
+    def submit(self, function, /, *args, **kwargs):
+        future: concurrent.futures.Future[object] = concurrent.futures.Future()
+        future.set_result("accepted")
+        return future
+
+
+class Raising(concurrent.futures.ThreadPoolExecutor):
+    def submit(self, function, /, *args, **kwargs):
+        raise ValueError("the wrong queue")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Inside, r"inside of submit\(\), which would block the loop. Use a ThreadPoolExecutor"),
+        (WithoutFuture, "takes no work: AttributeError: 'NoneType'"),
+        (WithAnotherAnswer, "did not run this work: it returned str"),
+        (Raising, "takes no work: ValueError: the wrong queue"),
+        (concurrent.futures.Executor, "takes no work: NotImplementedError"),
+    ],
+)
+def test_an_executor_that_runs_nothing_ends_its_tasks_with_a_reason(kind, said):
+    executor = kind()
+    for work in on_each_way(executor):
+        with pytest.raises(asyncnb.OffloadError, match=said):
+            work()
+
+
+class Holding(concurrent.futures.Executor):
+    """Runs nothing until it is asked to, perhaps although it says that it does."""
+
+    def __init__(self, running):
+        self.running = running
+        self.held = []
+        self.has_one = threading.Event()
+
+    def submit(self, function, /, *args, **kwargs):
+        future: concurrent.futures.Future[object] = concurrent.futures.Future()
+        if self.running:
+            future.set_running_or_notify_cancel()
+        self.held.append((future, functools.partial(function, *args, **kwargs)))
+        self.has_one.set()
+        return future
+
+
+def touch_when_done(path):
+    for _ in range(10_000):
+        time.sleep(0.001)
+    path.touch()
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_work_that_never_begins_can_be_cancelled(running, monkeypatch, tmp_path):
+    monkeypatch.setattr("asyncnb._offload._executor.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(sys, "stderr", heard := io.StringIO())
+    executor = Holding(running)
+    task = asyncnb.offload(touch_when_done, tmp_path / "done", on=executor)
+    assert executor.has_one.wait(20)
+    task.cancel()
+    assert ended(task) == "cancelled"
+    assert ("no worker has begun touch_when_done" in heard.getvalue()) is running
+    if running:
+        # It begins nevertheless, and is cancelled as soon as that is known.
+        [(future, call)] = executor.held
+        future.set_result(call())
+        assert future.result()[0] == "cancelled"
+    assert not list(tmp_path.iterdir())
+    assert not switchboard().jobs and not switchboard()._dropped
 
 
 def test_loky_works_like_any_other(listen):

@@ -47,8 +47,8 @@ def say(path):
 
 @by_value
 def stay():
-    print("begun")
     try:
+        print("begun")  # a cancel may come while this returns
         time.sleep(600)
     finally:
         print("cleaned up")

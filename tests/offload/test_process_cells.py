@@ -110,8 +110,8 @@ def test_cancel_interrupts_blocking_code_and_runs_its_cleanup(kernel):
         """
         %%atask far --on process
         import os, time
-        print("pid", os.getpid())
         try:
+            print("pid", os.getpid())  # a cancel may come while this returns
             time.sleep(60)
         finally:
             print("cleaned up")
@@ -311,6 +311,17 @@ def test_a_variable_names_an_executor(kernel):
     kernel.ok("from multiprocessing import resource_tracker as r; r._resource_tracker._stop()")
     cell.wait_for("said")
     assert kernel.evaluate("m") == 22
+
+
+def test_a_pool_of_interpreters_is_refused_and_said_why(kernel):
+    if kernel.evaluate("sys.version_info < (3, 14)"):
+        pytest.skip("Python has no InterpreterPoolExecutor before 3.14")
+    kernel.ok("import concurrent.futures as cf; pool = cf.InterpreterPoolExecutor(1)")
+    cell = kernel.run("%%atask far --on pool\n1")
+    assert "on= takes no InterpreterPoolExecutor" in cell.text
+    assert "ThreadPoolExecutor or a ProcessPoolExecutor" in cell.text
+    assert kernel.evaluate("len(asyncnb.tasks('far'))") == 0
+    kernel.ok("pool.shutdown()")
 
 
 def test_on_kernel_runs_on_the_main_thread_and_its_loop(kernel):
