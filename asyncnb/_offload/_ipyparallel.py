@@ -7,6 +7,7 @@ comes over the cluster's own channel. A view of several engines runs each task o
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import queue
 import threading
@@ -19,6 +20,8 @@ from asyncnb._offload._jobs import Job
 
 #: Seconds that a cancelled function may take for its cleanup before its cell is told.
 GRACE_SECONDS = 5.0
+#: Seconds for engines to answer that they will not begin something.
+ABORT_SECONDS = 2.0
 #: Seconds that output may come later than the result.
 OUTPUT_SECONDS = 2.0
 
@@ -79,6 +82,7 @@ class IpyparallelEngine:
         self._far = _far.here("_ipp_far")
         self._installed: set[int] = set()
         self._calls: dict[int, Call] = {}
+        self._aborting: list[concurrent.futures.Future[Any]] = []
         self._ended: queue.SimpleQueue[Call] = queue.SimpleQueue()
         threading.Thread(target=self._end_all, name="asyncnb ipyparallel", daemon=True).start()
 
@@ -136,9 +140,13 @@ class IpyparallelEngine:
             return
         if call.engine is None:
             # All engines know then that they must not start it; if one just has, `look` hears it.
-            self.client.abort(jobs=[call.result.msg_ids[0]], block=False)
+            self._aborting = [f for f in self._aborting if not f.done()]
+            self._aborting.append(self.client.abort(jobs=[call.result.msg_ids[0]], block=False))
             job.end_with("cancelled")
             return
+        # Else an engine that gives way at once begins what it has not heard of yet.
+        concurrent.futures.wait(self._aborting, ABORT_SECONDS)
+        self._aborting.clear()
         call.signal()
         timer = threading.Timer(GRACE_SECONDS, self._tell_stuck, (call,))
         timer.daemon = True
