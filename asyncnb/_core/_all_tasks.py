@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
@@ -19,8 +20,23 @@ def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
     if loop is None:
         loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 14):
-        return asyncio.all_tasks(loop)
+        return asyncio.all_tasks(loop) | set(_unstarted(loop))
     return {task for task in _known_tasks() if _loop_of(task) is loop and not task.done()}
+
+
+#: Tasks that were constructed in another thread than their loop's: until their first step they
+#: are in no thread's list (3.14). Launched ones are found in the embedded loop's inbox instead,
+#: since this costs a microsecond each.
+_suspended: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+note_suspended = _suspended.add
+
+
+def _unstarted(loop: Any) -> Iterator[asyncio.Task[Any]]:
+    """Yield the tasks of *loop* that may still have to take their first step."""
+    refs: Iterable[Any] = _suspended.data.copy()  # type: ignore[attr-defined]
+    for task in (*getattr(loop, "unstarted_tasks", ()), *(ref() for ref in refs)):
+        if task is not None and _loop_of(task) is loop and not task.done():
+            yield task
 
 
 def _known_tasks() -> Iterator[Any]:
@@ -40,7 +56,7 @@ def _known_tasks() -> Iterator[Any]:
 def plain_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
     """Return the unfinished tasks of *loops* that were not launched. Any thread."""
     if sys.version_info >= (3, 14):
-        known: Iterable[Any] = (task for loop in loops for task in asyncio.all_tasks(loop))
+        known: Iterable[Any] = (task for loop in loops for task in all_tasks(loop))
     else:
         known = _known_tasks()
     # What was launched first: nobody asks for a loop 100,000 times for nothing.

@@ -28,7 +28,7 @@ from asyncnb._core._limits import run_body
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry
-from asyncnb._core._tasks import Task, make_held
+from asyncnb._core._tasks import Task, create_suspended
 from asyncnb._core._threads import run_on
 from asyncnb._core._waiters import fail_waiters
 from asyncnb._core._waiting import wait_for
@@ -238,14 +238,14 @@ def launch_record(
     if recording is not None:
         context.run(_trace.current_recording.set, recording)
         coro = recording.root(coro, record, loop)
-    task, step = make_held(loop, coro, name=name, context=context)
+    task, step = create_suspended(loop, coro, name=name, context=context)
     registry.add(record, task)
     try:
         if first is not None:
             first()
     finally:
         if step is not None:
-            loop.post(step, context)
+            loop.start_task(task, step, context)
     return task
 
 

@@ -18,9 +18,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asyncnb._core import _watchdog
+from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, would_deadlock
 from asyncnb._core._info import current_record
 from asyncnb._core._lean_loop import LeanLoop
+from asyncnb._core._tasks import Task, run_first_step
 from asyncnb._core._watchdog import Blocked, SlowStep, Watchdog
 
 T = TypeVar("T")
@@ -132,7 +134,8 @@ class _State:
         self.cleaned_up = False
         self.started_at = 0.0
         self.stops = 0
-        self.inbox: deque[tuple[Callable[[], object], contextvars.Context]] = deque()
+        #: Tasks that wait for their first step, with that step and its context.
+        self.inbox: deque[tuple[Task[Any], Callable[[], object], contextvars.Context]] = deque()
         self.posted = False
         self.crash: BaseException | None = None
         self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
@@ -281,35 +284,45 @@ class EmbeddedLoop(_Base):
         for callback in self.on_crash:
             callback(self, exc)
 
-    def post(self, call: Callable[[], object], context: contextvars.Context) -> None:
-        """Have ``call`` called in ``context`` on the loop's thread. From any thread.
+    def start_task(
+        self, task: Task[Any], step: Callable[[], object], context: contextvars.Context
+    ) -> None:
+        """Schedule the first step of a task that another thread constructed. From any thread.
 
-        Like ``call_soon_threadsafe``, in order with it, but many posts wake the loop once. Raises
+        Like ``call_soon_threadsafe``, in order with it, but many tasks wake the loop once. Raises
         RuntimeError when the loop is closed.
         """
         state = self._state
-        state.inbox.append((call, context))
+        state.inbox.append((task, step, context))
         if not state.posted:
             state.posted = True
             try:
-                self.call_soon_threadsafe(self._take_posts)
+                self.call_soon_threadsafe(self._start_tasks)
             except BaseException:
                 state.posted = False
                 state.inbox.clear()
                 raise
 
-    def _take_posts(self) -> None:
+    def _start_tasks(self) -> None:
         state = self._state
         state.posted = False  # first: what comes from here on must wake us again
         inbox = state.inbox
         try:
             for _ in range(len(inbox)):  # not more: others want their turn
-                call, context = inbox.popleft()
-                context.run(call)
+                task, step, context = inbox.popleft()
+                context.run(run_first_step, task, step)
         finally:
             if inbox and not state.posted:  # SystemExit of a task, or more has come meanwhile
                 state.posted = True
-                self.call_soon(self._take_posts)
+                self.call_soon(self._start_tasks)
+
+    @property
+    def unstarted_tasks(self) -> list[Task[Any]]:
+        """The tasks whose first step is still to come; ``asyncio.all_tasks`` misses them.
+
+        Any thread.
+        """
+        return [task for task, *_ in self._state.inbox.copy()]
 
     def is_own_thread(self) -> bool:
         """Return whether the caller runs on this loop's thread."""
@@ -331,14 +344,18 @@ class EmbeddedLoop(_Base):
         with self._state.state_lock:
             if not self._state.ending:
                 self._state.ending = True
-                self.call_soon_threadsafe(self._begin_shutdown, self.time() + timeout)
+                # From here, all_tasks() sees those too that were constructed in other threads (by
+                # `loop.create_task`, which is not meant for that); from the loop's thread, since
+                # 3.14, it does not.
+                known = all_tasks(self)
+                self.call_soon_threadsafe(self._begin_shutdown, self.time() + timeout, known)
         # A little longer than the loop allows itself: it is the one that says when.
         self._state.thread.join(timeout + 0.2)
         self.watch(0)
         return not self._state.thread.is_alive()
 
-    def _begin_shutdown(self, deadline: float) -> None:
-        closer = asyncio.Task(self._cancel_everything(deadline), loop=self, name="asyncnb")
+    def _begin_shutdown(self, deadline: float, known: set[asyncio.Task[Any]]) -> None:
+        closer = asyncio.Task(self._cancel_everything(deadline, known), loop=self, name="asyncnb")
         closer.add_done_callback(self._end_thread)
         self._state.closer = closer  # the loop has only a weak reference
 
@@ -346,9 +363,9 @@ class EmbeddedLoop(_Base):
         self._state.cleaned_up = True
         self.stop()
 
-    async def _cancel_everything(self, deadline: float) -> None:
+    async def _cancel_everything(self, deadline: float, known: set[asyncio.Task[Any]]) -> None:
         me = asyncio.current_task()
-        while left := [t for t in asyncio.all_tasks(self) if t is not me]:
+        while left := [t for t in all_tasks(self) | known if t is not me and not t.done()]:
             for task in left:
                 if not task.cancelling():
                     task.cancel()
@@ -357,7 +374,7 @@ class EmbeddedLoop(_Base):
                 break
         for process in self._state.processes:
             process.close()  # kills what still runs: it left the kernel's process group
-        for task in asyncio.all_tasks(self):
+        for task in all_tasks(self) | known:
             # What did not end in time is dropped with the process; "destroyed but pending" for
             # each of them would bury what the user printed last.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -401,7 +418,7 @@ class EmbeddedLoop(_Base):
         return LoopStatistics(
             kind=self.kind,
             running=self.alive,
-            tasks=len(asyncio.all_tasks(self)),
+            tasks=len(all_tasks(self)),
             uptime=time.monotonic() - self._state.started_at if self._state.started_at else 0.0,
             stops=self._state.stops,
             lag=None if self._state.watchdog is None else self._state.watchdog.lag,

@@ -19,7 +19,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core import _futures
-from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock, replaced_call_soon
+from asyncnb._core._all_tasks import note_suspended
+from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock
 from asyncnb._core._futures import (
     INTERRUPT,
     Future,
@@ -113,8 +114,17 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
                 "eager_start=True needs a loop that runs in this thread, and this one runs in "
                 "another; leave eager_start out to have it start there"
             )
-        with replaced_call_soon(loop):
-            return _hide_frames(construct(cls, coro, **kwargs))
+        if context is None:
+            context = contextvars.copy_context()
+        task, step = _construct_suspended(cls, coro, loop=loop, name=name, context=context)
+        if _register is not None:
+            note_suspended(task)
+        try:
+            loop.call_soon_threadsafe(run_first_step, task, step, context=context)
+        except RuntimeError:
+            task._log_destroy_pending = False  # the loop was closed meanwhile: it never starts
+            raise
+        return _hide_frames(task)
 
 
 construct: Callable[..., Any] = type.__call__
@@ -394,55 +404,89 @@ def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: A
 _futures.make_task = new_task
 
 
-def make_held(
+def create_suspended(
     loop: AbstractEventLoop,
     coro: Coroutine[Any, Any, _T],
     *,
     name: str | None,
     context: contextvars.Context,
 ) -> tuple[Task[_T], Callable[[], object] | None]:
-    """Make a task, and its first step for the caller to have run in *context* on the loop's thread.
+    """Make a task, and the first step that the caller has to schedule for it.
 
-    Until then it belongs to the calling thread alone: whoever launches it can note it down before
-    a loop in another thread runs, and perhaps ends, it. On the loop's own thread the step is None:
-    the loop knows it already. Any thread.
+    Until then the task belongs to the calling thread alone: it can be recorded before a loop in
+    another thread runs, and perhaps ends, it. The step is for :func:`run_first_step`, in *context*
+    on the loop's thread. On the loop's own thread the step is None: the loop has it already. Any
+    thread.
     """
     if _get_running_loop() is loop:
         return Task(coro, loop=loop, name=name, context=context), None
+    return _construct_suspended(Task, coro, loop=loop, name=name, context=context)
+
+
+def _construct_suspended(
+    cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwargs: Any
+) -> tuple[Any, Callable[[], object]]:
+    """Construct a task of a loop that runs in another thread, and take its first step away."""
     attributes = loop.__dict__
-    # replaced_call_soon() written out: this is what launching a task costs most for.
+    # replaced_call_soon() written out: this is most of the price of launching a task.
     with call_soon_lock:
-        catcher = _first_steps
-        if catcher.loop is not loop:
-            catcher = _FirstSteps(loop)
-        outer, catcher.step = catcher.step, None  # an outer call's: a finaliser launches too
-        catcher.thread = get_ident()
+        interceptor = _first_steps
+        if interceptor.loop is not loop:
+            interceptor = _FirstStepInterceptor(loop)
+        # An outer call's, which a finaliser that launches a task has interrupted.
+        outer = interceptor.step, interceptor.cls
+        interceptor.step, interceptor.cls = None, cls
+        interceptor.thread = get_ident()
         saved = attributes.get("call_soon")
-        attributes["call_soon"] = catcher.replacement
+        attributes["call_soon"] = interceptor.replacement
         try:
-            task: Task[_T] = construct(Task, coro, loop=loop, name=name, context=context)
+            task = construct(cls, coro, loop=loop, **kwargs)
         finally:
             if saved is None:
                 del attributes["call_soon"]
             else:
                 attributes["call_soon"] = saved
-            step, catcher.step = catcher.step, outer
+            step = interceptor.step
+            interceptor.step, interceptor.cls = outer
     assert step is not None
+    if _unregister is not None:
+        _unregister(task)
     return task, step
 
 
-class _FirstSteps:
-    """Stands in for the ``call_soon`` of one loop while make_held makes a task.
+# Since 3.14 a C task stands in a list of the thread that constructs it, and all_tasks() on the
+# loop's thread reads only that thread's (CPython's InternalDocs/asyncio.md; gh-128869). So a task
+# that was constructed in another thread leaves that list at once and enters the one of the loop's
+# thread before its first step, by the calls that "Extending asyncio" documents. A task left in the
+# list of a foreign thread is not found when the loop shuts down, and crashes the interpreter when
+# that exits.
+if sys.version_info >= (3, 14):
+    _register: Callable[[Any], None] | None = asyncio._register_task
+    _unregister: Callable[[Any], None] | None = asyncio._unregister_task
+else:
+    _register = _unregister = None
+
+
+def run_first_step(task: Task[Any], step: Callable[[], object]) -> None:
+    """Run the first step of a task that was constructed in another thread. The loop's thread."""
+    if _register is not None:
+        _register(task)
+    step()
+
+
+class _FirstStepInterceptor:
+    """Stands in for the ``call_soon`` of one loop while a task is constructed in another thread.
 
     There is one for all the tasks of a loop, used with call_soon_lock held: a closure for each
     task costs as much as the task.
     """
 
-    __slots__ = ("loop", "replacement", "step", "thread")
+    __slots__ = ("cls", "loop", "replacement", "step", "thread")
 
     def __init__(self, loop: Any) -> None:
         global _first_steps
         self.loop = loop
+        self.cls: type[Any] = Task
         self.step: Callable[[], object] | None = None
         self.thread = 0
         self.replacement = self._call_soon
@@ -451,7 +495,7 @@ class _FirstSteps:
     def _call_soon(self, fn: Any, *args: Any, context: Any = None) -> Any:
         if (
             self.step is None
-            and type(getattr(fn, "__self__", None)) is Task
+            and type(getattr(fn, "__self__", None)) is self.cls
             and get_ident() == self.thread
         ):
             self.step = fn
@@ -460,7 +504,7 @@ class _FirstSteps:
         return call_soon_anywhere(self.loop, fn, *args, context=context)
 
 
-_first_steps: _FirstSteps = _FirstSteps(None)
+_first_steps: _FirstStepInterceptor = _FirstStepInterceptor(None)
 
 
 def create_task(
