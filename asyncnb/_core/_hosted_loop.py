@@ -79,10 +79,6 @@ class HostedLoop(_Host):
     def watch(self, threshold: float) -> None:
         """Do nothing: a watchdog is a thread."""
 
-    def post(self, call: Callable[[], object], context: contextvars.Context) -> None:
-        """Have ``call`` called in ``context``, soon."""
-        self.call_soon(call, context=context)
-
     def shutdown(self, timeout: float | None = None) -> bool:
         """Cancel the background tasks and all that they started, and let the loop go.
 
