@@ -1,6 +1,6 @@
 # Thin on purpose: what takes more than a few lines is a script in .ci/.
 #
-#   make PYTHON=python3.12 test            another interpreter
+#   make PYTHON=python3.14 test            another interpreter
 #   make test PYTEST_ARGS='-k output -x'   a part of the suite
 #   make lab LAB_ARGS='--no-browser'       options of jupyter lab
 
@@ -15,7 +15,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-all lint bench bench-check bench-page conformance faults soak reliability-page pyodide docs clean
+.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-page conformance faults soak reliability-page pyodide constraints docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -31,6 +31,9 @@ demo: ## run the quickstart in a real kernel, without a browser, and print what 
 test: ## the whole suite: newest and oldest ipykernel, and a browser
 	$(call install,dev)
 	@.ci/test $(PYTEST_ARGS)
+
+test-newest: ## the whole suite with the newest releases of today, not those of .ci/constraints.txt
+	ASYNCNB_NEWEST=1 $(MAKE) test
 
 test-all: ## core and kernel tests on every Python and ipykernel supported
 	@.ci/matrix
@@ -72,6 +75,9 @@ conformance: ## asyncio's own tests, with asyncnb in its place, on every Python 
 pyodide: ## the primitives and JupyterLite's kernel in a browser's Python, in Node
 	$(call install,dev)
 	.ci/test tests/pyodide
+
+constraints: ## renew .ci/constraints.txt: the releases that all of these install
+	.ci/renew-constraints
 
 docs: ## the site, from notebooks/ to .artifacts/site; a warning is an error
 	$(call install,docs)
