@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,12 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.kernel.driver import Kernel
+
+# A shell starts a background job with SIGINT ignored, as some CI runners do, and every process
+# that is started from one inherits that: no kernel here could be interrupted, and one of CPython's
+# own suites would wait for a KeyboardInterrupt until its time is up.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RESET = """
 %tasks clear

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from tests.kernel.driver import KernelError
+from tests.kernel.driver import ROOT, KernelError
 
 
 @pytest.fixture
@@ -81,3 +84,13 @@ def test_interrupt_restart_and_shutdown_do_what_the_buttons_do(plain):
 def test_a_kernel_that_dies_ends_the_wait_for_it(plain):
     with pytest.raises(AssertionError, match="died"):
         plain.run("import os; os._exit(1)", timeout=60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal is inherited as ignored there")
+def test_a_run_that_was_started_with_sigint_ignored_can_interrupt_all_the_same():
+    probe = "tests/core/test_threads.py::test_ctrl_c_in_run_on_cancels_and_waits_for_the_cleanup"
+    pytest_there = f"{sys.executable} -m pytest -q -p no:cacheprovider --timeout 10 {probe}"
+    # As a shell does for a job in the background.
+    command = ["sh", "-c", f"trap '' INT; exec {pytest_there}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
