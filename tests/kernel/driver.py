@@ -175,6 +175,7 @@ class Kernel:
         extension: bool = True,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        encrypted: bool = False,
     ) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="asyncnb-kernel-"))
         self.extension = extension
@@ -183,7 +184,8 @@ class Kernel:
         self._env = environment(self.scratch) | dict(env or {})
         self._news = threading.Condition()
         self._cells: dict[str, Cell] = {}
-        install_kernelspec(python, self.scratch / "kernels", command=command)
+        metadata = {"supported_encryption": ["curve"]} if encrypted else {}
+        install_kernelspec(python, self.scratch / "kernels", command=command, metadata=metadata)
         self._manager = KernelManager(
             kernel_name="under-test",
             kernel_spec_manager=KernelSpecManager(
@@ -191,6 +193,8 @@ class Kernel:
             ),
             connection_file=str(self.scratch / "connection.json"),
             client_factory=BlockingKernelClient,
+            # An option of newer releases of jupyter_client only.
+            **({"transport_encryption": "required"} if encrypted else {}),
         )
         self._manager.start_kernel(
             extra_arguments=self._arguments, env=self._env, cwd=str(self.scratch)
@@ -415,6 +419,7 @@ def install_kernelspec(
     name: str = "under-test",
     *,
     command: Sequence[str] = IPYKERNEL,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a kernel spec for this Python, and what starts a kernel, where such specs are."""
     import json
@@ -424,5 +429,6 @@ def install_kernelspec(
         "argv": [python, *command],
         "display_name": name,
         "language": "python",
+        "metadata": dict(metadata or {}),
     }
     (kernels / name / "kernel.json").write_text(json.dumps(spec))
