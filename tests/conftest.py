@@ -42,6 +42,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "timeout: of pytest-timeout, which may not be there")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if earlier := os.environ.get("ASYNCNB_FAILED_BEFORE"):
+        terminalreporter.section("failed before this run", red=True)
+        terminalreporter.line(earlier)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "python" in metafunc.fixturenames:
         pythons = os.environ.get("ASYNCNB_TEST_KERNELS", sys.executable).split(os.pathsep)
@@ -79,14 +85,18 @@ def _no_kernel_survives() -> Iterator[None]:
     survivors = list(driver.Kernel.started if driver else ())
     # Helpers of multiprocessing and loky see that their kernel has ended, and end a moment later.
     until = time.monotonic() + 5
-    while (survivors := [group for group in survivors if _lives(group)]) and (
+    while (survivors := [group for group in survivors if _is_alive(group)]) and (
         time.monotonic() < until
     ):
         time.sleep(0.05)
     assert not survivors, f"process groups of kernels still alive: {survivors}"
 
 
-def _lives(group: int) -> bool:
+def _is_alive(group: int) -> bool:
+    if sys.platform == "win32":  # has no groups
+        import psutil
+
+        return psutil.pid_exists(group)
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
