@@ -2,7 +2,7 @@
 
 Every step of every task and every callback goes through it, and the standard one takes three calls
 of Python functions to append one handle to the queue. Here is the same in one. A loop in debug
-mode, a closed one, and Pythons that nobody has tried it on get the standard one.
+mode, a closed one, and Pythons that it has not been tried on get the standard one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-_KNOWN = sys.version_info < (3, 15)
+#: Whether this and :mod:`._timers` have been tried on this Python: 3.16 may change the parts of
+#: the standard loop that they write to, and then tests/core/test_lean.py fails until the bound is
+#: raised or what they write is mended.
+KNOWN = sys.version_info < (3, 16)
 _standard_call_soon: Any = asyncio.BaseEventLoop.call_soon
 
 
@@ -27,13 +30,16 @@ class LeanLoop(asyncio.BaseEventLoop):
     _debug: bool
     _ready: Any
 
-    if _KNOWN:
+    if KNOWN:
 
         def call_soon(  # type: ignore[override]
             self, callback: Callable[..., object], *args: Any, context: Context | None = None
         ) -> Handle:
             if self._closed or self._debug:
-                return _standard_call_soon(self, callback, *args, context=context)  # type: ignore[no-any-return]
+                standard: Any = _standard_call_soon(self, callback, *args, context=context)
+                if standard._source_traceback:
+                    del standard._source_traceback[-1]  # "created at" names the caller, not us
+                return standard  # type: ignore[no-any-return]
             handle = Handle(callback, args, self, context)
             self._ready.append(handle)
             return handle

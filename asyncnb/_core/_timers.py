@@ -3,19 +3,19 @@
 ``loop.call_at`` and ``cancel`` of the standard loop take ten calls of Python functions for each
 timer. Here are the same two in two, by writing the handle's slots and pushing it onto the loop's
 own heap. Loops of other kinds, those that have a ``call_at`` of their own (virtual time), loops
-in debug mode, and Pythons that nobody has tried it on get their ``call_at`` called.
+in debug mode, and Pythons that it has not been tried on get their ``call_at`` called.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Any
 
-_KNOWN = sys.version_info < (3, 15)
+from asyncnb._core._lean_loop import KNOWN
+
 _standard_call_at: Any = asyncio.BaseEventLoop.call_at
 
 
@@ -48,4 +48,4 @@ class LeanTimer(TimerHandle):
 
 def takes_lean_timers(loop: AbstractEventLoop) -> bool:
     """Return whether ``LeanTimer`` works on ``loop``, unless that is in debug mode."""
-    return getattr(type(loop), "call_at", None) is _standard_call_at and _KNOWN
+    return getattr(type(loop), "call_at", None) is _standard_call_at and KNOWN
