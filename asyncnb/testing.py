@@ -100,6 +100,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         def _close_self_pipe(self) -> None:
             pass
 
+    def shutdown_default_executor(self, timeout: float | None = None) -> Coroutine[Any, Any, None]:
+        """As the standard loop's, without a timeout: its threads end in real time.
+
+        The seconds that a Runner allows for that would pass at once on this clock, and the loop
+        would close before the threads have ended.
+        """
+        return super().shutdown_default_executor()  # itself, by whose name create_task knows it
+
     def time(self) -> float:
         """Return the virtual time in seconds."""
         return self._now

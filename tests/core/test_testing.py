@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+import warnings
 
 import pytest
 
@@ -51,6 +53,25 @@ def test_clock_waits_for_a_thread_when_there_is_no_timer() -> None:
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == 0
+
+
+def test_the_end_waits_for_the_threads_in_real_time() -> None:
+    ended: list[bool] = []
+    let_go = threading.Event()
+
+    def work() -> None:
+        let_go.wait(10)
+        ended.append(True)
+
+    async def main() -> None:
+        asyncio.get_running_loop().run_in_executor(None, work)
+        # Not before the clock has had the time to jump over what the Runner allows for it.
+        threading.Timer(0.1, let_go.set).start()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_virtual(main())
+    assert ended == [True]
 
 
 def test_unseen_failures_are_raised() -> None:
