@@ -33,11 +33,12 @@ _EXPIRED: Final = "expired"
 _FINISHED: Final = "finished"
 
 
-class _Entered(dict[Any, "Timeout"]):
+class Entered(dict[Any, "Timeout"]):
     """The innermost timeout of each task of one loop that is inside of any.
 
     It is kept on the loop, and so goes with the loop whatever becomes of its tasks. A context
-    variable, or an attribute of the task, costs several times as much per timeout.
+    variable, or an attribute of the task, costs several times as much per timeout. The embedded
+    loop makes it before the first timeout does, as it keeps its own state there too.
     """
 
     __slots__ = ("context", "lean")
@@ -48,9 +49,9 @@ class _Entered(dict[Any, "Timeout"]):
         self.context = contextvars.Context()
 
 
-def _first_entered(loop: AbstractEventLoop) -> _Entered:
+def _first_entered(loop: AbstractEventLoop) -> Entered:
     # In one go: another thread may be at the same place.
-    return vars(loop).setdefault("_asyncnb_timeouts", _Entered(loop))  # type: ignore[no-any-return]
+    return vars(loop).setdefault("_asyncnb_timeouts", Entered(loop))  # type: ignore[no-any-return]
 
 
 class Timeout:
@@ -171,7 +172,7 @@ class Timeout:
                 "`async def` and run that with create_task(), launch() or run()"
             )
         try:
-            entered: _Entered = loop._asyncnb_timeouts  # type: ignore[attr-defined]
+            entered: Entered = loop._asyncnb_timeouts  # type: ignore[attr-defined]
         except AttributeError:
             entered = _first_entered(loop)
         when = self._when
@@ -232,7 +233,7 @@ class Timeout:
     def leave(self) -> bool:
         """Undo ``enter``; return whether the body was interrupted: ``expire`` must follow then."""
         task = self._task
-        entered: _Entered = self._loop._asyncnb_timeouts  # type: ignore[attr-defined]
+        entered: Entered = self._loop._asyncnb_timeouts  # type: ignore[attr-defined]
         top = entered.pop(task, None)
         if top is not self or self._outer is not None:
             self._leave(entered, task, top)
@@ -256,7 +257,7 @@ class Timeout:
         if ours and exc is not None:
             convert(exc)
 
-    def _leave(self, entered: _Entered, task: Any, top: Timeout | None) -> None:
+    def _leave(self, entered: Entered, task: Any, top: Timeout | None) -> None:
         """Make the next one outwards the innermost of ``task``, or keep a ``top`` that isn't us."""
         if top is self:
             top = self._outer

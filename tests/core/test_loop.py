@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 import asyncnb
 from asyncnb import Task
 from asyncnb._core import _loop, _waiters
-from asyncnb._core._lean_loop import LeanLoop
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._waiters import fail_waiters
 
@@ -183,7 +181,10 @@ def test_a_new_loop_is_started_after_the_last_one_ended() -> None:
 def test_a_forked_child_gets_a_loop_of_its_own() -> None:
     done = plain_python(
         """
-        import asyncio, os, asyncnb
+        import asyncio, os, warnings, asyncnb
+        # CPython warns of every fork of a process with threads, and since 3.15 a warning that is
+        # an error leaves os.fork(); until then it was lost.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         parents = asyncnb.embedded_loop()
         task = asyncnb.launch(asyncio.sleep(60), name="parents")
         pid = os.fork()
@@ -260,43 +261,15 @@ def test_the_standard_loop_is_used_when_asked_for() -> None:
     assert done.stdout.strip() == "asyncio"
 
 
-class OnStandardLoop(LeanLoop, asyncio.SelectorEventLoop):
-    pass
-
-
-def test_callbacks_run_in_order_and_in_their_context_on_the_standard_loop() -> None:
-    var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="outside")
-    context = contextvars.copy_context()
-    context.run(var.set, "inside")
-    seen: list[object] = []
-    loop = OnStandardLoop()
-    loop.call_soon(lambda a, b: seen.append((a, b, var.get())), 1, 2, context=context)
-    loop.call_soon(seen.append, "cancelled").cancel()
-    loop.call_soon(lambda: seen.append(var.get()))
-    loop.call_soon(loop.stop)
-    loop.run_forever()
-    loop.close()
-    assert seen == [(1, 2, "inside"), "outside"]
-    with pytest.raises(RuntimeError, match="Event loop is closed"):
-        loop.call_soon(seen.append, 3)
-
-
-def test_debug_mode_finds_wrong_callbacks_on_the_standard_loop() -> None:
-    async def work() -> None: ...
-
-    loop = OnStandardLoop()
-    loop.set_debug(True)
-    with pytest.raises(TypeError, match="coroutines cannot be used"):
-        loop.call_soon(work)  # type: ignore[arg-type]
-    assert "created at" in repr(loop.call_soon(print))
-    loop.close()
-
-
 def test_the_loop_keeps_the_short_cuts_to_its_attributes() -> None:
     done = plain_python(
         """
         import asyncio, asyncnb
         from asyncnb._core._loop import EmbeddedLoop
+        try:
+            from _testinternalcapi import has_inline_values  # since 3.13, where it is packaged
+        except ImportError:
+            has_inline_values = lambda loop: True
 
         async def work():
             async with asyncnb.timeout(60):
@@ -304,9 +277,12 @@ def test_the_loop_keeps_the_short_cuts_to_its_attributes() -> None:
 
         loop = asyncnb.embedded_loop()
         asyncnb.launch(work()).join(10)
-        # From 30 on, counting the call_soon that stands there at times, CPython gives them up;
-        # and where a base has slots of its own (3.13).
+        # The attribute that is set on it at times comes back after the others are there.
+        loop.call_soon = loop.call_soon
+        del loop.call_soon
+        # With the 30th CPython gives them up; and where a base has slots of its own (3.13).
         assert len(vars(loop) | {"call_soon": 0}) < 30, sorted(vars(loop))
+        assert has_inline_values(loop), sorted(vars(loop))
         assert EmbeddedLoop.__basicsize__ == asyncio.SelectorEventLoop.__basicsize__
         """,
         ASYNCNB_LOOP="asyncio",
