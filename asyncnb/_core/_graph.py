@@ -147,7 +147,7 @@ def _led_to(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
 
 def _led_from_object(owner: Any) -> Iterator[Any]:
     """Yield the futures behind an object of asyncio or ours: a TaskGroup, an iterator, a queue."""
-    for name in ("_parent_task", "_parent", "_waiter", "_outer"):
+    for name in ("_parent_task", "_waiter", "_outer"):
         future = getattr(owner, name, None)
         if asyncio.isfuture(future):
             yield future

@@ -1,0 +1,601 @@
+"""What asyncnb leans on: every private name of Python and of other packages that it reads.
+
+One row for each name: where asyncnb uses it, on which Pythons it must be there, and what breaks
+without it. ``holds`` is an expression that is true while the name is there and of its kind; it is
+evaluated after the preamble of its part, for PYTHON in the running interpreter, for NOTEBOOK in a
+real kernel (so on each ipykernel that is tested), for ELSEWHERE in an interpreter with the packages
+that run work elsewhere. ``tests/test_leans.py`` keeps the table complete: it fails for a private
+name in asyncnb's code that has no row, and for a row that names a file which no longer uses it.
+
+A row here is for a name; what the name does is tested where a name alone would say too little, in
+``core/``, ``kernel/`` and ``offload/`` by ``test_leans.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+
+class Lean(NamedTuple):
+    name: str  # in full, as its package has it
+    used: str  # the files below asyncnb/, separated by spaces
+    breaks: str
+    holds: str
+    since: int = 11  # Python 3.x, both inclusive
+    until: int = 99
+
+    @property
+    def attribute(self) -> str:
+        return self.name.rpartition(".")[2]
+
+    @property
+    def wanted_here(self) -> bool:
+        return self.since <= sys.version_info.minor <= self.until
+
+    def complaint(self) -> str:
+        return (
+            f"{self.name} is gone, or is not what it was. asyncnb uses it in {self.used}; without "
+            f"it: {self.breaks}. It no longer holds that {self.holds}"
+        )
+
+
+PYTHON_PREAMBLE = """
+import argparse, asyncio, asyncio.base_subprocess, asyncio.streams, asyncio.subprocess
+import collections, concurrent.futures, contextvars, os, signal, subprocess, sys, threading, types
+Task, Future, Loop = asyncio.Task, asyncio.Future, asyncio.BaseEventLoop
+
+async def nothing(): pass
+
+def is_slot(kind, name):
+    # Of a C type, or one of __slots__: there on every instance.
+    return type(getattr(kind, name)) in (types.GetSetDescriptorType, types.MemberDescriptorType)
+
+loop = asyncio.SelectorEventLoop()
+future = loop.create_future()
+handle = loop.call_soon(print)
+lock, queue = asyncio.Lock(), asyncio.Queue()
+"""
+
+_ALL_OF_RUNNING = (
+    "_core/_call_soon.py _core/_futures.py _core/_gather.py _core/_graph.py _core/_groups.py "
+    "_core/_hosted_loop.py _core/_launch.py _core/_open_groups.py _core/_pause.py "
+    "_core/_progress.py _core/_shield.py _core/_tasks.py _core/_threads.py _core/_timeouts.py "
+    "_core/_trace.py _core/_waiters.py _kernel/_autoawait.py _kernel/_let_go.py "
+    "_kernel/_output.py _offload/_calls.py _offload/_executor.py _offload/_remote.py testing.py"
+)
+_FRAMES = "_core/_breakin.py _core/_graph.py _core/_stack.py _core/_watchdog.py _kernel/_watch.py"
+
+PYTHON = [
+    # The loop: what the short call_soon and timers write to.
+    Lean(
+        "asyncio.BaseEventLoop._ready",
+        "_core/_lean_loop.py _core/_loop.py _core/_pause.py",
+        "no callback runs; a task that is about to run cannot be paused; no `ready` in statistics",
+        "type(loop._ready) is collections.deque",
+    ),
+    Lean(
+        "asyncio.BaseEventLoop._closed",
+        "_core/_lean_loop.py",
+        "call_soon fails, or takes callbacks that never run",
+        "loop._closed is False",
+    ),
+    Lean(
+        "asyncio.BaseEventLoop._debug",
+        "_core/_lean_loop.py _core/_timeouts.py",
+        "call_soon and timeouts fail, or debug mode finds nothing",
+        "loop._debug is False",
+    ),
+    Lean(
+        "asyncio.BaseEventLoop._scheduled",
+        "_core/_timeouts.py",
+        "timeouts fail when they are entered",
+        "type(loop._scheduled) is list",
+    ),
+    Lean(
+        "asyncio.BaseEventLoop._timer_cancelled_count",
+        "_core/_timers.py",
+        "leaving a timeout fails, or cancelled timers are never cleared",
+        "loop._timer_cancelled_count == 0",
+    ),
+    Lean(
+        "asyncio.BaseEventLoop._task_factory",
+        "_core/_groups.py",
+        "TaskGroup.create_task fails on the standard loop",
+        "loop._task_factory is None",
+    ),
+    *(
+        Lean(
+            f"asyncio.Handle.{name}",
+            f"_core/_timers.py {others}".strip(),
+            "timeouts fail or never strike; a paused task is not found in the queue",
+            f"is_slot(asyncio.Handle, {name!r})",
+        )
+        for name, others in {
+            "_callback": "_core/_pause.py",
+            "_args": "_core/_pause.py",
+            "_cancelled": "_core/_pause.py",
+            "_context": "_core/_pause.py",
+            "_loop": "",
+            "_repr": "",
+            "_source_traceback": "_core/_lean_loop.py",
+        }.items()
+    ),
+    *(
+        Lean(
+            f"asyncio.TimerHandle.{name}",
+            "_core/_timers.py",
+            "timeouts fail or never strike",
+            f"is_slot(asyncio.TimerHandle, {name!r})",
+        )
+        for name in ("_when", "_scheduled")
+    ),
+    # Futures and tasks.
+    Lean(
+        "asyncio.Future._loop",
+        "_core/_all_tasks.py _core/_futures.py _core/_local.py _core/_tasks.py",
+        "no future or task of asyncnb works",
+        "future._loop is loop and is_slot(Future, '_loop')",
+    ),
+    Lean(
+        "asyncio.Future._callbacks",
+        "_core/_eager_backport.py _core/_futures.py _core/_graph.py _core/_groups.py "
+        "_core/_pause.py _core/_task_backport.py _core/_waits.py _kernel/_autoawait.py",
+        "no call graphs, no pause, a stopped cell cancels the task that it awaits",
+        "future._callbacks is None and is_slot(Future, '_callbacks')",
+    ),
+    Lean(
+        "asyncio.Future._exception",
+        "_core/_gather.py _core/_graph.py _core/_groups.py _core/_plain.py _core/_registry.py "
+        "_core/_timeline.py _kernel/_output.py widgets/_detail.py widgets/_rows.py",
+        "failures of tasks are not shown in their cells",
+        "future._exception is None and is_slot(Future, '_exception')",
+    ),
+    Lean(
+        "asyncio.Future._source_traceback",
+        "_core/_shield.py _core/_tasks.py",
+        "no task can be made; debug mode does not say where a task was created",
+        "future._source_traceback is None and is_slot(Future, '_source_traceback')",
+    ),
+    Lean(
+        "asyncio.Future._log_traceback",
+        "_core/_registry.py",
+        "`%tasks --failed` and the reports at exit do not know which failures were seen",
+        "future._log_traceback is False and is_slot(Future, '_log_traceback')",
+    ),
+    Lean(
+        "asyncio.Future._cancel_message",
+        "_core/_eager_backport.py _core/_gather.py",
+        "gather() loses the message of a cancellation",
+        "future._cancel_message is None and is_slot(Future, '_cancel_message')",
+    ),
+    Lean(
+        "asyncio.Future._make_cancelled_error",
+        "_core/_gather.py",
+        "gather() of a cancelled task fails with AttributeError",
+        "isinstance(future._make_cancelled_error(), asyncio.CancelledError)",
+    ),
+    Lean(
+        "asyncio.Future._asyncio_future_blocking",
+        "_core/_local.py",
+        "wait() and as_completed() take no fast way",
+        "future._asyncio_future_blocking is False",
+    ),
+    Lean(
+        "asyncio.Future._asyncio_awaited_by",
+        "_core/_graph.py",
+        "call graphs lose the edges that asyncio itself recorded",
+        "future._asyncio_awaited_by is None and is_slot(Future, '_asyncio_awaited_by')",
+        since=14,
+    ),
+    Lean(
+        "asyncio.Task._fut_waiter",
+        "_core/_graph.py _core/_pause.py _core/_tasks.py _core/_waits.py _core/_watchdog.py "
+        "_kernel/_autoawait.py",
+        "no pause; stacks and the table do not say what a task waits for",
+        "is_slot(Task, '_fut_waiter')",
+    ),
+    Lean(
+        "asyncio.Task._coro",
+        "_core/_eager_backport.py _core/_task_backport.py _core/_trace.py",
+        "no recording of plain tasks; 3.11 and 3.12 take the slow way everywhere",
+        "is_slot(Task, '_coro')",
+    ),
+    Lean(
+        "asyncio.Task._must_cancel",
+        "_core/_eager_backport.py _core/_task_backport.py _core/_uncancel.py",
+        "a cancellation that was withdrawn is delivered all the same",
+        "is_slot(Task, '_must_cancel')",
+        until=12,
+    ),
+    Lean(
+        "asyncio.Task._log_destroy_pending",
+        "_core/_eager_backport.py _core/_gather.py _core/_loop.py _core/_task_backport.py "
+        "_core/_tasks.py _core/_throttle.py",
+        "`Task was destroyed but it is pending` is logged for tasks that nobody lost",
+        "is_slot(Task, '_log_destroy_pending')",
+    ),
+    Lean(
+        "asyncio.tasks._PyTask._context",
+        "_core/_task_backport.py",
+        "get_context() fails where nest_asyncio has put the task of pure Python in place",
+        "'_context' in asyncio.tasks._PyTask.__init__.__code__.co_names",
+        until=11,
+    ),
+    # The registries of asyncio.tasks.
+    Lean(
+        "asyncio.tasks._scheduled_tasks",
+        "_core/_all_tasks.py",
+        "all_tasks() fails or is not right while other threads make tasks",
+        "type(asyncio.tasks._scheduled_tasks.data) is set",
+        since=12,
+        until=13,
+    ),
+    Lean(
+        "asyncio.tasks._eager_tasks",
+        "_core/_all_tasks.py",
+        "all_tasks() does not find tasks in their eager step",
+        "type(asyncio.tasks._eager_tasks) is set",
+        since=12,
+        until=13,
+    ),
+    Lean(
+        "asyncio.tasks._all_tasks",
+        "_core/_all_tasks.py _core/_eager_backport.py",
+        "all_tasks() fails, and so does eager start",
+        "type(asyncio.tasks._all_tasks.data) is set",
+        until=11,
+    ),
+    Lean(
+        "asyncio.tasks._current_tasks",
+        "_core/_eager_backport.py _core/_timeouts.py",
+        "timeouts and eager start fail",
+        "type(asyncio.tasks._current_tasks) is dict",
+        until=11,
+    ),
+    Lean(
+        "asyncio.tasks._unregister_task",
+        "_core/_eager_backport.py",
+        "an eager task whose context cannot be entered stays in all_tasks()",
+        "callable(asyncio.tasks._unregister_task)",
+        until=11,
+    ),
+    *(
+        Lean(
+            f"asyncio.tasks.{name}",
+            "_core/_tasks.py",
+            "after an eager start in a context that cannot be entered, the current task is wrong",
+            f"callable(asyncio.tasks.{name})",
+            since=12,
+        )
+        for name in ("_enter_task", "_leave_task", "_unregister_eager_task")
+    ),
+    Lean(
+        "asyncio.tasks._swap_current_task",
+        "testing.py",
+        "run_virtual() in Pyodide fails inside of a task",
+        "callable(asyncio.tasks._swap_current_task)",
+        since=12,
+    ),
+    Lean(
+        "asyncio._get_running_loop",
+        _ALL_OF_RUNNING,
+        "nothing works: it tells which loop runs in this thread without raising",
+        "asyncio._get_running_loop() is None",
+    ),
+    Lean(
+        "asyncio._set_running_loop",
+        "testing.py",
+        "run_virtual() in Pyodide fails",
+        "callable(asyncio._set_running_loop)",
+    ),
+    Lean(
+        "asyncio.coroutines._is_coroutine",
+        "_core/_awaitables.py",
+        "functions marked by others as coroutine functions are not taken for such",
+        "asyncio.coroutines._is_coroutine is not None",
+        until=15,
+    ),
+    # What stacks and call graphs read, see core/test_leans.py for the names of frames.
+    Lean(
+        "asyncio.TaskGroup._parent_task",
+        "_core/_graph.py",
+        "call graphs do not lead from a task of a group to the task that waits for the group",
+        "hasattr(asyncio.TaskGroup(), '_parent_task')",
+    ),
+    Lean(
+        "asyncio.TaskGroup._tasks",
+        "_core/_waits.py",
+        "`waiting_on` does not count the tasks of an asyncio.TaskGroup",
+        "type(asyncio.TaskGroup()._tasks) is set",
+    ),
+    Lean(
+        "asyncio.tasks._GatheringFuture._children",
+        "_core/_tasks.py _core/_trace.py _core/_waits.py _core/_watchdog.py",
+        "`waiting_on` says nothing of asyncio.gather; a stopped cell waits for its launched tasks",
+        "asyncio.tasks._GatheringFuture([future], loop=loop)._children == [future]",
+    ),
+    Lean(
+        "asyncio.tasks._AsCompletedIterator._done",
+        "_core/_graph.py",
+        "call graphs end at asyncio.as_completed",
+        "'_done' in asyncio.tasks._AsCompletedIterator.__init__.__code__.co_names",
+        since=13,
+    ),
+    Lean(
+        "asyncio.Queue._getters",
+        "_core/_graph.py",
+        "call graphs end at asyncio.as_completed",
+        "type(queue._getters) is collections.deque",
+    ),
+    Lean(
+        "asyncio.Queue._unfinished_tasks",
+        "_core/_waits.py",
+        "`waiting_on` of Queue.join does not say how many",
+        "queue._unfinished_tasks == 0",
+    ),
+    Lean(
+        "asyncio.Lock._waiters",
+        "_core/_waits.py",
+        "`waiting_on` of Lock.acquire does not say how many wait",
+        "hasattr(lock, '_waiters') and hasattr(asyncio.Semaphore(), '_waiters')",
+    ),
+    Lean(
+        "asyncio.StreamReader._waiter",
+        "_core/_graph.py",
+        "call graphs end at a stream's reader",
+        "asyncio.StreamReader(loop=loop)._waiter is None",
+    ),
+    Lean(
+        "asyncio.StreamReader._transport",
+        "_core/_waits.py",
+        "`waiting_on` does not say whose data a reader waits for",
+        "hasattr(asyncio.StreamReader(loop=loop), '_transport') and "
+        "hasattr(asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), loop=loop), "
+        "'_transport')",
+    ),
+    Lean(
+        "asyncio.base_subprocess.BaseSubprocessTransport._proc",
+        "_core/_waits.py",
+        "`waiting_on` does not say the command of a subprocess",
+        "'_proc' in asyncio.base_subprocess.BaseSubprocessTransport.__init__.__code__.co_names",
+    ),
+    Lean(
+        "asyncio.base_subprocess.BaseSubprocessTransport._pid",
+        "_core/_waits.py",
+        "`waiting_on` does not say the pid of a subprocess",
+        "'_pid' in asyncio.base_subprocess.BaseSubprocessTransport.__init__.__code__.co_names",
+    ),
+    Lean(
+        "asyncio.futures._chain_future",
+        "_core/_waits.py",
+        "`waiting_on` says `Future` for work in an executor",
+        "callable(asyncio.futures._chain_future)",
+    ),
+    # The interpreter and the rest of the standard library.
+    Lean(
+        "sys._current_frames",
+        _FRAMES,
+        "no stack of a running task, no watchdog, no stop for code that blocks the loop",
+        "sys._current_frames()[threading.get_ident()] is not None",
+    ),
+    Lean(
+        "sys._getframe",
+        "_core/_graph.py",
+        "no call graph of the current task",
+        "sys._getframe().f_code is not None",
+    ),
+    Lean(
+        "sys._is_gil_enabled",
+        "_core/_breakin.py",
+        "a build without a GIL is taken for one with",
+        "type(sys._is_gil_enabled()) is bool",
+        since=13,
+    ),
+    Lean(
+        "sys._emscripten_info",
+        "_core/_errors.py",
+        "in Pyodide asyncnb tries to start threads",
+        "hasattr(sys, '_emscripten_info') == (sys.platform == 'emscripten')",
+    ),
+    Lean(
+        "threading._register_atexit",
+        "_core/_loop.py",
+        "cleanup of tasks at exit cannot use to_thread()",
+        "callable(threading._register_atexit)",
+    ),
+    Lean(
+        "threading.RLock._at_fork_reinit",
+        "_core/_waiters.py",
+        "asyncnb cannot be imported",
+        "callable(threading.RLock()._at_fork_reinit)",
+    ),
+    Lean(
+        "_signal.signal",
+        "_offload/_remote.py",
+        "each job in a worker sets its signal handler more slowly",
+        "__import__('_signal').signal is not None",
+    ),
+    Lean(
+        "argparse.ArgumentParser._actions",
+        "_kernel/_completion.py _kernel/_options.py",
+        "magics have no Tab completion, and do not check their options",
+        "type(argparse.ArgumentParser()._actions) is list",
+    ),
+    Lean(
+        "subprocess._args_from_interpreter_flags",
+        "_offload/_process.py",
+        "no worker process starts",
+        "type(subprocess._args_from_interpreter_flags()) is list",
+    ),
+    Lean(
+        "os.environ._data",
+        "_offload/_process.py",
+        "each look whether the environment has changed costs ten times as much",
+        "type(os.environ._data) is dict",
+    ),
+    Lean(
+        "concurrent.futures.ThreadPoolExecutor._max_workers",
+        "_offload/_executor.py _offload/_threadpool.py",
+        "a stream to a pool keeps 4 of its threads busy, however many it has",
+        "concurrent.futures.ThreadPoolExecutor(3)._max_workers == 3",
+    ),
+]
+
+NOTEBOOK_PREAMBLE = """
+import contextvars, sys
+from contextvars import ContextVar
+ip = get_ipython()
+kernel = ip.kernel
+# asyncnb gives displayhook and display_pub of an older kernel a class of its own while loaded.
+import ipykernel
+seven = ipykernel.version_info[0] >= 7
+threads_have_parents = hasattr(ip, "set_thread_parent")  # ipykernel 7.4
+"""
+
+NOTEBOOK = [
+    Lean(
+        "ipykernel.iostream.OutStream._schedule_flush",
+        "_kernel/_output.py",
+        "a task that prints all the time sends more and more messages a second",
+        "callable(type(sys.stdout)._schedule_flush)",
+    ),
+    Lean(
+        "ipykernel.iostream.OutStream._io_loop",
+        "_kernel/_output.py",
+        "a task that prints all the time sends more and more messages a second",
+        "callable(sys.stdout._io_loop.call_later)",
+    ),
+    Lean(
+        "ipykernel.iostream.OutStream._flush",
+        "_kernel/_output.py",
+        "printed text stays in its buffer",
+        "callable(sys.stdout._flush)",
+    ),
+    Lean(
+        "ipykernel.zmqshell.ZMQInteractiveShell._parent_header",
+        "_kernel/_output.py _kernel/_parents.py",
+        "results and displays of tasks appear under the cell that runs",
+        "isinstance(ip._parent_header, ContextVar) if threads_have_parents else "
+        "isinstance(sys.stdout._parent_header, ContextVar)",
+    ),
+    Lean(
+        "ipykernel.kernelbase.Kernel._shell_parent",
+        "_kernel/_channel.py _kernel/_output.py",
+        "widgets made by a task belong to the cell that runs; a click does not bring `busy` back",
+        "not seven or isinstance(kernel._shell_parent, ContextVar)",
+    ),
+    Lean(
+        "ipykernel.kernelbase.Kernel._shell_context",
+        "_kernel/_channel.py",
+        "a click while a cell runs leaves the kernel shown as idle",
+        "not seven or isinstance(kernel._shell_context, contextvars.Context)",
+    ),
+    Lean(
+        "ipykernel.kernelbase.Kernel._main_asyncio_lock",
+        "_kernel/_channel.py",
+        "a click while a cell runs leaves the kernel shown as idle",
+        "not seven or kernel._main_asyncio_lock.locked() in (True, False)",
+    ),
+    Lean(
+        "ipykernel.kernelbase.Kernel._publish_status",
+        "_kernel/_channel.py",
+        "a click on a dashboard is never answered",
+        "callable(kernel._publish_status)",
+    ),
+    Lean(
+        "ipykernel.kernelbase.Kernel._topic",
+        "_kernel/_keep_alive.py _kernel/_output.py",
+        "failures of tasks are not shown; no signs of life for a server that culls",
+        "kernel._topic('error').endswith(b'.error')",
+    ),
+    Lean(
+        "traitlets.HasTraits._trait_values",
+        "_kernel/_parents.py",
+        "ipykernel 6 shows displays of tasks under the cell that runs",
+        "type(ip._trait_values) is dict",
+    ),
+    Lean(
+        "IPython.core.interactiveshell.InteractiveShell._last_traceback",
+        "_kernel/_tracebacks.py",
+        "the reply of a cell whose task failed has no traceback",
+        "hasattr(ip, '_last_traceback')",
+    ),
+    Lean(
+        "IPython.core.interactiveshell.InteractiveShell.user_ns._oh",
+        "_kernel/_let_go.py",
+        "the result of a cell that was let go is not in Out",
+        "ip.user_ns['_oh'] is ip.user_ns['Out']",
+    ),
+    Lean(
+        "IPython.core.interactiveshell.InteractiveShell.user_ns._exit_code",
+        "_offload/_notebook.py",
+        "`!command` in a cell on a worker leaves no exit code",
+        "(ip.system('exit 3'), ip.user_ns['_exit_code'])[1] == 3",
+    ),
+    Lean(
+        "matplotlib_inline.backend_inline.show._draw_called",
+        "_kernel/_figures.py",
+        "a figure that a cell draws while a task shows its own is not shown",
+        "__import__('matplotlib_inline.backend_inline').backend_inline.show._draw_called "
+        "in (True, False)",
+    ),
+]
+
+ELSEWHERE_PREAMBLE = ""
+
+ELSEWHERE = [
+    Lean(
+        "distributed.Client._scheduler_identity",
+        "_offload/_dask.py",
+        "a stream to a cluster of any size keeps 4 of its threads busy",
+        "'_scheduler_identity' in "
+        "__import__('distributed').Client.scheduler_info.__code__.co_names",
+    ),
+    Lean(
+        "distributed.Client._start_arg",
+        "_offload/_dask.py",
+        "the message for a lost scheduler fails, and the task with it",
+        "'_start_arg' in __import__('distributed').Client.__init__.__code__.co_names",
+    ),
+    Lean(
+        "ipyparallel.AsyncResult._children",
+        "_offload/_ipyparallel.py",
+        "no work runs on an ipyparallel cluster",
+        "'_children' in __import__('ipyparallel').AsyncResult.__init__.__code__.co_names",
+    ),
+    Lean(
+        "ipyparallel.AsyncResult._client",
+        "_offload/_ipyparallel.py",
+        "a call that runs on an engine cannot be cancelled",
+        "'_client' in __import__('ipyparallel').AsyncResult.__init__.__code__.co_names",
+    ),
+    Lean(
+        "ipyparallel.Client._closed",
+        "_offload/_ipyparallel.py",
+        "no work runs on an ipyparallel cluster",
+        "__import__('ipyparallel').Client._closed is not None",
+    ),
+    Lean(
+        "loky.ProcessPoolExecutor._max_workers",
+        "_offload/_executor.py",
+        "a stream to a pool keeps 4 of its processes busy, however many it has",
+        "'_max_workers' in __import__('loky').ProcessPoolExecutor.__init__.__code__.co_names",
+    ),
+    Lean(
+        "anyio._backends._asyncio.SocketStream._transport",
+        "_core/_waits.py",
+        "`waiting_on` does not say from which socket an anyio stream (httpx) reads",
+        "'_transport' in __import__('anyio._backends._asyncio')._backends._asyncio."
+        "SocketStream.__init__.__code__.co_names",
+    ),
+    Lean(
+        "uvloop.loop._SyncSocket",
+        "_core/_waits.py",
+        "`waiting_on` of uvloop's sock_recv does not say which socket",
+        "{'_SyncSocketReaderFuture', '_SyncSocketWriterFuture'} <= "
+        "set(dir(__import__('uvloop.loop').loop))",
+    ),
+]
+
+LEANS = [*PYTHON, *NOTEBOOK, *ELSEWHERE]
