@@ -98,11 +98,12 @@ CONSOLE = """async () => {
     await made.console.sessionContext.session.kernel.info;
     shell.activateById(notebook.id);
 }"""
-SUBSHELLS = """choice => {
-    const { kernel } = jupyterapp.shell.currentWidget.context.sessionContext.session;
+KERNEL = "jupyterapp.shell.currentWidget.context.sessionContext.session.kernel"
+SUBSHELLS = f"""choice => {{
+    const kernel = {KERNEL};
     if (kernel.commsOverSubshells === undefined) throw new Error('no choice of subshells');
     kernel.commsOverSubshells = choice;
-}"""
+}}"""
 ASIDE = "line => { window.subshellConsole.inject(line); }"
 SHOWS = f"([index, text]) => ({TEXT})(index).includes(text)"
 
@@ -204,6 +205,12 @@ class Lab:
             body = answer.read()
         return json.loads(body) if body else None
 
+    def set_settings(self, name: str, values: dict[str, Any] | None) -> None:
+        """Set what the settings editor does, for pages opened from here on; None for defaults."""
+        path = self._settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values or {}))
+
     def close(self) -> None:
         """End the server, its kernels, the browser and the thread; AssertionError if one stays."""
         try:
@@ -231,11 +238,9 @@ class Lab:
     # Below: how the two are started
 
     def _start_server(self) -> None:
-        settings = self.scratch / "settings"
+        self._settings = self.scratch / "settings"
         for name, values in SETTINGS.items():
-            path = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(values))
+            self.set_settings(name, values)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -251,7 +256,7 @@ class Lab:
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         ]  # fmt: skip
         env = environment(self.scratch) | {
-            "JUPYTERLAB_SETTINGS_DIR": str(settings),
+            "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
             "JUPYTERLAB_WORKSPACES_DIR": str(self.scratch / "workspaces"),
             # This environment's kernel, not one of the same name in the user's folder.
             "JUPYTER_PREFER_ENV_PATH": "1",
@@ -374,6 +379,10 @@ class Notebook:
     def use_subshells(self, used: bool) -> None:
         """Have the page send what widgets say to a subshell, as it does unless told not to."""
         self._ask(SUBSHELLS, "perCommTarget" if used else "disabled")
+
+    def subshells(self) -> str:
+        """How the page sends what widgets say: `perCommTarget`, `disabled`."""
+        return str(self._ask(f"() => {KERNEL}.commsOverSubshells"))
 
     def open_subshell_console(self) -> None:
         """Open a console whose lines run beside the cells of this notebook."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.lab import Notebook
+from tests.browser.lab import Lab, Notebook
 
 pytestmark = pytest.mark.browser
 
@@ -56,6 +56,35 @@ def test_a_task_is_watched_and_cancelled_while_a_cell_blocks_the_kernel(
             go.unlink()
             notebook.button("Clear ended")
             notebook.see_on_page("No tasks yet.")
+
+
+def test_clicks_need_no_subshell_when_the_setting_for_them_is_off(
+    lab: Lab, open_notebook: Open
+) -> None:
+    setting = "apputils-extension/kernels-settings"
+    lab.set_settings(setting, {"commsOverSubshells": "disabled"})
+    try:
+        notebook = open_notebook(
+            LOAD,
+            "%tasks live",
+            "%%atask patient\nawait gate.wait()",
+            f"{BLOCKERS['sleeps']}\nprint('over')",
+        )
+    finally:
+        lab.set_settings(setting, None)
+    go = notebook.path.parent / "go"
+    notebook.run(0)
+    assert notebook.subshells() == "disabled"  # before there is a widget that could have one
+    notebook.run(1)
+    notebook.run(2)
+    notebook.submit(3)
+    notebook.button("Cancel patient")
+    notebook.see_row("patient", "cancelled")
+    assert notebook.prompt(3) == "[*]:"
+    go.touch()
+    notebook.wait(3)
+    go.unlink()
+    notebook.see(3, "over")
 
 
 def test_tasks_are_renamed_limited_grouped_opened_and_cancelled(open_notebook: Open) -> None:
