@@ -151,8 +151,8 @@ def test_debug_mode_finds_wrong_callbacks(loop: asyncio.SelectorEventLoop) -> No
     loop.set_debug(True)
     with pytest.raises(TypeError, match="coroutines cannot be used"):
         loop.call_soon(work)  # type: ignore[arg-type]
-    handle = loop.call_soon(print)
-    assert f"created at {__file__}" in repr(handle)
+    for handle in (loop.call_soon(print), loop.call_at(loop.time(), print)):
+        assert f"created at {__file__}" in repr(handle)
 
 
 # -- timers -------------------------------------------------------------------------------------
