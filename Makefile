@@ -15,7 +15,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-page conformance faults soak reliability-page pyodide constraints docs clean
+.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-pythons bench-page conformance faults soak reliability-page pyodide constraints docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -52,6 +52,9 @@ bench: ## the benchmarks
 bench-check: ## a minute of benchmarks against the committed ratios, with generous bounds
 	$(call install,dev)
 	$(BIN)/python -m tests.benchmarks.check --short
+
+bench-pythons: ## the primitives on every Python, their ratios, and the page; BENCH_ARGS='--rounds 31' is shorter
+	@.ci/bench-pythons
 
 bench-page: ## the reference page on performance, from the newest reports
 	$(call install,dev)

@@ -52,6 +52,12 @@ def newest_reports(version: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def reported_pythons() -> set[str]:
+    """Return the Pythons, as 3.14, of which there is any report."""
+    found = (re.search(r"-(3\.\d+)-", path.name) for path in REPORTS.glob("*.json"))
+    return {match[1] for match in found if match}
+
+
 def is_ratio(row: dict[str, Any]) -> bool:
     """Return whether a row compares two ways of doing the same, not milliseconds with a limit."""
     goal = row["goal"]
@@ -72,13 +78,19 @@ def ratios_of(reports: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 
 def committed(version: str) -> dict[str, float]:
-    """Return the committed ratios of this Python, else of the nearest one that has any."""
+    """Return the committed ratios of this Python; for rows that it lacks, of the nearest one."""
     known: dict[str, dict[str, float]] = json.loads(RATIOS.read_text(encoding="utf-8"))
-    minor = int(version.partition(".")[2])
-    minors = [int(known_version.partition(".")[2]) for known_version in known]
-    # Of two that are as near the newer: asyncio's own wait_for() got five times as fast in 3.12.
-    nearest = min(minors, key=lambda m: (abs(m - minor), -m))
-    return known[f"3.{nearest}"]
+    here = int(version.partition(".")[2])
+
+    def distance(other: str) -> tuple[int, int]:
+        # Of two as near the newer: asyncio's own wait_for() got five times as fast in 3.12.
+        minor = int(other.partition(".")[2])
+        return abs(minor - here), -minor
+
+    found: dict[str, float] = {}
+    for other in sorted(known, key=distance, reverse=True):
+        found |= known[other]
+    return found
 
 
 def write(version: str) -> None:

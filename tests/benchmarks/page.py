@@ -1,16 +1,19 @@
 """Write ``notebooks/reference/performance.md`` and its plots from the newest reports.
 
-``python -m tests.benchmarks.page`` after ``make bench``: no number of the page is typed by hand.
+``python -m tests.benchmarks.page`` after ``make bench`` or ``make bench-pythons``: no number of the
+page is typed by hand. What has no report stays as it is.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.check import is_ratio, newest_reports
+from tests.benchmarks.check import RATIOS, is_ratio, newest_reports, reported_pythons
 
 PAGE = Path("notebooks/reference/performance.md")
 TEXTS = Path(__file__).with_name("page.json")
@@ -91,33 +94,104 @@ def plot(reports: dict[str, dict[str, Any]], topic: str) -> str | None:
     return "\n".join(parts) + "\n"
 
 
-def main() -> None:
+HEADING = re.compile(r"## (?P<title>.+), Python (?P<version>3\.\d+)\.\d+")
+
+
+def sections(page: str) -> dict[tuple[str, str], list[str]]:
+    """Return the lines of each section of a page, by its title and Python (3.14)."""
+    found: dict[tuple[str, str], list[str]] = {}
+    lines: list[str] = []
+    for line in page.splitlines():
+        if line.startswith("## "):
+            lines = []
+            if match := HEADING.fullmatch(line):
+                lines = found[match["title"], match["version"]] = []
+        lines.append(line)
+    return found
+
+
+def section(topic: str, report: dict[str, Any], picture: str | None, title: str) -> list[str]:
+    """Return the lines of one topic on one Python, without its explanation."""
+    versions = ", ".join(f"{n} {v}" for n, v in report["versions"].items())
+    lines = [
+        f"## {title}, Python {report['python']}",
+        "",
+        f"Measured {report['when'][:8]} on {report['system']}, {report['cpus']} CPUs, "
+        f"load {report['load']:.1f}, {report['rounds']} rounds; {versions}.",
+        "",
+    ]
+    if picture is not None:
+        lines += [f"![asyncnb's time as a multiple of the yardstick's: {topic}]({picture})", ""]
+    return [*lines, *table(report)]
+
+
+def by_python(ratios: dict[str, dict[str, float]], topic: str) -> list[str]:
+    """Return a table of asyncnb's ratios in each row of ``topic``, a column for each Python."""
+    prefix = f"{topic}: "
+    pythons = [
+        v for v in newest_first(ratios) if any(name.startswith(prefix) for name in ratios[v])
+    ]
+    names = [name for v in pythons for name in ratios[v] if name.startswith(prefix)]
+    lines = [f"| what | {' | '.join(pythons)} |", f"|---|{'---:|' * len(pythons)}"]
+    for name in dict.fromkeys(names):
+        found = (ratios[v].get(name) for v in pythons)
+        cells = " | ".join("" if ratio is None else f"{ratio:.2f}" for ratio in found)
+        lines.append(f"| {name.removeprefix(prefix)} | {cells} |")
+    return lines
+
+
+def newest_first(versions: Iterable[str]) -> list[str]:
+    return sorted(versions, key=lambda v: int(v.partition(".")[2]), reverse=True)
+
+
+def page(before: str) -> str:
+    """Return the page: what has a report anew, all else as it was before."""
     texts = json.loads(TEXTS.read_text(encoding="utf-8"))
-    lines = ["# Performance", "", *texts["head"]]
+    # What is not measured anew stays as it is: no one machine has reports of all of it at hand.
+    known = sections(before)
+    ratios = json.loads(RATIOS.read_text(encoding="utf-8"))
+    pythons = {version for _, version in known} | reported_pythons()
+    lines = ["# Performance", "", *texts["head"], "", f"## {texts['by_python']['title']}", ""]
+    lines += [*texts["by_python"]["text"], "", *by_python(ratios, "primitives")]
     explained = set()
-    for version in ("3.13", "3.11"):
+    for version in newest_first(pythons):
         reports = newest_reports(version)
-        for topic in (t for t in texts["topics"] if t in reports):
-            report = reports[topic]
-            versions = ", ".join(f"{n} {v}" for n, v in report["versions"].items())
-            lines += ["", f"## {texts['topics'][topic]['title']}, Python {report['python']}", ""]
+        if set(reports) == {"primitives"} and version not in {v for _, v in known}:
+            continue  # of `make bench-pythons`: its ratios are a column above
+        for topic, about in texts["topics"].items():
+            found = known.get((about["title"], version))
+            if topic in reports:
+                picture = plot(reports, topic)
+                name = None
+                if picture is not None:
+                    name = f"images/performance-{topic}-{version}.svg"
+                    (PAGE.parent / name).write_text(picture, encoding="utf-8")
+                found = section(topic, reports[topic], name, about["title"])
+            elif found is not None:
+                found = without(found, about["text"])
+            if found is None:
+                continue
             if topic not in explained:
-                lines += [*texts["topics"][topic]["text"], ""]
+                found = [*found[:2], *about["text"], "", *found[2:]]
                 explained.add(topic)
-            lines += [
-                f"Measured {report['when'][:8]} on {report['system']}, {report['cpus']} CPUs, "
-                f"load {report['load']:.1f}, {report['rounds']} rounds; {versions}.",
-                "",
-            ]
-            picture = plot(reports, topic)
-            if picture is not None:
-                name = f"images/performance-{topic}-{version}.svg"
-                (PAGE.parent / name).write_text(picture, encoding="utf-8")
-                alt = f"asyncnb's time as a multiple of the yardstick's: {topic}"
-                lines += [f"![{alt}]({name})", ""]
-            lines += table(report)
+            lines += ["", *found]
     lines += ["", *texts["limits"]]
-    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
+
+
+def without(lines: list[str], explanation: list[str]) -> list[str]:
+    """Return a section of the page as it was, without trailing blanks and its explanation."""
+    while lines and not lines[-1]:
+        lines = lines[:-1]
+    size = len(explanation) + 1
+    if lines[2 : 2 + size] == [*explanation, ""]:
+        return lines[:2] + lines[2 + size :]
+    return lines
+
+
+def main() -> None:
+    text = page(PAGE.read_text(encoding="utf-8"))
+    PAGE.write_text(text, encoding="utf-8")
     print(f"written to {PAGE}")
 
 
