@@ -113,7 +113,7 @@ def _top_frames(ident: int) -> Any:
 
 
 def _notices(code: types.CodeType, at: int) -> bool:
-    """Whether the instruction at ``at`` ends with a look at pending exceptions (3.11 to 3.14)."""
+    """Whether the instruction at ``at`` ends with a look at pending exceptions (3.11 to 3.15)."""
     from opcode import opname  # rarely needed
 
     if not 0 <= at < len(code.co_code):
