@@ -255,6 +255,17 @@ PYTHON = [
     ),
     *(
         Lean(
+            f"asyncio.{name}",
+            "_core/_tasks.py",
+            "a task that another thread launched is in no list of the loop's thread: all_tasks() "
+            "misses it, and the end of the program crashes",
+            f"callable(asyncio.{name})",
+            since=14,
+        )
+        for name in ("_register_task", "_unregister_task")
+    ),
+    *(
+        Lean(
             f"asyncio.tasks.{name}",
             "_core/_tasks.py",
             "after an eager start in a context that cannot be entered, the current task is wrong",
