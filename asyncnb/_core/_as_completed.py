@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import inspect
-from asyncio import Future, TimerHandle
+from asyncio import Future, TimerHandle, current_task
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from asyncnb._core._gather import loop_for
-from asyncnb._core._local import AnyFuture, Waiter, adder_for, all_local, is_foreign, signal
+from asyncnb._core._local import (
+    AnyFuture,
+    Waiter,
+    add_edge,
+    adder_for,
+    all_local,
+    discard_edge,
+    is_foreign,
+    signal,
+)
 from asyncnb._core._progress import Bar
 from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
 
@@ -29,6 +37,7 @@ class AsCompleted:
         "_left",
         "_loop",
         "_originals",
+        "_parent_task",
         "_throttle",
         "_timer",
         "_todo",
@@ -50,6 +59,8 @@ class AsCompleted:
         except BaseException:
             close_all(unique)
             raise
+        #: The one that called as_completed(): call graphs show it (gh-156523).
+        self._parent_task = current_task(loop)
         self._bar = Bar(progress, len(unique)) if progress is not None else None
         #: Those that have ended and were not handed out; None stands for one that ran out of time.
         self._ended: deque[Future[Any] | None] = deque()
@@ -72,6 +83,8 @@ class AsCompleted:
             self._todo.update(unique)
             for future in unique:
                 adder_for(type(future))(future, on_done)
+                if add_edge is not None:
+                    add_edge(future, self._parent_task)
         else:
             for aw in unique:
                 if is_foreign(aw, loop):
@@ -81,6 +94,8 @@ class AsCompleted:
                     future = start(loop, aw)
                 self._todo.add(future)
                 adder_for(type(future))(future, on_done)
+                if add_edge is not None:
+                    add_edge(future, self._parent_task)
         if self._throttle is not None:
             self._throttle.fill()
         if timeout is not None and self._left:
@@ -98,11 +113,7 @@ class AsCompleted:
         self._left -= 1
         ended = self._ended
         if not ended:
-            try:
-                await self._something()
-            except asyncio.CancelledError:
-                self._left += 1  # nothing was handed out: iteration may be resumed
-                raise
+            await self._something()
         future = ended.popleft()
         if ended and self._waiting:
             self._wake()
@@ -132,7 +143,8 @@ class AsCompleted:
             self._waiting.append(waiter)
             try:
                 await waiter
-            except asyncio.CancelledError:
+            except BaseException:
+                self._left += 1  # nothing was handed out: iteration may be resumed (gh-158004)
                 if waiter in self._waiting:
                     self._waiting.remove(waiter)
                 elif self._ended:
@@ -153,12 +165,16 @@ class AsCompleted:
 
     def _started(self, aw: Any, future: Future[Any]) -> None:
         self._todo.add(future)
+        if add_edge is not None:
+            add_edge(future, self._parent_task)
 
     def _on_done(self, future: Future[Any]) -> None:
         todo = self._todo
         if future not in todo:
             return  # the time was up first
         todo.discard(future)
+        if discard_edge is not None:
+            discard_edge(future, self._parent_task)
         self._ended.append(future)
         if self._waiting:
             self._wake()
@@ -184,6 +200,8 @@ class AsCompleted:
         missing = len(self._todo)
         for future in self._todo:
             future.remove_done_callback(self._on_done)
+            if discard_edge is not None:
+                discard_edge(future, self._parent_task)
         self._todo.clear()
         if self._throttle is not None:
             missing += len(self._throttle)
@@ -223,7 +241,7 @@ def as_completed(
     ['1 s', '2 s', '3 s']
 
     Raises TypeError for one awaitable in the place of several, ValueError for a limit below 1,
-    RuntimeError without any loop. Takes futures of other loops and threads. As CPython 3.14's.
+    RuntimeError without any loop. Takes futures of other loops and threads. As CPython 3.15's.
     """
     if inspect.isawaitable(fs) or isinstance(fs, concurrent.futures.Future):
         raise TypeError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -23,13 +22,15 @@ T = TypeVar("T")
 class Gathering(_futures.Future[list[Any]]):
     """The future that gather() returns; cancelling it cancels the children."""
 
-    __slots__ = ("_cancel_requested", "_children", "_throttle")
+    __slots__ = ("_cancel_requested", "_children", "_parent_task", "_throttle")
 
     def __init__(self, children: Sequence[Future[Any]], *, loop: AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self._children = children
         self._cancel_requested = False
         self._throttle: Throttle | None = None
+        #: The one that called gather(), while children are watched: call graphs show it.
+        self._parent_task: asyncio.Task[Any] | None = asyncio.current_task(loop)
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the children; they decide. Thread-safe. False when done.
@@ -49,6 +50,7 @@ class Gathering(_futures.Future[list[Any]]):
             for child in self._children:
                 if not _is_launched(child):
                     child.cancel(msg=msg)
+            self.drop_edges()
             return super().cancel(msg)
         asked = False
         for child in self._children:
@@ -58,6 +60,18 @@ class Gathering(_futures.Future[list[Any]]):
             # Whatever the children make of it, with return_exceptions too (bpo-32684).
             self._cancel_requested = True
         return asked
+
+    def drop_edges(self) -> None:
+        """Note that children are not waited for any more, nor those that outlive this."""
+        if discard_edge is not None:
+            for child in self._children:
+                discard_edge(child, self._parent_task)
+        self._parent_task = None
+
+    def fail(self, error: BaseException) -> None:
+        """End with ``error`` while children may still run."""
+        self.drop_edges()  # before whoever waits can look (gh-157213)
+        self.set_exception(error)
 
 
 def _is_launched(child: object) -> bool:
@@ -88,7 +102,7 @@ def gather(
     Takes futures of other loops and ``concurrent.futures.Future`` too. The future belongs to the
     running loop, or without one to that of the first future, or the one that was set. Raises
     TypeError for what cannot be awaited and ValueError for a limit below 1, in both cases with
-    nothing started and the coroutines closed; RuntimeError without any loop. As CPython 3.14's.
+    nothing started and the coroutines closed; RuntimeError without any loop. As CPython 3.15's.
     """
     loop: AbstractEventLoop
     try:
@@ -200,20 +214,23 @@ def _child(loop: AbstractEventLoop, aw: Any) -> Future[Any]:
 
 def _watch(outer: Gathering, children: list[Future[Any]], return_exceptions: bool) -> None:
     """End ``outer`` when ``children``, all different, have ended."""
-    if add_edge is not None and discard_edge is not None:
+    if add_edge is not None:
+        parent = outer._parent_task
         for child in children:
-            add_edge(child, outer)
-        outer.add_done_callback(functools.partial(_discard_edges, children))
+            if not child.done():
+                add_edge(child, parent)
     left = len(children)
 
     def on_done(child: Future[Any]) -> None:
         nonlocal left
         left -= 1
+        if discard_edge is not None:
+            discard_edge(child, outer._parent_task)
         if child.cancelled():
             if not outer.done():
-                outer.set_exception(_cancelled_error(child))
+                outer.fail(_cancelled_error(child))
         elif (error := child.exception()) is not None and not outer.done():
-            outer.set_exception(error)
+            outer.fail(error)
         if not left and not outer.done():
             _finish(outer, child, False)
 
@@ -228,12 +245,6 @@ def _watch(outer: Gathering, children: list[Future[Any]], return_exceptions: boo
             adder_for(type(child))(child, on_done)
     for child in ended:
         on_done(child)
-
-
-def _discard_edges(children: list[Future[Any]], outer: Future[Any]) -> None:
-    assert discard_edge is not None
-    for child in children:
-        discard_edge(child, outer)  # also of those that go on (gh-157213)
 
 
 class _OneByOne:
@@ -253,6 +264,8 @@ class _OneByOne:
                 left[-1].add_done_callback(self._next)
                 return
             child = left.pop()
+            if discard_edge is not None:
+                discard_edge(child, outer._parent_task)
             if outer.done() and not child.cancelled():
                 child.exception()  # nobody will ask any more: mark it as seen
         if not outer.done():
@@ -261,6 +274,7 @@ class _OneByOne:
 
 
 def _finish(outer: Gathering, last: Future[Any], return_exceptions: bool) -> None:
+    outer._parent_task = None
     results = [_outcome(child) for child in outer._children] if return_exceptions else []
     if outer._cancel_requested:
         outer.set_exception(_cancelled_error(last))
@@ -299,6 +313,8 @@ def _with_limit(
     def ended(child: Future[Any]) -> None:
         nonlocal left
         left -= 1
+        if discard_edge is not None:
+            discard_edge(child, outer._parent_task)
         if outer.done():
             if not child.cancelled():
                 child.exception()  # mark it as seen
@@ -306,22 +322,24 @@ def _with_limit(
             throttle.close()
             error = _cancelled_error(child) if child.cancelled() else child.exception()
             assert error is not None
-            outer.set_exception(error)
+            outer.fail(error)
         elif not left:
             outer._children = [children[aw] for aw in given]
             _finish(outer, child, return_exceptions)
         elif outer._cancel_requested and all(child.done() for child in running):
-            outer.set_exception(_cancelled_error(child))  # the others were never started
+            outer.fail(_cancelled_error(child))  # the others were never started
 
     def started(aw: Any, child: Future[Any]) -> None:
         children[aw] = child
         running.append(child)
+        if add_edge is not None:
+            add_edge(child, outer._parent_task)
         if advance is not None:
             child.add_done_callback(advance)
 
     def failed(error: BaseException) -> None:
         if not outer.done():
-            outer.set_exception(error)
+            outer.fail(error)
 
     waiting = [aw for aw in unique if not is_started(aw)]
     throttle = outer._throttle = Throttle(loop, limit, waiting, started, ended, failed)

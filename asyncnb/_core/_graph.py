@@ -168,10 +168,11 @@ def awaited_by(fut: asyncio.Future[Any]) -> list[asyncio.Task[Any]]:
     while todo:
         current = todo.pop()
         recorded = getattr(current, "_asyncio_awaited_by", None) or ()  # 3.14 keeps its own
-        for future in (*_callback_targets(current), *recorded):
+        creator = getattr(current, "_parent_task", None)  # of our gather() or shield()
+        for future in (*_callback_targets(current), *recorded, creator):
             if isinstance(future, asyncio.Task):
                 waiting.setdefault(future)
-            elif id(future) not in passed:
+            elif future is not None and id(future) not in passed:
                 passed.add(id(future))
                 todo.append(future)
     waiting.pop(fut, None)  # type: ignore[call-overload]
@@ -208,7 +209,15 @@ def _limited(frames: Iterable[types.FrameType], limit: int | None) -> tuple[Any,
 def _stack_of(fut: asyncio.Future[Any], limit: int | None) -> tuple[Any, ...]:
     if limit == 0 or not isinstance(fut, asyncio.Task):
         return ()
-    return _limited(reversed(without_outer(frames_of_coroutine(fut.get_coro()))), limit)
+    frames = without_outer(frames_of_coroutine(fut.get_coro()))
+    native = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+    while frames and not frames[-1].f_code.co_flags & native and _is_of_a_library(frames[-1]):
+        del frames[-1]  # the generator behind a primitive: CPython shows no generator there
+    return _limited(reversed(frames), limit)
+
+
+def _is_of_a_library(frame: types.FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("asyncio", "asyncnb")
 
 
 def _build(root: asyncio.Future[Any], stack: tuple[Any, ...], limit: int | None) -> FutureCallGraph:

@@ -33,8 +33,7 @@ class TaskGroup:
     [2, 1]
 
     A group belongs to the loop and task that entered it; call its methods on that loop's thread.
-    Behaves as CPython 3.14's ``asyncio.TaskGroup``, with 3.15's ``cancel()`` and the corrections
-    of gh-155418, gh-155433 and gh-135736.
+    Behaves as CPython 3.15's ``asyncio.TaskGroup``.
     """
 
     def __init__(self) -> None:
@@ -154,9 +153,8 @@ class TaskGroup:
         finally:
             # Exceptions reach this frame through their traceback: no cycles (gh-128552).
             self._parent_task = parent = None
-            if self._errors:
-                self._errors = []
-                self._base_error = None
+            self._errors = []
+            self._base_error = None
             exc = cancelled = latest = None
 
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop
+from asyncio import _get_running_loop, current_task
 from typing import Any, TypeVar
 
 from asyncnb._core._futures import Mirror, ensure_future
+from asyncnb._core._local import add_edge, discard_edge
 
 _T = TypeVar("_T")
 _cancel = asyncio.Future.cancel
@@ -15,22 +16,29 @@ _cancel = asyncio.Future.cancel
 class _Shield(asyncio.Future[_T]):
     """What ``await shield(inner)`` waits for; cancelling it lets go of the inner future."""
 
-    __slots__ = ("_inner",)
+    __slots__ = ("_inner", "_parent_task")
 
     _inner: asyncio.Future[_T]
+    _parent_task: asyncio.Task[Any] | None  # the one that called shield(), for call graphs
 
     def cancel(self, msg: Any | None = None) -> bool:
         if not _cancel(self, msg):
             return False
         inner = self._inner
         if not inner.done():
+            # What becomes of it now is its own affair: a failure that is never looked at is
+            # reported by the future itself, as any other (gh-156321).
             inner.remove_done_callback(self._inner_done)
-            if not getattr(inner, "_launched", False):  # those report their failures themselves
-                inner.remove_done_callback(_log_exception)  # one report for any number of shields
-                inner.add_done_callback(_log_exception)
+        self._drop_edge()
         return True
 
+    def _drop_edge(self) -> None:
+        if discard_edge is not None and self._parent_task is not None:
+            discard_edge(self._inner, self._parent_task)
+        self._parent_task = None
+
     def _inner_done(self, inner: asyncio.Future[_T]) -> None:
+        self._drop_edge()
         if self.done():
             return
         if inner.cancelled():
@@ -43,27 +51,13 @@ class _Shield(asyncio.Future[_T]):
             self.set_exception(exc)
 
 
-def _log_exception(fut: asyncio.Future[Any]) -> None:
-    if fut.cancelled() or (exc := fut.exception()) is None:
-        return
-    report = {
-        "message": f"{type(exc).__name__} exception in shielded future",
-        "exception": exc,
-        "future": fut,
-    }
-    source_traceback = getattr(fut, "_source_traceback", None)  # in debug mode
-    if source_traceback:
-        report["source_traceback"] = source_traceback
-    fut.get_loop().call_exception_handler(report)
-
-
 def shield(arg: Any) -> asyncio.Future[Any]:
     """Wait for *arg* without passing a cancellation on to it.
 
     ``await shield(aw)`` is ``await aw``, except that when the awaiting task is cancelled, *aw*
-    goes on. If it then fails, the loop's exception handler is told, once (3.14, gh-134331). When
-    *aw* itself is cancelled, so is the shield. Keep a reference to what you shield. *arg* may be
-    a future of another loop or thread.
+    keeps running. If it then fails and its exception is never retrieved, the loop's exception
+    handler is called, as for any task (gh-156321). When *aw* itself is cancelled, so is the
+    shield. Keep a reference to what you shield. *arg* may be a future of another loop or thread.
 
     >>> saving = asyncio.create_task(asyncio.sleep(9, "saved"))
     >>> try:
@@ -73,7 +67,7 @@ def shield(arg: Any) -> asyncio.Future[Any]:
     no longer waited for: saved
 
     ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop. Thread of the
-    awaiting loop. Source: CPython 3.14.
+    awaiting loop. Source: CPython 3.15.
     """
     inner = ensure_future(arg)
     if inner.done():
@@ -84,5 +78,8 @@ def shield(arg: Any) -> asyncio.Future[Any]:
         loop, inner = running, Mirror(inner, running)
     outer: _Shield[Any] = _Shield(loop=loop)
     outer._inner = inner
+    parent = outer._parent_task = current_task(loop)
+    if add_edge is not None and parent is not None:
+        add_edge(inner, parent)
     inner.add_done_callback(outer._inner_done)
     return outer

@@ -76,6 +76,14 @@ def _explain_no_coroutine(obj: object) -> str:
     return what
 
 
+def _no_context(obj: object) -> TypeError:
+    # Since 3.14.9 the C task refuses it, too; before, the task never took a step (gh-157301).
+    return TypeError(f"a contextvars.Context was expected, got {type(obj).__name__}")
+
+
+_MISSING: Any = object()
+
+
 class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
     """What calling ``Task(...)`` does, so that ``__init__`` can stay the C one.
 
@@ -85,7 +93,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
 
     def __call__(
         cls,
-        coro: Coroutine[Any, Any, Any],
+        coro: Coroutine[Any, Any, Any] = _MISSING,
         *,
         loop: AbstractEventLoop | None = None,
         name: object = None,
@@ -94,7 +102,11 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         if not iscoroutine(coro):
+            if coro is _MISSING:
+                return construct(cls)  # its __init__ may need none; the C one says what is missing
             raise TypeError(_explain_no_coroutine(coro))
+        if context is not None and type(context) is not contextvars.Context:
+            raise _no_context(context)
         if trace_child is not None:
             coro = trace_child(coro)
         running = _get_running_loop()
@@ -190,7 +202,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
 
     ``TypeError`` when *coro* is no coroutine; ``RuntimeError`` when there is no loop, when it is
     closed, and for an eager start on a loop that runs in another thread (gh-155338).
-    Semantics: CPython 3.14 on every Python: eager start, ``get_context``, ``get_coro()`` None
+    Semantics: CPython 3.15 on every Python: eager start, ``get_context``, ``get_coro()`` None
     after an eager end (3.12); ``uncancel()`` to zero withdraws an undelivered cancellation (3.13).
     """
 
@@ -319,6 +331,16 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """The end of what a launched task printed, stdout and stderr as they came. Any thread."""
         output = None if self._record is None else self._record.output
         return "" if output is None else str(output.text)
+
+    if sys.version_info < (3, 15):
+
+        def get_context(self) -> contextvars.Context:
+            """Return the context that it runs in. Any thread."""
+            loop: Any = self._loop
+            # None without __init__, where the C task of older releases crashes (gh-154871).
+            if loop is None:
+                return None  # type: ignore[return-value]
+            return super().get_context()
 
     def get_coro(self) -> Any:
         """Return the coroutine that it runs; None after an eager end (3.12). Any thread."""
@@ -540,6 +562,8 @@ def create_task(
                 return factory(loop, coro)  # type: ignore[return-value]
         elif type(coro) is types.CoroutineType:  # Task() looks at anything else
             if not eager_start:
+                if context is not None and type(context) is not contextvars.Context:
+                    raise _no_context(context)
                 return construct(Task, coro, loop=loop, name=name, context=context)  # type: ignore[no-any-return]
             if context is None:
                 return construct_eagerly(Task, coro, loop=loop, name=name, eager_start=True)  # type: ignore[no-any-return]

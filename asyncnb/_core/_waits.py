@@ -237,7 +237,10 @@ def _held_by_callbacks(future: Any) -> Iterable[Any]:
     """Yield what asyncio's own callbacks of a future hold: whom it is chained to."""
     for callback, _ in list(getattr(future, "_callbacks", None) or ()):
         if getattr(callback, "__qualname__", "").partition(".")[0] in ("_chain_future", "shield"):
-            for cell in getattr(callback, "__closure__", None) or ():
+            cells = zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=True)
+            for name, cell in cells:
+                if name == "cur_task":
+                    continue  # the one that called shield(), since 3.14: it waits itself
                 try:
                     yield cell.cell_contents
                 except ValueError:  # not filled yet

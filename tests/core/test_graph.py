@@ -133,6 +133,108 @@ def test_a_callback_that_cancels_another_task_is_no_edge() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("make", [lambda t: gather(t), shield, lambda t: as_completed([t])])
+def test_who_gathers_shields_or_iterates_waits_before_it_awaits(make: Any) -> None:
+    async def main() -> None:
+        task = create_task(forever(), name="awaited")
+        here: Any = asyncio.current_task()
+        here.set_name("creator")
+        outer = make(task)
+        assert names(task) == ["creator"]
+        task.cancel()
+        await asyncio.wait([task])
+        await settle()
+        assert names(task) == []
+        if asyncio.isfuture(outer):
+            with pytest.raises(asyncio.CancelledError):
+                await outer
+
+    asyncio.run(main())
+
+
+def test_a_task_that_outlives_its_gather_is_not_awaited() -> None:
+    async def fail() -> None:
+        raise ValueError
+
+    async def main() -> None:
+        task = create_task(forever())
+        with pytest.raises(ValueError):
+            await gather(task, fail())
+        assert names(task) == []
+        task.cancel()
+
+    asyncio.run(main())
+
+
+def test_wait_for_without_time_is_an_edge() -> None:
+    async def main() -> None:
+        cleanup = asyncio.Event()
+
+        async def slow_to_end() -> None:
+            try:
+                await forever()
+            finally:
+                await cleanup.wait()
+
+        task = create_task(slow_to_end())
+        await settle()
+        waiter = create_task(wait_for(task, 0), name="waiter")
+        await settle()
+        assert names(task) == ["waiter"]  # gh-157058
+        cleanup.set()
+        await asyncio.wait([task, waiter])
+        assert isinstance(waiter.exception(), TimeoutError)
+        assert names(task) == []
+
+    asyncio.run(main())
+
+
+def test_a_finished_task_has_no_frames() -> None:
+    async def fail() -> None:
+        raise ValueError
+
+    async def main() -> None:
+        done, failed = create_task(settle(), name="done"), create_task(fail(), name="failed")
+        await asyncio.wait([done, failed])
+        for task in (done, failed):
+            graph = capture_call_graph(task)
+            assert graph is not None and graph.call_stack == ()  # gh-156408
+            assert f"name={task.get_name()!r}" in format_call_graph(task)
+        assert failed.exception()
+
+    asyncio.run(main())
+
+
+def test_a_plain_generator_keeps_the_frames_of_its_callers() -> None:
+    def capture() -> Any:
+        yield capture_call_graph()
+
+    def middle() -> Any:
+        return list(capture())
+
+    async def main() -> Any:
+        (graph,) = middle()
+        return [entry.frame.f_code.co_name for entry in graph.call_stack]
+
+    assert asyncio.run(main()) == ["capture", "middle", "main"]  # gh-156988
+
+
+def test_a_sleep_ends_the_stack_not_the_generator_in_it() -> None:
+    async def main() -> None:
+        async def naps() -> None:
+            while True:
+                await asyncio.sleep(0)
+
+        task = create_task(naps())
+        await settle()
+        graph = capture_call_graph(task)
+        assert graph is not None
+        assert [e.frame.f_code.co_name for e in graph.call_stack] == ["sleep", "naps"]
+        task.cancel()
+
+    asyncio.run(main())
+
+
 def test_the_graph_of_the_current_task_ends_at_its_coroutine() -> None:
     async def main() -> None:
         async def inner() -> Any:

@@ -202,6 +202,16 @@ class TestTaskGroup:
 
         assert run_virtual(main()) == ["stubborn"]
 
+    def test_group_that_ended_keeps_no_base_error(self) -> None:
+        async def main() -> None:
+            group = TaskGroup()
+            with pytest.raises(SystemExit):
+                async with group:
+                    raise SystemExit
+            assert not [value for value in vars(group).values() if isinstance(value, SystemExit)]
+
+        run_virtual(main())
+
     def test_generator_exit_comes_out_bare(self) -> None:
         async def main() -> None:
             async def items() -> Any:

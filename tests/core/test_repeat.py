@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ class Work:
 def run_for(seconds: float, work: Work, period: float, steer: Callable[[Any], Any] = bool) -> None:
     async def main() -> None:
         task = work.every(period)
-        await steer(task) if asyncio.iscoroutinefunction(steer) else None
+        await steer(task) if inspect.iscoroutinefunction(steer) else None
         await asyncio.sleep(seconds)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -528,6 +528,34 @@ def test_uncancel_of_one_of_two_leaves_the_cancellation(factory: Any) -> None:
     run(factory, main())
 
 
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("make", [Task, create_task], ids=["Task", "create_task"])
+def test_a_context_that_is_none_is_refused(make: Any, eager: bool) -> None:
+    async def main() -> None:
+        here = asyncio.current_task()
+        coro = asyncio.sleep(0)
+        with pytest.raises(TypeError, match=r"contextvars\.Context was expected, got dict"):
+            make(coro, context={}, eager_start=eager)  # gh-157301
+        coro.close()
+        assert asyncio.current_task() is here
+        assert asyncio.all_tasks() == {here}
+
+    asyncio.run(main())
+
+
+def test_a_task_that_was_never_initialised_has_no_context() -> None:
+    class Empty(Task[None]):
+        def __init__(self) -> None:
+            pass
+
+    assert Empty().get_context() is None  # gh-154871
+
+
+def test_a_task_needs_a_coroutine() -> None:
+    with pytest.raises(TypeError, match="coro"):
+        Task()  # type: ignore[call-arg]
+
+
 def test_withdrawing_many_cancellations_keeps_no_context_alive() -> None:
     class Value:
         pass

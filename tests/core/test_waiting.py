@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core import _gather, _groups, _progress, _waiting
+from asyncnb._core import _as_completed, _gather, _groups, _progress, _shield, _waiting
 from asyncnb._core._as_completed import as_completed
 from asyncnb._core._futures import INTERRUPT
 from asyncnb._core._gather import gather
 from asyncnb._core._progress import Progress, observe_progress, track
+from asyncnb._core._shield import shield
 from asyncnb._core._tasks import Task, eager_task_factory
 from asyncnb._core._waiting import FIRST_COMPLETED, FIRST_EXCEPTION, sleep, wait, wait_for
 from asyncnb.testing import TaskRecorder, run_virtual
@@ -763,6 +764,23 @@ class TestAsCompleted:
             asyncio.set_event_loop(None)
             loop.close()
 
+    @pytest.mark.parametrize("plain", [False, True])
+    def test_cancelled_wait_loses_nothing(self, plain: bool) -> None:
+        async def main() -> None:
+            given = [asyncio.ensure_future(after(n, n)) for n in (1, 2)]
+            iterator = as_completed(given)
+            step = next(iterator) if plain else iterator.__anext__()
+            waiting = asyncio.ensure_future(step)
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            if plain:  # gh-158004
+                assert [await coro for coro in iterator] == [1, 2]
+            else:
+                assert [future.result() async for future in iterator] == [1, 2]
+
+        run_virtual(main())
+
     def test_futures_of_elsewhere(self, elsewhere: Any) -> None:
         async def main() -> None:
             there = asyncio.run_coroutine_threadsafe(_make_task(after(0, 1)), elsewhere).result()
@@ -783,7 +801,7 @@ class TestAwaitedBy:
     @pytest.fixture
     def edges(self, monkeypatch: pytest.MonkeyPatch) -> set[tuple[Any, Any]]:
         found: set[tuple[Any, Any]] = set()
-        for module in (_waiting, _gather, _groups):
+        for module in (_waiting, _gather, _groups, _shield, _as_completed):
             monkeypatch.setattr(module, "add_edge", lambda *edge: found.add(edge))
             monkeypatch.setattr(module, "discard_edge", lambda *edge: found.discard(edge))
         return found
@@ -799,11 +817,11 @@ class TestAwaitedBy:
             assert not edges
             failing, survivor = (asyncio.ensure_future(after(n, ValueError())) for n in (1, 2))
             outer = gather(failing, survivor)
-            assert edges == {(failing, outer), (survivor, outer)}
-            await wait([outer])
-            await asyncio.sleep(0)
-            assert not edges
-            assert outer.exception()
+            assert edges == {(failing, me), (survivor, me)}
+            assert not outer._callbacks  # gh-158239
+            with pytest.raises(ValueError):
+                await outer
+            assert not edges  # gh-157213: the survivor is not awaited any more
             await wait([survivor])
             async with _groups.TaskGroup() as group:
                 child = group.create_task(after(1))
@@ -811,6 +829,85 @@ class TestAwaitedBy:
             assert not edges
 
         run_virtual(main())
+
+    @pytest.mark.parametrize("keywords", [{"return_exceptions": True}, {"limit": 2}])
+    def test_gather_of_other_kinds(
+        self, edges: set[tuple[Any, Any]], keywords: dict[str, Any]
+    ) -> None:
+        async def main() -> None:
+            me = asyncio.current_task()
+            given = [asyncio.ensure_future(after(n)) for n in (1, 2)]
+            outer = gather(*given, **keywords)
+            assert edges == {(child, me) for child in given}
+            await outer
+            assert not edges
+
+        run_virtual(main())
+
+    def test_shield(self, edges: set[tuple[Any, Any]]) -> None:
+        async def main() -> None:
+            me = asyncio.current_task()
+            inner = asyncio.get_running_loop().create_future()
+            outer = shield(inner)
+            assert edges == {(inner, me)}
+            outer.cancel()
+            assert not edges and not inner._callbacks  # gh-155143
+            outer = shield(inner)
+            inner.set_result(None)
+            await outer
+            assert not edges
+
+        run_virtual(main())
+
+    def test_as_completed(self, edges: set[tuple[Any, Any]]) -> None:
+        async def main() -> None:
+            me = asyncio.current_task()
+            quick, slow = given = [asyncio.ensure_future(after(n)) for n in (1, 9)]
+            iterator = as_completed(given, timeout=2)
+            assert edges >= {(quick, me), (slow, me)}  # gh-156523
+            assert await anext(iterator) is quick
+            assert {edge for edge in edges if edge[0] in given} == {(slow, me)}
+            with pytest.raises(TimeoutError):
+                await anext(iterator)
+            assert not edges
+            slow.cancel()
+
+        run_virtual(main())
+
+
+class TestShield:
+    @pytest.fixture
+    def reports(self) -> list[dict[str, Any]]:
+        return []
+
+    def test_failure_after_a_cancel_is_reported_only_if_it_is_never_retrieved(
+        self, reports: list[dict[str, Any]]
+    ) -> None:
+        async def let_go_of(inner: asyncio.Future[Any]) -> None:
+            outer = shield(inner)
+            outer.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await outer
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, report: reports.append(report))
+            inner = asyncio.ensure_future(after(1, ValueError("seen")))
+            await let_go_of(inner)
+            with pytest.raises(ValueError, match="seen"):
+                await inner
+            assert not reports
+            inner = asyncio.ensure_future(after(1, ValueError("lost")))
+            await let_go_of(inner)
+            await asyncio.sleep(2)
+            assert not reports
+            del inner
+            gc.collect()
+
+        run_virtual(main())
+        (report,) = reports
+        assert report["message"] == "Task exception was never retrieved"
+        assert str(report["exception"]) == "lost"
 
 
 class TestProgress:
