@@ -73,7 +73,7 @@ reliability-page: ## the reference page on reliability, from the newest faults a
 	$(BIN)/python -m tests.faults.page
 
 conformance: ## asyncio's own tests, with asyncnb in its place, on every Python supported
-	@TESTS=tests/conformance .ci/matrix
+	@TESTS=tests/conformance CONFORMANCE_STANDARD=1 .ci/matrix
 
 pyodide: ## the primitives and JupyterLite's kernel in a browser's Python, in Node
 	$(call install,dev)

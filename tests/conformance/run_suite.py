@@ -2,8 +2,9 @@
 
 ``python -m tests.conformance.run_suite SUITE [--library DIR] [--uvloop]`` prints one line of JSON:
 how many tests ran, which ones were skipped and excluded, which exclusions are stale (the test
-passes), and the traceback of each failure. A
-process of its own for each suite, since ``import asyncio`` means asyncnb in it.
+passes), and the traceback of each failure. A process of its own for each suite, since
+``import asyncio`` means asyncnb in it. With ``--standard`` the standard library is left in its
+place, and every test runs that ``--without ID`` does not leave out.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import argparse
 import asyncio
 import importlib
 import json
+import signal
 import sys
 import unittest
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.conformance import standin
-from tests.conformance.exclusions import UNTRIED, reason_to_skip
+from tests.conformance import files, standin
+from tests.conformance.exclusions import is_untried, reason_to_skip
 
 
 def _short(test: unittest.TestCase) -> str:
@@ -36,51 +39,84 @@ def use_uvloop() -> None:
     utils.TestCase.close_loop = staticmethod(lambda loop: loop.close())
 
 
-def main(suite: str, library: Path | None = None, *, uvloop: bool = False) -> dict[str, Any]:
+def main(
+    suite: str,
+    library: Path | None = None,
+    *,
+    uvloop: bool = False,
+    standard: bool = False,
+    without: Sequence[str] = (),
+) -> dict[str, Any]:
     """Run *suite* and return its result as plain data."""
     warnings.simplefilter("ignore", DeprecationWarning)
-    standin.install(suite)
+    if library is not None:
+        files.lend_tools()
+    if not standard:
+        standin.install(suite)
     if uvloop:
         use_uvloop()
-    module = standin.load_tests(suite, library)
-    tests, others = unittest.TestSuite(), unittest.TestSuite()
-    excluded: dict[str, str] = {}
+    module = files.load(suite, library)
     tests_of = sys.version_info[:2]
-    if library is not None:  # lib/python3.13
+    if library is not None:  # lib/python3.15
         major, _, minor = library.name.removeprefix("python").partition(".")
         tests_of = int(major), int(minor)
+    tests, others = unittest.TestSuite(), unittest.TestSuite()
+    excluded: dict[str, str] = {}
     todo: list[Any] = [unittest.defaultTestLoader.loadTestsFromModule(module)]
     while todo:
         test = todo.pop()
         if isinstance(test, unittest.TestSuite):
             todo += list(test)
-        elif reason := reason_to_skip(_short(test), tests_of, uvloop):
+        elif _short(test) in without:
+            continue
+        elif not standard and (reason := reason_to_skip(_short(test), tests_of, uvloop)):
             excluded[_short(test)] = reason
-            if _short(test) not in UNTRIED:
+            if not is_untried(_short(test)):
                 others.addTest(test)
         else:
             tests.addTest(test)
-    result = unittest.TestResult()
+    result = _Timed()
     tests.run(result)
     bad = result.failures + result.errors
     # An exclusion is a claim, too: that this test cannot pass here.
-    unable = unittest.TestResult()
+    unable = _Timed()
     others.run(unable)
     not_passed = [*unable.failures, *unable.errors, *unable.skipped]
-    stale = (
-        set(excluded)
-        - set(UNTRIED)
-        - {_short(getattr(test, "test_case", test)) for test, _ in not_passed}
-    )
+    stale = {name for name in excluded if not is_untried(name)} - {
+        _short(getattr(test, "test_case", test)) for test, _ in not_passed
+    }
     return {
         "suite": suite,
-        "ran": result.testsRun,
+        "ran": result.testsRun - len(result.skipped),
         "skipped": len(result.skipped),
         "excluded": excluded,
         "stale": sorted(stale),
-        "failures": {_short(test): text for test, text in bad},
+        "failures": {_short(getattr(test, "test_case", test)): text for test, text in bad},
         "unexpected": [_short(test) for test in result.unexpectedSuccesses],
     }
+
+
+class _Timed(unittest.TestResult):
+    """Says which test runs, for the parent of a process that crashes, and ends one that hangs."""
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        super().startTest(test)
+        print(_short(test), file=sys.stderr, flush=True)
+        if hasattr(signal, "SIGALRM"):
+            signal.signal(signal.SIGALRM, _too_long)
+            signal.alarm(SECONDS_OF_ONE_TEST)
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        if hasattr(signal, "SIGALRM"):
+            signal.alarm(0)
+        super().stopTest(test)
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError(f"still running after {SECONDS_OF_ONE_TEST} seconds")
+
+
+SECONDS_OF_ONE_TEST = 20
 
 
 if __name__ == "__main__":
@@ -88,6 +124,8 @@ if __name__ == "__main__":
     parser.add_argument("suite")
     parser.add_argument("--library", type=Path)
     parser.add_argument("--uvloop", action="store_true")
-    options = parser.parse_args()
-    report = main(options.suite, options.library, uvloop=options.uvloop)
+    parser.add_argument("--standard", action="store_true")
+    parser.add_argument("--without", action="append", default=[])
+    options = vars(parser.parse_args())
+    report = main(options.pop("suite"), options.pop("library"), **options)
     print("\n" + json.dumps(report))

@@ -1,56 +1,54 @@
 """The interpreter's own asyncio tests pass with asyncnb in asyncio's place.
 
-3.13's files run on older interpreters, too, where a 3.13 is installed; ``CONFORMANCE_LIBRARY``
-names its ``lib/python3.13`` if it is not found.
+The files of the newest Python 3.15 run on all older interpreters, too, where one is installed;
+``CONFORMANCE_LIBRARY`` names its ``lib/python3.15`` if it is not found. ``make conformance`` also
+counts what the standard library alone fails of the same tests, for the table at the end.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 SUITES = ["futures", "futures2", "tasks", "taskgroups", "timeouts", "waitfor", "threads", "runners"]
-SUITES += ["eager_task_factory"]
+SUITES += ["eager_task_factory", "graph"]
+#: Whose semantics asyncnb has, on every Python.
+NEWEST = (3, 15)
 
 ROOT = Path(__file__).parents[2]
 
 
 @cache
 def newer_library() -> Path | None:
-    """Find the standard library of a Python 3.13, for an interpreter older than that."""
-    if sys.version_info >= (3, 13):
+    """Find the standard library, with its tests, of the newest Python 3.15 on this machine."""
+    if sys.version_info >= NEWEST:
         return None
+    if named := os.environ.get("CONFORMANCE_LIBRARY"):
+        return Path(named)
+    name = "python{}.{}".format(*NEWEST)
+    found: dict[Path, tuple[int, ...]] = {}
+    if interpreter := shutil.which(name):
+        code = "import sys, sysconfig; print(sysconfig.get_path('stdlib'), *sys.version_info[:3])"
+        command = [interpreter, "-c", code]
+        words = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        found[Path(words[0])] = tuple(map(int, words[1:]))
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = [Path(p) for p in filter(None, [os.environ.get("CONFORMANCE_LIBRARY")])]
-    found += sorted(pyenv.glob("versions/3.13.*/lib/python3.13"))
-    found += [Path(base) / "lib/python3.13" for base in ("/usr/local", "/usr", "/opt/homebrew")]
-    for library in found:
-        if (library / "test" / "test_asyncio" / "test_tasks.py").exists():
-            return library
-    return None
-
-
-def run(suite: str, library: Path | None, *options: str) -> None:
-    command = [sys.executable, "-X", "dev", "-W", "ignore"]
-    command += ["-m", "tests.conformance.run_suite", f"test_{suite}"]
-    command += ["--library", str(library)] if library is not None else []
-    command += options
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
-    report = json.loads(done.stdout.splitlines()[-1])
-    assert report["ran"] > 0
-    assert not report["unexpected"]
-    assert not report["stale"], f"these pass, so they need no exclusion: {report['stale']}"
-    failures = "\n\n".join(f"{name}\n{text}" for name, text in report["failures"].items())
-    assert not failures, failures
+    for library in pyenv.glob(f"versions/*/lib/{name}"):
+        found[library] = tuple(map(int, re.findall(r"\d+", library.parents[1].name)))
+    for base in ("/usr/local", "/usr", "/opt/homebrew"):
+        found.setdefault(Path(base, "lib", name), ())  # its release is not known
+    complete = [library for library in found if has_suite(library, "tasks")]
+    return max(complete, key=lambda library: found[library], default=None)
 
 
 def has_suite(library: Path | None, suite: str) -> bool:
@@ -60,25 +58,77 @@ def has_suite(library: Path | None, suite: str) -> bool:
     return (library / "test" / "test_asyncio" / f"test_{suite}.py").exists()
 
 
+def start(suite: str, library: Path | None, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-X", "dev", "-W", "ignore"]
+    command += ["-m", "tests.conformance.run_suite", f"test_{suite}"]
+    command += ["--library", str(library)] if library is not None else []
+    command += options
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def run(suite: str, library: Path | None, *options: str) -> dict[str, Any]:
+    done = start(suite, library, *options)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+def check(report: dict[str, Any]) -> None:
+    assert report["ran"] > 0
+    assert not report["unexpected"]
+    assert not report["stale"], f"these pass, so they need no exclusion: {report['stale']}"
+    failures = "\n\n".join(f"{name}\n{text}" for name, text in report["failures"].items())
+    assert not failures, failures
+
+
+def standard(suite: str, library: Path | None, *options: str) -> tuple[int, int]:
+    """Return how many tests run with the standard library alone, and how many fail or crash it."""
+    crashed: list[str] = []
+    while True:
+        without = [f"--without={test}" for test in crashed]
+        done = start(suite, library, "--standard", *options, *without)
+        if done.returncode == 0:
+            report = json.loads(done.stdout.splitlines()[-1])
+            failed = len(report["failures"]) + len(report["unexpected"])
+            return report["ran"] + len(crashed), failed + len(crashed)
+        tests = re.findall(rf"^test_{suite}\.\w+\.\w+$", done.stderr, re.MULTILINE)
+        assert tests and tests[-1] not in crashed, done.stderr[-5000:]
+        crashed.append(tests[-1])
+
+
+Record = Callable[[str, object], None]
+
+
+def conform(record: Record, suite: str, library: Path | None, *options: str) -> None:
+    report = run(suite, library, *options)
+    files = ".".join(map(str, sys.version_info[:2] if library is None else NEWEST))
+    row: list[Any] = [" ".join([suite, *options]).replace("--", "on "), files]
+    row += [report["ran"], len(report["failures"]), len(report["excluded"])]
+    if os.environ.get("CONFORMANCE_STANDARD"):
+        row += standard(suite, library, *options)
+    record("conformance", row)
+    check(report)
+
+
+@pytest.mark.parametrize("loop", ["", "uvloop"])
 @pytest.mark.parametrize("suite", SUITES)
-def test_own_suite(suite: str) -> None:
+def test_own_suite(suite: str, loop: str, record_property: Record) -> None:
     if not has_suite(None, suite):
         pytest.skip(f"this Python has no tests of {suite}")
-    run(suite, None)
+    if loop:
+        pytest.importorskip("uvloop")
+    conform(record_property, suite, None, *([f"--{loop}"] if loop else []))
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="these are the interpreter's own")
+@pytest.mark.skipif(sys.version_info >= NEWEST, reason="these are the interpreter's own")
+@pytest.mark.parametrize("loop", ["", "uvloop"])
 @pytest.mark.parametrize("suite", SUITES)
-def test_suite_of_3_13(suite: str) -> None:
+def test_suite_of_the_newest_python(suite: str, loop: str, record_property: Record) -> None:
     library = newer_library()
     if library is None:
-        pytest.skip("no Python 3.13 with its tests is installed")
-    run(suite, library)
-
-
-@pytest.mark.parametrize("suite", SUITES)
-def test_own_suite_on_uvloop(suite: str) -> None:
-    pytest.importorskip("uvloop")
-    if not has_suite(None, suite):
-        pytest.skip(f"this Python has no tests of {suite}")
-    run(suite, None, "--uvloop")
+        pytest.skip("no Python 3.15 with its tests is installed")
+    if loop:
+        pytest.importorskip("uvloop")
+    conform(record_property, suite, library, *([f"--{loop}"] if loop else []))
