@@ -23,10 +23,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not rows:
         return
     width = max(len(row[0]) for row in rows)
-    alone = len(max(rows, key=len)) == len(COLUMNS)
+    shown = COLUMNS[: max(map(len, rows))]
     terminalreporter.section(f"Python {platform.python_version()}", sep="-")
-    head = f"{'':{width + 10}}{'with asyncnb':>24}"
-    terminalreporter.line(head + (f"{'asyncio alone':>24}" if alone else ""))
-    for row in [COLUMNS[: len(max(rows, key=len))], *rows]:
-        cells = "".join(f"{cell:>{10 if n == 5 else 8}}" for n, cell in enumerate(row[2:], 2))
-        terminalreporter.line(f"{row[0]:{width}}{row[1]:>10}{cells}")
+    alone = f"{'standard library alone':>24}" if len(shown) == len(COLUMNS) else ""
+    terminalreporter.line(f"{'':{width + 10}}{'asyncnb':>30}{alone}")
+    for row in [list(shown), *rows]:
+        cells = "".join(f"{cell:>{14 if n == 5 else 10}}" for n, cell in enumerate(row[1:], 1))
+        terminalreporter.line(f"{row[0]:{width}}{cells}")

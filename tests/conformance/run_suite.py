@@ -53,9 +53,9 @@ def main(
         files.lend_tools()
     if not standard:
         standin.install(suite)
+    module = files.load(suite, library)
     if uvloop:
         use_uvloop()
-    module = files.load(suite, library)
     tests_of = sys.version_info[:2]
     if library is not None:  # lib/python3.15
         major, _, minor = library.name.removeprefix("python").partition(".")
