@@ -21,7 +21,7 @@ def iscoroutine(obj: object) -> TypeGuard[Coroutine[Any, Any, Any]]:
 
     True for native coroutines and for instances of :class:`collections.abc.Coroutine` (Cython's,
     for example); False for plain generators, on 3.11 too. Raises nothing; any thread.
-    Source: CPython 3.12 (gh-102748).
+    Source: CPython 3.15 (gh-102748).
     """
     if type(obj) in _coroutine_types:
         return True
@@ -38,7 +38,7 @@ def iscoroutinefunction(func: object) -> bool:
 
     True for ``async def`` functions (also inside ``functools.partial``), for those marked with
     ``inspect.markcoroutinefunction`` and for those marked the old way with
-    ``asyncio.coroutines._is_coroutine``. Raises nothing; any thread. Source: CPython 3.12; no
+    ``asyncio.coroutines._is_coroutine``. Raises nothing; any thread. Source: CPython 3.15; no
     deprecation warning, unlike ``asyncio.iscoroutinefunction`` on 3.14.
     """
     if inspect.iscoroutinefunction(func):

@@ -4,7 +4,7 @@ An asyncio future belongs to one loop, and only that loop's thread may touch it.
 object may be touched from anywhere: a method called in a foreign thread is handed to the future's
 own loop with ``call_soon_threadsafe``; in the loop's own thread it costs one identity check.
 
-* :class:`Future` - ``asyncio.Future`` with the 3.13 behaviour, touchable and awaitable everywhere
+* :class:`Future` - ``asyncio.Future`` with the 3.15 behaviour, touchable and awaitable everywhere
 * :class:`Mirror` - follows a future of another loop or thread (or a launched task) on this loop
 * :func:`join_future`, :func:`fail_waiters` - of :mod:`._waiters`: block a thread until a future is
   done, and release all who wait on a loop that died
@@ -137,7 +137,7 @@ class Future(asyncio.Future[_T]):
     * ``await`` works in every loop; when the awaiting task is cancelled, so is the future.
 
     ``RuntimeError`` when the future's loop is closed, or when there is no loop to belong to.
-    Semantics: CPython 3.13, where ``set_exception(StopIteration())`` stores a ``RuntimeError``
+    Semantics: CPython 3.15, where ``set_exception(StopIteration())`` stores a ``RuntimeError``
     (gh-112182), on every Python.
     """
 
@@ -366,7 +366,7 @@ def wrap_future(
     The result, exception or cancellation is carried over, and cancelling the wrapper cancels what
     it wraps. An asyncio future is returned as it is, unless it belongs to another loop than the
     one meant: then the wrapper follows it. ``TypeError`` for anything else; ``RuntimeError``
-    without a loop. Thread of *loop*. Source: CPython 3.14; following other loops is ours.
+    without a loop. Thread of *loop*. Source: CPython 3.15; following other loops is ours.
     """
     if isfuture(future):
         target = loop if loop is not None else _get_running_loop()
@@ -394,7 +394,7 @@ def ensure_future(
     Takes a future, a coroutine or any awaitable. *loop*, default the running one, is where a task
     is started; it may run in another thread. ``ValueError`` when a future belongs to another loop
     than *loop*, ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop.
-    Source: CPython 3.14.
+    Source: CPython 3.15.
     """
     if isfuture(coro_or_future):
         if loop is not None and loop is not coro_or_future.get_loop():

@@ -263,7 +263,7 @@ def capture_call_graph(
     awaited on several paths appears as the same object on each.
 
     ``RuntimeError`` without a future outside a running loop, ``TypeError`` for what is no future.
-    Any thread; another thread's tasks are a snapshot. Source: CPython 3.14, on every Python, in
+    Any thread; another thread's tasks are a snapshot. Source: CPython 3.15, on every Python, in
     linear time (gh-156860), through async generators (gh-156980).
     """
     loop = _get_running_loop()
@@ -307,7 +307,7 @@ def format_call_graph(
     """Return the graph of :func:`capture_call_graph` as text, empty when there is none.
 
     Each future is shown in full once; where it comes again there is a line that says so. Same
-    arguments, errors and threads. Source: CPython 3.14.
+    arguments, errors and threads. Source: CPython 3.15.
     """
     graph = capture_call_graph(future, depth=depth + 1, limit=limit)
     if graph is None:
@@ -364,6 +364,6 @@ def print_call_graph(
     """Print :func:`format_call_graph` to *file*, by default standard output.
 
     Same arguments, errors and threads. Its own frame is not in the graph (gh-156327).
-    Source: CPython 3.14.
+    Source: CPython 3.15.
     """
     print(format_call_graph(future, depth=depth + 1, limit=limit), file=file)

@@ -236,7 +236,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         ``CancelledError(msg)`` is raised in the coroutine at its next step, which may catch it
         and clean up or go on. From a thread other than the loop's the request is handed to the
         loop: ``cancelling()`` counts it as soon as the loop has taken it.
-        ``RuntimeError`` when the loop is closed. Source: CPython 3.14.
+        ``RuntimeError`` when the loop is closed. Source: CPython 3.15.
         """
         if msg is INTERRUPT:
             return False if self._launched else interrupt(self)
@@ -357,7 +357,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         Of a task that ended with an exception: the frames of its traceback; after another end: an
         empty list. *limit* keeps the newest frames of a suspended task, the oldest of a running
         one and of a traceback. Any thread, as a snapshot. The standard one stops at the outermost
-        frame (CPython 3.14).
+        frame (CPython 3.15).
         """
         return task_frames(self, limit)
 
@@ -547,7 +547,7 @@ def create_task(
 
     Keep a reference to the task: the loop has only a weak one. ``RuntimeError`` without a running
     loop, ``TypeError`` for what is no coroutine and for keywords that nobody takes. Thread of the
-    loop. Source: CPython 3.14.
+    loop. Source: CPython 3.15.
     """
     loop = _get_running_loop()
     if loop is None:
@@ -598,7 +598,7 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
 
     *custom_task_constructor* takes ``(coro, *, loop, eager_start, **kwargs)``, as :class:`Task`
     does. ``loop.set_task_factory(create_eager_task_factory(MyTask))``; under such a factory
-    ``create_task(coro, eager_start=False)`` is lazy. Raises nothing. Source: CPython 3.14.
+    ``create_task(coro, eager_start=False)`` is lazy. Raises nothing. Source: CPython 3.15.
     """
 
     def factory(

@@ -97,7 +97,7 @@ def run_coroutine_threadsafe(
     what the coroutine raised, or ``TimeoutError`` after *timeout* seconds; ``cancel()`` cancels
     the task. On the loop's own thread ``result()`` and ``exception()`` raise ``RuntimeError`` at
     once instead of waiting forever. ``TypeError`` when *coro* is no coroutine, ``RuntimeError``
-    when the loop is closed. Any thread, any loop. Source: CPython 3.14; the refusal is ours.
+    when the loop is closed. Any thread, any loop. Source: CPython 3.15; the refusal is ours.
     """
     if not iscoroutine(coro):
         given: Any = coro
@@ -230,7 +230,7 @@ class Runner:
     None; *loop_factory* makes the loop, otherwise :func:`new_event_loop` does and the loop is
     set as the thread's current one. ``run()`` may be called several times: same loop, same
     context. For one thread, usually the main one, where Ctrl-C cancels the running task.
-    Source: CPython 3.14.
+    Source: CPython 3.15.
     """
 
     def __init__(
@@ -397,7 +397,7 @@ def run(
     At the end all tasks are cancelled and waited for, async generators closed and the default
     executor shut down (up to 300 seconds). *debug* and *loop_factory* as for :class:`Runner`.
     ``RuntimeError`` when a loop runs in this thread, ``TypeError`` for what cannot be awaited;
-    otherwise what *main* raises, ``KeyboardInterrupt`` after Ctrl-C. Source: CPython 3.14, which
+    otherwise what *main* raises, ``KeyboardInterrupt`` after Ctrl-C. Source: CPython 3.15, which
     takes any awaitable.
     """
     if _get_running_loop() is not None:

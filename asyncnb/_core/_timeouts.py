@@ -63,7 +63,7 @@ class Timeout:
     in that of its direct members. A body that never suspends is never interrupted.
 
     Entering raises RuntimeError outside a task and the second time, ValueError for NaN. Write
-    ``timeout()`` or ``timeout_at()`` rather than this class. Behaves as CPython 3.14's
+    ``timeout()`` or ``timeout_at()`` rather than this class. Behaves as CPython 3.15's
     ``asyncio.Timeout``.
     """
 
@@ -306,7 +306,7 @@ def timeout(delay: float | None) -> Timeout:
 
     None means no deadline (one may be set later with ``reschedule``); zero or less interrupts
     the body at its first suspension. The block raises TimeoutError when it was interrupted.
-    Must be called on a thread with a running loop, else RuntimeError. As CPython 3.14's.
+    Must be called on a thread with a running loop, else RuntimeError. As CPython 3.15's.
 
     >>> try:
     ...     async with asyncnb.timeout(5) as limit:
@@ -328,7 +328,7 @@ def timeout(delay: float | None) -> Timeout:
 def timeout_at(when: float | None) -> Timeout:
     """Return a timeout for ``async with`` that passes at the loop time ``when``.
 
-    Loop time is ``loop.time()``, not ``time.time()``. Otherwise as ``timeout``; CPython 3.14's.
+    Loop time is ``loop.time()``, not ``time.time()``. Otherwise as ``timeout``; CPython 3.15's.
     """
     if when is not None and not hasattr(when, "__float__"):
         raise TypeError(_not_seconds("timeout_at", when))

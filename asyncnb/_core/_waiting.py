@@ -53,7 +53,7 @@ async def sleep(delay: float, result: T = None) -> T:  # type: ignore[assignment
     """Suspend for ``delay`` seconds of loop time, then return ``result``.
 
     Zero or less gives way for exactly one turn of the loop. Raises ValueError for NaN, and
-    CancelledError when the task is cancelled. Any loop. As CPython 3.13's.
+    CancelledError when the task is cancelled. Any loop. As CPython 3.15's.
     """
     if delay <= 0:
         await one_turn()
@@ -77,7 +77,7 @@ async def wait(
     Returns when all are done, or the first (``FIRST_COMPLETED``), or the first that failed
     (``FIRST_EXCEPTION``), or after ``timeout`` seconds, which is no error. Never cancels any of
     them, not even when it is cancelled itself. Raises ValueError for an empty ``fs`` or an
-    unknown ``return_when`` and TypeError for coroutines. As CPython 3.14's; takes futures of any
+    unknown ``return_when`` and TypeError for coroutines. As CPython 3.15's; takes futures of any
     loop and thread besides.
 
     >>> tasks = [asyncio.create_task(asyncio.sleep(n, n)) for n in (1, 60)]
@@ -288,7 +288,7 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
     the time is up ``fut`` is cancelled, its cleanup awaited, and TimeoutError raised; a value
     that it returns all the same is returned and an exception it raises then is raised. To keep it
     running, wait for ``shield(fut)``. With ``timeout <= 0`` a coroutine never starts. Takes
-    futures of any loop and thread; for those cancellation travels there. As CPython 3.12's.
+    futures of any loop and thread; for those cancellation travels there. As CPython 3.15's.
 
     >>> try:
     ...     await asyncnb.wait_for(asyncio.sleep(60), timeout=5)
