@@ -83,8 +83,6 @@ class AsCompleted:
             self._todo.update(unique)
             for future in unique:
                 adder_for(type(future))(future, on_done)
-                if add_edge is not None:
-                    add_edge(future, self._parent_task)
         else:
             for aw in unique:
                 if is_foreign(aw, loop):
@@ -94,8 +92,9 @@ class AsCompleted:
                     future = start(loop, aw)
                 self._todo.add(future)
                 adder_for(type(future))(future, on_done)
-                if add_edge is not None:
-                    add_edge(future, self._parent_task)
+        if add_edge is not None:
+            for future in self._todo:
+                add_edge(future, self._parent_task)
         if self._throttle is not None:
             self._throttle.fill()
         if timeout is not None and self._left:

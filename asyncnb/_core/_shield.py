@@ -29,16 +29,15 @@ class _Shield(asyncio.Future[_T]):
             # What becomes of it now is its own affair: a failure that is never looked at is
             # reported by the future itself, as any other (gh-156321).
             inner.remove_done_callback(self._inner_done)
-        self._drop_edge()
+        if discard_edge is not None:
+            discard_edge(inner, self._parent_task)
+        self._parent_task = None
         return True
 
-    def _drop_edge(self) -> None:
-        if discard_edge is not None and self._parent_task is not None:
+    def _inner_done(self, inner: asyncio.Future[_T]) -> None:
+        if discard_edge is not None:
             discard_edge(self._inner, self._parent_task)
         self._parent_task = None
-
-    def _inner_done(self, inner: asyncio.Future[_T]) -> None:
-        self._drop_edge()
         if self.done():
             return
         if inner.cancelled():
