@@ -47,6 +47,13 @@ def lend_tools() -> None:
     for name, tool in vars(_Assertions).items():
         if name.startswith("assert") and not hasattr(unittest.TestCase, name):
             setattr(unittest.TestCase, name, tool)
+    tasks = asyncio.tasks
+    for name in ("current_task", "all_tasks"):  # named by what they are written in, since 3.14
+        for kind in ("c", "py"):
+            if not hasattr(tasks, f"_{kind}_{name}"):
+                setattr(tasks, f"_{kind}_{name}", staticmethod(getattr(tasks, name)))
+    if not hasattr(asyncio, "EventLoop"):  # 3.13's name for the platform's default
+        asyncio.EventLoop = type(asyncio.new_event_loop())  # type: ignore[misc]
     if not hasattr(asyncio.events, "_set_event_loop_policy"):  # deprecated, so private since 3.14
         for module in (asyncio, asyncio.events, sys.modules["asyncio.unix_events"]):
             for name in dir(module):

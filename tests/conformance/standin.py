@@ -125,8 +125,6 @@ def install(suite: str) -> types.ModuleType:
     everything: dict[str, Any] = {}
     for overlay in (*OVERLAYS.values(), GRAPH):
         everything |= {name: value for name, value in overlay.items() if name[0] != "_"}
-    if not hasattr(asyncio, "EventLoop"):  # 3.13's name for the platform's default
-        everything["EventLoop"] = type(asyncio.new_event_loop())
     fake = _StandIn(asyncio, everything)
     for name, overlay in OVERLAYS.items():
         module = _StandIn(real[name], overlay)
