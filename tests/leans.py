@@ -146,7 +146,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._source_traceback",
-        "_core/_shield.py _core/_tasks.py",
+        "_core/_tasks.py",
         "no task can be made; debug mode does not say where a task was created",
         "future._source_traceback is None and is_slot(Future, '_source_traceback')",
     ),
