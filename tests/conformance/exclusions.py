@@ -74,7 +74,6 @@ LACKING = {
         "test_tasks.*.test_shield_cancel_outer": _EDGES,
         "test_tasks.*.test_shield_cancel_outer_in_task": _EDGES,
         "test_tasks.*.test_gather_discards_awaited_by_*": _EDGES,
-        "test_graph.*.test_stack_as_completed*": _EDGES,
         "test_eager_task_factory.*.test_staggered_race_with_eager_tasks*": _STAGGERED,
         "test_eager_task_factory.*.test_eager_start_false": _LOOP,
         "test_eager_task_factory.*.test_eager_start_true_with_default_factory": _LOOP,

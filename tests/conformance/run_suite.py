@@ -4,20 +4,20 @@
 how many tests ran, which ones were skipped and excluded, which exclusions are stale (the test
 passes), and the traceback of each failure. A process of its own for each suite, since
 ``import asyncio`` means asyncnb in it. With ``--standard`` the standard library is left in its
-place, and every test runs that ``--without ID`` does not leave out.
+place, and every test runs whose ID is not a line of standard input.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import importlib
 import json
-import signal
 import sys
 import unittest
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def main(
     *,
     uvloop: bool = False,
     standard: bool = False,
-    without: Sequence[str] = (),
+    without: Collection[str] = (),
 ) -> dict[str, Any]:
     """Run *suite* and return its result as plain data."""
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -75,11 +75,11 @@ def main(
                 others.addTest(test)
         else:
             tests.addTest(test)
-    result = _Timed()
+    result = _Result()
     tests.run(result)
     bad = result.failures + result.errors
     # An exclusion is a claim, too: that this test cannot pass here.
-    unable = _Timed()
+    unable = _Result()
     others.run(unable)
     not_passed = [*unable.failures, *unable.errors, *unable.skipped]
     stale = {name for name in excluded if not is_untried(name)} - {
@@ -96,8 +96,8 @@ def main(
     }
 
 
-class _Timed(unittest.TestResult):
-    """Says which test runs, for the parent of a process that crashes, and ends one that hangs."""
+class _Result(unittest.TestResult):
+    """Says what runs and fails, for the parent of a process that crashes; ends one that hangs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,22 +106,35 @@ class _Timed(unittest.TestResult):
     def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)
         self.started.add(_short(test))
-        print(_short(test), file=sys.stderr, flush=True)
-        if hasattr(signal, "SIGALRM"):
-            signal.signal(signal.SIGALRM, _too_long)
-            signal.alarm(SECONDS_OF_ONE_TEST)
+        print(f"\nruns {_short(test)}", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback_later(SECONDS_OF_ONE_TEST, exit=True)
 
     def stopTest(self, test: unittest.TestCase) -> None:
-        if hasattr(signal, "SIGALRM"):
-            signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
         super().stopTest(test)
 
+    def addSkip(self, test: Any, reason: str) -> None:
+        super().addSkip(test, reason)
+        print(f"\nskipped {_short(test)}", file=sys.stderr, flush=True)
 
-def _too_long(*_: object) -> None:
-    raise TimeoutError(f"still running after {SECONDS_OF_ONE_TEST} seconds")
+    def addError(self, test: Any, err: Any) -> None:
+        super().addError(test, err)
+        self._failed(test)
+
+    def addFailure(self, test: Any, err: Any) -> None:
+        super().addFailure(test, err)
+        self._failed(test)
+
+    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._failed(test)
+
+    def _failed(self, test: Any) -> None:
+        print(f"\nfailed {_short(test)}", file=sys.stderr, flush=True)
 
 
-SECONDS_OF_ONE_TEST = 20
+SECONDS_OF_ONE_TEST = 10
 
 
 if __name__ == "__main__":
@@ -130,7 +143,7 @@ if __name__ == "__main__":
     parser.add_argument("--library", type=Path)
     parser.add_argument("--uvloop", action="store_true")
     parser.add_argument("--standard", action="store_true")
-    parser.add_argument("--without", action="append", default=[])
     options = vars(parser.parse_args())
+    options["without"] = set(sys.stdin.read().split()) if options["standard"] else ()
     report = main(options.pop("suite"), options.pop("library"), **options)
     print("\n" + json.dumps(report))
