@@ -276,7 +276,7 @@ def test_what_programs_and_c_code_write_lands_in_the_cell(kernel):
     cell = kernel.ok(
         "%%atask far --on process\nimport os\nprint('one')\nos.system('echo two')\nprint('three')"
     )
-    kernel.ok("asyncnb.task('far').join(20)")
+    kernel.ok("asyncnb.task('far').join(60)", 90)
     cell.wait_for("three")
     # Two pipes: what is written to them within a millisecond may change places.
     assert sorted(cell.stdout.split()[-3:]) == ["one", "three", "two"]
@@ -337,7 +337,9 @@ def test_on_kernel_runs_on_the_main_thread_and_its_loop(kernel):
     assert (cell.stdout, cell.shown) == ("True\n", ["True"])
     assert kernel.evaluate("asyncnb.task('near').info().kind") == "kernel"
     kernel.ok("%%atask near --on kernel\nthreading.current_thread() is threading.main_thread()")
-    assert kernel.evaluate("asyncnb.task('near').join(20)") is True
+    # Not join(): it would block the main thread, which may still have to run the task.
+    kernel.ok("on_main_thread = await asyncnb.task('near')")
+    assert kernel.evaluate("on_main_thread") is True
 
 
 def test_a_cancelled_task_of_the_kernels_loop_cleans_up(kernel):
