@@ -27,11 +27,13 @@ from asyncnb._core._sizes import OFFLOAD_LIMIT
 from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
 from asyncnb._kernel._control import ControlVerbs
+from asyncnb._kernel._foreign import AwaitBridge
 from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._keep_alive import KeepAlive
 from asyncnb._kernel._look import LookVerbs
 from asyncnb._kernel._lost import LostFailures
 from asyncnb._kernel._magics import AsyncMagics
+from asyncnb._kernel._one_loop import OneLoop
 from asyncnb._kernel._option_list import options
 from asyncnb._kernel._output import OutputRouter
 from asyncnb._kernel._progress import ProgressBars
@@ -61,6 +63,8 @@ class Extension:
             ip, self.output, elsewhere=_elsewhere, kernel_loop=self._kernel_loop
         )
         self.await_cells = AwaitCells(ip, enter=self.output.enter)
+        kernel = getattr(ip, "kernel", None)
+        self.one_loop = OneLoop(ip, self.await_cells, getattr(kernel, "shell_handlers", {}))
         self.tracebacks = Tracebacks(
             ip,
             stopped=self.await_cells.stopped,
@@ -76,6 +80,7 @@ class Extension:
             ip,
             options(
                 autoawait=self.autoawait,
+                one_loop=self.switch_one_loop,
                 dashboard_rate=self.dashboard_rate,
                 keep_alive=self.keep_alive.switch,
                 offload_limit=_offload_limit,
@@ -93,9 +98,13 @@ class Extension:
         self._do(self.output.install, self.output.uninstall)
         self._do(self.await_cells.install, self.await_cells.uninstall)
         self._do(self.tracebacks.install, self.tracebacks.uninstall)
+        bridge = AwaitBridge(ip)
+        self._do(bridge.install, bridge.uninstall)
         if StopGuard.suits(kernel):
             guard = StopGuard(ip, kernel)
             self._do(guard.install, guard.uninstall)
+        # After the guard, so that no stop strikes while the running loop is changed.
+        self._do(self.one_loop.install, self.one_loop.uninstall)
         if kernel is not None and "shutdown_request" in getattr(kernel, "control_handlers", {}):
             hook = ShutdownHook(kernel)
             self._do(hook.install, hook.uninstall)
@@ -279,6 +288,7 @@ class Extension:
         return loop
 
     def _watch(self, loop: EmbeddedLoop) -> None:
+        loop._state.main_loop = self._kernel_loop()
         self.keep_alive.again(loop)
         self.lost.watch(loop)
         loop.on_crash.append(lambda _, exc: self._tell_of_crash(exc))
@@ -298,6 +308,10 @@ class Extension:
         """Switch where cells with await run; True means the embedded loop."""
         if wanted != self.await_cells.installed:
             (self.await_cells.install if wanted else self.await_cells.uninstall)()
+
+    def switch_one_loop(self, wanted: bool) -> None:
+        """Switch what cells without await see as the running loop."""
+        (self.one_loop.install if wanted else self.one_loop.uninstall)()
 
     def dashboard_rate(self, rate: float) -> None:
         """Have dashboards updated at most so many times a second, once there are any."""

@@ -7,7 +7,10 @@ import sys
 import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Collection, Iterable, Iterator
+from threading import get_ident
 from typing import Any
+
+from asyncnb._core._visits import visits
 
 
 def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
@@ -20,8 +23,20 @@ def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
     if loop is None:
         loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 14):
-        return asyncio.all_tasks(loop) | set(_unstarted(loop))
+        return _all_threads_tasks(loop) | set(_unstarted(loop))
     return {task for task in _known_tasks() if _loop_of(task) is loop and not task.done()}
+
+
+def _all_threads_tasks(loop: AbstractEventLoop) -> set[asyncio.Task[Any]]:
+    if not (visits and get_ident() in visits):
+        return asyncio.all_tasks(loop)
+    # Of the running loop it reads this thread's list alone, and this thread is only visiting.
+    before = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return asyncio.all_tasks(loop)
+    finally:
+        asyncio._set_running_loop(before)
 
 
 #: Tasks that were constructed in another thread than their loop's: until their first step they

@@ -7,12 +7,13 @@ uvloop, whose own internals do not go through it, and nothing of asyncio is patc
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, _get_running_loop
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from asyncnb._core._waiters import fork_safe_lock
+from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._visits import runs_here
 
 # A signal handler or a finaliser may make a task while one is being made.
 call_soon_lock = fork_safe_lock()
@@ -22,7 +23,7 @@ def call_soon_anywhere(
     loop: AbstractEventLoop, fn: Callable[..., object], *args: Any, context: Any = None
 ) -> Any:
     """Do what ``loop.call_soon`` does when it is not replaced; from another thread, safely."""
-    if _get_running_loop() is loop or not loop.is_running():
+    if runs_here(loop) or not loop.is_running():
         return type(loop).call_soon(loop, fn, *args, context=context)
     return loop.call_soon_threadsafe(fn, *args, context=context)
 
@@ -52,7 +53,7 @@ class replaced_call_soon:
         def call_soon(fn: Any, *args: Any, context: Any = None) -> Any:
             if take is not None and take(fn, context):
                 return None
-            if _get_running_loop() is loop or not loop.is_running():
+            if runs_here(loop) or not loop.is_running():
                 return original(fn, *args, context=context)
             return loop.call_soon_threadsafe(fn, *args, context=context)
 

@@ -18,15 +18,17 @@ import contextvars
 import weakref
 from asyncio import AbstractEventLoop, CancelledError, InvalidStateError, _get_running_loop
 from collections.abc import Callable, Coroutine, Generator
+from threading import get_ident
 from typing import Any, TypeVar
 
 from asyncnb._core._awaitables import as_coroutine as as_coroutine
 from asyncnb._core._awaitables import iscoroutine as iscoroutine
 from asyncnb._core._awaitables import iscoroutinefunction as iscoroutinefunction
 from asyncnb._core._awaitables import isfuture as isfuture
+from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._visits import visits
 from asyncnb._core._waiters import fail_waiters as fail_waiters
 from asyncnb._core._waiters import forget_waiter as forget_waiter
-from asyncnb._core._waiters import fork_safe_lock
 from asyncnb._core._waiters import join_future as join_future
 from asyncnb._core._waiters import register_waiter as register_waiter
 
@@ -61,7 +63,9 @@ def runs_elsewhere(loop: AbstractEventLoop) -> bool:
 
     ``is True``: a stand-in loop of a test answers every question with something truthy.
     """
-    return _get_running_loop() is not loop and loop.is_running() is True
+    if _get_running_loop() is loop:
+        return bool(visits) and get_ident() in visits
+    return loop.is_running() is True
 
 
 _guard = fork_safe_lock()  # the few words that several threads write: claims, incoming callbacks
@@ -149,7 +153,7 @@ class Future(asyncio.Future[_T]):
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel and schedule the callbacks; False when done already. Any thread."""
         loop = self._loop
-        if _get_running_loop() is loop or not runs_elsewhere(loop):
+        if (_get_running_loop() is loop and not visits) or not runs_elsewhere(loop):
             return _cancel(self, msg)
         if self.done():
             return False
@@ -159,7 +163,7 @@ class Future(asyncio.Future[_T]):
     def add_done_callback(self, fn: Any, /, *, context: contextvars.Context | None = None) -> None:
         """Call ``fn(future)`` on the future's loop once it is done. Any thread."""
         loop = self._loop
-        if _get_running_loop() is loop or not runs_elsewhere(loop):
+        if (_get_running_loop() is loop and not visits) or not runs_elsewhere(loop):
             _add_done_callback(self, fn, context=context)
         else:
             post_callback(self, fn, context)
@@ -167,14 +171,14 @@ class Future(asyncio.Future[_T]):
     def remove_done_callback(self, fn: Any, /) -> int:
         """Remove every registration of *fn* and return how many there were. Any thread."""
         loop = self._loop
-        if _get_running_loop() is loop or not runs_elsewhere(loop):
+        if (_get_running_loop() is loop and not visits) or not runs_elsewhere(loop):
             return _remove_done_callback(self, fn)
         return post_removal(self, fn)
 
     def set_result(self, result: _T, /) -> None:
         """Mark as done with *result*; ``InvalidStateError`` when done already. Any thread."""
         loop = self._loop
-        if _get_running_loop() is loop or not runs_elsewhere(loop):
+        if (_get_running_loop() is loop and not visits) or not runs_elsewhere(loop):
             _set_result(self, result)
         else:
             self._claim()
@@ -188,7 +192,7 @@ class Future(asyncio.Future[_T]):
         """
         exception = _no_stop_iteration(exception)
         loop = self._loop
-        if _get_running_loop() is loop or not runs_elsewhere(loop):
+        if (_get_running_loop() is loop and not visits) or not runs_elsewhere(loop):
             _set_exception(self, exception)
             return
         if isinstance(exception, type):

@@ -30,6 +30,7 @@ from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb._core._tasks import Task, create_suspended
 from asyncnb._core._threads import run_on
+from asyncnb._core._visits import runs_here
 from asyncnb._core._waiters import fail_waiters
 from asyncnb._core._waiting import wait_for
 
@@ -287,7 +288,7 @@ def run(
         coro = as_coroutine(awaitable, caller="run")
         return run_here(coro, timeout=timeout, name="asyncnb.run")
     loop = running_embedded_loop()
-    if loop is not None and asyncio._get_running_loop() is loop:
+    if loop is not None and runs_here(loop):
         if inspect.iscoroutine(awaitable):
             awaitable.close()
         raise would_deadlock("asyncnb.run()", "await ...")
@@ -349,6 +350,11 @@ def tasks(
     return found
 
 
+def _embedded_tasks() -> list[asyncio.Task[Any]]:
+    loop = running_embedded_loop()
+    return [] if loop is None else plain_tasks([loop])
+
+
 def other_tasks() -> list[asyncio.Task[Any]]:
     """Return the unfinished tasks that were not launched, of all the loops a notebook has."""
     loops = [running_embedded_loop(), *(loop() for loop in other_loops)]
@@ -375,8 +381,9 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     """Cancel the living launched tasks whose names match any of ``patterns`` (globs).
 
     Returns the tasks it asked to cancel; they end after their cleanup. Raises TaskNotFoundError
-    with near names for a pattern that matches no living task; nothing is cancelled then. From
-    any thread.
+    with near names for a pattern that matches no living task; nothing is cancelled then. A task
+    of the embedded loop that was not launched, such as one that ``asyncio.create_task`` made in a
+    cell, is cancelled by its exact name. From any thread.
 
     >>> naps = [asyncnb.launch(asyncio.sleep(60), name=f"nap {n}") for n in (1, 2)]
     >>> [task.get_name() for task in asyncnb.cancel("nap *")]
@@ -385,12 +392,18 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     if not patterns:
         raise TypeError('cancel() takes names or globs; cancel("*") cancels every launched task.')
     found: dict[int, TaskRecord] = {}
+    others: list[Any] = []
     for pattern in patterns:
         matching = list(registry.match(pattern))
         if not matching:
-            raise TaskNotFoundError(registry.nothing_matches(pattern))
+            made_by_asyncio = [t for t in _embedded_tasks() if t.get_name() == pattern]
+            if not made_by_asyncio:
+                raise TaskNotFoundError(registry.nothing_matches(pattern))
+            others += made_by_asyncio
         found |= {r.id: r for r in matching if r.state() not in ENDED}
-    return cancel_records(list(found.values()), msg)
+    for other in others:
+        other.get_loop().call_soon_threadsafe(other.cancel, msg)
+    return cancel_records(list(found.values()), msg) + others
 
 
 def cancel_group(name: str, records: list[TaskRecord], msg: str | None = None) -> list[Task[Any]]:

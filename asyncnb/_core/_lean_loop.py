@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import Handle
+from asyncio import Handle, TimerHandle
 from collections.abc import Callable
 from contextvars import Context
+from threading import get_ident
 from typing import Any
+
+from asyncnb._core._guarded import call_at_from_elsewhere, call_soon_from_elsewhere
+from asyncnb._core._visits import guarded
 
 #: Whether this and :mod:`._timers` have been tried on this Python: 3.16 may change the parts of
 #: the standard loop that they write to, and then tests/core/test_lean.py fails until the bound is
 #: raised or what they write is mended.
 KNOWN = sys.version_info < (3, 16)
 _standard_call_soon: Any = asyncio.BaseEventLoop.call_soon
+_standard_call_at: Any = asyncio.BaseEventLoop.call_at
 
 
 class LeanLoop(asyncio.BaseEventLoop):
@@ -29,17 +34,32 @@ class LeanLoop(asyncio.BaseEventLoop):
     _closed: bool  # attributes of the standard loop
     _debug: bool
     _ready: Any
+    _thread_id: int | None
 
-    if KNOWN:
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        if guarded and get_ident() != self._thread_id and self._thread_id is not None:
+            return call_soon_from_elsewhere(self, callback, args, context)
+        if self._closed or self._debug or not KNOWN:
+            return _created_by_caller(_standard_call_soon(self, callback, *args, context=context))
+        handle = Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
-        def call_soon(  # type: ignore[override]
-            self, callback: Callable[..., object], *args: Any, context: Context | None = None
-        ) -> Handle:
-            if self._closed or self._debug:
-                standard: Any = _standard_call_soon(self, callback, *args, context=context)
-                if standard._source_traceback:
-                    del standard._source_traceback[-1]  # "created at" names the caller, not us
-                return standard  # type: ignore[no-any-return]
-            handle = Handle(callback, args, self, context)
-            self._ready.append(handle)
-            return handle
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        if guarded and get_ident() != self._thread_id and self._thread_id is not None:
+            return call_at_from_elsewhere(self, when, callback, args, context)
+        return _created_by_caller(_standard_call_at(self, when, callback, *args, context=context))
+
+
+def _created_by_caller(handle: Any) -> Any:
+    if handle._source_traceback:
+        del handle._source_traceback[-1]  # "created at" names the caller, not us
+    return handle

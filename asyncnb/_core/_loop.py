@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from asyncnb._core import _watchdog
 from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, would_deadlock
+from asyncnb._core._guarded import GuardedCalls, guarded_class
 from asyncnb._core._info import current_record
 from asyncnb._core._lean_loop import LeanLoop
 from asyncnb._core._tasks import Task, run_first_step
@@ -114,7 +115,9 @@ class _State(Entered):
         "crash",
         "ending",
         "exception_hooks",
+        "guarded_class",
         "inbox",
+        "main_loop",
         "on_blocked",
         "on_crash",
         "pid",
@@ -141,6 +144,10 @@ class _State(Entered):
         #: Tasks that wait for their first step, with that step and its context.
         self.inbox: deque[tuple[Task[Any], Callable[[], object], contextvars.Context]] = deque()
         self.posted = False
+        #: Its class while it is guarded, of a loop written in C.
+        self.guarded_class: Any = None
+        #: The loop of the main thread, if it has one: signals are its affair.
+        self.main_loop: asyncio.AbstractEventLoop | None = None
         self.crash: BaseException | None = None
         self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
         self.exception_hooks: list[Callable[[dict[str, Any]], bool]] = []
@@ -149,7 +156,7 @@ class _State(Entered):
         self.processes: list[asyncio.SubprocessTransport] = []
 
 
-class EmbeddedLoop(_Base):
+class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
     """An asyncio event loop that runs on a daemon thread of its own.
 
     It is a whole ``asyncio.AbstractEventLoop``: libraries run on it unmodified. ``start()``
@@ -161,6 +168,9 @@ class EmbeddedLoop(_Base):
 
     _numbers = itertools.count(1)
     _asyncnb_timeouts: _State
+    #: What nest_asyncio and nest_asyncio2 look for: they would make this loop re-entrant by driving
+    #: it from the calling thread. run_until_complete() waits for it, which is all that they need.
+    _nest_patched = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,6 +183,14 @@ class EmbeddedLoop(_Base):
                 daemon=True,
             ),
         )
+
+    def guard(self, on: bool) -> None:
+        """Let other threads call ``call_soon`` and the timers, or no longer; see ``guard()``."""
+        if issubclass(_Base, asyncio.BaseEventLoop):
+            return  # LeanLoop looks itself
+        if on and self._state.guarded_class is None:
+            self._state.guarded_class = guarded_class(self, _Base)
+        self.__class__ = self._state.guarded_class if on else EmbeddedLoop
 
     @property
     def _state(self) -> _State:

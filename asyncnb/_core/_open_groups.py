@@ -24,6 +24,7 @@ from asyncnb._core._local import AnyFuture
 from asyncnb._core._tasks import Task as OwnTask
 from asyncnb._core._tasks import new_task
 from asyncnb._core._uncancel import left_behind, swallow
+from asyncnb._core._visits import runs_here
 from asyncnb._core._waiting import wait
 
 T = TypeVar("T")
@@ -180,7 +181,7 @@ class OpenGroup(TaskGroup):
 
     def _post(self, call: Callable[..., object], *args: object) -> None:
         """Have ``call`` run on the group's loop: at once if that is here."""
-        if asyncio._get_running_loop() is self._loop or not runs_elsewhere(self._loop):
+        if not runs_elsewhere(self._loop):
             call(*args)
         else:
             self._loop.call_soon_threadsafe(call, *args)
@@ -329,7 +330,7 @@ class OpenGroup(TaskGroup):
         called again. Ctrl-C ends the wait, not the tasks. On the loop's own thread RuntimeError
         at once: write ``await group`` there.
         """
-        if asyncio._get_running_loop() is self._loop and not self._outcome.done():
+        if runs_here(self._loop) and not self._outcome.done():
             raise RuntimeError(
                 f"join() on the loop's own thread would wait forever, since {self!r} needs this "
                 "thread to go on; write `await group`"

@@ -12,7 +12,6 @@ import asyncio
 import threading
 import types
 import weakref
-from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -69,7 +68,7 @@ def _there(task: Task[Any], act: Callable[..., bool], *args: object) -> bool:
     True where the loop does not answer in time: it is blocked, and acts when it is free.
     """
     loop = task.get_loop()
-    if _get_running_loop() is loop or not runs_elsewhere(loop):
+    if not runs_elsewhere(loop):
         return act(*args)
     answered = threading.Event()
     answer = True

@@ -19,9 +19,9 @@ from asyncnb._core._errors import TaskNotFoundError, describe, near
 from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo, current_record
 from asyncnb._core._limits import seconds_left
 from asyncnb._core._local import add_callback
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._repeat import Rounds
 from asyncnb._core._tasks import Task
-from asyncnb._core._waiters import fork_safe_lock
 
 if TYPE_CHECKING:
     from asyncnb._core._trace import TaskTrace

@@ -29,6 +29,7 @@ from asyncnb._core._futures import (
     runs_elsewhere,
 )
 from asyncnb._core._graph import task_frames
+from asyncnb._core._visits import runs_here, visits
 
 if TYPE_CHECKING:
     from asyncnb._core._info import TaskInfo
@@ -241,7 +242,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         if msg is INTERRUPT:
             return False if self._launched else interrupt(self)
         loop = self._loop
-        if _get_running_loop() is loop or not runs_elsewhere(loop):
+        if (_get_running_loop() is loop and not visits) or not runs_elsewhere(loop):
             plain = self._pause is None and self._record is None
             return _cancel(self, msg) if plain else _cancel_here(self, msg)
         if self.done():
@@ -261,7 +262,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         is what will be left of those that the loop knows.
         """
         loop = self._loop
-        if _get_running_loop() is loop or not runs_elsewhere(loop):
+        if not runs_elsewhere(loop):
             return _uncancel_here(self)
         loop.call_soon_threadsafe(_uncancel_here, self)
         return max(0, self.cancelling() - 1)
@@ -440,7 +441,7 @@ def create_suspended(
     on the loop's thread. On the loop's own thread the step is None: the loop has it already. Any
     thread.
     """
-    if _get_running_loop() is loop:
+    if runs_here(loop):
         return Task(coro, loop=loop, name=name, context=context), None
     return _construct_suspended(Task, coro, loop=loop, name=name, context=context)
 

@@ -20,6 +20,7 @@ from asyncnb._core._awaitables import as_coroutine, iscoroutine, iscoroutinefunc
 from asyncnb._core._errors import THREADS, no_threads
 from asyncnb._core._futures import ensure_future
 from asyncnb._core._tasks import Task, interrupt, new_task
+from asyncnb._core._visits import runs_here
 from asyncnb._core._waiters import (
     Joiner,
     never_done,
@@ -73,7 +74,7 @@ class _Submitted(concurrent.futures.Future[_T]):
         self._loop_of_task = loop
 
     def _refuse_own_thread(self, method: str) -> None:
-        if _get_running_loop() is self._loop_of_task and not self.done():
+        if runs_here(self._loop_of_task) and not self.done():
             raise RuntimeError(
                 f"{method}() on the loop's own thread would wait forever, since the coroutine "
                 "needs this thread to go on; write `await coro`, or `await wrap_future(future)`"
@@ -119,7 +120,7 @@ def run_coroutine_threadsafe(
         def cancel_task(_: object) -> None:
             if not submitted.cancelled():
                 return
-            if _get_running_loop() is loop:
+            if runs_here(loop):
                 task.cancel()  # at once, not a turn later (gh-105836)
             else:
                 try:

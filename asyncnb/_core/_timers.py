@@ -14,9 +14,9 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core._lean_loop import KNOWN
+from asyncnb._core._lean_loop import KNOWN, LeanLoop
 
-_standard_call_at: Any = asyncio.BaseEventLoop.call_at
+_KNOWN_CALL_AT: Any = (asyncio.BaseEventLoop.call_at, LeanLoop.call_at)
 
 
 class LeanTimer(TimerHandle):
@@ -48,4 +48,4 @@ class LeanTimer(TimerHandle):
 
 def takes_lean_timers(loop: AbstractEventLoop) -> bool:
     """Return whether ``LeanTimer`` works on ``loop``, unless that is in debug mode."""
-    return getattr(type(loop), "call_at", None) is _standard_call_at and KNOWN
+    return getattr(type(loop), "call_at", None) in _KNOWN_CALL_AT and KNOWN

@@ -25,8 +25,8 @@ from asyncnb._core._awaitables import iscoroutine
 from asyncnb._core._errors import describe
 from asyncnb._core._graph import awaited_by
 from asyncnb._core._info import ENDED
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._plain_timeouts import expired_in
-from asyncnb._core._waiters import fork_safe_lock
 
 if TYPE_CHECKING:
     from asyncnb._core._registry import TaskRecord

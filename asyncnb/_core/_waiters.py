@@ -6,7 +6,6 @@ Who waits is registered with the loop, weakly, so that nobody waits forever for 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
 import time
@@ -15,20 +14,14 @@ from asyncio import AbstractEventLoop, _get_running_loop
 from typing import Any, Protocol, TypeVar
 
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, cannot_block, would_deadlock
+from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._visits import release_held, runs_here
 
 _T = TypeVar("_T")
 
 # A lock's acquire cannot be interrupted by Ctrl-C on Windows, so waits are cut there; elsewhere a
 # slice only serves to notice a loop that was closed without a word to fail_waiters().
 _WAIT_SLICE = 0.05 if sys.platform == "win32" else 1.0
-
-
-def fork_safe_lock() -> Any:
-    """Make a reentrant lock that is free in a forked child, whoever held it in the parent."""
-    lock: Any = threading.RLock()
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lock._at_fork_reinit)
-    return lock
 
 
 _guard = fork_safe_lock()
@@ -112,6 +105,7 @@ class Joiner:
     def wait(self, loop: AbstractEventLoop, timeout: float | None = None) -> bool:
         """Block until woken or until *loop* is closed (True), or for *timeout* seconds (False)."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        release_held()
         if not THREADS and self.lock.locked():
             raise cannot_block("join()", "await task")  # nobody could wake us
         while True:
@@ -126,7 +120,7 @@ class Joiner:
 
 def refuse_own_thread(loop: AbstractEventLoop, call: str, instead: str) -> None:
     """Raise ``WrongThreadError`` in the thread of *loop*, where blocking would be a deadlock."""
-    if _get_running_loop() is loop:
+    if runs_here(loop):
         raise would_deadlock(call, instead)
 
 

@@ -36,8 +36,8 @@ THRESHOLD = 0.3
 
 _ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 #: Code in which a loop without work stands.
-_LOOP = os.path.join(os.path.dirname(__file__), "_loop.py")
-_RESTS = (_LOOP, "selectors.py")
+_HERE = os.path.dirname(__file__)
+_RESTS = (*(os.path.join(_HERE, name) for name in ("_loop.py", "_guarded.py")), "selectors.py")
 _MOST_FRAMES = 30
 #: A look that comes this late, in seconds, was kept by the interpreter's lock and not by a busy
 #: machine.
@@ -327,7 +327,7 @@ def _frames_of(task: asyncio.Task[Any] | None, top: types.FrameType) -> list[typ
     frames: list[types.FrameType] = []
     frame: types.FrameType | None = top
     while frame is not None:
-        if frame.f_code.co_filename == _LOOP and task is None:
+        if frame.f_code.co_filename in _RESTS and task is None:
             break  # a callback's frames begin here, or after a few of asyncio's
         frames.append(frame)
         if frame is outermost:

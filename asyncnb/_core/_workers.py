@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from asyncnb._core._visits import guard, unguard
+
 T = TypeVar("T")
 
 
@@ -121,14 +123,18 @@ class Worker:
 
         So the task ends when its code has really ended. Raises what the function raised.
         """
-        self.thread.start()
-        while not self.ended:
-            self._wake = self._loop.create_future()
-            try:
-                await self._wake
-            except asyncio.CancelledError:
-                if not self.ended:
-                    self.cancel()
+        guard(self._loop)  # `event.set()` in the function wakes a task of the loop at once
+        try:
+            self.thread.start()
+            while not self.ended:
+                self._wake = self._loop.create_future()
+                try:
+                    await self._wake
+                except asyncio.CancelledError:
+                    if not self.ended:
+                        self.cancel()
+        finally:
+            unguard(self._loop)
         exc, self._exception = self._exception, None
         try:
             if isinstance(exc, ThreadCancelled):

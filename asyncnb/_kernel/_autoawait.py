@@ -23,6 +23,7 @@ from asyncnb._core._breakin import raise_in_task
 from asyncnb._core._errors import THREADS, EmbeddedLoopError
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop
 from asyncnb._core._tasks import Task, interrupt
+from asyncnb._core._visits import guard, own_loop, runs_here, unguard
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -48,6 +49,9 @@ class AwaitCells:
         #: The cells that are waited for, the latest last: a subshell may run one besides.
         self._cells: list[RunningCell] = []
         self._enter = enter
+        #: Whether earlier cells may have left tasks on the kernel's own loop, whose ends are
+        #: reported to ours from the kernel's thread.
+        self._may_meet_others = ip.execution_count > 2
         self._let_go: LetGo | None = None
         self._left: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -76,7 +80,7 @@ class AwaitCells:
         ip = self.ip
         if not ip.autoawait or ip.loop_runner is not ip.loop_runner_map["asyncio"][0]:
             return cell  # %autoawait off, or trio: IPython's own business
-        if isinstance(asyncio._get_running_loop(), EmbeddedLoop):
+        if isinstance(own_loop(), EmbeddedLoop):
             return cell  # run_cell_async called by a cell that is there already
         if not ip.should_run_async(
             raw_cell,
@@ -90,11 +94,15 @@ class AwaitCells:
         """Run the cell on the embedded loop while the kernel's own loop stays free."""
         running = RunningCell(cell, source, embedded_loop(), asyncio.get_running_loop())
         self._cells.append(running)
+        if self._may_meet_others:
+            guard(running.loop)
         try:
             with _wake_on_signal(running.here, running.interrupt) as signalled:
                 result = await running.wait(signalled=signalled)
         finally:
             self._cells.remove(running)
+            if self._may_meet_others:
+                unguard(running.loop)
         error = getattr(result, "error_in_exec", None)
         if running.left and error is not None:
             self._left.add(running.task)
@@ -201,9 +209,7 @@ class RunningCell:
 
     def is_current(self) -> bool:
         """Whether the calling code is this cell's."""
-        return asyncio._get_running_loop() is self.loop and (
-            asyncio.current_task(self.loop) is self.task
-        )
+        return runs_here(self.loop) and (asyncio.current_task(self.loop) is self.task)
 
     async def wait(self, *, signalled: bool) -> Any:
         """Wait for the cell, whoever cancels the waiter, and return its ExecutionResult.

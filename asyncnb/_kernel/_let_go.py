@@ -19,6 +19,7 @@ from asyncnb._core._limits import run_body
 from asyncnb._core._plain import current_cell
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._tasks import Task
+from asyncnb._core._visits import runs_here
 from asyncnb._kernel._tracebacks import user_frames
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class LetGo:
                 "(New Subshell Console for Notebook), or make %tasks background the first line "
                 "of the cell."
             )
-        if asyncio._get_running_loop() is cell.loop:
+        if runs_here(cell.loop):
             return self._let_go_here(cell)
         answers: list[Any] = []
         answered, late = threading.Event(), threading.Lock()

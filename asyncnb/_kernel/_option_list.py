@@ -14,6 +14,7 @@ from asyncnb._kernel._settings import SIZE, SWITCH, Option, amount, count, one_o
 def options(
     *,
     autoawait: Callable[[bool], object],
+    one_loop: Callable[[bool], object],
     dashboard_rate: Callable[[float], object],
     keep_alive: Callable[[bool], object],
     offload_limit: Callable[[int], object],
@@ -26,6 +27,14 @@ def options(
             SWITCH,
             "cells with await run on the embedded loop, not on the kernel's own",
             autoawait,
+        ),
+        Option(
+            "one_loop",
+            True,
+            SWITCH,
+            "cells without await, and widget callbacks, see the embedded loop as the running one, "
+            "not the kernel's",
+            one_loop,
         ),
         Option(
             "loop",

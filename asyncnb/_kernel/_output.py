@@ -7,7 +7,6 @@ they get from ``_parents.py``.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import sys
@@ -22,6 +21,7 @@ from IPython.display import display
 
 from asyncnb._core._info import CellRef, current_record
 from asyncnb._core._registry import TaskRecord
+from asyncnb._core._visits import own_loop
 from asyncnb._core._words import encodable
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._figures import FigureKeeper
@@ -385,7 +385,7 @@ def _when_no_cell_runs(action: Callable[[], None]) -> None:
     IPython replaces ``sys.stdout.write`` while a cell without await runs, and puts back what it
     found: a hook put in, or taken out, by the cell itself would be undone.
     """
-    loop = asyncio._get_running_loop()
+    loop = own_loop()
     if loop is None:
         action()
     else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core import _places
 from asyncnb._core._errors import describe, message_of
+from asyncnb._kernel._foreign import advise
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -64,6 +65,7 @@ def format_error(
     With ``short`` as plain Python does: in a fraction of the time.
     """
     kind = type(exc)
+    advise(exc, _places.cell_of)
     tb, lost = _without_middle(user_frames(exc.__traceback__))
     try:
         lines = plain_lines(exc, tb) if short else _lines(ip, exc, tb)
@@ -188,6 +190,7 @@ class Tracebacks:
             # Cut for good: IPython formats it a second time for its history, and our frames, which
             # nobody sees, took a tenth of a second of each press on stop.
             exc.__traceback__ = user_frames(exc.__traceback__)
+            advise(exc, _places.cell_of)
             if self._stopped():
                 self._reported()
             if isinstance(exc, asyncio.CancelledError) and self._stopped():

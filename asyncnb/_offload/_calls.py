@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import types
@@ -13,6 +12,7 @@ from asyncnb._core import _launch
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._tasks import Task
+from asyncnb._core._visits import runs_here
 from asyncnb._offload._engines import engine_for
 from asyncnb._offload._jobs import Engine, Job
 from asyncnb._offload._packing import pack_call
@@ -136,7 +136,7 @@ def offload(
     record = TaskRecord()
     record.kind, record.worker = engine.kind, ""
     first = None
-    if asyncio._get_running_loop() is embedded_loop():
+    if runs_here(embedded_loop()):
         work = run_job(record, engine, "call", payload, local)
     else:
         errand = Errand(record, engine, "call", payload, local)

@@ -9,7 +9,6 @@ worker is killed. One of which nothing is heard by then is given up.
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import functools
 import logging
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Listener
 from typing import Any
 
+from asyncnb._core._visits import runs_here
 from asyncnb._offload import _line
 from asyncnb._offload._jobs import Job
 
@@ -200,7 +200,7 @@ class ExecutorEngine:
         self._board.jobs[job.id] = job
         executor = self._executor()
         assert executor is not None, "whoever submits holds it"
-        if not self._answered and asyncio._get_running_loop() is job.loop:
+        if not self._answered and runs_here(job.loop):
             soon(functools.partial(self._submit, executor, job))
         else:
             self._submit(executor, job)

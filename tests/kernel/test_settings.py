@@ -14,6 +14,7 @@ from asyncnb._kernel._settings import SIZE, SWITCH, Option, Settings, amount, co
 
 NAMES = (
     "autoawait",
+    "one_loop",
     "loop",
     "watchdog",
     "history",

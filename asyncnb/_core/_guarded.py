@@ -1,0 +1,254 @@
+"""What a loop does with calls that come from a thread other than its own.
+
+asyncio allows ``call_soon`` and everything that leads to it (``Future.set_result``, ``Event.set``,
+``Queue.put_nowait``, ``create_task``) on the loop's own thread alone. In a notebook such calls come
+from cells on the main thread and from the bodies of tasks in worker threads. While such code runs
+the loop is guarded, and these calls end up here instead of in a queue of which the loop knows
+nothing until something else wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import sys
+import threading
+from asyncio import Handle, TimerHandle, _get_running_loop
+from collections.abc import Callable
+from threading import get_ident
+from types import FrameType
+from typing import Any
+
+from asyncnb._core._visits import (
+    DeferredCall,
+    DeferredHandle,
+    DeferredTimer,
+    visits,
+)
+
+_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
+_OURS = os.path.dirname(__file__) + os.sep
+
+_NONE: Any = object()
+
+#: Seconds between two looks whether a worker thread has left asyncio's own code.
+_LOOK_AGAIN = 0.0005
+
+
+def call_soon_from_elsewhere(
+    loop: Any, callback: Any, args: Any, context: contextvars.Context | None
+) -> Handle:
+    """Do what ``loop.call_soon`` promises, in a thread that does not run *loop*."""
+    visit = visits.get(get_ident())
+    if visit is not None and visit.loop is loop:
+        return visit.hold(DeferredHandle(callback, args, loop, context))  # type: ignore[no-any-return]
+    if _in_asyncio(sys._getframe(1)):
+        handle = DeferredHandle(callback, args, loop, context)
+        loop.call_soon_threadsafe(_release_after, handle, get_ident())
+        return handle
+    return loop.call_soon_threadsafe(callback, *args, context=context)  # type: ignore[no-any-return]
+
+
+def call_at_from_elsewhere(
+    loop: Any, when: float, callback: Any, args: Any, context: contextvars.Context | None
+) -> TimerHandle:
+    """Do what ``loop.call_at`` promises, in a thread that does not run *loop*."""
+    timer = DeferredTimer(when, callback, args, loop, context)
+    visit = visits.get(get_ident())
+    if visit is not None and visit.loop is loop:
+        return visit.hold(timer)  # type: ignore[no-any-return]
+    loop.call_soon_threadsafe(timer.release)
+    return timer
+
+
+def _release_after(handle: DeferredHandle, ident: int) -> None:
+    """Release *handle* once the thread that scheduled it has left asyncio's own code.
+
+    ``Event.set`` goes through the waiting futures one by one. If the first one woke its task while
+    the thread is still on its way, the task would take itself out of the list under its feet.
+    """
+    frame = sys._current_frames().get(ident)
+    if frame is not None and _in_asyncio(frame):
+        handle._loop.call_later(_LOOK_AGAIN, _release_after, handle, ident)
+    else:
+        handle.release()
+
+
+def _in_asyncio(frame: FrameType | None) -> bool:
+    """Return whether *frame*, or the first of its callers that is not ours, is asyncio's."""
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(_ASYNCIO)
+
+
+class GuardedCalls:
+    """The rest of a loop's methods, for a loop that lives on a thread of its own.
+
+    Comes before the loop's class among the bases. What cannot work on such a loop says so.
+    """
+
+    __slots__ = ()
+
+    _state: Any  # of EmbeddedLoop
+
+    def _is_foreign(self) -> bool:
+        """Return whether the loop runs, in another thread than the calling one."""
+        thread: threading.Thread = self._state.thread
+        return thread.ident is not None and thread.ident != get_ident() and thread.is_alive()
+
+    def _is_running_here(self) -> bool:
+        this: object = self
+        return _get_running_loop() is this
+
+    def _refuse(self, call: str, instead: str) -> RuntimeError:
+        return RuntimeError(
+            f"loop.{call} is not for the embedded loop, which runs for the whole notebook, on its "
+            f"own thread: {instead}"
+        )
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Wait, from another thread, until *future* is done; return its result or raise its error.
+
+        A coroutine becomes a task. Ctrl-C ends the wait, not the task. On the loop's own thread
+        ``RuntimeError``: write ``await`` there.
+        """
+        if not self._is_foreign():
+            if self._is_running_here():
+                if asyncio.iscoroutine(future):
+                    future.close()
+                raise self._refuse("run_until_complete()", "write `await ...` here")
+            return super().run_until_complete(future)  # type: ignore[misc]
+        from asyncnb._core._awaitables import as_coroutine
+        from asyncnb._core._tasks import Task
+        from asyncnb._core._waiters import join_future
+
+        loop: Any = self
+        if not asyncio.isfuture(future) or future.get_loop() is not loop:
+            future = Task(as_coroutine(future), loop=loop)
+        return join_future(future)
+
+    def run_forever(self) -> None:
+        """Refuse to, with RuntimeError: the loop runs already."""
+        if self._is_foreign() or self._is_running_here():
+            raise self._refuse(
+                "run_forever()", "it runs already; `asyncnb.launch(...)` starts work"
+            )
+        super().run_forever()  # type: ignore[misc]
+
+    def stop(self) -> None:
+        """Refuse to in another thread, with RuntimeError; see ``EmbeddedLoop`` for its own."""
+        if self._is_foreign():
+            raise self._refuse("stop()", '`asyncnb.cancel("*")` ends the tasks')
+        super().stop()  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Close the loop; RuntimeError while it runs."""
+        if self._is_foreign() or self._is_running_here():
+            raise self._refuse(
+                "close()", "`%asyncnb restart` starts a new one, and the kernel's end closes it"
+            )
+        super().close()  # type: ignore[misc]
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        """Have *callback* called on this loop when the signal *sig* comes.
+
+        Signals reach the main thread alone: its loop, a kernel's, gets the handler. Where the main
+        thread has no loop, as in a script, RuntimeError says what to write.
+        """
+        _on_main_loop(
+            self,
+            lambda main: main.add_signal_handler(
+                sig,
+                lambda: self.call_soon_threadsafe(callback, *args),  # type: ignore[attr-defined]
+            ),
+        )
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Undo ``add_signal_handler``; False if there was none."""
+        return bool(_on_main_loop(self, lambda main: main.remove_signal_handler(sig)))
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+        """As ``asyncio``'s, from other threads as well."""
+        return self._anywhere("add_reader", fd, callback, *args)
+
+    def add_writer(self, fd: Any, callback: Any, *args: Any) -> Any:
+        """As ``asyncio``'s, from other threads as well."""
+        return self._anywhere("add_writer", fd, callback, *args)
+
+    def remove_reader(self, fd: Any) -> Any:
+        """As ``asyncio``'s, from other threads as well."""
+        return self._anywhere("remove_reader", fd)
+
+    def remove_writer(self, fd: Any) -> Any:
+        """As ``asyncio``'s, from other threads as well."""
+        return self._anywhere("remove_writer", fd)
+
+    def _anywhere(self, method: str, *args: Any) -> Any:
+        call = getattr(super(), method)
+        if not self._is_foreign():
+            return call(*args)
+        visit = visits.get(get_ident())
+        if visit is not None and visit.loop is self:
+            visit.hold(DeferredCall(lambda: call(*args)))
+        else:
+            self.call_soon_threadsafe(call, *args)  # type: ignore[attr-defined]
+        return True  # that it was registered, of `remove_...`: the loop finds out later
+
+
+def _on_main_loop(loop: Any, act: Callable[[Any], Any]) -> Any:
+    main = loop._state.main_loop
+    if main is None:
+        raise RuntimeError(
+            "signals reach the main thread alone, and the embedded loop runs on another: use "
+            "signal.signal(...) in the main thread, and in the handler "
+            "loop.call_soon_threadsafe(...)"
+        )
+    if threading.current_thread() is threading.main_thread():
+        return act(main)
+    done: Any = asyncio.run_coroutine_threadsafe(_call(act, main), main)
+    return done.result(5)
+
+
+async def _call(act: Callable[[Any], Any], main: Any) -> Any:
+    return act(main)
+
+
+def guarded_class(loop: Any, base: Any) -> type[Any]:
+    """Make the class that *loop*, written in C, has while it is guarded.
+
+    A class for a while, since a method in Python makes each step of each task dearer; a class of
+    its own for each loop, since that way the method knows the loop's thread. A loop of the
+    standard library looks itself: see ``LeanLoop``.
+    """
+    own = loop._state.thread.ident
+    base_call_soon, base_call_at, base_call_later = base.call_soon, base.call_at, base.call_later
+
+    def call_soon(
+        self: Any, callback: Any, arg: Any = _NONE, *args: Any, context: Any = None
+    ) -> Handle:
+        if get_ident() == own:
+            # A task's step takes one argument at most; passing that on by itself saves a third.
+            if arg is _NONE:
+                return base_call_soon(self, callback, context=context)  # type: ignore[no-any-return]
+            if not args:
+                return base_call_soon(self, callback, arg, context=context)  # type: ignore[no-any-return]
+            return base_call_soon(self, callback, arg, *args, context=context)  # type: ignore[no-any-return]
+        args = () if arg is _NONE else (arg, *args)
+        return call_soon_from_elsewhere(self, callback, args, context)
+
+    def call_at(self: Any, when: float, callback: Any, *args: Any, context: Any = None) -> Handle:
+        if get_ident() == own:
+            return base_call_at(self, when, callback, *args, context=context)  # type: ignore[no-any-return]
+        return call_at_from_elsewhere(self, when, callback, args, context)
+
+    def call_later(
+        self: Any, delay: float, callback: Any, *args: Any, context: Any = None
+    ) -> Handle:
+        if get_ident() == own:
+            return base_call_later(self, delay, callback, *args, context=context)  # type: ignore[no-any-return]
+        return call_at_from_elsewhere(self, self.time() + delay, callback, args, context)
+
+    methods: dict[str, Any] = {"call_soon": call_soon, "call_at": call_at, "call_later": call_later}
+    methods |= {"__slots__": (), "__module__": type(loop).__module__}
+    return type(type(loop).__name__, (type(loop),), methods)

@@ -1,0 +1,262 @@
+"""The embedded loop as the running loop of a thread that does not run it.
+
+While a cell without ``await`` runs, its thread *visits* the embedded loop: there,
+``asyncio.get_running_loop()`` returns that loop, and whatever the code schedules on it is held
+back until the visit ends. So a task made in a cell starts when the cell's code has ended, in the
+order in which it was made, as on the loop of a plain kernel; from then on it runs beside later
+cells.
+
+A visit alone makes nothing thread-safe. The loop is *guarded* meanwhile: its ``call_soon``,
+``call_later`` and ``call_at`` look which thread calls (:mod:`._guarded`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import sys
+from asyncio import AbstractEventLoop, Handle, TimerHandle, _get_running_loop, _set_running_loop
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from asyncnb._core._locks import fork_safe_lock
+
+#: The visits of the moment, by thread.
+visits: dict[int, Visit] = {}
+
+#: The loops that other threads may call now, and how many of them asked for it.
+guarded: dict[Any, int] = {}
+_lock = fork_safe_lock()
+
+
+def runs_here(loop: object) -> bool:
+    """Return whether the calling thread runs *loop*, and is not just visiting it."""
+    return _get_running_loop() is loop and not (visits and get_ident() in visits)
+
+
+def guard(loop: Any) -> None:
+    """Let other threads call *loop*'s ``call_soon`` and the like until :func:`unguard`.
+
+    For embedded loops; another kind of loop stays as it is.
+    """
+    with _lock:
+        count = guarded[loop] = guarded.get(loop, 0) + 1
+        if count == 1 and hasattr(loop, "guard"):
+            loop.guard(True)
+
+
+def unguard(loop: Any) -> None:
+    """Undo one :func:`guard`."""
+    with _lock:
+        count = guarded.get(loop, 0) - 1
+        if count > 0:
+            guarded[loop] = count
+        elif not count:  # else it was asked for in the process that this one was forked from
+            del guarded[loop]
+            if hasattr(loop, "guard"):
+                loop.guard(False)
+
+
+class Visit:
+    """Synchronous code of this thread that has *loop* for its running loop.
+
+    ``enter`` and ``leave`` surround the code, any number of times; ``release`` hands over what it
+    scheduled. All of it on the visiting thread. Visits nest: a comm message that is handled in the
+    middle of a cell has one of its own.
+    """
+
+    __slots__ = ("_before", "_held", "_outer", "entered", "loop")
+
+    def __init__(self, loop: Any) -> None:
+        self.loop = loop
+        self.entered = False
+        self._held: list[DeferredHandle | DeferredTimer | DeferredCall] = []
+        self._before: AbstractEventLoop | None = None
+        self._outer: Visit | None = None
+
+    def enter(self) -> None:
+        """Make the loop the running one of this thread."""
+        guard(self.loop)
+        ident = get_ident()
+        self._before, self._outer = _get_running_loop(), visits.get(ident)
+        visits[ident] = self
+        self.entered = True
+        _set_running_loop(self.loop)
+
+    def leave(self) -> None:
+        """Give the thread its own running loop back."""
+        _set_running_loop(self._before)
+        self.entered = False
+        if self._outer is None:
+            visits.pop(get_ident(), None)
+        else:
+            visits[get_ident()] = self._outer
+        self._before = self._outer = None
+        unguard(self.loop)
+
+    def hold(self, handle: Any) -> Any:
+        """Keep what was scheduled until :meth:`release`, and return its handle."""
+        self._held.append(handle)
+        return handle
+
+    def release(self) -> None:
+        """Hand what was scheduled so far to the loop, in its order."""
+        held, self._held = self._held, []
+        if not held or self.loop.lost:
+            return
+        if _unregister is not None:
+            for handle in held:
+                task = _task_to_begin(handle)
+                if task is not None:
+                    _unregister(task)  # from this thread's list of tasks; see run_first_step()
+        try:
+            self.loop.call_soon_threadsafe(_release_all, held)
+        except RuntimeError:
+            if not self.loop.is_closed():  # else it has ended just now, and nothing starts
+                raise
+
+
+def own_loop() -> AbstractEventLoop | None:
+    """Return the loop that this thread runs, whatever loop it visits, or None."""
+    visit = visits.get(get_ident())
+    if visit is None:
+        return _get_running_loop()
+    while visit._outer is not None:
+        visit = visit._outer
+    return visit._before
+
+
+def release_held() -> None:
+    """Hand over what the calling thread's cell has scheduled: the thread is going to wait for it.
+
+    Otherwise a cell that makes a task and then waits for it without ``await`` (``join()``,
+    ``asyncnb.run()``) would wait for what starts at its own end.
+    """
+    visit = visits.get(get_ident())
+    while visit is not None:
+        visit.release()
+        visit = visit._outer
+
+
+def _release_all(held: list[Any]) -> None:
+    for handle in held:
+        if _register is not None:
+            task = _task_to_begin(handle)
+            if task is not None:
+                _register(task)
+        handle.release()
+
+
+if sys.version_info >= (3, 14):
+    _register: Callable[[Any], None] | None = asyncio._register_task
+    _unregister: Callable[[Any], None] | None = asyncio._unregister_task
+else:
+    _register = _unregister = None
+
+
+def _task_to_begin(handle: Any) -> Any:
+    """Return the task whose first step the handle is, or None."""
+    callback = handle._callback
+    if type(callback).__name__ != "TaskStepMethWrapper":
+        return None
+    task = getattr(callback, "__self__", None)
+    return task if isinstance(task, asyncio.Task) else None
+
+
+def _forget_after_fork() -> None:
+    # The child has the parent's code on its stack, but not the loop that this code visited.
+    guarded.clear()
+    visit = visits.get(get_ident())
+    visits.clear()
+    while visit is not None:
+        visit._before = None  # nor the one below it
+        visit = visit._outer
+    _set_running_loop(None)  # as asyncio does
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+class DeferredHandle(Handle):
+    """A callback that a visiting thread has scheduled."""
+
+    __slots__ = ("_real",)
+
+    def __init__(
+        self, callback: Any, args: Any, loop: Any, context: contextvars.Context | None
+    ) -> None:
+        super().__init__(callback, args, loop, context)
+        self._real: Handle | None = None
+
+    if TYPE_CHECKING:
+        _loop: Any
+        _callback: Any
+        _args: Any
+        _context: contextvars.Context
+
+    def cancel(self) -> None:
+        """Keep the callback from being called. Any thread."""
+        super().cancel()
+        _cancel(self._real, self._loop)
+
+    def release(self) -> None:
+        """Schedule it. Thread of the loop."""
+        callback, args = self._callback, self._args
+        if not self._cancelled:
+            self._real = self._loop.call_soon(callback, *args, context=self._context)
+
+
+class DeferredTimer(TimerHandle):
+    """A timer that a visiting thread has set."""
+
+    __slots__ = ("_real",)
+
+    def __init__(
+        self, when: float, callback: Any, args: Any, loop: Any, context: contextvars.Context | None
+    ) -> None:
+        super().__init__(when, callback, args, loop, context)
+        self._real: Handle | None = None
+
+    if TYPE_CHECKING:
+        _loop: Any
+        _callback: Any
+        _args: Any
+        _context: contextvars.Context
+        _when: float
+
+    def cancel(self) -> None:
+        """Keep the callback from being called. Any thread."""
+        Handle.cancel(self)  # TimerHandle's tells a loop of the standard library
+        _cancel(self._real, self._loop)
+
+    def release(self) -> None:
+        """Set it. Thread of the loop."""
+        callback, args = self._callback, self._args
+        if not self._cancelled:
+            self._real = self._loop.call_at(self._when, callback, *args, context=self._context)
+
+
+class DeferredCall:
+    """A call of the loop itself (``add_reader``) that a visiting thread has asked for."""
+
+    __slots__ = ("_call", "_callback")
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self._callback = None
+
+    def release(self) -> None:
+        """Make the call. Thread of the loop."""
+        self._call()
+
+
+def _cancel(handle: Handle | None, loop: Any) -> None:
+    if handle is None:
+        return
+    if runs_here(loop) or loop.is_closed():
+        handle.cancel()
+    else:
+        loop.call_soon_threadsafe(handle.cancel)  # uvloop's timers belong to its thread

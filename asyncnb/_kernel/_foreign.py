@@ -1,0 +1,125 @@
+"""Objects of other loops in a cell: awaited by a bridge, and explained where there can be none.
+
+A task that was made before ``%load_ext asyncnb`` belongs to the kernel's own loop, and a task of a
+loop that the user runs in a thread belongs to that one. asyncio refuses to await either on the
+embedded loop.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+from asyncnb._core._futures import Future, Mirror
+from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._core._tasks import Task
+from asyncnb._core._visits import own_loop
+
+#: The name that ``await x`` in a cell calls, among IPython's own builtins.
+BRIDGE = "__asyncnb_await__"
+
+
+def awaitable_here(awaitable: Any) -> Any:
+    """Return *awaitable*, or what follows it on the running loop if it belongs to another one."""
+    if (
+        asyncio.isfuture(awaitable)
+        and not isinstance(awaitable, (Task, Future))  # which can be awaited anywhere
+        and not awaitable.done()
+    ):
+        running = asyncio._get_running_loop()
+        if running is not None and awaitable.get_loop() is not running:
+            return Mirror(awaitable, running)
+    return awaitable
+
+
+class AwaitBridge(ast.NodeTransformer):
+    """Has ``await x`` in the cell's own code await :func:`awaitable_here` of ``x``.
+
+    Functions that the cell defines stay as they are, and so do cells that run elsewhere.
+    """
+
+    def __init__(self, ip: Any) -> None:
+        self.ip = ip
+
+    def install(self) -> None:
+        """Enter it with the shell's transformers."""
+        self.ip.builtin_trap.auto_builtins[BRIDGE] = awaitable_here
+        self.ip.builtin_trap.add_builtin(BRIDGE, awaitable_here)
+        self.ip.ast_transformers.append(self)
+
+    def uninstall(self) -> None:
+        """Take it out."""
+        if self in self.ip.ast_transformers:
+            self.ip.ast_transformers.remove(self)
+        if self.ip.builtin_trap.auto_builtins.pop(BRIDGE, None) is not None:
+            self.ip.builtin_trap.remove_builtin(BRIDGE, awaitable_here)
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        """A cell: only those that run on the embedded loop are changed."""
+        return self.generic_visit(node) if isinstance(own_loop(), EmbeddedLoop) else node
+
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        """``await x`` becomes ``await BRIDGE(x)``, at the same place."""
+        self.generic_visit(node)
+        call = ast.Call(ast.Name(BRIDGE, ast.Load()), [node.value], [])
+        node.value = ast.copy_location(call, node.value)
+        return ast.fix_missing_locations(node)
+
+    def _leave(self, node: ast.AST) -> ast.AST:
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _leave
+
+
+_OTHER_LOOP = (
+    "{what} belongs to another loop than the one that cells run on: it was made before `%load_ext "
+    "asyncnb`, or by a loop in a thread. Make it again in a cell; a task or future can be awaited "
+    "here by itself, `await task`, and asyncnb.wait, asyncnb.wait_for, asyncnb.as_completed and "
+    "asyncnb.gather take those of any loop."
+)
+_RUNS_ALREADY = (
+    "In a notebook a loop runs already: write `await ...` in the cell, or `asyncnb.run(...)` in a "
+    "function without await."
+)
+
+#: What asyncio says, and what helps.
+_ADVICE: list[tuple[type[BaseException], str, str]] = [
+    (RuntimeError, "asyncio.run() cannot be called from a running event loop", _RUNS_ALREADY),
+    (RuntimeError, "Runner.run() cannot be called from a running event loop", _RUNS_ALREADY),
+    (RuntimeError, "attached to a different loop", _OTHER_LOOP),
+    (RuntimeError, "is bound to a different event loop", _OTHER_LOOP),
+    (ValueError, "The future belongs to a different loop", _OTHER_LOOP),
+    # What aiohttp says of a session that was made on another loop.
+    (RuntimeError, "Timeout context manager should be used inside a task", _OTHER_LOOP),
+    (RuntimeError, "is not the running loop", _OTHER_LOOP),
+]
+
+_REPR = re.compile(r"got Future (<.*>) attached to|^(<.*>) is bound to", re.DOTALL)
+_PLACE = re.compile(r"[^\s'\"]+\.py(?=:\d+)|(?<=at )[^\s'\"]+(?=:\d+)")
+
+
+def advise(exc: BaseException, cell_of: Callable[[str], str | None]) -> None:
+    """Add a line to *exc* that says what to write, if asyncio raised it for want of a loop.
+
+    *cell_of* gives the cell that a file name stands for.
+    """
+    text = str(exc)
+    for kind, sign, advice in _ADVICE:
+        if type(exc) is kind and sign in text:
+            note = "asyncnb: " + advice.format(what=_what(text, cell_of))
+            if note not in getattr(exc, "__notes__", ()):
+                exc.add_note(note)
+            return
+
+
+def _what(text: str, cell_of: Callable[[str], str | None]) -> str:
+    found = _REPR.search(text)
+    if found is None:
+        return "It"
+    what = found[1] or found[2]
+    cells = [cell for cell in map(cell_of, _PLACE.findall(what)) if cell]
+    short = what if len(what) <= 80 else what[:77] + "..."
+    return f"{short} (its code stands in {cells[0]})" if cells else short
