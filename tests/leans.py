@@ -92,6 +92,12 @@ PYTHON = [
         "loop._timer_cancelled_count == 0",
     ),
     Lean(
+        "asyncio.BaseEventLoop._thread_id",
+        "_core/_lean_loop.py",
+        "while a cell without await runs, every step of a task is taken for another thread's",
+        "loop._thread_id is None",
+    ),
+    Lean(
         "asyncio.BaseEventLoop._task_factory",
         "_core/_groups.py",
         "TaskGroup.create_task fails on the standard loop",
@@ -105,11 +111,11 @@ PYTHON = [
             f"is_slot(asyncio.Handle, {name!r})",
         )
         for name, others in {
-            "_callback": "_core/_pause.py",
-            "_args": "_core/_pause.py",
-            "_cancelled": "_core/_pause.py",
-            "_context": "_core/_pause.py",
-            "_loop": "",
+            "_callback": "_core/_pause.py _core/_visits.py",
+            "_args": "_core/_pause.py _core/_visits.py",
+            "_cancelled": "_core/_pause.py _core/_visits.py",
+            "_context": "_core/_pause.py _core/_visits.py",
+            "_loop": "_core/_guarded.py _core/_visits.py",
             "_repr": "",
             "_source_traceback": "_core/_lean_loop.py",
         }.items()
@@ -117,11 +123,11 @@ PYTHON = [
     *(
         Lean(
             f"asyncio.TimerHandle.{name}",
-            "_core/_timers.py",
+            f"_core/_timers.py {others}".strip(),
             "timeouts fail or never strike",
             f"is_slot(asyncio.TimerHandle, {name!r})",
         )
-        for name in ("_when", "_scheduled")
+        for name, others in {"_when": "_core/_visits.py", "_scheduled": ""}.items()
     ),
     # Futures and tasks.
     Lean(
@@ -256,7 +262,7 @@ PYTHON = [
     *(
         Lean(
             f"asyncio.{name}",
-            "_core/_tasks.py",
+            "_core/_task_lists.py",
             "a task that another thread launched is in no list of the loop's thread: all_tasks() "
             "misses it, and the end of the program crashes",
             f"callable(asyncio.{name})",
@@ -289,8 +295,8 @@ PYTHON = [
     ),
     Lean(
         "asyncio._set_running_loop",
-        "testing.py",
-        "run_virtual() in Pyodide fails",
+        "_core/_all_tasks.py _core/_visits.py testing.py",
+        "cells without await run on the kernel's own loop; run_virtual() in Pyodide fails",
         "callable(asyncio._set_running_loop)",
     ),
     Lean(
@@ -379,14 +385,14 @@ PYTHON = [
     # The interpreter and the rest of the standard library.
     Lean(
         "sys._current_frames",
-        _FRAMES,
+        f"{_FRAMES} _core/_guarded.py",
         "no stack of a running task, no watchdog, no stop for code that blocks the loop",
         "sys._current_frames()[threading.get_ident()] is not None",
     ),
     Lean(
         "sys._getframe",
-        "_core/_graph.py",
-        "no call graph of the current task",
+        "_core/_graph.py _core/_guarded.py",
+        "no call graph of the current task; no waking of tasks from worker threads",
         "sys._getframe().f_code is not None",
     ),
     Lean(
@@ -410,7 +416,7 @@ PYTHON = [
     ),
     Lean(
         "threading.RLock._at_fork_reinit",
-        "_core/_waiters.py",
+        "_core/_locks.py",
         "asyncnb cannot be imported",
         "callable(threading.RLock()._at_fork_reinit)",
     ),

@@ -13,7 +13,7 @@ from asyncio import Handle, TimerHandle
 from collections.abc import Callable
 from contextvars import Context
 from threading import get_ident
-from typing import Any
+from typing import Any, TypeVar
 
 from asyncnb._core._guarded import call_at_from_elsewhere, call_soon_from_elsewhere
 from asyncnb._core._visits import guarded
@@ -22,6 +22,7 @@ from asyncnb._core._visits import guarded
 #: the standard loop that they write to, and then tests/core/test_lean.py fails until the bound is
 #: raised or what they write is mended.
 KNOWN = sys.version_info < (3, 16)
+_H = TypeVar("_H", bound=Handle)
 _standard_call_soon: Any = asyncio.BaseEventLoop.call_soon
 _standard_call_at: Any = asyncio.BaseEventLoop.call_at
 
@@ -42,7 +43,8 @@ class LeanLoop(asyncio.BaseEventLoop):
         if guarded and get_ident() != self._thread_id and self._thread_id is not None:
             return call_soon_from_elsewhere(self, callback, args, context)
         if self._closed or self._debug or not KNOWN:
-            return _created_by_caller(_standard_call_soon(self, callback, *args, context=context))
+            standard: Handle = _standard_call_soon(self, callback, *args, context=context)
+            return _created_by_caller(standard)
         handle = Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -56,10 +58,12 @@ class LeanLoop(asyncio.BaseEventLoop):
     ) -> TimerHandle:
         if guarded and get_ident() != self._thread_id and self._thread_id is not None:
             return call_at_from_elsewhere(self, when, callback, args, context)
-        return _created_by_caller(_standard_call_at(self, when, callback, *args, context=context))
+        standard: TimerHandle = _standard_call_at(self, when, callback, *args, context=context)
+        return _created_by_caller(standard)
 
 
-def _created_by_caller(handle: Any) -> Any:
-    if handle._source_traceback:
-        del handle._source_traceback[-1]  # "created at" names the caller, not us
+def _created_by_caller(handle: _H) -> _H:
+    stack: Any = handle._source_traceback  # type: ignore[attr-defined]
+    if stack:
+        del stack[-1]  # "created at" names the caller, not us
     return handle

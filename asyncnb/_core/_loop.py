@@ -190,7 +190,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
             return  # LeanLoop looks itself
         if on and self._state.guarded_class is None:
             self._state.guarded_class = guarded_class(self, _Base)
-        self.__class__ = self._state.guarded_class if on else EmbeddedLoop
+        _set_class(self, self._state.guarded_class if on else EmbeddedLoop)
 
     @property
     def _state(self) -> _State:
@@ -463,6 +463,12 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         if self.is_own_thread() and self.is_running():
             getattr(self, "_ready", []).clear()  # uvloop keeps its queue to itself
             self.stop()
+
+
+def _set_class(loop: EmbeddedLoop, kind: type[EmbeddedLoop]) -> None:
+    # Not in a method: CPython 3.14 would count `self.__class__ =` as one more attribute of the
+    # instance, and give up its short cuts to them for the 30th.
+    loop.__class__ = kind
 
 
 def _own_process_group(kwargs: dict[str, Any]) -> dict[str, Any]:

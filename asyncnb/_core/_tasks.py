@@ -29,6 +29,7 @@ from asyncnb._core._futures import (
     runs_elsewhere,
 )
 from asyncnb._core._graph import task_frames
+from asyncnb._core._task_lists import register, unregister
 from asyncnb._core._visits import runs_here, visits
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
         if context is None:
             context = contextvars.copy_context()
         task, step = _construct_suspended(cls, coro, loop=loop, name=name, context=context)
-        if _register is not None:
+        if register is not None:
             note_suspended(task)
         try:
             loop.call_soon_threadsafe(run_first_step, task, step, context=context)
@@ -472,28 +473,15 @@ def _construct_suspended(
             step = interceptor.step
             interceptor.step, interceptor.cls = outer
     assert step is not None
-    if _unregister is not None:
-        _unregister(task)
+    if unregister is not None:
+        unregister(task)
     return task, step
-
-
-# Since 3.14 a C task stands in a list of the thread that constructs it, and all_tasks() on the
-# loop's thread reads only that thread's (CPython's InternalDocs/asyncio.md; gh-128869). So a task
-# that was constructed in another thread leaves that list at once and enters the one of the loop's
-# thread before its first step, by the calls that "Extending asyncio" documents. A task left in the
-# list of a foreign thread is not found when the loop shuts down, and crashes the interpreter when
-# that exits.
-if sys.version_info >= (3, 14):
-    _register: Callable[[Any], None] | None = asyncio._register_task
-    _unregister: Callable[[Any], None] | None = asyncio._unregister_task
-else:
-    _register = _unregister = None
 
 
 def run_first_step(task: Task[Any], step: Callable[[], object]) -> None:
     """Run the first step of a task that was constructed in another thread. The loop's thread."""
-    if _register is not None:
-        _register(task)
+    if register is not None:
+        register(task)
     step()
 
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import sys
 from asyncio import AbstractEventLoop, Handle, TimerHandle, _get_running_loop, _set_running_loop
 from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._task_lists import register, unregister
 
 #: The visits of the moment, by thread.
 visits: dict[int, Visit] = {}
@@ -106,11 +106,11 @@ class Visit:
         held, self._held = self._held, []
         if not held or self.loop.lost:
             return
-        if _unregister is not None:
+        if unregister is not None:
             for handle in held:
                 task = _task_to_begin(handle)
                 if task is not None:
-                    _unregister(task)  # from this thread's list of tasks; see run_first_step()
+                    unregister(task)  # from this thread's list of tasks; see _task_lists
         try:
             self.loop.call_soon_threadsafe(_release_all, held)
         except RuntimeError:
@@ -142,18 +142,11 @@ def release_held() -> None:
 
 def _release_all(held: list[Any]) -> None:
     for handle in held:
-        if _register is not None:
+        if register is not None:
             task = _task_to_begin(handle)
             if task is not None:
-                _register(task)
+                register(task)
         handle.release()
-
-
-if sys.version_info >= (3, 14):
-    _register: Callable[[Any], None] | None = asyncio._register_task
-    _unregister: Callable[[Any], None] | None = asyncio._unregister_task
-else:
-    _register = _unregister = None
 
 
 def _task_to_begin(handle: Any) -> Any:
