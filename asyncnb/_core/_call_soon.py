@@ -7,8 +7,10 @@ uvloop, whose own internals do not go through it, and nothing of asyncio is patc
 
 from __future__ import annotations
 
+import contextlib
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +28,30 @@ def call_soon_anywhere(
     if runs_here(loop) or not loop.is_running():
         return type(loop).call_soon(loop, fn, *args, context=context)
     return loop.call_soon_threadsafe(fn, *args, context=context)
+
+
+@contextlib.contextmanager
+def lazy_starts(loop: Any) -> Iterator[None]:
+    """Have the task that this thread makes in the block start lazily, whatever its factory says.
+
+    asyncio starts a task eagerly if its loop runs, which it asks the loop. While the block runs,
+    an attribute of this one loop object answers the calling thread that it does not.
+    """
+    ident = get_ident()
+
+    def is_running() -> bool:
+        return get_ident() != ident and bool(type(loop).is_running(loop))
+
+    with call_soon_lock:
+        before = loop.__dict__.get("is_running")
+        loop.__dict__["is_running"] = is_running
+        try:
+            yield
+        finally:
+            if before is None:
+                del loop.__dict__["is_running"]
+            else:
+                loop.__dict__["is_running"] = before
 
 
 class replaced_call_soon:

@@ -20,12 +20,8 @@ from threading import get_ident
 from types import FrameType
 from typing import Any
 
-from asyncnb._core._visits import (
-    DeferredCall,
-    DeferredHandle,
-    DeferredTimer,
-    visits,
-)
+from asyncnb._core._call_soon import lazy_starts
+from asyncnb._core._visits import DeferredHandle, DeferredTimer, visits
 
 _ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 _OURS = os.path.dirname(__file__) + os.sep
@@ -60,6 +56,28 @@ def call_at_from_elsewhere(
         return visit.hold(timer)  # type: ignore[no-any-return]
     loop.call_soon_threadsafe(timer.release)
     return timer
+
+
+def create_task_from_elsewhere(
+    loop: Any, create_task: Callable[..., Any], coro: Any, kwargs: dict[str, Any]
+) -> Any:
+    """Do what ``loop.create_task`` promises, in a thread that does not run *loop*.
+
+    The task starts lazily, also when an eager start was asked for. A first step in this thread
+    would make the task the current one of the loop, whose own thread then fails to run what it is
+    at (until 3.13, "Cannot enter into task"), and leave it in this thread's list of tasks (3.14).
+    """
+    if kwargs.get("eager_start"):
+        kwargs["eager_start"] = False
+    if loop.get_task_factory() is not None:
+        with lazy_starts(loop):
+            return create_task(loop, coro, **kwargs)
+    visit = visits.get(get_ident())
+    if visit is not None and visit.loop is loop:
+        return create_task(loop, coro, **kwargs)
+    from asyncnb._core._tasks import Task
+
+    return Task(coro, loop=loop, **kwargs)  # begins in the list of the loop's own thread (3.14)
 
 
 def _release_after(handle: DeferredHandle, ident: int) -> None:
@@ -190,7 +208,7 @@ class GuardedCalls:
             return call(*args)
         visit = visits.get(get_ident())
         if visit is not None and visit.loop is self:
-            visit.hold(DeferredCall(lambda: call(*args)))
+            visit.hold(DeferredHandle(call, args, self, None))
         else:
             self.call_soon_threadsafe(call, *args)  # type: ignore[attr-defined]
         return True  # that it was registered, of `remove_...`: the loop finds out later
@@ -249,6 +267,11 @@ def guarded_class(loop: Any, base: Any) -> type[Any]:
             return base_call_later(self, delay, callback, *args, context=context)  # type: ignore[no-any-return]
         return call_at_from_elsewhere(self, self.time() + delay, callback, args, context)
 
+    def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
+        if get_ident() == own:
+            return base.create_task(self, coro, **kwargs)
+        return create_task_from_elsewhere(self, base.create_task, coro, kwargs)
+
     methods: dict[str, Any] = {"call_soon": call_soon, "call_at": call_at, "call_later": call_later}
-    methods |= {"__slots__": (), "__module__": type(loop).__module__}
+    methods |= {"create_task": create_task, "__slots__": (), "__module__": type(loop).__module__}
     return type(type(loop).__name__, (type(loop),), methods)

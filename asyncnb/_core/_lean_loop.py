@@ -15,7 +15,11 @@ from contextvars import Context
 from threading import get_ident
 from typing import Any, TypeVar
 
-from asyncnb._core._guarded import call_at_from_elsewhere, call_soon_from_elsewhere
+from asyncnb._core._guarded import (
+    call_at_from_elsewhere,
+    call_soon_from_elsewhere,
+    create_task_from_elsewhere,
+)
 from asyncnb._core._visits import guarded
 
 #: Whether this and :mod:`._timers` have been tried on this Python: 3.16 may change the parts of
@@ -25,6 +29,7 @@ KNOWN = sys.version_info < (3, 16)
 _H = TypeVar("_H", bound=Handle)
 _standard_call_soon: Any = asyncio.BaseEventLoop.call_soon
 _standard_call_at: Any = asyncio.BaseEventLoop.call_at
+_standard_create_task: Any = asyncio.BaseEventLoop.create_task
 
 
 class LeanLoop(asyncio.BaseEventLoop):
@@ -35,6 +40,7 @@ class LeanLoop(asyncio.BaseEventLoop):
     _closed: bool  # attributes of the standard loop
     _debug: bool
     _ready: Any
+    _task_factory: Any
     _thread_id: int | None
 
     def call_soon(  # type: ignore[override]
@@ -60,6 +66,19 @@ class LeanLoop(asyncio.BaseEventLoop):
             return call_at_from_elsewhere(self, when, callback, args, context)
         standard: TimerHandle = _standard_call_at(self, when, callback, *args, context=context)
         return _created_by_caller(standard)
+
+    def create_task(self, coro: Any, **kwargs: Any) -> Any:
+        if guarded and get_ident() != self._thread_id and self._thread_id is not None:
+            return create_task_from_elsewhere(self, _standard_create_task, coro, kwargs)
+        if (
+            self._closed
+            or self._debug
+            or self._task_factory is not None
+            or "eager_start" in kwargs  # refused until 3.13.2
+        ):
+            return _standard_create_task(self, coro, **kwargs)
+        # All that it does, without a call in between.
+        return asyncio.tasks.Task(coro, loop=self, **kwargs)
 
 
 def _created_by_caller(handle: _H) -> _H:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core import _futures
 from asyncnb._core._all_tasks import note_suspended
-from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock
+from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock, lazy_starts
 from asyncnb._core._futures import (
     INTERRUPT,
     Future,
@@ -118,7 +118,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
             name = str(name)  # may run anything: not while the loop's call_soon is replaced
         kwargs |= {"loop": loop, "name": name, "context": context}
         if loop is running:
-            if eager_start:
+            if eager_start and runs_here(loop):  # else lazily: see create_task_from_elsewhere()
                 return _hide_frames(_make_eagerly(cls, coro, **kwargs))
             return _hide_frames(construct(cls, coro, **kwargs))
         if loop.is_running() is not True:
@@ -152,7 +152,7 @@ def can_construct(coro: object, loop: AbstractEventLoop) -> bool:
     """Return whether ``construct(Task, coro, loop=loop)`` does all that ``Task(...)`` would."""
     return (
         type(coro) is types.CoroutineType
-        and _get_running_loop() is loop
+        and runs_here(loop)
         and trace_child is None
         and not loop.get_debug()
     )
@@ -420,6 +420,9 @@ def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: A
             return construct(Task, coro, loop=loop)
         return Task(coro, loop=loop, **kwargs)
     try:
+        if visits and get_ident() in visits:
+            with lazy_starts(loop):
+                return factory(loop, coro, **kwargs)
         return factory(loop, coro, **kwargs)
     finally:
         del coro, kwargs  # a failed eager start must not be kept alive by its own traceback
@@ -545,7 +548,9 @@ def create_task(
             "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
         )
     factory = loop.get_task_factory()
-    if timeout is None and not kwargs and not loop.get_debug() and trace_child is None:
+    if (factory is not None or eager_start) and not runs_here(loop):
+        eager_start = None if eager_start is None else False
+    elif timeout is None and not kwargs and not loop.get_debug() and trace_child is None:
         if factory is not None:
             if name is None and context is None and eager_start is None:
                 return factory(loop, coro)  # type: ignore[return-value]

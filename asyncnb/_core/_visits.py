@@ -72,7 +72,7 @@ class Visit:
     def __init__(self, loop: Any) -> None:
         self.loop = loop
         self.entered = False
-        self._held: list[DeferredHandle | DeferredTimer | DeferredCall] = []
+        self._held: list[DeferredHandle | DeferredTimer] = []
         self._before: AbstractEventLoop | None = None
         self._outer: Visit | None = None
 
@@ -200,6 +200,8 @@ class DeferredHandle(Handle):
         callback, args = self._callback, self._args
         if not self._cancelled:
             self._real = self._loop.call_soon(callback, *args, context=self._context)
+            if self._cancelled:  # by another thread, between these two lines
+                self._real.cancel()
 
 
 class DeferredTimer(TimerHandle):
@@ -230,20 +232,8 @@ class DeferredTimer(TimerHandle):
         callback, args = self._callback, self._args
         if not self._cancelled:
             self._real = self._loop.call_at(self._when, callback, *args, context=self._context)
-
-
-class DeferredCall:
-    """A call of the loop itself (``add_reader``) that a visiting thread has asked for."""
-
-    __slots__ = ("_call", "_callback")
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        self._call = call
-        self._callback = None
-
-    def release(self) -> None:
-        """Make the call. Thread of the loop."""
-        self._call()
+            if self._cancelled:
+                self._real.cancel()
 
 
 def _cancel(handle: Handle | None, loop: Any) -> None:
