@@ -27,7 +27,7 @@ from asyncnb._core._sizes import OFFLOAD_LIMIT
 from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
 from asyncnb._kernel._control import ControlVerbs
-from asyncnb._kernel._foreign import AwaitBridge
+from asyncnb._kernel._foreign import AwaitBridge, FileCalls
 from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._keep_alive import KeepAlive
 from asyncnb._kernel._look import LookVerbs
@@ -100,6 +100,9 @@ class Extension:
         self._do(self.tracebacks.install, self.tracebacks.uninstall)
         bridge = AwaitBridge(ip)
         self._do(bridge.install, bridge.uninstall)
+        if THREADS:
+            files = FileCalls(self._kernel_loop())
+            self._do(files.install, files.uninstall)
         if StopGuard.suits(kernel):
             guard = StopGuard(ip, kernel)
             self._do(guard.install, guard.uninstall)

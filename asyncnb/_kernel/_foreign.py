@@ -74,6 +74,50 @@ class AwaitBridge(ast.NodeTransformer):
     visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _leave
 
 
+#: What of a loop registers a file with it, or starts to.
+_FILE_CALLS = ["add_reader", "add_writer", "sock_accept", "sock_connect", "sock_recv"]
+_FILE_CALLS += ["sock_recv_into", "sock_recvfrom", "sock_sendall", "sock_sendto"]
+
+
+class FileCalls:
+    """Refuses the calls for files of the kernel's own loop on the embedded loop's thread.
+
+    A client from before ``%load_ext`` makes them when it is used in a cell with ``await``. Its
+    socket would stay registered with the kernel's loop after it was closed, and the next socket
+    with the same number could not be watched: one of the kernel's, and the next cell has no reply.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._loop = loop
+        self._hooks: dict[str, Any] = {}
+
+    def install(self) -> None:
+        """Hook the loop object, if it takes attributes."""
+        attributes = getattr(self._loop, "__dict__", {})
+        for name in _FILE_CALLS:
+            if hasattr(self._loop, name) and name not in attributes:
+                attributes[name] = self._hooks[name] = _refused_elsewhere(self._loop, name)
+
+    def uninstall(self) -> None:
+        """Take the hooks off."""
+        attributes = getattr(self._loop, "__dict__", {})
+        for name, hook in self._hooks.items():
+            if attributes.get(name) is hook:
+                del attributes[name]
+        self._hooks.clear()
+
+
+def _refused_elsewhere(loop: Any, name: str) -> Callable[..., Any]:
+    original = getattr(loop, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if isinstance(own_loop(), EmbeddedLoop):
+            raise RuntimeError(f"loop.{name}() was called, and that loop is not the running loop")
+        return original(*args, **kwargs)
+
+    return call
+
+
 _OTHER_LOOP = (
     "{what} belongs to another loop than the one that cells run on: it was made before `%load_ext "
     "asyncnb`, or by a loop in a thread. Make it again in a cell; a task or future can be awaited "
@@ -92,6 +136,8 @@ _ADVICE: list[tuple[type[BaseException], str, str]] = [
     (RuntimeError, "attached to a different loop", _OTHER_LOOP),
     (RuntimeError, "is bound to a different event loop", _OTHER_LOOP),
     (ValueError, "The future belongs to a different loop", _OTHER_LOOP),
+    # What every further `await` of it raises: the first one left a mark on the future.
+    (RuntimeError, "await wasn't used with future", _OTHER_LOOP),
     # What aiohttp says of a session that was made on another loop.
     (RuntimeError, "Timeout context manager should be used inside a task", _OTHER_LOOP),
     (RuntimeError, "is not the running loop", _OTHER_LOOP),
