@@ -99,8 +99,8 @@ PYTHON = [
     ),
     Lean(
         "asyncio.BaseEventLoop._task_factory",
-        "_core/_groups.py",
-        "TaskGroup.create_task fails on the standard loop",
+        "_core/_groups.py _core/_lean_loop.py",
+        "create_task and TaskGroup.create_task fail on the standard loop",
         "loop._task_factory is None",
     ),
     *(

@@ -16,7 +16,6 @@ import asyncio
 import contextvars
 import os
 from asyncio import AbstractEventLoop, Handle, TimerHandle, _get_running_loop, _set_running_loop
-from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 

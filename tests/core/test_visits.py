@@ -327,6 +327,8 @@ def test_a_visitor_may_watch_files_and_stop_to(loop: EmbeddedLoop) -> None:
         with visiting(loop):
             loop.add_reader(ours, lambda: (got.append(ours.recv(9)), read.set()))
             loop.add_writer(theirs, lambda: (writable.set(), loop.remove_writer(theirs)))
+            there(loop, lambda: None)
+            assert not writable.is_set()  # held back, as everything else
         assert writable.wait(10)
         theirs.send(b"news")
         assert read.wait(10) and got == [b"news"]
