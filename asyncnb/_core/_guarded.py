@@ -67,13 +67,16 @@ def create_task_from_elsewhere(
     would make the task the current one of the loop, whose own thread then fails to run what it is
     at (until 3.13, "Cannot enter into task"), and leave it in this thread's list of tasks (3.14).
     """
+    visit = visits.get(get_ident())
+    visiting = visit is not None and visit.loop is loop
+    if loop.get_task_factory() is None and visiting and not kwargs:
+        return asyncio.tasks.Task(coro, loop=loop)  # all that it would do, sooner
     if kwargs.get("eager_start"):
         kwargs["eager_start"] = False
     if loop.get_task_factory() is not None:
         with lazy_starts(loop):
             return create_task(loop, coro, **kwargs)
-    visit = visits.get(get_ident())
-    if visit is not None and visit.loop is loop:
+    if visiting:
         return create_task(loop, coro, **kwargs)
     from asyncnb._core._tasks import Task
 

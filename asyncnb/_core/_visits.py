@@ -175,15 +175,10 @@ if hasattr(os, "register_at_fork"):
 class DeferredHandle(Handle):
     """A callback that a visiting thread has scheduled."""
 
-    __slots__ = ("_real",)
-
-    def __init__(
-        self, callback: Any, args: Any, loop: Any, context: contextvars.Context | None
-    ) -> None:
-        super().__init__(callback, args, loop, context)
-        self._real: Handle | None = None
+    __slots__ = ("_real",)  # the handle of the loop, from the release on; no __init__: it costs
 
     if TYPE_CHECKING:
+        _real: Handle
         _loop: Any
         _callback: Any
         _args: Any
@@ -192,7 +187,7 @@ class DeferredHandle(Handle):
     def cancel(self) -> None:
         """Keep the callback from being called. Any thread."""
         super().cancel()
-        _cancel(self._real, self._loop)
+        _cancel(getattr(self, "_real", None), self._loop)
 
     def release(self) -> None:
         """Schedule it. Thread of the loop."""
@@ -208,13 +203,8 @@ class DeferredTimer(TimerHandle):
 
     __slots__ = ("_real",)
 
-    def __init__(
-        self, when: float, callback: Any, args: Any, loop: Any, context: contextvars.Context | None
-    ) -> None:
-        super().__init__(when, callback, args, loop, context)
-        self._real: Handle | None = None
-
     if TYPE_CHECKING:
+        _real: Handle
         _loop: Any
         _callback: Any
         _args: Any
@@ -224,7 +214,7 @@ class DeferredTimer(TimerHandle):
     def cancel(self) -> None:
         """Keep the callback from being called. Any thread."""
         Handle.cancel(self)  # TimerHandle's tells a loop of the standard library
-        _cancel(self._real, self._loop)
+        _cancel(getattr(self, "_real", None), self._loop)
 
     def release(self) -> None:
         """Set it. Thread of the loop."""

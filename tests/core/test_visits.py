@@ -746,7 +746,7 @@ def plain_python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.skipif("ASYNCNB_LOOP" in os.environ, reason="one kind of loop was asked for")
+@pytest.mark.skipif(bool(os.environ.get("ASYNCNB_LOOP")), reason="one kind of loop was asked for")
 @pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="there is one kind of loop")
 def test_all_of_this_holds_on_the_standard_loop_too() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
