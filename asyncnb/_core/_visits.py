@@ -66,13 +66,15 @@ class Visit:
     middle of a cell has one of its own.
     """
 
-    __slots__ = ("_before", "_held", "_outer", "entered", "loop")
+    __slots__ = ("_before", "_held", "_hooks", "_library", "_outer", "entered", "loop")
 
     def __init__(self, loop: Any) -> None:
         self.loop = loop
         self.entered = False
         self._held: list[DeferredHandle | DeferredTimer] = []
         self._before: AbstractEventLoop | None = None
+        self._hooks: Any = None
+        self._library: Any = None
         self._outer: Visit | None = None
 
     def enter(self) -> None:
@@ -82,17 +84,25 @@ class Visit:
         self._before, self._outer = _get_running_loop(), visits.get(ident)
         visits[ident] = self
         self.entered = True
-        _set_running_loop(self.loop)
+        # The loop that closes an asynchronous generator that is dropped half-way is the one whose
+        # hooks this thread has when the generator is first asked for a value.
+        self._hooks = sys.get_asyncgen_hooks()
+        loop = self.loop
+        sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
+        _set_running_loop(loop)
+        self._library = _name_the_library("asyncio")
 
     def leave(self) -> None:
         """Give the thread its own running loop back."""
         _set_running_loop(self._before)
+        sys.set_asyncgen_hooks(*self._hooks)
+        _name_the_library(self._library)
         self.entered = False
         if self._outer is None:
             visits.pop(get_ident(), None)
         else:
             visits[get_ident()] = self._outer
-        self._before = self._outer = None
+        self._before = self._hooks = self._outer = None
         unguard(self.loop)
 
     def hold(self, handle: Any) -> Any:
@@ -101,9 +111,14 @@ class Visit:
         return handle
 
     def release(self) -> None:
-        """Hand what was scheduled so far to the loop, in its order."""
+        """Hand what was scheduled so far to the loop, in its order, and wake the loop.
+
+        It is woken also when there is nothing to hand over: a transport of uvloop schedules what
+        follows from ``close()`` and ``write()`` in C, where no guard is, and would wait for
+        something else to wake its loop.
+        """
         held, self._held = self._held, []
-        if not held or self.loop.lost:
+        if self.loop.lost:
             return
         if unregister is not None:
             for handle in held:
@@ -115,6 +130,22 @@ class Visit:
         except RuntimeError:
             if not self.loop.is_closed():  # else it has ended just now, and nothing starts
                 raise
+
+
+def _name_the_library(name: str | None) -> str | None:
+    """Have sniffio, where anyio and httpcore use it, find asyncio here; return what it found.
+
+    It asks for the current task, and before Python 3.14 that is the loop's, not the thread's: a
+    visiting thread has none.
+    """
+    if sys.version_info >= (3, 14) or "sniffio" not in sys.modules:
+        return None
+    local = getattr(sys.modules["sniffio"], "thread_local", None)  # None: half imported
+    if local is None:
+        return None
+    before: str | None = local.name
+    local.name = name
+    return before
 
 
 def own_loop() -> AbstractEventLoop | None:
