@@ -91,6 +91,15 @@ PYTHON = [
         "leaving a timeout fails, or cancelled timers are never cleared",
         "loop._timer_cancelled_count == 0",
     ),
+    *(
+        Lean(
+            f"asyncio.BaseEventLoop.{name}",
+            "_core/_visits.py",
+            "cells without await fail, or the kernel's loop closes the generators they leave",
+            f"callable(loop.{name})",
+        )
+        for name in ("_asyncgen_firstiter_hook", "_asyncgen_finalizer_hook")
+    ),
     Lean(
         "asyncio.BaseEventLoop._thread_id",
         "_core/_lean_loop.py",

@@ -24,6 +24,7 @@ VERSION_CHECKS = {
     "_core/_tasks.py: sys.version_info >= (3, 13)": "the C task as it is",
     "_core/_task_lists.py: sys.version_info >= (3, 14)": "core/test_foreign_threads.py",
     "_core/_timeouts.py: sys.version_info >= (3, 12)": "asyncio.current_task, which is C",
+    "_core/_visits.py: sys.version_info >= (3, 14)": "the current task is the thread's own",
     "_core/_uncancel.py: sys.version_info >= (3, 13)": "the C task withdraws by itself",
 }
 

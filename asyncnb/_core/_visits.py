@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import sys
 from asyncio import AbstractEventLoop, Handle, TimerHandle, _get_running_loop, _set_running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
