@@ -452,6 +452,7 @@ def test_what_a_thread_body_sets_or_puts_wakes_a_task_while_the_body_runs(quiet)
         """
         %%atask body
         assert begun.wait(10)
+        time.sleep(0.1)  # the loop has nothing left to do, and sleeps
         event.set()
         queue.put_nowait(5)
         for _ in range(2): assert heard.acquire(timeout=10)
@@ -599,6 +600,8 @@ def test_objects_from_before_loading_are_awaited_or_explained(before):
         assert error is not None, name
         advice = "asyncnb: " in error.traceback and "another loop" in error.traceback
         assert advice, f"{name}: {error.traceback}"
+    before.ok("threading.Timer(0.05, gates[7].set).start()")
+    assert before.ok("print(tasks[7].done()); await tasks[7]", 10).text == "False\n7\n"
     before.ok("threading.Timer(0.05, lambda: [gate.set() for gate in gates]).start()")
     assert before.ok("len((await asyncio.wait(tasks[:2]))[0])", 10).result == "2"
     gathered = before.run("await asyncio.gather(*tasks[:2])", 10)  # works until 3.11
