@@ -569,12 +569,17 @@ EAGER: dict[str, Callable[[Any], Any]] = {
     ),
 }
 if sys.version_info >= (3, 12):
-    EAGER["asyncio's factory"] = lambda f: _with_factory(asyncio.eager_task_factory, f)
+    # Up to 3.13.2 asyncio's factory does not take the `eager_start` that uvloop hands it from 3.13
+    # on, so that they do not work together, with asyncnb or without.
+    if issubclass(EmbeddedLoop, asyncio.BaseEventLoop) or not (
+        (3, 13) <= sys.version_info < (3, 13, 3)
+    ):
+        EAGER["asyncio's factory"] = lambda f: _with_factory(asyncio.eager_task_factory, f)
+        EAGER["asyncio's factory, ensure_future"] = lambda f: _with_factory(
+            asyncio.eager_task_factory, f, asyncio.ensure_future
+        )
     EAGER["asyncio's factory, asyncnb.create_task"] = lambda f: _with_factory(
         asyncio.eager_task_factory, f, asyncnb.create_task
-    )
-    EAGER["asyncio's factory, ensure_future"] = lambda f: _with_factory(
-        asyncio.eager_task_factory, f, asyncio.ensure_future
     )
     EAGER["a factory of the user's"] = lambda f: _with_factory(
         lambda loop, coro, **kwargs: asyncio.Task(
