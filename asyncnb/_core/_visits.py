@@ -16,12 +16,18 @@ import asyncio
 import contextvars
 import os
 import sys
+import threading
 from asyncio import AbstractEventLoop, Handle, TimerHandle, _get_running_loop, _set_running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._task_lists import register, unregister
+
+#: Turns of the loop between a cell and the next, and the most seconds that they may take: far
+#: more than a free loop needs, and a blocked one shall not block cells too.
+_TURNS = 5
+_SETTLE_SECONDS = 0.25
 
 #: The visits of the moment, by thread.
 visits: dict[int, Visit] = {}
@@ -111,8 +117,10 @@ class Visit:
         self._held.append(handle)
         return handle
 
-    def release(self) -> None:
+    def release(self) -> bool:
         """Hand what was scheduled so far to the loop, in its order, and wake the loop.
+
+        Returns whether anything was.
 
         It is woken also when there is nothing to hand over: a transport of uvloop schedules what
         follows from ``close()`` and ``write()`` in C, where no guard is, and would wait for
@@ -120,7 +128,7 @@ class Visit:
         """
         held, self._held = self._held, []
         if self.loop.lost:
-            return
+            return False
         if unregister is not None:
             for handle in held:
                 task = _task_to_begin(handle)
@@ -131,6 +139,31 @@ class Visit:
         except RuntimeError:
             if not self.loop.is_closed():  # else it has ended just now, and nothing starts
                 raise
+        return bool(held)
+
+    def settle(self) -> None:
+        """Give the loop a few turns with what was released before the thread goes on.
+
+        On a plain kernel the loop turns between two cells: what a cell has woken or cancelled has
+        happened when the next one looks. A loop that is busy is not waited for.
+        """
+        if self.loop.blocked is not None:
+            return
+        turned = threading.Event()
+
+        def turn(left: int) -> None:
+            if left:
+                self.loop.call_soon(turn, left - 1)
+            else:
+                turned.set()
+
+        try:
+            self.loop.call_soon_threadsafe(turn, _TURNS)
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
+            return
+        turned.wait(_SETTLE_SECONDS)
 
 
 def _name_the_library(name: str | None) -> str | None:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from asyncnb._core._errors import message_of
 from asyncnb._core._futures import Future, Mirror
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._tasks import Task
@@ -142,6 +143,7 @@ _ADVICE: list[tuple[type[BaseException], str, str]] = [
     (RuntimeError, "Timeout context manager should be used inside a task", _OTHER_LOOP),
     (RuntimeError, "is not the running loop", _OTHER_LOOP),
 ]
+_ADVISED = frozenset(kind for kind, _, _ in _ADVICE)
 
 _REPR = re.compile(r"got Future (<.*>) attached to|^(<.*>) is bound to", re.DOTALL)
 _PLACE = re.compile(r"[^\s'\"]+\.py(?=:\d+)|(?<=at )[^\s'\"]+(?=:\d+)")
@@ -152,7 +154,9 @@ def advise(exc: BaseException, cell_of: Callable[[str], str | None]) -> None:
 
     *cell_of* gives the cell that a file name stands for.
     """
-    text = str(exc)
+    if type(exc) not in _ADVISED:
+        return
+    text = message_of(exc)
     for kind, sign, advice in _ADVICE:
         if type(exc) is kind and sign in text:
             note = "asyncnb: " + advice.format(what=_what(text, cell_of))

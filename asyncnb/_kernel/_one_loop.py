@@ -98,7 +98,9 @@ class OneLoop:
         try:
             return await self._run_ast_nodes(*args, **kwargs)
         finally:
-            self._cells.pop(ident).release()
+            visit = self._cells.pop(ident)
+            if visit.release():
+                visit.settle()
 
     async def run_code(self, code: Any, result: Any = None, *, async_: bool = False) -> Any:
         """As ``InteractiveShell.run_code``: one statement, which visits the embedded loop."""

@@ -145,6 +145,48 @@ def test_a_visit_may_be_left_and_entered_again_before_its_end(loop: EmbeddedLoop
 # What is held back
 
 
+def test_what_is_released_has_begun_when_the_loop_has_settled(loop: EmbeddedLoop) -> None:
+    log = []
+
+    async def work() -> None:
+        log.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("cleaned up")
+
+    for _ in range(200):
+        visit = Visit(loop)
+        visit.enter()
+        task = asyncio.create_task(work())
+        visit.leave()
+        assert visit.release()
+        visit.settle()
+        visit.enter()
+        task.cancel()
+        visit.leave()
+        assert visit.release()
+        visit.settle()
+        assert task.cancelled() and log == ["begun", "cleaned up"]
+        log.clear()
+
+
+def test_a_visit_that_scheduled_nothing_releases_nothing(loop: EmbeddedLoop) -> None:
+    with visiting(loop) as visit:
+        pass
+    assert not visit.release()
+
+
+def test_a_busy_loop_is_not_waited_for_until_it_settles(loop: EmbeddedLoop) -> None:
+    with held_up(loop):
+        with visiting(loop) as visit:
+            called = threading.Event()
+            loop.call_soon(called.set)
+        visit.settle()
+        assert not called.is_set()
+    assert called.wait(10)
+
+
 def test_what_is_scheduled_starts_after_release_in_its_order_and_context(
     loop: EmbeddedLoop,
 ) -> None:
