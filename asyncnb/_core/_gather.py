@@ -343,6 +343,7 @@ def _with_limit(
 
     waiting = [aw for aw in unique if not is_started(aw)]
     throttle = outer._throttle = Throttle(loop, limit, waiting, started, ended, failed)
+    throttle._outer = outer
     for aw in unique:
         if is_started(aw):
             child = _child(loop, aw)

@@ -58,6 +58,9 @@ class Throttle:
     a later one cannot be started.
     """
 
+    #: What waits for them all: call graphs and timelines go on from there.
+    _outer: Future[Any] | None = None
+
     def __init__(
         self,
         loop: AbstractEventLoop,

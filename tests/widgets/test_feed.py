@@ -255,6 +255,7 @@ def test_cancel_reaches_a_group_and_all(feed: Feed) -> None:
 
 def test_who_shows_no_sign_of_life_gets_nothing_more_until_it_asks(feed: Feed) -> None:
     task = asyncnb.launch(forever(), name="busy")
+    settled()  # it waits, and is not pending any more
     gone, listens = Watcher(feed, answers=True), Watcher(feed, answers=True)
     gone.say("sync")
     listens.say("sync")
