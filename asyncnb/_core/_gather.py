@@ -70,7 +70,7 @@ class Gathering(_futures.Future[list[Any]]):
 
     def fail(self, error: BaseException) -> None:
         """End with ``error`` while children may still run."""
-        self.drop_edges()  # before whoever waits can look (gh-157213)
+        self.drop_edges()  # before the waiting task can look (gh-157213)
         self.set_exception(error)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def fork_safe_lock() -> Any:
-    """Make a reentrant lock that is free in a forked child, whoever held it in the parent."""
+    """Make a reentrant lock that is free in a forked child, whatever held it in the parent."""
     lock: Any = threading.RLock()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lock._at_fork_reinit)

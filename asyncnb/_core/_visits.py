@@ -142,7 +142,7 @@ class Visit:
         return bool(held)
 
     def settle(self) -> None:
-        """Give the loop a few turns with what was released before the thread goes on.
+        """Give the loop a few turns with what was released before this thread continues.
 
         On a plain kernel the loop turns between two cells: what a cell has woken or cancelled has
         happened when the next one looks. A loop that is busy is not waited for.

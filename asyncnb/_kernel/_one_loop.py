@@ -67,7 +67,7 @@ class OneLoop:
                 original = getattr(self, f"_{name}")
                 if getattr(original, "__self__", None) is self.ip:
                     delattr(self.ip, name)
-                else:  # somebody hooked it before us
+                else:  # another extension hooked it before us
                     setattr(self.ip, name, original)
         for kind, (original, wrapper) in self._wrapped.items():
             if self._handlers.get(kind) is wrapper:

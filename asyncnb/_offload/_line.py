@@ -129,7 +129,7 @@ def run(
 
     Returns its outcome, who ran it for how many seconds, and what could not be told; None for the
     latter if it has said something, and all of it has been told over the line. In an executor that
-    calls it inside of ``submit`` it runs nothing: that would block whoever submits, such as a loop.
+    calls it inside of ``submit`` it runs nothing: that would block the submitting thread.
     """
     if getattr(submitting, "process", None) == os.getpid():
         return "refused", pickle.dumps(_IN_SUBMIT), who(), 0.0, []
