@@ -23,6 +23,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -135,12 +136,14 @@ class Lab:
     def __init__(self) -> None:
         chromium = find_chromium()
         try:
+            from playwright.async_api import TimeoutError as PlaywrightTimeoutError
             from playwright.async_api import async_playwright
         except ImportError:
             raise NoBrowserError(
                 "The browser tests need playwright: pip install playwright jupyterlab"
             ) from None
         self._start_playwright = async_playwright
+        self._timeouts = (TimeoutError, PlaywrightTimeoutError)
         self.scratch = Path(tempfile.mkdtemp(prefix="asyncnb-lab-"))
         self.folder = self.scratch / "notebooks"
         self.folder.mkdir()
@@ -180,6 +183,16 @@ class Lab:
             },
         )
         nbformat.write(notebook, path)
+        try:
+            return self._show(path, app)
+        except self._timeouts:
+            # Nothing of ours has run yet: a page or a kernel of JupyterLab's did not come up. A
+            # person loads it anew; what the server said is kept for whoever reads the report.
+            said = self._log.read_text(errors="replace")[-1500:]
+            warnings.warn(f"{path.name} did not open, and is opened again:\n{said}", stacklevel=2)
+            return self._show(path, app)
+
+    def _show(self, path: Path, app: str) -> Notebook:
         assert self._context is not None
         page = self.call(self._context.new_page())
         shown = Notebook(self, page, path)
