@@ -58,6 +58,16 @@ READY = """async () => {
     await context.sessionContext.ready;
     await context.sessionContext.session.kernel.info;
 }"""
+STANDS = """() => {
+    const context = window.jupyterapp?.shell?.currentWidget?.context;
+    const kernel = context?.sessionContext.session?.kernel;
+    return {
+        notebook: context?.isReady,
+        session: context?.sessionContext.isReady,
+        kernel: kernel && `${kernel.status}, ${kernel.connectionStatus}`,
+        dialog: document.querySelector('.jp-Dialog')?.textContent,
+    };
+}"""
 SUBMIT = """index => {
     const notebook = jupyterapp.shell.currentWidget.content;
     notebook.activeCellIndex = index;
@@ -143,7 +153,7 @@ class Lab:
                 "The browser tests need playwright: pip install playwright jupyterlab"
             ) from None
         self._start_playwright = async_playwright
-        self._timeouts = (TimeoutError, PlaywrightTimeoutError)
+        self.timeouts = (TimeoutError, PlaywrightTimeoutError)
         self.scratch = Path(tempfile.mkdtemp(prefix="asyncnb-lab-"))
         self.folder = self.scratch / "notebooks"
         self.folder.mkdir()
@@ -185,11 +195,11 @@ class Lab:
         nbformat.write(notebook, path)
         try:
             return self._show(path, app)
-        except self._timeouts:
+        except self.timeouts as error:
             # Nothing of ours has run yet: a page or a kernel of JupyterLab's did not come up. A
-            # person loads it anew; what the server said is kept for whoever reads the report.
+            # person loads it anew; the report gets what there is to find the cause by.
             said = self._log.read_text(errors="replace")[-1500:]
-            warnings.warn(f"{path.name} did not open, and is opened again:\n{said}", stacklevel=2)
+            warnings.warn(f"{path.name} is opened again: {error}\n{said}", stacklevel=2)
             return self._show(path, app)
 
     def _show(self, path: Path, app: str) -> Notebook:
@@ -329,9 +339,13 @@ class Notebook:
 
     def wait_until_ready(self) -> None:
         """Wait until the page shows the notebook, and its kernel answers."""
-        opened = self._page.wait_for_function(OPENED, timeout=1000 * DEADLINE)
-        self._lab.call(opened, DEADLINE + 1)
-        self._ask(READY)
+        try:
+            opened = self._page.wait_for_function(OPENED, timeout=1000 * DEADLINE)
+            self._lab.call(opened, DEADLINE + 1)
+            self._ask(READY)
+        except self._lab.timeouts:
+            stands = self._lab.call(self._page.evaluate(STANDS), 5)
+            raise TimeoutError(f"not ready after {DEADLINE:g} s: {stands}") from None
 
     def reload(self) -> None:
         """Load the page anew, as F5 does."""
