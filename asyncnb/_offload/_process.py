@@ -132,12 +132,14 @@ class WorkerProcess:
     def _read_errors(self) -> None:
         assert self.process is not None and self.process.stderr is not None
         number = self.process.stderr.fileno()
-        while True:
-            if sys.platform != "win32":
-                select.select([number], [], [])  # so that nothing is held while nothing comes
-            with self._errors_lock:
-                if not self._read_some_errors(number):
-                    return
+        if sys.platform == "win32":
+            while self._read_some_errors(number):
+                pass
+            return
+        more = True
+        while more:
+            select.select([number], [], [])
+            more = self._drain_errors()  # which looks again: a message may have emptied it by now
 
     def _read_some_errors(self, number: int) -> bool:
         data = os.read(number, 65536)
@@ -147,14 +149,22 @@ class WorkerProcess:
             self.job.tell("said", "stdout", text)
         return bool(data)
 
-    def _drain_errors(self) -> None:
-        """Read what has been written so far: it was said before the job ended."""
+    def _drain_errors(self) -> bool:
+        """Read what has been written so far: it was said before the job ended.
+
+        Two threads do, so that neither may wait for more while it holds the lock. Returns False
+        at the end of the stream.
+        """
         if sys.platform == "win32" or self.process is None or self.process.stderr is None:
-            return
-        number = self.process.stderr.fileno()
+            return True
         with self._errors_lock:
-            while select.select([number], [], [], 0)[0] and self._read_some_errors(number):
-                pass
+            if self.process.stderr.closed:
+                return False
+            number = self.process.stderr.fileno()
+            while select.select([number], [], [], 0)[0]:
+                if not self._read_some_errors(number):
+                    return False
+        return True
 
     def _epitaph(self, code: int) -> str:
         how = f"ended with exit code {code}"
@@ -193,12 +203,13 @@ class WorkerProcess:
 
     def _close(self) -> None:
         assert self.process is not None and self.pipe is not None
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            assert stream is not None
-            try:
-                stream.close()
-            except OSError:
-                pass
+        with self._errors_lock:
+            for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+                assert stream is not None
+                try:
+                    stream.close()
+                except OSError:
+                    pass
         self.pipe.close()
         if self._lifeline is not None:
             os.close(self._lifeline)

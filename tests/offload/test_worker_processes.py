@@ -1,0 +1,35 @@
+"""Worker processes of `on="process"`, from plain Python."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import asyncnb
+from asyncnb._offload import _process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="one thread alone reads there")
+def test_a_job_ends_although_what_was_said_was_read_with_a_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = _process.process_engine()
+
+    def message_first(reads: list[int], *others: Any) -> Any:
+        ready = select.select(reads, *others)
+        if len(others) == 2:  # it waited for words, and the thread with the message takes them
+            for worker in engine._workers.copy():
+                worker._drain_errors()
+        return ready
+
+    monkeypatch.setattr(_process, "select", SimpleNamespace(select=message_first))
+    try:
+        assert asyncnb.offload(os.write, 2, b"said\n", on="process").join(20) == 5
+        assert asyncnb.offload(os.getpid, on="process").join(20)  # which says nothing
+    finally:
+        _process.close()
