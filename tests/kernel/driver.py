@@ -27,9 +27,12 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_client.session import Session
 
+from tests.kernel.ports import free_ports
+
 ROOT = Path(__file__).parents[2]
 PREAMBLE = "import asyncio, asyncnb, sys, threading, time"
 DEADLINE = 30.0
+PORTS = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -193,6 +196,8 @@ class Kernel:
             ),
             connection_file=str(self.scratch / "connection.json"),
             client_factory=BlockingKernelClient,
+            cache_ports=False,  # would choose others
+            **dict(zip(PORTS, free_ports(len(PORTS)), strict=True)),
             # An option of newer releases of jupyter_client only.
             **({"transport_encryption": "required"} if encrypted else {}),
         )
