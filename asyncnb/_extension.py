@@ -19,6 +19,7 @@ from IPython.core.error import UsageError
 
 from asyncnb._core import _launch, _loop, _places, _tasks, _timeline
 from asyncnb._core._errors import THREADS, no_threads
+from asyncnb._core._forks import at_fork
 from asyncnb._core._info import ENDED
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._progress import observe_progress
@@ -438,9 +439,12 @@ def dashboard(**options: Any) -> Any:
 
 
 def _forget_after_fork() -> None:
-    # The child has the parent's hooks but neither its front end nor its tasks.
-    _launch.prepare = None
+    # The child has the shell of the parent, but not its front end. What the core was given is taken
+    # away by the core.
+    global _loaded
+    if _loaded is not None and _loaded._watch in _loop.on_new_loop:
+        _loop.on_new_loop.remove(_loaded._watch)
+    _loaded = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+at_fork(_forget_after_fork)

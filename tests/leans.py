@@ -425,8 +425,8 @@ PYTHON = [
     ),
     Lean(
         "threading.RLock._at_fork_reinit",
-        "_core/_locks.py",
-        "asyncnb cannot be imported",
+        "_core/_forks.py _offload/_notebook.py _offload/_remote.py",
+        "a forked child may hang on a lock",
         "callable(threading.RLock()._at_fork_reinit)",
     ),
     Lean(

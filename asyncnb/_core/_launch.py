@@ -8,7 +8,6 @@ import contextvars
 import fnmatch
 import inspect
 import math
-import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
@@ -22,6 +21,7 @@ from asyncnb._core._errors import (
     TaskNotFoundError,
     would_deadlock,
 )
+from asyncnb._core._forks import at_fork
 from asyncnb._core._futures import isfuture, wrap_future
 from asyncnb._core._info import ENDED, STATES, current_record
 from asyncnb._core._limits import run_body
@@ -38,8 +38,6 @@ T = TypeVar("T")
 
 registry = TaskRegistry()
 atexit.register(registry.forget_ended)  # so that no failure is told a second time at the end
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=registry.forget_everything)
 
 #: Set by the extension: called in the context that a task launched here and now will run in, leads
 #: its output to the cell it was launched from, and describes the task's record.
@@ -50,6 +48,17 @@ elsewhere: Callable[..., Any] | None = None
 
 #: Set by the extension: return the loops besides the embedded one, for tasks(all=True).
 other_loops: list[Callable[[], asyncio.AbstractEventLoop | None]] = []
+
+
+def _forget_after_fork() -> None:
+    # The child has the parent's hooks, but neither its front end nor its tasks.
+    global prepare
+    prepare = None
+    other_loops.clear()
+    registry.forget_everything()
+
+
+at_fork(_forget_after_fork)
 
 
 def _start_in_group(group: OpenGroup) -> Callable[..., Task[Any]]:

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from asyncnb._core import _watchdog
 from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, would_deadlock
+from asyncnb._core._forks import at_fork
 from asyncnb._core._guarded import GuardedCalls, guarded_class
 from asyncnb._core._info import current_record
 from asyncnb._core._lean_loop import LeanLoop
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._tasks import Task, run_first_step
 from asyncnb._core._timeouts import Entered
 from asyncnb._core._watchdog import Blocked, SlowStep, Watchdog
@@ -485,7 +487,7 @@ def _own_process_group(kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 _current: EmbeddedLoop | None = None
 #: Called with each new EmbeddedLoop before its thread starts.
 on_new_loop: list[Callable[[EmbeddedLoop], object]] = []
@@ -540,15 +542,13 @@ def let_go(loop: object) -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _current, _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
+    global _current
     loop, _current = _current, None
     if loop is not None:
         loop._left_by_fork()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+at_fork(_after_fork_in_child)
 
 # concurrent.futures shuts its threads down in an exit hook that runs before every atexit
 # function, and then a cleanup that calls to_thread() fails (cpython#99704). Hooks of that kind

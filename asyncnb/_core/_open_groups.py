@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
 from asyncio import AbstractEventLoop, CancelledError, Task, TimerHandle, current_task
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from asyncnb._core._errors import message_of
+from asyncnb._core._forks import at_fork
 from asyncnb._core._futures import (
     INTERRUPT,
     Future,
@@ -21,6 +21,7 @@ from asyncnb._core._futures import (
 )
 from asyncnb._core._groups import TaskGroup, is_base_error
 from asyncnb._core._local import AnyFuture
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._tasks import Task as OwnTask
 from asyncnb._core._tasks import new_task
 from asyncnb._core._uncancel import left_behind, swallow
@@ -36,7 +37,8 @@ MOST_NAMED = 3
 
 #: The groups that have not ended, by name, and the lock of all that changes in them.
 named: dict[str, OpenGroup] = {}
-lock = threading.RLock()
+lock = fork_safe_lock()
+at_fork(named.clear)  # the parent's, on a loop that never runs in the child
 
 
 class OpenGroup(TaskGroup):

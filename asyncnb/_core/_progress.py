@@ -9,6 +9,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from operator import length_hint
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
 
+from asyncnb._core._forks import at_fork
+
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")
 _numbers = itertools.count(1)
@@ -45,6 +47,13 @@ def observe_progress(observer: Observer | None) -> Observer | None:
     global _observer
     previous, _observer = _observer, observer
     return previous
+
+
+def _forget_after_fork() -> None:
+    observe_progress(None)  # its front end is the parent's
+
+
+at_fork(_forget_after_fork)
 
 
 def next_number() -> int:

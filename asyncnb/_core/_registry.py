@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncnb._core._errors import TaskNotFoundError, describe, near
+from asyncnb._core._forks import at_fork
 from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo, current_record
 from asyncnb._core._limits import seconds_left
 from asyncnb._core._local import add_callback
@@ -190,6 +191,7 @@ class TaskRecord:
 #: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends
 #: and is forgotten; not for each of its steps. In any thread, so they only take note.
 observers: list[Callable[[TaskRecord], object]] = []
+at_fork(observers.clear)
 
 
 class TaskRegistry:
@@ -200,7 +202,7 @@ class TaskRegistry:
     """
 
     def __init__(self, history: int = HISTORY) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._living: dict[int, TaskRecord] = {}
         self._ended: OrderedDict[int, TaskRecord] = OrderedDict()
         self._history = history
@@ -376,10 +378,10 @@ class TaskRegistry:
         return len(forgotten)
 
     def forget_everything(self) -> None:
-        """After a fork: the parent's tasks are not the child's."""
-        self._lock = threading.Lock()
+        """After a fork: neither the parent's tasks nor who is told of them are the child's."""
         self._living.clear()
         self._ended.clear()
+        self.on_end.clear()
 
 
 def matches(record: TaskRecord, pattern: str) -> bool:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asyncnb._core import _futures
 from asyncnb._core._all_tasks import note_suspended
 from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock, lazy_starts
+from asyncnb._core._forks import at_fork
 from asyncnb._core._futures import (
     INTERRUPT,
     Future,
@@ -50,6 +51,14 @@ _T = TypeVar("_T")
 
 #: Set by the extension: return the mime bundle with which a launched task is displayed.
 rich_repr: Callable[[TaskRecord], dict[str, Any]] | None = None
+
+
+def _forget_after_fork() -> None:
+    global rich_repr
+    rich_repr = None
+
+
+at_fork(_forget_after_fork)
 
 _await = _Base.__await__
 _cancel = _Base.cancel

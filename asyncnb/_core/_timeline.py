@@ -9,6 +9,7 @@ from typing import Any
 
 from asyncnb._core import _launch, _trace
 from asyncnb._core._errors import TaskNotFoundError
+from asyncnb._core._forks import at_fork
 from asyncnb._core._graph import awaited_by
 from asyncnb._core._info import ENDED
 from asyncnb._core._registry import TaskRecord
@@ -20,6 +21,14 @@ Tasks = Any
 
 #: Set by the extension: return what a front end with widgets shows of a timeline, or None.
 interactive: Callable[[Timeline], dict[str, Any] | None] | None = None
+
+
+def _forget_after_fork() -> None:
+    global interactive
+    interactive = None
+
+
+at_fork(_forget_after_fork)
 
 
 def record(most_steps: int = _trace.MOST_STEPS) -> Recording:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from asyncnb._core import _tasks
 from asyncnb._core._awaitables import iscoroutine
 from asyncnb._core._errors import describe
+from asyncnb._core._forks import at_fork
 from asyncnb._core._graph import awaited_by
 from asyncnb._core._info import ENDED
 from asyncnb._core._locks import fork_safe_lock
@@ -291,7 +292,7 @@ _recorded = 0
 def _hook(change: int) -> None:
     global _recorded
     with _lock:
-        _recorded += change
+        _recorded = max(0, _recorded + change)  # a child may end what its parent began
         _tasks.trace_child = trace_child if _recorded else None
 
 
@@ -323,6 +324,18 @@ def _unwatch(loop: AbstractEventLoop) -> None:
             _watched[loop] = count
         else:
             vars(loop).pop("create_task", None)
+
+
+def _forget_after_fork() -> None:
+    # What was recorded is the parent's, and no task of it runs here.
+    global _recorded
+    _recorded, _tasks.trace_child = 0, None
+    _watched.clear()
+    recorder.traces.clear()
+    recorder.steps.clear()
+
+
+at_fork(_forget_after_fork)
 
 
 #: What ``launch(..., trace=True)`` and ``%%atask --trace`` record into.

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import sys
 import threading
 from asyncio import AbstractEventLoop, Handle, TimerHandle, _get_running_loop, _set_running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from asyncnb._core._forks import at_fork
 from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._task_lists import register, unregister
 
@@ -233,8 +233,7 @@ def _forget_after_fork() -> None:
     _set_running_loop(None)  # as asyncio does
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+at_fork(_forget_after_fork)
 
 
 class DeferredHandle(Handle):

@@ -14,6 +14,7 @@ from asyncio import AbstractEventLoop, _get_running_loop
 from typing import Any, Protocol, TypeVar
 
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, cannot_block, would_deadlock
+from asyncnb._core._forks import at_fork
 from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._visits import release_held, runs_here
 
@@ -34,6 +35,15 @@ class _Waiter(Protocol):
 _waiters: weakref.WeakKeyDictionary[AbstractEventLoop, weakref.WeakSet[Any]]
 _waiters = weakref.WeakKeyDictionary()
 _joiners: dict[AbstractEventLoop, set[Joiner]] = {}
+
+
+def _forget_after_fork() -> None:
+    # They wait in the parent, for loops of the parent.
+    _waiters.clear()
+    _joiners.clear()
+
+
+at_fork(_forget_after_fork)
 
 
 def register_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:

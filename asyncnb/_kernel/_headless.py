@@ -22,6 +22,8 @@ from typing import Any
 
 from IPython.display import display
 
+from asyncnb._core._locks import fork_safe_lock
+
 #: Seconds between the end of a cell's code and its ``idle`` message, amply: a task's output in
 #: between would be stored twice, so it is held back that long.
 HOLD_SECONDS = 0.1
@@ -42,7 +44,7 @@ class LateOutput:
     """The display in a launching cell that takes what its tasks say after the cell's end."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = fork_safe_lock()
         self._ended = False
         self._held: list[Callable[[], object]] | None = None
         self._items: deque[tuple[str, Any]] = deque(maxlen=MOST_ITEMS)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from IPython.core.error import TryNext
 from IPython.display import display
 
 from asyncnb._core._info import CellRef, current_record
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._visits import own_loop
 from asyncnb._core._words import encodable
@@ -93,7 +93,7 @@ class OutputRouter:
             self._thread_parent = variable
         self._undo: list[Callable[[], None]] = []
         self._streams: list[tuple[Any, Any, Any]] = []
-        self._claims = threading.Lock()
+        self._claims = fork_safe_lock()
         #: The cell that launched last: many tasks of one cell share one reference to it.
         self._last_parent: dict[str, Any] | None = None
         self._last_cell: CellRef | None = None

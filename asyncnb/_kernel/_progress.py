@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
 from IPython.display import display
 
 from asyncnb._core._info import current_record
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._progress import Progress
 from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._output import OutputRouter
@@ -23,7 +23,7 @@ class ProgressBars:
 
     def __init__(self, output: OutputRouter) -> None:
         self._output = output
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._shown: dict[int, float] = {}  # when a bar was last updated
 
     def observe(self, progress: Progress) -> None:

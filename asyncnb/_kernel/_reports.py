@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core._errors import THREADS
+from asyncnb._core._locks import fork_safe_lock
 
 #: Reports that may wait before tracebacks are made the short way, hundreds of times as fast.
 MANY = 20
@@ -31,7 +32,7 @@ class Reports:
     def __init__(self, ip: Any) -> None:
         self._ip = ip
         self._waiting: queue.SimpleQueue[Show | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._writer: threading.Thread | None = None
         self._counted: Counter[str] = Counter()
         self._tell: dict[str, Callable[[int], None]] = {}

@@ -20,6 +20,8 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from asyncnb._core._forks import at_fork
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._offload import _far
 from asyncnb._offload._jobs import Job
 
@@ -431,8 +433,9 @@ def _ignore(_: BaseException) -> None:
     """The client is gone, or going; its futures tell what that means for each job."""
 
 
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 _engines: weakref.WeakKeyDictionary[Any, DaskEngine] = weakref.WeakKeyDictionary()
+at_fork(_engines.clear)
 
 
 def dask_engine(client: Any) -> DaskEngine:

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Listener
 from typing import Any
 
+from asyncnb._core._forks import at_fork
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._visits import runs_here
 from asyncnb._offload import _line
 from asyncnb._offload._jobs import Job
@@ -162,7 +164,7 @@ class Switchboard:
 
 
 _switchboard: Switchboard | None = None
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 
 
 def switchboard() -> Switchboard:
@@ -284,8 +286,18 @@ def _call_all(waiting: queue.SimpleQueue[Callable[[], None]]) -> None:
             logger.exception("Work on its way elsewhere met an error")
 
 
-_lock_engines = threading.Lock()
+_lock_engines = fork_safe_lock()
 _engines: weakref.WeakKeyDictionary[Any, ExecutorEngine] = weakref.WeakKeyDictionary()
+
+
+def _forget_after_fork() -> None:
+    # Their threads, and the connections, are the parent's.
+    global _switchboard, _soon
+    _switchboard = _soon = None
+    _engines.clear()
+
+
+at_fork(_forget_after_fork)
 
 
 def executor_engine(executor: concurrent.futures.Executor) -> ExecutorEngine:

@@ -14,6 +14,8 @@ import threading
 import uuid
 from typing import Any
 
+from asyncnb._core._forks import at_fork
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._offload import _far
 from asyncnb._offload._executor import soon
 from asyncnb._offload._jobs import Job
@@ -188,8 +190,9 @@ class IpyparallelEngine:
             job.end_with("lost", f"The cluster lost this work: {why}")
 
 
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 _engines: list[IpyparallelEngine] = []
+at_fork(_engines.clear)
 
 
 def ipyparallel_engine(view: Any) -> IpyparallelEngine:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from asyncnb._core._errors import OffloadError, WorkerLostError
+from asyncnb._core._forks import at_fork
 from asyncnb._offload._tracebacks import rebuild_error
 
 _ids = itertools.count(1)
@@ -45,6 +46,7 @@ class _Mailbox:
 
 
 _mailboxes: list[_Mailbox] = []
+at_fork(_mailboxes.clear)
 
 
 def _mailbox(loop: asyncio.AbstractEventLoop) -> _Mailbox:

@@ -17,6 +17,7 @@ from multiprocessing.connection import Client, Connection
 from types import ModuleType
 from typing import Any
 
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._offload import _remote
 
 #: Seconds after which the kernel is told that a job runs; of a shorter one its outcome says so.
@@ -98,7 +99,7 @@ _IN_SUBMIT = (
 )
 
 _lines: dict[Any, Line | None] = {}
-_lines_lock = threading.Lock()
+_lines_lock = fork_safe_lock()
 _shared: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 
 

@@ -14,7 +14,9 @@ from typing import Any
 #: What ``display`` of any thread finds, and the shell of each thread that runs cells.
 _shell: Any = None
 _of_thread = threading.local()
-_lock = threading.Lock()
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # as in _remote
+    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
 #: Where the cells of threads tell, and the one that began last, for threads that a cell starts.
 _tells: dict[int, Any] = {}
 _last_tell: Any = None

@@ -28,6 +28,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from asyncnb._core._forks import at_fork
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._offload import _worker
 from asyncnb._offload._jobs import Job
 
@@ -363,7 +365,7 @@ def _variables() -> dict[Any, Any]:
     return dict(getattr(os.environ, "_data", os.environ))
 
 
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 _engine: ProcessEngine | None = None
 
 
@@ -388,9 +390,10 @@ def close() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _engine, _lock
-    _engine, _lock = None, threading.Lock()
+    global _engine
+    if _engine is not None:
+        atexit.unregister(close)
+    _engine = None  # its workers are children of the parent, and its threads are not here
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+at_fork(_after_fork_in_child)

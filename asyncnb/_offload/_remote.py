@@ -123,7 +123,7 @@ MOST_CANCELLED = 100_000
 #: The jobs that run in this process, by their ids; and those cancelled before they ran.
 running: dict[object, Running] = {}
 _cancelled: dict[object, None] = {}
-_running_lock = threading.Lock()
+_running_lock = threading.RLock()
 
 
 def cancel(job: object) -> None:
@@ -238,7 +238,21 @@ class PerThread:
         return getattr(self.streams.get(threading.get_ident(), self.original), name)
 
 
-_streams_lock = threading.Lock()
+_streams_lock = threading.RLock()
+
+
+def _forget_after_fork() -> None:
+    global _flusher
+    for lock in (_running_lock, _streams_lock):
+        lock._at_fork_reinit()  # type: ignore[attr-defined]
+    running.clear()
+    _cancelled.clear()
+    _flusher = _Flusher()  # its thread is the parent's
+
+
+# Not by `_core._forks`: a far end has none.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import sys
-import threading
 from typing import Any
 
 from asyncnb._core import _progress
+from asyncnb._core._forks import at_fork
+from asyncnb._core._locks import fork_safe_lock
 
 
 class Speaker:
@@ -15,7 +16,7 @@ class Speaker:
 
     def __init__(self, context: contextvars.Context) -> None:
         self._context = context
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._bars: dict[int, int] = {}
 
     def say(self, kind: str, *data: Any) -> None:
@@ -48,6 +49,7 @@ class Speaker:
 
 #: Set by the extension: publishes a mime bundle in the running context.
 _publish: Any = None
+at_fork(lambda: publish_with(None))
 
 
 def publish_with(publish: Any) -> None:

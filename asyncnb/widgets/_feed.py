@@ -22,6 +22,7 @@ from typing import Any, Final
 from asyncnb._core import _named_groups, _registry
 from asyncnb._core._errors import describe
 from asyncnb._core._info import STATES
+from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
 from asyncnb.widgets._detail import detail_of, waits_for
@@ -102,7 +103,7 @@ class Feed:
         self._loop: Message = {}
         self._seq = 0
         self._next_tick = self._next_sample = 0.0
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._thread: threading.Thread | None = None
         self._closed = False
 

@@ -134,6 +134,27 @@ def test_fork_in_a_task(victim):
     ).wait_for("7")
 
 
+@pytest.mark.promise("a fork beside a group that is open: the child opens one of its own")
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="Windows has no fork")
+def test_fork_beside_an_open_group(victim):
+    victim.ok(
+        """
+        import os, signal, warnings
+        warnings.simplefilter("ignore")
+        group = asyncnb.open_group("pages")
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(15)
+            with asyncnb.open_group("pages") as mine:
+                result = mine.create_task(asyncio.sleep(0, 7))
+            os._exit(result.result() if mine is not group else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert group.create_task(asyncio.sleep(0, 5)).join(10) == 5
+        group.join(10)
+        """
+    )
+
+
 IPYTHON = {
     "%reset": "beat_, beats_ = beat, beats\n%reset_selective -f ^nothing",
     "%run": "open('script.py', 'w').write('print(1)')\n%run script.py",

@@ -1,0 +1,310 @@
+"""Forks: a child has every lock free, and none of what needs its parent's threads."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import asyncnb
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+PACKAGE = Path(asyncnb.__file__).parent
+
+WALK = """
+import collections, importlib, pkgutil, threading, warnings, weakref
+import asyncio, os, sys, asyncnb
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+LOCKS = type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Semaphore
+MUTABLE = (
+    list, dict, set, collections.deque, weakref.WeakSet, weakref.WeakKeyDictionary,
+    weakref.WeakValueDictionary,
+)
+
+def modules():
+    for found in pkgutil.walk_packages(asyncnb.__path__, "asyncnb."):
+        module = importlib.import_module(found.name)
+        if module.__name__ == found.name:
+            yield module
+
+def ours(kind):
+    return getattr(kind, "__module__", "").startswith("asyncnb")
+
+def parts(holder):
+    names = {**getattr(holder, "__dict__", {})}
+    for kind in type(holder).__mro__:
+        for name in getattr(kind, "__slots__", ()):
+            if isinstance(name, str) and hasattr(holder, name):
+                names[name] = getattr(holder, name)
+    return names
+
+def walk():
+    for module in modules():
+        for name, value in list(vars(module).items()):
+            path = f"{module.__name__.removeprefix('asyncnb.')}.{name}"
+            yield path, value
+            inner = vars(value) if isinstance(value, type) else parts(value)
+            if ours(value if isinstance(value, type) else type(value)):
+                yield from ((f"{path}.{each}", part) for each, part in list(inner.items()))
+"""
+
+
+def plain_python(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning"]
+    if sys.version_info < (3, 12):
+        command = command[:1]
+    done = subprocess.run(
+        [*command, "-c", textwrap.dedent(WALK) + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout.strip()
+
+
+def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
+    printed = plain_python(
+        """
+        from asyncnb._offload import _executor, _process
+        asyncnb.embedded_loop(), _executor.switchboard(), _executor.soon(lambda: None)
+        held, done = threading.Event(), threading.Event()
+        before = {path: part for path, part in walk() if isinstance(part, LOCKS)}
+        assert len(before) > 15, before
+        def hold():
+            # Those of the watchdog and the like are held already, by design.
+            taken = [lock for lock in before.values() if lock.acquire(timeout=0.2)]
+            held.set()
+            done.wait(60)
+            for lock in taken: lock.release()
+        threading.Thread(target=hold).start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            after = [(path, part) for path, part in walk() if isinstance(part, LOCKS)]
+            stuck = [path for path, lock in after if not lock.acquire(timeout=0.2)]
+            print(len(after) > 15, stuck, flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        done.set()
+        """
+    )
+    assert printed == "True []"
+
+
+#: Locks of objects that a child does not use, as nothing of it leads there.
+OF_THE_PARENT = {
+    "_core/_loop.py": "a child gets a loop of its own",
+    "_core/_waiters.py": "of one thread that waits in the parent",
+    "_core/_workers.py": "of one thread that works in the parent",
+    "_core/_watchdog.py": "a bell for a thread of the parent's",
+    "_kernel/_let_go.py": "of one request to a kernel, which the child is not",
+    "_offload/_executor.py": "a child opens a switchboard of its own",
+    "_offload/_dask.py": "a child forgets the engines",
+    "_offload/_ipyparallel.py": "a child forgets the engines",
+    "_offload/_process.py": "a child forgets the engine and its workers",
+    "_offload/_line.py": "found by the id of the process",
+    "_offload/_worker.py": "a worker's, which runs its jobs in the thread that a fork keeps",
+    "_offload/_remote.py": "of one job; those of the module are renewed there",
+    "_offload/_notebook.py": "renewed there",
+}
+
+
+def test_every_lock_survives_a_fork_or_says_why_it_need_not() -> None:
+    plain = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and re.fullmatch(
+                r"threading\.(R?Lock|Condition|(Bounded)?Semaphore)", ast.unparse(node)
+            ):
+                plain.add(path.relative_to(PACKAGE).as_posix())
+    assert plain - {"_core/_locks.py"} == OF_THE_PARENT.keys()
+
+
+def test_one_place_registers_what_a_fork_does() -> None:
+    calls = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if "os.register_at_fork(" in path.read_text()
+    }
+    # The far end has no asyncnb to ask.
+    assert calls == {"_core/_forks.py", "_offload/_remote.py", "_offload/_notebook.py"}
+
+
+#: Emptied or made anew in a child: what the test above fills and looks at.
+RESET = {
+    "_core._launch.other_loops",
+    "_core._launch.registry",
+    "_core._open_groups.named",
+    "_core._registry.observers",
+    "_core._trace._watched",
+    "_core._trace.recorder",
+    "_core._visits.guarded",
+    "_core._visits.visits",
+    "_core._waiters._joiners",
+    "_core._waiters._waiters",
+    "_offload._dask._engines",
+    "_offload._executor._engines",
+    "_offload._ipyparallel._engines",
+    "_offload._jobs._mailboxes",
+    "_offload._remote._cancelled",
+    "_offload._remote._flusher",
+    "_offload._remote.running",
+}
+
+#: Variables that functions set anew: True if a child gets them as a new process would, or why not.
+REBOUND = {
+    "_core._launch.prepare": True,
+    "_core._loop._current": True,
+    "_core._progress._observer": True,
+    "_core._tasks._first_steps": "one for all loops, without a state",
+    "_core._tasks.rich_repr": True,
+    "_core._timeline.interactive": True,
+    "_core._trace._recorded": True,
+    "_extension._loaded": True,
+    "_offload._executor._soon": True,
+    "_offload._executor._switchboard": True,
+    "_offload._notebook._last_tell": "each cell enters its own before it runs",
+    "_offload._notebook._shell": "the process's own; a fork copies it",
+    "_offload._packing._limit": "an option, which stays as it was set",
+    "_offload._process._engine": True,
+    "_offload._remote._flusher": True,
+    "_offload._said._publish": True,
+}
+
+#: Module variables that a child keeps, and why.
+KEPT = {
+    "_core._all_tasks._suspended": "weak; asked by loop, and the parent's loop is not the child's",
+    "_core._awaitables._coroutine_types": "types",
+    "_core._eager_backport._current_tasks": "asyncio's own",
+    "_core._eager_backport._known": "weak; until a task of the parent is garbage-collected",
+    "_core._forks._locks": "a child may fork",
+    "_core._forks._resets": "a child may fork",
+    "_core._futures._incoming": "weak; by the future, which is the parent's",
+    "_core._graph._OPAQUE": "names",
+    "_core._graph.wrappers": "code objects",
+    "_core._local._adders": "by type",
+    "_core._local._removers": "by type",
+    "_core._local._signals": "weak; by the future, which is the parent's",
+    "_core._loop.on_new_loop": "the core's own; the extension takes its own out",
+    "_core._places.outer_machinery": "paths",
+    "_core._waits._LIBRARIES": "names",
+    "_offload._dask_far._keys": "of a worker, whose key stays as it is",
+    "_offload._dask_far._shared": "functions that came with jobs",
+    "_offload._ipp_far._shared": "functions that came with jobs",
+    "_offload._line._lines": "by the id of the process",
+    "_offload._line._shared": "functions that came with jobs",
+    "_offload._notebook._tells": "by thread; each cell enters its own before it runs",
+    "_core._tasks._first_steps": "made anew for each loop",
+}
+
+FILL = """
+from asyncnb._core import _launch, _loop, _named_groups, _progress, _registry, _tasks, _timeline
+from asyncnb._core import _trace, _visits, _waiters, _open_groups
+from asyncnb._offload import _executor, _jobs, _process, _said, _remote, _dask, _ipyparallel
+
+def state():
+    return {
+        "open groups": len(_open_groups.named),
+        "tasks": len(_launch.registry.records()),
+        "who is told of ends": len(_launch.registry.on_end),
+        "observers": len(_registry.observers),
+        "progress": _progress._observer,
+        "prepare": _launch.prepare,
+        "other loops": len(_launch.other_loops),
+        "chips": _tasks.rich_repr,
+        "interactive": _timeline.interactive,
+        "recorded": (_trace._recorded, _tasks.trace_child, len(_trace._watched)),
+        "recording": (len(_trace.recorder.steps), len(_trace.recorder.traces)),
+        "loop": _loop._current,
+        "visits": (len(_visits.visits), len(_visits.guarded)),
+        "waiters": (len(_waiters._waiters), len(_waiters._joiners)),
+        "switchboard": (_executor._switchboard, _executor._soon, len(_executor._engines)),
+        "workers": (_process._engine, len(_dask._engines), len(_ipyparallel._engines)),
+        "mailboxes": len(_jobs._mailboxes),
+        "publish": _said._publish,
+        "jobs": (len(_remote.running), len(_remote._cancelled), _remote._flusher._thread),
+    }
+"""
+
+
+def test_a_child_starts_with_none_of_its_parents_tasks_groups_hooks_and_connections() -> None:
+    printed = plain_python(
+        FILL
+        + """
+begun = state()
+class Engine: pass
+engine = Engine()
+group = asyncnb.open_group("pages")
+async def waits_for(task): await task
+asyncnb.launch(asyncio.sleep(60), trace=True)
+task = group.create_task(asyncio.sleep(60))
+threading.Thread(target=lambda: task.join(), daemon=True).start()
+while not _waiters._joiners: os.sched_yield()
+_launch.registry.on_end.append(print); _registry.observers.append(lambda record: None)
+_progress.observe_progress(print); _launch.prepare = lambda record: None
+_launch.other_loops.append(lambda: None)
+_tasks.rich_repr = _timeline.interactive = _said._publish = print
+_visits.guard(asyncnb.embedded_loop())
+_executor.switchboard(), _executor.soon(lambda: None)
+_executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)
+_process.process_engine(); _jobs._mailbox(asyncnb.embedded_loop())
+_remote.running[1] = 1; _remote._cancelled[2] = None
+class Quiet:
+    def flush(self): pass
+_remote._flusher.flush_soon(Quiet())
+full = state()
+filled = [name for name in begun if full[name] == begun[name]]
+assert not filled, filled
+pid = os.fork()
+if pid == 0:
+    left = state()
+    print({name: left[name] for name in begun if left[name] != begun[name]})
+    again = asyncnb.open_group("pages")
+    print(again is not group, again.create_task(asyncio.sleep(0, 5)).join(20), flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+sys.stdout.flush()
+os._exit(0)  # as it stands: it waits, and its hooks are not real ones
+"""
+    )
+    assert printed.splitlines() == ["{}", "True 5"]
+
+
+def test_every_variable_of_a_module_is_reset_or_says_why_it_need_not_be() -> None:
+    printed = plain_python(
+        """
+        names = {}
+        for module in modules():
+            for name, value in vars(module).items():
+                if name.startswith("__") or isinstance(value, type):
+                    continue
+                if isinstance(value, MUTABLE) or ours(type(value)):
+                    constant = ours(type(value)) or len(value)
+                    if not (name.strip("_").isupper() and constant):
+                        path = f"{module.__name__.removeprefix('asyncnb.')}.{name}"
+                        names.setdefault(id(value), []).append(path)
+        for each in names.values(): print(*each)
+        """
+    )
+    known = KEPT.keys() | RESET
+    unknown = [names for names in printed.splitlines() if known.isdisjoint(names.split())]
+    assert not unknown, "say in RESET or KEPT what a fork does to these"
+
+
+def test_every_variable_that_code_sets_anew_is_known_here() -> None:
+    found = {
+        f"{path.relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}.{name}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Global)
+        for name in node.names
+    }
+    assert found == REBOUND.keys()
