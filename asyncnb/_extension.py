@@ -295,15 +295,14 @@ class Extension:
         loop._state.main_loop = self._kernel_loop()
         self.keep_alive.again(loop)
         self.lost.watch(loop)
-        loop.on_crash.append(lambda _, exc: self._tell_of_crash(exc))
+        loop.on_crash.append(self._tell_of_crash)
         loop.on_blocked.append(self.blocks.observe)
 
-    def _tell_of_crash(self, exc: BaseException) -> None:
-        living = _launch.registry.living()
-        _launch.registry.lose(living)
+    def _tell_of_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
+        lost = loop.lost_tasks
         print(
             f"asyncnb: the embedded loop's thread ended: {type(exc).__name__}: {exc}. "
-            f"{len(living)} task{'' if len(living) == 1 else 's'} lost. The next launch starts a "
+            f"{lost} task{'' if lost == 1 else 's'} lost. The next launch starts a "
             "new loop; `%asyncnb restart` does so now.",
             file=sys.stderr,
         )

@@ -148,7 +148,8 @@ PYTHON = [
     Lean(
         "asyncio.Future._callbacks",
         "_core/_eager_backport.py _core/_futures.py _core/_graph.py _core/_groups.py "
-        "_core/_pause.py _core/_task_backport.py _core/_waits.py _kernel/_autoawait.py",
+        "_core/_pause.py _core/_task_backport.py _core/_waiters.py _core/_waits.py "
+        "_kernel/_autoawait.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
         "future._callbacks is None and is_slot(Future, '_callbacks')",
     ),
@@ -167,7 +168,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._log_traceback",
-        "_core/_registry.py",
+        "_core/_registry.py _core/_waiters.py",
         "`%tasks --failed` and the reports at exit do not know which failures were seen",
         "future._log_traceback is False and is_slot(Future, '_log_traceback')",
     ),

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextvars
 import fnmatch
+import functools
 import inspect
 import math
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from asyncnb._core import _loop, _named_groups, _threads, _trace
+from asyncnb._core import _crashes, _loop, _named_groups, _threads, _trace
 from asyncnb._core._all_tasks import plain_tasks
 from asyncnb._core._errors import (
     THREADS,
@@ -31,7 +32,7 @@ from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb._core._tasks import Task, create_suspended
 from asyncnb._core._threads import run_on
 from asyncnb._core._visits import runs_here
-from asyncnb._core._waiters import fail_waiters
+from asyncnb._core._waiters import end_lost, is_lost
 from asyncnb._core._waiting import wait_for
 
 T = TypeVar("T")
@@ -83,17 +84,7 @@ _named_groups.home_loop = embedded_loop
 _named_groups.start_task = _start_in_group
 
 
-def _on_new_loop(loop: EmbeddedLoop) -> None:
-    loop.on_crash.append(lambda loop, exc: fail_waiters(loop, _lost(exc)))
-
-
-def _lost(exc: BaseException) -> RuntimeError:
-    error = EmbeddedLoopError("The embedded loop crashed, and this task with it.")
-    error.__cause__ = exc
-    return error
-
-
-_loop.on_new_loop.append(_on_new_loop)
+_loop.mend = functools.partial(_crashes.mend, registry)
 
 
 def check_timeout(timeout: object, *, what: str = "timeout") -> float | None:
@@ -255,8 +246,32 @@ def launch_record(
             first()
     finally:
         if step is not None:
-            loop.start_task(task, step, context)
+            _start(loop, record, step, context)
     return task
+
+
+def _start(
+    loop: EmbeddedLoop, record: TaskRecord, step: Callable[[], object], context: contextvars.Context
+) -> None:
+    """Schedule a task's first step; if the loop has ended just now, nothing is left of the task."""
+    task = record.task
+    try:
+        loop.start_task(task, step, context)
+    except RuntimeError as exc:
+        if not loop.is_closed():
+            raise
+        error = EmbeddedLoopError(
+            f"The embedded loop ended while {task.get_name()!r} was launched, so it was not "
+            "started. Launch it again: that starts a new loop."
+        )
+        registry.lose([record])
+        if not task.done():
+            end_lost(task, error)
+        for coro in (task.get_coro(), record.body):
+            if coro is not None:
+                coro.close()
+        record.body = None
+        raise error from exc
 
 
 def _enter(record: TaskRecord) -> None:
@@ -438,7 +453,13 @@ def cancel_records(records: list[TaskRecord], msg: str | None = None) -> list[Ta
     asked = []
     for record in records:
         record.cancel_asked = True
-        if record.task.cancel(msg):
-            asked.append(record.task)
+        try:
+            if record.task.cancel(msg):
+                asked.append(record.task)
+        except RuntimeError:
+            loop: Any = record.task.get_loop()
+            if not is_lost(loop):
+                raise
+            _loop.mend(loop, getattr(loop, "crash", None))  # it has just ended; so has the task
         record.changed()
     return asked

@@ -119,6 +119,7 @@ class _State(Entered):
         "exception_hooks",
         "guarded_class",
         "inbox",
+        "lost_tasks",
         "main_loop",
         "on_blocked",
         "on_crash",
@@ -151,6 +152,7 @@ class _State(Entered):
         #: The loop of the main thread, if it has one: signals are its affair.
         self.main_loop: asyncio.AbstractEventLoop | None = None
         self.crash: BaseException | None = None
+        self.lost_tasks = 0
         self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
         self.exception_hooks: list[Callable[[dict[str, Any]], bool]] = []
         self.on_blocked: list[Callable[[EmbeddedLoop, Blocked | None], object]] = []
@@ -204,8 +206,16 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         return self._state.crash
 
     @property
+    def lost_tasks(self) -> int:
+        """How many launched tasks had not ended when its thread ended."""
+        return self._state.lost_tasks
+
+    @property
     def on_crash(self) -> list[Callable[[EmbeddedLoop, BaseException], object]]:
-        """Called on the loop's thread with the loop and the exception when the thread crashes."""
+        """Called on the loop's thread with the loop and the exception when the thread crashes.
+
+        By then the tasks and groups that were on it have ended.
+        """
         return self._state.on_crash
 
     @property
@@ -284,9 +294,11 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
                 os._exit(0)  # a fork on this thread: the parent's loop has ended, and so does it
             self._crashed(exc)
         finally:
+            self._state.ending = True
             asyncio.set_event_loop(None)
             if not self.is_running() and not self.is_closed():
                 self.close()
+            self._mend()  # what came between the last turn and this
 
     def _run_until_ended(self) -> None:
         while not self._state.cleaned_up:
@@ -310,8 +322,15 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
             type(exc).__name__,
             exc,
         )
-        for callback in self.on_crash:
-            callback(self, exc)
+        self._mend()
+        for callback in self.on_crash.copy():
+            try:
+                callback(self, exc)
+            except Exception:
+                logger.exception("What is called at a crash of the embedded loop failed")
+
+    def _mend(self) -> None:
+        self._state.lost_tasks += mend(self, self._state.crash)
 
     def start_task(
         self, task: Task[Any], step: Callable[[], object], context: contextvars.Context
@@ -493,6 +512,14 @@ _current: EmbeddedLoop | None = None
 on_new_loop: list[Callable[[EmbeddedLoop], object]] = []
 
 
+def _nothing_to_mend(loop: EmbeddedLoop, exc: BaseException | None) -> int:
+    return 0
+
+
+#: Set by whoever launches tasks: end what was on a loop that runs no more; see ``_crashes.mend``.
+mend: Callable[[EmbeddedLoop, BaseException | None], int] = _nothing_to_mend
+
+
 def embedded_loop() -> EmbeddedLoop:
     """Return the process's embedded loop; start it, or a new one after a crash, when needed.
 
@@ -506,6 +533,8 @@ def embedded_loop() -> EmbeddedLoop:
     # a fork takes `_current` away.
     if loop is not None and not loop._state.ending:
         return loop
+    if loop is not None and loop.lost:
+        loop._mend()  # its thread was killed before it could; without our lock, others are needed
     with _lock:
         if _current is None or not _current.alive:
             if THREADS:

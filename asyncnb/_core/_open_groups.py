@@ -26,6 +26,7 @@ from asyncnb._core._tasks import Task as OwnTask
 from asyncnb._core._tasks import new_task
 from asyncnb._core._uncancel import left_behind, swallow
 from asyncnb._core._visits import runs_here
+from asyncnb._core._waiters import end_lost, is_lost
 from asyncnb._core._waiting import wait
 
 T = TypeVar("T")
@@ -117,6 +118,31 @@ class OpenGroup(TaskGroup):
         """Whether code runs inside of its ``async with`` now."""
         return self._parent_task is not None
 
+    @property
+    def loop(self) -> AbstractEventLoop:
+        """The loop on which its tasks start."""
+        return self._loop
+
+    def lose(self, error: BaseException) -> None:
+        """End with ``error``, as its loop runs no more; tasks of other loops are cancelled.
+
+        Once that loop's thread runs none of it any more; any thread.
+        """
+        with lock:
+            self._open = False
+            self._aborting = True
+            members, lost = self.members(), not self._outcome.done()
+            self._tasks.clear()
+            if named.get(self.name) is self:
+                del named[self.name]
+        if lost:
+            end_lost(self._outcome, error)
+        for task in members:
+            home = task.get_loop() if asyncio.isfuture(task) else None
+            if home is None or not is_lost(home):
+                task.cancel() if home is None else home.call_soon_threadsafe(task.cancel)
+        self._cancel_parent()
+
     # --- what goes in -------------------------------------------------------------------------
 
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
@@ -192,7 +218,9 @@ class OpenGroup(TaskGroup):
         close = getattr(coro, "close", None)
         if close is not None:
             close()
-        if self._aborting:
+        if self._outcome.done() and is_lost(self._loop):
+            why = "ended with the embedded loop that it was on"
+        elif self._aborting:
             why = "is shutting down" if self._tasks else "was cancelled or has failed"
         else:
             why = "is finished: somebody awaited or joined it"

@@ -237,17 +237,7 @@ class TaskRegistry:
         if record.body is not None:
             record.body.close()
             record.body = None
-        forgotten: list[TaskRecord] = []
-        with self._lock:
-            self._living.pop(record.id, None)
-            self._ended[record.id] = record
-            while len(self._ended) > self._history:
-                forgotten.append(self._ended.popitem(last=False)[1])
-        for each in forgotten:
-            _silence(each)
-            each.changed()
-        if observers:
-            record.changed()
+        self._enter_end(record)
         for observer in self.on_end.copy():
             try:
                 observer(record)
@@ -268,8 +258,27 @@ class TaskRegistry:
                 )
                 _silence(record)
 
+    def _enter_end(self, record: TaskRecord) -> None:
+        forgotten: list[TaskRecord] = []
+        with self._lock:
+            self._living.pop(record.id, None)
+            self._ended[record.id] = record
+            while len(self._ended) > self._history:
+                forgotten.append(self._ended.popitem(last=False)[1])
+        for each in forgotten:
+            _silence(each)
+            each.changed()
+        if observers:
+            record.changed()
+
+    def end_lost(self, record: TaskRecord) -> None:
+        """Take a task whose loop crashed into the history; its cell shows nothing of it."""
+        record.ended = time.time()
+        self._enter_end(record)
+        record.set_shown()
+
     def lose(self, records: list[TaskRecord]) -> None:
-        """Forget living tasks whose loop is gone: they will never end."""
+        """Forget living tasks that were never started, or that a restart does not wait for."""
         with self._lock:
             for record in records:
                 self._living.pop(record.id, None)

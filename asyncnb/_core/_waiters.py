@@ -76,6 +76,18 @@ def fail_waiters(loop: AbstractEventLoop, exc: BaseException) -> int:
     return len(waiters)
 
 
+def end_lost(future: asyncio.Future[Any], error: BaseException) -> None:
+    """Have a future or task of a loop that runs no more fail with ``error``.
+
+    Its callbacks are for that loop, and are not called. Nothing is logged when nobody asks for it.
+    """
+    for callback, _ in getattr(future, "_callbacks", None) or ():
+        asyncio.Future.remove_done_callback(future, callback)
+    # Of a task, too: its own set_exception() only refuses.
+    asyncio.Future.set_exception(future, error)
+    future._log_traceback = False
+
+
 class Joiner:
     """One thread that waits for something of a loop that runs in another."""
 

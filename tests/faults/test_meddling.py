@@ -51,7 +51,7 @@ def test_user_code_and_the_loop(fresh_victim, code):
 
 
 @pytest.mark.promise(
-    "the loop's thread is killed: a sentence says so, who waits is told, a new loop works"
+    "the loop's thread is killed: a sentence says so, its tasks and groups fail, a new loop works"
 )
 def test_loop_thread_killed(start_kernel):
     # The standard loop: uvloop logs an exception that hits its own code, and goes on.
@@ -67,6 +67,7 @@ def test_loop_thread_killed(start_kernel):
             try: witness.join()
             except BaseException as exc: return f"{type(exc).__name__}: {exc}"
         waiter.start()
+        group = asyncnb.open_group("pages"); member = group.create_task(asyncio.sleep(60))
         thread = asyncnb.embedded_loop().thread
         while thread.is_alive():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
@@ -74,6 +75,9 @@ def test_loop_thread_killed(start_kernel):
             thread.join(0.05)
         waiter.join(10)
         assert "crashed" in outcome[0], outcome
+        assert "Killed" in witness.info().error and member.info().state == "failed"
+        with asyncnb.open_group("pages") as again: again.create_task(asyncio.sleep(0))
+        assert group.closed and again is not group
         """
     )
     check(kernel, witness=False)

@@ -1,0 +1,58 @@
+"""A loop whose thread has ended: all that still was on it gets its end, and a reason.
+
+Nothing of it takes another step, so nothing of it can end by itself. It makes no difference whether
+the thread crashed or a shutdown did not wait for it any longer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from asyncio import AbstractEventLoop
+from typing import Any
+
+from asyncnb._core._errors import EmbeddedLoopError
+from asyncnb._core._named_groups import open_groups
+from asyncnb._core._registry import TaskRegistry
+from asyncnb._core._waiters import end_lost, fail_waiters
+
+
+def mend(registry: TaskRegistry, loop: AbstractEventLoop, exc: BaseException | None) -> int:
+    """End launched tasks, open groups and waits for ``loop``; return how many tasks were lost.
+
+    The tasks fail with EmbeddedLoopError, caused by ``exc``, what the loop's thread raised; None
+    where it was shut down. For the loop's thread when the loop runs no more, and for any thread
+    after that; a second time nothing happens.
+    """
+    lost = 0
+    for record in registry.living():
+        task = record.task
+        if task.get_loop() is loop:
+            if not task.done():
+                lost += 1
+                end_lost(task, _reason("task", exc))
+            _close_unstarted(task.get_coro())
+            _close_unstarted(record.body)
+            record.body = None
+            registry.end_lost(record)
+    for group in open_groups():
+        if group.loop is loop:
+            group.lose(_reason("group", exc))
+    fail_waiters(loop, _reason("task", exc))
+    return lost
+
+
+def _close_unstarted(coro: Any) -> None:
+    """A coroutine in the middle of its work is left to the garbage collector, as asyncio does."""
+    if inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+        coro.close()
+
+
+def _reason(what: str, exc: BaseException | None) -> EmbeddedLoopError:
+    if exc is None:
+        return EmbeddedLoopError(f"The embedded loop was shut down before this {what} had ended.")
+    error = EmbeddedLoopError(
+        f"The embedded loop crashed, and this {what} with it: {type(exc).__name__}: {exc}. The "
+        f"next launch starts a new loop; start the {what} again there."
+    )
+    error.__cause__ = exc
+    return error

@@ -1,0 +1,205 @@
+"""A loop whose thread has ended: its tasks, groups and waits end, with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import asyncnb
+from asyncnb._core import _launch, _loop, _named_groups
+from asyncnb._core._loop import EmbeddedLoop
+
+Crash = Callable[[], EmbeddedLoop]
+
+
+class BreaksWhenStopped(EmbeddedLoop):
+    def run_forever(self) -> None:
+        super().run_forever()
+        if not self._state.cleaned_up:
+            raise OSError("the selector is gone")
+
+
+@pytest.fixture
+def crash(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crash]:
+    """Have the embedded loop crash when this is called; a new one works again."""
+    assert _loop.shutdown(10)
+    monkeypatch.setattr(_loop, "EmbeddedLoop", BreaksWhenStopped)
+    loop = asyncnb.embedded_loop()
+    monkeypatch.undo()
+
+    def crash() -> EmbeddedLoop:
+        loop.call_soon_threadsafe(loop.stop)
+        loop.thread.join(10)
+        assert loop.lost
+        return loop
+
+    yield crash
+    assert _launch.registry.validate() == []
+    assert _launch.registry.living() == []
+    _launch.registry.forget_ended()
+    assert asyncnb.run(asyncio.sleep(0, "works")) == "works"
+
+
+def started(name: str) -> asyncnb.Task[None]:
+    begun = threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    task = asyncnb.launch(work(), name=name)
+    assert begun.wait(10)
+    return task
+
+
+def test_a_task_of_a_crashed_loop_has_failed_and_says_why(crash: Crash) -> None:
+    task = started("lost")
+    assert crash().lost_tasks == 1
+    facts = task.info()
+    assert facts.state == "failed"
+    assert facts.ended is not None
+    assert facts.error is not None
+    assert "OSError: the selector is gone" in facts.error
+    with pytest.raises(asyncnb.EmbeddedLoopError, match="start the task again") as caught:
+        task.join(5)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_task_that_had_not_begun_leaves_no_coroutine_that_was_never_awaited(crash: Crash) -> None:
+    held, go = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        held.set()
+        go.wait(10)
+        asyncio.get_running_loop().stop()
+
+    asyncnb.launch(block())
+    assert held.wait(10)
+    ran: list[int] = []
+
+    async def never() -> None:
+        ran.append(1)
+
+    tasks = [asyncnb.launch(never()) for _ in range(3)]
+    coros = [task.get_coro() for task in tasks]
+    go.set()
+    crash()
+    del coros
+    assert {task.info().state for task in tasks} <= {"failed", "done"}
+
+
+def test_those_who_wait_for_a_lost_task_are_released(crash: Crash) -> None:
+    task, group = started("lost"), asyncnb.open_group("pages")
+    group.create_task(asyncio.sleep(60))
+    caught: list[str] = []
+    waiting = threading.Barrier(4)
+
+    def wait(how: Callable[[], object]) -> None:
+        waiting.wait(10)
+        try:
+            how()
+        except asyncnb.EmbeddedLoopError as exc:
+            caught.append(str(exc)[:25])
+
+    async def elsewhere() -> None:
+        await task
+
+    threads = [
+        threading.Thread(target=wait, args=(how,))
+        for how in (task.join, group.join, lambda: asyncio.run(elsewhere()))
+    ]
+    for thread in threads:
+        thread.start()
+    waiting.wait(10)
+    crash()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert len(caught) == 3
+
+
+def test_a_group_of_a_crashed_loop_is_closed_and_its_name_is_free(crash: Crash) -> None:
+    group = asyncnb.open_group("pages")
+    task = group.create_task(asyncio.sleep(60))
+    crash()
+    assert _named_groups.find_group("pages") is None
+    with pytest.raises(asyncnb.EmbeddedLoopError, match="start the group again"):
+        group.join(5)
+    with pytest.raises(RuntimeError, match=r"ended with the embedded loop.*open_group"):
+        group.create_task(asyncio.sleep(0))
+    assert task.done()
+    with asyncnb.open_group("pages") as again:
+        result = again.create_task(asyncio.sleep(0, 5))
+    assert (again is not group, result.result()) == (True, 5)
+
+
+def test_cancel_of_everything_passes_over_lost_tasks(crash: Crash) -> None:
+    started("lost")
+    crash()
+    new = started("new")
+    assert asyncnb.cancel("*") == [new]
+    with pytest.raises(asyncio.CancelledError):
+        new.join(10)
+    assert asyncnb.task("lost").info().state == "failed"
+
+
+def test_a_crash_that_could_not_be_mended_at_once_is_mended_by_the_next_launch(
+    crash: Crash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = started("lost")
+    monkeypatch.setattr(_loop, "mend", lambda loop, exc: 0)
+    crash()
+    assert task.info().state == "waiting"
+    monkeypatch.undo()
+    assert asyncnb.cancel("lost") == []
+    assert task.info().state == "failed"
+    assert asyncnb.launch(asyncio.sleep(0, 5)).join(10) == 5
+
+
+def test_a_task_that_does_not_end_with_a_shutdown_says_so_once_the_loop_has() -> None:
+    let_go = threading.Event()
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                let_go.set()
+
+    task = asyncnb.launch(stubborn(), name="stubborn")
+    asyncnb.launch(asyncio.sleep(0)).join(10)
+    loop = asyncnb.embedded_loop()
+    loop.shutdown(0.1)
+    loop.thread.join(10)
+    assert let_go.is_set()
+    assert task.info().error is not None
+    assert "was shut down before" in str(task.info().error)
+    assert loop.crash is None
+    _launch.registry.forget_ended()
+
+
+def test_a_launch_whose_loop_ends_just_then_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = asyncnb.embedded_loop()
+
+    def ends_now() -> EmbeddedLoop:
+        before.shutdown(5)
+        return before
+
+    ran: list[int] = []
+
+    async def work() -> None:
+        ran.append(1)
+
+    coro = work()
+    with monkeypatch.context() as patch:
+        patch.setattr(_launch, "embedded_loop", ends_now)
+        with pytest.raises(asyncnb.EmbeddedLoopError, match=r"'unlucky'.*Launch it again"):
+            asyncnb.launch(coro, name="unlucky")
+    assert coro.cr_frame is None  # closed
+    assert asyncnb.tasks("unlucky") == []
+    assert _launch.registry.validate() == []
+    assert ran == []
+    assert asyncnb.launch(asyncio.sleep(0, 5)).join(10) == 5
