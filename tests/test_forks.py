@@ -144,7 +144,7 @@ RESET = {
     "_core._launch.registry",
     "_core._open_groups.named",
     "_core._registry.observers",
-    "_core._trace._watched",
+    "_core._traced_loops._watched",
     "_core._trace.recorder",
     "_core._visits.guarded",
     "_core._visits.visits",
@@ -207,7 +207,7 @@ KEPT = {
 
 FILL = """
 from asyncnb._core import _launch, _loop, _named_groups, _progress, _registry, _tasks, _timeline
-from asyncnb._core import _trace, _visits, _waiters, _open_groups
+from asyncnb._core import _trace, _traced_loops, _visits, _waiters, _open_groups
 from asyncnb._offload import _executor, _jobs, _process, _said, _remote, _dask, _ipyparallel
 
 def state():
@@ -221,7 +221,7 @@ def state():
         "other loops": len(_launch.other_loops),
         "chips": _tasks.rich_repr,
         "interactive": _timeline.interactive,
-        "recorded": (_trace._recorded, _tasks.trace_child, len(_trace._watched)),
+        "recorded": (_trace._recorded, _tasks.trace_child, len(_traced_loops._watched)),
         "recording": (len(_trace.recorder.steps), len(_trace.recorder.traces)),
         "loop": _loop._current,
         "visits": (len(_visits.visits), len(_visits.guarded)),

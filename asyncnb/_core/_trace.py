@@ -28,6 +28,7 @@ from asyncnb._core._graph import awaited_by
 from asyncnb._core._info import ENDED
 from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._plain_timeouts import expired_in
+from asyncnb._core._traced_loops import unwatch, watch
 
 if TYPE_CHECKING:
     from asyncnb._core._registry import TaskRecord
@@ -174,7 +175,7 @@ class TaskTrace:
             self.awaited_by += [(now, to) for to in ids]
         self.gathered_in.clear()
         if self.launched and task is not None:
-            _unwatch(task.get_loop())
+            unwatch(task.get_loop())
 
     def current_name(self) -> str:
         """Return the task's name as it is now. Any thread."""
@@ -247,7 +248,7 @@ class Recording:
         self, coro: Coroutine[Any, Any, Any], record: TaskRecord, loop: AbstractEventLoop
     ) -> TracedCoroutine:
         """Return the coroutine of a task that is being launched, traced. Any thread."""
-        _watch(loop)
+        watch(loop, trace_child)
         return traced(coro, self, record)
 
     def add(self, trace: TaskTrace) -> None:
@@ -296,41 +297,10 @@ def _hook(change: int) -> None:
         _tasks.trace_child = trace_child if _recorded else None
 
 
-#: How many launched tasks that are traced live on each embedded loop.
-_watched: dict[AbstractEventLoop, int] = {}
-
-
-def _watch(loop: AbstractEventLoop) -> None:
-    """See to it that plain asyncio tasks which a traced one makes on ``loop`` are traced too.
-
-    ``loop`` is ours; the hook is on the instance, and gone with the last of its traced tasks.
-    """
-    with _lock:
-        _watched[loop] = _watched.get(loop, 0) + 1
-        if _watched[loop] > 1 or "create_task" in vars(loop):
-            return
-        plain = loop.create_task
-
-        def create_task(coro: Any, **kwargs: Any) -> Any:
-            return plain(trace_child(coro), **kwargs)
-
-        vars(loop)["create_task"] = create_task
-
-
-def _unwatch(loop: AbstractEventLoop) -> None:
-    with _lock:
-        count = _watched.pop(loop, 0) - 1
-        if count > 0:
-            _watched[loop] = count
-        else:
-            vars(loop).pop("create_task", None)
-
-
 def _forget_after_fork() -> None:
     # What was recorded is the parent's, and no task of it runs here.
     global _recorded
     _recorded, _tasks.trace_child = 0, None
-    _watched.clear()
     recorder.traces.clear()
     recorder.steps.clear()
 

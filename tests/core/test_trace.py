@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 import asyncnb
-from asyncnb._core import _tasks, _trace
+from asyncnb._core import _tasks, _trace, _traced_loops
 from asyncnb._core._trace import TracedCoroutine
 from asyncnb.testing import run_virtual
 
@@ -337,3 +337,62 @@ def test_untraced_tasks_of_a_program_that_never_records_pay_nothing():
 def test_a_recording_of_no_steps_is_refused(most):
     with pytest.raises(ValueError, match="most_steps must be 1 or more"):
         asyncnb.record(most)
+
+
+def launch_traced():
+    child = []
+
+    async def parent():
+        child.append(asyncio.create_task(asyncio.sleep(0), name="child"))
+        await child[0]
+
+    with asyncnb.record() as recording:
+        task = asyncnb.launch(parent())
+    task.join(10)
+    return [trace.name for trace in recording.traces.values() if trace.name == "child"]
+
+
+@pytest.fixture
+def own_create_task():
+    """The loop, and a create_task that other code sets on it and that counts."""
+    loop, made = asyncnb.embedded_loop(), []
+
+    def over(before):
+        def create_task(coro, **kwargs):
+            made.append(1)
+            return before(coro, **kwargs)
+
+        return create_task
+
+    yield loop, made, over
+    vars(loop).pop("create_task", None)
+    assert not _traced_loops._watched
+
+
+def test_a_create_task_that_other_code_has_set_stays_and_is_called(own_create_task):
+    loop, made, over = own_create_task
+    theirs = loop.create_task = over(loop.create_task)
+    assert launch_traced() == ["child"]
+    assert vars(loop)["create_task"] is theirs
+    assert len(made) == 1
+
+
+def test_a_create_task_that_wraps_the_hook_stays_and_passes_on(own_create_task):
+    loop, made, over = own_create_task
+    with asyncnb.record():
+        going = asyncnb.launch(asyncio.sleep(60))
+    theirs = loop.create_task = over(loop.create_task)
+    going.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        going.join(10)
+    assert vars(loop)["create_task"] is theirs
+    assert launch_traced() == ["child"]  # as often as somebody records
+    assert launch_traced() == ["child"]
+    assert vars(loop)["create_task"] is theirs
+    assert len(made) == 2
+
+
+def test_the_hook_is_gone_with_the_last_traced_task(own_create_task):
+    loop, _, _ = own_create_task
+    assert launch_traced() == ["child"]
+    assert "create_task" not in vars(loop)

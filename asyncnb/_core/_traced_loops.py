@@ -1,0 +1,62 @@
+"""Tasks that a traced one makes with plain asyncio: an embedded loop that traces them, too."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from typing import Any
+
+from asyncnb._core._forks import at_fork
+from asyncnb._core._locks import fork_safe_lock
+
+_lock = fork_safe_lock()
+
+#: How many launched tasks that are traced live on each embedded loop.
+_watched: dict[AbstractEventLoop, int] = {}
+at_fork(_watched.clear)
+
+
+class _TracingCreateTask:
+    """``loop.create_task`` while traced tasks live on the loop."""
+
+    __slots__ = ("_create_task", "_trace", "before")
+
+    def __init__(self, loop: Any, trace: Callable[[Any], Any]) -> None:
+        self._create_task = loop.create_task
+        self._trace = trace
+        #: What other code had set on the loop, or None.
+        self.before = vars(loop).get("create_task")
+
+    def __call__(self, coro: Any, **kwargs: Any) -> Any:
+        return self._create_task(self._trace(coro), **kwargs)
+
+
+def watch(loop: AbstractEventLoop, trace: Callable[[Any], Any]) -> None:
+    """Have ``trace`` called with the coroutine of each plain task that is made on ``loop``.
+
+    ``loop`` is ours; the hook is on the instance, and gone with the last ``unwatch``. Any thread.
+    """
+    with _lock:
+        _watched[loop] = _watched.get(loop, 0) + 1
+        if _watched[loop] == 1 and not isinstance(_current(loop), _TracingCreateTask):
+            vars(loop)["create_task"] = _TracingCreateTask(loop, trace)
+
+
+def unwatch(loop: AbstractEventLoop) -> None:
+    """Undo one ``watch``. What other code has set on the loop, before or since, stays."""
+    with _lock:
+        count = _watched.pop(loop, 0) - 1
+        if count > 0:
+            _watched[loop] = count
+            return
+        hook = _current(loop)
+        if not isinstance(hook, _TracingCreateTask):
+            return  # wrapped by other code since: it passes on what is not traced
+        if hook.before is None:
+            del vars(loop)["create_task"]
+        else:
+            vars(loop)["create_task"] = hook.before
+
+
+def _current(loop: AbstractEventLoop) -> Any:
+    return vars(loop).get("create_task")
