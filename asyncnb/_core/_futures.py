@@ -222,7 +222,8 @@ class Future(asyncio.Future[_T]):
 
 
 def _land(fut: Future[Any], setter: Callable[[Any, Any], None], value: Any) -> None:
-    if not fut.cancelled():  # cancelled while the result was on its way: as if it came too late
+    # Cancelled, or set by the loop itself while this result was on its way: it came too late.
+    if not fut.done():
         setter(fut, value)
 
 

@@ -323,21 +323,35 @@ def run(
         coro = wait_for(coro, timeout)
     if asyncio._get_running_loop() is None:
         return _threads.run(coro, debug=debug, loop_factory=loop_factory)
-    return _run_aside((loop_factory or asyncio.new_event_loop)(), coro, debug=bool(debug))
+    return _run_aside(coro, debug=debug, loop_factory=loop_factory or asyncio.new_event_loop)
 
 
-def _run_aside(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], *, debug: bool) -> T:
-    """Run ``coro`` on a loop of its own, in a thread of its own: one runs in this thread."""
-    loop.set_debug(debug)
-    thread = threading.Thread(target=loop.run_forever, name="asyncnb run", daemon=True)
+def _run_aside(
+    coro: Coroutine[Any, Any, T],
+    *,
+    debug: bool | None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> T:
+    """As ``asyncio.run``, in another thread: a loop runs in this one."""
+    runner = _threads.Runner(debug=debug, loop_factory=loop_factory)
+    try:
+        loop = runner.get_loop()
+    except BaseException:
+        coro.close()
+        raise
+
+    def live() -> None:
+        with runner:  # whose end cancels what is left, and waits for its cleanup
+            loop.run_forever()
+
+    thread = threading.Thread(target=live, name="asyncnb run", daemon=True)
     thread.start()
     try:
         return run_on(loop, coro)
     finally:
-        run_on(loop, loop.shutdown_asyncgens())
-        loop.call_soon_threadsafe(loop.stop)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        loop.close()
 
 
 def tasks(

@@ -194,3 +194,30 @@ def test_coroutines_are_told_from_generators_and_functions() -> None:
     assert iscoroutinefunction(functools.partial(give, 1))
     assert not iscoroutinefunction(print)
     assert not isfuture(concurrent.futures.Future()) and not isfuture(give)
+
+
+@pytest.mark.parametrize("late", ["set_result", "set_exception"])
+@pytest.mark.parametrize("first", ["set_result", "set_exception", "cancel"])
+def test_a_result_from_another_thread_that_comes_too_late_is_dropped(late: str, first: str) -> None:
+    errors: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+        future: Future[Any] = Future()
+        value = LookupError() if late == "set_exception" else 1
+        thread = threading.Thread(target=getattr(future, late), args=(value,))
+        thread.start()
+        thread.join()
+        if first == "cancel":
+            future.cancel()
+        else:
+            getattr(future, first)(KeyError("mine") if first == "set_exception" else "mine")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        outcome = await asyncio.gather(future, return_exceptions=True)
+        kind = {"cancel": asyncio.CancelledError, "set_exception": KeyError, "set_result": str}
+        assert type(outcome[0]) is kind[first]
+
+    asyncio.run(main())
+    assert errors == []

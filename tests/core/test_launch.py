@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -254,3 +255,67 @@ def test_a_group_launches_its_tasks_and_launch_joins_a_group() -> None:
             asyncnb.launch(coro, group=group)
         finally:
             coro.close()
+
+
+@pytest.mark.parametrize("options", [{"loop_factory": asyncio.SelectorEventLoop}, {"debug": True}])
+@pytest.mark.parametrize("fails", [False, True])
+def test_run_with_a_loop_of_its_own_cleans_up_inside_a_running_loop(
+    options: dict[str, Any], fails: bool
+) -> None:
+    ended: list[str] = []
+    held: list[object] = []
+
+    async def background() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended.append("task")
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            ended.append("generator")
+
+    async def work() -> bool:
+        held.append(asyncio.create_task(background()))
+        held.append(generator := numbers())
+        await anext(generator)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, threading.get_ident)
+        held.append(loop)
+        if fails:
+            raise LookupError
+        return loop.get_debug()
+
+    async def main() -> None:
+        if fails:
+            with pytest.raises(LookupError):
+                asyncnb.run(work(), **options)
+        else:
+            assert asyncnb.run(work(), **options) is options.get("debug", False)
+
+    before = set(threading.enumerate())
+    asyncio.run(main())
+    assert ended == ["task", "generator"]
+    loop = held[-1]
+    assert isinstance(loop, asyncio.AbstractEventLoop)
+    assert loop.is_closed()
+    assert {
+        t for t in threading.enumerate() if t.name.startswith(("asyncio", "asyncnb run"))
+    } <= before
+
+
+def test_run_closes_the_coroutine_when_its_loop_cannot_be_made() -> None:
+    def fails() -> asyncio.AbstractEventLoop:
+        raise OSError("no more files")
+
+    async def main() -> None:
+        coro = asyncio.sleep(0)
+        with pytest.raises(OSError, match="no more files"):
+            asyncnb.run(coro, loop_factory=fails)
+        assert coro.cr_frame is None
+
+    asyncio.run(main())
