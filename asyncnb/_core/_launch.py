@@ -31,7 +31,7 @@ from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb._core._tasks import Task, create_suspended
 from asyncnb._core._threads import run_on
-from asyncnb._core._visits import runs_here
+from asyncnb._core._visits import own_loop, runs_here
 from asyncnb._core._waiters import end_lost, is_lost
 from asyncnb._core._waiting import wait_for
 
@@ -302,8 +302,8 @@ def run(
     Without an embedded loop (plain Python), or with a ``loop_factory``, this is ``asyncio.run``.
 
     Raises TypeError for anything that cannot be awaited and WrongThreadError on the embedded
-    loop's own thread: write ``await`` there. In Pyodide, whose one thread is that, it waits only
-    where the browser can switch stacks.
+    loop's own thread, and for a task of the loop that this thread runs: write ``await`` there. In
+    Pyodide, whose one thread is that, it waits only where the browser can switch stacks.
     """
     timeout = check_timeout(timeout)
     if not THREADS and asyncio._get_running_loop() is not None:
@@ -311,6 +311,8 @@ def run(
 
         coro = as_coroutine(awaitable, caller="run")
         return run_here(coro, timeout=timeout, name="asyncnb.run")
+    if isfuture(awaitable) and awaitable.get_loop() is own_loop() and not awaitable.done():
+        raise would_deadlock("asyncnb.run()", "await task")  # this thread would have to run it
     loop = running_embedded_loop()
     if loop is not None and runs_here(loop):
         if inspect.iscoroutine(awaitable):

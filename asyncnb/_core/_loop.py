@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asyncnb._core import _watchdog
 from asyncnb._core._all_tasks import all_tasks
+from asyncnb._core._awaitables import iscoroutine, iscoroutinefunction
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, would_deadlock
 from asyncnb._core._forks import at_fork
 from asyncnb._core._guarded import GuardedCalls, guarded_class
@@ -436,7 +437,16 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
 
         So its output lands in the caller's cell, as with ``asyncio.to_thread``. Executors other
         than thread pools (their work crosses a process border) get the function as it is.
+        Raises TypeError for an ``async def`` function and for a coroutine, which the standard
+        loop refuses in debug mode alone: nothing would await them.
         """
+        if iscoroutinefunction(func) or iscoroutine(func):
+            if iscoroutine(func):
+                func.close()
+            raise TypeError(
+                f"run_in_executor() takes a plain function, and {func!r} is async, so that the "
+                "thread would only make a coroutine: await it here, or create_task() it"
+            )
         if executor is None or isinstance(executor, concurrent.futures.ThreadPoolExecutor):
             func = functools.partial(contextvars.copy_context().run, func)
         return super().run_in_executor(executor, func, *args)

@@ -10,12 +10,14 @@ worker is killed. One of which nothing is heard by then is given up.
 from __future__ import annotations
 
 import concurrent.futures
+import errno
 import functools
 import logging
 import os
 import queue
 import secrets
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Listener
@@ -29,6 +31,9 @@ from asyncnb._offload._jobs import Job
 
 #: Seconds that a cancelled job may take to begin before it is given up.
 GRACE_SECONDS = 5.0
+
+#: Seconds between two attempts to take a connection while no file descriptor is left.
+FULL_SECONDS = 0.2
 
 logger = logging.getLogger("asyncnb")
 
@@ -54,7 +59,13 @@ class Switchboard:
         while True:
             try:
                 connection = self._listener.accept()
-            except Exception:  # a caller without the key, or one that hung up
+            except OSError as exc:
+                # One that hung up, or no file descriptor is left: then the caller stays in line,
+                # and asking again at once would take a whole processor.
+                if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    time.sleep(FULL_SECONDS)
+                continue
+            except Exception:  # a caller without the key
                 continue
             threading.Thread(
                 target=self._listen, args=(connection,), name="asyncnb line", daemon=True

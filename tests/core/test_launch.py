@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -319,3 +320,35 @@ def test_run_closes_the_coroutine_when_its_loop_cannot_be_made() -> None:
         assert coro.cr_frame is None
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+@pytest.mark.parametrize("embedded", [True, False])
+def test_run_refuses_a_task_of_the_loop_that_this_thread_runs(
+    timeout: float | None, embedded: bool
+) -> None:
+    options: dict[str, Any] = {} if embedded else {"debug": False}
+    asyncnb.embedded_loop()
+
+    async def main() -> None:
+        task = asyncio.create_task(asyncio.sleep(0, 5))
+        for waits in (task, asyncio.gather(task)):
+            with pytest.raises(asyncnb.WrongThreadError, match="await task"):
+                asyncnb.run(waits, timeout=timeout, **options)
+        assert await task == 5
+        assert asyncnb.run(task, timeout=timeout, **options) == 5  # done: nothing to wait for
+
+    asyncio.run(main())
+
+
+def test_run_in_executor_refuses_what_would_only_make_a_coroutine() -> None:
+    async def work() -> None: ...
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for wrong in (work, work(), functools.partial(work)):
+            with pytest.raises(TypeError, match="takes a plain function"):
+                await loop.run_in_executor(None, wrong)  # type: ignore[arg-type]
+        assert await loop.run_in_executor(None, int, "5") == 5
+
+    asyncnb.run(main())
