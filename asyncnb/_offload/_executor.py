@@ -20,7 +20,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from multiprocessing.connection import Connection, Listener
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from typing import Any
 
 from asyncnb._core._forks import at_fork
@@ -43,7 +44,9 @@ class Switchboard:
 
     def __init__(self) -> None:
         self.key = secrets.token_bytes(32)
-        self._listener = Listener(authkey=self.key)
+        self._listener = (
+            Listener()
+        )  # the key is asked for where a caller that is silent holds up nothing
         self.address = self._listener.address
         self.jobs: dict[int, Job] = {}
         self._where: dict[int, Connection] = {}
@@ -65,35 +68,31 @@ class Switchboard:
                 if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     time.sleep(FULL_SECONDS)
                 continue
-            except Exception:  # a caller without the key
-                continue
             threading.Thread(
                 target=self._listen, args=(connection,), name="asyncnb line", daemon=True
             ).start()
 
+    def _has_key(self, connection: Connection) -> bool:
+        try:
+            deliver_challenge(connection, self.key)
+            answer_challenge(connection, self.key)
+        except (AuthenticationError, EOFError, OSError):
+            return False
+        return True
+
     def _listen(self, connection: Connection) -> None:
+        if not self._has_key(connection):
+            connection.close()
+            return
         with self._lock:
             self._lines.add(connection)
         try:
             while True:
-                number, kind, *data = connection.recv()
-                job = self.jobs.get(number)
-                if job is None:
-                    if kind == "started" and number in self._dropped:
-                        connection.send(number)
-                    continue
-                if kind == "started":
-                    with self._lock:
-                        self._where[number] = connection
-                        asked = job.cancel_asked
-                    if asked:
-                        self.cancel(job)
-                if kind == "told":
-                    self._end(job, None)
-                elif kind == "started":
-                    job.start(*data)
-                else:
-                    job.tell(kind, *data)
+                message = connection.recv()
+                try:
+                    self._take(connection, *message)
+                except Exception:  # of what shows it here: the next message is not to blame
+                    logger.exception("What a worker told could not be shown")
         except (EOFError, OSError):
             # The worker is gone, perhaps with an outcome that is here already.
             for number in [n for n, where in list(self._where.items()) if where is connection]:
@@ -102,6 +101,23 @@ class Switchboard:
             with self._lock:
                 self._lines.discard(connection)
             connection.close()
+
+    def _take(self, connection: Connection, number: int, kind: str, *data: Any) -> None:
+        job = self.jobs.get(number)
+        if job is None:
+            if kind == "started" and number in self._dropped:
+                connection.send(number)
+        elif kind == "told":
+            self._end(job, None)
+        elif kind == "started":
+            with self._lock:
+                self._where[number] = connection
+                asked = job.cancel_asked
+            if asked:
+                self.cancel(job)
+            job.start(*data)
+        else:
+            job.tell(kind, *data)
 
     def _end(self, job: Job, outcome: tuple[str, bytes] | None) -> None:
         """End ``job`` when both are here: its outcome, and all that it has said (None)."""

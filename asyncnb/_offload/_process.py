@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import atexit
 import collections
+import logging
 import os
 import select
 import signal
@@ -112,7 +113,10 @@ class WorkerProcess:
         errors.start()
         try:
             while (message := self.pipe.read()) is not None:
-                self._take(*message)
+                try:
+                    self._take(*message)
+                except Exception:  # of what shows it here: the next message is not to blame
+                    logger.exception("What a worker told could not be shown")
         finally:
             code = self.process.wait()
             errors.join(1.0)
@@ -364,6 +368,8 @@ def _variables() -> dict[Any, Any]:
     """Return the environment to compare with; decoded it takes longer than all the rest."""
     return dict(getattr(os.environ, "_data", os.environ))
 
+
+logger = logging.getLogger("asyncnb")
 
 _lock = fork_safe_lock()
 _engine: ProcessEngine | None = None

@@ -346,9 +346,10 @@ def test_run_in_executor_refuses_what_would_only_make_a_coroutine() -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        for wrong in (work, work(), functools.partial(work)):
+        wrongs: list[Any] = [work, work(), functools.partial(work)]
+        for wrong in wrongs:
             with pytest.raises(TypeError, match="takes a plain function"):
-                await loop.run_in_executor(None, wrong)  # type: ignore[arg-type]
+                await loop.run_in_executor(None, wrong)
         assert await loop.run_in_executor(None, int, "5") == 5
 
     asyncnb.run(main())

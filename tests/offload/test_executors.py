@@ -6,17 +6,22 @@ import concurrent.futures
 import contextlib
 import functools
 import io
+import logging
 import multiprocessing
+import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
+from multiprocessing.connection import Client
 
 import psutil
 import pytest
 
 import asyncnb
 from asyncnb._core import _loop
+from asyncnb._offload import _process
 from asyncnb._offload._executor import switchboard
 
 
@@ -353,3 +358,66 @@ def test_loky_works_like_any_other(listen):
         assert asyncnb.offload(abs, -3, on=executor).join(20) == 3
     finally:
         executor.shutdown(kill_workers=True)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="lines are pipes on Windows")
+def test_a_caller_that_says_nothing_does_not_keep_workers_out():
+    board = switchboard()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(board.address)
+        with contextlib.closing(Client(board.address, authkey=board.key)):
+            pass
+        with pytest.raises(multiprocessing.AuthenticationError):
+            Client(board.address, authkey=b"another")
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="lines are pipes on Windows")
+def test_workers_are_heard_again_once_there_are_file_descriptors():
+    code = """
+        import os, resource, socket, threading, time
+        from multiprocessing.connection import Client
+        from asyncnb._offload import _executor
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+        board, sockets, taken = _executor.switchboard(), [], []
+        sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]  # so long is the line
+        try:
+            while True: taken.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError: pass
+        for each in sockets: each.connect(board.address)
+        before = time.process_time()
+        time.sleep(1)
+        print(time.process_time() - before < 0.3)
+        for each in taken: os.close(each)
+        Client(board.address, authkey=board.key).close()
+        print("heard")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["True", "heard"]
+
+
+@pytest.mark.parametrize("where", ["executor", "process"])
+def test_a_worker_is_read_on_after_something_it_said_could_not_be_shown(pool, where, monkeypatch):
+    failed = []
+
+    class Broken(io.StringIO):
+        def write(self, text):
+            failed.append(text)
+            raise LookupError("no stream")
+
+    def talk():
+        import time
+
+        print("one", flush=True)
+        time.sleep(0.1)
+        print("two", flush=True)
+        return 5
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    monkeypatch.setattr(logging.getLogger("asyncnb"), "disabled", True)
+    task = asyncnb.offload(talk, on=pool if where == "executor" else "process")
+    try:
+        assert task.join(30) == 5
+    finally:
+        _process.close()
+    assert failed
