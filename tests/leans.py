@@ -431,6 +431,12 @@ PYTHON = [
         "callable(threading.RLock()._at_fork_reinit)",
     ),
     Lean(
+        "threading.RLock._is_owned",
+        "_core/_locks.py",
+        "join() and run() in a finaliser or a signal handler may deadlock",
+        "threading.RLock()._is_owned() is False",
+    ),
+    Lean(
         "_signal.signal",
         "_offload/_remote.py",
         "each job in a worker sets its signal handler more slowly",

@@ -163,6 +163,7 @@ RESET = {
 REBOUND = {
     "_core._launch.prepare": True,
     "_core._loop._current": True,
+    "_core._loop._starting": True,
     "_core._progress._observer": True,
     "_core._tasks._first_steps": "one for all loops, without a state",
     "_core._tasks.rich_repr": True,
@@ -185,7 +186,7 @@ KEPT = {
     "_core._awaitables._coroutine_types": "types",
     "_core._eager_backport._current_tasks": "asyncio's own",
     "_core._eager_backport._known": "weak; until a task of the parent is garbage-collected",
-    "_core._forks._locks": "a child may fork",
+    "_core._forks.locks": "a child may fork",
     "_core._forks._resets": "a child may fork",
     "_core._futures._incoming": "weak; by the future, which is the parent's",
     "_core._graph._OPAQUE": "names",

@@ -15,13 +15,14 @@ from typing import Any
 
 logger = logging.getLogger("asyncnb")
 
-_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+#: The locks of the package that exist.
+locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _resets: list[Callable[[], object]] = []
 
 
 def renew_lock(lock: Any) -> None:
     """Free ``lock`` in each forked child, as long as it exists. Before any ``at_fork``."""
-    _locks.add(lock)
+    locks.add(lock)
 
 
 def at_fork(reset: Callable[[], object]) -> None:
@@ -33,7 +34,7 @@ def at_fork(reset: Callable[[], object]) -> None:
 
 
 def _in_child() -> None:
-    for lock in list(_locks):
+    for lock in list(locks):
         lock._at_fork_reinit()
     for reset in _resets:
         try:

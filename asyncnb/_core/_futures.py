@@ -69,7 +69,21 @@ def runs_elsewhere(loop: AbstractEventLoop) -> bool:
 
 
 _guard = fork_safe_lock()  # the few words that several threads write: claims, incoming callbacks
-_incoming: weakref.WeakKeyDictionary[Any, list[tuple[Any, Any]]] = weakref.WeakKeyDictionary()
+
+
+class _Incoming:
+    """A done callback on its way to the future's loop.
+
+    Equal to itself alone: comparing contexts would compare the values in them.
+    """
+
+    __slots__ = ("context", "fn")
+
+    def __init__(self, fn: Any, context: contextvars.Context) -> None:
+        self.fn, self.context = fn, context
+
+
+_incoming: weakref.WeakKeyDictionary[Any, list[_Incoming]] = weakref.WeakKeyDictionary()
 
 
 def post_callback(fut: asyncio.Future[Any], fn: Any, context: contextvars.Context | None) -> None:
@@ -78,21 +92,18 @@ def post_callback(fut: asyncio.Future[Any], fn: Any, context: contextvars.Contex
     The context is the caller's, as if the call had been made on the spot. The pair waits in a
     list until the loop takes it, so that a removal which comes earlier can find it.
     """
-    item = (fn, contextvars.copy_context() if context is None else context)
+    item = _Incoming(fn, contextvars.copy_context() if context is None else context)
     with _guard:
         _incoming.setdefault(fut, []).append(item)
 
     def take() -> None:
         with _guard:
-            items = _incoming.get(fut, [])
-            # By identity: comparing contexts would compare the values in them.
-            kept = [other for other in items if other is not item]
-            if len(kept) == len(items):
+            try:
+                # The list stays, empty: a finaliser may be about to add to it.
+                _incoming.get(fut, []).remove(item)
+            except ValueError:
                 return  # removed on its way
-            items[:] = kept
-            if not items:
-                del _incoming[fut]
-        fut.add_done_callback(item[0], context=item[1])
+        fut.add_done_callback(item.fn, context=item.context)
 
     fut.get_loop().call_soon_threadsafe(take)
 
@@ -103,10 +114,11 @@ def post_removal(fut: asyncio.Future[Any], fn: Any) -> int:
     The count is what is registered now; a callback which the loop is about to call still runs.
     """
     with _guard:
-        items = _incoming.get(fut, [])
-        kept = [item for item in items if item[0] != fn]
-        removed = len(items) - len(kept)
-        items[:] = kept
+        items, removed = _incoming.get(fut, []), 0
+        for item in items.copy():
+            if item.fn == fn and item in items:
+                items.remove(item)
+                removed += 1
     registered = [item for item in getattr(fut, "_callbacks", None) or () if item[0] == fn]
     if registered:
         fut.get_loop().call_soon_threadsafe(fut.remove_done_callback, fn)

@@ -69,9 +69,12 @@ def limit_of(task: Task[Any]) -> TaskTimeout | None:
     with limits_lock:
         limit: TaskTimeout | None = task._timeout
         if limit is None and not task.done():
-            limit = task._timeout = TaskTimeout(record)
-            if record.first_limit is BEGUN:
-                limit.enter_around(task)
+            new = TaskTimeout(record)
+            limit = task._timeout
+            if limit is None:  # else a finaliser or a signal handler has asked for it just now
+                limit = task._timeout = new
+                if record.first_limit is BEGUN:
+                    limit.enter_around(task)
         return limit
 
 
@@ -84,10 +87,11 @@ async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
     record.started = record.started or time.time()
     task = record.task
     with limits_lock:
+        if record.first_limit is not None:
+            limit_of(task)  # before it has begun: whatever interrupts this finds the same one
         first, record.first_limit = record.first_limit, BEGUN
         limit = task._timeout
-        if first is not None or limit is not None:
-            limit = task._timeout = limit or TaskTimeout(record)
+        if limit is not None:
             limit.begin(first)
     at_first = None if limit is None else limit.when()
     try:

@@ -140,7 +140,7 @@ class _State(Entered):
         super().__init__(loop)
         self.thread = thread
         self.pid = os.getpid()
-        self.state_lock = threading.Lock()
+        self.state_lock = threading.RLock()  # a signal handler may come in while it is held
         self.ending = False
         self.cleaned_up = False
         self.started_at = 0.0
@@ -268,12 +268,12 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
     def watch(self, threshold: float) -> None:
         """Have steps longer than ``threshold`` seconds noticed; 0 switches that off. Any thread."""
         with self._state.state_lock:
-            before, self._state.watchdog = self._state.watchdog, None
-            if before is not None:
-                before.stop()
-            if threshold and self.alive:
-                self._state.watchdog = Watchdog(self, threshold)
-                self._state.watchdog.start()
+            new = Watchdog(self, threshold) if threshold and self.alive else None
+            before, self._state.watchdog = self._state.watchdog, new
+            if new is not None:
+                new.start()
+        if before is not None:
+            before.stop()
 
     @property
     def watchdog(self) -> Watchdog | None:
@@ -518,6 +518,8 @@ def _own_process_group(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 _lock = fork_safe_lock()
 _current: EmbeddedLoop | None = None
+#: The one that is about to become it.
+_starting: EmbeddedLoop | None = None
 #: Called with each new EmbeddedLoop before its thread starts.
 on_new_loop: list[Callable[[EmbeddedLoop], object]] = []
 
@@ -537,7 +539,6 @@ def embedded_loop() -> EmbeddedLoop:
     parent's. Where there are no threads (Pyodide) it is the loop that runs already; raises
     EmbeddedLoopError there if none does.
     """
-    global _current
     loop = _current
     # Half of what `alive` asks is enough here: a loop that ends, in whatever way, says so, and
     # a fork takes `_current` away.
@@ -545,20 +546,38 @@ def embedded_loop() -> EmbeddedLoop:
         return loop
     if loop is not None and loop.lost:
         loop._mend()  # its thread was killed before it could; without our lock, others are needed
+    starting = _starting
+    if starting is not None and starting.is_own_thread():
+        return starting  # a finaliser there, while the thread that starts it waits for it
     with _lock:
-        if _current is None or not _current.alive:
-            if THREADS:
-                loop = EmbeddedLoop()
-            else:
-                from asyncnb._core._hosted_loop import adopt
+        if _current is not None and _current.alive:
+            return _current
+        # What follows may be interrupted by a finaliser or a signal handler that comes here too:
+        # this thread holds the lock then.
+        return _starting or _start_loop()
 
-                loop = adopt()
-            for callback in on_new_loop:
-                callback(loop)
-            if THREADS:
-                loop.start()
-            _current = loop
+
+def _start_loop() -> EmbeddedLoop:
+    global _current, _starting
+    if THREADS:
+        loop = EmbeddedLoop()
+    else:
+        from asyncnb._core._hosted_loop import adopt
+
+        loop = adopt()
+    if _current is not None and _current.alive:
+        loop.close()
         return _current
+    _starting = loop
+    try:
+        for callback in on_new_loop:
+            callback(loop)
+        if THREADS:
+            loop.start()
+        _current = loop
+    finally:
+        _starting = None
+    return loop
 
 
 def running_embedded_loop() -> EmbeddedLoop | None:
@@ -581,8 +600,8 @@ def let_go(loop: object) -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _current
-    loop, _current = _current, None
+    global _current, _starting
+    loop, _current, _starting = _current, None, None
     if loop is not None:
         loop._left_by_fork()
 

@@ -35,11 +35,19 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
         raise TypeError(f"open_group() takes a name, not {name!r}: open_group('downloads')")
     if timeout is not None and not timeout >= 0:
         raise ValueError(f"timeout={timeout!r}: seconds from now, zero or more, or None")
+    home_loop()  # before the lock is held, as it may have to start one
     with lock:
         group = named.get(name)
-        if group is None or not group._open or group._exiting or group._loop.is_closed():
-            group = new_group(name, on_error=on_error)
-        elif group.on_error != on_error:
+        while group is None or not group._open or group._exiting or group._loop.is_closed():
+            new = _make_group(name, on_error=on_error)
+            # A finaliser or a signal handler that opens this group, too, may have been faster.
+            if group is None:
+                group = named.setdefault(name, new)
+            elif name in named and named[name] is group:
+                group = named[name] = new
+            else:
+                group = named.get(name)
+        if group.on_error != on_error:
             raise ValueError(
                 f"group {name!r} is open with on_error={group.on_error!r}: close it first "
                 "(`await group`), or open one of another name"
@@ -51,10 +59,15 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
 
 def new_group(name: str, *, on_error: str = "cancel") -> OpenGroup:
     """Open a new group ``name``, whatever becomes of an older one of that name."""
+    group = _make_group(name, on_error=on_error)
     with lock:
-        group = OpenGroup(name, loop=home_loop(), on_error=on_error)
-        group._start = None if start_task is None else start_task(group)
         named[name] = group
+    return group
+
+
+def _make_group(name: str, *, on_error: str) -> OpenGroup:
+    group = OpenGroup(name, loop=home_loop(), on_error=on_error)
+    group._start = None if start_task is None else start_task(group)
     return group
 
 

@@ -79,6 +79,7 @@ class OpenGroup(TaskGroup):
         self._timer: TimerHandle | None = None
         self._timed_out = False
         self._failed: list[str] = []  # who, where, with what: the first few
+        self._settled = False
         self._outcome: Future[None] = Future(loop=loop)
 
     def __repr__(self) -> str:
@@ -107,7 +108,8 @@ class OpenGroup(TaskGroup):
     def members(self) -> list[Any]:
         """Return the tasks and futures of it that have not ended. Any thread."""
         with lock:
-            return [task for task in self._tasks if hasattr(task, "cancel")]  # no arrivals
+            # No arrivals. A copy: a finaliser may add to the set meanwhile.
+            return [task for task in self._tasks.copy() if hasattr(task, "cancel")]
 
     def failures(self) -> str:
         """Return who failed first, where and with what; nothing if no failure ended the group."""
@@ -133,8 +135,7 @@ class OpenGroup(TaskGroup):
             self._aborting = True
             members, lost = self.members(), not self._outcome.done()
             self._tasks.clear()
-            if named.get(self.name) is self:
-                del named[self.name]
+            self._leave_named()
         if lost:
             end_lost(self._outcome, error)
         for task in members:
@@ -279,11 +280,13 @@ class OpenGroup(TaskGroup):
     def _settle(self) -> None:
         """End the group if there is nothing left to wait for."""
         with lock:
-            if self._tasks or not (self._exiting or self._aborting) or self._outcome.done():
+            if self._outcome.done() or self._settled:
                 return
+            if self._tasks or not (self._exiting or self._aborting):
+                return
+            self._settled = True
             self._open = False
-            if named.get(self.name) is self:
-                del named[self.name]
+            self._leave_named()
         if self._timer is not None:
             self._timer.cancel()
         errors, self._errors = self._errors, []
@@ -304,6 +307,12 @@ class OpenGroup(TaskGroup):
     def _who(self, failures: int) -> str:
         more = failures - len(self._failed)
         return "; ".join(self._failed) + (f"; and {more} more" if more > 0 else "")
+
+    def _leave_named(self) -> None:
+        # Without a call: nothing can come between the look and the act, which the lock alone does
+        # not see to, as a finaliser or a signal handler of this thread may open a group, too.
+        if self.name in named and named[self.name] is self:
+            del named[self.name]
 
     # --- deadline -------------------------------------------------------------------------------
 

@@ -223,7 +223,7 @@ class Pause:
 
     def _start_clock(self) -> None:
         with limits_lock:
-            for scope, left in self._clocks.items():
+            for scope, left in list(self._clocks.items()):
                 # Else it has ended, or somebody has set it anew.
                 if scope._task is not None and scope.when() is None and not scope.expired():
                     scope.reschedule(self._loop.time() + left)

@@ -11,7 +11,7 @@ import operator
 import re
 import threading
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,6 @@ from asyncnb._core._forks import at_fork
 from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo, current_record
 from asyncnb._core._limits import seconds_left
 from asyncnb._core._local import add_callback
-from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._repeat import Rounds
 from asyncnb._core._tasks import Task
 
@@ -34,9 +33,6 @@ HISTORY = 1000
 
 #: Names, the latest, among which to look for one that was meant.
 NEAR_AMONG = 2000
-
-
-_shown_lock = fork_safe_lock()
 
 
 class TaskRecord:
@@ -86,7 +82,8 @@ class TaskRecord:
     #: Whether the launching cell itself waits for the end, and raises a failure.
     waited: bool = False
 
-    _shown: threading.Event | bool | None = None
+    _shown: bool = False
+    _event: threading.Event | None = None
     _ids = itertools.count(1)
 
     def __init__(self) -> None:
@@ -98,20 +95,19 @@ class TaskRecord:
 
     def set_shown(self) -> None:
         """Note that all that the task's end has to say stands in its cell. Any thread."""
-        with _shown_lock:
-            waited_for, self._shown = self._shown, True
-        if isinstance(waited_for, threading.Event):
-            waited_for.set()
+        self._shown = True  # first: see wait_shown
+        if self._event is not None:
+            self._event.set()
 
     def wait_shown(self, timeout: float | None) -> None:
         """Block until ``set_shown``, or for ``timeout`` seconds. Any thread but the loop's."""
-        with _shown_lock:
-            if self._shown is True:
-                return
-            # Made for who waits: an Event for each task would cost more than the task itself.
-            event = self._shown = self._shown or threading.Event()
-        assert isinstance(event, threading.Event)
-        event.wait(timeout)
+        if self._shown:
+            return
+        # Made for the caller: an Event for each task would cost more than the task itself. It is
+        # there before the second look, so one of the two threads sees what the other did.
+        event: threading.Event = self.__dict__.setdefault("_event", threading.Event())
+        if not self._shown:
+            event.wait(timeout)
 
     def changed(self) -> None:
         """Tell the observers that a fact of this task is new; any thread, and cheap without one."""
@@ -197,35 +193,47 @@ at_fork(observers.clear)
 class TaskRegistry:
     """Holds every living launched task, so that none is lost to the garbage collector.
 
-    Its methods may be called from any thread. Observers in ``on_end`` are called on the loop's
-    thread; one that raises is logged once and unplugged.
+    Its methods may be called from any thread, any finaliser and any signal handler, also one that
+    interrupts another of its methods. So it has no lock: each change is a single operation of a
+    dict or a deque, which the interpreter does not interrupt, and right by itself. Observers in
+    ``on_end`` are called on the loop's thread; one that raises is logged once and unplugged.
     """
 
     def __init__(self, history: int = HISTORY) -> None:
-        self._lock = fork_safe_lock()
-        self._living: dict[int, TaskRecord] = {}
-        self._ended: OrderedDict[int, TaskRecord] = OrderedDict()
+        #: The living and the remembered, by id. A task that ends stays where it is.
+        self._records: dict[int, TaskRecord] = {}
+        #: Those that have ended, in that order.
+        self._ended: deque[TaskRecord] = deque()
         self._history = history
         self.on_end: list[Callable[[TaskRecord], object]] = []
         self._ended_callback = self._end  # one for all: a bound method is an object
 
     def keep(self, history: int) -> None:
         """Keep so many ended tasks from now on, and forget those that are too many."""
-        with self._lock:
-            self._history = history
-            too_many = max(0, len(self._ended) - history)
-            forgotten = [self._ended.popitem(last=False)[1] for _ in range(too_many)]
-        for each in forgotten:
-            _silence(each)
-            each.changed()
+        self._history = history
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        # Two threads that do this at once may forget one task too many, the oldest.
+        while len(self._ended) > self._history:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> bool:
+        try:
+            record = self._ended.popleft()
+        except IndexError:  # another thread, or a finaliser, was faster
+            return False
+        self._records.pop(record.id, None)
+        _silence(record)
+        record.changed()
+        return True
 
     def add(self, record: TaskRecord, task: Task[Any]) -> None:
         """Take in ``task``, not started yet; it stays until it has ended, then in the history."""
         record.task = task
         task._launched = True
         task._record = record
-        with self._lock:
-            self._living[record.id] = record
+        self._records[record.id] = record
         # Not Task's: nobody else has the task yet, so this needs no detour over its loop.
         add_callback(task, self._ended_callback)
         if observers:
@@ -259,50 +267,41 @@ class TaskRegistry:
                 _silence(record)
 
     def _enter_end(self, record: TaskRecord) -> None:
-        forgotten: list[TaskRecord] = []
-        with self._lock:
-            self._living.pop(record.id, None)
-            self._ended[record.id] = record
-            while len(self._ended) > self._history:
-                forgotten.append(self._ended.popitem(last=False)[1])
-        for each in forgotten:
-            _silence(each)
-            each.changed()
+        self._ended.append(record)
+        self._forget_old()
         if observers:
             record.changed()
 
     def end_lost(self, record: TaskRecord) -> None:
         """Take a task whose loop crashed into the history; its cell shows nothing of it."""
+        if record.ended is not None:
+            return
         record.ended = time.time()
         self._enter_end(record)
         record.set_shown()
 
     def lose(self, records: list[TaskRecord]) -> None:
         """Forget living tasks that were never started, or that a restart does not wait for."""
-        with self._lock:
-            for record in records:
-                self._living.pop(record.id, None)
         for record in records:
+            self._records.pop(record.id, None)
             record.set_shown()
             record.changed()
 
     def get(self, id: int) -> TaskRecord | None:
         """Return the record of the living or remembered task with this id. Any thread."""
-        return self._living.get(id) or self._ended.get(id)
+        return self._records.get(id)
 
     def holds(self, record: TaskRecord) -> bool:
         """Return whether the task lives, or is in the history still. Any thread."""
-        return record.id in self._living or record.id in self._ended
+        return record.id in self._records
 
     def records(self) -> list[TaskRecord]:
         """Return all records, oldest first."""
-        with self._lock:
-            return sorted((*self._ended.values(), *self._living.values()), key=_by_id)
+        return sorted(self._records.values(), key=_by_id)  # which makes its copy in one go
 
     def living(self) -> list[TaskRecord]:
         """Return the records of tasks that have not ended, oldest first."""
-        with self._lock:
-            return list(self._living.values())
+        return [record for record in self.records() if record.ended is None]
 
     def match(self, pattern: str = "*", *, state: str | None = None) -> Iterator[TaskRecord]:
         """Yield the records whose name matches the glob ``pattern``, oldest first."""
@@ -348,47 +347,36 @@ class TaskRegistry:
 
     def failed_unseen(self) -> list[TaskRecord]:
         """Return the failed tasks whose exception nobody has got by awaiting or asking yet."""
-        with self._lock:
-            ended = list(self._ended.values())
-        return [r for r in ended if r.state() == "failed" and r.task._log_traceback]
+        return [r for r in list(self._ended) if r.state() == "failed" and r.task._log_traceback]
 
     def validate(self) -> list[str]:
         """Return what is wrong with the books, as sentences: nothing, whatever happened before.
 
         For tests and bug reports; from any thread.
         """
-        with self._lock:
-            living, ended = dict(self._living), dict(self._ended)
-        wrong = [f"{i} is both living and ended" for i in living.keys() & ended.keys()]
-        for number, record in (living | ended).items():
+        wrong, ended = [], len(self._ended)
+        for record in self.records():
+            end = record.ended  # first: the state only gets later
             name, state = record.task.get_name(), record.state()
-            if record.id != number or getattr(record.task, "_record", None) is not record:
-                wrong.append(f"{name!r} is entered as {number}, which is not its record's number")
+            if getattr(record.task, "_record", None) is not record:
+                wrong.append(f"{name!r} is entered under a record that is not its own")
             if state not in STATES:
                 wrong.append(f"{name!r} is in the state {state!r}, which there is not")
-            if number in ended and state not in ENDED:
+            if end is not None and state not in ENDED:
                 wrong.append(f"{name!r} has ended by the books and is {state}")
-            if number in ended and not record.created <= (record.ended or 0.0):
-                wrong.append(f"{name!r} ended at {record.ended} and was created later")
-            if number in living and record.ended is not None:
-                wrong.append(f"{name!r} lives and has an end")
-        if len(ended) > self._history:
-            wrong.append(f"{len(ended)} ended tasks are kept; {self._history} is the limit")
+            if end is not None and not record.created <= end:
+                wrong.append(f"{name!r} ended at {end} and was created later")
+        if ended > self._history + 1:  # one that ends now makes room for itself
+            wrong.append(f"{ended} ended tasks are kept; {self._history} is the limit")
         return wrong
 
     def forget_ended(self) -> int:
         """Forget the tasks that have ended; return how many."""
-        with self._lock:
-            forgotten = list(self._ended.values())
-            self._ended.clear()
-        for record in forgotten:
-            _silence(record)
-            record.changed()
-        return len(forgotten)
+        return sum(self._forget_oldest() for _ in range(len(self._ended)))
 
     def forget_everything(self) -> None:
         """After a fork: neither the parent's tasks nor who is told of them are the child's."""
-        self._living.clear()
+        self._records.clear()
         self._ended.clear()
         self.on_end.clear()
 

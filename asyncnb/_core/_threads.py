@@ -17,15 +17,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._awaitables import as_coroutine, iscoroutine, iscoroutinefunction
-from asyncnb._core._errors import THREADS, no_threads
+from asyncnb._core._errors import THREADS, EmbeddedLoopError, no_threads
 from asyncnb._core._futures import ensure_future
 from asyncnb._core._tasks import Task, interrupt, new_task
 from asyncnb._core._visits import runs_here
-from asyncnb._core._waiters import (
-    Joiner,
-    never_done,
-    refuse_own_thread,
-)
+from asyncnb._core._waiters import Joiner, never_done, refuse_inside, refuse_own_thread
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
 
@@ -162,6 +158,11 @@ def run_on(
     """
     refuse_own_thread(loop, "run()", "await ...")
     coro = as_coroutine(awaitable)
+    try:
+        refuse_inside("run()")
+    except EmbeddedLoopError:
+        coro.close()
+        raise
     context = contextvars.copy_context()
     joiner = Joiner()
     started: list[asyncio.Task[_T]] = []

@@ -37,18 +37,23 @@ def watch(loop: AbstractEventLoop, trace: Callable[[Any], Any]) -> None:
     ``loop`` is ours; the hook is on the instance, and gone with the last ``unwatch``. Any thread.
     """
     with _lock:
-        _watched[loop] = _watched.get(loop, 0) + 1
-        if _watched[loop] == 1 and not isinstance(_current(loop), _TracingCreateTask):
+        # Counted without a call, so that nothing that interrupts this counts in between.
+        first = loop not in _watched
+        if first:
+            _watched[loop] = 0
+        _watched[loop] += 1
+        if first and not isinstance(_current(loop), _TracingCreateTask):
             vars(loop)["create_task"] = _TracingCreateTask(loop, trace)
 
 
 def unwatch(loop: AbstractEventLoop) -> None:
     """Undo one ``watch``. What other code has set on the loop, before or since, stays."""
     with _lock:
-        count = _watched.pop(loop, 0) - 1
-        if count > 0:
-            _watched[loop] = count
-            return
+        if loop in _watched:
+            _watched[loop] -= 1
+            if _watched[loop] > 0:
+                return
+            del _watched[loop]
         hook = _current(loop)
         if not isinstance(hook, _TracingCreateTask):
             return  # wrapped by other code since: it passes on what is not traced
@@ -56,6 +61,8 @@ def unwatch(loop: AbstractEventLoop) -> None:
             del vars(loop)["create_task"]
         else:
             vars(loop)["create_task"] = hook.before
+        if loop in _watched:  # a finaliser or a signal handler has come in between
+            vars(loop)["create_task"] = hook
 
 
 def _current(loop: AbstractEventLoop) -> Any:

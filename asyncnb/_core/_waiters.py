@@ -6,6 +6,7 @@ Who waits is registered with the loop, weakly, so that nobody waits forever for 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, cannot_block, would_deadlock
 from asyncnb._core._forks import at_fork
-from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._locks import fork_safe_lock, holds_a_lock
 from asyncnb._core._visits import release_held, runs_here
 
 _T = TypeVar("_T")
@@ -49,10 +50,7 @@ at_fork(_forget_after_fork)
 def register_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
     """Remember, weakly, that *waiter* waits for something of *loop* from outside of it."""
     with _guard:
-        known = _waiters.get(loop)
-        if known is None:
-            known = _waiters[loop] = weakref.WeakSet()
-        known.add(waiter)
+        _waiters.setdefault(loop, weakref.WeakSet()).add(waiter)
 
 
 def forget_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
@@ -111,13 +109,12 @@ class Joiner:
             if known is not None:
                 known.discard(self)
                 if not known:
-                    del _joiners[loop]
+                    _joiners.pop(loop, None)  # a finaliser that joined may have come before
 
     def wake(self, _: object = None) -> None:
         """Release the thread. Any thread; the second time nothing happens."""
-        with _guard:
-            if self.lock.locked():
-                self.lock.release()
+        with contextlib.suppress(RuntimeError):  # it was released before
+            self.lock.release()
 
     def fail(self, exc: BaseException) -> None:
         """Release the thread with an error to raise, if there is no result. Any thread."""
@@ -146,6 +143,16 @@ def refuse_own_thread(loop: AbstractEventLoop, call: str, instead: str) -> None:
         raise would_deadlock(call, instead)
 
 
+def refuse_inside(call: str) -> None:
+    """Raise ``EmbeddedLoopError`` where blocking could deadlock, as a lock of ours is held."""
+    if holds_a_lock():
+        raise EmbeddedLoopError(
+            f"{call} cannot wait here: this finaliser or signal handler came in the middle of "
+            "another call of asyncnb, which the loop may wait for. Write asyncnb.launch(...), "
+            "which does not wait."
+        )
+
+
 def is_lost(loop: AbstractEventLoop) -> bool:
     """Tell whether *loop* will never run again: closed, crashed, or left behind by a fork."""
     return loop.is_closed() or getattr(loop, "lost", False)
@@ -169,6 +176,7 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
 
         return join_here(fut, timeout)
     refuse_own_thread(loop, "join()", "await task")
+    refuse_inside("join()")
     if is_lost(loop):
         raise never_done(fut)
     joiner = Joiner()

@@ -9,6 +9,7 @@ different looks, and an answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import logging
@@ -104,7 +105,7 @@ class Watchdog:
 
     def stop(self) -> None:
         """Look no more; return when the thread has ended. Any thread but its own."""
-        if self._stop.locked():
+        with contextlib.suppress(RuntimeError):  # it was released before
             self._stop.release()
         me = threading.current_thread()
         if os.getpid() == self._pid and self._thread.is_alive() and me is not self._thread:

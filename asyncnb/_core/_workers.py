@@ -42,7 +42,8 @@ class Worker:
     def __init__(self, func: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
         self._func = func
         self._loop = loop
-        self._lock = threading.Lock()
+        # Reentrant: a finaliser or a signal handler that asks for the task's cpu may interrupt it.
+        self._lock = threading.RLock()
         self._open = True  # guarded by the lock: may an exception still be sent in?
         self._sent = False
         self._wake: asyncio.Future[None] | None = None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ import asyncnb
 from asyncnb._core import _loop
 from asyncnb._core._launch import registry
 
+CALLER = Path(__file__).parents[1] / "core" / "reentrant.py"
 THREADS = 8
 ROUNDS = 150
 
@@ -168,3 +172,16 @@ def test_groups_from_eight_threads(frantic):
         group.join(60)
         assert len(ran) + len(refused) == THREADS * 20
         assert not set(ran) & set(refused)
+
+
+@pytest.mark.promise(
+    "every public call, from finalisers and signal handlers in the middle of others: none stuck"
+)
+@pytest.mark.parametrize("how", ["finaliser", "signal"])
+def test_calls_in_the_middle_of_calls(how):
+    seconds = "30" if os.environ.get("ASYNCNB_FAULTS") else "3"
+    done = subprocess.run(
+        [sys.executable, CALLER, how, seconds], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "nothing was wrong", done.stdout
