@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import functools
 import inspect
+import os
 import signal
 import socket
 import threading
@@ -339,10 +340,15 @@ def _wake_on_signal(
         return
     receiver.setblocking(False)
     sender.setblocking(False)
+    previous = -1
 
     def read() -> None:
         with contextlib.suppress(BlockingIOError, InterruptedError):
-            if signal.SIGINT in receiver.recv(4096):
+            signals = receiver.recv(4096)
+            if previous != -1:  # a loop of the main thread with signal handlers wants them too
+                with contextlib.suppress(OSError):
+                    os.write(previous, signals)
+            if signal.SIGINT in signals:
                 on_interrupt()
 
     try:
@@ -363,7 +369,8 @@ def _wake_on_signal(
     finally:
         if handler is signal.default_int_handler:
             signal.signal(signal.SIGINT, handler)
-        signal.set_wakeup_fd(previous)
+        if (now := signal.set_wakeup_fd(previous)) != sender.fileno():
+            signal.set_wakeup_fd(now)  # another owner has taken it meanwhile, and keeps it
         loop.remove_reader(receiver)
         receiver.close()
         sender.close()

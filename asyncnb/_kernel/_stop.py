@@ -24,7 +24,7 @@ class StopGuard:
         self.ip = ip
         self._handlers: dict[str, Any] = kernel.shell_handlers
         self._run_code: Any = ip.run_code
-        self._depth = 0  # a cell may run another one
+        self._depth = 0  # a cell may run another one; of the main thread, where signals arrive
 
     @staticmethod
     def suits(kernel: Any) -> bool:
@@ -47,6 +47,8 @@ class StopGuard:
             del self.ip.run_code
 
     def _execute(self, *args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return self._original(*args, **kwargs)  # a subshell's: no signal comes there
         # An async cell runs under a handler of ipykernel's own, which then restores this one.
         self._depth = 0
         _replace(signal.default_int_handler, _ignore)
@@ -54,6 +56,8 @@ class StopGuard:
 
     async def run_code(self, *args: Any, **kwargs: Any) -> Any:
         """As the shell's: one statement of a cell. A stop may hit this, and nothing around it."""
+        if threading.current_thread() is not threading.main_thread():
+            return await self._run_code(*args, **kwargs)
         self._depth += 1
         _replace(_ignore, signal.default_int_handler)
         try:
@@ -65,10 +69,7 @@ class StopGuard:
 
 
 def _replace(old: Any, new: Any) -> None:
-    if (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is old
-    ):
+    if signal.getsignal(signal.SIGINT) is old:
         signal.signal(signal.SIGINT, new)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -196,3 +198,56 @@ def test_a_keyboard_interrupt_shows_no_error_beneath_other_cells(busy):
     busy.drain()
     assert busy.where("KeyboardInterrupt") == [cell]
     assert busy.where("CancelledError") == []
+
+
+def test_a_stop_still_hits_a_cell_that_ran_another_while_a_subshell_ran_one(fresh_kernel):
+    if not fresh_kernel.has_subshells:
+        pytest.skip("this ipykernel has no subshells")
+    fresh_kernel.ok("began, subshell_ran = threading.Event(), threading.Event()")
+    cell = fresh_kernel.submit(  # one statement: each is guarded anew
+        """
+        if True:
+            began.set()
+            subshell_ran.wait(20)
+            get_ipython().run_cell("1")
+            print("busy", flush=True)
+            time.sleep(60)
+        """
+    )
+    fresh_kernel.aside("assert began.wait(10)\nsubshell_ran.set()")
+    cell.wait_for("busy")
+    fresh_kernel.interrupt()
+    assert cell.wait(5).error.ename == "KeyboardInterrupt"
+
+
+WAKEUP = """
+import asyncio, signal, socket
+from asyncnb._kernel._autoawait import _wake_on_signal
+
+signal.signal(signal.SIGINT, lambda *_: None)
+owner, other = socket.socketpair(), socket.socketpair()
+for each in (*owner, *other):
+    each.setblocking(False)
+
+async def main():
+    loop = asyncio.get_running_loop()
+    interrupted = asyncio.Event()
+    signal.set_wakeup_fd(owner[0].fileno())
+    with _wake_on_signal(loop, interrupted.set) as works:
+        assert works
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.wait_for(interrupted.wait(), 10)
+    assert owner[1].recv(10) == bytes([signal.SIGINT]), "the owner wants its signals meanwhile"
+    assert signal.set_wakeup_fd(owner[0].fileno()) == owner[0].fileno(), "and its place back"
+    with _wake_on_signal(loop, interrupted.set):
+        signal.set_wakeup_fd(other[0].fileno())
+    assert signal.set_wakeup_fd(-1) == other[0].fileno(), "a new owner keeps it"
+
+asyncio.run(main())
+"""
+
+
+def test_waiting_for_signals_takes_none_from_their_owner():
+    command = [sys.executable, "-c", WAKEUP]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
