@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from operator import length_hint
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
 
 from asyncnb._core._forks import at_fork
+from asyncnb._core._locks import fork_safe_lock
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")
@@ -34,23 +36,43 @@ class Progress(NamedTuple):
 
 
 Observer: TypeAlias = Callable[[Progress], object]
-_observer: Observer | None = None
+#: Every observer with what makes it one of its kind: the same function may observe twice.
+_observers: tuple[tuple[object, Observer], ...] = ()
+_lock = fork_safe_lock()
+#: The observer of the job that the running code belongs to. It alone gets the job's reports: it
+#: relays them to the kernel, which shows them, and may live in this very process.
+job_observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar(
+    "asyncnb_job_observer", default=None
+)
+#: Ids of the work whose report an observer could not take; no more is reported of that.
+_failed: set[int] = set()
 
 
-def observe_progress(observer: Observer | None) -> Observer | None:
-    """Have ``observer`` called with every Progress from now on; return the one before.
+def observe_progress(observer: Observer) -> Callable[[], None]:
+    """Have ``observer`` called with every Progress from now on; return what ends that.
 
     It is called in the thread, task and context of the work, once per item, so it must be quick
-    and pick what it shows. One that raises is logged and unplugged. None: nobody watches, and
+    and pick what it shows. Where it raises, that is logged once, and the work at hand reports no
+    more; other work does. Any number of observers may observe, and end in any order; without one,
     reporting costs next to nothing. From any thread.
     """
-    global _observer
-    previous, _observer = _observer, observer
-    return previous
+    global _observers
+    entry = (object(), observer)
+    with _lock:
+        _observers += (entry,)
+
+    def end() -> None:
+        global _observers
+        with _lock:
+            _observers = tuple(each for each in _observers if each is not entry)
+
+    return end
 
 
 def _forget_after_fork() -> None:
-    observe_progress(None)  # its front end is the parent's
+    global _observers
+    _observers = ()  # their front end is the parent's
+    _failed.clear()
 
 
 at_fork(_forget_after_fork)
@@ -62,17 +84,22 @@ def next_number() -> int:
 
 
 def tell(progress: Progress) -> None:
-    """Report to whoever observes, in the running context."""
-    global _observer
-    observer = _observer
-    if observer is None:
+    """Report to the job's observer, else to all observers, in the running context."""
+    job = job_observer.get()
+    if job is None and not _observers:
         return
-    try:
-        observer(progress)
-    except Exception:
-        # The work must not fail because its bar does.
-        logger.exception("A progress observer failed and is unplugged: %r", observer)
-        _observer = None
+    if progress.id in _failed:
+        if progress.ended:
+            _failed.discard(progress.id)
+        return
+    for observer in [job] if job is not None else [each for _, each in _observers]:
+        try:
+            observer(progress)
+        except Exception:
+            # The work must not fail because its bar does, and no other bar with it.
+            logger.exception("The progress of %r could not be shown", progress.label)
+            if not progress.ended:
+                _failed.add(progress.id)
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -10,6 +10,7 @@ from IPython.display import display
 from asyncnb._core._info import current_record
 from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._progress import Progress
+from asyncnb._core._words import encodable
 from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._output import OutputRouter
 
@@ -53,10 +54,11 @@ class ProgressBars:
 
 def bar(progress: Progress) -> str:
     """Return the line for ``progress``: label, bar, counts, and how it ended."""
+    label = encodable(str(progress.label))
     end = "" if not progress.ended else " failed" if progress.failed else " done"
     if progress.total is None:
-        return f"{progress.label}  {progress.done}{end}"
+        return f"{label}  {progress.done}{end}"
     part = min(1.0, progress.done / progress.total) if progress.total else 1.0
     filled = int(part * WIDTH)
     line = "█" * filled + "░" * (WIDTH - filled)
-    return f"{progress.label}  {line}  {progress.done}/{progress.total}{end}"
+    return f"{label}  {line}  {progress.done}/{progress.total}{end}"

@@ -601,19 +601,22 @@ def observed_progress(tell: Tell) -> Iterator[None]:
     if progress is None:
         yield
         return
-    thread = threading.get_ident()
     last = 0.0
+    running = True
 
     def observe(report: Any) -> None:
         nonlocal last
         now = time.monotonic()
-        if threading.get_ident() != thread or (now - last < 0.1 and not report.ended):
+        if not running or (now - last < 0.1 and not report.ended):
             return
         last = now
         tell("progress", *report[:4], report.ended, report.failed)
 
-    before = progress.observe_progress(observe)
+    # In the job's context and not for the whole process, in which other jobs may run, and the
+    # kernel itself with its own bars (dask with threads).
+    token = progress.job_observer.set(observe)
     try:
         yield
     finally:
-        progress.observe_progress(before)
+        running = False  # a thread that the job has started may still report
+        progress.job_observer.reset(token)

@@ -914,9 +914,9 @@ class TestProgress:
     @pytest.fixture
     def reports(self) -> Iterator[list[Progress]]:
         seen: list[Progress] = []
-        before = observe_progress(seen.append)
+        end = observe_progress(seen.append)
         yield seen
-        observe_progress(before)
+        end()
 
     def test_gather_reports_each_end(self, reports: list[Progress]) -> None:
         async def main() -> None:
@@ -993,15 +993,34 @@ class TestProgress:
             track([], total=-1)
 
     def test_without_observer_nothing_happens(self) -> None:
-        assert _progress._observer is None
+        assert _progress._observers == ()
         assert list(track([1])) == [1]
 
-    def test_broken_observer_is_logged_and_unplugged(self, caplog: Any) -> None:
-        def broken(progress: Progress) -> None:
-            raise ValueError("broken bar")
+    def test_an_observer_that_fails_for_one_piece_of_work_gets_all_other(self, caplog: Any) -> None:
+        seen: list[Progress] = []
 
-        observe_progress(broken)
-        assert list(track([1, 2])) == [1, 2]
-        assert observe_progress(None) is None
-        assert "unplugged" in caplog.text
+        def observe(progress: Progress) -> None:
+            if progress.label == "bad":
+                raise ValueError("bad bar")
+            seen.append(progress)
+
+        end = observe_progress(observe)
+        try:
+            assert list(track([1, 2], name="bad")) == [1, 2]
+            assert list(track([1, 2], name="good")) == [1, 2]
+        finally:
+            end()
+        assert [p.done for p in seen] == [0, 1, 2, 2]
         assert len(caplog.records) == 1
+        assert _progress._failed == set()
+
+    def test_observers_end_in_any_order_and_each_takes_itself_alone(self) -> None:
+        seen: list[list[Progress]] = [[], [], []]
+        same = seen[2].append
+        ends = [observe_progress(each) for each in (seen[0].append, seen[1].append, same, same)]
+        for index, expected in ((0, [0, 4, 8]), (2, [0, 8, 12]), (1, [0, 8, 16]), (3, [0, 8, 16])):
+            ends[index]()
+            ends[index]()  # twice is once
+            list(track([1, 2]))
+            assert [len(each) for each in seen] == expected
+        assert _progress._observers == ()

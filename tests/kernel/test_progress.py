@@ -51,3 +51,14 @@ def test_a_headless_run_stores_one_line(execute):  # noqa: F811
     )
     assert stored(cells[1]).count("naps") == 1
     assert "50/50 done" in stored(cells[1])
+
+
+def test_a_label_that_no_message_can_hold_is_shown_escaped_and_ends_no_other_bar(kernel):
+    cell = kernel.ok("for _ in asyncnb.track(range(3), name='bad \\ud800'): pass")
+    assert "bad \\ud800" in cell.text
+    assert "3/3 done" in cell.text
+    cell = kernel.ok(
+        "class Label(str):\n    def __str__(self): raise ValueError('no label')\n"
+        "for _ in asyncnb.track(range(3), name=Label('x')): pass"
+    )
+    assert "3/3 done" in kernel.ok("for _ in asyncnb.track(range(3), name='good'): pass").text

@@ -224,3 +224,50 @@ def test_a_lost_worker_fails_its_task_once_and_others_go_on(client, monkeypatch,
         asyncnb.offload(end, on=client).join(30)
     (tmp_path / "go").touch()
     assert other.join(20) == "done"
+
+
+def test_jobs_that_overlap_in_this_process_leave_its_own_progress_alone(monkeypatch):
+    from asyncnb._core._progress import observe_progress, track
+
+    seen = []
+    end = observe_progress(lambda progress: seen.append((progress.label, progress.done)))
+    begun = [threading.Event() for _ in range(2)]
+    ended = [threading.Event() for _ in range(2)]
+    monkeypatch.setitem(globals(), "_events", (begun, ended))
+    try:
+        with distributed.Client(
+            processes=False, n_workers=1, threads_per_worker=4, dashboard_address=None
+        ) as local:
+            jobs = [asyncnb.offload(_report_here, index, on=local) for index in range(2)]
+            assert all(event.wait(20) for event in begun)
+            list(track([1], name="while they run"))
+            for event, job in zip(ended, jobs, strict=True):  # the first to begin ends first
+                event.set()
+                job.join(20)
+            list(track([1], name="afterwards"))
+    finally:
+        end()
+        _loop.shutdown()
+    assert seen.count(("while they run", 1)) == 2  # the item and the end
+    assert seen.count(("afterwards", 1)) == 2
+    # Each job's reports came once, by its relay, and not as this process's own as well.
+    assert [label for label, _ in seen].count("job 0") == [label for label, _ in seen].count(
+        "job 1"
+    )
+    assert seen.count(("job 0", 2)) == 1
+
+
+def _report_here(index):
+    import sys
+
+    from asyncnb import track
+
+    begun, ended = sys.modules["tests.offload.test_dask"]._events
+    for _ in track(range(2), name=f"job {index}"):
+        pass
+    begun[index].set()
+    assert ended[index].wait(20)
+    return index
+
+
+_events = None
