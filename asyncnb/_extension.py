@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import inspect
 import os
@@ -10,6 +11,7 @@ import platform
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,9 @@ from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
 from asyncnb._core import _launch, _loop, _places, _tasks, _timeline
-from asyncnb._core._errors import THREADS, no_threads
+from asyncnb._core._errors import THREADS, describe, no_threads
 from asyncnb._core._forks import at_fork
-from asyncnb._core._info import ENDED
+from asyncnb._core._info import ENDED, current_record
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._progress import observe_progress
 from asyncnb._core._registry import TaskRecord
@@ -42,6 +44,7 @@ from asyncnb._kernel._settings import Settings
 from asyncnb._kernel._shutdown import QuitHook, ShutdownHook
 from asyncnb._kernel._stop import StopGuard
 from asyncnb._kernel._tracebacks import Tracebacks
+from asyncnb._kernel._undo import UndoStack, leaves
 from asyncnb._kernel._watch import BlockReports
 from asyncnb._kernel._watch import status as blocked_status
 
@@ -87,15 +90,26 @@ class Extension:
                 offload_limit=_offload_limit,
             ),
         )
-        self._undo: list[Callable[[], Any]] = []
+        self._undo = UndoStack()
+        #: What the browser side, made when first used, has changed.
+        self._browser_undo = UndoStack()
 
     def load(self) -> None:
-        """Start the embedded loop and hook this shell."""
-        ip, kernel = self.ip, getattr(self.ip, "kernel", None)
+        """Start the embedded loop and hook this shell; where a step fails, take all others back."""
+        try:
+            self._load()
+        except BaseException:
+            self._take_back()
+            raise
+
+    def _load(self) -> None:
+        ip, kernel, undo = self.ip, getattr(self.ip, "kernel", None), self._undo
+        undo.set(sys.modules[__name__], "_loaded", self)
         # get_ipython is a builtin only while a cell runs; background tasks run in between, and
         # libraries (rich) look there to see where they are.
-        ip.builtin_trap.__enter__()
-        self._undo.append(lambda: ip.builtin_trap.__exit__(None, None, None))
+        trap = contextlib.ExitStack()
+        undo.push(trap.close)
+        trap.enter_context(ip.builtin_trap)
         self._do(self.output.install, self.output.uninstall)
         self._do(self.await_cells.install, self.await_cells.uninstall)
         self._do(self.tracebacks.install, self.tracebacks.uninstall)
@@ -112,50 +126,76 @@ class Extension:
         if kernel is not None and "shutdown_request" in getattr(kernel, "control_handlers", {}):
             hook = ShutdownHook(kernel)
             self._do(hook.install, hook.uninstall)
+        undo.push(self.lost.uninstall)
         self.lost.install(self._kernel_loop())
-        self._undo.append(self.lost.uninstall)
         if hasattr(ip, "ask_exit"):  # a bare InteractiveShell has no session to end
             quitting = QuitHook(ip)
             self._do(quitting.install, quitting.uninstall)
-        bars = ProgressBars(self.output)
-        self._undo.append(observe_progress(bars.observe))
-        ip.events.register("post_run_cell", self._cell_ended)
-        self._undo.append(lambda: ip.events.unregister("post_run_cell", self._cell_ended))
+        bars = contextlib.ExitStack()
+        undo.push(bars.close)
+        bars.callback(observe_progress(ProgressBars(self.output).observe))
+        undo.append(ip.events.callbacks["post_run_cell"], self._cell_ended)
         self._register_magics()
         self._tell_places()
-        _launch.prepare = self.output.prepare
-        _tasks.rich_repr = self._show_task
-        _launch.other_loops.append(self._kernel_loop)
-        _launch.registry.on_end.append(self.background.ended)
-        _timeline.interactive = self._interactive_timeline
-        self._undo.append(lambda: setattr(_timeline, "interactive", None))
-        _loop.on_new_loop.append(self._watch)
-        self._undo.append(lambda: self.keep_alive.switch(False))
+        undo.set(_launch, "prepare", self.output.prepare)
+        undo.set(_tasks, "rich_repr", self._show_task)
+        undo.append(_launch.other_loops, self._kernel_loop)
+        undo.append(_launch.registry.on_end, self.background.ended)
+        undo.set(_timeline, "interactive", self._interactive_timeline)
+        undo.append(_loop.on_new_loop, self._watch)
+        loop = _loop.running_embedded_loop()
+        if loop is not None:  # asyncnb was used before it was loaded
+            self._hook_loop(loop, undo)
+        self.output.adopt(_launch.registry.records())
+        undo.push(lambda: self.keep_alive.switch(False))
         self._do(self.settings.install, self.settings.uninstall)
+        undo.push(self._browser_undo.unwind)
+        undo.push(_end_workers)
+        undo.push(_loop.shutdown)  # before all that shows how tasks end is taken out
         _loop.embedded_loop()
 
     def unload(self) -> None:
-        """End the background tasks and the loop, and put everything back."""
-        _loop.shutdown()
-        _end_workers()
-        _launch.prepare = None
-        _tasks.rich_repr = None
-        _launch.other_loops.remove(self._kernel_loop)
-        if self.background.ended in _launch.registry.on_end:
-            _launch.registry.on_end.remove(self.background.ended)
-        _loop.on_new_loop.remove(self._watch)
-        while self._undo:
-            self._undo.pop()()
+        """End the background tasks and the loop, and put everything back.
+
+        Raises UsageError, with nothing changed, in code that runs on that loop.
+        """
+        _refuse_on_loop("unloaded", "%unload_ext asyncnb")
+        self._take_back()
+
+    def _take_back(self) -> None:
+        try:
+            self._undo.unwind()
+        except BaseExceptionGroup as failed:
+            for exc in leaves(failed):
+                print(
+                    f"asyncnb: a part of what loading put in could not be taken out: "
+                    f"{describe(exc)}. The other parts are out; restart the kernel if it behaves "
+                    "strangely.",
+                    file=sys.stderr,
+                )
+                traceback.print_exception(exc)
 
     def _do(self, install: Callable[[], None], uninstall: Callable[[], None]) -> None:
+        self._undo.push(uninstall)
         install()
-        self._undo.append(uninstall)
 
     def _register_magics(self) -> None:
-        table = self.ip.magics_manager.magics
+        ip, table = self.ip, self.ip.magics_manager.magics
         before = {kind: dict(table[kind]) for kind in _MAGICS}
+        entered: list[Any] = ip.configurables  # where every Magics enters itself
+
+        def undo() -> None:
+            entered[:] = [each for each in entered if not isinstance(each, AsyncMagics)]
+            for kind, names in _MAGICS.items():
+                for name in names:
+                    if name in before[kind]:
+                        table[kind][name] = before[kind][name]
+                    else:
+                        table[kind].pop(name, None)
+
+        self._undo.push(undo)
         magics = AsyncMagics(
-            self.ip,
+            ip,
             background=self.background,
             status=self.status,
             restart=self.restart,
@@ -170,19 +210,7 @@ class Extension:
                 live=lambda: self.browser().dashboard(),
             ),
         )
-        self.ip.register_magics(magics)
-
-        def undo() -> None:
-            entered: list[Any] = self.ip.configurables
-            entered.remove(magics)  # where every Magics enters itself
-            for kind, names in _MAGICS.items():
-                for name in names:
-                    if name in before[kind]:
-                        table[kind][name] = before[kind][name]
-                    else:
-                        table[kind].pop(name, None)
-
-        self._undo.append(undo)
+        ip.register_magics(magics)
         self._complete(magics)
 
     def _complete(self, magics: AsyncMagics) -> None:
@@ -201,8 +229,7 @@ class Extension:
             )
             return completion.match(context)
 
-        completer.custom_matchers.append(matcher)
-        self._undo.append(lambda: completer.custom_matchers.remove(matcher))
+        self._undo.append(completer.custom_matchers, matcher)
 
     def browser(self) -> BrowserSide:
         """Return the browser side; the first call imports it and hooks the shell channel.
@@ -217,7 +244,8 @@ class Extension:
             from asyncnb.widgets._session import BrowserSide
 
             channel = CommChannel(self.ip)
-            self._do(channel.install, channel.uninstall)
+            self._browser_undo.push(channel.uninstall)
+            channel.install()
             self._browser = browser = BrowserSide(
                 open_lane=channel.open_lane,
                 prompt=lambda: channel.prompt,
@@ -226,7 +254,7 @@ class Extension:
                 awaiting=lambda: self.await_cells.awaiting,
                 let_go=self._let_go,
             )
-            self._undo.append(browser.close)
+            self._browser_undo.push(browser.close)
             self.dashboard_rate(self.settings["dashboard_rate"])
         return self._browser
 
@@ -270,16 +298,10 @@ class Extension:
 
     def _tell_places(self) -> None:
         """Let stacks say ``In[n]``, and leave out what runs a cell."""
-        before, machinery = _places.cell_of, _places.outer_machinery
-        _places.cell_of = self._cell_of
         parts = [IPython, inspect.getmodule(type(self.ip))]
         folders = [os.path.dirname(p.__file__) + os.sep for p in parts if p and p.__file__]
-        _places.outer_machinery = machinery + folders
-
-        def undo() -> None:
-            _places.cell_of, _places.outer_machinery = before, machinery
-
-        self._undo.append(undo)
+        self._undo.set(_places, "cell_of", self._cell_of)
+        self._undo.set(_places, "outer_machinery", _places.outer_machinery + folders)
 
     def _cell_of(self, filename: str) -> str | None:
         found = self.ip.compile.format_code_name(filename)
@@ -291,11 +313,14 @@ class Extension:
         return loop
 
     def _watch(self, loop: EmbeddedLoop) -> None:
-        loop._state.main_loop = self._kernel_loop()
         self.keep_alive.again(loop)
-        self.lost.watch(loop)
-        loop.on_crash.append(self._tell_of_crash)
-        loop.on_blocked.append(self.blocks.observe)
+        self._hook_loop(loop, UndoStack())  # a loop that starts now ends when asyncnb is unloaded
+
+    def _hook_loop(self, loop: EmbeddedLoop, undo: UndoStack) -> None:
+        loop._state.main_loop = self._kernel_loop()
+        undo.append(loop.exception_hooks, self.lost.told)
+        undo.append(loop.on_crash, self._tell_of_crash)
+        undo.append(loop.on_blocked, self.blocks.observe)
 
     def _tell_of_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
         lost = loop.lost_tasks
@@ -322,7 +347,11 @@ class Extension:
             setattr(feed, "INTERVAL", 1 / rate)  # noqa: B010  # final for its own code
 
     def restart(self) -> str:
-        """Cancel all tasks, start a new loop; return what happened as a sentence."""
+        """Cancel all tasks, start a new loop; return what happened as a sentence.
+
+        Raises UsageError, with nothing changed, in code that runs on that loop.
+        """
+        _refuse_on_loop("restarted", "%asyncnb restart")
         count = len(_launch.registry.living())
         in_time = _loop.shutdown()
         if not in_time:
@@ -376,6 +405,23 @@ def _offload_limit(size: int) -> None:
     _packing.set_limit(None if size == OFFLOAD_LIMIT else size)
 
 
+def _refuse_on_loop(ended: str, order: str) -> None:
+    """Raise UsageError where the running code would wait for its own end."""
+    loop = _loop.running_embedded_loop()
+    if not THREADS or loop is None:
+        return
+    if current_record.get() is not None:
+        code = "a background task"
+    elif loop.is_own_thread():
+        code = "a cell with `await`"
+    else:
+        return
+    raise UsageError(
+        f"asyncnb cannot be {ended} here: this is {code}, and ending the embedded loop would end "
+        f"it too. Write {order} in a cell of its own, without `await`."
+    )
+
+
 def _end_workers() -> None:
     process = sys.modules.get("asyncnb._offload._process")
     if process is not None:
@@ -407,23 +453,21 @@ _loaded: Extension | None = None
 
 
 def load(ip: InteractiveShell) -> None:
-    """Load asyncnb into ``ip``; a second time does nothing."""
-    global _loaded
+    """Load asyncnb into ``ip``; a second time does nothing, and a failure leaves nothing behind."""
     if _loaded is not None and _loaded.ip is ip:
         return
     if _loaded is not None:
         _loaded.unload()
-    extension = Extension(ip)
-    extension.load()
-    _loaded = extension
+    Extension(ip).load()
 
 
 def unload(ip: InteractiveShell) -> None:
-    """Take asyncnb out of ``ip`` again, with everything it put in."""
-    global _loaded
+    """Take asyncnb out of ``ip`` again, with everything it put in.
+
+    Raises UsageError, with nothing changed, in code that runs on the embedded loop.
+    """
     if _loaded is not None and _loaded.ip is ip:
         _loaded.unload()
-        _loaded = None
 
 
 def dashboard(**options: Any) -> Any:

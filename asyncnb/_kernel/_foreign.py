@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import re
 from collections.abc import Callable
 from typing import Any
@@ -47,16 +48,16 @@ class AwaitBridge(ast.NodeTransformer):
 
     def install(self) -> None:
         """Enter it with the shell's transformers."""
+        if not hasattr(builtins, BRIDGE):  # else the trap would later "restore" what is our own
+            self.ip.builtin_trap.add_builtin(BRIDGE, awaitable_here)
         self.ip.builtin_trap.auto_builtins[BRIDGE] = awaitable_here
-        self.ip.builtin_trap.add_builtin(BRIDGE, awaitable_here)
         self.ip.ast_transformers.append(self)
 
     def uninstall(self) -> None:
-        """Take it out."""
+        """Take it out; the builtin of a cell that runs now stays until that ends."""
         if self in self.ip.ast_transformers:
             self.ip.ast_transformers.remove(self)
-        if self.ip.builtin_trap.auto_builtins.pop(BRIDGE, None) is not None:
-            self.ip.builtin_trap.remove_builtin(BRIDGE, awaitable_here)
+        self.ip.builtin_trap.auto_builtins.pop(BRIDGE, None)
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         """A cell: only those that run on the embedded loop are changed."""

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core._info import CellRef, current_record
-from asyncnb._core._loop import EmbeddedLoop, running_embedded_loop
+from asyncnb._core._loop import running_embedded_loop
 from asyncnb._core._plain import context_of, current_cell
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._output import OutputRouter, cell_id
+from asyncnb._kernel._undo import UndoStack
 
 #: The message of the cell whose code is running.
 _message: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
@@ -32,14 +32,13 @@ class LostFailures:
     def __init__(self, ip: Any, output: OutputRouter) -> None:
         self.ip = ip
         self._output = output
-        self._undo: list[Callable[[], None]] = []
+        self._undo = UndoStack()
         #: In a run without a person: what failed, its cell, and the message of that.
         self._unseen: list[tuple[BaseException, CellRef | None, dict[str, Any]]] = []
 
     def install(self, kernel_loop: asyncio.AbstractEventLoop | None) -> None:
         """Hook the start of cells, and the kernel's own loop if there is one."""
-        self.ip.events.register("pre_run_cell", self._cell_starts)
-        self._undo.append(lambda: self.ip.events.unregister("pre_run_cell", self._cell_starts))
+        self._undo.append(self.ip.events.callbacks["pre_run_cell"], self._cell_starts)
         if kernel_loop is not None:
             self._hook(kernel_loop)
 
@@ -48,12 +47,7 @@ class LostFailures:
         for exc, cell, _ in self._unseen:
             self.ip.log.error("%s", _introduction(cell), exc_info=exc)
         self._unseen.clear()
-        while self._undo:
-            self._undo.pop()()
-
-    def watch(self, loop: EmbeddedLoop) -> None:
-        """Hear of the failures that an embedded loop would log."""
-        loop.exception_hooks.append(self._told)
+        self._undo.unwind()
 
     def _hook(self, loop: Any) -> None:
         # Not set_exception_handler(): that one is the user's, and a user's handler may well pass
@@ -61,19 +55,11 @@ class LostFailures:
         original = loop.default_exception_handler
 
         def default_exception_handler(context: dict[str, Any]) -> None:
-            if not self._told(context):
+            if not self.told(context):
                 original(context)
 
-        try:
-            loop.default_exception_handler = default_exception_handler
-        except AttributeError:  # a compiled loop without room for it
-            return
-
-        def undo() -> None:
-            if vars(loop).get("default_exception_handler") is default_exception_handler:
-                del loop.default_exception_handler
-
-        self._undo.append(undo)
+        if hasattr(loop, "__dict__"):  # a compiled loop may have no room for it
+            self._undo.set(loop, "default_exception_handler", default_exception_handler)
 
     def _cell_starts(self, info: Any) -> None:
         message = self._output.parent()
@@ -90,7 +76,7 @@ class LostFailures:
                 print(_introduction(cell), file=sys.stderr)
             self._output.show_error(exc)
 
-    def _told(self, context: dict[str, Any]) -> bool:
+    def told(self, context: dict[str, Any]) -> bool:
         """Take what asyncio would log; True if it will be shown. Called by finalisers, anywhere."""
         task, exc = context.get("future"), context.get("exception")
         if not isinstance(task, asyncio.Task) or not isinstance(exc, BaseException):

@@ -57,8 +57,9 @@ class OneLoop:
         for kind in _COMM_MESSAGES:
             if kind in self._handlers:
                 original = self._handlers[kind]
-                self._handlers[kind] = wrapper = self._visiting(original)
+                wrapper = self._visiting(original)
                 self._wrapped[kind] = original, wrapper
+                self._handlers[kind] = wrapper
 
     def uninstall(self) -> None:
         """Take the hooks out. A cell that runs now keeps the loop that it has."""

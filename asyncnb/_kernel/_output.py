@@ -7,19 +7,22 @@ they get from ``_parents.py``.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from IPython.core.error import TryNext
 from IPython.display import display
 
+from asyncnb._core._errors import describe
 from asyncnb._core._info import CellRef, current_record
 from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._plain import context_of
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._visits import own_loop
 from asyncnb._core._words import encodable
@@ -31,6 +34,7 @@ from asyncnb._kernel._parents import parent_message as _parent
 from asyncnb._kernel._parents import route_by_context
 from asyncnb._kernel._reports import Reports
 from asyncnb._kernel._tracebacks import format_error
+from asyncnb._kernel._undo import UndoStack
 
 #: print() writes the end of a line by itself: half of all that is said, and always the same.
 _LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
@@ -79,6 +83,13 @@ class TaskOutput:
         return "".join(v for k, v in self.items() if k in ("stdout", "stderr"))
 
 
+class _By(NamedTuple):
+    """Who has shown an exception: the id of a task's record, or None for the cell itself."""
+
+    id: object
+    name: str
+
+
 class OutputRouter:
     """Leads output to cells; ``install`` and ``uninstall`` put the hooks in and take them out."""
 
@@ -91,12 +102,12 @@ class OutputRouter:
         variable = getattr(ip, "_parent_header", None)
         if isinstance(variable, contextvars.ContextVar) and hasattr(ip, "set_thread_parent"):
             self._thread_parent = variable
-        self._undo: list[Callable[[], None]] = []
+        self._undo = UndoStack()
         self._streams: list[tuple[Any, Any, Any]] = []
         self._claims = fork_safe_lock()
         #: The cell that launched last: many tasks of one cell share one reference to it.
-        self._last_parent: dict[str, Any] | None = None
-        self._last_cell: CellRef | None = None
+        #: In one attribute with its message, as a subshell's cell may launch at the same time.
+        self._last_cell: tuple[dict[str, Any] | None, CellRef | None] = None, None
         self._reports = Reports(ip)
         #: By the launching cell's message; alive as long as a task of it is remembered.
         self._late: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
@@ -105,35 +116,36 @@ class OutputRouter:
 
     def install(self) -> None:
         """Hook the streams and the display publisher of this shell."""
+        self._undo.push(lambda: _when_no_cell_runs(self._restore_streams))
         _when_no_cell_runs(self._record_streams)
-        self._undo.append(lambda: _when_no_cell_runs(self._restore_streams))
         for stream in (sys.stdout, sys.stderr):
             if all(hasattr(stream, name) for name in ("_schedule_flush", "_io_loop", "pub_thread")):
-                self._replace(stream, "_schedule_flush", _one_timer(stream))
+                self._undo.set(stream, "_schedule_flush", _one_timer(stream))
         self._route_pager()
+        self._undo.push(self.figures.uninstall)
         self.figures.install()
-        self._undo.append(self.figures.uninstall)
         publisher = self.ip.display_pub
-        self._replace(publisher, "publish", self._recording_publish(publisher.publish))
+        self._undo.set(publisher, "publish", self._recording_publish(publisher.publish))
         if self.kernel is not None:
             for name in ("raw_input", "getpass"):
                 if hasattr(self.kernel, name):
-                    self._replace(self.kernel, name, _refused_in_tasks(getattr(self.kernel, name)))
-            self._undo += route_by_context(self.kernel, publisher, self.ip.displayhook)
+                    hook = _refused_in_tasks(getattr(self.kernel, name))
+                    self._undo.set(self.kernel, name, hook)
+            route_by_context(self._undo, self.kernel, publisher, self.ip.displayhook)
+        # First of all, as the last one: the reports under way come out.
+        self._undo.push(lambda: self._reports.stop(2.0))
         self._reports.start()
 
     def uninstall(self) -> None:
         """Put everything back, and let the reports under way come out first."""
-        self._reports.stop(2.0)
-        while self._undo:
-            self._undo.pop()()
+        self._undo.unwind()
 
     def _record_streams(self) -> None:
         for stream, kind in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
             original = stream.write
             recorder = _recording_write(original, kind)
-            stream.write = recorder  # type: ignore[method-assign]
             self._streams.append((stream, original, recorder))
+            stream.write = recorder  # type: ignore[method-assign]
 
     def _restore_streams(self) -> None:
         while self._streams:
@@ -149,20 +161,12 @@ class OutputRouter:
                 raise TryNext
             display(data if isinstance(data, dict) else {"text/plain": data}, raw=True)
 
-        self.ip.set_hook("show_in_pager", show, priority=0)
-        chain = self.ip.hooks.show_in_pager.chain
-        self._undo.append(
-            lambda: chain.remove(next(entry for entry in chain if entry[1].__func__ is show))
-        )
-
-    def _replace(self, owner: Any, name: str, value: Any) -> None:
-        setattr(owner, name, value)
-
         def undo() -> None:
-            if vars(owner).get(name) is value:
-                delattr(owner, name)
+            chain = self.ip.hooks.show_in_pager.chain
+            chain[:] = [each for each in chain if getattr(each[1], "__func__", None) is not show]
 
-        self._undo.append(undo)
+        self._undo.push(undo)
+        self.ip.set_hook("show_in_pager", show, priority=0)
 
     # Contexts.
 
@@ -187,15 +191,28 @@ class OutputRouter:
             record.cell = outer.cell
             record.output.late = outer.output.late if outer.output is not None else None
         else:
-            if parent is not self._last_parent:
-                self._last_cell = CellRef(cell_number(self.ip), cell_id(parent))
-                self._last_parent = parent
+            last, cell = self._last_cell
+            if parent is not last:
+                cell = CellRef(cell_number(self.ip), cell_id(parent))
+                self._last_cell = parent, cell
             if record.cell is None:
-                record.cell = self._last_cell
+                record.cell = cell
             if is_headless(parent):
                 record.output.late = self._late_output(parent)
         if outer is None or _parent.get() is not parent:  # else copied from one that had entered
             self.enter(parent)
+
+    def adopt(self, records: list[TaskRecord]) -> None:
+        """Keep from now on what tasks say that were launched before there was this router.
+
+        Theirs is the cell that their context belongs to; where the kernel does not note that in a
+        context (ipykernel 6, a terminal), the cell that runs now.
+        """
+        for record in records:
+            if record.output is None:
+                origin = context_of(record.task)
+                context = contextvars.copy_context() if origin is None else origin.copy()
+                record.output = TaskOutput(context.run(self.parent))
 
     def context(self, parent: dict[str, Any]) -> contextvars.Context:
         """Return a copy of the running context in which output belongs to ``parent``."""
@@ -249,7 +266,10 @@ class OutputRouter:
         def show(short: bool) -> None:
             try:
                 if result is not None:
-                    context.run(display, result)
+                    try:
+                        context.run(display, result)
+                    except BaseException as broken:  # of its repr: IPython takes Exceptions alone
+                        context.run(self.show_error, broken, short)
                 context.run(self.figures.show, record)
                 if exc is not None:
                     context.run(self.show_error, exc, short)
@@ -271,6 +291,29 @@ class OutputRouter:
 
         return self._reports.count(_header(parent).get("msg_id", ""), tell)
 
+    async def show_aside(self, show: Callable[[], object]) -> None:
+        """Call ``show`` in this context on the thread of the reports, and wait for it.
+
+        For what takes tens of milliseconds. Not in the loop's default executor, which is the
+        user's: work that fills it would hold up the failures of a task that repeats.
+        """
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        shown: asyncio.Future[None] = loop.create_future()
+
+        def end() -> None:
+            if not shown.done():
+                shown.set_result(None)
+
+        def report(_: bool) -> None:
+            try:
+                context.run(show)
+            finally:
+                with contextlib.suppress(RuntimeError):  # the loop has been closed
+                    loop.call_soon_threadsafe(end)
+
+        self._reports.put(report)
+        await shown
+
     def report_lost(self, exc: BaseException, context: contextvars.Context) -> None:
         """Show ``exc``, of a task that nobody launched, in the cell of ``context``, once."""
         self._reports.put(lambda short: context.run(self.show_error, exc, short))
@@ -280,22 +323,38 @@ class OutputRouter:
 
         A cell that launches a task and awaits it would otherwise show its failure twice.
         """
+        return self._first_shown(exc, None) is None
+
+    def _first_shown(self, exc: BaseException, by: _By | None) -> _By | None:
+        """Return who has shown ``exc`` in the cell of the running code; None if ``by`` is first."""
         message = _header(self.parent()).get("msg_id")
         if message is None:
-            return True  # a terminal, which cannot tell its cells apart
+            return None  # a terminal, which cannot tell its cells apart
         with self._claims:
-            shown = vars(exc).setdefault("_asyncnb_shown_in", set())
-            first = message not in shown
-            shown.add(message)
+            shown: dict[str, _By] = vars(exc).setdefault("_asyncnb_shown_in", {})
+            first = shown.get(message)
+            if first is None:
+                shown[message] = by or _By(None, "")
         return first
 
     def show_error(self, exc: BaseException, short: bool = False) -> None:
-        """Show ``exc`` as IPython would, or in short, in the cell of the running context."""
-        if not self.claim(exc):
+        """Show ``exc``, of a task, as IPython would, or in short, in the context's cell.
+
+        One that stands there already as another task's gets one line. What the cell itself has
+        shown, which then awaited this task, is not shown again.
+        """
+        record = current_record.get()
+        by = _By(object(), "A task") if record is None else _By(record.id, record.task.get_name())
+        first = self._first_shown(exc, by)
+        if first is not None:
+            if first.id not in (None, by.id):
+                sys.stderr.write(
+                    f"{by.name} failed with the very exception of {first.name}, which is shown in "
+                    f"this cell: {describe(exc)}\n"
+                )
             return
         ename, evalue, lines = format_error(self.ip, exc, short=short)
         ename, evalue, lines = encodable(ename), encodable(evalue), list(map(encodable, lines))
-        record = current_record.get()
         text = "\n".join(lines)
         if record is not None:
             record.output.add("error", (ename, evalue, lines), len(text))

@@ -10,6 +10,8 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
+from asyncnb._kernel._undo import UndoStack
+
 #: The message whose cell gets the output of the running code, where that is not the cell that
 #: the main thread is running.
 parent_message: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
@@ -23,28 +25,28 @@ def header(message: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def route_by_context(kernel: Any, *parts: Any) -> list[Callable[[], None]]:
-    """Let ``kernel`` and ``parts``, its publishers, go by the context; return what undoes it."""
+def route_by_context(undo: UndoStack, kernel: Any, *parts: Any) -> None:
+    """Let ``kernel`` and ``parts``, its publishers, go by the context."""
     if not hasattr(kernel, "session") and hasattr(kernel, "get_parent"):  # JupyterLite
         vars(kernel).setdefault("_parent_header", {})
-        return [_tell(kernel, "_parent_header", vars(kernel), lambda parent: parent)]
-    undo = []
+        _tell(undo, kernel, "_parent_header", vars(kernel), lambda parent: parent)
+        return
     for part in parts:
         variable = getattr(part, "_parent_header", None)
         if not hasattr(part, "set_thread_parent") and not isinstance(
             variable, contextvars.ContextVar
         ):
             part.parent_header  # a trait's default is made on first access  # noqa: B018
-            undo.append(_tell(part, "parent_header", part._trait_values, header))
-    return undo
+            _tell(undo, part, "parent_header", part._trait_values, header)
 
 
 def _tell(
+    stack: UndoStack,
     part: Any,
     name: str,
     values: dict[str, Any],
     told: Callable[[dict[str, Any]], dict[str, Any]],
-) -> Callable[[], None]:
+) -> None:
     """Give ``part`` a ``name`` that follows the context; ``values`` keeps it where none is set."""
     original = type(part)
 
@@ -55,9 +57,11 @@ def _tell(
     def put(self: Any, value: Any) -> None:
         values[name] = value
 
-    part.__class__ = type(original.__name__, (original,), {name: property(get, put)})
+    kind = type(original.__name__, (original,), {name: property(get, put)})
 
     def undo() -> None:
-        part.__class__ = original
+        if type(part) is kind:
+            part.__class__ = original
 
-    return undo
+    stack.push(undo)
+    part.__class__ = kind

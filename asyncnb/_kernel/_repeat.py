@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+import functools
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
@@ -80,10 +80,9 @@ class _Told:
                 file=sys.stderr,
             )
             return
-        # In a thread: formatting takes tens of milliseconds. It runs in this context, and so
-        # shows the failure in this cell.
-        await asyncio.to_thread(self._output.show_error, exc)
+        await self._output.show_aside(functools.partial(self._output.show_error, exc))
 
     async def _show_figures(self) -> None:
         if self._output.figures.has_figures(self._record):
-            await asyncio.to_thread(self._output.figures.show, self._record)
+            show = functools.partial(self._output.figures.show, self._record)
+            await self._output.show_aside(show)

@@ -55,16 +55,15 @@ class Reports:
         """
         with self._lock:
             if THREADS and (self._writer is None or not self._writer.is_alive()):
-                self._writer = self._new_writer()
+                # Noted before it starts, so that stop() finds it whatever happens in between.
+                self._writer = writer = threading.Thread(
+                    target=self._write, name="asyncnb reports", daemon=True
+                )
+                try:
+                    writer.start()
+                except RuntimeError:  # the system's limit of threads is reached
+                    self._writer = None
             return self._writer is not None
-
-    def _new_writer(self) -> threading.Thread | None:
-        writer = threading.Thread(target=self._write, name="asyncnb reports", daemon=True)
-        try:
-            writer.start()
-        except RuntimeError:  # the system's limit of threads is reached
-            return None
-        return writer
 
     def count(self, cell: str, tell: Callable[[int], None]) -> bool:
         """Return whether a failure of ``cell`` is one too many, and is counted instead.
@@ -90,10 +89,10 @@ class Reports:
 
     def stop(self, timeout: float) -> None:
         """Let what waits be told, for at most ``timeout`` seconds."""
-        if self._writer is not None:
+        writer, self._writer = self._writer, None
+        if writer is not None and writer.is_alive():
             self._waiting.put(None)
-            self._writer.join(timeout)
-            self._writer = None
+            writer.join(timeout)
 
     def _write(self) -> None:
         # What threading.settrace() gave it: a tracer that raises would end this thread, and with it
@@ -106,7 +105,7 @@ class Reports:
     def _show(self, show: Show) -> None:
         try:
             show(self._waiting.qsize() >= MANY)
-        except Exception:
+        except BaseException:  # a SystemExit of the user's repr, say: it is for that report alone
             self._ip.log.exception("asyncnb could not show how a task ended")
 
     def _tell_count(self, cell: str) -> None:

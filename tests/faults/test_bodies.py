@@ -118,3 +118,21 @@ def test_observer_raises(victim):
         """
     )
     assert cell.status == "ok"
+
+
+@pytest.mark.promise("a repr that raises SystemExit is shown, and so is what other tasks say")
+def test_repr_that_exits(victim):
+    victim.ok("class Exits:\n    def __repr__(self): raise SystemExit('from the repr')")
+    bad = victim.ok("%%atask exits\nawait asyncio.sleep(0)\nExits()")
+    victim.ok("%%atask good\nawait asyncio.sleep(0)\n6 * 7").wait_for("42")
+    bad.wait_for("from the repr")
+
+
+@pytest.mark.promise("a progress label that cannot be sent or read ends no other bar")
+def test_bad_label(victim):
+    victim.ok(
+        "class Label(str):\n    def __str__(self): raise ValueError('no label')\n"
+        "for label in ('bad \\ud800', Label('x')):\n"
+        "    for _ in asyncnb.track(range(3), name=label): pass"
+    )
+    assert "3/3 done" in victim.ok("for _ in asyncnb.track(range(3), name='good'): pass").text

@@ -219,3 +219,21 @@ def test_interpreter_exit(end, code):
     assert done.returncode == code
     assert "all cleaned up" in done.stdout
     assert "never retrieved" not in done.stderr and "was destroyed" not in done.stderr
+
+
+@pytest.mark.promise("%load_ext fails half-way: nothing is left of it, and the next one works")
+def test_load_without_a_thread(start_kernel):
+    kernel = start_kernel(extension=False)
+    kernel.ok(
+        "import asyncio, sys, threading, time, asyncnb\nfrom asyncnb._core import _loop\n"
+        "start = _loop.EmbeddedLoop.start\n"
+        "def refused(self): raise RuntimeError('no thread left')\n"
+        "_loop.EmbeddedLoop.start = refused"
+    )
+    assert kernel.run("%load_ext asyncnb").error.evalue == "no thread left"
+    here = "await asyncio.sleep(0); threading.current_thread() is threading.main_thread()"
+    assert kernel.ok(here).result == "True"
+    assert "atask" in kernel.run("%%atask x\n1").stderr  # not found
+    kernel.ok("_loop.EmbeddedLoop.start = start\n%load_ext asyncnb")
+    begin(kernel)
+    check(kernel)

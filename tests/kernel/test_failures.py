@@ -206,3 +206,59 @@ def test_a_result_that_cannot_be_shown_does_not_fail_the_task(kernel):
     kernel.ok("job.join(10);")
     assert kernel.evaluate("job.info().state") == "done"
     assert kernel.ok("await asyncio.sleep(0, 1)").result == "1"
+
+
+@pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt", "asyncio.CancelledError"])
+def test_a_result_whose_repr_ends_the_thread_that_shows_it_holds_up_no_other(kernel, error):
+    kernel.ok(f"class Bad:\n    def __repr__(self): raise {error}('from the repr')")
+    bad = kernel.ok("%%atask bad\nawait asyncio.sleep(0)\nBad()")
+    good = kernel.ok("%%atask good\nawait asyncio.sleep(0)\n42")
+    good.wait_for("42")
+    bad.wait_for(error.rpartition(".")[2])
+    assert kernel.evaluate("asyncnb.task('bad').info().state") == "done"
+
+
+def test_two_tasks_with_one_exception_both_say_so(kernel):
+    kernel.ok("err = ValueError('shared')\nasync def fail(): raise err")
+    cell = kernel.ok(
+        "a = asyncnb.launch(fail(), name='first'); b = asyncnb.launch(fail(), name='second')"
+    )
+    cell.wait_for("very exception")
+    assert len(cell.errors) == 1
+    assert "ValueError: shared" in cell.stderr
+    other = kernel.ok("c = asyncnb.launch(fail(), name='third')")
+    other.wait_for("ValueError")
+    assert len(other.errors) == 1  # another cell has the whole of it
+    awaited = kernel.run("d = asyncnb.launch(fail(), name='fourth'); await d")
+    kernel.drain()
+    assert "very exception" not in awaited.stderr  # the cell that awaits it shows it once
+
+
+def early_task(start_kernel):
+    kernel = start_kernel(extension=False)
+    kernel.ok("import asyncio, asyncnb, threading\ngate = threading.Event()")
+    kernel.ok(
+        "def fail():\n    gate.wait(20); print('spoke'); raise ValueError('must be seen')\n"
+        "early = asyncnb.launch(asyncio.to_thread(fail), name='early')"
+    )
+    return kernel
+
+
+def test_a_task_launched_before_the_extension_is_loaded_is_shown_when_it_fails(start_kernel):
+    kernel = early_task(start_kernel)
+    kernel.ok("%load_ext asyncnb")
+    kernel.run("gate.set()\n%tasks wait early -t 10")
+    kernel.drain()
+    assert len(kernel.where("must be seen")) >= 1
+    cell = kernel.ok("%tasks output early")
+    kernel.drain()
+    assert "spoke" in cell.stdout
+    assert "ValueError: must be seen" in cell.text
+
+
+def test_a_task_that_failed_before_the_extension_was_loaded_has_no_output(start_kernel):
+    kernel = early_task(start_kernel)
+    kernel.run("gate.set(); early.join(10)")
+    kernel.ok("%load_ext asyncnb")
+    assert kernel.ok("%tasks output early").text == ""
+    assert "must be seen" in kernel.ok("%tasks").text

@@ -99,3 +99,22 @@ def test_a_cell_that_goes_on_failing_fails_with_the_last_failure(kernel):
     assert kernel.run("await job").error.evalue == "no answer"
     cell.wait_for(lambda c: c.errors)
     assert "2 failed attempts" in kernel.ok("%tasks job").result
+
+
+def test_a_failing_round_is_shown_while_the_default_executor_is_full(fresh_kernel):
+    fresh_kernel.ok(
+        """
+        import concurrent.futures
+        gate = threading.Event()
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().set_default_executor(pool)
+        filled = asyncio.get_running_loop().run_in_executor(None, gate.wait, 60)
+        """
+    )
+    cell = fresh_kernel.ok(
+        "%%atask rounds --every 0.05\nawait asyncio.sleep(0)\nraise ValueError('of a round')"
+    )
+    cell.wait_for("of a round")
+    assert not fresh_kernel.evaluate("gate.is_set()")
+    fresh_kernel.ok("gate.set()\n%tasks cancel rounds")

@@ -1,0 +1,71 @@
+"""Changes to a shell and its kernel, each with what takes it back: all are made, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+_MISSING = object()
+
+
+class UndoStack:
+    """What takes back the changes made so far.
+
+    An undo is pushed before its change is made. A change that fails half-way, or an interrupt
+    between the two, then leaves nothing behind. So an undo must do no harm where its change was
+    never made.
+    """
+
+    def __init__(self) -> None:
+        self._undos: list[Callable[[], object]] = []
+
+    def push(self, undo: Callable[[], object]) -> None:
+        """Have ``undo`` called by ``unwind``, before all that was pushed earlier."""
+        self._undos.append(undo)
+
+    def unwind(self) -> None:
+        """Take all changes back, the last one first, and each once.
+
+        An undo that raises keeps none of the others from running; a BaseExceptionGroup of all
+        that was raised comes at the end.
+        """
+        failed = []
+        while self._undos:
+            try:
+                self._undos.pop()()
+            except BaseException as exc:
+                failed.append(exc)
+        if failed:
+            raise BaseExceptionGroup("not all could be taken back", failed)
+
+    def set(self, owner: Any, name: str, value: Any) -> None:
+        """Set an attribute of an instance or a module; to be taken back unless replaced again."""
+        before = vars(owner).get(name, _MISSING)
+
+        def undo() -> None:
+            if vars(owner).get(name) is not value:
+                return
+            if before is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+
+        self.push(undo)
+        setattr(owner, name, value)
+
+    def append(self, entries: list[Any], entry: Any) -> None:
+        """Append to a list, from which this very object will be removed, if it is there still."""
+
+        def undo() -> None:
+            entries[:] = [each for each in entries if each is not entry]
+
+        self.push(undo)
+        entries.append(entry)
+
+
+def leaves(failed: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the exceptions of a group, and of the groups in it, in their order."""
+    found: list[BaseException] = []
+    for each in failed.exceptions:
+        found += leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
+    return found
