@@ -7,6 +7,7 @@ above the default. A bad value in the last two is told in one sentence and the n
 
 from __future__ import annotations
 
+import functools
 import html
 import math
 import os
@@ -22,6 +23,7 @@ from traitlets.config import Configurable
 from asyncnb._core._errors import near
 from asyncnb._core._sizes import parse_size
 from asyncnb._core._words import terminal_columns
+from asyncnb._kernel._undo import UndoStack
 
 ENVIRONMENT, CONFIG, SET = "environment", "config", "set"
 
@@ -143,14 +145,15 @@ def one_of(*names: str) -> Kind:
 class _Trait(TraitType[Any, Any]):
     """An option as a trait: the same reading, the same sentence."""
 
-    def __init__(self, option: Option) -> None:
+    def __init__(self, option: Option, check: Callable[[Option, Any, str], Any]) -> None:
         super().__init__(option.default, help=option.meaning)
         self.info_text = option.kind.says
         self._option = option
+        self._check = check
 
     def validate(self, obj: object, value: Any) -> Any:
         try:
-            return _read(self._option, value, f"AsyncNB.{self._option.name}")
+            return self._check(self._option, value, f"AsyncNB.{self._option.name}")
         except ValueError as exc:
             raise TraitError(str(exc)) from None
 
@@ -173,8 +176,11 @@ class Settings:
         self.ip = ip
         self.options = {option.name: option for option in options}
         self._sources: dict[str, str] = {}
+        #: Whether what is given at the start has been taken; from then on a fixed option stays.
+        self._taken = False
         traits: dict[str, Any] = {
-            name: _Trait(option).tag(config=True) for name, option in self.options.items()
+            name: _Trait(option, self._check).tag(config=True)
+            for name, option in self.options.items()
         }
         doc = "Options of asyncnb: see `%asyncnb option`."
         # Made here and not in a class statement: each option is declared once, in one place.
@@ -184,17 +190,22 @@ class Settings:
         """Take the values from config and environment, and let ``%config AsyncNB`` work."""
         for option in self.options.values():
             self._take(option)
+            self[option.name]  # a trait's default is made, and checked, on first access
+        self._taken = True
         self._warn_of_unknown()
         self.traits.observe(self._changed, names=list(self.options))
         self.ip.configurables.append(self.traits)
 
     def uninstall(self) -> None:
         """Put the defaults back in effect."""
-        self.traits.unobserve_all()
-        self.ip.configurables.remove(self.traits)
+        undo = UndoStack()
         for option in self.options.values():
             if self[option.name] != option.default:
-                self._apply(option, option.default)
+                undo.push(functools.partial(self._apply, option, option.default))
+        self.traits.unobserve_all()
+        if self.traits in self.ip.configurables:
+            self.ip.configurables.remove(self.traits)
+        undo.unwind()
 
     def __getitem__(self, name: str) -> Any:
         return getattr(self.traits, name)
@@ -207,13 +218,18 @@ class Settings:
         """Set an option from text; raise UsageError, with nothing changed, for a bad one."""
         option = self.find(name)
         try:
-            value = _read(option, text, f"%asyncnb option {name}")
+            value = self._check(option, text, f"%asyncnb option {name}")
         except ValueError as exc:
             raise UsageError(str(exc)) from None
-        if option.fixed and value != self[name]:
-            raise UsageError(f"%asyncnb option {name}: {option.fixed}")
         setattr(self.traits, name, value)
         self._sources[name] = SET
+
+    def _check(self, option: Option, value: Any, what: str) -> Any:
+        """Read ``value``, however it is set; ValueError for a bad one, and for a fixed option."""
+        value = _read(option, value, what)
+        if option.fixed and self._taken and value != self[option.name]:
+            raise ValueError(f"{what}: {option.fixed}")
+        return value
 
     def complete(self, given: Sequence[str]) -> Sequence[str]:
         """Return what may follow the words ``given``: a name, then a value."""

@@ -208,3 +208,39 @@ def test_config_and_environment_reach_a_kernel(start_kernel):
     kernel.ok("%%atask talk\nfor _ in range(100): print('x' * 9)")
     kernel.ok("%tasks wait")
     assert len(kernel.evaluate("asyncnb.task('talk').output")) <= 100
+
+
+def test_a_fixed_option_stays_whichever_way_it_is_set(monkeypatch):
+    monkeypatch.setenv("ASYNCNB_KIND", "b")
+    log: list[Any] = []
+    found = settings(Shell(), log)
+    assert (found["kind"], found.source("kind")) == ("b", "environment")  # at load it is free
+    with pytest.raises(UsageError, match="%asyncnb option kind: it is fixed"):
+        found.set("kind", "a")
+    with pytest.raises(TraitError, match=r"AsyncNB\.kind: it is fixed"):
+        found.traits.kind = "a"
+    with pytest.raises(TraitError, match="it is fixed"):
+        found.traits.update_config(Config({"AsyncNB": {"kind": "a"}}))  # as %config does
+    assert (found["kind"], found.source("kind")) == ("b", "environment")
+    found.traits.update_config(Config({"AsyncNB": {"most": 7}}))  # what was refused is not kept
+    assert (found["most"], found["kind"]) == (7, "b")
+    found.uninstall()
+
+
+@pytest.mark.parametrize("set_it", ["%asyncnb option {} {}", "%config AsyncNB.{} = {!r}"])
+def test_each_option_that_is_chosen_at_import_says_so_both_ways(fresh_kernel, set_it):
+    fixed = fresh_kernel.evaluate(
+        "[(o.name, o.kind.words) for o in asyncnb._extension._loaded.settings.options.values()"
+        " if o.fixed]"
+    )
+    assert fixed
+    for name, words in fixed:
+        read = f"asyncnb._extension._loaded.settings[{name!r}]"
+        before = fresh_kernel.evaluate(read)
+        cell = fresh_kernel.run(set_it.format(name, next(w for w in words if w != before)))
+        said = cell.text + cell.stderr + (cell.error.evalue if cell.error else "")
+        assert "ASYNCNB_LOOP in the kernel's environment" in " ".join(said.split())
+        assert fresh_kernel.evaluate(read) == before
+    assert (
+        "set" not in fresh_kernel.ok("%asyncnb option loop").result.split("loop", 1)[1].split()[:3]
+    )
