@@ -390,15 +390,32 @@ def tasks(
     return found
 
 
-def _embedded_tasks() -> list[asyncio.Task[Any]]:
-    loop = running_embedded_loop()
-    return [] if loop is None else plain_tasks([loop])
-
-
 def other_tasks() -> list[asyncio.Task[Any]]:
     """Return the unfinished tasks that were not launched, of all the loops a notebook has."""
     loops = [running_embedded_loop(), *(loop() for loop in other_loops)]
     return plain_tasks([loop for loop in loops if loop is not None])
+
+
+def plain_tasks_named(pattern: str) -> list[asyncio.Task[Any]]:
+    """Return the user's unfinished tasks that were not launched, by name or glob, of all loops.
+
+    Without those that the kernel itself is made of. Any thread.
+    """
+    from asyncnb._core._plain import is_hosts  # it builds on this module
+
+    return [
+        task
+        for task in other_tasks()
+        if (task.get_name() == pattern or fnmatch.fnmatchcase(task.get_name(), pattern))
+        and not is_hosts(task)
+    ]
+
+
+def loop_kind(loop: asyncio.AbstractEventLoop) -> str:
+    """Return "kernel" for the kernel's own loop, "loop" for the embedded one and any other."""
+    if loop is running_embedded_loop():
+        return "loop"
+    return "kernel" if any(each() is loop for each in other_loops) else "loop"
 
 
 def task(name: str) -> Task[Any]:
@@ -418,12 +435,14 @@ def task(name: str) -> Task[Any]:
 
 
 def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
-    """Cancel the living launched tasks whose names match any of ``patterns`` (globs).
+    """Cancel the living tasks whose names match any of ``patterns`` (globs); return them.
 
-    Returns the tasks it asked to cancel; they end after their cleanup. Raises TaskNotFoundError
-    with near names for a pattern that matches no living task; nothing is cancelled then. A task
-    of the embedded loop that was not launched, such as one that ``asyncio.create_task`` made in a
-    cell, is cancelled by its exact name. From any thread.
+    The launched ones, and by its exact name also a task that was not launched, such as one that
+    ``asyncio.create_task`` made in a cell, of the embedded loop or of the kernel's own. They end
+    after their cleanup. A task that has ended stays as it is, so a pattern that matches only such
+    tasks cancels nothing, and ``"*"`` matches whatever there is, also nothing: an empty list.
+    Raises TaskNotFoundError with near names for any other pattern that matches no task, and
+    TypeError without patterns; nothing is cancelled then. From any thread.
 
     >>> naps = [asyncnb.launch(asyncio.sleep(60), name=f"nap {n}") for n in (1, 2)]
     >>> [task.get_name() for task in asyncnb.cancel("nap *")]
@@ -432,35 +451,53 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     if not patterns:
         raise TypeError('cancel() takes names or globs; cancel("*") cancels every launched task.')
     found: dict[int, TaskRecord] = {}
-    others: list[Any] = []
-    for pattern in patterns:
+    others: dict[int, Any] = {}
+    for pattern in map(_whole_name, patterns):
         matching = list(registry.match(pattern))
-        if not matching:
-            made_by_asyncio = [t for t in _embedded_tasks() if t.get_name() == pattern]
-            if not made_by_asyncio:
-                raise TaskNotFoundError(registry.nothing_matches(pattern))
-            others += made_by_asyncio
+        by_name = [t for t in plain_tasks_named(pattern) if t.get_name() == pattern != "*"]
+        if not (matching or by_name or pattern == "*"):
+            raise TaskNotFoundError(registry.nothing_matches(pattern))
         found |= {r.id: r for r in matching if r.state() not in ENDED}
-    for other in others:
+        others |= {id(task): task for task in by_name}
+    for other in others.values():
         other.get_loop().call_soon_threadsafe(other.cancel, msg)
-    return cancel_records(list(found.values()), msg) + others
+    return cancel_records(list(found.values()), msg) + list(others.values())
 
 
-def cancel_group(name: str, records: list[TaskRecord], msg: str | None = None) -> list[Task[Any]]:
-    """Cancel the open group ``name``; return which tasks of ``records``, its living ones, end.
+def _whole_name(pattern: str) -> str:
+    """Return the one name that a table shows as ``pattern``, cut with an ellipsis; else that."""
+    if not pattern.endswith("…"):
+        return pattern
+    known = [*(record.task for record in registry.living()), *other_tasks()]
+    names = {task.get_name() for task in known if task.get_name().startswith(pattern[:-1])}
+    return names.pop() if len(names) == 1 and pattern not in names else pattern
 
-    Through the group and not one by one: it takes no new tasks then, and its end is no failure.
+
+def cancel_all(msg: str | None = None) -> list[Task[Any]]:
+    """Cancel every launched task; return those that had not ended. Any thread."""
+    return cancel_records(registry.living(), msg)
+
+
+def cancel_group(name: str, msg: str | None = None) -> list[Task[Any]]:
+    """Cancel the group ``name`` and return its living tasks; they end after their cleanup.
+
+    Through the group and not one by one: it takes no new tasks then, its body and its end are no
+    failure. Of several groups that have the name, one that still ends among them, all. Any thread.
     """
-    group = _named_groups.find_group(name)
-    if group is None:
-        return cancel_records(records, msg)
+    records = [record for record in registry.living() if record.group == name]
+    groups = {id(record.open_group): record.open_group for record in records}
+    newest = _named_groups.find_group(name)
+    groups[id(newest)] = newest
     asked = [record.task for record in records if not record.task.done()]  # they may end at once
     for record in records:
         record.cancel_asked = True
-    group.cancel(msg)
+    for group in groups.values():
+        if group is not None:
+            group.cancel(msg)
     for record in records:
         if record.task._pause is not None:
             record.task.resume()  # the body only waits for the others now; held, it never ends
+        record.changed()
     return asked
 
 
@@ -479,3 +516,9 @@ def cancel_records(records: list[TaskRecord], msg: str | None = None) -> list[Ta
             _loop.mend(loop, getattr(loop, "crash", None))  # it has just ended; so has the task
         record.changed()
     return asked
+
+
+def forget_ended() -> int:
+    """Forget the tasks that have ended, and what was recorded of them; return how many."""
+    _trace.recorder.clear()
+    return registry.forget_ended()

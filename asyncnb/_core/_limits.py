@@ -147,6 +147,12 @@ def set_limit(record: TaskRecord, seconds: float | None, *, more: bool = False) 
     from that turn. Raises ValueError, with nothing changed, for a task that has ended or whose
     time is up, and for more of a limit that it has not. From any thread.
     """
+    left = _set_limit(record, seconds, more)
+    record.changed()
+    return left
+
+
+def _set_limit(record: TaskRecord, seconds: float | None, more: bool) -> float | None:
     task = record.task
     name = task.get_name()
     with limits_lock:

@@ -11,7 +11,7 @@ import contextvars
 import gc
 from typing import Any
 
-from asyncnb._core import _places, _stack
+from asyncnb._core import _launch, _places, _stack
 from asyncnb._core._errors import describe
 from asyncnb._core._info import CellRef, TaskInfo, current_record
 from asyncnb._core._registry import TaskRecord
@@ -20,6 +20,10 @@ from asyncnb._core._registry import TaskRecord
 current_cell: contextvars.ContextVar[CellRef | None] = contextvars.ContextVar(
     "asyncnb_cell", default=None
 )
+
+#: The packages whose tasks a notebook runs in: shown as tasks, they would look like the user's, and
+#: cancelled by name they would end the session.
+HOSTS = ("ipykernel", "prompt_toolkit")
 
 
 def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
@@ -58,10 +62,18 @@ def cell_of(task: asyncio.Task[Any]) -> CellRef | None:
     return CellRef(int(number)) if number.isdecimal() else None
 
 
+def is_hosts(task: asyncio.Task[Any]) -> bool:
+    """Return whether ``task`` is the kernel's or the terminal's own work, not a user's."""
+    frame: Any = getattr(task.get_coro(), "cr_frame", None)
+    module = "" if frame is None else str(frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in HOSTS
+
+
 def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
     """Return the facts of a task that was not launched. Any thread.
 
-    ``parent`` is the id of the launched task that it belongs to, ``cell`` the cell it was made in.
+    ``parent`` is the id of the launched task that it belongs to, ``cell`` the cell it was made in,
+    ``kind`` "kernel" if the kernel's own loop runs it.
     Nobody has noted when.
     """
     error: BaseException | None = getattr(task, "_exception", None)
@@ -79,7 +91,7 @@ def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         id=-id(task),
         name=task.get_name(),
         state=state,
-        kind="loop",
+        kind=_launch.loop_kind(task.get_loop()),
         group=None,
         parent=None if record is None else record.id,
         cell=cell_of(task),

@@ -8,12 +8,12 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch, _named_groups, _trace
+from asyncnb._core import _launch, _named_groups, _names
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._tasks import Task
 from asyncnb._kernel._joining import wait
-from asyncnb._kernel._options import Parser, limit, seconds, task_name
+from asyncnb._kernel._options import Parser, limit, seconds
 from asyncnb._kernel._verbs import Verb, count, group_records, living_records, named_records
 
 
@@ -51,13 +51,14 @@ class ControlVerbs:
         if args.all:
             if args.patterns or args.group is not None:
                 raise refuse("--all means every task, so it takes no names and no group")
-            asked = _launch.cancel_records(_launch.registry.living(), args.message)
+            asked = _launch.cancel_all(args.message)
         elif args.group is not None:
-            living = [r for r in group_records(args.group, args.patterns) if r.state() not in ENDED]
+            records = group_records(args.group, args.patterns)
             if args.patterns:
+                living = [record for record in records if record.state() not in ENDED]
                 asked = _launch.cancel_records(living, args.message)
             else:
-                asked = _launch.cancel_group(args.group, living, args.message)
+                asked = _launch.cancel_group(args.group, args.message)
         elif not args.patterns:
             raise refuse("it takes the names of tasks, -g GROUP or --all")
         else:
@@ -123,15 +124,14 @@ class ControlVerbs:
         print(f"{task.get_name()} goes on in the background")
 
     def _rename(self, args: argparse.Namespace) -> None:
-        task_name(args.new, "%tasks rename")
         record = _launch.registry.find(args.old)
-        if any(r is not record for r in _launch.registry.match(args.new) if r.state() not in ENDED):
-            raise UsageError(f"%tasks rename: another living task is called {args.new!r}.")
-        record.task.set_name(args.new)
+        try:
+            _names.rename(_launch.registry, record, args.new)
+        except ValueError as exc:
+            raise UsageError(f"%tasks rename: {exc}") from None
 
     def _clear(self, args: argparse.Namespace) -> None:
-        _trace.recorder.clear()
-        print(f"{count(_launch.registry.forget_ended(), 'ended task')} forgotten")
+        print(f"{count(_launch.forget_ended(), 'ended task')} forgotten")
 
 
 def _cancel_arguments(parser: Parser) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fnmatch
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +80,7 @@ class LookVerbs:
         try:
             record = _launch.registry.find(args.name)
         except TaskNotFoundError:
-            named = [task for task in _launch.other_tasks() if task.get_name() == args.name]
+            named = [t for t in _launch.plain_tasks_named(args.name) if t.get_name() == args.name]
             if len(named) != 1:
                 raise
             from asyncnb._core._plain import plain_task_info
@@ -104,8 +103,7 @@ def _timeline_arguments(parser: Parser) -> None:
 
 
 def _plain_tasks(pattern: str) -> list[asyncio.Task[Any]]:
-    found = [t for t in _launch.other_tasks() if fnmatch.fnmatchcase(t.get_name(), pattern)]
-    return sorted(found, key=lambda task: task.get_name())
+    return sorted(_launch.plain_tasks_named(pattern), key=lambda task: task.get_name())
 
 
 def _table_arguments(parser: Parser) -> None:

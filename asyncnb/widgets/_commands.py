@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from asyncnb._core import _launch, _named_groups, _names
+from asyncnb._core import _launch, _names
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._registry import TaskRecord, TaskRegistry
@@ -139,14 +139,10 @@ class Commands:
         _launch.cancel_records([self._record(id)], "cancelled in the dashboard")
 
     def _cancel_group(self, group: str) -> None:
-        for each in _named_groups.open_groups():
-            if each.name == group:
-                each.cancel()
-        members = [r for r in self._registry.living() if r.group == group]
-        _launch.cancel_records(members, "cancelled in the dashboard")
+        _launch.cancel_group(group, "cancelled in the dashboard")
 
     def _cancel_all(self) -> str:
-        asked = _launch.cancel_records(self._registry.living(), "cancelled in the dashboard")
+        asked = _launch.cancel_all("cancelled in the dashboard")
         return f"{len(asked)} task{'' if len(asked) == 1 else 's'} asked to cancel"
 
     def _pause(self, id: int) -> None:
@@ -171,7 +167,6 @@ class Commands:
             set_limit(record, seconds)
         except ValueError as exc:
             raise Refused(f"{exc}.") from None
-        record.changed()
 
     def _background(self) -> str:
         try:
@@ -180,5 +175,5 @@ class Commands:
             raise Refused(str(exc)) from None
 
     def _clear(self) -> str:
-        gone = self._registry.forget_ended()
+        gone = _launch.forget_ended()
         return f"{gone} ended task{'' if gone == 1 else 's'} forgotten"

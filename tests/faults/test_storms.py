@@ -238,6 +238,22 @@ def test_cancel_of_a_task_that_has_ended(victim, body):
     assert victim.evaluate("asyncnb.task('job').info().state") == before
 
 
+@pytest.mark.promise("a group cancelled by magic or button: its body done, its tasks cancelled")
+@pytest.mark.parametrize("pause", ["", "%tasks pause pages"])
+@pytest.mark.parametrize("way", ["%tasks cancel -g pages", "click('cancel_group', group='pages')"])
+def test_cancel_of_a_group_both_ways(victim, way, pause):
+    victim.ok(
+        "from asyncnb._core import _launch\nfrom asyncnb.widgets._commands import Commands\n"
+        "click = lambda verb, **given: Commands(_launch.registry).execute(verb, given) or None"
+    )
+    victim.ok("%%agroup pages\npages.create_task(asyncio.sleep(600), name='page')")
+    victim.ok("await asyncio.sleep(0)\nboth = [asyncnb.task('pages'), asyncnb.task('page')]")
+    victim.ok(pause)
+    victim.ok(way)
+    victim.ok("await asyncio.wait(both, timeout=10);", 15)
+    assert victim.evaluate("[task.info().state for task in both]") == ["done", "cancelled"]
+
+
 @pytest.mark.promise("a paused task: stop ends who waits, group and task cancel end it, cleaned up")
 def test_cancel_of_a_paused_group(victim):
     victim.ok(
