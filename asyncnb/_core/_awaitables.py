@@ -47,6 +47,35 @@ def iscoroutinefunction(func: object) -> bool:
     return marker is not None and getattr(func, "_is_coroutine", None) is marker
 
 
+class close_refused:
+    """Closes a coroutine that was not started when the block raises: nobody will await it.
+
+    A ``with`` for where it is rare to be there; an exception passes as it is.
+    """
+
+    __slots__ = ("_awaitable",)
+
+    def __init__(self, awaitable: object) -> None:
+        self._awaitable = awaitable
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, exc: object, tb: object) -> None:
+        if exc is not None:
+            close_unstarted(self._awaitable)
+        self._awaitable = None
+
+
+def close_unstarted(awaitable: object) -> None:
+    """Close a coroutine that has not begun, so that it does not warn it was never awaited."""
+    if (
+        type(awaitable) is types.CoroutineType
+        and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
+    ):
+        awaitable.close()
+
+
 async def _await_it(awaitable: Any) -> Any:
     return await awaitable
 

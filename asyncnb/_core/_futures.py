@@ -421,6 +421,10 @@ def ensure_future(
             )
         return coro_or_future
     coro = as_coroutine(coro_or_future)
-    if loop is None:
-        loop = _get_running_loop() or asyncio.get_event_loop()
+    try:
+        if loop is None:
+            loop = _get_running_loop() or asyncio.get_event_loop()
+    except RuntimeError:
+        coro.close()
+        raise
     return make_task(loop, coro)  # noqa: F821 - annotated above

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from asyncnb._core._awaitables import close_unstarted
 from asyncnb._core._local import add_callback, add_edge, discard_edge
 from asyncnb._core._tasks import Task as OwnTask
 from asyncnb._core._tasks import can_construct, construct
@@ -173,18 +174,22 @@ class TaskGroup:
         # handled after this call, else it cancels the creator in the middle of creating
         # (gh-128550, gh-128588).
         task: Task[T]
-        if factory is None:
-            if not kwargs and can_construct(coro, loop):
-                task = construct(OwnTask, coro, loop=loop)
+        try:
+            if factory is None:
+                if not kwargs and can_construct(coro, loop):
+                    task = construct(OwnTask, coro, loop=loop)
+                else:
+                    task = OwnTask(coro, loop=loop, **kwargs)
+                self._tasks.add(task)
+                add_callback(task, self._on_task_done, context=self._context)
             else:
-                task = OwnTask(coro, loop=loop, **kwargs)
-            self._tasks.add(task)
-            add_callback(task, self._on_task_done, context=self._context)
-        else:
-            # Without keywords the plain call is the quicker one.
-            task = factory(loop, coro, **kwargs) if kwargs else factory(loop, coro)
-            self._tasks.add(task)
-            task.add_done_callback(self._on_task_done, context=self._context)
+                # Without keywords the plain call is the quicker one.
+                task = factory(loop, coro, **kwargs) if kwargs else factory(loop, coro)
+                self._tasks.add(task)
+                task.add_done_callback(self._on_task_done, context=self._context)
+        except BaseException:
+            close_unstarted(coro)
+            raise
         if add_edge is not None:
             add_edge(task, self._parent_task)
         if self._aborting and not task.done():

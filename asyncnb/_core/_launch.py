@@ -8,7 +8,6 @@ import contextvars
 import fnmatch
 import functools
 import inspect
-import math
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 from asyncnb._core import _crashes, _loop, _named_groups, _threads, _trace
 from asyncnb._core._all_tasks import plain_tasks
+from asyncnb._core._awaitables import close_refused, close_unstarted, iscoroutine
 from asyncnb._core._errors import (
     THREADS,
     EmbeddedLoopError,
@@ -29,7 +29,8 @@ from asyncnb._core._limits import run_body
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry
-from asyncnb._core._tasks import Task, create_suspended
+from asyncnb._core._seconds import check_timeout
+from asyncnb._core._tasks import Task, create_suspended, explain_no_coroutine, no_context
 from asyncnb._core._threads import run_on
 from asyncnb._core._visits import own_loop, runs_here
 from asyncnb._core._waiters import end_lost, is_lost
@@ -66,16 +67,30 @@ def _start_in_group(group: OpenGroup) -> Callable[..., Task[Any]]:
     """Tasks of an open group are launched ones: recorded, shown, with output in their cell."""
 
     def start(
-        coro: Coroutine[Any, Any, Any], *, name: str | None = None, **kwargs: Any
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        timeout: float | None = None,
+        eager_start: bool | None = None,
+        **unknown: Any,
     ) -> Task[Any]:
-        if kwargs:
+        # eager_start is taken for those who write for any group: on a loop in another thread no
+        # task can start before this call returns.
+        if unknown:
             raise TypeError(
-                f"a task of an open group takes coro and name, not {', '.join(sorted(kwargs))}"
+                "a task of an open group takes name, context, timeout and eager_start, not "
+                + ", ".join(sorted(unknown))
             )
+        if not iscoroutine(coro):
+            raise TypeError(explain_no_coroutine(coro))
+        if context is not None and type(context) is not contextvars.Context:
+            raise no_context(context)
         record = TaskRecord()
+        record.first_limit = check_timeout(timeout)
         record.group, record.open_group = group.name, group
         record.body = coro
-        return launch_record(record, run_body(coro, record), name=name)
+        return launch_record(record, run_body(coro, record), name=name, context=context)
 
     return start
 
@@ -85,17 +100,6 @@ _named_groups.start_task = _start_in_group
 
 
 _loop.mend = functools.partial(_crashes.mend, registry)
-
-
-def check_timeout(timeout: object, *, what: str = "timeout") -> float | None:
-    """Return ``timeout`` as seconds, or raise TypeError or ValueError that teaches."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"{what} must be seconds as a number or None, not {timeout!r}.")
-    if math.isnan(timeout) or timeout < 0:
-        raise ValueError(f"{what} must be 0 or more seconds, not {timeout!r}.")
-    return float(timeout)
 
 
 def as_coroutine(awaitable: Awaitable[T], *, caller: str) -> Coroutine[Any, Any, T]:
@@ -228,18 +232,36 @@ def launch_record(
     name: str | None,
     trace: bool = False,
     first: Callable[[], object] | None = None,
+    context: contextvars.Context | None = None,
 ) -> Task[T]:
-    """Start ``coro`` under ``record``: the one way by which tasks are launched."""
+    """Start ``coro`` under ``record``: the one way by which tasks are launched.
+
+    In ``context`` itself, by default a copy of the running one.
+    """
     loop = embedded_loop()
-    context = contextvars.copy_context()
-    context.run(_enter, record)
+    entered = contextvars.copy_context() if context is None else context.copy()
+    entered.run(_enter, record)
     recording = _trace.current_recording.get()
     if recording is None and (trace or _trace.always):
         recording = _trace.recorder
     if recording is not None:
-        context.run(_trace.current_recording.set, recording)
+        entered.run(_trace.current_recording.set, recording)
         coro = recording.root(coro, record, loop)
-    task, step = create_suspended(loop, coro, name=name, context=context)
+    if context is None:
+        context = entered
+    else:
+        # Not entered here: another task of that context may take a step in the loop's thread.
+        given = context
+        record.variables = [
+            (variable, value)
+            for variable, value in entered.items()
+            if given.get(variable, record) is not value
+        ]
+    try:
+        task, step = create_suspended(loop, coro, name=name, context=context)
+    except BaseException:
+        close_unstarted(coro)
+        raise
     registry.add(record, task)
     try:
         if first is not None:
@@ -301,24 +323,27 @@ def run(
 
     Without an embedded loop (plain Python), or with a ``loop_factory``, this is ``asyncio.run``.
 
-    Raises TypeError for anything that cannot be awaited and WrongThreadError on the embedded
-    loop's own thread, and for a task of the loop that this thread runs: write ``await`` there. In
+    Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
+    that is no number of seconds, and WrongThreadError on the embedded loop's own thread, and for a
+    task of the loop that this thread runs: write ``await`` there. A coroutine is closed then. In
     Pyodide, whose one thread is that, it waits only where the browser can switch stacks.
     """
-    timeout = check_timeout(timeout)
+    loop = running_embedded_loop()
+    with close_refused(awaitable):
+        timeout = check_timeout(timeout)
+        if loop_factory is not None and not callable(loop_factory):
+            raise TypeError(f"loop_factory must be callable or None, not {_brief(loop_factory)}.")
+        if THREADS:
+            if loop is not None and runs_here(loop):
+                raise would_deadlock("asyncnb.run()", "await ...")
+            if isfuture(awaitable) and awaitable.get_loop() is own_loop() and not awaitable.done():
+                # This thread would have to run it.
+                raise would_deadlock("asyncnb.run()", "await task")
+    coro = as_coroutine(awaitable, caller="run")
     if not THREADS and asyncio._get_running_loop() is not None:
         from asyncnb._core._hosted_loop import run_here
 
-        coro = as_coroutine(awaitable, caller="run")
         return run_here(coro, timeout=timeout, name="asyncnb.run")
-    if isfuture(awaitable) and awaitable.get_loop() is own_loop() and not awaitable.done():
-        raise would_deadlock("asyncnb.run()", "await task")  # this thread would have to run it
-    loop = running_embedded_loop()
-    if loop is not None and runs_here(loop):
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        raise would_deadlock("asyncnb.run()", "await ...")
-    coro = as_coroutine(awaitable, caller="run")
     if loop is not None and loop_factory is None and debug is None:
         return run_on(loop, coro, timeout=timeout, name="asyncnb.run")
     if timeout is not None:

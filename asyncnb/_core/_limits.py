@@ -84,6 +84,8 @@ async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
     The TimeoutError names the task. A task without a limit pays for one look at the start and one
     at the end.
     """
+    for variable, value in record.variables:
+        variable.set(value)
     record.started = record.started or time.time()
     task = record.task
     with limits_lock:

@@ -7,6 +7,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 
 from asyncnb._core._open_groups import OpenGroup, Starter, lock, named
+from asyncnb._core._seconds import check_timeout
 
 #: The loop that groups are opened on, and how their tasks are started there; whoever runs an
 #: embedded loop sets both.
@@ -23,7 +24,8 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
     deadline as it is.
 
     Raises ValueError for another ``on_error`` than the open group has, or a time that is none;
-    TypeError for a name that is no string. Any thread; the group lives on the embedded loop.
+    TypeError for a name that is no string or a timeout that is no number. Any thread; the group
+    lives on the embedded loop.
 
     >>> group = asyncnb.open_group("pages")
     >>> tasks = [group.create_task(asyncio.sleep(0.01, n)) for n in (1, 2)]
@@ -33,8 +35,7 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
     """
     if not isinstance(name, str):
         raise TypeError(f"open_group() takes a name, not {name!r}: open_group('downloads')")
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r}: seconds from now, zero or more, or None")
+    timeout = check_timeout(timeout)
     home_loop()  # before the lock is held, as it may have to start one
     with lock:
         group = named.get(name)

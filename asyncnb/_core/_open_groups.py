@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from asyncnb._core._awaitables import close_unstarted
 from asyncnb._core._errors import message_of
 from asyncnb._core._forks import at_fork
 from asyncnb._core._futures import (
@@ -149,8 +150,11 @@ class OpenGroup(TaskGroup):
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
         """Start ``coro`` as a task of this group, on the group's loop, and return the task.
 
-        Keywords as for ``create_task`` (``name``, ``context``, ...). Raises RuntimeError, and
-        closes ``coro``, when the group has ended or is being cancelled. Any thread.
+        Keywords as for ``create_task``: ``name``, ``context``, in which it then runs, ``timeout``
+        in seconds; also with ``eager_start`` it begins at the loop's next turn, if that runs in
+        another thread. Raises RuntimeError when the group has ended or is being cancelled, and
+        TypeError or ValueError for what is no coroutine and for other keywords and values;
+        ``coro`` is closed then. Any thread.
         """
         arrival = object()
         with lock:
@@ -168,6 +172,9 @@ class OpenGroup(TaskGroup):
             else:
                 task = new_task(self._loop, coro, **kwargs)
             self._adopt([task])
+        except BaseException:
+            close_unstarted(coro)
+            raise
         finally:
             with lock:
                 self._tasks.discard(arrival)
@@ -185,6 +192,8 @@ class OpenGroup(TaskGroup):
             if asyncio.isfuture(task) or isinstance(task, concurrent.futures.Future):
                 continue
             hint = "; group.create_task(coro) starts a coroutine" if iscoroutine(task) else ""
+            for refused in tasks:
+                close_unstarted(refused)
             raise TypeError(f"add() takes tasks that run already, not {task!r}{hint}")
         with lock:
             if not self._open:

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncnb._core._errors import TaskNotFoundError, describe, near
@@ -63,6 +63,8 @@ class TaskRecord:
     body: Any = None
     #: The time limit that it starts with, in seconds, or None for none; then BEGUN.
     first_limit: Any = None
+    #: What to set in a context of the user's at the first step: variables with their values.
+    variables: Sequence[tuple[Any, Any]] = ()
     #: Items done and items in all (None: nobody knows), of what the task reports.
     progress: tuple[int, int | None] | None = None
     #: Processor time in seconds and steps taken, where somebody counts them; see TaskInfo.

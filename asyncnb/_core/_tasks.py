@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core import _futures
 from asyncnb._core._all_tasks import note_suspended
+from asyncnb._core._awaitables import close_unstarted
 from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock, lazy_starts
 from asyncnb._core._forks import at_fork
 from asyncnb._core._futures import (
@@ -30,6 +31,7 @@ from asyncnb._core._futures import (
     runs_elsewhere,
 )
 from asyncnb._core._graph import task_frames
+from asyncnb._core._seconds import check_timeout
 from asyncnb._core._task_lists import register, unregister
 from asyncnb._core._visits import runs_here, visits
 
@@ -72,7 +74,8 @@ _uncancel = _Base.uncancel
 trace_child: Callable[..., Any] | None = None
 
 
-def _explain_no_coroutine(obj: object) -> str:
+def explain_no_coroutine(obj: object) -> str:
+    """Return the sentence for what was given in the place of a coroutine."""
     what = f"a coroutine was expected, got {obj!r}"
     if obj is None:
         return f"{what}: that call has run already and returned None; was `async def` meant?"
@@ -87,7 +90,8 @@ def _explain_no_coroutine(obj: object) -> str:
     return what
 
 
-def _no_context(obj: object) -> TypeError:
+def no_context(obj: object) -> TypeError:
+    """Return the error for what was given in the place of a context."""
     # Since 3.14.9 the C task refuses it, too; before, the task never took a step (gh-157301).
     return TypeError(f"a contextvars.Context was expected, got {type(obj).__name__}")
 
@@ -115,9 +119,24 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
         if not iscoroutine(coro):
             if coro is _MISSING:
                 return construct(cls)  # its __init__ may need none; the C one says what is missing
-            raise TypeError(_explain_no_coroutine(coro))
+            raise TypeError(explain_no_coroutine(coro))
+        try:
+            return cls._make(coro, loop, name, context, eager_start, kwargs)
+        except BaseException:
+            close_unstarted(coro)
+            raise
+
+    def _make(
+        cls,
+        coro: Any,
+        loop: AbstractEventLoop | None,
+        name: object,
+        context: contextvars.Context | None,
+        eager_start: bool | None,
+        kwargs: dict[str, Any],
+    ) -> Any:
         if context is not None and type(context) is not contextvars.Context:
-            raise _no_context(context)
+            raise no_context(context)
         if trace_child is not None:
             coro = trace_child(coro)
         running = _get_running_loop()
@@ -542,53 +561,58 @@ def create_task(
     """Start *coro* as a task of the running loop and return the :class:`Task`.
 
     *name*, *context* and *eager_start* as for :class:`Task`. *timeout* (ours): after so many
-    seconds the task is cancelled and ends with ``TimeoutError``; ``task.timeout`` is the
-    :class:`Timeout`, to be rescheduled. When the loop has a task factory, it makes the task and
-    receives the keywords that were given, unknown ones too.
+    seconds, 0 or more, the task is cancelled and ends with ``TimeoutError``; ``task.timeout`` is
+    the :class:`Timeout`, to be rescheduled. When the loop has a task factory, it makes the task
+    and receives the keywords that were given, unknown ones too.
 
     Keep a reference to the task: the loop has only a weak one. ``RuntimeError`` without a running
-    loop, ``TypeError`` for what is no coroutine and for keywords that nobody takes. Thread of the
-    loop. Source: CPython 3.15.
+    loop, ``TypeError`` for what is no coroutine and for keywords that nobody takes, ``TypeError``
+    or ``ValueError`` for a timeout that is no time; *coro* is closed then. Thread of the loop.
+    Source: CPython 3.15.
     """
-    loop = _get_running_loop()
-    if loop is None:
-        raise RuntimeError(
-            "no running event loop: create_task() is for code that runs on one; from anywhere "
-            "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
-        )
-    factory = loop.get_task_factory()
-    if (factory is not None or eager_start) and not runs_here(loop):
-        eager_start = None if eager_start is None else False
-    elif timeout is None and not kwargs and not loop.get_debug() and trace_child is None:
-        if factory is not None:
-            if name is None and context is None and eager_start is None:
-                return factory(loop, coro)  # type: ignore[return-value]
-        elif type(coro) is types.CoroutineType:  # Task() looks at anything else
-            if not eager_start:
-                if context is not None and type(context) is not contextvars.Context:
-                    raise _no_context(context)
-                return construct(Task, coro, loop=loop, name=name, context=context)  # type: ignore[no-any-return]
-            if context is None:
-                return construct_eagerly(Task, coro, loop=loop, name=name, eager_start=True)  # type: ignore[no-any-return]
-    if name is not None:
-        kwargs["name"] = name
-    if context is not None:
-        kwargs["context"] = context
-    if eager_start is not None:
-        kwargs["eager_start"] = eager_start
-    if timeout is None:
-        return new_task(loop, coro, **kwargs)  # type: ignore[no-any-return]
-    if not iscoroutine(coro):
-        raise TypeError(_explain_no_coroutine(coro))
-    from asyncnb._core._timeouts import timeout as timeout_after  # it builds on this module
-
-    limit = timeout_after(timeout)
-    task = new_task(loop, _limited(coro, limit), **kwargs)
     try:
-        setattr(task, "_timeout" if isinstance(task, Task) else "timeout", limit)
-        return task  # type: ignore[no-any-return]
-    finally:
-        del task
+        loop = _get_running_loop()
+        if loop is None:
+            raise RuntimeError(
+                "no running event loop: create_task() is for code that runs on one; from anywhere "
+                "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
+            )
+        factory = loop.get_task_factory()
+        if (factory is not None or eager_start) and not runs_here(loop):
+            eager_start = None if eager_start is None else False
+        elif timeout is None and not kwargs and not loop.get_debug() and trace_child is None:
+            if factory is not None:
+                if name is None and context is None and eager_start is None:
+                    return factory(loop, coro)  # type: ignore[return-value]
+            elif type(coro) is types.CoroutineType:  # Task() looks at anything else
+                if not eager_start:
+                    if context is not None and type(context) is not contextvars.Context:
+                        raise no_context(context)
+                    return construct(Task, coro, loop=loop, name=name, context=context)  # type: ignore[no-any-return]
+                if context is None:
+                    return construct_eagerly(Task, coro, loop=loop, name=name, eager_start=True)  # type: ignore[no-any-return]
+        if name is not None:
+            kwargs["name"] = name
+        if context is not None:
+            kwargs["context"] = context
+        if eager_start is not None:
+            kwargs["eager_start"] = eager_start
+        if timeout is None:
+            return new_task(loop, coro, **kwargs)  # type: ignore[no-any-return]
+        if not iscoroutine(coro):
+            raise TypeError(explain_no_coroutine(coro))
+        from asyncnb._core._timeouts import timeout as timeout_after  # it builds on this module
+
+        limit = timeout_after(check_timeout(timeout))
+        task = new_task(loop, _limited(coro, limit), **kwargs)
+        try:
+            setattr(task, "_timeout" if isinstance(task, Task) else "timeout", limit)
+            return task  # type: ignore[no-any-return]
+        finally:
+            del task
+    except BaseException:
+        close_unstarted(coro)
+        raise
 
 
 async def _limited(coro: Coroutine[Any, Any, _T], limit: Timeout) -> _T:

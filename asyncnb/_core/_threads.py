@@ -16,7 +16,13 @@ from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from asyncnb._core._all_tasks import all_tasks
-from asyncnb._core._awaitables import as_coroutine, iscoroutine, iscoroutinefunction
+from asyncnb._core._awaitables import (
+    as_coroutine,
+    close_refused,
+    close_unstarted,
+    iscoroutine,
+    iscoroutinefunction,
+)
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, no_threads
 from asyncnb._core._futures import ensure_future
 from asyncnb._core._tasks import Task, interrupt, new_task
@@ -96,6 +102,9 @@ def run_coroutine_threadsafe(
     once instead of waiting forever. ``TypeError`` when *coro* is no coroutine, ``RuntimeError``
     when the loop is closed. Any thread, any loop. Source: CPython 3.15; the refusal is ours.
     """
+    if not isinstance(loop, AbstractEventLoop):
+        close_unstarted(coro)
+        raise TypeError(f"run_coroutine_threadsafe(coro, loop) takes an event loop, not {loop!r}")
     if not iscoroutine(coro):
         given: Any = coro
         hint = "; asyncnb.run(awaitable) takes any awaitable" if inspect.isawaitable(given) else ""
@@ -138,7 +147,8 @@ def run_coroutine_threadsafe(
         else:
             submitted.set_exception(exc)
 
-    loop.call_soon_threadsafe(start)
+    with close_refused(coro):
+        loop.call_soon_threadsafe(start)
     return submitted
 
 
@@ -312,7 +322,8 @@ class Runner:
             raise RuntimeError(
                 "Runner.run() cannot be called from a running event loop; write `await coro`"
             )
-        loop = self.get_loop()
+        with close_refused(coro):
+            loop = self.get_loop()
         try:
             coro = as_coroutine(coro)
         except TypeError as exc:
@@ -403,6 +414,7 @@ def run(
     takes any awaitable.
     """
     if _get_running_loop() is not None:
+        close_unstarted(main)
         raise RuntimeError(
             "asyncio.run() cannot be called from a running event loop; write `await main()`"
         )

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, cannot_block, would_deadlock
 from asyncnb._core._forks import at_fork
 from asyncnb._core._locks import fork_safe_lock, holds_a_lock
+from asyncnb._core._seconds import check_timeout
 from asyncnb._core._visits import release_held, runs_here
 
 _T = TypeVar("_T")
@@ -168,6 +169,8 @@ def never_done(what: object) -> RuntimeError:
 
 def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
     """Block this thread until *fut* is done; see ``Task.join``, whose body this is."""
+    if timeout is not None and (timeout != timeout or isinstance(timeout, bool | str)):
+        check_timeout(timeout)  # refuses it; what is below 0 is a time that is up
     if fut.done():
         return fut.result()
     loop = fut.get_loop()

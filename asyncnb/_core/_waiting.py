@@ -15,6 +15,7 @@ from asyncio import AbstractEventLoop, CancelledError, Future, TimerHandle, get_
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from typing import Any, TypeVar, cast
 
+from asyncnb._core._awaitables import close_unstarted
 from asyncnb._core._drain import Pending, watch_for
 from asyncnb._core._futures import ensure_future, iscoroutine, local
 from asyncnb._core._local import (
@@ -97,6 +98,8 @@ async def wait(
             "Set of Tasks/Futures is empty: check before the call, `if tasks: await wait(tasks)`"
         )
     if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
+        for each in given:
+            close_unstarted(each)
         raise ValueError(
             f"Invalid return_when value: {return_when!r}; it is FIRST_COMPLETED, FIRST_EXCEPTION "
             "or ALL_COMPLETED"
@@ -118,6 +121,8 @@ async def wait(
         return given - pending if pending else given, cast("set[F]", pending)
     # Somewhere a coroutine, or a future of another loop or thread.
     if any(iscoroutine(f) for f in given):
+        for each in given:
+            close_unstarted(each)
         raise TypeError(
             "Passing coroutines is forbidden, use tasks explicitly: "
             "wait([create_task(coro) for coro in coros])"
@@ -305,12 +310,18 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
         fut = local(fut, loop)
     if timeout is None:
         return await fut
-    if timeout <= 0:
+    limit: Timeout | None = None
+    try:
+        if not timeout <= 0:
+            # `async with Timeout(...)`, without two coroutines for it.
+            now = loop.time()
+            limit = Timeout(now + timeout)
+            limit.enter(loop, now)
+    except BaseException:
+        close_unstarted(fut)
+        raise
+    if limit is None:
         return await _without_time(ensure_future(fut))
-    # `async with Timeout(...)`, without two coroutines for it.
-    now = loop.time()
-    limit = Timeout(now + timeout)
-    limit.enter(loop, now)
     try:
         result = await fut
     except BaseException as exc:

@@ -6,7 +6,6 @@ argument of another type or an id that is no task's is refused with a sentence, 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from asyncnb._core import _launch, _names
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._registry import TaskRecord, TaskRegistry
+from asyncnb._core._seconds import check_timeout
 
 
 class Refused(Exception):
@@ -49,12 +49,10 @@ def _count(value: object) -> int:
 
 
 def _seconds_or_none(value: object) -> float | None:
-    if value is None:
-        return None
-    most = sys.float_info.max  # a whole number may be larger, and then is none of seconds
-    if type(value) not in (int, float) or not 0 <= value <= most:  # type: ignore[operator]
-        raise Refused(f"A time limit takes 0 or more seconds, not {_brief(value)}.")
-    return float(value)  # type: ignore[arg-type]
+    try:
+        return check_timeout(value, what="A time limit")
+    except (TypeError, ValueError) as exc:
+        raise Refused(str(exc)) from None
 
 
 def _brief(value: object) -> str:

@@ -200,11 +200,10 @@ def test_without_a_running_loop_the_start_is_lazy(factory: Any) -> None:
 
 def test_an_eager_start_for_another_thread_is_refused(factory: Any) -> None:
     with running_elsewhere(factory) as loop:
-        coro = give(1)
         with pytest.raises(RuntimeError, match="runs in another"):
-            Task(coro, loop=loop, eager_start=True)
+            Task(give(1), loop=loop, eager_start=True)
         lazily: Any = {"eager_start": None}  # as CPython's own tests pass it
-        assert Task(coro, loop=loop, **lazily).join(10) == 1
+        assert Task(give(1), loop=loop, **lazily).join(10) == 1
 
 
 def test_a_step_of_another_thread_is_not_taken_for_the_first(factory: Any) -> None:

@@ -16,6 +16,30 @@ for _ in range(200): await asyncio.sleep(0)
 """
 
 
+@pytest.mark.promise(
+    "a coroutine that is refused, for a timeout or a keyword, is closed with a sentence"
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(f"asyncnb.{f}(c, timeout={t})" for f in ("run", "launch") for t in ("-1", "True", "'5'")),
+        "asyncnb.open_group('g').create_task(c, context=5)",
+        "asyncnb.open_group('g').create_task(c, unknown=5)",
+        "asyncnb.run_coroutine_threadsafe(c, 5)",
+    ],
+)
+def test_refused_coroutine_is_closed(victim, call):
+    victim.ok("import warnings, gc; warnings.simplefilter('always')\nc = asyncio.sleep(0)")
+    refused = victim.run(call)
+    assert refused.error.ename in ("TypeError", "ValueError") and len(refused.error.evalue) > 20
+    cell = victim.ok(
+        "sys.last_value = sys.last_traceback = sys.last_exc = None; del c; gc.collect();"
+    )
+    victim.drain()
+    assert not victim.where("never awaited") and cell.errors == []
+    victim.ok("asyncnb.open_group('g').join()")
+
+
 @posix
 @pytest.mark.promise("no room for a trace: an OSError says so, and the old file is as it was")
 @pytest.mark.parametrize("where", ["full device", "full disk", "no such folder", "a folder"])
