@@ -131,7 +131,8 @@ class GuardedCalls:
     def run_until_complete(self, future: Any) -> Any:
         """Wait, from another thread, until *future* is done; return its result or raise its error.
 
-        A coroutine becomes a task. Ctrl-C ends the wait, not the task. On the loop's own thread
+        A coroutine becomes a task. Ctrl-C ends the wait, not the task; where a background cell
+        that waits is cancelled, the task of its coroutine is, too. On the loop's own thread
         ``RuntimeError``: write ``await`` there.
         """
         if not self._is_foreign():
@@ -143,11 +144,18 @@ class GuardedCalls:
         from asyncnb._core._awaitables import as_coroutine
         from asyncnb._core._tasks import Task
         from asyncnb._core._waiters import join_future
+        from asyncnb._core._workers import ThreadCancelled
 
         loop: Any = self
-        if not asyncio.isfuture(future) or future.get_loop() is not loop:
+        made = not asyncio.isfuture(future) or future.get_loop() is not loop
+        if made:
             future = Task(as_coroutine(future), loop=loop)
-        return join_future(future)
+        try:
+            return join_future(future)
+        except ThreadCancelled:
+            if made:
+                loop.call_soon_threadsafe(future.cancel)  # nothing else knows it
+            raise
 
     def run_forever(self) -> None:
         """Refuse to, with RuntimeError: the loop runs already."""

@@ -35,6 +35,8 @@ class Worker:
 
     A daemon thread of its own, not a pool's: a blocking cell must neither wait for other
     blocking cells nor keep the interpreter from ending.
+
+    ``asyncio.get_event_loop()`` returns *loop* there, as it does in a cell on the main thread.
     """
 
     _numbers = itertools.count(1)
@@ -88,6 +90,9 @@ class Worker:
                     # The id of the calling thread: of another one, which may have ended, asking
                     # is undefined.
                     self._clock = time.pthread_getcpuclockid(threading.get_ident())
+                # Clients with a plain interface ask for it and call run_until_complete(), which
+                # waits for the loop. It is not the running one: asyncio.run() works, too.
+                asyncio.set_event_loop(self._loop)
                 self._result = context.run(self._func)
             finally:
                 self._close()

@@ -121,6 +121,20 @@ def test_run_in_a_task(victim, body):
     assert victim.evaluate("job.info().state") == "failed"
 
 
+@pytest.mark.promise("a library's plain function that runs a loop works in a background cell")
+@pytest.mark.parametrize(
+    "run",
+    [
+        "asyncio.run({})",
+        "asyncio.get_event_loop().run_until_complete({})",
+        "asyncio.Runner().run({})",
+    ],
+)
+def test_a_loop_run_in_a_background_cell(victim, run):
+    call = run.format("asyncio.sleep(0, 'ran')")
+    victim.ok(f"%%atask job\nprint({call})").wait_for("ran")
+
+
 @pytest.mark.promise("a fork in a task: the child ends by itself, the parent's tasks go on")
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="Windows has no fork")
 def test_fork_in_a_task(victim):

@@ -551,6 +551,73 @@ def test_asyncio_run_after_nest_asyncio_while_work_of_the_background_goes_on(sta
     kernel.ok("task.cancel();")
 
 
+WRAPPERS = """
+async def work(x):
+    await asyncio.sleep(0)
+    return 2 * x
+def by_run(x): return asyncio.run(work(x))
+def by_current_loop(x): return asyncio.get_event_loop().run_until_complete(work(x))
+def by_current_loop_after_run(x):
+    asyncio.run(work(x))
+    try: loop = asyncio.get_event_loop()
+    except RuntimeError:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+    return loop.run_until_complete(work(x))
+def by_new_loop(x):
+    loop = asyncio.new_event_loop()
+    try: return loop.run_until_complete(work(x))
+    finally: loop.close()
+def by_runner(x):
+    with asyncio.Runner() as runner: return runner.run(work(x))
+class Client:
+    def __init__(self): self.loop = asyncio.get_event_loop()
+    def get(self, x): return self.loop.run_until_complete(work(x))
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "by_run(21)",
+        "by_current_loop(21)",
+        "by_current_loop_after_run(21)",
+        "by_new_loop(21)",
+        "by_runner(21)",
+        "Client().get(21)",
+        "client.get(21)",
+    ],
+)
+def test_a_plain_function_that_runs_a_loop_works_in_a_background_cell(kernel, call):
+    kernel.ok(WRAPPERS)
+    kernel.ok("client = Client()")
+    kernel.ok(f"%%atask job\nprint('answer', {call})").wait_for("answer 42")
+
+
+def test_what_a_background_cell_made_by_get_event_loop_works_in_other_cells(kernel):
+    kernel.ok(WRAPPERS)
+    kernel.ok("%%atask job\nclient = Client()")
+    kernel.ok("%tasks wait job")
+    assert kernel.ok("client.get(1)").result == "2"
+    assert kernel.ok("client.loop is asyncnb.embedded_loop()").result == "True"
+
+
+def test_cancel_of_a_background_cell_that_waits_for_the_loop_cancels_what_it_waits_for(kernel):
+    kernel.ok(
+        """
+        ended = threading.Event()
+        async def sleeps():
+            try: await asyncio.sleep(3600)
+            finally: ended.set()
+        """
+    )
+    kernel.ok(
+        "%%atask job\nprint('waits')\nasyncio.get_event_loop().run_until_complete(sleeps())"
+    ).wait_for("waits")
+    kernel.ok("%tasks cancel job")
+    kernel.ok("assert ended.wait(10)")
+
+
 def test_asyncio_run_is_refused_with_what_to_write(kernel):
     kernel.ok("async def f(): return 1\ncoro = f()")
     error = kernel.run("asyncio.run(coro)").error
