@@ -19,6 +19,7 @@ from asyncnb._core._futures import Future, Mirror
 from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core._tasks import Task
 from asyncnb._core._visits import own_loop
+from asyncnb._kernel._thread_bound import explanation
 
 #: The name that ``await x`` in a cell calls, among IPython's own builtins.
 BRIDGE = "__asyncnb_await__"
@@ -151,19 +152,25 @@ _PLACE = re.compile(r"[^\s'\"]+\.py(?=:\d+)|(?<=at )[^\s'\"]+(?=:\d+)")
 
 
 def advise(exc: BaseException, cell_of: Callable[[str], str | None]) -> None:
-    """Add a line to *exc* that says what to write, if asyncio raised it for want of a loop.
+    """Add a line to *exc* that says what to write, if it was raised for want of a loop or thread.
 
     *cell_of* gives the cell that a file name stands for.
     """
+    advice = _loop_advice(exc, cell_of) or explanation(exc)
+    if advice is not None:
+        note = f"asyncnb: {advice}"
+        if note not in getattr(exc, "__notes__", ()):
+            exc.add_note(note)
+
+
+def _loop_advice(exc: BaseException, cell_of: Callable[[str], str | None]) -> str | None:
     if type(exc) not in _ADVISED:
-        return
+        return None
     text = message_of(exc)
     for kind, sign, advice in _ADVICE:
         if type(exc) is kind and sign in text:
-            note = "asyncnb: " + advice.format(what=_what(text, cell_of))
-            if note not in getattr(exc, "__notes__", ()):
-                exc.add_note(note)
-            return
+            return advice.format(what=_what(text, cell_of))
+    return None
 
 
 def _what(text: str, cell_of: Callable[[str], str | None]) -> str:

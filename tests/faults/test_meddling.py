@@ -135,6 +135,14 @@ def test_a_loop_run_in_a_background_cell(victim, run):
     victim.ok(f"%%atask job\nprint({call})").wait_for("ran")
 
 
+@pytest.mark.promise("an object of another thread is refused with its maker and the ways out")
+def test_an_object_of_another_thread(victim):
+    victim.ok("import sqlite3\ndb = sqlite3.connect(':memory:')")
+    error = victim.run("await asyncio.sleep(0)\ndb.execute('select 1')").error
+    assert "made in the main thread" in error.traceback
+    assert "check_same_thread=False" in error.traceback
+
+
 @pytest.mark.promise("a fork in a task: the child ends by itself, the parent's tasks go on")
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="Windows has no fork")
 def test_fork_in_a_task(victim):
