@@ -31,8 +31,8 @@ _MEMORY = (
 )
 _LOCAL = (
     f"A threading.local has other attributes in each thread. {_THREADS}. Either keep the value "
-    "in a plain variable, or in `types.SimpleNamespace()`; or set it in the kind of cell that reads "
-    "it."
+    "in a plain variable, or in `types.SimpleNamespace()`; or set it in the kind of cell that "
+    "reads it."
 )
 _SIGNAL = (
     f"Python takes signal handlers in the main thread alone. {_THREADS}. Either write "
