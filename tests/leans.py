@@ -395,13 +395,13 @@ PYTHON = [
     # The interpreter and the rest of the standard library.
     Lean(
         "sys._current_frames",
-        f"{_FRAMES} _core/_guarded.py",
+        f"{_FRAMES} _core/_guarded.py _core/_workers.py",
         "no stack of a running task, no watchdog, no stop for code that blocks the loop",
         "sys._current_frames()[threading.get_ident()] is not None",
     ),
     Lean(
         "sys._getframe",
-        "_core/_graph.py _core/_guarded.py",
+        "_core/_graph.py _core/_guarded.py _core/_inner_loops.py",
         "no call graph of the current task; no waking of tasks from worker threads",
         "sys._getframe().f_code is not None",
     ),

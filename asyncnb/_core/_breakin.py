@@ -60,7 +60,7 @@ def raise_in_task(
         frame = sys._current_frames().get(ident)
         if frame is None or not _may_hit(frame, task, within):
             continue
-        if _send_if_there(ident, frame, exc):
+        if send_if_there(ident, frame, exc):
             return True
     return False
 
@@ -83,7 +83,7 @@ def _may_hit(
     return inside and inner is not None and outermost is not None
 
 
-def _send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
+def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
     """Send ``exc`` if the thread is in ``frame`` still, at an instruction that will notice."""
     at = frame.f_lasti
     if not _notices(frame.f_code, at):
@@ -106,6 +106,13 @@ def _send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException])
             )
         )
     )
+
+
+def send_if_user_code(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
+    """As :func:`send_if_there`, but not in the middle of a loop's own code."""
+    if frame.f_code.co_filename.startswith(_CODE_OF_LOOPS):
+        return False
+    return send_if_there(ident, frame, exc)
 
 
 def _top_frames(ident: int) -> Any:

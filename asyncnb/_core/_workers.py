@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import gc
 import itertools
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from asyncnb._core._breakin import send_if_there, send_if_user_code
+from asyncnb._core._inner_loops import InnerLoop, ended_by_cancel, inner_loop
 from asyncnb._core._visits import guard, unguard
 
 T = TypeVar("T")
+
+#: Seconds between two looks at a thread whose own loop has been asked to cancel what it runs.
+_LOOK_SECONDS = 0.1
+#: Looks until a loop that has not answered is taken to be blocked by one of its steps.
+_BLOCKED_LOOKS = 3
+#: Seconds after a cancel until a function that still runs is reported.
+STUCK_SECONDS = 2.0
 
 
 class ThreadCancelled(asyncio.CancelledError):
@@ -41,9 +53,19 @@ class Worker:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, func: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        func: Callable[[], Any],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_stuck: Callable[[], object] | None = None,
+    ) -> None:
         self._func = func
         self._loop = loop
+        self._on_stuck = on_stuck
+        #: The loop that the function runs itself, when it was asked to cancel what it runs.
+        self._inner: InnerLoop | None = None
+        self._cancelled = False
         # Reentrant: a finaliser or a signal handler that asks for the task's cpu may interrupt it.
         self._lock = threading.RLock()
         self._open = True  # guarded by the lock: may an exception still be sent in?
@@ -62,16 +84,64 @@ class Worker:
         )
 
     def cancel(self) -> None:
-        """Raise ThreadCancelled in the function, if it still runs. From any thread."""
+        """Raise ThreadCancelled in the function, if it still runs. From any thread.
+
+        If it runs an event loop itself, cancel what that loop runs instead.
+        """
         with self._lock:
             if self._open:
+                self._cancelled = True
+                self._ask_or_raise()
+                asked = self._inner
+                if asked is not None:
+                    self._loop.call_soon_threadsafe(self._look_later, asked, 1)
+
+    def _ask_or_raise(self, *, guess: bool = True) -> None:
+        ident = self.thread.ident
+        self._inner = None
+        if ident is None:
+            self._sent = True
+            return
+        frame = sys._current_frames().get(ident)
+        inner = inner_loop(ident, frame)
+        if inner is not None and (guess or inner.sure):
+            self._inner = inner
+            inner.cancel()
+            return
+        self._sent = True
+        # The first, so that the thread cannot enter a loop between the look and the sending.
+        if frame is None or not send_if_there(ident, frame, ThreadCancelled):
+            raise_in_thread(ident, ThreadCancelled)
+        if not self.thread.is_alive():
+            # It ended before its code began: a profile function that raised.
+            self._open, self._exception = False, ThreadCancelled()
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _look_later(self, asked: InnerLoop, looks: int) -> None:
+        self._loop.call_later(_LOOK_SECONDS, self._look_again, asked, looks)
+
+    def _look_again(self, asked: InnerLoop, looks: int) -> None:
+        """See that ``asked``, a loop of the function, takes the cancel. On the embedded loop.
+
+        It may have ended before it could, or one of its steps blocks it: then the exception is
+        raised in that step.
+        """
+        with self._lock:
+            if not self._open or asked.taken or self._inner is not asked:
+                return
+            ident = self.thread.ident or 0
+            frame = sys._current_frames().get(ident)
+            now = inner_loop(ident, frame)
+            if now is None or now.loops != asked.loops or not asked.sure:
+                if asked.withdraw():
+                    self._ask_or_raise(guess=asked.sure)
+                    looks = 0
+            elif looks >= _BLOCKED_LOOKS and frame is not None:
                 self._sent = True
-                if self.thread.ident is not None:
-                    raise_in_thread(self.thread.ident, ThreadCancelled)
-                    if not self.thread.is_alive():
-                        # It ended before its code began: a profile function that raised.
-                        self._open, self._exception = False, ThreadCancelled()
-                        self._loop.call_soon_threadsafe(self._tell)
+                if asked.break_in(lambda: send_if_user_code(ident, frame, ThreadCancelled)):
+                    return
+            if self._inner is not None:
+                self._look_later(self._inner, looks + 1)
 
     def cpu(self) -> float | None:
         """Return the seconds of processor time that the function has used, or None. Any thread.
@@ -98,6 +168,11 @@ class Worker:
                 self._close()
         except BaseException as exc:
             self._exception = exc
+            if self._inner is not None and ended_by_cancel(exc):
+                # A server that is cancelled leaves its socket to the garbage collector (uvicorn
+                # 0.54), and the next run of the cell wants the port.
+                traceback.clear_frames(exc.__traceback__)
+                gc.collect()
         self._close()  # again: the exception may have cut the first call short
         with self._lock:
             self._clock = None
@@ -125,10 +200,12 @@ class Worker:
             self._wake.set_result(None)
 
     async def run(self) -> Any:
-        """Start the thread and wait for it; a cancel goes to the function, and the wait goes on.
+        """Start the thread and wait for it; a cancel goes to the function, and the wait continues.
 
         So the task ends when its code has really ended. Raises what the function raised.
+        ``on_stuck`` is called when that takes more than two seconds.
         """
+        report: asyncio.TimerHandle | None = None
         guard(self._loop)  # `event.set()` in the function wakes a task of the loop at once
         try:
             self.thread.start()
@@ -139,11 +216,15 @@ class Worker:
                 except asyncio.CancelledError:
                     if not self.ended:
                         self.cancel()
+                        if report is None and self._on_stuck is not None:
+                            report = self._loop.call_later(STUCK_SECONDS, self._on_stuck)
         finally:
             unguard(self._loop)
+            if report is not None:
+                report.cancel()
         exc, self._exception = self._exception, None
         try:
-            if isinstance(exc, ThreadCancelled):
+            if exc is not None and self._cancelled and ended_by_cancel(exc):
                 # asyncio.timeout() of 3.11 and 3.12 knows CancelledError itself only.
                 raise asyncio.CancelledError(*exc.args).with_traceback(exc.__traceback__)
             if exc is not None:

@@ -8,6 +8,7 @@ import asyncio
 import builtins
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,9 @@ from asyncnb._core._limits import run_body
 from asyncnb._core._loop import embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord
+from asyncnb._core._stack import await_chain
 from asyncnb._core._tasks import Task
-from asyncnb._core._workers import Worker
+from asyncnb._core._workers import STUCK_SECONDS, Worker
 from asyncnb._kernel._cells import BackgroundCell, cell_number, compile_cell
 from asyncnb._kernel._joining import wait
 from asyncnb._kernel._kernel_loop import on_loop
@@ -39,6 +41,10 @@ _NOTHING_IS_SENT = (
     "%%atask --in names what is sent to another process; this cell runs in the kernel and sees all "
     "its variables. Leave --in away, or say --on process."
 )
+
+
+#: Seconds that a run which replaces another waits until it reports that, and until it gives up.
+REPLACE_REPORT_SECONDS, REPLACE_SECONDS = 3.0, 60.0
 
 
 class BackgroundCells:
@@ -276,7 +282,7 @@ class BackgroundCells:
         before: Sequence[Task[Any]],
     ) -> Any:
         if before:
-            await asyncio.wait(before)  # their cleanup comes first
+            await _ended(before)  # their cleanup comes first
         try:
             return await run_body(start(), record)
         except BaseException as exc:
@@ -332,13 +338,59 @@ class BackgroundCells:
 
 
 async def _in_thread(run: Callable[[], Any]) -> Any:
-    worker = Worker(run, embedded_loop())
+    record = current_record.get()
+    stuck = None if record is None else functools.partial(_report_stuck, record.task)
+    worker = Worker(run, embedded_loop(), on_stuck=stuck)
     try:
         return await worker.run()
     finally:
-        record = current_record.get()
         if record is not None:
             record.cpu = worker.cpu()
+
+
+def _report_stuck(task: Task[Any]) -> None:
+    """Write into the cell of ``task`` that its thread has not ended. In its context."""
+    name = task.get_name()
+    print(
+        f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and still runs{_standing(task)}. "
+        "A thread can be stopped only between two instructions of Python: it ends when this call "
+        f"returns. `%tasks stack {name}` shows it; restarting the kernel ends it in any case.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+async def _ended(before: Sequence[Task[Any]]) -> None:
+    """Wait for cancelled tasks to end, report those that do not, and give up in the end."""
+    _, left = await asyncio.wait(before, timeout=REPLACE_REPORT_SECONDS)
+    if not left:
+        return
+    names = ", ".join(repr(task.get_name()) for task in left)
+    where = "".join(_standing(task) for task in list(left)[:1])
+    ways = (
+        "`--again keep` starts a run beside the earlier one; restarting the kernel ends it in any "
+        "case."
+    )
+    print(
+        f"asyncnb: the earlier run of {names} was cancelled and has not ended{where}. This run "
+        f"waits for it, {REPLACE_SECONDS:g} s at most. {ways}",
+        file=sys.stderr,
+        flush=True,
+    )
+    _, left = await asyncio.wait(left, timeout=REPLACE_SECONDS - REPLACE_REPORT_SECONDS)
+    if left:
+        raise TimeoutError(
+            f"The earlier run of {names} was cancelled {REPLACE_SECONDS:g} s ago and has not "
+            f"ended{where}, so this one did not start. {ways}"
+        )
+
+
+def _standing(task: Task[Any]) -> str:
+    places = await_chain(task)
+    if not places:
+        return ""
+    at = ([p for p in places if p.where.startswith("In[")] or places)[-1]
+    return f" ({at.where}, line {at.line}{': ' + at.source if at.source else ''})"
 
 
 async def _at_once(run: Callable[[], Any]) -> Any:

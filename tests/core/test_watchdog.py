@@ -306,7 +306,7 @@ def test_a_look_and_the_sending_are_one_call(monkeypatch: pytest.MonkeyPatch) ->
         frames.append(sys._current_frames()[thread.ident or 0])
         monkeypatch.setattr(_breakin, "_send_to", lambda ident, exc: 0)
         # Found somewhere else than it was seen: nothing is sent.
-        assert not _breakin._send_if_there(thread.ident or 0, sys._getframe(), ValueError)
+        assert not _breakin.send_if_there(thread.ident or 0, sys._getframe(), ValueError)
     finally:
         ended.set()
         thread.join()

@@ -143,6 +143,38 @@ def test_an_object_of_another_thread(victim):
     assert "check_same_thread=False" in error.traceback
 
 
+@pytest.mark.promise("a cell that runs a loop itself is cancelled, and can be run again")
+@pytest.mark.parametrize(
+    "run",
+    [
+        "asyncio.run(main())",
+        "loop = asyncio.new_event_loop(); loop.run_until_complete(main())",
+        "import anyio; anyio.run(main)",
+        "import trio; trio.run(trio_main)",
+    ],
+    ids=["asyncio.run", "run_until_complete", "anyio.run", "trio.run"],
+)
+def test_cancel_of_a_loop_in_a_cell(victim, run):
+    victim.ok(
+        """
+        import threading
+        started = threading.Event()
+        async def main():
+            started.set()
+            await asyncio.sleep(3600)
+        async def trio_main():
+            import trio
+            started.set()
+            await trio.sleep(3600)
+        """
+    )
+    for _ in range(2):
+        victim.ok(f"%%atask job\n{run}")
+        victim.ok("assert started.wait(10); started.clear(); job.cancel()", 15)
+        victim.ok("await asyncio.wait([job], timeout=10);", 15)
+        assert victim.evaluate("job.info().state") == "cancelled"
+
+
 @pytest.mark.promise("a fork in a task: the child ends by itself, the parent's tasks go on")
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="Windows has no fork")
 def test_fork_in_a_task(victim):

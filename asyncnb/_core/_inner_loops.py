@@ -1,0 +1,181 @@
+"""The event loop that a worker thread's function runs itself, and how to cancel what it runs.
+
+``uvicorn.run``, ``asyncio.run``, ``anyio.run``, ``trio.run``: such a loop sleeps in its selector,
+where no exception reaches its thread, and it logs and drops an exception that surfaces in one of
+its callbacks. So the loop is asked, the way each kind of loop takes calls from other threads, to
+cancel what it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class LeaveLoop(KeyboardInterrupt):
+    """Raised in a callback to leave ``run_forever()``, as Ctrl-C does: loops let it through."""
+
+
+class InnerLoop:
+    """The loop that one thread runs, and whether it has taken the cancel.
+
+    ``loops`` are more than one where only the loops themselves can tell which of them it is.
+    """
+
+    def __init__(
+        self,
+        ident: int,
+        loops: list[Any],
+        within: types.FrameType,
+        *,
+        main: asyncio.Future[Any] | None = None,
+        trio: bool = False,
+        sure: bool = True,
+    ) -> None:
+        self.loops = loops
+        self.sure = sure
+        self._ident = ident
+        self._main = main
+        self._trio = trio
+        #: Where the loop runs: it has been left when the thread is elsewhere.
+        self._within = (within, within.f_lasti)
+        #: Whether what the loop runs has been cancelled.
+        self.taken = False
+        self._withdrawn = False
+        self._lock = threading.Lock()
+
+    def cancel(self) -> None:
+        """Ask for the cancel; the loop takes it when its turn comes. Any thread."""
+        for loop in self.loops:
+            # It may have ended meanwhile; trio's RunFinishedError is a RuntimeError, too.
+            with contextlib.suppress(RuntimeError):
+                if self._trio:
+                    loop.entry_queue.run_sync_soon(self._cancel_trio, loop)
+                else:
+                    loop.call_soon_threadsafe(self._cancel_asyncio, loop)
+
+    def withdraw(self) -> bool:
+        """Take the request back; return whether that came in time."""
+        with self._lock:
+            self._withdrawn = not self.taken
+            return self._withdrawn
+
+    def break_in(self, send: Callable[[], bool]) -> bool:
+        """Have ``send`` raise an exception in the step that blocks the loop; return its result.
+
+        In a step of the main task it stands for the request, and a second one would disturb what
+        the task does at its end.
+        """
+        current = None if self._trio else asyncio.current_task(self.loops[0])
+        if current is None or self._main not in (None, current):
+            return send()
+        if not self.withdraw():
+            return False
+        sent = send()
+        if not sent:
+            with self._lock:
+                self._withdrawn = False
+            self.cancel()  # once more: the first may have been dropped meanwhile
+        return sent
+
+    def _take(self) -> bool:
+        with self._lock:
+            if self.taken or self._withdrawn:
+                return False
+            self.taken = True
+            return True
+
+    def _cancel_trio(self, runner: Any) -> None:
+        nursery = runner.main_task.parent_nursery
+        if nursery is not None and self._take():
+            nursery.cancel_scope.cancel()
+
+    def _cancel_asyncio(self, loop: Any) -> None:
+        """On the thread of ``loop``, which perhaps is not the one that is meant."""
+        if threading.get_ident() != self._ident:
+            return
+        if not self._take():
+            return
+        if self._main is not None and not self._main.done():
+            self._main.cancel()
+            return
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        ending = asyncio.gather(*tasks, return_exceptions=True)
+        ending.add_done_callback(lambda _: loop.call_soon(self._leave))
+
+    def _leave(self) -> None:
+        """End ``run_forever()``, which nothing but an exception ends in a way that is noticed."""
+        frame, at = self._within
+        if frame.f_lasti == at and any(each is frame for each in _outwards(sys._getframe())):
+            raise LeaveLoop
+
+
+def inner_loop(ident: int, frame: types.FrameType | None) -> InnerLoop | None:
+    """Return the loop that runs in thread ``ident``, whose innermost frame is ``frame``, if any.
+
+    uvloop's run in C, without frames: where no ``Runner`` (``asyncio.run``) surrounds it, all of
+    its running loops in the variables of the thread's functions are candidates.
+    """
+    found: InnerLoop | None = None
+    for each in _outwards(frame):
+        code = each.f_code
+        if code.co_name in ("run_until_complete", "run_forever"):
+            loop = each.f_locals.get("self")
+            main = each.f_locals.get("future")
+            if not _is_loop(loop):
+                continue
+            if isinstance(main, asyncio.Future):
+                return InnerLoop(ident, [loop], each, main=main)
+            if found is None or not found.sure:
+                found = InnerLoop(ident, [loop], each)
+        elif code.co_qualname == "Runner.run":
+            main = each.f_locals.get("task")
+            if isinstance(main, asyncio.Future):
+                return InnerLoop(ident, [main.get_loop()], each, main=main)
+        elif code.co_name == "run" and each.f_globals.get("__name__") == "trio._core._run":
+            runner = each.f_locals.get("runner")
+            if runner is not None:
+                return found or InnerLoop(ident, [runner], each, trio=True)
+        elif found is None:
+            loops = [it for it in list(each.f_locals.values()) if _may_run_in_c(it)]
+            if loops:
+                found = InnerLoop(ident, loops, each, sure=False)
+    return found
+
+
+def _outwards(frame: types.FrameType | None) -> Iterator[types.FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_loop(value: object) -> bool:
+    # By its type: isinstance() asks the value, which may be a proxy that does not like it.
+    return issubclass(type(value), asyncio.AbstractEventLoop)
+
+
+def _may_run_in_c(value: Any) -> bool:
+    # A loop in Python has frames, and an embedded one its own thread.
+    return (
+        _is_loop(value)
+        and not issubclass(type(value), asyncio.BaseEventLoop)
+        and not hasattr(value, "thread")
+        and value.is_running()
+    )
+
+
+def ended_by_cancel(exc: BaseException) -> bool:
+    """Return whether ``exc`` is how an inner loop ends when what it runs is cancelled."""
+    if isinstance(exc, (asyncio.CancelledError, LeaveLoop)):
+        return True
+    kind = getattr(sys.modules.get("trio"), "Cancelled", None)
+    if kind is not None and isinstance(exc, BaseExceptionGroup):
+        return exc.split(kind)[1] is None
+    return kind is not None and isinstance(exc, kind)

@@ -1,0 +1,267 @@
+"""Worker threads: a function that runs an event loop itself is cancelled through that loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+import trio
+import uvicorn
+
+import asyncnb
+from asyncnb import Task
+from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._core._workers import Worker
+
+
+@pytest.fixture
+def loop() -> Iterator[EmbeddedLoop]:
+    loop = EmbeddedLoop()
+    loop.start()
+    yield loop
+    loop.shutdown()
+
+
+class Job:
+    """A function on a worker thread, and what it logs."""
+
+    def __init__(self) -> None:
+        self.started, self.ended = threading.Event(), threading.Event()
+        self.log: list[str] = []
+
+    def start(self, loop: EmbeddedLoop, function: Callable[[Job], Any], **options: Any) -> None:
+        self.worker = Worker(lambda: function(self), loop, **options)
+        self.task = Task(self.worker.run(), loop=loop, name="job")
+        self.task.add_done_callback(lambda _: self.ended.set())
+        assert self.started.wait(10)
+
+    def cancel(self) -> None:
+        self.task.cancel()
+        assert self.ended.wait(10), f"still runs; {self.log}"
+        assert self.task.cancelled()
+        self.worker.thread.join(10)
+
+    async def main(self) -> None:
+        try:
+            self.started.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            self.log.append("cleaned up")
+
+    async def busy(self) -> None:
+        async def child() -> None:
+            while True:
+                await asyncio.sleep(0)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+                group.create_task(child())
+                self.started.set()
+        finally:
+            self.log.append("cleaned up")
+
+    async def trio_main(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                self.started.set()
+        finally:
+            self.log.append("cleaned up")
+
+    async def anyio_main(self) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.sleep_forever)
+                self.started.set()
+        finally:
+            self.log.append("cleaned up")
+
+
+def _runner(job: Job) -> None:
+    with asyncio.Runner() as runner:
+        runner.run(job.main())
+
+
+def _own_runner(job: Job) -> None:
+    with asyncnb.Runner() as runner:
+        runner.run(job.main())
+
+
+def _until_complete(job: Job, new_loop: Callable[[], Any] = asyncio.new_event_loop) -> None:
+    loop = new_loop()
+    try:
+        loop.run_until_complete(job.main())
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def _forever(job: Job, new_loop: Callable[[], Any] = asyncio.new_event_loop) -> None:
+    loop = new_loop()
+    task = loop.create_task(job.main())
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+        assert task.cancelled()
+
+
+def _forever_without_tasks(job: Job) -> None:
+    loop = asyncio.new_event_loop()
+    loop.call_soon(job.started.set)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+        job.log.append("cleaned up")
+
+
+def _uvloop(function: Callable[..., None]) -> Callable[[Job], None]:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed, or not for this Python")
+    return lambda job: function(job, uvloop.new_event_loop)
+
+
+RUNNERS: dict[str, Callable[[Job], Any]] = {
+    "asyncio.run": lambda job: asyncio.run(job.main()),
+    "asyncio.run, busy": lambda job: asyncio.run(job.busy()),
+    "asyncio.Runner": _runner,
+    "asyncnb.Runner": _own_runner,
+    "asyncnb.run": lambda job: asyncnb.run(job.main()),
+    "run_until_complete": _until_complete,
+    "run_forever": _forever,
+    "run_forever, no tasks": _forever_without_tasks,
+    "uvloop, run_until_complete": lambda job: _uvloop(_until_complete)(job),
+    "uvloop, run_forever": lambda job: _uvloop(_forever)(job),
+    "trio.run": lambda job: trio.run(job.trio_main),
+    "anyio.run": lambda job: anyio.run(job.anyio_main),
+    "anyio.run, trio": lambda job: anyio.run(job.anyio_main, backend="trio"),
+}
+
+
+@pytest.mark.parametrize("run", RUNNERS.values(), ids=list(RUNNERS))
+def test_cancelling_a_function_that_runs_a_loop_ends_it_with_its_cleanup(loop, run):
+    if run in (RUNNERS["uvloop, run_until_complete"], RUNNERS["uvloop, run_forever"]):
+        pytest.importorskip("uvloop", reason="uvloop is not there for this Python")
+    for _ in range(3):
+        job = Job()
+        job.start(loop, run)
+        job.cancel()
+        assert job.log == ["cleaned up"]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # uvicorn leaves its sockets open
+@pytest.mark.parametrize("kind", ["asyncio", "auto"])
+def test_a_cancelled_server_gives_its_port_back(loop, kind):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    def serve(job: Job) -> None:
+        job.started.set()
+        uvicorn.run(app, port=port, lifespan="off", log_level="error", loop=kind)
+
+    for _ in range(2):
+        job = Job()
+        job.start(loop, serve)
+        deadline = time.monotonic() + 10
+        while not _listens(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        job.cancel()
+        assert not _listens(port)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_step_that_blocks_the_loop_is_left_once_and_its_cleanup_may_await(loop):
+    async def main(job: Job) -> None:
+        try:
+            job.started.set()
+            while True:
+                time.sleep(0.001)
+        finally:
+            await asyncio.sleep(0.2)
+            job.log.append("cleaned up")
+
+    job = Job()
+    job.start(loop, lambda job: asyncio.run(main(job)))
+    job.cancel()
+    assert job.log == ["cleaned up"]
+
+
+def test_a_loop_that_ends_before_it_takes_the_cancel_leaves_it_to_the_code_after_it(loop):
+    ending, asked = threading.Event(), threading.Event()
+
+    class Late(asyncio.SelectorEventLoop):
+        def call_soon_threadsafe(self, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+            asked.set()  # and dropped, as by a loop that is closed a moment later
+            return self.call_later(3600, lambda: None)
+
+    def function(job: Job) -> None:
+        late = Late()
+
+        async def main() -> None:
+            job.started.set()
+            asked.wait(10)
+
+        late.run_until_complete(main())
+        late.close()
+        ending.set()
+        while True:
+            time.sleep(0.001)
+
+    job = Job()
+    job.start(loop, function)
+    job.cancel()
+    assert ending.is_set()
+
+
+def test_a_loop_in_a_variable_of_another_thread_is_left_alone(loop):
+    elsewhere = asyncio.new_event_loop()
+    thread = threading.Thread(target=elsewhere.run_forever)
+    thread.start()
+
+    def function(job: Job) -> None:
+        other = elsewhere  # in the variables of a function of the worker's
+        job.started.set()
+        while other:
+            time.sleep(0.001)
+
+    job = Job()
+    job.start(loop, function)
+    job.cancel()
+    assert elsewhere.is_running()
+    elsewhere.call_soon_threadsafe(elsewhere.stop)
+    thread.join(10)
+    elsewhere.close()
+
+
+def test_a_function_that_does_not_end_is_reported(loop, monkeypatch):
+    monkeypatch.setattr("asyncnb._core._workers.STUCK_SECONDS", 0.05)
+    stuck, release = threading.Event(), threading.Event()
+
+    def function(job: Job) -> None:
+        job.started.set()
+        release.wait(10)
+
+    job = Job()
+    job.start(loop, function, on_stuck=stuck.set)
+    job.task.cancel()
+    assert stuck.wait(10)
+    release.set()
+    assert job.ended.wait(10)
+    assert job.task.cancelled()
