@@ -110,6 +110,11 @@ class AwaitCells:
             self.ip.showtraceback((type(error), error, error.__traceback__), tb_offset=0)
         elif running.interrupted and isinstance(error, asyncio.CancelledError):
             result.error_in_exec = KeyboardInterrupt()
+        elif running.interrupted_late and running.gone is None and result.success:
+            # The child process that the cell waited for died of the same signal, and the cell
+            # ended before the kernel's thread noticed: the queued cells must not run.
+            stop = result.error_in_exec = KeyboardInterrupt()
+            self.ip.showtraceback((KeyboardInterrupt, stop, None))
         return result
 
     def let_go(self) -> Task[Any]:
@@ -172,6 +177,8 @@ class RunningCell:
         self.loop = loop
         self.here = here
         self.interrupted = False
+        #: Whether the code of the cell was interrupted, and had not ended before it could be.
+        self._delivered = False
         self.reported = False
         self._ended: asyncio.Future[None] = here.create_future()
         self._taken = threading.Event()
@@ -207,6 +214,11 @@ class RunningCell:
     def _loop_crashed(self, _: EmbeddedLoop, exc: BaseException) -> None:
         self._failed = exc
         self._tell(None)
+
+    @property
+    def interrupted_late(self) -> bool:
+        """Whether the code had ended, but not the cell, when it was interrupted."""
+        return self.interrupted and not self._delivered
 
     def is_current(self) -> bool:
         """Whether the calling code is this cell's."""
@@ -249,9 +261,9 @@ class RunningCell:
 
     def interrupt(self) -> None:
         """Stop the cell as the stop button means it. Call it in the thread of ``here``."""
+        self.interrupted = True
         if self._ended.done():
             return
-        self.interrupted = True
         self._taken.clear()
         self.loop.call_soon_threadsafe(self._interrupt_there)
         self.here.call_later(BLOCKED_AFTER, self._break_in)
@@ -261,6 +273,7 @@ class RunningCell:
         task = self.task
         if task is None or task.done():
             return
+        self._delivered = True
         waiter = getattr(task, "_fut_waiter", None)
         if isinstance(waiter, _Task) and _awaited_by_cell_code(task.get_coro()):
             # A task that the cell's own code awaits by name lives on, launched or not; tasks
@@ -279,6 +292,7 @@ class RunningCell:
         current = asyncio.current_task(self.loop)
         if current is self.task:
             if raise_in_task(self.loop, self.task, KeyboardInterrupt, within=_is_cell_code):
+                self._delivered = True
                 return
         elif self._held_by is current and (current is not None or self.loop.blocked is not None):
             # Somebody else blocks the loop, for longer than a moment. The cell will end when it is
@@ -372,5 +386,6 @@ def _wake_on_signal(
         if (now := signal.set_wakeup_fd(previous)) != sender.fileno():
             signal.set_wakeup_fd(now)  # another owner has taken it meanwhile, and keeps it
         loop.remove_reader(receiver)
+        read()  # what came since the loop last looked
         receiver.close()
         sender.close()

@@ -152,6 +152,37 @@ def test_a_thread_body_does_not_notice_the_stop_of_a_cell(busy):
     assert busy.evaluate("body.join(10)") == "survived"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to child processes")
+def test_a_stop_that_ends_the_child_of_a_cell_first_stops_the_cell(busy):
+    # The cell ends, of its own code, before the kernel's thread gets to see the signal.
+    cell = busy.run(
+        """
+        import os, signal
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+        'ended'
+        """
+    )
+    assert cell.status == "error"
+    assert [e.ename for e in cell.errors] == ["KeyboardInterrupt"]
+    for _ in range(5):
+        waiting = busy.submit(
+            """
+            child = await asyncio.create_subprocess_exec("sleep", "60")
+            print("waiting")
+            await child.wait()
+            """
+        )
+        queued = busy.submit("print('ran')")
+        waiting.wait_for("waiting")
+        busy.interrupt()
+        waiting.wait(10)
+        queued.wait(10)
+        assert waiting.error.ename == "KeyboardInterrupt"
+        assert "ran" not in queued.text
+    assert_background_alive(busy)
+
+
 def test_a_stop_while_nothing_runs_does_nothing(busy):
     for _ in range(3):
         busy.interrupt()
