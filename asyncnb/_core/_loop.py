@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures.thread  # its exit hook must be registered before ours, see _at_exit
+import contextlib
 import contextvars
 import functools
 import itertools
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -452,22 +454,27 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         return super().run_in_executor(executor, func, *args)
 
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
-        """As ``asyncio``'s; a launched task's child gets a process group of its own.
+        """As ``asyncio``'s; the child of a launched task or of a cell gets its own process group.
 
-        Jupyter's interrupt signals the kernel's whole process group, and background work must
-        not notice it.
+        Jupyter's interrupt signals the kernel's whole process group, and neither background work
+        nor a server or browser of an earlier cell must notice it.
         """
-        return self._own(await super().subprocess_exec(*args, **_own_process_group(kwargs)))
+        ours = _own_process_group(kwargs)
+        return self._own(await super().subprocess_exec(*args, **kwargs), ours)
 
     async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
         """As ``asyncio``'s, with the process group of ``subprocess_exec``."""
-        return self._own(await super().subprocess_shell(*args, **_own_process_group(kwargs)))
+        ours = _own_process_group(kwargs)
+        return self._own(await super().subprocess_shell(*args, **kwargs), ours)
 
-    def _own(self, pair: tuple[asyncio.SubprocessTransport, Any]) -> Any:
-        if current_record.get() is not None:
+    def _own(self, pair: tuple[asyncio.SubprocessTransport, Any], own_group: bool) -> Any:
+        if own_group or current_record.get() is not None:
             # Not a WeakSet: uvloop's transports take no weak references.
             self._state.processes = [p for p in self._state.processes if p.get_returncode() is None]
             self._state.processes.append(pair[0])
+        children = cell_children.get()
+        if own_group and children is not None:
+            children.append(pair[0])
         return pair
 
     def statistics(self) -> LoopStatistics:
@@ -502,18 +509,41 @@ def _set_class(loop: EmbeddedLoop, kind: type[EmbeddedLoop]) -> None:
     loop.__class__ = kind
 
 
-def _own_process_group(kwargs: dict[str, Any]) -> dict[str, Any]:
-    if current_record.get() is not None and not kwargs.get("start_new_session"):
-        if sys.platform == "win32":
+#: The children of the foreground cell that this context belongs to, which has to pass an interrupt
+#: on to them. Elsewhere None.
+cell_children: contextvars.ContextVar[list[asyncio.SubprocessTransport] | None] = (
+    contextvars.ContextVar("asyncnb_cell_children", default=None)
+)
+
+
+def interrupt_children(children: list[asyncio.SubprocessTransport]) -> None:
+    """Send SIGINT to those process groups of ``children`` that are there. Thread of their loop."""
+    for child in children:
+        pid = child.get_pid()
+        if child.get_returncode() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGINT)
+
+
+def _own_process_group(kwargs: dict[str, Any]) -> bool:
+    """Ask for a process group in ``kwargs`` where the child is to have one; return whether."""
+    launched = current_record.get() is not None
+    if sys.platform == "win32":
+        if launched:
             import subprocess
 
             flags = kwargs.get("creationflags", 0) | subprocess.CREATE_NEW_PROCESS_GROUP
             kwargs["creationflags"] = flags
-        elif _Base.__module__.startswith("uvloop"):
-            kwargs["start_new_session"] = True  # uvloop knows no process_group
-        else:
-            kwargs.setdefault("process_group", 0)
-    return kwargs
+        return False  # an interrupt of the kernel is no signal there
+    if not launched and cell_children.get() is None:
+        return False
+    if kwargs.get("start_new_session") or kwargs.get("process_group") is not None:
+        return False
+    if _Base.__module__.startswith("uvloop"):
+        kwargs["start_new_session"] = True  # uvloop knows no process_group
+    else:
+        kwargs["process_group"] = 0
+    return True
 
 
 _lock = fork_safe_lock()

@@ -22,7 +22,12 @@ from IPython.core.interactiveshell import ExecutionResult
 from asyncnb._core import _places
 from asyncnb._core._breakin import raise_in_task
 from asyncnb._core._errors import THREADS, EmbeddedLoopError
-from asyncnb._core._loop import EmbeddedLoop, embedded_loop
+from asyncnb._core._loop import (
+    EmbeddedLoop,
+    cell_children,
+    embedded_loop,
+    interrupt_children,
+)
 from asyncnb._core._tasks import Task, interrupt
 from asyncnb._core._visits import guard, own_loop, runs_here, unguard
 
@@ -93,7 +98,13 @@ class AwaitCells:
 
     async def _run_elsewhere(self, cell: Coroutine[Any, Any, Any], source: str) -> Any:
         """Run the cell on the embedded loop while the kernel's own loop stays free."""
-        running = RunningCell(cell, source, embedded_loop(), asyncio.get_running_loop())
+        running = RunningCell(
+            cell,
+            source,
+            embedded_loop(),
+            asyncio.get_running_loop(),
+            own_groups=hasattr(self.ip, "kernel"),  # a terminal's children stay in its own
+        )
         self._cells.append(running)
         if self._may_meet_others:
             guard(running.loop)
@@ -170,6 +181,8 @@ class RunningCell:
         source: str,
         loop: EmbeddedLoop,
         here: asyncio.AbstractEventLoop,
+        *,
+        own_groups: bool,
     ) -> None:
         self.created = time.time()
         self.coro = coro
@@ -180,6 +193,8 @@ class RunningCell:
         #: Whether the code of the cell was interrupted, and had not ended before it could be.
         self._delivered = False
         self.reported = False
+        #: Processes that it has started in groups of their own.
+        self.children: list[asyncio.SubprocessTransport] = []
         self._ended: asyncio.Future[None] = here.create_future()
         self._taken = threading.Event()
         self.task: Task[Any] | None = None
@@ -191,6 +206,8 @@ class RunningCell:
         self._failed: BaseException | None = None
         loop.on_crash.append(self._loop_crashed)
         self.context = contextvars.copy_context()
+        if own_groups:
+            self.context.run(cell_children.set, self.children)
         loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
@@ -270,6 +287,7 @@ class RunningCell:
 
     def _interrupt_there(self) -> None:
         self._taken.set()
+        interrupt_children(self.children)
         task = self.task
         if task is None or task.done():
             return

@@ -143,6 +143,19 @@ def test_an_object_of_another_thread(victim):
     assert "check_same_thread=False" in error.traceback
 
 
+@pytest.mark.promise("a stop ends a cell with its children, and no child of an earlier cell")
+def test_stop_and_child_processes(start_kernel):
+    kernel = start_kernel()
+    kernel.ok("earlier = await asyncio.create_subprocess_exec('sleep', '60')")
+    for _ in range(3):
+        code = "own = await asyncio.create_subprocess_exec('sleep', '60'); print('busy')"
+        stopped = kernel.submit(f"{code}\nawait own.wait()").wait_for("busy")
+        kernel.interrupt()
+        assert stopped.wait().error.ename == "KeyboardInterrupt"
+        assert kernel.evaluate("earlier.returncode") is None
+    kernel.ok("earlier.kill(); await earlier.wait()")
+
+
 @pytest.mark.promise("a cell that runs a loop itself is cancelled, and can be run again")
 @pytest.mark.parametrize(
     "run",

@@ -183,6 +183,19 @@ def test_a_stop_that_ends_the_child_of_a_cell_first_stops_the_cell(busy):
     assert_background_alive(busy)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to child processes")
+@pytest.mark.parametrize("how", ["exec('sleep', '60')", "shell('sleep 60')"], ids=["exec", "shell"])
+def test_a_stop_ends_the_children_of_its_cell_and_none_of_earlier_cells(busy, how):
+    busy.ok(f"earlier = await asyncio.create_subprocess_{how}")
+    stop(busy, f"own = await asyncio.create_subprocess_{how}; print('waiting'); await own.wait()")
+    assert busy.evaluate("earlier.returncode") is None
+    assert busy.ok("await asyncio.wait_for(own.wait(), 10)").result == "-2"
+    stop(busy, "print('waiting'); time.sleep(60)")
+    assert busy.evaluate("earlier.returncode") is None
+    busy.ok("earlier.kill(); await earlier.wait()")
+    assert_background_alive(busy)
+
+
 def test_a_stop_while_nothing_runs_does_nothing(busy):
     for _ in range(3):
         busy.interrupt()
