@@ -255,3 +255,32 @@ def test_children_of_a_task_group_are_cancelled_with_the_task(kernel):
     kernel.ok("%tasks cancel job")
     kernel.ok("await asyncio.wait([job], timeout=10);")
     assert kernel.evaluate("(job.cancelled(), sorted(log))") == (True, [0, 1, 2])
+
+
+def test_a_server_launched_as_the_tutorial_says_is_closed_by_a_cancel_and_runs_again(kernel):
+    kernel.ok(
+        """
+        import socket, uvicorn
+        async def app(scope, receive, send): pass
+        async def serve(server):
+            try:
+                await server.serve()
+            finally:
+                await server.shutdown()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0)); port = free.getsockname()[1]
+        """
+    )
+    for _ in range(2):
+        kernel.ok(
+            """
+            config = uvicorn.Config(app, port=port, log_level="warning", lifespan="off")
+            server = uvicorn.Server(config)
+            task = asyncnb.launch(serve(server), name="server")
+            while not server.started: await asyncio.sleep(0.01)
+            """
+        )
+        kernel.ok("%tasks cancel server")
+        kernel.ok("await asyncio.wait([task], timeout=10);", 15)
+        assert kernel.evaluate("task.info().state") == "cancelled"
+        assert kernel.evaluate("socket.socket().connect_ex(('127.0.0.1', port)) != 0")
