@@ -7,7 +7,7 @@ from typing import Any
 
 from asyncnb._core import _launch, _loop, _registry, _trace, _watchdog
 from asyncnb._core._sizes import OFFLOAD_LIMIT
-from asyncnb._kernel import _headless, _output, _progress
+from asyncnb._kernel import _headless, _kept, _progress
 from asyncnb._kernel._settings import SIZE, SWITCH, Option, amount, count, one_of
 
 
@@ -61,10 +61,11 @@ def options(
         ),
         Option(
             "output_tail",
-            _output.TAIL,
+            _kept.TAIL,
             count(1),
-            "characters of a task's output that are kept for showing it again",
-            _setter(_output, "TAIL"),
+            "characters of a task's output, displays too, that are kept for showing it again; "
+            f"at most {_kept.MOST_ITEMS:,} prints and displays",
+            _setter(_kept, "TAIL"),
         ),
         Option(
             "shutdown",

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import contextvars
 import sys
-from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -29,6 +28,7 @@ from asyncnb._core._words import encodable
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._figures import FigureKeeper
 from asyncnb._kernel._headless import LateOutput, is_headless
+from asyncnb._kernel._kept import TaskOutput
 from asyncnb._kernel._parents import header as _header
 from asyncnb._kernel._parents import parent_message as _parent
 from asyncnb._kernel._parents import route_by_context
@@ -36,51 +36,8 @@ from asyncnb._kernel._reports import Reports
 from asyncnb._kernel._tracebacks import format_error
 from asyncnb._kernel._undo import UndoStack
 
-#: print() writes the end of a line by itself: half of all that is said, and always the same.
-_LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
-
-
-#: Characters of a task's output that are kept for showing it again, the newest.
-TAIL = 200_000
-
 #: Seconds that the end of a cell waits, in a run without a person, for tracebacks to be made.
 DRAIN_SECONDS = 10.0
-
-
-class TaskOutput:
-    """What one task said, bounded: the newest ``most`` characters of text and displays."""
-
-    __slots__ = ("_items", "_size", "late", "most", "parent")
-
-    def __init__(self, parent: dict[str, Any], most: int | None = None) -> None:
-        self.parent = parent
-        self.most = TAIL if most is None else most
-        #: In a headless run: what gets the late part into the launching cell.
-        self.late: LateOutput | None = None
-        self._items: deque[tuple[str, Any, int]] | None = None  # an empty deque takes 600 bytes
-        self._size = 0
-
-    def add(self, kind: str, value: Any, size: int) -> None:
-        """Append one thing said; from any thread (a deque's append is atomic)."""
-        if self._items is None:
-            self._items = deque()
-        self._items.append(_LINE_ENDS[kind] if value == "\n" else (kind, value, size))
-        self._size += size
-        while self._size > self.most and len(self._items) > 1:
-            self._size -= self._items.popleft()[2]
-
-    def items(self) -> list[tuple[str, Any]]:
-        """Return what was said, as (kind, value), oldest first.
-
-        Kinds: ``stdout`` and ``stderr`` (text), ``display`` (data, metadata, keywords),
-        ``error`` (name, message, traceback lines).
-        """
-        return [(kind, value) for kind, value, _ in list(self._items or ())]
-
-    @property
-    def text(self) -> str:
-        """The printed text, stdout and stderr as they came."""
-        return "".join(v for k, v in self.items() if k in ("stdout", "stderr"))
 
 
 class _By(NamedTuple):
@@ -355,9 +312,8 @@ class OutputRouter:
             return
         ename, evalue, lines = format_error(self.ip, exc, short=short)
         ename, evalue, lines = encodable(ename), encodable(evalue), list(map(encodable, lines))
-        text = "\n".join(lines)
         if record is not None:
-            record.output.add("error", (ename, evalue, lines), len(text))
+            record.output.add_error(ename, evalue, lines)
             if record.output.late is not None:
                 late = record.output.late
                 late.say("error", (ename, evalue, lines), lambda said: self._send_error(*said))
@@ -388,9 +344,8 @@ class OutputRouter:
         """Show what the task said so far, in the cell that runs now."""
         for kind, value in record.output.items():
             if kind == "display":
-                data, metadata, keywords = value
-                if not keywords.get("update"):
-                    self.ip.display_pub.publish(data, metadata)
+                data, metadata, _ = value
+                self.ip.display_pub.publish(data, metadata)
             elif kind == "error":
                 print("\n".join(value[2]), file=sys.stderr)
             else:
@@ -427,9 +382,8 @@ class OutputRouter:
                 original(data, metadata, **kwargs)
                 return
             data = {k: encodable(v) if isinstance(v, str) else v for k, v in data.items()}
-            size = sum(len(v) for v in data.values() if isinstance(v, (str, bytes)))
+            output.add_display(data, metadata, kwargs)
             said = (data, metadata, kwargs)
-            output.add("display", said, size)
             if output.late is None:
                 original(data, metadata, **kwargs)
             else:
@@ -506,7 +460,7 @@ def _recording_write(original: Callable[[str], int], kind: str) -> Callable[[str
             return original(string)
         output, said = record.output, len(string)
         string = encodable(string)
-        output.add(kind, string, len(string))
+        output.add(kind, string)
         if output.late is None:
             original(string)
         else:

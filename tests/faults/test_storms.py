@@ -307,3 +307,23 @@ def test_cancel_of_a_task_that_refuses(victim):
     victim.ok("give_in = True")
     victim.ok("%tasks cancel stubborn")
     victim.ok("await asyncnb.wait([asyncnb.task('stubborn')])")
+
+
+@pytest.mark.promise("a task shows thousands of charts: what is kept of its output is bounded")
+@pytest.mark.parametrize("update", [False, True], ids=["new displays", "updates of one"])
+def test_charts_storm(victim, update):
+    show = "handle.update(chart, raw=True)" if update else "display(chart, raw=True)"
+    victim.ok(
+        f"""
+        %%atask charts
+        import pickle
+        from IPython.display import display
+        handle = display({{"application/x-chart+json": {{}}}}, raw=True, display_id=True)
+        for n in range(2_000):
+            chart = {{"application/x-chart+json": {{"points": [[i, n] for i in range(300)]}}}}
+            {show}
+            if n % 20 == 0: await asyncio.sleep(0)
+        """
+    )
+    victim.ok("charts.join(60)", 90)
+    assert victim.evaluate("len(pickle.dumps(charts._record.output.items()))") < 500_000

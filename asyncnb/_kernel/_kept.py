@@ -1,0 +1,138 @@
+"""What a task printed and displayed, kept for showing it again, within bounds.
+
+Two bounds, both for the newest: the size in characters, whatever the type, and the number of prints
+and displays. Of a display that is updated again and again, only its last state is kept.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncnb._kernel._headless import LateOutput
+
+#: print() writes the end of a line by itself: half of all that is printed, and always the same.
+_LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
+
+#: Characters of a task's output that are kept for showing it again, the newest.
+TAIL = 200_000
+
+#: Prints and displays of a task that are kept, the newest: small ones cost more than their text.
+MOST_ITEMS = 10_000
+
+#: What any part of a display takes, in characters, beside its text: an entry of a list, a number.
+_PART = 8
+
+_TOO_LARGE = "<a display of more than {:,} characters, the option output_tail>"
+
+
+class TaskOutput:
+    """What one task printed and displayed: the newest ``most`` characters and MOST_ITEMS items."""
+
+    __slots__ = ("_displays", "_items", "_size", "late", "most", "parent")
+
+    def __init__(self, parent: dict[str, Any], most: int | None = None) -> None:
+        self.parent = parent
+        self.most = TAIL if most is None else most
+        #: In a headless run: what gets the late part into the launching cell.
+        self.late: LateOutput | None = None
+        #: Each is (kind, value, size); a list, for a display that may be updated.
+        self._items: deque[Any] | None = None  # an empty deque takes 600 bytes
+        self._displays: dict[str, list[Any]] | None = None  # by display_id, of those in _items
+        self._size = 0
+
+    def add(self, kind: str, text: str) -> None:
+        """Append text of the stream ``kind``; from any thread (a deque's append is atomic)."""
+        if len(text) > self.most:
+            text = text[-(self.most // 2 or 1) :]  # not all, or the next "\n" pushes it out
+        self._append(_LINE_ENDS[kind] if text == "\n" else (kind, text, len(text)))
+
+    def add_display(self, data: dict[str, Any], metadata: Any, keywords: dict[str, Any]) -> None:
+        """Append a display, or note an update where the display is; from any thread.
+
+        A display that is larger than all that is kept leaves a line of text.
+        """
+        display_id = (keywords.get("transient") or {}).get("display_id")
+        size = rough_size((data, metadata), self.most)
+        if size > self.most:
+            data, metadata = {"text/plain": _TOO_LARGE.format(self.most)}, {}
+            size = len(data["text/plain"])
+        if display_id is None:
+            self._append(("display", (data, metadata, keywords), size))
+            return
+        if self._displays is None:
+            self._displays = {}
+        entry = self._displays.get(display_id)
+        if entry is not None and keywords.get("update"):
+            self._size += size - entry[2]
+            entry[1:] = (data, metadata, entry[1][2]), size
+            self._trim()
+        else:
+            self._displays[display_id] = entry = ["display", (data, metadata, keywords), size]
+            self._append(entry)
+
+    def add_error(self, ename: str, evalue: str, lines: list[str]) -> None:
+        """Append a traceback; from any thread."""
+        text = "\n".join(lines)
+        if len(text) > self.most:
+            text = text[-self.most :]
+            lines = [text]
+        self._append(("error", (ename, evalue[: self.most], lines), len(text)))
+
+    def _append(self, item: Any) -> None:
+        if self._items is None:
+            self._items = deque()
+        self._items.append(item)
+        self._size += item[2]
+        if self._size > self.most or len(self._items) > MOST_ITEMS:
+            self._trim()
+
+    def _trim(self) -> None:
+        items = self._items
+        while items and len(items) > 1 and (self._size > self.most or len(items) > MOST_ITEMS):
+            dropped = items.popleft()
+            self._size -= dropped[2]
+            if self._displays and dropped[0] == "display":
+                display_id: Any = (dropped[1][2].get("transient") or {}).get("display_id")
+                if self._displays.get(display_id) is dropped:
+                    del self._displays[display_id]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return what is kept, as (kind, value), oldest first.
+
+        Kinds: ``stdout`` and ``stderr`` (text), ``display`` (data, metadata, keywords),
+        ``error`` (name, message, traceback lines).
+        """
+        return [(kind, value) for kind, value, _ in list(self._items or ())]
+
+    @property
+    def text(self) -> str:
+        """The printed text, stdout and stderr in the order of printing."""
+        return "".join(v for k, v in self.items() if k in ("stdout", "stderr"))
+
+
+def rough_size(value: Any, limit: int) -> int:
+    """Estimate the size of ``value``, as data of a display, in characters.
+
+    Text and bytes are not read, so a picture costs 2 us. Lists and dicts are walked until the
+    estimate is above ``limit``, a few microseconds for ten entries: with 200,000 at most 25,000
+    entries, which takes 5 ms.
+    """
+    size = 0
+    waiting = [value]
+    while waiting and size <= limit:
+        part = waiting.pop()
+        if isinstance(part, (str, bytes, bytearray)):
+            size += len(part)
+        elif isinstance(part, dict):
+            size += 2 * _PART * len(part)
+            waiting += part.keys()
+            waiting += part.values()
+        elif isinstance(part, (list, tuple, set, frozenset)):
+            size += _PART * len(part)  # all at once: a long one ends the walk here
+            waiting += part
+        elif part is not None and not isinstance(part, (int, float)):
+            size += sys.getsizeof(part, _PART)  # an array, say
+    return size
