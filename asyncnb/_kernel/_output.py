@@ -33,6 +33,7 @@ from asyncnb._kernel._parents import header as _header
 from asyncnb._kernel._parents import parent_message as _parent
 from asyncnb._kernel._parents import route_by_context
 from asyncnb._kernel._reports import Reports
+from asyncnb._kernel._streams import TaskStreams
 from asyncnb._kernel._tracebacks import format_error
 from asyncnb._kernel._undo import UndoStack
 
@@ -54,6 +55,7 @@ class OutputRouter:
         self.ip = ip
         self.kernel = getattr(ip, "kernel", None)
         self.figures = FigureKeeper()
+        self._task_streams = TaskStreams()
         #: Where ipykernel 7.4 and later keep the message of the cell that a context belongs to.
         self._thread_parent: contextvars.ContextVar[Any] | None = None
         variable = getattr(ip, "_parent_header", None)
@@ -103,8 +105,10 @@ class OutputRouter:
             recorder = _recording_write(original, kind)
             self._streams.append((stream, original, recorder))
             stream.write = recorder  # type: ignore[method-assign]
+        self._task_streams.install()
 
     def _restore_streams(self) -> None:
+        self._task_streams.uninstall()
         while self._streams:
             stream, original, recorder = self._streams.pop()
             if vars(stream).get("write") is recorder:
@@ -180,7 +184,14 @@ class OutputRouter:
     def enter(self, parent: dict[str, Any]) -> None:
         """Lead the output of the running context to the cell with the message ``parent``."""
         _parent.set(parent)
-        if self.kernel is None or not parent or self._belongs_to_cell(parent):
+        if self.kernel is None or not parent:
+            return
+        # ipykernel gives a parent to what is in sys, which may be what a cell captures with.
+        for stream in self._task_streams.replaced():
+            variable = getattr(stream, "_parent_header", None)
+            if isinstance(variable, contextvars.ContextVar):
+                variable.set(_header(parent))
+        if self._belongs_to_cell(parent):
             return
         if hasattr(self.ip, "set_thread_parent"):  # ipykernel 7.4
             self.ip.set_thread_parent(parent)

@@ -188,3 +188,21 @@ def test_capture_around_a_task(victim, await_):
     failed = victim.ok(f"%%capture said\n%%atask bad\n{await_}\nraise ValueError('sh' 'own')")
     failed.wait_for("ValueError: shown")
     assert victim.where("ValueError: shown") == [failed]
+
+
+@pytest.mark.promise("another cell captures: all that a task prints comes below its own cell")
+@pytest.mark.parametrize(
+    "capture",
+    [
+        "%%capture said\n{}",
+        "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): {}",
+        "from IPython.utils.capture import capture_output\nwith capture_output() as said: {}",
+    ],
+    ids=["%%capture", "redirect_stdout", "capture_output"],
+)
+def test_capture_in_another_cell(victim, capture):
+    victim.ok("go, spoke = asyncio.Event(), threading.Event()")
+    cell = victim.ok("%%atask job\nawait go.wait()\nprint('its', 'own')\nspoke.set()")
+    code = "asyncnb.embedded_loop().call_soon_threadsafe(go.set); assert spoke.wait(10)"
+    victim.ok(capture.format(code))
+    cell.wait_for("its own")
