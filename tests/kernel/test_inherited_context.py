@@ -35,6 +35,29 @@ def test_a_thread_that_a_task_starts_prints_in_the_cell_of_the_task(inheriting):
     assert inheriting.where("from a thread") == [cell]
 
 
+def test_the_threads_that_a_library_starts_in_a_task_speak_in_the_cell_of_the_task(inheriting):
+    if not inheriting.has_subshells:
+        pytest.skip("ipykernel 6 routes a thread's output by the thread, not by its context")
+    inheriting.ok("gate = asyncio.Event()")
+    cell = inheriting.ok(
+        """
+        %%atask job
+        from concurrent.futures import ThreadPoolExecutor
+        from tqdm import tqdm
+        await gate.wait()
+        def work(name):
+            for _ in tqdm(range(3), desc=name): pass
+            print(name, "printed")
+        with ThreadPoolExecutor(2) as pool:
+            await asyncio.to_thread(list, pool.map(work, ["first", "second"]))
+        """
+    )
+    inheriting.ok("gate.set(); await job")
+    inheriting.drain()
+    for text in "first printed", "second printed", "first:", "second:":
+        assert inheriting.where(text) == [cell]
+
+
 def test_the_threads_of_the_notebook_keep_no_cell(inheriting):
     """The first cell starts them: the loop's, that of the reports, a worker, the executor's."""
     first = inheriting.ok(
