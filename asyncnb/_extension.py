@@ -30,6 +30,7 @@ from asyncnb._core._sizes import OFFLOAD_LIMIT
 from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
 from asyncnb._kernel._control import ControlVerbs
+from asyncnb._kernel._debugger import DebuggerRules
 from asyncnb._kernel._foreign import AwaitBridge, FileCalls
 from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._keep_alive import KeepAlive
@@ -123,6 +124,8 @@ class Extension:
             self._do(guard.install, guard.uninstall)
         # After the guard, so that no stop strikes while the running loop is changed.
         self._do(self.one_loop.install, self.one_loop.uninstall)
+        rules = DebuggerRules(kernel)
+        self._do(rules.install, rules.uninstall)
         if kernel is not None and "shutdown_request" in getattr(kernel, "control_handlers", {}):
             hook = ShutdownHook(kernel)
             self._do(hook.install, hook.uninstall)

@@ -65,7 +65,7 @@ class BackgroundCells:
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Compile ``body`` and launch it; raise before anything has started if it cannot be."""
-        cell = compile_cell(self.ip, body, magic=magic)
+        cell = compile_cell(self.ip, body, magic=magic, sent=self.output.source())
         kind = args.on or ("loop" if cell.awaits else "thread")
         if not THREADS:
             kind = _without_threads(kind, args.on)
@@ -98,7 +98,7 @@ class BackgroundCells:
 
     def launch_group(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Run ``body`` inside of the group ``args.name``; the cell ends when all its tasks have."""
-        cell = compile_cell(self.ip, body, magic=magic)
+        cell = compile_cell(self.ip, body, magic=magic, sent=self.output.source())
         name: str = args.name
         living = [r for r in _launch.registry.living() if r.identity == name]
         if hasattr(builtins, name):

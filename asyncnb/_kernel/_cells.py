@@ -23,13 +23,17 @@ def cell_number(ip: InteractiveShell) -> int:
 
 
 class BackgroundCell(NamedTuple):
-    """Code of a cell: statements, and the last expression, which gives the result."""
+    """Code of a cell: statements, and the last expression, which gives the result.
+
+    ``source`` has the lines of ``file``, ``text`` those below the magic.
+    """
 
     body: CodeType
     last: CodeType | None
     quiet: bool
     file: str | None = None
     source: str = ""
+    text: str = ""
 
     @property
     def awaits(self) -> bool:
@@ -56,17 +60,18 @@ def _is_coroutine(code: CodeType) -> bool:
     return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
-def compile_cell(ip: InteractiveShell, body: str, *, magic: str) -> BackgroundCell:
+def compile_cell(ip: InteractiveShell, body: str, *, magic: str, sent: str = "") -> BackgroundCell:
     """Compile ``body``, IPython syntax included, as IPython would the cell itself.
 
-    Line numbers in tracebacks are those of the whole cell, whose first line is the magic.
+    ``sent`` is the whole cell as the front end sent it, if one did. Line numbers in tracebacks and
+    for the debugger are those of the whole cell, and so is the file's name.
     Raises SyntaxError, and UsageError for a cell without code.
     """
     source = ip.transform_cell(body)
-    number = cell_number(ip)
-    name = ip.compile.cache(f"{magic}\n{source}", number, raw_code=f"{magic}\n{body}")
+    whole, above = _whole_cell(magic, body, sent)
+    name = ip.compile.cache(above + source, cell_number(ip), raw_code=whole)
     try:
-        tree: Any = ip.compile.ast_parse("\n" + source, filename=name)
+        tree: Any = ip.compile.ast_parse("\n" * above.count("\n") + source, filename=name)
         if not tree.body:
             raise UsageError(f"{magic.split(maxsplit=1)[0]}: the cell has no code to run.")
         tree = ip.transform_ast(tree)
@@ -79,8 +84,24 @@ def compile_cell(ip: InteractiveShell, body: str, *, magic: str) -> BackgroundCe
             last=None if last is None else compile(last, name, "eval", flags, dont_inherit=True),
             quiet=bool(ip.displayhook.semicolon_at_end_of_expression(body)),
             file=name,
-            source=f"{magic}\n{body}",
+            source=above + body,
+            text=body,
         )
     except SyntaxError as exc:
         exc._asyncnb_in_cell = True  # type: ignore[attr-defined]  # see Tracebacks
         raise
+
+
+def _whole_cell(magic: str, body: str, sent: str) -> tuple[str, str]:
+    """Return the cell as the front end has it, and the lines of it that are above ``body``.
+
+    ipykernel names a cell's file by a hash of the cell's text, and the front end's debugger sets
+    its breakpoints in the file of that name: one newline more or less, and none is hit. IPython
+    passes a magic its body with a newline added, and without what is above the magic: empty lines,
+    or another magic.
+    """
+    for end in (body, body.removesuffix("\n")):
+        above = sent.removesuffix(end)
+        if above != sent and above.rstrip("\n").rpartition("\n")[2].startswith("%%"):
+            return sent, above
+    return f"{magic}\n{body}", f"{magic}\n"  # the cell of a script, or indented as a whole

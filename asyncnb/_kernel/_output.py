@@ -140,6 +140,11 @@ class OutputRouter:
             parent = owner.get_parent() if hasattr(owner, "get_parent") else None
         return parent or {}
 
+    def source(self) -> str:
+        """Return the cell of the running code as the front end sent it, or ``""``."""
+        code = self.parent().get("content", {}).get("code", "")
+        return code if isinstance(code, str) else ""
+
     def prepare(self, record: TaskRecord) -> None:
         """Lead the output of the context that runs to the cell at hand, and note it in ``record``.
 

@@ -128,7 +128,7 @@ def _names_to_send(
         read, _ = names_in(cell)
         # A name that the cell binds first need not go along, and perhaps could not: the file of
         # `with open(...) as file`, when an earlier cell has used that name too.
-        source = ip.transform_cell(cell.source.partition("\n")[2])
+        source = ip.transform_cell(cell.text)
         read &= names_needed(ast.parse(source).body)
         wanted = sorted(
             name
