@@ -101,6 +101,7 @@ def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
 
 #: Locks of objects that a child does not use, as nothing of it leads there.
 OF_THE_PARENT = {
+    "_core/_inner_loops.py": "of one thread that works in the parent",
     "_core/_loop.py": "a child gets a loop of its own",
     "_core/_waiters.py": "of one thread that waits in the parent",
     "_core/_workers.py": "of one thread that works in the parent",
@@ -143,6 +144,7 @@ RESET = {
     "_core._launch.other_loops",
     "_core._launch.registry",
     "_core._open_groups.named",
+    "_core._progress._failed",
     "_core._registry.observers",
     "_core._traced_loops._watched",
     "_core._trace.recorder",
@@ -164,7 +166,7 @@ REBOUND = {
     "_core._launch.prepare": True,
     "_core._loop._current": True,
     "_core._loop._starting": True,
-    "_core._progress._observer": True,
+    "_core._progress._observers": True,
     "_core._tasks._first_steps": "one for all loops, without a state",
     "_core._tasks.rich_repr": True,
     "_core._timeline.interactive": True,
@@ -217,7 +219,7 @@ def state():
         "tasks": len(_launch.registry.records()),
         "who is told of ends": len(_launch.registry.on_end),
         "observers": len(_registry.observers),
-        "progress": _progress._observer,
+        "progress": (len(_progress._observers), len(_progress._failed)),
         "prepare": _launch.prepare,
         "other loops": len(_launch.other_loops),
         "chips": _tasks.rich_repr,
@@ -250,7 +252,7 @@ task = group.create_task(asyncio.sleep(60))
 threading.Thread(target=lambda: task.join(), daemon=True).start()
 while not _waiters._joiners: os.sched_yield()
 _launch.registry.on_end.append(print); _registry.observers.append(lambda record: None)
-_progress.observe_progress(print); _launch.prepare = lambda record: None
+_progress.observe_progress(print); _progress._failed.add(1); _launch.prepare = lambda record: None
 _launch.other_loops.append(lambda: None)
 _tasks.rich_repr = _timeline.interactive = _said._publish = print
 _visits.guard(asyncnb.embedded_loop())
