@@ -129,8 +129,8 @@ def inner_loop(ident: int, frame: types.FrameType | None) -> InnerLoop | None:
         if code.co_name in ("run_until_complete", "run_forever"):
             loop = each.f_locals.get("self")
             main = each.f_locals.get("future")
-            if not _is_loop(loop):
-                continue
+            if not _is_loop(loop) or hasattr(loop, "thread"):
+                continue  # an embedded loop runs in its own thread; this one only waits for it
             if isinstance(main, asyncio.Future):
                 return InnerLoop(ident, [loop], each, main=main)
             if found is None or not found.sure:

@@ -262,10 +262,15 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         running = threading.Event()
         self.call_soon(running.set)
         self._state.thread.start()
-        while not running.wait(0.05):
-            if not self._state.thread.is_alive():
-                raise EmbeddedLoopError("The embedded loop's thread ended at once.") from self.crash
-        self.watch(_watchdog.THRESHOLD)
+        try:
+            while not running.wait(0.05):
+                if not self._state.thread.is_alive():
+                    message = "The embedded loop's thread ended at once."
+                    raise EmbeddedLoopError(message) from self.crash
+            self.watch(_watchdog.THRESHOLD)
+        except BaseException:
+            self.shutdown()  # nothing leads to it, so nothing else would end its thread
+            raise
 
     def watch(self, threshold: float) -> None:
         """Have steps longer than ``threshold`` seconds noticed; 0 switches that off. Any thread."""

@@ -55,7 +55,7 @@ def test_of_a_display_that_is_updated_only_the_last_state_is_kept_where_it_is(ke
         for n in range(3_000):
             data = {"application/x-chart+json": {"points": [n] * 1_000}, "text/plain": f"chart {n}"}
             handle.update(data, raw=True)
-            if n % 100 == 0: await asyncio.sleep(0)
+            if n % 10 == 0: await asyncio.sleep(0)
         """,
         60,
     )

@@ -85,6 +85,7 @@ def snapshot():
     found["meta_path"] = list(sys.meta_path)
     found["threads"] = sorted(t.name for t in threading.enumerate())
     found["loop"] = _loop.running_embedded_loop()
+    found["sys"] = type(sys)
     # What any cell changes.
     for key in ("execution_count", "last_execution_result", "last_execution_succeeded",
                 "_last_traceback", "_last_input_line"):
