@@ -97,22 +97,22 @@ def verdict(line: Line, length: Any) -> str:
 def spans(row: dict[str, Any], end: float) -> list[tuple[str, float, float]]:
     """Return what a row's bar is made of: (kind, start, end), in order of time, touching.
 
-    Kinds: ``pending``, ``run``, ``wait``, ``stop`` (asked to end, cleaning up), ``thread``, and
-    ``life`` where the steps were not recorded.
+    The picture, the text and the page all draw these. Kinds: ``pending``, ``run``, ``wait``,
+    ``stop`` (asked to end, cleaning up), ``thread``, and ``life`` where the steps were not
+    recorded.
     """
     until = end if row["ended"] is None else row["ended"]
     started = until if row["started"] is None else row["started"]
     found = [("pending", row["created"], started)]
-    if row["kind"] == "thread":
-        return [*found, ("thread", started, until)] if until >= started else found
-    if not row["recorded"]:
-        return [*found, ("life", started, until)] if until >= started else found
-    at = started
-    for run_start, run_end in row["runs"]:
-        found += _waiting(at, run_start, row["marks"])
-        found.append(("run", run_start, run_end))
-        at = max(at, run_end)
-    found += _waiting(at, until, row["marks"])
+    if row["kind"] == "thread" or not row["recorded"]:
+        found.append(("thread" if row["kind"] == "thread" else "life", started, until))
+    else:
+        at = started
+        for run_start, run_end in row["runs"]:
+            found += _waiting(at, run_start, row["marks"])
+            found.append(("run", run_start, run_end))
+            at = max(at, run_end)
+        found += _waiting(at, until, row["marks"])
     return [(kind, start, stop) for kind, start, stop in found if stop > start or kind == "run"]
 
 

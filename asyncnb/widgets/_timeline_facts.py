@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from asyncnb._core._timeline import timeline_data
+from asyncnb._core._timeline_rows import spans
 
 #: What a page gets to draw at most; it draws a thousand bars of a pixel in any case.
 MOST_ROWS = 2000
@@ -18,10 +19,12 @@ def facts(tasks: Any = None) -> dict[str, Any]:
 
 
 def compact(data: dict[str, Any]) -> dict[str, Any]:
-    """Return ``data`` of ``timeline_data`` small enough to send: the newest tasks, fewer steps.
+    """Return ``data`` of ``timeline_data`` for a page to draw: the newest tasks, fewer steps.
 
-    Steps so near to each other that a wide screen shows them as one become one, and the waits
-    between them go; everything else stays. ``left_out`` counts the tasks that had to go.
+    Each row has ``bars`` in the place of ``runs``: ``[kind, start, end]`` as ``spans`` makes them,
+    so that a page draws what the picture and the text draw. Steps so near to each other that a
+    wide screen shows them as one become one, and the waits between them are left out; everything
+    else stays. ``left_out`` counts the tasks that are not sent.
     """
     rows = data["rows"]
     left_out = max(0, len(rows) - MOST_ROWS)
@@ -29,13 +32,18 @@ def compact(data: dict[str, Any]) -> dict[str, Any]:
         newest = {row["id"] for row in sorted(rows, key=lambda row: row["created"])[left_out:]}
         rows = [row for row in rows if row["id"] in newest]
         edges = [edge for edge in data["edges"] if {*edge[:2]} <= newest]
-        data = data | {"rows": rows, "edges": edges, "left_out": left_out}
-    total = sum(len(row["runs"]) for row in rows)
-    if total <= MOST_RUNS:
-        return data
-    # Some tasks have most of the steps; so many of each are told apart that all have their share.
-    share = max(20, MOST_RUNS // max(1, sum(1 for row in rows if row["runs"])))
-    return data | {"rows": [_thinned(row, share) for row in rows]}
+        data = data | {"edges": edges, "left_out": left_out}
+    if sum(len(row["runs"]) for row in rows) > MOST_RUNS:
+        # Some tasks have most of the steps; so many of each are told apart that all have a share.
+        share = max(20, MOST_RUNS // max(1, sum(1 for row in rows if row["runs"])))
+        rows = [_thinned(row, share) for row in rows]
+    return data | {"rows": [_with_bars(row, data["end"]) for row in rows]}
+
+
+def _with_bars(row: dict[str, Any], end: float) -> dict[str, Any]:
+    sent = row | {"bars": [list(span) for span in spans(row, end)]}
+    del sent["runs"]
+    return sent
 
 
 def _thinned(row: dict[str, Any], most: int) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 import asyncnb
+from asyncnb._core._timeline_svg import _KINDS, svg
 from asyncnb.testing import run_virtual
 from asyncnb.widgets._static import joined
 from asyncnb.widgets._timeline_facts import compact
@@ -184,6 +186,25 @@ def test_names_and_errors_are_text(page: Page) -> None:
     assert page.ask("() => window.hacked") is None
     tags = "() => document.querySelectorAll('img, script, iframe, foreignObject').length"
     assert page.ask(tags) == 0
+
+
+LEGEND = "() => [...document.querySelectorAll('.asyncnb-tl-entry')].map(n => n.textContent)"
+
+
+@pytest.mark.parametrize("kind", ["loop", "kernel", "thread", "process"])
+def test_it_draws_the_bars_that_the_picture_draws(page: Page, kind: str) -> None:
+    with asyncnb.record() as recording:
+        run_virtual(program())
+    data = asyncnb.timeline(recording).data
+    data["rows"] = [
+        row | {"kind": kind, "recorded": kind == "loop", "runs": row["runs"][: kind == "loop"]}
+        for row in data["rows"]
+    ]
+    picture = ET.fromstring(svg(data))
+    words = {node.text for node in picture.iter() if node.tag.endswith("}text")}
+    page.ask(SHOW, compact(data))
+    bars = {*_KINDS.values()}
+    assert bars & set(page.ask(LEGEND)) == bars & words != set()
 
 
 def test_a_thousand_tasks_are_few_elements(page: Page) -> None:

@@ -60,6 +60,21 @@ def watched(victim):
     return victim, comm
 
 
+@pytest.mark.promise("a timeline has the same bars as text, as a picture and on a page")
+@pytest.mark.parametrize("place, word", [("process", "alive"), ("thread", "in a thread")])
+def test_a_timeline_is_drawn_by_one_rule(victim, place, word):
+    victim.ok(DASHBOARD)
+    comm = victim.evaluate("comm")
+    victim.ok(f"%%atask job --on {place}\n1")
+    victim.ok("%tasks wait job", 30)
+    say(victim, comm, c="timeline")
+    [answer] = wait_told(victim, comm, "timeline")
+    [row] = [row for row in answer["data"]["rows"] if row["name"] == "job"]
+    assert row["bars"][-1][0] == {"alive": "life", "in a thread": "thread"}[word]
+    for drawn in ("text()", "svg()"):
+        assert word in victim.evaluate(f"asyncnb.timeline('job').{drawn}")
+
+
 @pytest.mark.promise("a dashboard closed while it is updated: the others go on, nothing is logged")
 def test_widget_closed_while_updated(watched):
     kernel, comm = watched

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
 
 import asyncnb
 from asyncnb._core import _launch, _trace
+from asyncnb._core._timeline_rows import spans
+from asyncnb._core._timeline_svg import svg
+from asyncnb._core._timeline_text import text
 from asyncnb.testing import run_virtual
 from asyncnb.widgets import _timeline_facts
 from asyncnb.widgets._commands import Commands
@@ -31,21 +38,69 @@ def recorded(main):
     return asyncnb.timeline(recording).data
 
 
-def test_facts_of_a_few_tasks_are_sent_as_they_are():
+def test_facts_of_a_few_tasks_are_sent_as_they_are_with_bars_for_steps():
     data = recorded(many(3, 10))
-    assert compact(data) is data
+    sent = compact(data)
+    for row, whole in zip(sent["rows"], data["rows"], strict=True):
+        steps = [bar[1:] for bar in row["bars"] if bar[0] == "run"]
+        assert steps == whole["runs"] and len(steps) == len(whole["runs"]) > 0
+        assert {key: row[key] for key in row if key != "bars"} == {
+            key: whole[key] for key in whole if key != "runs"
+        }
+    assert {key: sent[key] for key in sent if key != "rows"} == {
+        key: data[key] for key in data if key != "rows"
+    }
+
+
+KINDS = ["loop", "kernel", "thread", "process", "executor"]
+ROW = {
+    "id": 1, "name": "task", "group": None, "parent": None, "state": "done", "cell": "",
+    "created": 0.0, "started": 0.5, "ended": 3.0, "error": "", "steps": 0, "runs": [], "waits": [],
+    "marks": [], "depth": 0, "recorded": False, "seconds": 0.0, "dropped": 0,
+}  # fmt: skip
+HOW = {
+    "not recorded": {},
+    "not started": {"started": None, "ended": None, "state": "pending"},
+    "living": {"ended": None, "state": "paused"},
+    "recorded": {"recorded": True, "runs": [[0.5, 0.6], [2.0, 3.0]], "marks": [[1, "cancel", ""]]},
+}
+# What a legend calls each kind of bar, or how it begins: the text's is shorter than the picture's.
+WORDS = {
+    "pending": "not started", "wait": "waiting", "life": "alive", "thread": "in a thread",
+    "stop": "asked to end", "run": "running",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_picture_and_text_draw_the_same_bars(kind, how):
+    row = ROW | {"kind": kind} | HOW[how]
+    data = {
+        "origin": 0.0, "end": 4.0, "live": True, "recorded": row["recorded"], "dropped": 0,
+        "rows": [row], "edges": [],
+    }  # fmt: skip
+    [sent] = compact(data)["rows"]
+    assert sent["bars"] == [list(span) for span in spans(row, 4.0)]
+    drawn = {WORDS[bar[0]] for bar in sent["bars"] if bar[2] > bar[1]}
+    assert ("in a thread" in drawn) == (kind == "thread" and how != "not started")
+    words = [each.text for each in ET.fromstring(svg(data)).iter() if each.tag.endswith("}text")]
+    legend = re.split(r"   |\n", text(data))
+    for word in WORDS.values():
+        assert any(entry.startswith(word) for entry in words if entry) == (word in drawn)
+        assert any(entry.endswith(word) for entry in legend) == (word in drawn)
 
 
 def test_many_steps_are_thinned_and_their_ends_kept(monkeypatch):
     monkeypatch.setattr(_timeline_facts, "MOST_RUNS", 500)
     data = recorded(many(10, 500))
     small = compact(data)
-    assert sum(len(row["runs"]) for row in small["rows"]) < 1500
-    for row, full in zip(small["rows"], data["rows"], strict=True):
+    runs = [[bar[1:] for bar in row["bars"] if bar[0] == "run"] for row in small["rows"]]
+    assert sum(map(len, runs)) < 1500
+    for row, steps, full in zip(small["rows"], runs, data["rows"], strict=True):
         assert row["steps"] == full["steps"]
-        assert row["runs"][0][0] == full["runs"][0][0]
-        assert row["runs"][-1][1] == full["runs"][-1][1]
-        assert len(row["waits"]) <= len(row["runs"])
+        assert steps[0][0] == full["runs"][0][0]
+        assert steps[-1][1] == full["runs"][-1][1]
+        assert len(row["waits"]) <= len(steps)
     assert len(json.dumps(small)) < 150_000
 
 

@@ -31,35 +31,8 @@ function shortTime(seconds) {
   return minutes < 60 ? `${minutes} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** What a row's bar is made of: [kind, start, end], as spans() in _timeline_rows.py. */
-function barOf(row, end) {
-  const until = row.ended ?? end;
-  const started = row.started ?? until;
-  const found = [["pending", row.created, started]];
-  if (row.kind !== "loop" || !row.recorded) return [...found, [row.kind === "loop" ? "life" : "thread", started, until]];
-  const wait = (from, to) => {
-    let stopping = false;
-    for (const [when, what] of row.marks) {
-      if (from < when && when < to) {
-        found.push([stopping ? "stop" : "wait", from, when]);
-        from = when;
-      }
-      if (when < to) stopping = what !== "on";
-    }
-    if (to > from) found.push([stopping ? "stop" : "wait", from, to]);
-  };
-  let at = started;
-  for (const [from, to] of row.runs) {
-    wait(at, from);
-    found.push(["run", from, to]);
-    at = Math.max(at, to);
-  }
-  wait(at, until);
-  return found;
-}
-
 /**
- * Show a timeline in `el`. `update(data)` takes what timeline_data() in _timeline.py returns;
+ * Show a timeline in `el`. `update(data)` takes what compact() in _timeline_facts.py returns;
  * `onRequest()`, if given, is called when the person asks for how things stand now.
  */
 function mountTimeline(el, { onRequest = null } = {}) {
@@ -186,7 +159,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
   function paintRow(row, y, used) {
     const d = {};
     const pen = {};
-    for (const [kind, start, stop] of barOf(row, data.end)) {
+    for (const [kind, start, stop] of row.bars) {
       if (stop < from || start > to) continue;
       const left = Math.max(x(start), GUTTER - 2);
       let right = Math.min(x(stop), GUTTER + plot() + 10);
@@ -279,9 +252,9 @@ function mountTimeline(el, { onRequest = null } = {}) {
       const slack = (to - from) / plot();
       const mark = row.marks.find(([at, what]) => what !== "on" && Math.abs(at - when) < 4 * slack);
       const wait = row.waits.find(([start, stop]) => start <= when && when <= stop);
-      const run = row.runs.find(([start, stop]) => start - slack <= when && when <= stop + slack);
+      const run = row.bars.find(([kind, start, stop]) => kind === "run" && start - slack <= when && when <= stop + slack);
       if (mark) parts.push(`${mark[1] === "cancel" ? "cancellation" : "timeout"} struck at ${shortTime(mark[0])}${mark[2] ? `: ${mark[2]}` : ""}`);
-      else if (run) parts.push(`running for ${shortTime(run[1] - run[0])} from ${shortTime(run[0])}`);
+      else if (run) parts.push(`running for ${shortTime(run[2] - run[1])} from ${shortTime(run[1])}`);
       else if (wait) parts.push(`waiting ${wait[3] !== null && names.has(wait[3]) ? `for ${names.get(wait[3]).name}` : `in ${wait[2]}`} for ${shortTime(wait[1] - wait[0])}`);
     }
     const waiters = data.edges.filter(([source]) => source === row.id).map(([, target]) => names.get(target)?.name).filter(Boolean);
