@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -53,12 +54,12 @@ def test_facts_of_a_few_tasks_are_sent_as_they_are_with_bars_for_steps():
 
 
 KINDS = ["loop", "kernel", "thread", "process", "executor"]
-ROW = {
+ROW: dict[str, Any] = {
     "id": 1, "name": "task", "group": None, "parent": None, "state": "done", "cell": "",
     "created": 0.0, "started": 0.5, "ended": 3.0, "error": "", "steps": 0, "runs": [], "waits": [],
     "marks": [], "depth": 0, "recorded": False, "seconds": 0.0, "dropped": 0,
 }  # fmt: skip
-HOW = {
+HOW: dict[str, dict[str, Any]] = {
     "not recorded": {},
     "not started": {"started": None, "ended": None, "state": "pending"},
     "living": {"ended": None, "state": "paused"},
