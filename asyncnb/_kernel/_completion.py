@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 from IPython.core.completer import CompletionContext, SimpleCompletion
 
 from asyncnb._core import _launch, _named_groups
-from asyncnb._kernel._options import PLACES, Parser, agroup_parser, atask_parser
+from asyncnb._kernel._options import (
+    PLACES,
+    Parser,
+    agroup_parser,
+    atask_parser,
+    comment_start,
+)
 from asyncnb._kernel._verbs import Verb
 
 #: Names at most: IPython shows no more, and to sort 10,000 takes it a while.
@@ -164,8 +170,10 @@ def _takes_value(parser: Parser, word: str) -> bool:
 def split(text: str) -> tuple[list[str] | None, str]:
     """Split a line at the cursor into whole words and the raw text of the one being typed.
 
-    The words are None where they cannot be told.
+    The words are None where they cannot be told, and in a comment.
     """
+    if comment_start(text) is not None:
+        return None, ""
     start = 0
     open_quote = ""
     for at, char in enumerate(text):

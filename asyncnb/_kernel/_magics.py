@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,13 @@ from IPython.core.magic import (
 )
 
 from asyncnb._core._errors import near
-from asyncnb._kernel._options import agroup_parser, atask_parser, task_name, words
+from asyncnb._kernel._options import (
+    agroup_parser,
+    atask_parser,
+    task_name,
+    without_comment,
+    words,
+)
 
 if TYPE_CHECKING:
     from asyncnb._kernel._background import BackgroundCells
@@ -27,6 +34,9 @@ if TYPE_CHECKING:
 ASYNCNB_USAGE = (
     "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off | %asyncnb option [NAME [VALUE]]"
 )
+
+#: Modules between a magic and the code that calls it, whose variables it may use.
+_NOT_THE_USERS = (__name__, "IPython.core.interactiveshell")
 
 
 @magics_class
@@ -59,6 +69,19 @@ class AsyncMagics(Magics):
             "option": settings.complete,
         }
 
+    def _expanded(self, line: str) -> str:
+        """Return ``line`` without its comment, with ``$name`` and ``{expression}`` filled in.
+
+        IPython would fill in the comment, too, and nothing at all if a name there is unknown. A
+        value that is filled in has no comment to leave out.
+        """
+        frame, depth = sys._getframe(), 0
+        while frame.f_back is not None and frame.f_globals.get("__name__") in _NOT_THE_USERS:
+            frame, depth = frame.f_back, depth + 1
+        shell: Any = self.shell
+        return str(shell.var_expand(without_comment(line), depth))
+
+    @no_var_expand
     @cell_magic
     def atask(self, line: str, cell: str) -> None:
         """Run this cell in the background, as a task of the embedded loop.
@@ -96,7 +119,7 @@ class AsyncMagics(Magics):
             %%atask watch --every 30 --quiet
             await check(server)
         """
-        args = atask_parser("%%atask").parse(words(line, "%%atask"))
+        args = atask_parser("%%atask").parse(words(self._expanded(line), "%%atask"))
         if args.name is not None:
             task_name(args.name, "%%atask")
         self._background.launch_cell(f"%%atask {line}".rstrip(), cell, args)
@@ -119,6 +142,7 @@ class AsyncMagics(Magics):
             task_name(args.name, "%atask")
         return self._background.launch_expression(expression, args)
 
+    @no_var_expand
     @cell_magic
     def agroup(self, line: str, cell: str) -> None:
         """Run this cell in the background, inside of a task group that other cells can add to.
@@ -139,9 +163,10 @@ class AsyncMagics(Magics):
             %tasks wait -g downloads
             %tasks cancel -g downloads
         """
-        args = agroup_parser().parse(words(line, "%%agroup"))
+        args = agroup_parser().parse(words(self._expanded(line), "%%agroup"))
         self._background.launch_group(f"%%agroup {line}".rstrip(), cell, args)
 
+    @no_var_expand
     @line_magic
     def tasks(self, line: str) -> Any:
         """Show, cancel, wait for, rename and forget background tasks.
@@ -168,7 +193,7 @@ class AsyncMagics(Magics):
             %tasks cancel "fetch*" -m "too slow"
             %tasks wait pages -t 60
         """
-        given = words(line, "%tasks")
+        given = words(self._expanded(line), "%tasks")
         if given and given[0] in self.verbs:
             return self.verbs[given[0]](given[1:])
         if len(given) > 1 and (verb := near(given[0], self.verbs)):
@@ -176,6 +201,7 @@ class AsyncMagics(Magics):
             raise UsageError(f"%tasks has no verb {given[0]!r}.{verb}\nUsage: {usage}")
         return self.table(given)
 
+    @no_var_expand
     @line_magic
     def asyncnb(self, line: str) -> OptionTable | None:
         """Show the state of the embedded loop, or change how cells run.
@@ -191,7 +217,7 @@ class AsyncMagics(Magics):
             %asyncnb autoawait off        # to compare with IPython's own behaviour
             %asyncnb restart              # when a library has left the loop in a bad state
         """
-        given = words(line, "%asyncnb")
+        given = words(self._expanded(line), "%asyncnb")
         match given:
             case []:
                 print(self._status())
@@ -223,7 +249,7 @@ def _split_expression(line: str) -> tuple[list[str], str]:
     rest, before = line.strip(), []
     flags = {"--wait", "--show", "--trace", "--quiet"}
     named = False
-    while rest:
+    while rest and not rest.startswith("#"):
         word, _, after = rest.partition(" ")
         if word.startswith("-") and not _is_expression(rest):
             before.append(word)
@@ -238,7 +264,7 @@ def _split_expression(line: str) -> tuple[list[str], str]:
             rest = after.strip()
         else:
             break
-    if not rest:
+    if not rest or rest.startswith("#"):
         raise UsageError(
             "%atask: it takes an expression that gives an awaitable, such as "
             "`%atask fetch(url)`; for a whole cell write %%atask."

@@ -48,6 +48,31 @@ class Parser(argparse.ArgumentParser):
         return found
 
 
+def comment_start(line: str) -> int | None:
+    """Return where a trailing comment begins: a ``#`` between words, outside of quotes.
+
+    One inside of a word, as in ``page#3``, belongs to the word. None without a comment.
+    """
+    quote, between = "", True
+    characters = iter(enumerate(line))
+    for at, char in characters:
+        if char == "#" and between and not quote:
+            return at
+        if char == "\\" and quote != "'":
+            next(characters, None)  # the next character stands for itself
+        elif quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        between = char in " \t\r\n"
+    return None
+
+
+def without_comment(line: str) -> str:
+    """Return ``line`` up to its trailing comment."""
+    return line[: comment_start(line)]
+
+
 def words(line: str, magic: str) -> list[str]:
     """Split an option line as a shell would; raise UsageError for an open quote."""
     try:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import io
 import os
+import shlex
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import asyncnb
 from asyncnb._core._errors import TasksFailedError
 from asyncnb._core._launch import registry
+from asyncnb._kernel._options import without_comment, words
 
 EXAMPLES = int(os.environ.get("ASYNCNB_FUZZ", "300"))
 
@@ -101,6 +103,15 @@ def attempt(call: Any) -> bool:
         except (TimeoutError, TasksFailedError):
             return False  # a wait that was asked for
     return False
+
+
+@pytest.mark.promise("a comment after any words of a magic's line changes none of them")
+@given(said=st.lists(word, max_size=6), comment=one_line)
+@fuzz
+def test_fuzz_comment(said, comment):
+    line = without_comment(f"{shlex.join(said)} # {comment}")
+    assert words(line, "%tasks") == said
+    assert without_comment(line) == line
 
 
 @pytest.mark.promise("any line after %tasks is done or refused with a sentence, never half done")
