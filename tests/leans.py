@@ -392,6 +392,26 @@ PYTHON = [
         "`waiting_on` says `Future` for work in an executor",
         "callable(asyncio.futures._chain_future)",
     ),
+    # The frames by which the loop that a background cell runs is found.
+    Lean(
+        "asyncio.BaseEventLoop.run_forever.self",
+        "_core/_inner_loops.py",
+        "a background cell that runs run_forever() is not ended by a cancel",
+        "Loop.run_forever.__code__.co_varnames[0] == 'self'",
+    ),
+    Lean(
+        "asyncio.BaseEventLoop.run_until_complete.future",
+        "_core/_inner_loops.py",
+        "a cancelled background cell loses all tasks of the loop it runs, not its main task",
+        "Loop.run_until_complete.__code__.co_varnames[:2] == ('self', 'future')",
+    ),
+    Lean(
+        "asyncio.Runner.run.task",
+        "_core/_inner_loops.py",
+        "a background cell that calls asyncio.run() on uvloop is not ended by a cancel",
+        "'task' in asyncio.Runner.run.__code__.co_varnames "
+        "and asyncio.Runner.run.__code__.co_qualname == 'Runner.run'",
+    ),
     # The interpreter and the rest of the standard library.
     Lean(
         "sys._current_frames",
@@ -614,6 +634,26 @@ ELSEWHERE = [
         "`waiting_on` does not say from which socket an anyio stream (httpx) reads",
         "'_transport' in __import__('anyio._backends._asyncio')._backends._asyncio."
         "SocketStream.__init__.__code__.co_names",
+    ),
+    Lean(
+        "trio._core._run.run.runner",
+        "_core/_inner_loops.py",
+        "a background cell that calls trio.run() is not ended by a cancel",
+        "'runner' in __import__('trio')._core._run.run.__code__.co_varnames",
+    ),
+    *(
+        Lean(
+            f"trio._core._run.{name}",
+            "_core/_inner_loops.py",
+            "cancelling a background cell that calls trio.run() fails",
+            holds,
+        )
+        for name, holds in {
+            "Runner.entry_queue": "'entry_queue' in __import__('trio')._core._run.Runner.__slots__",
+            "Runner.main_task": "'main_task' in __import__('trio')._core._run.Runner.__slots__",
+            "EntryQueue.run_sync_soon": "callable(__import__('trio')._core._run.EntryQueue.run_sync_soon)",
+            "Task.parent_nursery": "callable(__import__('trio')._core._run.Task.parent_nursery.fget)",
+        }.items()
     ),
     Lean(
         "uvloop.loop._SyncSocket",
