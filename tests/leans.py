@@ -643,17 +643,17 @@ ELSEWHERE = [
     ),
     *(
         Lean(
-            f"trio._core._run.{name}",
+            f"trio._core._run.{kind}.{name}",
             "_core/_inner_loops.py",
             "cancelling a background cell that calls trio.run() fails",
-            holds,
+            f"hasattr(__import__('trio')._core._run.{kind}, {name!r})",
         )
-        for name, holds in {
-            "Runner.entry_queue": "'entry_queue' in __import__('trio')._core._run.Runner.__slots__",
-            "Runner.main_task": "'main_task' in __import__('trio')._core._run.Runner.__slots__",
-            "EntryQueue.run_sync_soon": "callable(__import__('trio')._core._run.EntryQueue.run_sync_soon)",
-            "Task.parent_nursery": "callable(__import__('trio')._core._run.Task.parent_nursery.fget)",
-        }.items()
+        for kind, name in (
+            ("Runner", "entry_queue"),
+            ("Runner", "main_task"),
+            ("EntryQueue", "run_sync_soon"),
+            ("Task", "parent_nursery"),
+        )
     ),
     Lean(
         "uvloop.loop._SyncSocket",
