@@ -133,13 +133,17 @@ class GuardedCalls:
 
         A coroutine becomes a task. Ctrl-C ends the wait, not the task; where a background cell
         that waits is cancelled, the task of its coroutine is, too. On the loop's own thread
-        ``RuntimeError``: write ``await`` there.
+        ``RuntimeError``, which says what to write.
         """
         if not self._is_foreign():
             if self._is_running_here():
                 if asyncio.iscoroutine(future):
                     future.close()
-                raise self._refuse("run_until_complete()", "write `await ...` here")
+                raise self._refuse(
+                    "run_until_complete()",
+                    "write `await ...` here; or, for a function that calls this or a patched "
+                    "asyncio.run() itself, `await asyncio.to_thread(function, ...)`",
+                )
             return super().run_until_complete(future)  # type: ignore[misc]
         from asyncnb._core._awaitables import as_coroutine
         from asyncnb._core._tasks import Task
