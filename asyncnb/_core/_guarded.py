@@ -10,6 +10,7 @@ nothing until something else wakes it.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import os
 import sys
@@ -30,6 +31,13 @@ _NONE: Any = object()
 
 #: Seconds between two looks whether a worker thread has left asyncio's own code.
 _LOOK_AGAIN = 0.0005
+#: Seconds that the main thread's loop gets to set a signal handler: far more than a free one needs,
+#: and the embedded loop stands still meanwhile.
+_MAIN_SECONDS = 1.0
+
+#: Called in the main thread when its loop has got a signal handler or lost one. With the first and
+#: the last the loop replaces the wake-up fd of signals, also one that is not its own.
+on_wakeup_fd_replaced: list[Callable[[], object]] = []
 
 
 def call_soon_from_elsewhere(
@@ -187,19 +195,18 @@ class GuardedCalls:
         """Have *callback* called on this loop when the signal *sig* comes.
 
         Signals reach the main thread alone: its loop, a kernel's, gets the handler. Where the main
-        thread has no loop, as in a script, RuntimeError says what to write.
+        thread has no loop, as in a script, or is busy for a second, RuntimeError says what to do.
         """
         _on_main_loop(
             self,
-            lambda main: main.add_signal_handler(
-                sig,
-                lambda: self.call_soon_threadsafe(callback, *args),  # type: ignore[attr-defined]
-            ),
+            "add_signal_handler",
+            sig,
+            lambda: self.call_soon_threadsafe(callback, *args),  # type: ignore[attr-defined]
         )
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Undo ``add_signal_handler``; False if there was none."""
-        return bool(_on_main_loop(self, lambda main: main.remove_signal_handler(sig)))
+        """Undo ``add_signal_handler``; False if there was none. RuntimeError as there."""
+        return bool(_on_main_loop(self, "remove_signal_handler", sig))
 
     def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
         """As ``asyncio``'s, from other threads as well."""
@@ -229,7 +236,7 @@ class GuardedCalls:
         return True  # that it was registered, of `remove_...`: the loop finds out later
 
 
-def _on_main_loop(loop: Any, act: Callable[[Any], Any]) -> Any:
+def _on_main_loop(loop: Any, method: str, *args: Any) -> Any:
     main = loop._state.main_loop
     if main is None:
         raise RuntimeError(
@@ -237,14 +244,37 @@ def _on_main_loop(loop: Any, act: Callable[[Any], Any]) -> Any:
             "signal.signal(...) in the main thread, and in the handler "
             "loop.call_soon_threadsafe(...)"
         )
+
+    def act() -> Any:
+        try:
+            return getattr(main, method)(*args)
+        finally:
+            for replaced in on_wakeup_fd_replaced.copy():
+                replaced()
+
     if threading.current_thread() is threading.main_thread():
-        return act(main)
-    done: Any = asyncio.run_coroutine_threadsafe(_call(act, main), main)
-    return done.result(5)
+        return act()
+    answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
+    def answer_there() -> None:
+        if answer.set_running_or_notify_cancel():
+            try:
+                answer.set_result(act())
+            except Exception as exc:
+                answer.set_exception(exc)
 
-async def _call(act: Callable[[Any], Any], main: Any) -> Any:
-    return act(main)
+    main.call_soon_threadsafe(answer_there)
+    try:
+        return answer.result(_MAIN_SECONDS)
+    except TimeoutError:
+        if not answer.cancel():
+            return answer.result()  # just now
+        raise RuntimeError(
+            f"loop.{method}() acts in the main thread, where signals arrive, and code there, such "
+            f"as a cell without `await`, has kept it busy for {_MAIN_SECONDS:g} s. Call it again "
+            "when that cell has ended; or start this from a cell with `await`, which leaves the "
+            "main thread free."
+        ) from None
 
 
 def guarded_class(loop: Any, base: Any) -> type[Any]:

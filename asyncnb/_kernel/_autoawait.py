@@ -22,6 +22,7 @@ from IPython.core.interactiveshell import ExecutionResult
 from asyncnb._core import _places
 from asyncnb._core._breakin import raise_in_task
 from asyncnb._core._errors import THREADS, EmbeddedLoopError
+from asyncnb._core._guarded import on_wakeup_fd_replaced
 from asyncnb._core._loop import (
     EmbeddedLoop,
     cell_children,
@@ -109,8 +110,8 @@ class AwaitCells:
         if self._may_meet_others:
             guard(running.loop)
         try:
-            with _wake_on_signal(running.here, running.interrupt) as signalled:
-                result = await running.wait(signalled=signalled)
+            with _wake_on_signal(running.here, running.interrupt) as wakes:
+                result = await running.wait(wakes)
         finally:
             self._cells.remove(running)
             if self._may_meet_others:
@@ -241,11 +242,11 @@ class RunningCell:
         """Whether the calling code is this cell's."""
         return runs_here(self.loop) and (asyncio.current_task(self.loop) is self.task)
 
-    async def wait(self, *, signalled: bool) -> Any:
+    async def wait(self, wakes: Callable[[], bool]) -> Any:
         """Wait for the cell, whoever cancels the waiter, and return its ExecutionResult.
 
-        With ``signalled`` an interrupt arrives by itself, and the cancellation of the waiter,
-        by which ipykernel says the same once more, is only swallowed.
+        Where signals have woken the loop, ``wakes()``, an interrupt arrives by itself, and the
+        cancellation of the waiter, by which ipykernel reports it once more, is only swallowed.
         """
         waiter = asyncio.current_task()
         try:
@@ -257,7 +258,7 @@ class RunningCell:
                     # without a reply: the cell itself ends, and its result is the answer.
                     if waiter is not None:
                         waiter.uncancel()
-                    if not signalled:
+                    if not wakes():
                         self.interrupt()
         finally:
             self.loop.on_crash.remove(self._loop_crashed)
@@ -350,25 +351,30 @@ def _awaited_by_cell_code(coro: Any) -> bool:
     return name.startswith("<")  # "<module>" or IPython's "<cell line: n>"
 
 
+def _never() -> bool:
+    return False
+
+
 @contextlib.contextmanager
 def _wake_on_signal(
     loop: asyncio.AbstractEventLoop, on_interrupt: Callable[[], None]
-) -> Iterator[bool]:
+) -> Iterator[Callable[[], bool]]:
     """Wake ``loop`` when a signal arrives, and call ``on_interrupt`` for each SIGINT.
 
-    Gives whether that works here: not in a subshell's thread, to which no signal comes.
+    Gives a function that returns whether the signals up to now have done so, and sees to it that
+    the next ones will. They do not in a subshell's thread, to which no signal comes.
 
     A Python signal handler runs when the main thread gets to it, and a loop that sleeps in its
     selector does not: ipykernel's handler cancels with ``call_soon``, which wakes nobody, and
     the cell went on to its end (ipykernel#881). A byte on a socket that the loop watches does.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield False
+        yield _never
         return
     try:
         receiver, sender = socket.socketpair()
     except OSError:  # no file descriptor left: the cell runs all the same
-        yield False
+        yield _never
         return
     receiver.setblocking(False)
     sender.setblocking(False)
@@ -383,22 +389,34 @@ def _wake_on_signal(
             if signal.SIGINT in signals:
                 on_interrupt()
 
+    def hold() -> bool:
+        # A signal handler that the cell gives the loop, or takes from it, replaces the wake-up fd:
+        # the stop button would do nothing until the end of the cell.
+        nonlocal previous
+        owner = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        if owner == sender.fileno():
+            return True
+        previous = owner
+        return False
+
     try:
         loop.add_reader(receiver, read)
     except NotImplementedError:  # a bare proactor loop, which no ipykernel runs on
         receiver.close()
         sender.close()
-        yield False
+        yield _never
         return
-    previous = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    hold()
+    on_wakeup_fd_replaced.append(hold)
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:
         # Terminal IPython: KeyboardInterrupt in the middle of the loop would leave the cell
         # running with nobody waiting for it.
         signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        yield True
+        yield hold
     finally:
+        on_wakeup_fd_replaced.remove(hold)
         if handler is signal.default_int_handler:
             signal.signal(signal.SIGINT, handler)
         if (now := signal.set_wakeup_fd(previous)) != sender.fileno():

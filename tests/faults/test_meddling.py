@@ -156,6 +156,18 @@ def test_stop_and_child_processes(start_kernel):
     kernel.ok("earlier.kill(); await earlier.wait()")
 
 
+@pytest.mark.promise("a stop ends also a cell that has changed the loop's signal handlers")
+def test_stop_and_signal_handlers(victim):
+    victim.ok("import signal")
+    for method in ("add_signal_handler", "remove_signal_handler"):
+        args = ", print" if method.startswith("add") else ""
+        call = f"asyncio.get_running_loop().{method}(signal.SIGUSR1{args})"
+        code = f"await asyncio.sleep(0)\n{call}\nprint('busy')\nawait asyncio.sleep(600)"
+        stopped = victim.submit(code).wait_for("busy")
+        victim.interrupt()
+        assert stopped.wait(10).error.ename == "KeyboardInterrupt"
+
+
 @pytest.mark.promise("a cell that runs a loop itself is cancelled, and can be run again")
 @pytest.mark.parametrize(
     "run",

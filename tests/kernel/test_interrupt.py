@@ -264,6 +264,60 @@ def test_a_stop_still_hits_a_cell_that_ran_another_while_a_subshell_ran_one(fres
     assert cell.wait(5).error.ename == "KeyboardInterrupt"
 
 
+HANDLERS = {
+    "sets": "loop.add_signal_handler(signal.SIGUSR1, print)",
+    "removes": "loop.remove_signal_handler(signal.SIGUSR1)",
+    "sets and removes": (
+        "loop.add_signal_handler(signal.SIGUSR1, print)\nloop.remove_signal_handler(signal.SIGUSR1)"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", HANDLERS.values(), ids=HANDLERS)
+def test_a_stop_reaches_a_cell_that_changes_signal_handlers(kernel, change):
+    kernel.ok("import signal")
+    kernel.ok("asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)")
+    cell = kernel.submit(
+        f"await asyncio.sleep(0)\nloop = asyncio.get_running_loop()\n{change}\nprint('busy')\n"
+        "await asyncio.Event().wait()"
+    ).wait_for("busy")
+    kernel.interrupt()
+    assert cell.wait(5).error.ename == "KeyboardInterrupt"
+    kernel.ok("asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)")
+
+
+def test_a_stop_reaches_a_cell_beside_which_the_kernels_loop_gets_a_signal_handler(kernel):
+    kernel.ok("import signal\nwaits = threading.Event()")
+    kernel.ok(
+        """
+        %%atask job --on kernel
+        while not waits.is_set(): await asyncio.sleep(0.01)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)
+        """
+    )
+    cell = kernel.submit("waits.set()\nawait job\nprint('busy')\nawait asyncio.Event().wait()")
+    cell.wait_for("busy")
+    kernel.interrupt()
+    assert cell.wait(5).error.ename == "KeyboardInterrupt"
+    kernel.ok("asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)")
+
+
+def test_a_signal_handler_that_a_busy_main_thread_cannot_set_is_refused(kernel):
+    kernel.ok(
+        """
+        import signal
+        async def change(method, *args):
+            try: getattr(asyncio.get_running_loop(), method)(signal.SIGUSR1, *args)
+            except RuntimeError as exc: return str(exc)
+        """
+    )
+    for call in ("change('add_signal_handler', print)", "change('remove_signal_handler')"):
+        refusal = kernel.ok(f"asyncnb.run({call})", 15).result  # the main thread waits
+        assert "kept it busy for 1 s" in refusal and "a cell with `await`" in refusal
+        assert kernel.ok(f"await {call}").result is None
+    assert kernel.evaluate("signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL")
+
+
 WAKEUP = """
 import asyncio, signal, socket
 from asyncnb._kernel._autoawait import _wake_on_signal
@@ -277,13 +331,19 @@ async def main():
     loop = asyncio.get_running_loop()
     interrupted = asyncio.Event()
     signal.set_wakeup_fd(owner[0].fileno())
-    with _wake_on_signal(loop, interrupted.set) as works:
-        assert works
+    with _wake_on_signal(loop, interrupted.set) as wakes:
+        assert wakes()
         signal.raise_signal(signal.SIGINT)
         await asyncio.wait_for(interrupted.wait(), 10)
     assert owner[1].recv(10) == bytes([signal.SIGINT]), "the owner wants its signals meanwhile"
     assert signal.set_wakeup_fd(owner[0].fileno()) == owner[0].fileno(), "and its place back"
-    with _wake_on_signal(loop, interrupted.set):
+    with _wake_on_signal(loop, interrupted.set) as wakes:
+        signal.set_wakeup_fd(other[0].fileno())
+        assert not wakes() and wakes()
+        interrupted.clear()
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.wait_for(interrupted.wait(), 10)
+        assert other[1].recv(10) == bytes([signal.SIGINT]), "the new owner wants them, too"
         signal.set_wakeup_fd(other[0].fileno())
     assert signal.set_wakeup_fd(-1) == other[0].fileno(), "a new owner keeps it"
 
