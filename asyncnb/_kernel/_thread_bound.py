@@ -40,6 +40,11 @@ _SIGNAL = (
     "works in every cell. Where a library does it in a coroutine, `%%atask --on kernel` runs the "
     "cell on the kernel's own loop, in the main thread."
 )
+_SIGNAL_OF_LOOP = (
+    "Only a loop in the main thread takes signal handlers, and this one runs in a worker thread, "
+    "as in every background cell without `await`. Have the library set none, in aiohttp by "
+    "`web.run_app(..., handle_signals=False)`: `%tasks cancel` ends what the loop runs."
+)
 
 _IDS = re.compile(r"created in thread id (\d+) and this is thread id (\d+)")
 
@@ -59,6 +64,8 @@ def explanation(exc: BaseException) -> str | None:
             return _MEMORY
     elif kind == "ValueError" and "only works in main thread" in message_of(exc):
         return _SIGNAL
+    elif kind == "RuntimeError" and "set_wakeup_fd only works in main" in message_of(exc):
+        return _SIGNAL_OF_LOOP
     return None
 
 

@@ -58,6 +58,23 @@ def test_a_signal_handler_that_is_refused_says_where_it_can_be_set(kernel, call)
     kernel.ok("%%atask --on kernel\nawait sets()").wait_for("set")
 
 
+def test_a_server_that_sets_signal_handlers_in_a_background_cell_says_how_not_to(kernel):
+    kernel.ok("from aiohttp import web\nnothing = {'port': 0, 'print': None}")
+    cell = kernel.ok("%%atask job\nweb.run_app(web.Application(), **nothing)").wait_for("asyncnb: ")
+    assert "handle_signals=False" in advice(cell)
+    kernel.ok(
+        """
+        %%atask job
+        app = web.Application()
+        app.on_startup.append(lambda app: asyncio.sleep(0, print("serves")))
+        web.run_app(app, handle_signals=False, **nothing)
+        """
+    ).wait_for("serves")
+    kernel.ok("%tasks cancel job")
+    kernel.ok("await asyncio.wait([job], timeout=10);", 15)
+    assert kernel.evaluate("job.info().state") == "cancelled"
+
+
 def test_an_engine_of_sqlalchemy_in_memory_is_explained(kernel):
     if not kernel.evaluate("__import__('importlib.util').util.find_spec('sqlalchemy') is not None"):
         pytest.skip("SQLAlchemy is not installed beside this kernel")
