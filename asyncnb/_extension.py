@@ -398,7 +398,8 @@ def _elsewhere(on: Any) -> Any:
     from asyncnb._offload import _cells, _said
 
     ip = IPython.get_ipython()
-    _said.publish_with(ip.display_pub.publish)
+    # Looked up for each: now it may be what this cell captures with.
+    _said.publish_with(lambda *args, **keywords: ip.display_pub.publish(*args, **keywords))
     return _cells.CellPlace(on)
 
 

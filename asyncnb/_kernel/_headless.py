@@ -2,8 +2,14 @@
 
 They drop every message whose parent is not the cell that runs now, so what a background task says
 after its cell has ended would be lost. The one exception is ``update_display_data``: they store it
-where the display stands. So a launching cell gets an empty display, and what its task says later
+where the display is. So a launching cell ends with an empty display, and what its task says later
 is put into that display when a later cell waits for the task or ends.
+
+Other programs ask in the same way, and read on: agents, servers of tools. They have got the late
+output already, as a front end does. Nothing in a request tells the two apart; what they read does.
+So each time the display is filled in a message of the cell that runs, it is emptied in a message of
+its own cell right afterwards. A program that drops the second message keeps the first; one that
+reads both is left with what the task said, once.
 """
 
 from __future__ import annotations
@@ -13,15 +19,14 @@ import contextvars
 import functools
 import html
 import re
-import sys
 import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
-from IPython.display import display
-
+from asyncnb._core._info import current_record
 from asyncnb._core._locks import fork_safe_lock
 
 #: Seconds between the end of a cell's code and its ``idle`` message, amply: a task's output in
@@ -30,6 +35,8 @@ HOLD_SECONDS = 0.1
 
 #: Late things that are kept for a cell, the newest.
 MOST_ITEMS = 10_000
+
+_EMPTY = {"text/plain": ""}
 
 
 def is_headless(parent: dict[str, Any]) -> bool:
@@ -40,21 +47,72 @@ def is_headless(parent: dict[str, Any]) -> bool:
     return (parent.get("content") or {}).get("allow_stdin") is False
 
 
-class LateOutput:
-    """The display in a launching cell that takes what its tasks say after the cell's end."""
+class LateOutputs:
+    """The cells of a kernel whose late output may have to be stored, and what it is."""
 
     def __init__(self) -> None:
+        #: By the launching cell's message; alive as long as a task of it is remembered.
+        self._of: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
+
+    def of(self, parent: dict[str, Any], make: Callable[[], LateOutput]) -> LateOutput | None:
+        """Return what takes the late output of the cell that ``parent`` runs; None if nothing does.
+
+        A silent request, and one that is not to be in the history, is no cell of a notebook:
+        programs look something up with them, and get what a plain kernel sends.
+        """
+        content = parent.get("content") or {}
+        if (
+            not is_headless(parent)
+            or content.get("silent")
+            or content.get("store_history") is False
+        ):
+            return None
+        message = parent["header"]["msg_id"]
+        late = self._of.get(message)
+        if late is None:
+            late = self._of[message] = make()
+        return late
+
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
+    def cell_ended(self, message: str) -> None:
+        """The running cell, that of ``message``, has ended: its tasks' output is late from now."""
+        late = self._of.get(message)
+        if late is not None:
+            late.cell_ended()
+
+    def deliver(self) -> None:
+        """Put what tasks said since the last call into the cells that launched them.
+
+        Not from a task: the programs that need it read the cell that runs.
+        """
+        if current_record.get() is None:
+            for late in list(self._of.values()):
+                late.deliver()
+
+
+class LateOutput:
+    """The display in a launching cell that takes what its tasks say after the cell's end.
+
+    ``publish`` sends a display to the cell of the context in which it is called, whatever a cell
+    captures. To be made in the context of the launching cell.
+    """
+
+    def __init__(self, publish: Callable[..., None]) -> None:
         self._lock = fork_safe_lock()
+        self._publish = publish
+        self._in_its_cell = contextvars.copy_context().run
         self._ended = False
         self._held: list[Callable[[], object]] | None = None
         self._items: deque[tuple[str, Any]] = deque(maxlen=MOST_ITEMS)
         self._stale = False
+        self._filled = False  # the display, for those that read on
         #: By display_id: the newest state of displays that this cell shows itself.
         self._updates: dict[str, tuple[Any, Any]] = {}
         self._lines = {"stdout": "", "stderr": ""}  # begun before the cell's end
         self._emit_line: dict[str, Callable[[Any], object]] = {}
         self.display_id = f"asyncnb-{uuid.uuid4().hex}"
-        display({"text/plain": ""}, raw=True, display_id=self.display_id)
 
     def say(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
         """Call ``emit(value)``, a moment later if the cell is just ending; keep what is late."""
@@ -95,17 +153,16 @@ class LateOutput:
         return True
 
     def cell_ended(self) -> None:
-        """Draw the line between what the cell shows itself and what comes late."""
+        """Draw the line between what the cell shows itself and what comes late, in that cell."""
         with self._lock:
             if self._ended:
                 return
             self._ended = True
-            sys.stdout.flush()
-            sys.stderr.flush()
             self._held = []
             for kind, begun in self._lines.items():
                 if begun:
                     self._say(kind, begun, self._emit_line[kind])
+            self._show(self.display_id, _EMPTY)
         timer = threading.Timer(HOLD_SECONDS, self._release)
         timer.daemon = True
         timer.start()
@@ -115,18 +172,32 @@ class LateOutput:
             held, self._held = self._held or (), None
             for emit in held:
                 emit()
+            self._empty()
 
     def deliver(self) -> None:
-        """Put what was said late, and not told yet, into the display; update the others."""
+        """Put what was said late, and not delivered yet, into the display; update the others.
+
+        To be called in the context of the cell that runs.
+        """
         with self._lock:
             updates, self._updates = self._updates, {}
             for display_id, (data, metadata) in updates.items():
-                display(data, raw=True, metadata=metadata, display_id=display_id, update=True)
-            if not self._stale:
+                self._show(display_id, data, metadata, update=True)
+            if not (self._ended and self._stale):
                 return
-            self._stale = False
-            items = list(self._items)
-        display(_as_one(items), raw=True, display_id=self.display_id, update=True)
+            self._stale, self._filled = False, True
+            self._show(self.display_id, _as_one(list(self._items)), update=True)
+            self._empty()
+
+    def _empty(self) -> None:
+        # While output is held back, its cell may be the one that is being read.
+        if self._filled and self._held is None:
+            self._filled = False
+            self._in_its_cell(functools.partial(self._show, update=True), self.display_id, _EMPTY)
+
+    def _show(self, display_id: str, data: Any, metadata: Any = None, **keywords: Any) -> None:
+        transient = {"display_id": display_id}
+        self._publish(data, metadata or {}, transient=transient, **keywords)
 
 
 def _in_this_context(emit: Callable[[Any], object]) -> Callable[[Any], object]:

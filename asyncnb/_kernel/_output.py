@@ -13,7 +13,6 @@ import contextvars
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
 
 from IPython.core.error import TryNext
 from IPython.display import display
@@ -27,7 +26,7 @@ from asyncnb._core._visits import own_loop
 from asyncnb._core._words import encodable
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._figures import FigureKeeper
-from asyncnb._kernel._headless import LateOutput, is_headless
+from asyncnb._kernel._headless import LateOutput, LateOutputs
 from asyncnb._kernel._kept import TaskOutput
 from asyncnb._kernel._parents import header as _header
 from asyncnb._kernel._parents import parent_message as _parent
@@ -68,8 +67,9 @@ class OutputRouter:
         #: In one attribute with its message, as a subshell's cell may launch at the same time.
         self._last_cell: tuple[dict[str, Any] | None, CellRef | None] = None, None
         self._reports = Reports(ip)
-        #: By the launching cell's message; alive as long as a task of it is remembered.
-        self._late: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
+        #: The notebook's own ``publish``, which a cell that captures replaces.
+        self._publish: Callable[..., None] = ip.display_pub.publish
+        self._late = LateOutputs()
 
     # What is hooked, on the instances only.
 
@@ -83,7 +83,9 @@ class OutputRouter:
         self._route_pager()
         self._undo.push(self.figures.uninstall)
         self.figures.install()
-        publisher = self.ip.display_pub
+        self._undo.push(self._task_streams.uninstall)
+        publisher = self._task_streams.install_publisher(self.ip)
+        self._publish = publisher.publish
         self._undo.set(publisher, "publish", self._recording_publish(publisher.publish))
         if self.kernel is not None:
             for name in ("raw_input", "getpass"):
@@ -163,8 +165,7 @@ class OutputRouter:
                 self._last_cell = parent, cell
             if record.cell is None:
                 record.cell = cell
-            if is_headless(parent):
-                record.output.late = self._late_output(parent)
+            record.output.late = self._late.of(parent, lambda: self._late_output(parent))
         if outer is None or _parent.get() is not parent:  # else copied from one that had entered
             self.enter(parent)
 
@@ -343,10 +344,7 @@ class OutputRouter:
             context.run(current_record.set, None)
             context.run(print, "\n".join(lines), file=sys.stderr)
             return
-        for stream in (sys.stdout, sys.stderr):
-            # The user may have put anything there: None, a file that is closed by now.
-            with contextlib.suppress(AttributeError, OSError, ValueError):
-                stream.flush()
+        self._flush()
         hook = self.ip.displayhook
         hook.session.send(
             hook.pub_socket,
@@ -355,6 +353,13 @@ class OutputRouter:
             parent=hook.parent_header,
             ident=self.kernel._topic("error"),
         )
+
+    def _flush(self) -> None:
+        """Have all that was printed sent: what follows is not to overtake it."""
+        for stream in [each[0] for each in self._streams] or [sys.stdout, sys.stderr]:
+            # The user may have put anything there: None, a file that is closed by now.
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()
 
     def show_again(self, record: TaskRecord) -> None:
         """Show what the task said so far, in the cell that runs now."""
@@ -370,11 +375,7 @@ class OutputRouter:
     # Headless runs.
 
     def _late_output(self, parent: dict[str, Any]) -> LateOutput:
-        message = parent["header"]["msg_id"]
-        late = self._late.get(message)
-        if late is None:
-            late = self._late[message] = LateOutput()
-        return late
+        return self.context(parent).run(LateOutput, self._publish)
 
     def cell_ended(self) -> None:
         """The running cell has ended: its tasks' output is late from here on."""
@@ -382,14 +383,13 @@ class OutputRouter:
             # A program that runs the notebook goes on at once, and to its end while a traceback is
             # still being made; what is told after that is lost.
             self._reports.drain(DRAIN_SECONDS)
-        for late in list(self._late.values()):
-            late.cell_ended()
-            late.deliver()
+            self._flush()
+            self._late.cell_ended(_header(self.parent()).get("msg_id", ""))
+        self.deliver_late_output()
 
     def deliver_late_output(self) -> None:
         """Put what tasks said since the last call into the cells that launched them."""
-        for late in list(self._late.values()):
-            late.deliver()
+        self._late.deliver()
 
     def _recording_publish(self, original: Callable[..., None]) -> Callable[..., None]:
         def publish(data: Any, metadata: Any = None, **kwargs: Any) -> None:

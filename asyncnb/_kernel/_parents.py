@@ -48,7 +48,6 @@ def _tell(
     told: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
     """Give ``part`` a ``name`` that follows the context; ``values`` keeps it where none is set."""
-    original = type(part)
 
     def get(self: Any) -> Any:
         parent = parent_message.get()
@@ -57,11 +56,4 @@ def _tell(
     def put(self: Any, value: Any) -> None:
         values[name] = value
 
-    kind = type(original.__name__, (original,), {name: property(get, put)})
-
-    def undo() -> None:
-        if type(part) is kind:
-            part.__class__ = original
-
-    stack.push(undo)
-    part.__class__ = kind
+    stack.give_class(part, {name: property(get, put)})

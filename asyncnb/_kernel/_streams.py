@@ -1,95 +1,183 @@
-"""What ``sys.stdout`` and ``sys.stderr`` are for a task, whatever a cell has put there.
+"""What ``sys.stdout``, ``sys.stderr`` and the like are for a task, whatever a cell has put there.
 
 A cell that captures (``%%capture``, ``redirect_stdout``, pytest) puts its object into ``sys``, for
-all threads. While asyncnb is loaded, ``sys`` has a class in which both names follow the context: a
-cell, and a plain thread, see what was put there last, as ever; a task sees the stream of the
-notebook, or what the task itself has put there. ``print()`` reads the dict of ``sys``, so that
-holds an object which chooses at each write.
+all threads, and ``%%capture`` replaces the shell's ``display_pub`` and ``sys.displayhook``, too.
+While asyncnb is loaded, these names follow the context: a cell, and a plain thread, see what was
+put there last, as ever; a task sees what the notebook has there, or what the task itself put there.
 """
 
 from __future__ import annotations
 
 import contextvars
+import importlib
 import sys
-import types
+from collections.abc import Iterator
 from typing import Any
 
+from IPython.core.displayhook import CapturingDisplayHook
+
 from asyncnb._core._info import current_record
+from asyncnb._kernel._undo import UndoStack
 
 
 class TaskStreams:
-    """The hook in ``sys``; ``install`` puts it in, ``uninstall`` takes it out."""
+    """The hooks in ``sys`` and in a shell; ``install`` puts them in, ``uninstall`` takes them out.
+
+    ``sys`` and the shell get a class in which the names are properties.
+    """
 
     def __init__(self) -> None:
-        self._class: type[types.ModuleType] | None = None
-        self._slots: dict[str, _Slot] = {}
+        self._slots: list[_Slot] = []
+        self._undo = UndoStack()
 
-    def replaced(self) -> list[Any]:
-        """Return the streams of the notebook in whose place a cell has put something else."""
-        return [s.stream for s in self._slots.values() if s.foreground is not s.stream]
+    def replaced(self) -> Iterator[Any]:
+        """Yield what is the notebook's, and in whose place a cell has put something else."""
+        for slot in self._slots:
+            if slot.foreground is not slot.notebooks:
+                yield slot.notebooks
 
     def install(self) -> None:
-        """Let ``sys.stdout`` and ``sys.stderr`` follow the context from now on."""
-        if self._class is not None:
-            return
-        self._slots = {name: _Slot(name) for name in ("stdout", "stderr")}
-        self._class = type(sys)
-        properties = {name: property(slot.get, slot.put) for name, slot in self._slots.items()}
-        sys.__class__ = type("module", (self._class,), properties)
+        """Let the names in ``sys`` follow the context from now on."""
+        names = {"stdout": _SysSlot, "stderr": _SysSlot, "displayhook": _HookSlot}
+        slots = {name: kind(sys, name, vars(sys)[name]) for name, kind in names.items()}
+        # cloudpickle, which sends functions that use sys, knows a module by its very class.
+        self._put_in(sys, slots, __reduce_ex__=lambda sys, _: (importlib.import_module, ("sys",)))
+
+    def install_publisher(self, ip: Any) -> Any:
+        """Let ``ip.display_pub`` follow the context, too; return the notebook's."""
+        # In the list is the one that the shell was made with, even where this cell captures.
+        own = [each for each in ip.configurables if isinstance(each, ip.display_pub_class)]
+        publisher = own[0] if own else ip.display_pub
+        if "display_pub" in vars(ip):
+            self._put_in(ip, {"display_pub": _Slot(ip, "display_pub", publisher)})
+        return publisher
 
     def uninstall(self) -> None:
-        """Put back the class of ``sys``, with what the foreground sees there."""
-        if self._class is None:
-            return
-        seen = {name: slot.foreground for name, slot in self._slots.items()}
-        sys.__class__ = self._class
-        vars(sys).update(seen)
-        self._class = None
-        self._slots = {}
+        """Put everything back, with what the foreground sees there."""
+        self._undo.unwind()
+
+    def _put_in(self, owner: Any, slots: dict[str, Any], **members: Any) -> None:
+        for slot in slots.values():
+            self._undo.push(slot.close)
+            self._slots.append(slot)
+        for name, slot in slots.items():
+            members[name] = property(slot.get, slot.put, slot.remove)
+        self._undo.give_class(owner, members)
 
 
 class _Slot:
-    """One of the two names."""
+    """One name of ``owner``, whose dict holds what the foreground sees."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, owner: Any, name: str, notebooks: Any) -> None:
         self.name = name
-        #: The notebook's own, for tasks.
-        self.stream = self.foreground = vars(sys)[name]
+        self.values: dict[str, Any] = vars(owner)
+        #: What tasks see.
+        self.notebooks = notebooks
         #: What a task has put there, with all that it starts.
         self.own: contextvars.ContextVar[tuple[Any] | None] = contextvars.ContextVar(
             f"asyncnb_{name}", default=None
         )
+        self.closed = False
 
-    def get(self, _: types.ModuleType | None = None) -> Any:
-        if current_record.get() is None:
-            return self.foreground
+    @property
+    def foreground(self) -> Any:
+        """What everything but tasks sees; None where it was deleted."""
+        return self.values.get(self.name)
+
+    def get(self, owner: Any = None) -> Any:
+        """Return what the running code sees."""
+        if self.closed or current_record.get() is None:
+            try:
+                return self.values[self.name]
+            except KeyError:
+                raise AttributeError(self.name) from None
         own = self.own.get()
-        return self.stream if own is None else own[0]
+        return self.notebooks if own is None else own[0]
 
-    def put(self, _: types.ModuleType, value: Any) -> None:
-        if current_record.get() is not None:
-            self.own.set(None if value is self.stream else (value,))
-            if value is not self.stream and vars(sys)[self.name] is self.stream:
-                vars(sys)[self.name] = _Chooser(self)
-            return
-        self.foreground = value
-        vars(sys)[self.name] = value if value is self.stream else _Chooser(self)
+    def put(self, owner: Any, value: Any) -> None:
+        """Set what the running code sees."""
+        if self.closed or current_record.get() is None:
+            self.values[self.name] = value
+        else:
+            self.own.set(None if value is self.notebooks else (value,))
+
+    def remove(self, owner: Any) -> None:
+        """Delete the name, for all that is no task."""
+        self.values.pop(self.name, None)
+
+    def close(self) -> None:
+        """Be a plain attribute, also where something has built its class upon the one with this."""
+        self.closed = True
+
+
+class _SysSlot(_Slot):
+    """A name that the interpreter, ``print()`` say, looks up in the dict of ``sys``.
+
+    So the dict holds a _Chooser, as soon as anything but the notebook's has been put there.
+    """
+
+    #: Whether a task has ever put something there, which may last longer than any cell's.
+    chooses = False
+
+    @property
+    def foreground(self) -> Any:
+        value = self.values.get(self.name)
+        return value.foreground if isinstance(value, _Chooser) else value
+
+    def get(self, owner: Any = None) -> Any:
+        value = super().get()
+        return value.foreground if isinstance(value, _Chooser) else value
+
+    def put(self, owner: Any, value: Any) -> None:
+        if isinstance(value, _Chooser):  # mock.patch saves what the dict holds
+            value = value.foreground
+        self._put(value, self.closed or current_record.get() is None)
+
+    def _put(self, value: Any, by_cell: bool) -> None:
+        if not by_cell:
+            self.own.set(None if value is self.notebooks else (value,))
+            self.chooses, value = True, self.foreground
+        plain = self.closed or (value is self.notebooks and not self.chooses)
+        self.values[self.name] = value if plain else _Chooser(self, value)
+
+    def close(self) -> None:
+        super().close()
+        if self.name in self.values:
+            self.values[self.name] = self.foreground
+
+
+class _HookSlot(_SysSlot):
+    """``sys.displayhook``, which IPython sets for each cell, so that not all puts are captures."""
+
+    def _put(self, value: Any, by_cell: bool) -> None:
+        if not isinstance(value, CapturingDisplayHook) and (by_cell or self.own.get() is None):
+            self.notebooks = value
+            if not by_cell and isinstance(self.foreground, CapturingDisplayHook):
+                value = self.foreground
+            by_cell = True
+        elif not by_cell and not isinstance(value, CapturingDisplayHook):
+            value = self.notebooks  # the task's capture is over
+        super()._put(value, by_cell)
 
 
 class _Chooser:
-    """What ``print()`` finds: writes to what ``sys.stdout`` is for the running code.
+    """What the interpreter finds: uses what ``sys.stdout`` is for the running code.
 
     No ``io.TextIOBase``, whose end would close the stream.
     """
 
-    def __init__(self, slot: _Slot) -> None:
+    def __init__(self, slot: _SysSlot, foreground: Any) -> None:
         self._slot = slot
+        self.foreground = foreground
 
     def write(self, text: str) -> int:
         """Write to the stream of the running code."""
         target = self._slot.get()
         # None, which print() passes over, may be there for some: pythonw has it.
         return len(text) if target is None else target.write(text)
+
+    def __call__(self, value: Any) -> Any:
+        return self._slot.get()(value)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._slot.get(), name)

@@ -53,6 +53,22 @@ class UndoStack:
         self.push(undo)
         setattr(owner, name, value)
 
+    def give_class(self, owner: Any, members: dict[str, Any]) -> None:
+        """Give an instance or a module a subclass of its class, with ``members``.
+
+        The class is taken back unless the owner has got another one since.
+        """
+        before = type(owner)
+        members = {"__module__": before.__module__, "__doc__": before.__doc__} | members
+        kind = type(before.__name__, (before,), members)
+
+        def undo() -> None:
+            if type(owner) is kind:
+                owner.__class__ = before
+
+        self.push(undo)
+        owner.__class__ = kind
+
     def append(self, entries: list[Any], entry: Any) -> None:
         """Append to a list, from which this very object will be removed, if it is there still."""
 

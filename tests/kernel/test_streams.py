@@ -47,7 +47,8 @@ def test_a_cell_captures_itself_and_its_threads_but_no_task(kernel, capture, whe
     assert (told.stdout, told.stderr) == ("out\nwrite\n", "err\n")
 
 
-def test_what_a_cell_puts_there_is_what_it_finds_there(kernel):
+def test_what_a_cell_puts_there_is_what_it_finds_there(fresh_kernel):
+    kernel = fresh_kernel  # in which no task has put anything there
     kernel.ok(
         "import io; real, mine = sys.stdout, io.StringIO()\n"
         "sys.stdout = mine\n"
@@ -80,7 +81,121 @@ def test_a_redirect_in_a_task_catches_what_it_starts_and_no_cell(kernel):
     assert (cell.stdout, main.stdout) == ("below\n", "main\n")
 
 
+SHOW = "display({{'text/plain': {}}}, raw=True)"
+
+
+@pytest.mark.parametrize("capture", ["%%capture", "capture_output"])
+@pytest.mark.parametrize("where", ["before", "within"])
+def test_a_cell_captures_its_own_displays_and_those_of_no_task(kernel, capture, where):
+    kernel.ok(
+        "from IPython.utils.capture import capture_output\n"
+        "go, spoke = asyncio.Event(), threading.Event()\n"
+        "async def talk():\n"
+        "    await go.wait()\n"
+        f"    shown = {SHOW.format(repr('first'))[:-1]}, display_id=True)\n"
+        "    shown.update({'text/plain': 'second'}, raw=True)\n"
+        "    display({'image/png': 'aGVsbG8='}, raw=True)\n"
+        "    exec(compile('len([0] * 41)', '<one>', 'single'))\n"
+        "    spoke.set()\n"
+        "    1 / 0"
+    )
+    before, around, _ = CAPTURES[capture]
+    launch = "task = asyncnb.launch(talk())"
+    cell = kernel.ok(launch) if where == "before" else None
+    speak = "asyncnb.embedded_loop().call_soon_threadsafe(go.set); assert spoke.wait(10)"
+    speak += "; asyncnb.run(asyncnb.wait([task])); " + SHOW.format("'mine'")
+    captured = kernel.ok(before + around.format(speak if cell else f"{launch}; {speak}"))
+    kernel.ok("task.exception()")
+    kernel.drain()
+    assert kernel.evaluate("[each.data for each in said.outputs]") == [{"text/plain": "mine"}]
+    told = (cell or captured).wait_for("ZeroDivisionError")
+    pictures = [{"image/png": "aGVsbG8="}]
+    assert [d for d in told.displays if "41" not in str(d)] == [{"text/plain": "first"}, *pictures]
+    assert told.updates == [{"text/plain": "second"}]
+    assert "41" in told.text
+
+
+def test_a_capture_in_a_task_catches_no_cells_display_or_result(kernel):
+    kernel.ok("go, within = asyncio.Event(), threading.Event()")
+    cell = kernel.ok(
+        """
+        %%atask job
+        from IPython.utils.capture import capture_output
+        with capture_output() as caught:
+            display("own")
+            exec(compile("'sing' 'le'", "<one>", "single"))
+            within.set()
+            await go.wait()
+            print("printed")
+            exec(compile("'dou' 'ble'", "<one>", "single"))
+        display("below")
+        """
+    )
+    main = kernel.ok("assert within.wait(10); display('main'); 40 + 2")
+    redirected = kernel.ok(
+        "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): pass\n"
+        "asyncnb.embedded_loop().call_soon_threadsafe(go.set); job.join(10); 40 + 3"
+    )
+    kernel.drain()
+    assert (main.shown, redirected.shown) == (["'main'", "42"], ["43"])
+    own = kernel.evaluate("[each.data['text/plain'] for each in caught.outputs], caught.stdout")
+    assert own == (["'own'", "'single'", "'double'"], "printed\n")
+    assert cell.shown == ["'below'"]
+    assert kernel.ok("40 + 4").result == "44"
+
+
+def test_loaded_within_a_capture_asyncnb_finds_the_notebooks_own_display(start_kernel):
+    kernel = start_kernel(extension=False)
+    kernel.ok("%%capture said\n%load_ext asyncnb\nimport asyncio, asyncnb")
+    cell = kernel.ok("%%atask job\ndisplay('late')")
+    kernel.ok("job.join(10)")
+    cell.wait_for("late")
+    assert kernel.ok("%tasks output job").shown == ["'late'"]
+    kernel.ok("%%capture said\n%unload_ext asyncnb\ndisplay('within')")
+    assert kernel.ok("display('after'); len(said.outputs)").shown == ["'after'", "1"]
+
+
+def test_what_saves_and_restores_by_the_dict_of_sys_within_a_capture_works(kernel):
+    kernel.ok(
+        "import contextlib, io; from unittest import mock; real = sys.stdout\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as outer:\n"
+        "    with mock.patch('sys.stdout', io.StringIO()) as inner:\n"
+        "        print('in')\n"
+        "    print('out')"
+    )
+    assert kernel.evaluate("inner.getvalue(), outer.getvalue()") == ("in\n", "out\n")
+    assert kernel.evaluate("sys.stdout is real")
+
+
+def test_sys_can_be_deleted_from_and_travels_by_its_name(kernel):
+    assert kernel.evaluate("__import__('pickle').loads(__import__('pickle').dumps(sys)) is sys")
+    gone = "real = sys.stderr; del sys.stderr; gone = not hasattr(sys, 'stderr'); sys.stderr = real"
+    kernel.ok(gone)
+    assert kernel.evaluate("gone and sys.stderr is real")
+
+
+def test_a_function_that_uses_sys_is_sent_elsewhere_as_ever(kernel):
+    kernel.ok("import cloudpickle\ndef where(): return sys.path")
+    assert kernel.evaluate("cloudpickle.loads(cloudpickle.dumps(where))() is sys.path")
+
+
+def test_what_another_tool_built_upon_the_class_of_sys_stays_and_works(fresh_kernel):
+    fresh_kernel.ok(
+        "class Other(type(sys)): theirs = 'here'\n"
+        "sys.__class__ = Other\n"
+        "import contextlib, io; out = io.StringIO()\n"
+        "%unload_ext asyncnb"
+    )
+    fresh_kernel.ok("with contextlib.redirect_stdout(out): print('mine')")
+    assert fresh_kernel.evaluate("sys.theirs, out.getvalue()") == ("here", "mine\n")
+    assert fresh_kernel.evaluate("type(vars(sys)['stdout']) is type(sys.stdout)")
+    fresh_kernel.ok("%load_ext asyncnb")
+    cell = fresh_kernel.ok("%%atask job --wait\nprint('la' 'te')")
+    assert cell.stdout == "late\n"
+
+
 def test_unloading_leaves_sys_as_the_foreground_sees_it(fresh_kernel):
     fresh_kernel.ok("%unload_ext asyncnb")
     fresh_kernel.ok("print('still here')")
     assert fresh_kernel.evaluate("type(sys) is type(asyncio)")
+    assert fresh_kernel.evaluate("type(get_ipython()).__bases__[0].__name__ == 'InteractiveShell'")
