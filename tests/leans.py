@@ -155,10 +155,17 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._exception",
-        "_core/_gather.py _core/_graph.py _core/_groups.py _core/_plain.py _core/_registry.py "
-        "_core/_timeline.py _kernel/_output.py widgets/_detail.py widgets/_rows.py",
+        "_core/_ended.py _core/_gather.py _core/_graph.py _core/_groups.py _core/_plain.py "
+        "_core/_registry.py _kernel/_output.py widgets/_detail.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
+    ),
+    Lean(
+        "asyncio.Future.__init__",
+        "_core/_ended.py",
+        "tasks() and task() fail for tasks that have ended some time ago",
+        "asyncio.Future.__init__(ended, loop=loop) is None and not ended.done() "
+        "and ended.set_name('ended') is None and ended.get_name() == 'ended'",
     ),
     Lean(
         "asyncio.Future._source_traceback",

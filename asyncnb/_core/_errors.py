@@ -23,6 +23,10 @@ class TaskNotFoundError(LookupError):
     """No task, or more than one, goes by the name that was given."""
 
 
+class ResultDroppedError(LookupError):
+    """The result, or the exception, of a task that ended some time ago is not kept any more."""
+
+
 class TasksFailedError(Exception):
     """Tasks that were waited for have failed; ``tasks`` holds them.
 

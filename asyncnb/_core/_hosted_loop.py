@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from asyncnb._core import _loop
+from asyncnb._core._ended import note_unseen
 from asyncnb._core._errors import EmbeddedLoopError, cannot_block
 from asyncnb._core._info import current_record
 from asyncnb._core._tasks import Task
@@ -106,6 +107,11 @@ class HostedLoop(_Host):
             ready=None,
             slowest=None,
         )
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """As the host's, unless it is about a launched task's failure that was shown before."""
+        if not note_unseen(context):
+            super().call_exception_handler(context)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """As the host's, unless a hook has told the user of it."""

@@ -88,7 +88,7 @@ def _start_in_group(group: OpenGroup) -> Callable[..., Task[Any]]:
             raise no_context(context)
         record = TaskRecord()
         record.first_limit = check_timeout(timeout)
-        record.group, record.open_group = group.name, group
+        record.belong_to(group)
         record.body = coro
         return launch_record(record, run_body(coro, record), name=name, context=context)
 
@@ -208,7 +208,7 @@ def launch_checked(
         coro.close()
         raise
     if group is not None:
-        record.group, record.open_group = group.name, group
+        record.belong_to(group)
     record.body, record.first_limit = coro, timeout
     task = launch_record(record, run_body(coro, record), name=name, trace=trace, first=first)
     if group is not None:
@@ -394,14 +394,16 @@ def tasks(
     plain ``asyncio`` tasks that cells and libraries made. ``state`` is one of pending, running,
     waiting, paused, cancelling, done, failed, cancelled. ``group`` is an open group, for its
     tasks, or the name of one, for those of every group that had the name. Ended tasks stay listed
-    (the last 1,000) until ``%tasks clear``. Raises ValueError for an unknown state. Any thread.
+    (the last 1,000) until ``%tasks clear``; the result of one that no code has held since is kept
+    of the last 10 alone, and asking for an older one raises ResultDroppedError. Raises ValueError for an unknown state. Any thread.
     """
     if state is not None and state not in STATES:
         raise ValueError(f"There is no state {state!r}; the states are {', '.join(STATES)}.")
+    facts = group.facts if isinstance(group, OpenGroup) else None
     found: list[asyncio.Task[Any]] = [
         r.task
         for r in registry.match(pattern, state=state)
-        if group is None or group in (r.group, r.open_group)
+        if group is None or (r.group == group if facts is None else r.group_facts is facts)
     ]
     if all and group is None:
         from asyncnb._core._plain import plain_task_info  # not needed until somebody looks
@@ -445,6 +447,10 @@ def loop_kind(loop: asyncio.AbstractEventLoop) -> str:
 
 def task(name: str) -> Task[Any]:
     """Return the task called ``name``: the living one, else the last that ended.
+
+    Of an ended one that no code has held since there is an object with its facts, its output and
+    its end; its result and exception are there if it is one of the last 10 to end (the option
+    ``results``), else asking for them raises ResultDroppedError.
 
     Raises TaskNotFoundError (a LookupError) with near names if there is none, or if more than
     one living task has the name. From any thread.
@@ -510,13 +516,12 @@ def cancel_group(name: str, msg: str | None = None) -> list[Task[Any]]:
     failure. Of several groups that have the name, one that still ends among them, all. Any thread.
     """
     records = [record for record in registry.living() if record.group == name]
-    groups = {id(record.open_group): record.open_group for record in records}
-    newest = _named_groups.find_group(name)
-    groups[id(newest)] = newest
+    groups = {_named_groups.find_group(name)}
+    groups |= {record.group_facts.group() for record in records if record.group_facts is not None}
     asked = [record.task for record in records if not record.task.done()]  # they may end at once
     for record in records:
         record.cancel_asked = True
-    for group in groups.values():
+    for group in groups:
         if group is not None:
             group.cancel(msg)
     for record in records:

@@ -87,12 +87,12 @@ async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
     for variable, value in record.variables:
         variable.set(value)
     record.started = record.started or time.time()
-    task = record.task
+    # The task is in no variable: of one that fails, the traceback would keep it alive in a cycle.
     with limits_lock:
         if record.first_limit is not None:
-            limit_of(task)  # before it has begun: whatever interrupts this finds the same one
+            limit_of(record.task)  # before it has begun: what interrupts this finds the same one
         first, record.first_limit = record.first_limit, BEGUN
-        limit = task._timeout
+        limit = record.task._timeout
         if limit is not None:
             limit.begin(first)
     at_first = None if limit is None else limit.when()
@@ -102,11 +102,11 @@ async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
             raise CancelledError
         result = await coro
     except BaseException as exc:
-        limit = task._timeout
+        limit = record.task._timeout
         if limit is not None and limit.leave():
             await _expire(limit, exc, first if limit.when() == at_first else None)
         raise
-    limit = task._timeout
+    limit = record.task._timeout
     if limit is not None and limit.leave():
         await limit.expire(None)
     return result
@@ -120,13 +120,12 @@ async def _expire(limit: TaskTimeout, exc: BaseException, seconds: float | None)
     try:
         await limit.expire(exc)
     except TimeoutError:
-        task, when, started = limit._record.task, limit.when(), limit._record.started
+        record, when = limit._record, limit.when()
+        started = record.started
         if seconds is None and when is not None and started is not None:
             seconds = time.time() - started - (limit._loop.time() - when)
             seconds = max(0.0, round(seconds, 2))
-        error = TimeoutError(
-            f"Task {task.get_name()!r} was given {seconds:.10g} s and was not done."
-        )
+        error = TimeoutError(f"Task {record.name!r} was given {seconds:.10g} s and was not done.")
         # Where it stood when time ran out is what the user wants to see.
         raise error.with_traceback(exc.__traceback__) from None
 

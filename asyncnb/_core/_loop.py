@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from asyncnb._core import _watchdog
 from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._awaitables import iscoroutine, iscoroutinefunction
+from asyncnb._core._ended import note_unseen
 from asyncnb._core._errors import THREADS, EmbeddedLoopError, would_deadlock
 from asyncnb._core._forks import at_fork
 from asyncnb._core._guarded import GuardedCalls, guarded_class
@@ -495,6 +496,11 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
             ready=None if ready is None else len(ready),
             slowest=None if self._state.watchdog is None else self._state.watchdog.slowest,
         )
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """As ``asyncio``'s, unless it is about a launched task's failure that was shown before."""
+        if not note_unseen(context):
+            super().call_exception_handler(context)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """As ``asyncio``'s, which logs the error, unless a hook has told the user of it."""

@@ -27,6 +27,6 @@ def rename(registry: TaskRegistry, record: TaskRecord, new: str) -> None:
     """
     if problem := explain_bad_name(new):
         raise ValueError(problem)
-    if any(r is not record and r.task.get_name() == new for r in registry.living()):
+    if any(r is not record and r.name == new for r in registry.living()):
         raise ValueError(f"another living task is called {new!r}.")
     record.task.set_name(new)

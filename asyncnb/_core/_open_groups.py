@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import weakref
 from asyncio import AbstractEventLoop, CancelledError, Task, TimerHandle, current_task
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
@@ -43,6 +44,19 @@ lock = fork_safe_lock()
 at_fork(named.clear)  # the parent's, on a loop that never runs in the child
 
 
+class GroupFacts:
+    """What the records of a group's tasks keep of it: not what its end would raise, nor frames."""
+
+    __slots__ = ("failed", "group", "timed_out")
+
+    def __init__(self, group: OpenGroup) -> None:
+        #: The group, or None when it has ended and no code holds it.
+        self.group = weakref.ref(group)
+        self.timed_out = False
+        #: Who failed, where, with what: the first few.
+        self.failed: list[str] = []
+
+
 class OpenGroup(TaskGroup):
     """A named group of tasks that is open until somebody awaits, joins, leaves or cancels it.
 
@@ -78,8 +92,7 @@ class OpenGroup(TaskGroup):
         self._report = report
         self._when: float | None = None
         self._timer: TimerHandle | None = None
-        self._timed_out = False
-        self._failed: list[str] = []  # who, where, with what: the first few
+        self.facts = GroupFacts(self)
         self._settled = False
         self._outcome: Future[None] = Future(loop=loop)
 
@@ -104,7 +117,7 @@ class OpenGroup(TaskGroup):
     @property
     def timed_out(self) -> bool:
         """Whether its deadline passed and its tasks were cancelled for it."""
-        return self._timed_out
+        return self.facts.timed_out
 
     def members(self) -> list[Any]:
         """Return the tasks and futures of it that have not ended. Any thread."""
@@ -114,7 +127,7 @@ class OpenGroup(TaskGroup):
 
     def failures(self) -> str:
         """Return who failed first, where and with what; nothing if no failure ended the group."""
-        return "; ".join(self._failed)
+        return "; ".join(self.facts.failed)
 
     @property
     def entered(self) -> bool:
@@ -252,8 +265,8 @@ class OpenGroup(TaskGroup):
             self._tell(task, error)
             return
         self._errors.append(error)
-        if len(self._failed) < MOST_NAMED:
-            self._failed.append(_who_failed(task, error))
+        if len(self.facts.failed) < MOST_NAMED:
+            self.facts.failed.append(_who_failed(task, error))
         if base and self._base_error is None:
             self._base_error = error
         if not self._aborting:
@@ -308,14 +321,14 @@ class OpenGroup(TaskGroup):
                     errors,
                 )
             )
-        elif self._timed_out:
+        elif self.facts.timed_out:
             self._outcome.set_exception(TimeoutError(f"the time of {self.name!r} is up"))
         else:
             self._outcome.set_result(None)
 
     def _who(self, failures: int) -> str:
-        more = failures - len(self._failed)
-        return "; ".join(self._failed) + (f"; and {more} more" if more > 0 else "")
+        more = failures - len(self.facts.failed)
+        return "; ".join(self.facts.failed) + (f"; and {more} more" if more > 0 else "")
 
     def _leave_named(self) -> None:
         # Without a call: nothing can come between the look and the act, which the lock alone does
@@ -346,7 +359,7 @@ class OpenGroup(TaskGroup):
 
     def _on_timeout(self) -> None:
         if not self._aborting:
-            self._timed_out = True
+            self.facts.timed_out = True
             self._abort()
             self._cancel_parent()
 
@@ -407,7 +420,7 @@ class OpenGroup(TaskGroup):
                 cancelled = exc
                 self.cancel()
         failed = not outcome.cancelled() and outcome.exception() is not None
-        if cancelled is not None and (not failed or self._timed_out):
+        if cancelled is not None and (not failed or self.facts.timed_out):
             raise cancelled
         outcome.result()
 

@@ -43,7 +43,7 @@ def why_not_paused(record: TaskRecord) -> str | None:
     """Return the sentence for a task that cannot be paused, None for one that can."""
     if record.kind == "loop" or record.repeats:
         return None
-    name = record.task.get_name()
+    name = record.name
     return (
         f"{name!r} does not run on the loop ({record.kind}), and only code there can be held, "
         f"between two awaits; `%tasks cancel {name}` ends it"

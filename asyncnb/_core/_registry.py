@@ -13,8 +13,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from asyncnb._core._ended import EndedFacts
 from asyncnb._core._errors import TaskNotFoundError, describe, near
 from asyncnb._core._forks import at_fork
 from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo, current_record
@@ -24,6 +25,7 @@ from asyncnb._core._repeat import Rounds
 from asyncnb._core._tasks import Task
 
 if TYPE_CHECKING:
+    from asyncnb._core._open_groups import GroupFacts, OpenGroup
     from asyncnb._core._trace import TaskTrace
 
 logger = logging.getLogger("asyncnb")
@@ -31,11 +33,14 @@ logger = logging.getLogger("asyncnb")
 #: Ended tasks that ``tasks()`` still lists; older ones are forgotten.
 HISTORY = 1000
 
+#: Ended tasks, the newest, whose results are kept also when no other code holds the task.
+RESULTS = 10
+
 #: Names, the latest, among which to look for one that was meant.
 NEAR_AMONG = 2000
 
 
-class TaskRecord:
+class TaskRecord(EndedFacts):
     """What asyncnb knows of one launched task besides the task itself.
 
     Written by the thread that launches it and, from then on, by the loop's thread alone.
@@ -50,8 +55,8 @@ class TaskRecord:
     cell: CellRef | None = None
     #: Name of the open group that it belongs to, or None.
     group: str | None = None
-    #: That group itself; its name may be used again.
-    open_group: Any = None
+    #: The facts of that group itself; its name may be used again.
+    group_facts: GroupFacts | None = None
     #: What the task says; the extension keeps it here.
     output: Any = None
     started: float | None = None
@@ -84,7 +89,6 @@ class TaskRecord:
     #: Whether the launching cell itself waits for the end, and raises a failure.
     waited: bool = False
 
-    _shown: bool = False
     _event: threading.Event | None = None
     _ids = itertools.count(1)
 
@@ -93,11 +97,14 @@ class TaskRecord:
         parent = current_record.get()
         self.parent: int | None = None if parent is None else parent.id
         self.created: float = time.time()
-        self.task: Task[Any]
+
+    def belong_to(self, group: OpenGroup) -> None:
+        """Note that the task belongs to ``group``."""
+        self.group, self.group_facts = group.name, group.facts
 
     def set_shown(self) -> None:
         """Note that all that the task's end has to say stands in its cell. Any thread."""
-        self._shown = True  # first: see wait_shown
+        self.show_ended()  # first: see wait_shown
         if self._event is not None:
             self._event.set()
 
@@ -118,6 +125,8 @@ class TaskRecord:
 
     def state(self) -> str:
         """Return the state; from any thread."""
+        if self.end is not None:
+            return self.end
         task = self.task
         if task.done():
             if task.cancelled():
@@ -140,20 +149,32 @@ class TaskRecord:
             return "running"
         return "waiting"
 
+    def error(self) -> str | None:
+        """Return ``Type: message`` of a task that has failed, None of any other; any thread."""
+        if self.end is not None:
+            return self.last_error
+        task = self.task
+        error = task._exception if task.done() else None
+        return None if error is None else describe(error)
+
+    def has_timed_out(self) -> bool:
+        """Return whether it has failed with TimeoutError; any thread."""
+        if self.end is not None:
+            return self.timed_out
+        return isinstance(self.task._exception, TimeoutError)
+
     def info(self) -> TaskInfo:
         """Return a frozen snapshot; from any thread."""
         from asyncnb._core import _stack  # not needed until somebody looks
 
         state = self.state()
-        error = None
-        if state == "failed":
-            error = describe(cast(BaseException, self.task._exception))
+        error = self.error() if state == "failed" else None
         rounds = self.rounds
         if error is None and rounds is not None and state not in ENDED:
             error = rounds.last_error
         return TaskInfo(
             id=self.id,
-            name=self.task.get_name(),
+            name=self.name,
             state=state,
             kind=self.kind,
             group=self.group,
@@ -162,7 +183,7 @@ class TaskRecord:
             created=self.created,
             started=self.started if self.started or state == "pending" else self.created,
             ended=self.ended,
-            timeout=seconds_left(self.task),
+            timeout=None if self.end is not None else seconds_left(self.task),
             progress=self.progress,
             error=error,
             waiting_on=None
@@ -178,7 +199,7 @@ class TaskRecord:
     def _cpu_seconds(self) -> float | None:
         if self.trace is not None and self.kind == "loop":
             return self.trace.seconds
-        if self.cpu is None and self.kind == "thread":
+        if self.cpu is None and self.kind == "thread" and self.end is None:
             from asyncnb._core import _stack
 
             worker = _stack.worker_of(self.task)
@@ -201,12 +222,15 @@ class TaskRegistry:
     ``on_end`` are called on the loop's thread; one that raises is logged once and unplugged.
     """
 
-    def __init__(self, history: int = HISTORY) -> None:
+    def __init__(self, history: int = HISTORY, results: int = RESULTS) -> None:
         #: The living and the remembered, by id. A task that ends stays where it is.
         self._records: dict[int, TaskRecord] = {}
         #: Those that have ended, in that order.
         self._ended: deque[TaskRecord] = deque()
         self._history = history
+        #: The ids of those of them, the newest, that hold the task itself.
+        self._newest: deque[int] = deque()
+        self._results = results
         self.on_end: list[Callable[[TaskRecord], object]] = []
         self._ended_callback = self._end  # one for all: a bound method is an object
 
@@ -214,6 +238,20 @@ class TaskRegistry:
         """Keep so many ended tasks from now on, and forget those that are too many."""
         self._history = history
         self._forget_old()
+
+    def keep_results(self, number: int) -> None:
+        """Keep the results of so many ended tasks that no code holds from now on, the newest."""
+        self._results = number
+        self._let_go_old()
+
+    def _let_go_old(self) -> None:
+        while len(self._newest) > self._results:
+            try:
+                record = self._records.get(self._newest.popleft())
+            except IndexError:  # another thread, or a finaliser, was faster
+                return
+            if record is not None:
+                record.let_go()
 
     def _forget_old(self) -> None:
         # Two threads that do this at once may forget one task too many, the oldest.
@@ -257,7 +295,6 @@ class TaskRegistry:
                 )
                 self.on_end.remove(observer)
         if not self.on_end:  # plain Python: no cell to show a failure in
-            record.set_shown()
             if record.state() == "failed":
                 task.get_loop().call_exception_handler(
                     {
@@ -267,10 +304,16 @@ class TaskRegistry:
                     }
                 )
                 _silence(record)
+            record.set_shown()
 
     def _enter_end(self, record: TaskRecord) -> None:
         self._ended.append(record)
         self._forget_old()
+        if record.bind is not None and record.state() == "done":
+            record.let_go()  # its result is in that variable, and gone with it
+        else:
+            self._newest.append(record.id)
+            self._let_go_old()
         if observers:
             record.changed()
 
@@ -311,7 +354,7 @@ class TaskRegistry:
         if pattern != "*":
             # Compiled once, for there may be 100,000 names.
             hit = re.compile(fnmatch.translate(pattern)).match
-            names = [record.task.get_name() for record in records]
+            names = [record.name for record in records]
             found = zip(records, names, strict=True)
             records = [record for record, name in found if name == pattern or hit(name)]
         for record in records:
@@ -323,7 +366,7 @@ class TaskRegistry:
 
         Raises TaskNotFoundError if there is none (with near names) or if several live.
         """
-        found = [r for r in self.records() if r.task.get_name() == name]
+        found = [r for r in self.records() if r.name == name]
         living = [r for r in found if r.state() not in ENDED]
         if len(living) > 1:
             cells = ", ".join(str(r.cell or f"task {r.id}") for r in living)
@@ -338,7 +381,7 @@ class TaskRegistry:
     def nothing_matches(self, pattern: str, names: Iterable[str] | None = None) -> str:
         """Return the sentence for a pattern that matches none of ``names``, by default of all."""
         if names is None:
-            names = (r.task.get_name() for r in self.records())
+            names = (r.name for r in self.records())
         names = list(dict.fromkeys(names))[-NEAR_AMONG:]
         hint = near(pattern, names)
         if not hint:
@@ -349,7 +392,7 @@ class TaskRegistry:
 
     def failed_unseen(self) -> list[TaskRecord]:
         """Return the failed tasks whose exception nobody has got by awaiting or asking yet."""
-        return [r for r in list(self._ended) if r.state() == "failed" and r.task._log_traceback]
+        return [r for r in list(self._ended) if r.state() == "failed" and _is_unseen(r)]
 
     def validate(self) -> list[str]:
         """Return what is wrong with the books, as sentences: nothing, whatever happened before.
@@ -359,8 +402,8 @@ class TaskRegistry:
         wrong, ended = [], len(self._ended)
         for record in self.records():
             end = record.ended  # first: the state only gets later
-            name, state = record.task.get_name(), record.state()
-            if getattr(record.task, "_record", None) is not record:
+            name, state, task = record.name, record.state(), record.task_in_memory()
+            if task is not None and getattr(task, "_record", None) is not record:
                 wrong.append(f"{name!r} is entered under a record that is not its own")
             if state not in STATES:
                 wrong.append(f"{name!r} is in the state {state!r}, which there is not")
@@ -370,6 +413,8 @@ class TaskRegistry:
                 wrong.append(f"{name!r} ended at {end} and was created later")
         if ended > self._history + 1:  # one that ends now makes room for itself
             wrong.append(f"{ended} ended tasks are kept; {self._history} is the limit")
+        if len(self._newest) > self._results + 1:
+            wrong.append(f"{len(self._newest)} results are kept; {self._results} is the limit")
         return wrong
 
     def forget_ended(self) -> int:
@@ -380,18 +425,26 @@ class TaskRegistry:
         """After a fork: neither the parent's tasks nor who is told of them are the child's."""
         self._records.clear()
         self._ended.clear()
+        self._newest.clear()
         self.on_end.clear()
 
 
 def matches(record: TaskRecord, pattern: str) -> bool:
     """Return whether the task is called ``pattern``, or matches that as a glob."""
-    name = record.task.get_name()
+    name = record.name
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
 def _silence(record: TaskRecord) -> None:
     """The failure was shown in its cell; the garbage collector need not tell it again."""
-    record.task._log_traceback = False
+    task = record.task_in_memory()
+    if task is not None:
+        task._log_traceback = False
+
+
+def _is_unseen(record: TaskRecord) -> bool:
+    task = record.task_in_memory()
+    return record.unseen if task is None else task._log_traceback
 
 
 _by_id = operator.attrgetter("id")

@@ -300,6 +300,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """Set the name to ``str(value)``. Any thread."""
         super().set_name(value)
         if self._record is not None:
+            self._record.last_name = self.get_name()  # for when this object is gone
             self._record.changed()
 
     def join(self, timeout: float | None = None) -> _T:

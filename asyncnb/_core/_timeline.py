@@ -240,7 +240,7 @@ def _facts(
         }  # fmt: skip
         if facts["ended"] is None and info.state in ENDED:
             facts["ended"] = now  # its callbacks are about to tell
-        if info.state == "failed" and isinstance(row.task._exception, TimeoutError):
+        if info.state == "failed" and row.has_timed_out():
             facts["state"] = "timed out"
     for key in ("name", "group", "error"):
         if facts[key] is not None:  # half a surrogate pair can be neither saved nor sent

@@ -180,7 +180,7 @@ class TaskTrace:
     def current_name(self) -> str:
         """Return the task's name as it is now. Any thread."""
         if (record := self.record) is not None:
-            return record.task.get_name()
+            return record.name
         task = self.task()
         return self.name if task is None else task.get_name()
 

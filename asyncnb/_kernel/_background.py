@@ -254,7 +254,7 @@ class BackgroundCells:
         record.kind, record.identity, record.bind = kind, identity, bind
         record.shows_result, record.waited = shows_result, args.wait
         if group is not None:
-            record.group, record.open_group = group.name, group
+            record.belong_to(group)
         once = functools.partial(start, record)
         often: Callable[[], Coroutine[Any, Any, Any]] = once
         if args.every is not None or args.retry is not None:
@@ -305,7 +305,7 @@ class BackgroundCells:
         except Exception:
             # For want of memory, say. An observer that raises is unplugged, and no task that ends
             # after this one would be shown.
-            self.ip.log.exception("asyncnb could not show how %r ended", record.task.get_name())
+            self.ip.log.exception("asyncnb could not show how %r ended", record.name)
             record.set_shown()
 
     def _tell_end(self, record: TaskRecord) -> None:

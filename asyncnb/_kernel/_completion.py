@@ -207,7 +207,7 @@ def task_names(living: bool = False) -> Iterable[str]:
     for alive in (True,) if living else (True, False):
         for record in reversed(records):
             if (record.ended is None) is alive:
-                yield record.task.get_name()
+                yield record.name
 
 
 def group_names() -> list[str]:

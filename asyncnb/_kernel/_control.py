@@ -72,13 +72,16 @@ class ControlVerbs:
             records = named_records(args.patterns)
         else:
             records = _launch.registry.failed_unseen() + _launch.registry.living()
-        group = None
+        group = facts = None
         if args.group is not None:
-            group = records[0].open_group if records else _named_groups.find_group(args.group)
+            group = _named_groups.find_group(args.group)
+            facts = records[0].group_facts if records else None
+            facts = group.facts if facts is None and group is not None else facts
+            group = None if facts is None else facts.group()
         try:
             # With patterns, for these of its tasks alone.
             wait(records, args.timeout, None if args.patterns else group)
-            if group is not None and group.timed_out:
+            if facts is not None and facts.timed_out:
                 raise TimeoutError(
                     f"The time of group {args.group!r} is up; its tasks were cancelled."
                 )
@@ -101,7 +104,7 @@ class ControlVerbs:
         if refusal := next((r for r in map(why_not_paused, records) if r), None):
             raise UsageError(f"%tasks pause: {refusal}.")
         for record in records:
-            name = record.task.get_name()
+            name = record.name
             if not record.task.pause(stop_clock=args.stop_clock):
                 print(f"{name} is ending")
             elif record.state() == "paused":
@@ -113,11 +116,11 @@ class ControlVerbs:
         records = living_records(args.patterns, "%tasks resume")
         paused = [r for r in records if r.task._pause is not None]
         if not paused:
-            states = ", ".join(f"{r.task.get_name()} is {r.state()}" for r in records)
+            states = ", ".join(f"{r.name} is {r.state()}" for r in records)
             raise UsageError(f"%tasks resume: no task to resume; {states}.")
         for record in paused:
             record.task.resume()
-            print(f"{record.task.get_name()} goes on")
+            print(f"{record.name} goes on")
 
     def _go_on(self, args: argparse.Namespace) -> None:
         task = self._let_go()

@@ -60,6 +60,14 @@ def options(
             _keep,
         ),
         Option(
+            "results",
+            _registry.RESULTS,
+            count(),
+            "ended tasks, the newest, whose results and exceptions are kept although no code holds "
+            "the task; those bound with -o are kept by their variable alone",
+            _keep_results,
+        ),
+        Option(
             "output_tail",
             _kept.TAIL,
             count(1),
@@ -132,3 +140,7 @@ def _watch(seconds: float) -> None:
 
 def _keep(number: int) -> None:
     _launch.registry.keep(number)
+
+
+def _keep_results(number: int) -> None:
+    _launch.registry.keep_results(number)

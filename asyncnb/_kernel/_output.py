@@ -318,7 +318,7 @@ class OutputRouter:
         shown, which then awaited this task, is not shown again.
         """
         record = current_record.get()
-        by = _By(object(), "A task") if record is None else _By(record.id, record.task.get_name())
+        by = _By(object(), "A task") if record is None else _By(record.id, record.name)
         first = self._first_shown(exc, by)
         if first is not None:
             if first.id not in (None, by.id):

@@ -75,7 +75,7 @@ class _Told:
         self._shown.add(failure)
         if len(self._shown) > MOST_SHOWN:
             print(
-                f"{self._record.task.get_name()} fails in ever new ways; %tasks counts them, and "
+                f"{self._record.name} fails in ever new ways; %tasks counts them, and "
                 "shows the last.",
                 file=sys.stderr,
             )

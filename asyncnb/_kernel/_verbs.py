@@ -78,7 +78,7 @@ def living_records(patterns: Sequence[str], magic: str) -> list[TaskRecord]:
     records = named_records(patterns)
     living = [r for r in records if r.state() not in ENDED]
     if not living:
-        names = ", ".join(repr(r.task.get_name()) for r in records)
+        names = ", ".join(repr(r.name) for r in records)
         raise UsageError(f"{magic}: {names} {'has' if len(records) == 1 else 'have'} ended.")
     return living
 
@@ -91,20 +91,19 @@ def group_records(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     """
     registry = _launch.registry
     records = registry.records()
-    last = next((r.open_group for r in reversed(records) if r.group == name), None)
-    last = _named_groups.find_group(name) or last
+    last = next((r.group_facts for r in reversed(records) if r.group == name), None)
+    if (open_group := _named_groups.find_group(name)) is not None:
+        last = open_group.facts
     if last is None:
         groups = list(dict.fromkeys(r.group for r in records if r.group is not None))
         hint = near(name, groups)
         if not hint:
             hint = f" There are: {', '.join(groups[-8:])}." if groups else " There is none yet."
         raise UsageError(f"No group is called {name!r}.{hint}")
-    found = [r for r in records if r.open_group is last]
+    found = [r for r in records if r.group_facts is last]
     for pattern in patterns:
         if not any(matches(r, pattern) for r in found):
-            raise TaskNotFoundError(
-                registry.nothing_matches(pattern, [r.task.get_name() for r in found])
-            )
+            raise TaskNotFoundError(registry.nothing_matches(pattern, [r.name for r in found]))
     return [r for r in found if not patterns or any(matches(r, p) for p in patterns)]
 
 

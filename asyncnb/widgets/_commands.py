@@ -129,7 +129,7 @@ class Commands:
     def _living(self, id: int) -> TaskRecord:
         record = self._record(id)
         if record.state() in ENDED:
-            raise Refused(f"{record.task.get_name()} has ended.")
+            raise Refused(f"{record.name} has ended.")
         return record
 
     def _cancel(self, id: int) -> None:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from asyncnb._core._errors import describe
 from asyncnb._core._info import STATES
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._words import encodable
@@ -62,28 +61,26 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
 
     ``before`` is the row sent last: what it waits for is kept, as that is asked more rarely.
     """
-    task, state = record.task, record.state()
+    state = record.state()
     started = record.started
     if started is None and state != "pending":
         started = record.created
     done, total = record.progress or (None, None)
     deadline = None
-    if record.ended is None and task._timeout is not None:
-        left = task._timeout.remaining()
+    limit = record.task._timeout if record.ended is None else None
+    if limit is not None:
+        left = limit.remaining()
         deadline = None if left is None or math.isinf(left) else round(now + left, 2)
         was = before.numbers.deadline if before is not None else None
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:
             deadline = was  # the difference of two clocks: it must not change by itself
-    note = ""
-    if state == "failed":
-        exc = task._exception
-        note = "" if exc is None else cut(describe(exc).partition("\n")[0])
+    note = cut((record.error() or "").partition("\n")[0]) if state == "failed" else ""
     cell = record.cell
     return Row(
         Numbers(record.id, _STATE_NUMBERS[state], started, record.ended, done, total, deadline),
         Texts(
             record.id,
-            cut(task.get_name()),
+            cut(record.name),
             None if record.group is None else cut(record.group),
             record.parent,
             cell.number if cell is not None else 0,
