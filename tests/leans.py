@@ -504,9 +504,24 @@ kernel = ip.kernel
 import ipykernel
 seven = ipykernel.version_info[0] >= 7
 threads_have_parents = hasattr(ip, "set_thread_parent")  # ipykernel 7.4
+from debugpy._vendored import force_pydevd  # as ipykernel does when it starts
+import pydevd
 """
 
 NOTEBOOK = [
+    Lean(
+        "ipykernel.debugger.Debugger.kernel_modules",
+        "_kernel/_debugger.py",
+        "a step from one statement of a cell to the next stops in asyncnb",
+        "not seven or isinstance(kernel.debugger.kernel_modules, list)",
+    ),
+    Lean(
+        "pydevd.PyDB.do_wait_suspend",
+        "_core/_breakpoints.py",
+        "a stop at a breakpoint is reported as code that blocks the loop; an interrupt there ends "
+        "the debugger's own code",
+        "pydevd.PyDB.do_wait_suspend.__code__.co_filename.endswith('pydevd.py')",
+    ),
     Lean(
         "ipykernel.iostream.OutStream._schedule_flush",
         "_kernel/_output.py",

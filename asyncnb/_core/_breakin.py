@@ -21,6 +21,8 @@ from collections.abc import Callable
 from itertools import compress
 from typing import Any
 
+from asyncnb._core._breakpoints import is_at_breakpoint
+
 _CODE_OF_LOOPS = (
     os.path.dirname(asyncio.__file__) + os.sep,
     os.path.dirname(os.path.dirname(__file__)) + os.sep,
@@ -73,6 +75,8 @@ def _may_hit(
     """Whether an exception in ``frame``, where its thread is now, is one in the task's code."""
     if frame.f_code.co_filename.startswith(_CODE_OF_LOOPS):
         return False  # a call_soon() cut in half would be everybody's loss
+    if is_at_breakpoint(frame):
+        return False  # it would end the debugger's own code, which answers no more then
     coro: Any = task.get_coro()
     outermost = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     inner: types.FrameType | None = frame

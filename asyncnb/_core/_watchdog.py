@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncnb._core._breakin import raise_in_task
+from asyncnb._core._breakpoints import is_at_breakpoint
 from asyncnb._core._info import CellRef
 from asyncnb._core._places import Place, is_ours, place, without_outer
 
@@ -169,6 +170,12 @@ class Watchdog:
         task, frame = self._current()
         if task is None and frame is None:
             return
+        if is_at_breakpoint(self._top()):
+            # What a step has taken before does not count either: a person steps through it.
+            if self._step is not None:
+                self._left_step()
+            self._step = None
+            return
         step = (task if task is not None else frame, id(frame))
         if step != self._step:
             if self._step is not None:
@@ -191,13 +198,17 @@ class Watchdog:
         task = asyncio.current_task(loop)
         if task is not None:
             return task, None
-        frame = sys._current_frames().get(loop.thread.ident or 0)
+        frame = self._top()
         if frame is None or frame.f_code.co_filename.endswith(_RESTS):
             return None, None
         if frame.f_code.co_filename.startswith(_ASYNCIO):
             return None, None
         frames = _frames_of(None, frame)
         return None, frames[0] if frames else None
+
+    def _top(self) -> types.FrameType | None:
+        """Return the innermost frame of the loop's thread."""
+        return sys._current_frames().get(self.loop.thread.ident or 0)
 
     def _answer(self) -> None:
         """Called by the loop."""
@@ -218,8 +229,8 @@ class Watchdog:
             self._tell(None)
 
     def _begin(self, task: asyncio.Task[Any] | None) -> None:
-        top = sys._current_frames().get(self.loop.thread.ident or 0)
-        if asyncio.current_task(self.loop) is not task or top is None:
+        top = self._top()
+        if asyncio.current_task(self.loop) is not task or top is None or is_at_breakpoint(top):
             return
         self.context = None if task is None else context_of(task)
         self._found = _describe(task, self.context, top, self._step_seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import sys
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -21,7 +20,7 @@ class BlockReports:
 
     def observe(self, loop: EmbeddedLoop, blocked: Blocked | None) -> None:
         """Take the news of the watchdog; on its thread."""
-        if blocked is None or _is_around_a_cell(blocked) or not is_user_code(loop):
+        if blocked is None or shows_a_traceback(loop) or _is_around_a_cell(blocked):
             return
         key = blocked.task_id or (blocked.name, blocked.where)
         if key in self._told:
@@ -38,22 +37,17 @@ class BlockReports:
         print(report, file=sys.stderr, flush=True)
 
 
-def is_user_code(loop: EmbeddedLoop) -> bool:
-    """Return whether the loop's thread runs code that the user could write otherwise.
+def shows_a_traceback(loop: EmbeddedLoop) -> bool:
+    """Return whether IPython makes a traceback on the loop's thread now.
 
-    A traceback takes IPython long, once all source files are to be read. And at a breakpoint the
-    thread stands still because the user wants it to: its innermost frames are the debugger's, which
-    are on the stack at no other time.
+    That takes long, once all source files are to be read; but nobody's code blocks the loop.
     """
     frame = sys._current_frames().get(loop.thread.ident or 0)
     while frame is not None:
-        code = frame.f_code
-        if code is InteractiveShell.showtraceback.__code__:
-            return False
-        if os.path.basename(code.co_filename).startswith("pydevd"):
-            return False
+        if frame.f_code is InteractiveShell.showtraceback.__code__:
+            return True
         frame = frame.f_back
-    return True
+    return False
 
 
 def _is_around_a_cell(blocked: Blocked) -> bool:

@@ -217,10 +217,12 @@ class Kernel:
 
     # The cells
 
-    def submit(self, code: str, *, cell_id: str | None = None, **options: Any) -> Cell:
+    def submit(
+        self, code: str, *, cell_id: str | None = None, as_it_is: bool = False, **options: Any
+    ) -> Cell:
         """Send a cell as front ends do, without waiting for anything."""
         content = {
-            "code": textwrap.dedent(code).strip("\n"),
+            "code": code if as_it_is else textwrap.dedent(code).strip("\n"),
             "silent": False,
             "store_history": True,
             "user_expressions": {},
