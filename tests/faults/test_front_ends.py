@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 
+from tests.kernel.debugger import Debugger
 from tests.kernel.driver import DEADLINE
 
 DASHBOARD = """
@@ -221,3 +222,28 @@ def test_capture_in_another_cell(victim, capture):
     code = "asyncnb.embedded_loop().call_soon_threadsafe(go.set); assert spoke.wait(10)"
     victim.ok(capture.format(code))
     cell.wait_for("its own")
+
+
+STOPPED = {
+    "await": "seen = 41\nawait asyncio.sleep(0)\nprint('result', seen + 1)",
+    "%%atask": "%%atask job\nseen = 41\nawait asyncio.sleep(0)\nprint('result', seen + 1)",
+    "%%agroup": "%%agroup pair\nseen = 41\nawait asyncio.sleep(0)\nprint('result', seen + 1)",
+}
+
+
+@pytest.mark.promise(
+    "a debugger is switched off while a cell stands at a breakpoint: all code continues, unreported"
+)
+@pytest.mark.parametrize("code", STOPPED.values(), ids=STOPPED)
+def test_debugger_switched_off(fresh_victim, code):
+    debugger = Debugger(fresh_victim)
+    debugger.start()
+    line = len(code.splitlines())
+    debugger.break_at(code, line)
+    cell = fresh_victim.submit(code)
+    thread = debugger.wait_for_stop()
+    assert debugger.where(thread)[0] == line
+    debugger.evaluate("__import__('time').sleep(0.5)", thread)  # longer than may block a loop
+    debugger.close()
+    cell.wait_for("result 42").wait()
+    assert "has blocked the loop" not in cell.text
