@@ -87,6 +87,9 @@ STEPS = {
 @pytest.mark.parametrize("where", STEPS)
 def test_steps_go_over_an_await_while_other_tasks_run(debugger, where):
     kernel = debugger._kernel
+    listed = "hasattr(get_ipython().kernel.debugger, 'kernel_modules')"
+    if where != "a coroutine of a cell" and not kernel.evaluate(listed):
+        pytest.skip("ipykernel 6 steps past what is in site-packages, and into a checkout")
     kernel.ok("%%atask ticker\nwhile True:\n    await asyncio.sleep(0.001)")
     code, lines = STEPS[where]
     debugger.break_at(code, lines[0])
