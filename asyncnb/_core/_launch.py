@@ -35,6 +35,7 @@ from asyncnb._core._threads import run_on
 from asyncnb._core._visits import own_loop, runs_here
 from asyncnb._core._waiters import end_lost, is_lost
 from asyncnb._core._waiting import wait_for
+from asyncnb._core._words import shown_as
 
 T = TypeVar("T")
 
@@ -423,19 +424,23 @@ def other_tasks() -> list[asyncio.Task[Any]]:
     return plain_tasks([loop for loop in loops if loop is not None])
 
 
-def plain_tasks_named(pattern: str) -> list[asyncio.Task[Any]]:
+def plain_tasks_named(pattern: str, *, exactly: bool = False) -> list[asyncio.Task[Any]]:
     """Return the user's unfinished tasks that were not launched, by name or glob, of all loops.
 
-    Without those that the kernel itself is made of. Any thread.
+    ``exactly``: not by glob, but by the name as a table shows it, see ``shown_as``. Without those
+    that the kernel itself is made of. Any thread.
     """
     from asyncnb._core._plain import is_hosts  # it builds on this module
 
-    return [
-        task
-        for task in other_tasks()
-        if (task.get_name() == pattern or fnmatch.fnmatchcase(task.get_name(), pattern))
-        and not is_hosts(task)
-    ]
+    users = [task for task in other_tasks() if not is_hosts(task)]
+    names = {task.get_name() for task in users}
+    if not exactly:
+        names = {each for each in names if each == pattern or fnmatch.fnmatchcase(each, pattern)}
+    elif pattern in names:
+        names = {pattern}
+    else:
+        names = shown_as(pattern, names)
+    return [task for task in users if task.get_name() in names]
 
 
 def loop_kind(loop: asyncio.AbstractEventLoop) -> str:
@@ -469,11 +474,12 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     """Cancel the living tasks whose names match any of ``patterns`` (globs); return them.
 
     The launched ones, and by its exact name also a task that was not launched, such as one that
-    ``asyncio.create_task`` made in a cell, of the embedded loop or of the kernel's own. They end
-    after their cleanup. A task that has ended stays as it is, so a pattern that matches only such
-    tasks cancels nothing, and ``"*"`` matches whatever there is, also nothing: an empty list.
-    Raises TaskNotFoundError with near names for any other pattern that matches no task, and
-    TypeError without patterns; nothing is cancelled then. From any thread.
+    ``asyncio.create_task`` made in a cell, of the embedded loop or of the kernel's own. A name is
+    also taken as ``%tasks`` shows it, with escapes or cut. They end after their cleanup. A task
+    that has ended stays as it is, so a pattern that matches only such tasks cancels nothing, and
+    ``"*"`` matches whatever there is, also nothing: an empty list. Raises TaskNotFoundError with
+    near names for any other pattern that matches no task, and TypeError without patterns; nothing
+    is cancelled then. From any thread.
 
     >>> naps = [asyncnb.launch(asyncio.sleep(60), name=f"nap {n}") for n in (1, 2)]
     >>> [task.get_name() for task in asyncnb.cancel("nap *")]
@@ -483,9 +489,9 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
         raise TypeError('cancel() takes names or globs; cancel("*") cancels every launched task.')
     found: dict[int, TaskRecord] = {}
     others: dict[int, Any] = {}
-    for pattern in map(_whole_name, patterns):
+    for pattern in patterns:
         matching = list(registry.match(pattern))
-        by_name = [t for t in plain_tasks_named(pattern) if t.get_name() == pattern != "*"]
+        by_name = plain_tasks_named(pattern, exactly=True) if pattern != "*" else []
         if not (matching or by_name or pattern == "*"):
             raise TaskNotFoundError(registry.nothing_matches(pattern))
         found |= {r.id: r for r in matching if r.state() not in ENDED}
@@ -493,15 +499,6 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     for other in others.values():
         other.get_loop().call_soon_threadsafe(other.cancel, msg)
     return cancel_records(list(found.values()), msg) + list(others.values())
-
-
-def _whole_name(pattern: str) -> str:
-    """Return the one name that a table shows as ``pattern``, cut with an ellipsis; else that."""
-    if not pattern.endswith("…"):
-        return pattern
-    known = [*(record.task for record in registry.living()), *other_tasks()]
-    names = {task.get_name() for task in known if task.get_name().startswith(pattern[:-1])}
-    return names.pop() if len(names) == 1 and pattern not in names else pattern
 
 
 def cancel_all(msg: str | None = None) -> list[Task[Any]]:

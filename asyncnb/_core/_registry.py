@@ -23,6 +23,7 @@ from asyncnb._core._limits import seconds_left
 from asyncnb._core._local import add_callback
 from asyncnb._core._repeat import Rounds
 from asyncnb._core._tasks import Task
+from asyncnb._core._words import shown_as, visible
 
 if TYPE_CHECKING:
     from asyncnb._core._open_groups import GroupFacts, OpenGroup
@@ -349,7 +350,10 @@ class TaskRegistry:
         return [record for record in self.records() if record.ended is None]
 
     def match(self, pattern: str = "*", *, state: str | None = None) -> Iterator[TaskRecord]:
-        """Yield the records whose name matches the glob ``pattern``, oldest first."""
+        """Yield the records whose name matches the glob ``pattern``, oldest first.
+
+        If there is none, those whose names a table shows as ``pattern``: see ``shown_as``.
+        """
         records = self.records()
         if pattern != "*":
             # Compiled once, for there may be 100,000 names.
@@ -357,6 +361,8 @@ class TaskRegistry:
             names = [record.name for record in records]
             found = zip(records, names, strict=True)
             records = [record for record, name in found if name == pattern or hit(name)]
+            if not records and (shown := shown_as(pattern, names)):
+                records = [r for r in self.records() if r.name in shown]
         for record in records:
             if state is None or record.state() == state:
                 yield record
@@ -364,9 +370,13 @@ class TaskRegistry:
     def find(self, name: str) -> TaskRecord:
         """Return the one task called ``name``: the living one, else the last that ended.
 
-        Raises TaskNotFoundError if there is none (with near names) or if several live.
+        Or whose name a table shows as ``name``: see ``shown_as``. Raises TaskNotFoundError if there
+        is none (with near names) or if several live.
         """
-        found = [r for r in self.records() if r.name == name]
+        records = self.records()
+        found = [r for r in records if r.name == name]
+        if not found and (shown := shown_as(name, [r.name for r in records])):
+            found = [r for r in records if r.name in shown]
         living = [r for r in found if r.state() not in ENDED]
         if len(living) > 1:
             cells = ", ".join(str(r.cell or f"task {r.id}") for r in living)
@@ -386,7 +396,9 @@ class TaskRegistry:
         hint = near(pattern, names)
         if not hint:
             hint = (
-                f" There are: {', '.join(names[-8:])}." if names else " No task was launched yet."
+                f" There are: {', '.join(map(visible, names[-8:]))}."
+                if names
+                else " No task was launched yet."
             )
         return f"No task is called {pattern!r}.{hint}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from collections.abc import Collection
 
 
 def seconds(value: float) -> str:
@@ -21,6 +22,34 @@ def brief(text: str, most: int = 60) -> str:
     """Return ``text`` on one line and in at most ``most`` characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def visible(text: str, most: int | None = None) -> str:
+    """Return ``text`` on one line, without what would move the cursor or turn the line around."""
+    if not text.isprintable():
+        text = "".join(
+            " " if char in "\r\n\t" else char if _harmless(char) else f"\\u{ord(char):04x}"
+            for char in text
+        )
+    return brief(text, len(text) + 1 if most is None else most)
+
+
+def _harmless(char: str) -> bool:
+    # Joiners make one sign of several; the other format characters turn text around or hide it.
+    return char.isprintable() or char in "\u200c\u200d" or unicodedata.category(char) == "Zs"
+
+
+def shown_as(text: str, names: Collection[str]) -> set[str]:
+    """Return those of ``names`` that a table shows as ``text``: escaped, or cut with an ellipsis.
+
+    None where names that differ are cut to the same.
+    """
+    text = text.strip()
+    found = {name for name in names if visible(name).strip() == text}
+    if found or not text.endswith("…"):
+        return found
+    found = {name for name in names if visible(name).startswith(text[:-1])}
+    return found if len(found) == 1 else set()
 
 
 def encodable(text: str) -> str:

@@ -80,7 +80,7 @@ class LookVerbs:
         try:
             record = _launch.registry.find(args.name)
         except TaskNotFoundError:
-            named = [t for t in _launch.plain_tasks_named(args.name) if t.get_name() == args.name]
+            named = _launch.plain_tasks_named(args.name, exactly=True)
             if len(named) != 1:
                 raise
             from asyncnb._core._plain import plain_task_info

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Sequence
 
 from asyncnb._core._info import ENDED, TaskInfo
 from asyncnb._core._registry import TaskRecord
-from asyncnb._core._words import brief, seconds, shortened, terminal_columns, width
+from asyncnb._core._words import seconds, shortened, terminal_columns, visible, width
 from asyncnb._kernel._notes import note
 
 #: Rows of a table at most: more is nothing to read, and takes time to make.
@@ -214,18 +213,3 @@ def fitted(names: Sequence[str], widths: Sequence[int], room: int) -> list[int]:
 def over(widths: Sequence[int], room: int) -> int:
     """Return by how many columns such a table is wider than ``room``; 0 if it fits."""
     return max(0, sum(widths) + 2 * (len(widths) - 1) - room)
-
-
-def visible(text: str, most: int) -> str:
-    """Return ``text`` on one line, without what would move the cursor or turn the line around."""
-    if not text.isprintable():
-        text = "".join(
-            " " if char in "\r\n\t" else char if _harmless(char) else f"\\u{ord(char):04x}"
-            for char in text
-        )
-    return brief(text, most)
-
-
-def _harmless(char: str) -> bool:
-    # Joiners make one sign of several; the other format characters turn text around or hide it.
-    return char.isprintable() or char in "\u200c\u200d" or unicodedata.category(char) == "Zs"

@@ -6,6 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from asyncnb._core._info import ENDED
+from asyncnb._core._words import visible
 
 if TYPE_CHECKING:
     from asyncnb._kernel._table import Row, TaskTable
@@ -98,8 +99,6 @@ def _cell(row: Row, name: str) -> str:
         pad = f' style="padding-left:{min(depth, 8) * 1.4:g}em"' if depth else ""
         last = " asyncnb-last" if depth and row.branch[-1] else ""
         kind = f' class="asyncnb-child{last}"' if depth else ""
-        from asyncnb._kernel._table import visible  # which imports this file, when asked for HTML
-
         whole = html.escape(visible(row.info.name, 1000))
         title = f' title="{whole}"' if text != whole else ""
         return f'<th scope="row"{kind}{pad}{title}>{text}</th>'

@@ -238,6 +238,20 @@ def test_cancel_of_a_task_that_has_ended(victim, body):
     assert victim.evaluate("asyncnb.task('job').info().state") == before
 
 
+PLAIN = "asyncio.create_task(asyncio.sleep(600), name=name)"
+CUT = "n" * 39 + "…"
+
+
+@pytest.mark.promise("a task is cancelled by the name that its row shows, whatever its name is")
+@pytest.mark.parametrize("make", ["asyncnb.launch(asyncio.sleep(600), name=name)", PLAIN])
+def test_cancel_by_the_name_shown(victim, make):
+    for name, shown in (("two\nlines", "two lines"), ("\x1b[2J", r"\u001b[2J"), ("n" * 60, CUT)):
+        victim.ok(f"name = {name!r}\nkept = {make}\nawait asyncio.sleep(0)")
+        assert shown in victim.ok("%tasks --all").text
+        victim.ok(f"assert asyncnb.cancel({shown!r}) == [kept]\nawait asyncio.wait([kept])")
+        assert victim.evaluate("kept.cancelled()") is True
+
+
 @pytest.mark.promise("a group cancelled by magic or button: its body done, its tasks cancelled")
 @pytest.mark.parametrize("pause", ["", "%tasks pause pages"])
 @pytest.mark.parametrize("way", ["%tasks cancel -g pages", "click('cancel_group', group='pages')"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
 
 SETUP = """
@@ -164,18 +167,64 @@ def make_plain(kernel, loop, name):
     kernel.ok("%asyncnb autoawait on")
 
 
-@pytest.mark.parametrize("loop", ["loop", "kernel"])
-@pytest.mark.parametrize(
-    "name", ["plain", "a[1]", "n" * 60, None], ids=["word", "glob", "long", "no"]
-)
-def test_a_row_is_cancelled_by_the_name_that_is_shown_and_tells_its_loop(two, loop, name):
-    make_plain(two, loop, name)
-    [(shown, row)] = rows(two).items()
-    assert row.split()[:4][-1] == loop or f" {loop} " in f"{row} "
-    assert "1 task asked" in two.ok(f"%tasks cancel '{shown}'").stdout
+NAMES = {
+    "word": "plain", "glob": "a[1]", "long": "n" * 60, "no": None, "space": "a b", "lines": "a\nb",
+    "escape": "\x1b[31m", "turned": "a\u202eb", "surrogate": "\ud800x", "padded": "  a ",
+    "comment": "a # b", "quotes": "it's \"a\"", "wide": "宽" * 30, "ellipsis": "a…",
+}  # fmt: skip
+
+
+def make(kernel, how, name):
+    if how != "launched":
+        make_plain(kernel, how, name)
+    else:
+        kernel.ok(f"kept = asyncnb.launch(waits(), name={name!r})\nawait asyncio.sleep(0)")
+
+
+def shown_rows(kernel):
+    """The rows of the table as (name, row): a name may have spaces in it."""
+    lines = kernel.ok("%tasks --all").text.splitlines()[1:]
+    return [(re.split(r"  +(?:waiting|pending) ", line)[0], line) for line in lines]
+
+
+@pytest.mark.parametrize("how", ["loop", "kernel", "launched"])
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_a_row_is_cancelled_by_the_name_that_is_shown_and_tells_its_loop(two, how, name):
+    make(two, how, name)
+    [(shown, row)] = shown_rows(two)
+    assert f" {'loop' if how == 'launched' else how} " in f"{row} "
+    assert "1 task asked" in two.ok(f"%tasks cancel {shlex.quote(shown)}").stdout
     two.ok("while not kept.done(): await asyncio.sleep(0.001)")
     assert two.evaluate("kept.cancelled()") is True
-    assert rows(two) == {}
+    two.ok("await asyncio.sleep(0)\n%tasks clear")
+    assert shown_rows(two) == []
+
+
+@pytest.mark.parametrize("how", ["loop", "kernel", "launched"])
+def test_python_cancels_by_the_name_that_is_shown(two, how):
+    for name in ("a[1]", "n" * 60, "a\nb", "\x1b[31m"):
+        make(two, how, name)
+        [(shown, _)] = shown_rows(two)
+        two.ok(f"assert asyncnb.cancel({shown!r}) == [kept]")
+        two.ok("while not kept.done(): await asyncio.sleep(0.001)\n%tasks clear")
+
+
+def test_verbs_take_the_name_that_is_shown_and_refuse_one_that_two_rows_have(two):
+    make(two, "launched", "a\nb")
+    for verb in ("stack 'a b'", "pause 'a b'", "resume 'a b'", "timeout 'a b' 60", "output 'a b'"):
+        two.ok(f"%tasks {verb}")
+    two.ok("%tasks rename 'a b' c")
+    assert two.evaluate("kept.get_name()") == "c"
+    make(two, "launched", "n" * 60)
+    make(two, "launched", "n" * 61)
+    cut = "n" * 39 + "…"
+    assert [shown for shown, _ in shown_rows(two)] == ["c", cut, cut]
+    assert "n" * 60 in two.run(f"%tasks cancel {cut}").error.evalue  # in full, to be copied
+    assert two.evaluate("[t.cancelling() for t in asyncnb.tasks()]") == [0, 0, 0]
+    make(two, "launched", "a b")
+    make(two, "launched", "a\nb")
+    two.ok("asyncnb.cancel('a b')\nawait asyncio.sleep(0)")  # what is called so, not what looks so
+    assert two.evaluate("[t.get_name() for t in asyncnb.tasks() if t.done()]") == ["a b"]
 
 
 def test_a_name_that_rows_share_cancels_all_of_them(two):
