@@ -367,7 +367,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         try:
             for _ in range(len(inbox)):  # not more: others want their turn
                 task, step, context = inbox.popleft()
-                context.run(run_first_step, task, step)
+                context.run(run_first_step, task, step, context)
         finally:
             if inbox and not state.posted:  # SystemExit of a task, or more has come meanwhile
                 state.posted = True

@@ -9,6 +9,7 @@ or cancelled. So tasks that nobody pauses pay nothing, but for one look at an at
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import types
 import weakref
@@ -172,6 +173,10 @@ class Pause:
     def _catch(self) -> None:
         self._catcher = _Catcher.of(self._loop)
         self._catcher.add(self._task, self._caught)
+
+    def hold_step(self, step: Callable[[], object], context: contextvars.Context) -> None:
+        """Hold the task's first step, which another thread had put into no queue of the loop's."""
+        self._caught(step, (), context)
 
     def _caught(self, fn: Any, args: tuple[Any, ...], context: Any) -> None:
         self._step = (fn, args, context)

@@ -162,7 +162,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
         if register is not None:
             note_suspended(task)
         try:
-            loop.call_soon_threadsafe(run_first_step, task, step, context=context)
+            loop.call_soon_threadsafe(run_first_step, task, step, context, context=context)
         except RuntimeError:
             task._log_destroy_pending = False  # the loop was closed meanwhile: it never starts
             raise
@@ -317,9 +317,10 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
     def pause(self, *, stop_clock: bool = False) -> bool:
         """Hold the task: it takes no further step until ``resume()``. False if it is ending.
 
-        A step that runs now is finished first. What the task waits for goes on meanwhile: tasks it
-        awaits, threads, sockets. So do its time limits, unless *stop_clock*: then those made with
-        asyncnb's ``timeout`` stand still. ``cancel()`` ends the pause, so the task can clean up.
+        A step that runs now, or on uvloop is queued already, is finished first. What the task waits
+        for continues meanwhile: tasks it awaits, threads, sockets. So do its time limits, unless
+        *stop_clock*: then those made with asyncnb's ``timeout`` stand still. ``cancel()`` ends the
+        pause, so the task can clean up.
 
         Any thread. Called from another one than the loop's it returns when the task is held, or
         after 0.25 s if the loop is blocked; the task is held once the loop is free then.
@@ -510,11 +511,19 @@ def _construct_suspended(
     return task, step
 
 
-def run_first_step(task: Task[Any], step: Callable[[], object]) -> None:
-    """Run the first step of a task that was constructed in another thread. The loop's thread."""
+def run_first_step(
+    task: Task[Any], step: Callable[[], object], context: contextvars.Context
+) -> None:
+    """Run the first step of a task that was constructed in another thread, or hold it if paused.
+
+    In *context*, on the loop's thread.
+    """
     if register is not None:
         register(task)
-    step()
+    if task._pause is None:
+        step()
+    else:
+        task._pause.hold_step(step, context)
 
 
 class _FirstStepInterceptor:

@@ -90,6 +90,35 @@ def test_a_task_paused_before_its_first_step_does_not_begin() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda coro, _: asyncnb.launch(coro), lambda coro, loop: Task(coro, loop=loop)],
+    ids=["launch", "Task"],
+)
+@pytest.mark.parametrize("then", ["resume", "cancel"])
+def test_a_task_made_in_another_thread_and_paused_before_its_first_step_does_not_begin(
+    make: Any, then: str
+) -> None:
+    async def main() -> None:
+        steps, made = Steps(), []
+        loop = asyncio.get_running_loop()
+        body = steps.over(lambda: asyncio.sleep(0))
+        thread = threading.Thread(target=lambda: made.append(make(body, loop)))
+        thread.start()
+        thread.join()  # this step blocks the loop: the task cannot have begun
+        assert made[0].pause()
+        await turns()
+        assert steps.count == 0
+        assert getattr(made[0], then)()
+        if then == "resume":
+            assert await made[0] == 10
+        else:
+            await asyncio.wait(made)
+            assert made[0].cancelled() and steps.count == 0
+
+    asyncnb.launch(main()).join(10)
+
+
 def test_a_task_that_pauses_itself_finishes_its_step() -> None:
     async def main() -> None:
         seen: list[str] = []
