@@ -206,7 +206,9 @@ def test_capture_around_a_task(victim, await_):
     assert victim.where("ValueError: shown") == [failed]
 
 
-@pytest.mark.promise("another cell captures: all that a task prints comes below its own cell")
+@pytest.mark.promise(
+    "another cell captures: what a task prints and displays comes below its own cell"
+)
 @pytest.mark.parametrize(
     "capture",
     [
@@ -218,10 +220,12 @@ def test_capture_around_a_task(victim, await_):
 )
 def test_capture_in_another_cell(victim, capture):
     victim.ok("go, spoke = asyncio.Event(), threading.Event()")
-    cell = victim.ok("%%atask job\nawait go.wait()\nprint('its', 'own')\nspoke.set()")
+    cell = victim.ok(
+        "%%atask job\nawait go.wait()\nprint('its', 'own'); display('sho' 'wn')\nspoke.set()"
+    )
     code = "asyncnb.embedded_loop().call_soon_threadsafe(go.set); assert spoke.wait(10)"
     victim.ok(capture.format(code))
-    cell.wait_for("its own")
+    cell.wait_for("its own").wait_for("shown")
 
 
 @pytest.mark.promise(
@@ -240,3 +244,18 @@ def test_debugger_switched_off(fresh_victim):
     debugger.close()
     cell.wait_for("result 42").wait()
     assert "has blocked the loop" not in cell.text
+
+
+@pytest.mark.promise(
+    "`allow_stdin: false`: one that reads on has each late line once, one that stops at idle too"
+)
+def test_clients_without_stdin(victim):
+    victim.ok("go = asyncio.Event()")
+    code = "%%atask job\nawait go.wait()\nprint('la' 'te')"
+    cell = victim.ok(code, allow_stdin=False)
+    after = victim.ok("go.set(); await asyncnb.wait([asyncnb.task('job')])", allow_stdin=False)
+    [late] = [c for c in cell.of_type("display_data") if "display_id" in c["transient"]]
+    empty = {"text/plain": ""}
+    cell.wait_for(lambda c: c.stdout == "late\n" and c.updates[-1:] == [empty])
+    # The first kind applies all updates, the second those of the cell that runs.
+    assert late["data"] == empty and after.updates == [{"text/plain": "late"}]
