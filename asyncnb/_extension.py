@@ -67,7 +67,9 @@ class Extension:
         self.background = BackgroundCells(
             ip, self.output, elsewhere=_elsewhere, kernel_loop=self._kernel_loop
         )
-        self.await_cells = AwaitCells(ip, enter=self.output.enter)
+        self.await_cells = AwaitCells(
+            ip, enter=self.output.enter, hand_over=self.output.task_streams.hand_over
+        )
         kernel = getattr(ip, "kernel", None)
         self.one_loop = OneLoop(ip, self.await_cells, getattr(kernel, "shell_handlers", {}))
         self.tracebacks = Tracebacks(

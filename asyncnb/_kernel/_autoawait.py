@@ -50,12 +50,19 @@ class AwaitCells:
     await would split the cell over two loops.
     """
 
-    def __init__(self, ip: InteractiveShell, *, enter: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        ip: InteractiveShell,
+        *,
+        enter: Callable[[dict[str, Any]], None],
+        hand_over: Callable[[asyncio.Task[Any]], None],
+    ) -> None:
         self.ip = ip
         self._run_cell_async = ip.run_cell_async
         #: The cells that are waited for, the latest last: a subshell may run one besides.
         self._cells: list[RunningCell] = []
         self._enter = enter
+        self._hand_over = hand_over
         #: Whether earlier cells may have left tasks on the kernel's own loop, whose ends are
         #: reported to ours from the kernel's thread.
         self._may_meet_others = ip.execution_count > 2
@@ -139,7 +146,7 @@ class AwaitCells:
         if self._let_go is None:
             from asyncnb._kernel._let_go import LetGo  # most notebooks never need it
 
-            self._let_go = LetGo(self.ip, self._enter)
+            self._let_go = LetGo(self.ip, self._enter, self._hand_over)
         return self._let_go.let_go(self._running)
 
     def gone(self, exc: BaseException) -> bool:

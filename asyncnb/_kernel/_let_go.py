@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import sys
 import threading
@@ -34,10 +35,16 @@ BLOCKED_AFTER = 0.25
 class LetGo:
     """Turns the running cell into a task, with its output where it was."""
 
-    def __init__(self, ip: InteractiveShell, enter: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        ip: InteractiveShell,
+        enter: Callable[[dict[str, Any]], None],
+        hand_over: Callable[[Task[Any]], None],
+    ) -> None:
         self.ip = ip
         #: Leads the output of the running context to the cell with that message.
         self._enter = enter
+        self._hand_over = hand_over
         self._gone: dict[Task[Any], _Gone] = {}
 
     def let_go(self, cell: RunningCell | None) -> Task[Any]:
@@ -99,17 +106,24 @@ class LetGo:
         def enter() -> None:
             self._enter(record.output.parent)
             current_record.set(record)
+            self._hand_over(task)
 
+        # The hook for the results of cells is no part of what this one may have captured with.
+        outside = contextvars.copy_context()
+        outside.run(current_record.set, None)
         if own:
             enter()
         else:
             context.run(enter)
         self._gone[task] = gone
-        task.add_done_callback(self._ended)
-        if not isinstance(sys.displayhook, _DisplayHook):
-            sys.displayhook = _DisplayHook(self, sys.displayhook)
+        task.add_done_callback(self._ended, context=outside)
+        outside.run(self._watch)
         cell.let_go(gone.reply())
         return follow
+
+    def _watch(self) -> None:
+        if not isinstance(sys.displayhook, _DisplayHook):
+            sys.displayhook = _DisplayHook(self, sys.displayhook)
 
     def _ended(self, task: Any) -> None:
         self._gone.pop(task, None)

@@ -54,7 +54,7 @@ class OutputRouter:
         self.ip = ip
         self.kernel = getattr(ip, "kernel", None)
         self.figures = FigureKeeper()
-        self._task_streams = TaskStreams()
+        self.task_streams = TaskStreams()
         #: Where ipykernel 7.4 and later keep the message of the cell that a context belongs to.
         self._thread_parent: contextvars.ContextVar[Any] | None = None
         variable = getattr(ip, "_parent_header", None)
@@ -83,8 +83,8 @@ class OutputRouter:
         self._route_pager()
         self._undo.push(self.figures.uninstall)
         self.figures.install()
-        self._undo.push(self._task_streams.uninstall)
-        publisher = self._task_streams.install_publisher(self.ip)
+        self._undo.push(self.task_streams.uninstall)
+        publisher = self.task_streams.install_publisher(self.ip)
         self._publish = publisher.publish
         self._undo.set(publisher, "publish", self._recording_publish(publisher.publish))
         if self.kernel is not None:
@@ -107,10 +107,10 @@ class OutputRouter:
             recorder = _recording_write(original, kind)
             self._streams.append((stream, original, recorder))
             stream.write = recorder  # type: ignore[method-assign]
-        self._task_streams.install()
+        self.task_streams.install()
 
     def _restore_streams(self) -> None:
-        self._task_streams.uninstall()
+        self.task_streams.uninstall()
         while self._streams:
             stream, original, recorder = self._streams.pop()
             if vars(stream).get("write") is recorder:
@@ -193,7 +193,7 @@ class OutputRouter:
         if self.kernel is None or not parent:
             return
         # ipykernel gives a parent to what is in sys, which may be what a cell captures with.
-        for stream in self._task_streams.replaced():
+        for stream in self.task_streams.replaced():
             variable = getattr(stream, "_parent_header", None)
             if isinstance(variable, contextvars.ContextVar):
                 variable.set(_header(parent))

@@ -8,10 +8,12 @@ put there last, as ever; a task sees what the notebook has there, or what the ta
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import importlib
 import sys
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from IPython.core.displayhook import CapturingDisplayHook
@@ -52,6 +54,11 @@ class TaskStreams:
             self._put_in(ip, {"display_pub": _Slot(ip, "display_pub", publisher)})
         return publisher
 
+    def hand_over(self, task: asyncio.Task[Any]) -> None:
+        """Make the captures of a cell its own that is a task from now on; in its context."""
+        for slot in self._slots:
+            slot.hand_over(task)
+
     def uninstall(self) -> None:
         """Put everything back, with what the foreground sees there."""
         self._undo.unwind()
@@ -63,6 +70,17 @@ class TaskStreams:
         for name, slot in slots.items():
             members[name] = property(slot.get, slot.put, slot.remove)
         self._undo.give_class(owner, members)
+
+
+def _no_task() -> None:
+    return None
+
+
+def _running_task() -> Callable[[], asyncio.Task[Any] | None]:
+    """Return what tells the asyncio task that runs here, and does not keep it."""
+    running = asyncio._get_running_loop() is not None
+    task = asyncio.current_task() if running else None
+    return _no_task if task is None else weakref.ref(task)
 
 
 class _Slot:
@@ -77,6 +95,8 @@ class _Slot:
         self.own: contextvars.ContextVar[tuple[Any] | None] = contextvars.ContextVar(
             f"asyncnb_{name}", default=None
         )
+        #: The asyncio task of the cell that has put there what is there now.
+        self.by: Callable[[], asyncio.Task[Any] | None] = _no_task
         self.closed = False
 
     @property
@@ -98,8 +118,16 @@ class _Slot:
         """Set what the running code sees."""
         if self.closed or current_record.get() is None:
             self.values[self.name] = value
+            self.by = _running_task()
         else:
             self.own.set(None if value is self.notebooks else (value,))
+
+    def hand_over(self, task: asyncio.Task[Any]) -> None:
+        """Make it the task's own if ``task``, so far a cell's, has put there what is there now."""
+        value = self.foreground
+        if value is not self.notebooks and self.by() is task:
+            self.own.set((value,))
+            self.values[self.name] = self.notebooks
 
     def remove(self, owner: Any) -> None:
         """Delete the name, for all that is no task."""
@@ -133,8 +161,16 @@ class _SysSlot(_Slot):
             value = value.foreground
         self._put(value, self.closed or current_record.get() is None)
 
+    def hand_over(self, task: asyncio.Task[Any]) -> None:
+        super().hand_over(task)
+        if self.own.get() is not None:
+            self.chooses = True
+            self.values[self.name] = _Chooser(self, self.foreground)
+
     def _put(self, value: Any, by_cell: bool) -> None:
-        if not by_cell:
+        if by_cell:
+            self.by = _running_task()
+        else:
             self.own.set(None if value is self.notebooks else (value,))
             self.chooses, value = True, self.foreground
         plain = self.closed or (value is self.notebooks and not self.chooses)

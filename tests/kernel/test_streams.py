@@ -144,6 +144,23 @@ def test_a_capture_in_a_task_catches_no_cells_display_or_result(kernel):
     assert kernel.ok("40 + 4").result == "44"
 
 
+@pytest.mark.parametrize("capture", [each for each in CAPTURES if each != "%%capture"])
+def test_a_cell_that_is_let_go_takes_its_captures_along(kernel, capture):
+    kernel.ok(
+        "import contextlib, io\nfrom IPython.utils.capture import capture_output\n"
+        "said, real, gate = io.StringIO(), sys.stdout, asyncio.Event()"
+    )
+    _, around, value = CAPTURES[capture]
+    body = "get_ipython().run_line_magic('tasks', 'background'); await gate.wait(); "
+    body += f"print('mi' 'ne', file=sys.{'stderr' if 'stderr' in capture else 'stdout'})"
+    cell = kernel.ok(around.format(body))
+    after = kernel.ok("print('next'); display('shown'); print('err', file=sys.stderr); 40 + 2")
+    assert (after.stdout, after.shown, after.stderr) == ("next\n", ["'shown'", "42"], "err\n")
+    kernel.ok(f"gate.set(); await asyncnb.wait([asyncnb.task('cell{cell.number}')])")
+    assert kernel.evaluate(f"({value}).endswith('mine\\n') and 'err' not in {value}")
+    assert kernel.ok("print('still'); 40 + 3").text == "still\n43\n"
+
+
 def test_loaded_within_a_capture_asyncnb_finds_the_notebooks_own_display(start_kernel):
     kernel = start_kernel(extension=False)
     kernel.ok("%%capture said\n%load_ext asyncnb\nimport asyncio, asyncnb")
