@@ -13,6 +13,7 @@ from typing import Any
 from asyncnb._core._errors import EmbeddedLoopError
 from asyncnb._core._named_groups import open_groups
 from asyncnb._core._registry import TaskRegistry
+from asyncnb._core._trace import end_lost as end_lost_trace
 from asyncnb._core._waiters import end_lost, fail_waiters
 
 
@@ -33,6 +34,8 @@ def mend(registry: TaskRegistry, loop: AbstractEventLoop, exc: BaseException | N
             _close_unstarted(task.get_coro())
             _close_unstarted(record.body)
             record.body = None
+            if record.trace is not None:
+                end_lost_trace(record.trace, loop, _reason("task", exc))
             registry.end_lost(record)
     for group in open_groups():
         if group.loop is loop:

@@ -118,7 +118,7 @@ class EndedFacts:
     kept_error: BaseException | None = None
 
     def task_in_memory(self) -> Task[Any] | None:
-        """Return the task, or what stands for it, unless there is no such object now. Any thread."""
+        """Return the task, or what stands for it; None if there is no such object. Any thread."""
         return self.task if self.end is None else self._ref()
 
     def released_task(self) -> Task[Any]:

@@ -396,7 +396,8 @@ def tasks(
     waiting, paused, cancelling, done, failed, cancelled. ``group`` is an open group, for its
     tasks, or the name of one, for those of every group that had the name. Ended tasks stay listed
     (the last 1,000) until ``%tasks clear``; the result of one that no code has held since is kept
-    of the last 10 alone, and asking for an older one raises ResultDroppedError. Raises ValueError for an unknown state. Any thread.
+    of the last 10 alone, and asking for an older one raises ResultDroppedError. Raises ValueError
+    for an unknown state. Any thread.
     """
     if state is not None and state not in STATES:
         raise ValueError(f"There is no state {state!r}; the states are {', '.join(STATES)}.")

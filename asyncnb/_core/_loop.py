@@ -474,13 +474,14 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         return self._own(await super().subprocess_shell(*args, **kwargs), ours)
 
     def _own(self, pair: tuple[asyncio.SubprocessTransport, Any], own_group: bool) -> Any:
-        if own_group or current_record.get() is not None:
-            # Not a WeakSet: uvloop's transports take no weak references.
-            self._state.processes = [p for p in self._state.processes if p.get_returncode() is None]
-            self._state.processes.append(pair[0])
+        # Not WeakSets: uvloop's transports take no weak references.
+        known = [self._state.processes] if own_group or current_record.get() is not None else []
         children = cell_children.get()
         if own_group and children is not None:
-            children.append(pair[0])
+            known.append(children)
+        for transports in known:
+            transports[:] = [p for p in transports if p.get_returncode() is None]
+            transports.append(pair[0])
         return pair
 
     def statistics(self) -> LoopStatistics:

@@ -151,9 +151,15 @@ class TaskTrace:
             if trace is not None and len(trace.gathered_in) < MOST_MARKS:
                 trace.gathered_in.append((gathering, self.id))
 
-    def end(self, error: BaseException | None) -> None:
-        """Note the end and who awaited it; called in the last step, before they are told."""
+    def end(self, error: BaseException | None, loop: AbstractEventLoop | None = None) -> None:
+        """Note the end and who awaited it; called in the last step, before they are told.
+
+        With ``loop``, of a task on that loop, which will take no step any more.
+        """
+        if self.ended is not None:
+            return  # its loop has crashed, and now the garbage collector closes the coroutine
         self.ended = now = self.recording.now()
+        self.recording.note_ended(self)
         if error is None:
             self.state = "done"
         elif isinstance(error, CancelledError):
@@ -174,8 +180,10 @@ class TaskTrace:
                     ids[trace.id] = None
             self.awaited_by += [(now, to) for to in ids]
         self.gathered_in.clear()
-        if self.launched and task is not None:
-            unwatch(task.get_loop())
+        if self.launched and loop is None and task is not None:
+            loop = task.get_loop()
+        if self.launched and loop is not None:
+            unwatch(loop)
 
     def current_name(self) -> str:
         """Return the task's name as it is now. Any thread."""
@@ -217,6 +225,8 @@ class Recording:
     def __init__(self, most_steps: int = MOST_STEPS, most_tasks: int = MOST_TASKS) -> None:
         self.steps: deque[Step] = deque(maxlen=most_steps)
         self.traces: OrderedDict[int, TaskTrace] = OrderedDict()
+        #: The ids of those that have ended, in that order.
+        self._ended: deque[int] = deque()
         self.most_tasks = most_tasks
         #: Tasks that were forgotten with all their steps.
         self.tasks_dropped: int = 0
@@ -252,14 +262,15 @@ class Recording:
         return traced(coro, self, record)
 
     def add(self, trace: TaskTrace) -> None:
-        """Take in a task; forget the oldest that has ended when there are too many."""
+        """Take in a task; forget the one that ended first when there are too many."""
         self.traces[trace.id] = trace
-        if len(self.traces) > self.most_tasks:
-            for old in list(itertools.islice(self.traces.values(), 100)):
-                if old.state in ENDED:
-                    del self.traces[old.id]
-                    self.tasks_dropped += 1
-                    break
+        while len(self.traces) > self.most_tasks and self._ended:
+            if self.traces.pop(self._ended.popleft(), None) is not None:
+                self.tasks_dropped += 1
+
+    def note_ended(self, trace: TaskTrace) -> None:
+        """Note that a task has ended, so that it may be forgotten."""
+        self._ended.append(trace.id)
 
     def steps_of(self) -> dict[int, list[Step]]:
         """Return the steps that are still there, by the id of their task. Any thread."""
@@ -273,6 +284,9 @@ class Recording:
         for trace in list(self.traces.values()):
             if trace.state in ENDED:
                 self.traces.pop(trace.id, None)
+        for _ in range(len(self._ended)):
+            if (ended := self._ended.popleft()) in self.traces:
+                self._ended.append(ended)
         kept = [step for step in _copied(self.steps) if step[0].id in self.traces]
         self.steps.clear()
         self.steps.extend(kept)
@@ -303,6 +317,7 @@ def _forget_after_fork() -> None:
     _recorded, _tasks.trace_child = 0, None
     recorder.traces.clear()
     recorder.steps.clear()
+    recorder._ended.clear()
 
 
 at_fork(_forget_after_fork)
@@ -354,6 +369,12 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
     while True:
         if error is not None and isinstance(error, CancelledError):
             trace.struck(error, coro)
+        if isinstance(error, GeneratorExit):
+            # Closed, or garbage; then the collector may have closed it before.
+            try:
+                return coro.close()
+            finally:
+                trace.end(error)
         start = clock()
         try:
             if error is None:
@@ -461,6 +482,17 @@ def trace_child(coro: Any, loop: AbstractEventLoop | None = None) -> Any:
         return coro
     recording.use_clock_of(loop or asyncio._get_running_loop())
     return traced(coro, recording)
+
+
+def end_lost(trace: TaskTrace, loop: AbstractEventLoop, error: BaseException) -> None:
+    """Note that a launched task has ended with ``error``, as ``loop`` takes no step any more.
+
+    So have the other recorded tasks on that loop.
+    """
+    for other, task in list(living(trace.recording)):
+        if task.get_loop() is loop and not other.launched:
+            other.end(error)
+    trace.end(error, loop)
 
 
 def living(recording: Recording) -> Iterator[tuple[TaskTrace, asyncio.Task[Any]]]:

@@ -98,6 +98,8 @@ class Watchdog:
         self._step_seconds = 0.0
         #: Wishes to cancel tasks that came from other threads, until the loop has heard them.
         self._requests: deque[_Cancel] = deque()
+        #: Whether its thread has ended; the loop alone grants wishes then.
+        self._off = False
         self._thread = threading.Thread(target=self._main, name="asyncnb watchdog", daemon=True)
 
     def start(self) -> None:
@@ -136,7 +138,10 @@ class Watchdog:
         """
         request = _Cancel(task, cancel)
         self.loop.call_soon_threadsafe(request)
-        self._requests.append(request)
+        if not self._off:
+            self._requests.append(request)
+            if self._off:  # just now
+                self._requests.clear()
 
     def _main(self) -> None:
         last = time.monotonic()
@@ -154,8 +159,12 @@ class Watchdog:
                 self._look(now, passed, held)
             except Exception:
                 logger.exception("The watchdog of the embedded loop failed, and is off.")
-                return
-        self._found = None
+                break
+        # Whatever it would have answered later, nobody looks after any more.
+        self._off = True
+        self._requests.clear()
+        self._found = self.context = self._step = None
+        self._asked = 0.0
 
     def _period(self) -> float:
         return self.threshold / 2 if not self._asked else self.threshold / 6

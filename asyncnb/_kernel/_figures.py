@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from asyncnb._core._info import current_record
 from asyncnb._core._registry import TaskRecord
@@ -27,22 +28,28 @@ class FiguresByTask(MutableMapping[Any, Any]):
 
     def __init__(self, cells: OrderedDict[Any, Any]) -> None:
         self.cells = cells
-        self.tasks: dict[int, OrderedDict[Any, Any]] = {}
+        #: Of those tasks that have figures; weakly, as one may draw when its end was shown already.
+        self.tasks: WeakKeyDictionary[TaskRecord, OrderedDict[Any, Any]] = WeakKeyDictionary()
 
     def _here(self) -> OrderedDict[Any, Any]:
         record = current_record.get()
         if record is None:
             return self.cells
-        return self.tasks.setdefault(record.id, OrderedDict())
+        return self.tasks.get(record) or OrderedDict()
 
     def __getitem__(self, key: Any) -> Any:
         return self._here()[key]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._here()[key] = value
+        record = current_record.get()
+        here = self.cells if record is None else self.tasks.setdefault(record, OrderedDict())
+        here[key] = value
 
     def __delitem__(self, key: Any) -> None:
         del self._here()[key]
+        record = current_record.get()
+        if record is not None and not self.tasks.get(record):
+            self.tasks.pop(record, None)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._here())
@@ -88,11 +95,11 @@ class FigureKeeper:
 
     def has_figures(self, record: TaskRecord) -> bool:
         """Return whether the task has open figures."""
-        return self._figures is not None and bool(self._figures.tasks.get(record.id))
+        return self._figures is not None and bool(self._figures.tasks.get(record))
 
     def show(self, record: TaskRecord) -> None:
         """Show the task's open figures as the end of a cell would; run it in the task's context."""
-        if self._figures is None or record.id not in self._figures.tasks:
+        if self._figures is None or record not in self._figures.tasks:
             return
         inline = sys.modules.get("matplotlib_inline.backend_inline")
         try:
@@ -101,7 +108,7 @@ class FigureKeeper:
                 # The flag is process-wide too: a cell that draws just now still wants its flush.
                 inline.show._draw_called = True
         finally:
-            del self._figures.tasks[record.id]
+            self._figures.tasks.pop(record, None)
 
 
 class _ImportWatch(importlib.abc.MetaPathFinder):

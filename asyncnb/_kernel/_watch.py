@@ -9,6 +9,7 @@ import sys
 from IPython.core.interactiveshell import InteractiveShell
 
 from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._core._newest import Newest
 from asyncnb._core._watchdog import Blocked
 
 
@@ -16,7 +17,7 @@ class BlockReports:
     """Writes a line into the cell of a task that blocks the loop; once for each task."""
 
     def __init__(self) -> None:
-        self._told: set[object] = set()
+        self._told = Newest(1000)
 
     def observe(self, loop: EmbeddedLoop, blocked: Blocked | None) -> None:
         """Take the news of the watchdog; on its thread."""

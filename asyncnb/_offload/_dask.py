@@ -22,6 +22,7 @@ from typing import Any
 
 from asyncnb._core._forks import at_fork
 from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._newest import Newest
 from asyncnb._offload import _far
 from asyncnb._offload._jobs import Job
 
@@ -132,7 +133,7 @@ class DaskEngine:
         self._cancelling = False
         self._ready: Any = None  # the connection to the scheduler that has our far end
         self._jobs: dict[int, Job] = {}
-        self._dropped: set[int] = set()
+        self._dropped = Newest(1000)
         self._background: set[asyncio.Task[Any]] = set()
         self._reader = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="asyncnb dask")
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from asyncnb._core._forks import at_fork
 from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._newest import Newest
 from asyncnb._core._visits import runs_here
 from asyncnb._offload import _line
 from asyncnb._offload._jobs import Job
@@ -54,7 +55,7 @@ class Switchboard:
         self._told: set[int] = set()
         self._outcomes: dict[int, tuple[str, bytes]] = {}
         #: Jobs that were given up, and that may begin nevertheless.
-        self._dropped: set[int] = set()
+        self._dropped = Newest(1000)
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name="asyncnb lines", daemon=True).start()
 

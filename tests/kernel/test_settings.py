@@ -18,6 +18,7 @@ NAMES = (
     "loop",
     "watchdog",
     "history",
+    "results",
     "output_tail",
     "shutdown",
     "progress_interval",
