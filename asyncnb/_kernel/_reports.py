@@ -101,6 +101,7 @@ class Reports:
         sys.setprofile(None)
         while (show := self._waiting.get()) is not None:
             self._show(show)
+            del show  # it refers to the result or the exception, and the next one may be long off
 
     def _show(self, show: Show) -> None:
         try:

@@ -90,7 +90,12 @@ def _lines(ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | N
     elif isinstance(exc, BaseExceptionGroup):  # which ultratb cannot show
         lines = _group_lines(exc, tb)
     else:
-        lines = ip.InteractiveTB.structured_traceback(kind, exc, tb, tb_offset=0)
+        formatter: Any = ip.InteractiveTB
+        before = getattr(formatter, "tb", None)
+        try:
+            lines = formatter.structured_traceback(kind, exc, tb, tb_offset=0)
+        finally:
+            formatter.tb = before  # else it keeps every variable of the frames
     return list(lines)
 
 

@@ -97,3 +97,38 @@ def test_a_picture_whose_size_fits_is_shown_again(kernel):
     kernel.ok(SETUP)
     kernel.ok("%%atask job --wait\npublish({'image/png': 'A' * 150_000})\nawait asyncio.sleep(0)")
     assert kernel.ok("%tasks output job").displays == [{"image/png": "A" * 150_000}]
+
+
+LARGE = """
+import gc, weakref
+made = []
+class Large: pass
+def load():
+    made.append(weakref.ref(large := Large()))
+    return large
+def fail():
+    large = load()
+    raise ValueError("no luck")
+def alive():
+    gc.collect()
+    return sum(each() is not None for each in made)
+"""
+
+
+def test_del_frees_the_memory_of_a_result_that_was_bound(kernel: Kernel) -> None:
+    kernel.ok(LARGE)
+    kernel.ok("%%atask -o df\nawait asyncio.sleep(0)\nload()")
+    kernel.ok("%tasks wait")
+    assert kernel.ok("alive()").result == "1"
+    kernel.ok("del df")
+    assert kernel.ok("alive()").result == "0"
+
+
+def test_a_traceback_that_was_shown_keeps_no_variables_alive(kernel: Kernel) -> None:
+    kernel.ok(LARGE)
+    kernel.ok("%%atask\nawait asyncio.sleep(0)\nfail()")
+    kernel.ok("asyncnb.tasks()[-1]._record.wait_shown(10)")
+    assert kernel.ok("alive()").result == "0"
+    found = kernel.ok("asyncnb.tasks()[-1].info().error")
+    assert found.result == "'ValueError: no luck'"
+    assert kernel.ok("asyncnb.tasks()[-1].exception()").result == "ValueError('no luck')"
