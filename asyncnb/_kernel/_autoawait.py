@@ -118,6 +118,7 @@ class AwaitCells:
             guard(running.loop)
         try:
             with _wake_on_signal(running.here, running.interrupt) as wakes:
+                running.start()
                 result = await running.wait(wakes)
         finally:
             self._cells.remove(running)
@@ -216,7 +217,10 @@ class RunningCell:
         self.context = contextvars.copy_context()
         if own_groups:
             self.context.run(cell_children.set, self.children)
-        loop.call_soon_threadsafe(self._start)
+
+    def start(self) -> None:
+        """Have it begin, once an interrupt finds its way here: what it prints may bring one."""
+        self.loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
         # Ours, not asyncio.Task: nest_asyncio puts another class in that place.
@@ -254,6 +258,7 @@ class RunningCell:
 
         Where signals have woken the loop, ``wakes()``, an interrupt arrives by itself, and the
         cancellation of the waiter, by which ipykernel reports it once more, is only swallowed.
+        That of an interrupt from before anything could wake the loop is its only report.
         """
         waiter = asyncio.current_task()
         try:
@@ -265,7 +270,7 @@ class RunningCell:
                     # without a reply: the cell itself ends, and its result is the answer.
                     if waiter is not None:
                         waiter.uncancel()
-                    if not wakes():
+                    if not wakes() or not self.interrupted:
                         self.interrupt()
         finally:
             self.loop.on_crash.remove(self._loop_crashed)

@@ -355,3 +355,30 @@ def test_waiting_for_signals_takes_none_from_their_owner():
     command = [sys.executable, "-c", WAKEUP]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+EARLY = """
+import os, signal, socket, types
+from asyncnb._kernel import _autoawait
+
+def socketpair():
+    # What the kernel's thread does before it waits for the cell takes its time here.
+    if {press}:
+        signal.raise_signal(signal.SIGINT)
+    time.sleep({seconds})
+    return socket.socketpair()
+
+_autoawait.socket = types.SimpleNamespace(socketpair=socketpair)
+"""
+
+
+@pytest.mark.parametrize("press", [False, True], ids=["after its first line", "before it began"])
+def test_no_stop_comes_too_early_for_a_cell_that_awaits(fresh_kernel, press):
+    kernel = fresh_kernel
+    kernel.ok(EARLY.format(press=press, seconds=0.01 if press else 1.0))
+    cell = kernel.submit("print('waiting', flush=True); await asyncio.sleep(60)")
+    if not press:
+        cell.wait_for("waiting")
+        kernel.interrupt()
+    assert cell.wait(PROMPT).error.ename == "KeyboardInterrupt"
+    kernel.ok("_autoawait.socket = socket")
