@@ -16,7 +16,8 @@ class StopGuard:
     ipykernel installs Python's own handler for the whole of a request. A KeyboardInterrupt before
     or after the cell's code has nothing to stop but ipykernel itself: raised while the request is
     unpacked or a traceback formatted it costs the cell its reply, so that it waits for ever; raised
-    in the event loop it ends the kernel. A hundred presses in two seconds did all of that.
+    in the event loop it ends the kernel. A hundred presses in two seconds did all of that. One
+    before the code, or between two statements of it, ends the cell at the next statement.
     ``post_handler_hook`` puts the handler of the idle kernel back, which ignores SIGINT as well.
     """
 
@@ -25,6 +26,8 @@ class StopGuard:
         self._handlers: dict[str, Any] = kernel.shell_handlers
         self._run_code: Any = ip.run_code
         self._depth = 0  # a cell may run another one; of the main thread, where signals arrive
+        self._pressed = False  # since the request began, outside of the cell's code
+        self._note = self._note_press  # one object, to be known again
 
     @staticmethod
     def suits(kernel: Any) -> bool:
@@ -51,27 +54,33 @@ class StopGuard:
             return self._original(*args, **kwargs)  # a subshell's: no signal comes there
         # An async cell runs under a handler of ipykernel's own, which then restores this one.
         self._depth = 0
-        _replace(signal.default_int_handler, _ignore)
+        self._pressed = False
+        _replace(signal.default_int_handler, self._note)
         return self._original(*args, **kwargs)
 
-    async def run_code(self, *args: Any, **kwargs: Any) -> Any:
+    def _note_press(self, *_: object) -> None:
+        # A handler, not SIG_IGN: child processes inherit that one.
+        self._pressed = True
+
+    async def run_code(self, code: Any, result: Any = None, **kwargs: Any) -> Any:
         """As the shell's: one statement of a cell. A stop may hit this, and nothing around it."""
         if threading.current_thread() is not threading.main_thread():
-            return await self._run_code(*args, **kwargs)
+            return await self._run_code(code, result, **kwargs)
         self._depth += 1
-        _replace(_ignore, signal.default_int_handler)
+        _replace(self._note, signal.default_int_handler)
         try:
-            return await self._run_code(*args, **kwargs)
+            if self._pressed and result is not None:
+                self._pressed = False
+                stop = result.error_in_exec = KeyboardInterrupt()
+                self.ip.showtraceback((KeyboardInterrupt, stop, None))  # type: ignore[no-untyped-call]
+                return True  # failed: the statements after it are not run
+            return await self._run_code(code, result, **kwargs)
         finally:
             self._depth -= 1
             if self._depth <= 0:
-                _replace(signal.default_int_handler, _ignore)
+                _replace(signal.default_int_handler, self._note)
 
 
 def _replace(old: Any, new: Any) -> None:
     if signal.getsignal(signal.SIGINT) is old:
         signal.signal(signal.SIGINT, new)
-
-
-def _ignore(*_: object) -> None:
-    """A function, not SIG_IGN: child processes inherit that one."""

@@ -382,3 +382,25 @@ def test_no_stop_comes_too_early_for_a_cell_that_awaits(fresh_kernel, press):
         kernel.interrupt()
     assert cell.wait(PROMPT).error.ename == "KeyboardInterrupt"
     kernel.ok("_autoawait.socket = socket")
+
+
+PRESS_BETWEEN = """
+import signal
+compiler, armed, reached = type(get_ipython().compile), False, False
+original = compiler.__call__
+
+def pressing(*args):  # the shell compiles one statement, runs it, compiles the next
+    if armed:
+        signal.raise_signal(signal.SIGINT)
+    return original(*args)
+
+compiler.__call__ = pressing
+"""
+
+
+def test_a_stop_between_two_statements_ends_the_cell(fresh_kernel):
+    fresh_kernel.ok(PRESS_BETWEEN)
+    cell = fresh_kernel.run("armed = True\nreached = True")
+    assert cell.error.ename == "KeyboardInterrupt"
+    assert fresh_kernel.evaluate("armed, reached") == (True, False)
+    assert "interactiveshell" not in cell.error.traceback
