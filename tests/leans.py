@@ -428,8 +428,9 @@ PYTHON = [
     ),
     Lean(
         "sys._getframe",
-        "_core/_graph.py _core/_guarded.py _core/_inner_loops.py",
-        "no call graph of the current task; no waking of tasks from worker threads",
+        "_core/_graph.py _core/_guarded.py _core/_inner_loops.py _kernel/_magics.py",
+        "no call graph of the current task; no waking of tasks from worker threads; no local "
+        "variables in the lines of magics",
         "sys._getframe().f_code is not None",
     ),
     Lean(
