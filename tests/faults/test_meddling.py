@@ -200,6 +200,24 @@ def test_cancel_of_a_loop_in_a_cell(victim, run):
         assert victim.evaluate("job.info().state") == "cancelled"
 
 
+@pytest.mark.promise("a task paused before its first step does not begin, whichever thread made it")
+def test_pause_before_the_first_step(victim):
+    victim.ok(
+        """
+        async def body(): began.append(True)
+        began, made = [], []
+        thread = threading.Thread(target=lambda: made.append(asyncnb.launch(body())))
+        await asyncio.sleep(0)
+        thread.start(); thread.join()
+        assert made[0].pause()
+        await asyncio.sleep(0.05)
+        assert not began
+        made[0].resume(); await made[0]
+        assert began
+        """
+    )
+
+
 @pytest.mark.promise("a fork in a task: the child ends by itself, the parent's tasks go on")
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="Windows has no fork")
 def test_fork_in_a_task(victim):
