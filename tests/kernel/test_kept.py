@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.kernel.driver import Kernel
+
 # One display each, of 20,000 to 100,000 characters.
 PAYLOADS = {
     "text": "{'text/plain': str(n % 10) * 50_000}",
