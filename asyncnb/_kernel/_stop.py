@@ -62,19 +62,19 @@ class StopGuard:
         # A handler, not SIG_IGN: child processes inherit that one.
         self._pressed = True
 
-    async def run_code(self, code: Any, result: Any = None, **kwargs: Any) -> Any:
+    async def run_code(self, code_obj: Any, result: Any = None, *, async_: Any = False) -> Any:
         """As the shell's: one statement of a cell. A stop may hit this, and nothing around it."""
         if threading.current_thread() is not threading.main_thread():
-            return await self._run_code(code, result, **kwargs)
+            return await self._run_code(code_obj, result, async_=async_)
         self._depth += 1
         _replace(self._note, signal.default_int_handler)
         try:
             if self._pressed and result is not None:
                 self._pressed = False
                 stop = result.error_in_exec = KeyboardInterrupt()
-                self.ip.showtraceback((KeyboardInterrupt, stop, None))  # type: ignore[no-untyped-call]
+                self.ip.showtraceback((KeyboardInterrupt, stop, None))
                 return True  # failed: the statements after it are not run
-            return await self._run_code(code, result, **kwargs)
+            return await self._run_code(code_obj, result, async_=async_)
         finally:
             self._depth -= 1
             if self._depth <= 0:

@@ -1,10 +1,12 @@
 """Half an hour of a busy notebook: ``make soak``, or ``python -m tests.faults.soak --minutes 1``.
 
 A real kernel launches a hundred tasks a second (groups, time limits, failing, cancelled, renamed,
-paused, printing) while its foreground runs cells and dashboards come and go. After the warm-up
-the books are taken, and again at the end: memory, threads, descriptors, and whether everything
-launched is accounted for. Ends with 1 if a promise was broken, and says which. What it measured is
-written to ``.artifacts/soak.json``, for the page on reliability.
+paused, printing) while its foreground runs cells and dashboards come and go. In between a cell
+captures what is printed, is stopped, forks; the extension is unloaded and loaded again; the loop's
+thread crashes. After the warm-up the books are taken, and again at the end: memory, threads,
+descriptors, and whether everything launched is accounted for. Ends with 1 if a promise was broken,
+and says which. What it measured is written to ``.artifacts/soak.json``, for the page on
+reliability.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import collections
 import json
 import os
 import platform
+import re
 import signal
 import sys
 import time
@@ -27,24 +30,50 @@ from tests.kernel.driver import Kernel
 REPORT = Path(".artifacts/soak.json")
 
 LOAD = """
-import asyncio, asyncnb, collections, gc, itertools, logging, random, threading, time
+import asyncio, asyncnb, collections, contextlib, gc, io, itertools, logging, os, random, signal
+import threading, time, warnings
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+
+class Killed(BaseException):
+    pass
 
 class Soak:
     def __init__(self, rate, seed=7):
         self.random = random.Random(seed)
         self.rate = rate
         self.launched = 0
+        self.mine = {}
         self.ended = collections.Counter()
         self.stop = False
         asyncnb._core._launch.registry.on_end.append(self.on_end)
         self.logged = []
         handler = logging.Handler(logging.WARNING)
-        handler.emit = lambda record: self.logged.append(record.getMessage()[:300])
+        handler.emit = lambda record: self.log(record.getMessage()[:300])
         logging.getLogger().addHandler(handler)
 
+    def log(self, line):
+        if "loop's thread ended: Killed" not in line:  # the soak's own doing
+            self.logged.append(line)
+
     def on_end(self, record):
-        if record.task.get_name() != "driver":
+        if self.mine.pop(record.id, None) is not None:
             self.ended[record.state()] += 1
+
+    def crash(self):
+        # Its thread ends between two steps, and what was on it is booked.
+        loop = asyncnb.embedded_loop()
+        def killed():
+            raise Killed("soak")
+        loop.run_forever = killed  # what its thread calls again after a stop()
+        loop.call_soon_threadsafe(loop.stop)
+        loop.thread.join(30)
+        assert not loop.thread.is_alive()
+        for id, task in list(self.mine.items()):
+            state = task.info().state
+            assert state == "failed" or task._record.ended and task.done(), task
+            assert asyncnb._core._launch.registry.get(id) is task._record, task
+            self.ended["lost, " + state] += 1
+            del self.mine[id]
 
     async def body(self, n):
         r = random.Random(n)
@@ -71,6 +100,7 @@ class Soak:
             task = asyncnb.launch(self.body(n), name=f"limited{n}", timeout=0.02)
         else:
             task = asyncnb.launch(self.body(n), name=f"t{n}")
+        self.mine[task._record.id] = task
         if kind == 2:
             task.cancel()
         elif kind == 3:
@@ -91,11 +121,17 @@ class Soak:
             await asyncio.sleep(0.01)
 
     def books(self):
-        living = sum(t.get_name() != "driver" for t in asyncnb.tasks() if not t.done())
-        return {"launched": self.launched, "ended": dict(self.ended), "living": living}
+        living = [t for t in asyncnb.tasks() if not t.done()]
+        return {
+            "launched": self.launched,
+            "ended": dict(self.ended),
+            "living": max(len(self.mine), len(living)),
+        }
 
 soak = Soak(RATE)
 """
+
+CRASHED = re.compile(r"asyncnb: the embedded loop's thread ended: Killed: .*\n")
 
 COMPLAINTS = ("never retrieved", "was destroyed but it is pending", "never awaited")
 
@@ -106,6 +142,51 @@ TURN = (
     "await asyncio.sleep(0.2)",
     "display(get_ipython().run_line_magic('tasks', '--failed'))",
 )
+
+DRIVE = "soak.stop = False; driver = asyncnb.launch(soak.drive(), name='driver')"
+
+#: A task that prints while other cells capture, and how many lines of it there must be.
+TICKS, LINES = (
+    """
+    %%atask ticks
+    for line in range(40):
+        print("tick", line)
+        await asyncio.sleep(0.01)
+    """,
+    40,
+)
+
+#: Cells that take what is printed; each leaves what it took in ``took``.
+CAPTURES = (
+    "%%capture took\nprint('mine'); time.sleep(0.1)",
+    "%%capture took\nprint('mine'); await asyncio.sleep(0.1)",
+    "took = io.StringIO()\nwith contextlib.redirect_stdout(took): print('mine'); time.sleep(0.1)",
+    "from IPython.utils.io import capture_output\n"
+    "with capture_output() as took: print('mine'); time.sleep(0.1)",
+)
+
+STOPPED = (
+    "print('busy', flush=True); time.sleep(600)",
+    "print('busy', flush=True)\nwhile True: pass",
+    "print('busy', flush=True); await asyncio.sleep(600)",
+    "print('busy', flush=True); driver.join()",
+    "p = await asyncio.create_subprocess_exec('sleep', '600')\n"
+    "print('busy', flush=True); await p.wait()",
+)
+
+FORK = """
+pid = os.fork()
+if pid == 0:
+    signal.alarm(60)
+    try:
+        assert asyncnb.run(asyncio.sleep(0, 7)) == 7
+        assert asyncnb.launch(asyncio.sleep(0, 7), name="driver").join(30) == 7
+        assert len(asyncnb.tasks()) == 1
+        os._exit(7)
+    finally:
+        os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+"""
 
 OBJECTS = "dict(collections.Counter(type(o).__qualname__ for o in gc.get_objects()))"
 
@@ -136,19 +217,22 @@ def settle(kernel: Kernel) -> dict[str, Any]:
     return books
 
 
-#: Has the kernel write where each of its threads stands when it is sent SIGUSR1.
+#: Has the kernel write where each of its threads stands when it is sent SIGUSR1, or crashes.
 STACKS = """
 import faulthandler, signal
-faulthandler.register(signal.SIGUSR1, all_threads=True, file=open("stacks.txt", "w"))
+stacks = open("stacks.txt", "w")
+faulthandler.register(signal.SIGUSR1, all_threads=True, file=stacks)
+faulthandler.enable(stacks)
 """
 
 
 def where_it_stands(kernel: Kernel) -> str:
-    """Return the stacks of a kernel that answers no more."""
+    """Return the stacks of a kernel that answers no more, or those it has died with."""
     if not hasattr(signal, "SIGUSR1"):
         return "(no stacks on this platform)"
-    os.kill(kernel.pid, signal.SIGUSR1)
-    time.sleep(1.0)
+    if kernel.alive:
+        os.kill(kernel.pid, signal.SIGUSR1)
+        time.sleep(1.0)
     return (kernel.scratch / "stacks.txt").read_text()
 
 
@@ -177,6 +261,8 @@ class Run:
         #: Seconds, memory in MB, threads and descriptors every half a minute, under load.
         self.samples: list[tuple[float, float, int, int]] = []
         self.slowest = 0.0
+        #: How often it was captured, stopped, ...
+        self.did: collections.Counter[str] = collections.Counter()
 
     def all(self) -> int:
         """Run it; return the exit code."""
@@ -197,19 +283,20 @@ class Run:
             figures.append(measure(kernel))
             objects.append(collections.Counter(kernel.evaluate(OBJECTS)))
             print(books, {k: round(v, 1) for k, v in figures[-1].items()}, flush=True)
-            if books["launched"] != sum(books["ended"].values()) + books["living"]:
+            if books["launched"] != sum(books["ended"].values()) or books["living"]:
                 self.broken.append(f"the books do not balance: {books}")
         self.compare(figures, objects)
         self.report(figures, books)
         for sentence in self.broken:
             print(f"BROKEN: {sentence}")
+        print(", ".join(f"{n} {what}" for what, n in self.did.items()))
         print("soak: " + ("broken" if self.broken else "all promises held"))
         return bool(self.broken)
 
     def load(self, began: float, seconds: float) -> None:
         """Have the kernel launch for so long, and be a person at its front end meanwhile."""
         kernel, process = self.kernel, psutil.Process(self.kernel.pid)
-        kernel.ok("soak.stop = False; driver = asyncnb.launch(soak.drive(), name='driver')")
+        kernel.ok(DRIVE, store_history=False)
         until, sample = time.monotonic() + seconds, 0.0
         while time.monotonic() < until:
             kernel.ok("dashboard = asyncnb.dashboard()", store_history=False)
@@ -221,9 +308,10 @@ class Run:
             asked = time.monotonic()
             kernel.ok("1 + 1;", store_history=False)
             self.slowest = max(self.slowest, time.monotonic() - asked)
+            self.trouble()
             kernel.ok("dashboard.close(); del dashboard", store_history=False)
             self.broken += [f"{said!r} was said" for said in COMPLAINTS if kernel.where(said)]
-            said = {c.stderr for c in list(kernel._cells.values()) if c.stderr}
+            said = {CRASHED.sub("", c.stderr) for c in list(kernel._cells.values())} - {""}
             self.broken += [f"on stderr: {text[:300]!r}" for text in said]
             kernel.forget()
             self.turns += 1
@@ -232,6 +320,50 @@ class Run:
                 now = time.monotonic() - began
                 memory = process.memory_info().rss / 1e6
                 self.samples.append((now, memory, process.num_threads(), _descriptors(process)))
+
+    def trouble(self) -> None:
+        """Do one thing of each kind to the kernel; the hard ones not every time."""
+        kernel, turn = self.kernel, self.turns
+        self.capture(CAPTURES[turn % len(CAPTURES)])
+        self.stop(STOPPED[turn % len(STOPPED)])
+        if turn % 3 == 0 and hasattr(os, "fork"):
+            kernel.ok(FORK, 90, store_history=False)
+            self.did["forks"] += 1
+        if turn % 5 == 2:
+            kernel.ok("%unload_ext asyncnb", 60, store_history=False)
+            kernel.ok("%load_ext asyncnb", 60, store_history=False)
+            kernel.ok(DRIVE, store_history=False)
+            self.did["reloads"] += 1
+        if turn % 5 == 4:
+            kernel.ok("soak.crash()", 60, store_history=False)
+            kernel.ok(DRIVE, store_history=False)
+            kernel.drain()
+            said = sum(len(CRASHED.findall(c.stderr)) for c in list(kernel._cells.values()))
+            if said != 1:
+                self.broken.append(f"a crash was told {said} times")
+            self.did["crashes"] += 1
+
+    def capture(self, code: str) -> None:
+        """Have a cell capture what is printed, and a task print meanwhile."""
+        kernel = self.kernel
+        ticks = kernel.ok(TICKS, store_history=False)
+        kernel.ok(code, store_history=False)
+        took = kernel.evaluate("getattr(took, 'stdout', None) or took.getvalue()")
+        if took != "mine\n":
+            self.broken.append(f"{took!r} was captured by {code!r}")
+        ticks.wait_for(f"tick {LINES - 1}")
+        if ticks.stdout != "".join(f"tick {n}\n" for n in range(LINES)):
+            self.broken.append(f"beside {code!r} a task's lines were {ticks.stdout!r}")
+        self.did["captures"] += 1
+
+    def stop(self, code: str) -> None:
+        """Stop a cell as a person does."""
+        cell = self.kernel.submit(code, store_history=False).wait_for("busy")
+        self.kernel.interrupt()
+        error = cell.wait(30).error
+        if error is None or error.ename != "KeyboardInterrupt":
+            self.broken.append(f"{code!r} was stopped and ended with {error}")
+        self.did["stops"] += 1
 
     def compare(
         self, figures: list[dict[str, float]], objects: list[collections.Counter[str]]
@@ -271,6 +403,7 @@ class Run:
             "turns": self.turns,
             "slowest": self.slowest,
             "books": books,
+            "did": dict(self.did),
             "figures": figures,
             "samples": [[round(each, 1) for each in sample] for sample in self.samples],
             "broken": self.broken,
