@@ -192,6 +192,7 @@ KEPT = {
     "_core._forks._resets": "a child may fork",
     "_core._futures._incoming": "weak; by the future, which is the parent's",
     "_core._graph._OPAQUE": "names",
+    "_core._guarded.on_wakeup_fd_replaced": "of the cells that run in the forking thread",
     "_core._graph.wrappers": "code objects",
     "_core._local._adders": "by type",
     "_core._local._removers": "by type",

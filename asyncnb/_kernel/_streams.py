@@ -43,7 +43,9 @@ class TaskStreams:
         names = {"stdout": _SysSlot, "stderr": _SysSlot, "displayhook": _HookSlot}
         slots = {name: kind(sys, name, vars(sys)[name]) for name, kind in names.items()}
         # cloudpickle, which sends functions that use sys, knows a module by its very class.
-        self._put_in(sys, slots, __reduce_ex__=lambda sys, _: (importlib.import_module, ("sys",)))
+        reduce = {"__reduce_ex__": lambda sys, _: (importlib.import_module, ("sys",))}
+        # With that of modules, code that 3.14 has specialised reads the dict, past the properties.
+        self._put_in(sys, slots, __getattribute__=object.__getattribute__, **reduce)
 
     def install_publisher(self, ip: Any) -> Any:
         """Let ``ip.display_pub`` follow the context, too; return the notebook's."""

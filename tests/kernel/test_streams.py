@@ -58,6 +58,13 @@ def test_what_a_cell_puts_there_is_what_it_finds_there(fresh_kernel):
     assert kernel.evaluate("found and sys.stdout is real and vars(sys)['stdout'] is real")
 
 
+def test_code_that_python_has_specialised_finds_it_too(kernel):
+    kernel.ok("import io; real, mine = sys.stdout, io.StringIO()\ndef find(): return sys.stdout")
+    kernel.ok("for _ in range(1_000): find()")
+    kernel.ok("sys.stdout = mine\nfound = {id(find()) for _ in range(1_000)}\nsys.stdout = real")
+    assert kernel.evaluate("found == {id(mine)} and find() is real")
+
+
 def test_a_redirect_in_a_task_catches_what_it_starts_and_no_cell(kernel):
     kernel.ok("go, within = asyncio.Event(), threading.Event()")
     cell = kernel.ok(
