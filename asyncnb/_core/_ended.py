@@ -74,7 +74,7 @@ def _dropped(record: TaskRecord) -> str:
     return (
         f"The {what} of {record.last_name!r} is not kept any more. That of an ended task is kept "
         "while your code holds the task, and of the newest tasks in any case: keep what launch() "
-        "returns in a variable, or more of them, `%asyncnb option results 100`."
+        "returns in a variable, or more of them, `%asyncnb option results 1000`."
     )
 
 

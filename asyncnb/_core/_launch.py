@@ -396,7 +396,7 @@ def tasks(
     waiting, paused, cancelling, done, failed, cancelled. ``group`` is an open group, for its
     tasks, or the name of one, for those of every group that had the name. Ended tasks stay listed
     (the last 1,000) until ``%tasks clear``; the result of one that no code has held since is kept
-    of the last 10 alone, and asking for an older one raises ResultDroppedError. Raises ValueError
+    of the last 100 alone, and asking for an older one raises ResultDroppedError. Raises ValueError
     for an unknown state. Any thread.
     """
     if state is not None and state not in STATES:
@@ -455,7 +455,7 @@ def task(name: str) -> Task[Any]:
     """Return the task called ``name``: the living one, else the last that ended.
 
     Of an ended one that no code has held since there is an object with its facts, its output and
-    its end; its result and exception are there if it is one of the last 10 to end (the option
+    its end; its result and exception are there if it is one of the last 100 to end (the option
     ``results``), else asking for them raises ResultDroppedError.
 
     Raises TaskNotFoundError (a LookupError) with near names if there is none, or if more than

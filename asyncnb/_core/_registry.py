@@ -35,7 +35,7 @@ logger = logging.getLogger("asyncnb")
 HISTORY = 1000
 
 #: Ended tasks, the newest, whose results are kept also when no other code holds the task.
-RESULTS = 10
+RESULTS = 100
 
 #: Names, the latest, among which to look for one that was meant.
 NEAR_AMONG = 2000
