@@ -10,9 +10,11 @@ import inspect
 from asyncio import AbstractEventLoop
 from typing import Any
 
+from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._errors import EmbeddedLoopError
 from asyncnb._core._named_groups import open_groups
 from asyncnb._core._registry import TaskRegistry
+from asyncnb._core._tasks import Task
 from asyncnb._core._trace import end_lost as end_lost_trace
 from asyncnb._core._waiters import end_lost, fail_waiters
 
@@ -37,6 +39,9 @@ def mend(registry: TaskRegistry, loop: AbstractEventLoop, exc: BaseException | N
             if record.trace is not None:
                 end_lost_trace(record.trace, loop, _reason("task", exc))
             registry.end_lost(record)
+    for task in all_tasks(loop):  # those that these made, and of other code
+        if isinstance(task, Task) and not task.done():
+            end_lost(task, _reason("task", exc))
     for group in open_groups():
         if group.loop is loop:
             group.lose(_reason("group", exc))
