@@ -96,6 +96,8 @@ class Extension:
         self._undo = UndoStack()
         #: What the browser side, made when first used, has changed.
         self._browser_undo = UndoStack()
+        #: What was put into the loop of now.
+        self._loop_undo = UndoStack()
 
     def load(self) -> None:
         """Start the embedded loop and hook this shell; where a step fails, take all others back."""
@@ -147,10 +149,11 @@ class Extension:
         undo.append(_launch.other_loops, self._kernel_loop)
         undo.append(_launch.registry.on_end, self.background.ended)
         undo.set(_timeline, "interactive", self._interactive_timeline)
+        undo.push(self._loop_undo.unwind)
         undo.append(_loop.on_new_loop, self._watch)
         loop = _loop.running_embedded_loop()
         if loop is not None:  # asyncnb was used before it was loaded
-            self._hook_loop(loop, undo)
+            self._hook_loop(loop)
         self.output.adopt(_launch.registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
         self._do(self.settings.install, self.settings.uninstall)
@@ -319,9 +322,12 @@ class Extension:
 
     def _watch(self, loop: EmbeddedLoop) -> None:
         self.keep_alive.again(loop)
-        self._hook_loop(loop, UndoStack())  # a loop that starts now ends when asyncnb is unloaded
+        # The loop before it has ended, but its tasks may keep it, and it the whole extension.
+        self._loop_undo.unwind()
+        self._hook_loop(loop)
 
-    def _hook_loop(self, loop: EmbeddedLoop, undo: UndoStack) -> None:
+    def _hook_loop(self, loop: EmbeddedLoop) -> None:
+        undo = self._loop_undo
         loop._state.main_loop = self._kernel_loop()
         undo.append(loop.exception_hooks, self.lost.told)
         undo.append(loop.on_crash, self._tell_of_crash)
