@@ -39,9 +39,9 @@ def mend(registry: TaskRegistry, loop: AbstractEventLoop, exc: BaseException | N
             if record.trace is not None:
                 end_lost_trace(record.trace, loop, _reason("task", exc))
             registry.end_lost(record)
-    for task in all_tasks(loop):  # those that these made, and of other code
-        if isinstance(task, Task) and not task.done():
-            end_lost(task, _reason("task", exc))
+    for plain in all_tasks(loop):  # those that these made, and of other code
+        if isinstance(plain, Task) and not plain.done():
+            end_lost(plain, _reason("task", exc))
     for group in open_groups():
         if group.loop is loop:
             group.lose(_reason("group", exc))
