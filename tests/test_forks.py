@@ -200,6 +200,7 @@ KEPT = {
     "_core._loop.on_new_loop": "the core's own; the extension takes its own out",
     "_core._places.outer_machinery": "paths",
     "_core._waits._LIBRARIES": "names",
+    "_kernel._streams._retired": "what sys holds stays as it is, too",
     "_offload._dask_far._keys": "of a worker, whose key stays as it is",
     "_offload._dask_far._shared": "functions that came with jobs",
     "_offload._ipp_far._shared": "functions that came with jobs",

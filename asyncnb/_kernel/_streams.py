@@ -9,10 +9,12 @@ put there last, as ever; a task sees what the notebook has there, or what the ta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import importlib
 import sys
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -167,7 +169,7 @@ class _SysSlot(_Slot):
         super().hand_over(task)
         if self.own.get() is not None:
             self.chooses = True
-            self.values[self.name] = _Chooser(self, self.foreground)
+            self._show(self.foreground)
 
     def _put(self, value: Any, by_cell: bool) -> None:
         if by_cell:
@@ -175,13 +177,23 @@ class _SysSlot(_Slot):
         else:
             self.own.set(None if value is self.notebooks else (value,))
             self.chooses, value = True, self.foreground
+        self._show(value)
+
+    def _show(self, value: Any) -> None:
         plain = self.closed or (value is self.notebooks and not self.chooses)
-        self.values[self.name] = value if plain else _Chooser(self, value)
+        before = [self.values.get(self.name)]
+        self.values[self.name] = value if plain else _chooser(self, value)
+        _retire(before)
+
+    def remove(self, owner: Any) -> None:
+        before = [self.values.get(self.name)]
+        super().remove(owner)
+        _retire(before)
 
     def close(self) -> None:
         super().close()
         if self.name in self.values:
-            self.values[self.name] = self.foreground
+            self._show(self.foreground)
 
 
 class _HookSlot(_SysSlot):
@@ -204,9 +216,8 @@ class _Chooser:
     No ``io.TextIOBase``, whose end would close the stream.
     """
 
-    def __init__(self, slot: _SysSlot, foreground: Any) -> None:
-        self._slot = slot
-        self.foreground = foreground
+    _slot: _SysSlot
+    foreground: Any
 
     def write(self, text: str) -> int:
         """Write to the stream of the running code."""
@@ -219,3 +230,45 @@ class _Chooser:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._slot.get(), name)
+
+
+#: Those that stand nowhere now. They are used again and never freed: until 3.13, ``print()`` holds
+#: no reference of its own to what it has found in ``sys``, and calls its ``write`` several times;
+#: if another thread put something else there meanwhile, the process would die.
+_retired: deque[_Chooser] = deque()
+
+
+def _chooser(slot: _SysSlot, foreground: Any) -> _Chooser:
+    found = None
+    for _ in range(len(_retired)):
+        with contextlib.suppress(IndexError):  # another thread was faster
+            found = _retired.popleft()
+            if _references(found) <= _UNSAVED:
+                break
+            _retired.append(found)  # mock.patch has it, say, and will put it back
+    else:
+        found = _Chooser()
+    found._slot, found.foreground = slot, foreground
+    return found
+
+
+def _retire(holder: list[Any]) -> None:
+    """Take the value out of ``holder``, and keep it if it is a chooser."""
+    value = holder.pop()
+    if isinstance(value, _Chooser):
+        if _references(value) <= _UNSAVED:
+            value.foreground = None  # not kept alive by this
+        _retired.append(value)
+
+
+def _references(value: object) -> int:
+    return sys.getrefcount(value)
+
+
+def _of_one_variable() -> int:
+    value = _Chooser()
+    return _references(value)
+
+
+#: What ``_references`` says of a value that only the calling function has in a variable.
+_UNSAVED = _of_one_variable()

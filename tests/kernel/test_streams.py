@@ -223,3 +223,30 @@ def test_unloading_leaves_sys_as_the_foreground_sees_it(fresh_kernel):
     fresh_kernel.ok("print('still here')")
     assert fresh_kernel.evaluate("type(sys) is type(asyncio)")
     assert fresh_kernel.evaluate("type(get_ipython()).__bases__[0].__name__ == 'InteractiveShell'")
+
+
+def test_a_capture_that_ends_in_the_middle_of_a_print_is_no_harm(fresh_kernel):
+    kernel = fresh_kernel  # a print() of Python until 3.13 uses what may have been freed
+    kernel.ok(
+        "%%atask job\nwhile not asyncnb.current_task().cancelling():\n"
+        "    print('a', 'b', 'c', 'd', sep='-', end='')"
+    )
+    captured = "import contextlib, io\nfor _ in range(20_000):\n"
+    captured += "    with contextlib.redirect_stdout(io.StringIO()) as said: pass"
+    kernel.ok(captured, 60)
+    kernel.ok("%tasks cancel job")
+    assert kernel.evaluate("said.getvalue()") == ""
+
+
+def test_what_mock_has_replaced_comes_back_after_other_captures(kernel):
+    kernel.ok(
+        "import contextlib, io; from unittest import mock\n"
+        "out = io.StringIO()\n"
+        "with contextlib.redirect_stdout(out):\n"
+        "    with mock.patch('sys.stdout', new_callable=io.StringIO) as patched:\n"
+        "        for _ in range(3):\n"
+        "            with contextlib.redirect_stdout(io.StringIO()): print('inner')\n"
+        "        print('patched')\n"
+        "    print('outer')"
+    )
+    assert kernel.evaluate("out.getvalue(), patched.getvalue()") == ("outer\n", "patched\n")
