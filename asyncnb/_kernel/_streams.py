@@ -13,6 +13,7 @@ import contextlib
 import contextvars
 import importlib
 import sys
+import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -45,9 +46,10 @@ class TaskStreams:
         names = {"stdout": _SysSlot, "stderr": _SysSlot, "displayhook": _HookSlot}
         slots = {name: kind(sys, name, vars(sys)[name]) for name, kind in names.items()}
         # cloudpickle, which sends functions that use sys, knows a module by its very class.
-        reduce = {"__reduce_ex__": lambda sys, _: (importlib.import_module, ("sys",))}
+        members = {"__reduce_ex__": lambda sys, _: (importlib.import_module, ("sys",))}
         # With that of modules, code that 3.14 has specialised reads the dict, past the properties.
-        self._put_in(sys, slots, __getattribute__=object.__getattribute__, **reduce)
+        members["__getattribute__"] = object.__getattribute__
+        self._put_in(sys, slots, members, _ClassOfSys)
 
     def install_publisher(self, ip: Any) -> Any:
         """Let ``ip.display_pub`` follow the context, too; return the notebook's."""
@@ -55,7 +57,7 @@ class TaskStreams:
         own = [each for each in ip.configurables if isinstance(each, ip.display_pub_class)]
         publisher = own[0] if own else ip.display_pub
         if "display_pub" in vars(ip):
-            self._put_in(ip, {"display_pub": _Slot(ip, "display_pub", publisher)})
+            self._put_in(ip, {"display_pub": _Slot(ip, "display_pub", publisher)}, {}, type)
         return publisher
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
@@ -67,13 +69,40 @@ class TaskStreams:
         """Put everything back, with what the foreground sees there."""
         self._undo.unwind()
 
-    def _put_in(self, owner: Any, slots: dict[str, Any], **members: Any) -> None:
+    def _put_in(
+        self, owner: Any, slots: dict[str, Any], members: dict[str, Any], meta: type
+    ) -> None:
         for slot in slots.values():
             self._undo.push(slot.close)
             self._slots.append(slot)
         for name, slot in slots.items():
             members[name] = property(slot.get, slot.put, slot.remove)
-        self._undo.give_class(owner, members)
+        self._undo.give_class(owner, members, meta)
+
+
+class _ClassOfSys(type):
+    """Lets the class of ``sys`` be what code takes ``type(sys)`` for: the class of modules.
+
+    importlib makes every module by ``type(sys)(name)``.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if _ClassOfSys._is_one(cls):
+            return types.ModuleType(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return super().__instancecheck__(value) or (
+            _ClassOfSys._is_one(cls) and isinstance(value, types.ModuleType)
+        )
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return super().__subclasscheck__(kind) or (
+            _ClassOfSys._is_one(cls) and issubclass(kind, types.ModuleType)
+        )
+
+    def _is_one(cls) -> bool:
+        return "__reduce_ex__" in vars(cls)  # and no class that other code has built upon it
 
 
 def _no_task() -> None:

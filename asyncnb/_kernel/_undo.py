@@ -53,14 +53,14 @@ class UndoStack:
         self.push(undo)
         setattr(owner, name, value)
 
-    def give_class(self, owner: Any, members: dict[str, Any]) -> None:
-        """Give an instance or a module a subclass of its class, with ``members``.
+    def give_class(self, owner: Any, members: dict[str, Any], meta: type = type) -> None:
+        """Give an instance or a module a subclass of its class, with ``members``, made by ``meta``.
 
         The class is taken back unless the owner has got another one since.
         """
         before = type(owner)
         members = {"__module__": before.__module__, "__doc__": before.__doc__} | members
-        kind = type(before.__name__, (before,), members)
+        kind = meta(before.__name__, (before,), members)
 
         def undo() -> None:
             if type(owner) is kind:

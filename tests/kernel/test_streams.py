@@ -58,6 +58,17 @@ def test_what_a_cell_puts_there_is_what_it_finds_there(fresh_kernel):
     assert kernel.evaluate("found and sys.stdout is real and vars(sys)['stdout'] is real")
 
 
+def test_modules_that_are_imported_later_are_plain_modules(kernel, tmp_path):
+    (tmp_path / "late.py").write_text("def __getattr__(name): return name * 2")
+    kernel.ok(f"sys.path.insert(0, {str(tmp_path)!r}); import late, os, types")
+    assert kernel.evaluate("type(late) is types.ModuleType and late.stdout") == "stdoutstdout"
+    assert kernel.evaluate("type(type(sys)('new')) is types.ModuleType")
+    assert kernel.evaluate("isinstance(os, type(sys)) and isinstance(sys, types.ModuleType)")
+    assert kernel.evaluate("isinstance(1, type(sys)) or issubclass(int, type(sys))") is False
+    kernel.ok("class Lazy(type(sys)): late = True")
+    assert kernel.evaluate("Lazy('lazy').late and not isinstance(os, Lazy)")
+
+
 def test_code_that_python_has_specialised_finds_it_too(kernel):
     kernel.ok("import io; real, mine = sys.stdout, io.StringIO()\ndef find(): return sys.stdout")
     kernel.ok("for _ in range(1_000): find()")
