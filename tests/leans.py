@@ -55,6 +55,7 @@ loop = asyncio.SelectorEventLoop()
 future = loop.create_future()
 handle = loop.call_soon(print)
 lock, queue = asyncio.Lock(), asyncio.Queue()
+ended = Task.__new__(Task)
 """
 
 _FRAMES = "_core/_breakin.py _core/_graph.py _core/_stack.py _core/_watchdog.py _kernel/_watch.py"

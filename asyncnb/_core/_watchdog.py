@@ -158,6 +158,8 @@ class Watchdog:
             try:
                 self._look(now, passed, held)
             except Exception:
+                if self.loop.is_closed():  # it has ended meanwhile
+                    break
                 logger.exception("The watchdog of the embedded loop failed, and is off.")
                 break
         # Whatever it would have answered later, nobody looks after any more.

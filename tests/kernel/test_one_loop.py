@@ -668,10 +668,11 @@ def test_objects_from_before_loading_are_awaited_or_explained(before):
         advice = "asyncnb: " in error.traceback and "another loop" in error.traceback
         assert advice, f"{name}: {error.traceback}"
     before.ok("soon = tasks[0].get_loop().call_soon_threadsafe")  # their loop is the kernel's own
-    before.ok("threading.Timer(0.05, soon, [gates[7].set]).start()")
-    assert before.ok("print(tasks[7].done()); await tasks[7]", 10).text == "False\n7\n"
-    before.ok("threading.Timer(0.05, lambda: [soon(gate.set) for gate in gates]).start()")
-    assert before.ok("len((await asyncio.wait(tasks[:2]))[0])", 10).result == "2"
+    timer = "threading.Timer(0.05, lambda: [soon(gate.set) for gate in gates[{}:]]).start()\n"
+    awaits = "print(tasks[7].done()); await tasks[7]"
+    assert before.ok(timer.format(7) + awaits, 10).text == "False\n7\n"
+    waits = "len((await asyncio.wait(tasks[:2]))[0])"
+    assert before.ok(timer.format(0) + waits, 10).result == "2"
     gathered = before.run("await asyncio.gather(*tasks[:2])", 10)  # works until 3.11
     assert gathered.result == "[0, 1]" or "another loop" in gathered.error.traceback
     assert before.ok("await tasks[0]", 10).result == "0"

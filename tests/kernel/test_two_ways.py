@@ -206,7 +206,8 @@ def test_python_cancels_by_the_name_that_is_shown(two, how):
         make(two, how, name)
         [(shown, _)] = shown_rows(two)
         two.ok(f"assert asyncnb.cancel({shown!r}) == [kept]")
-        two.ok("while not kept.done(): await asyncio.sleep(0.001)\n%tasks clear")
+        two.ok("while not kept.done(): await asyncio.sleep(0.001)")
+        two.ok("await asyncio.sleep(0)\n%tasks clear")
 
 
 def test_verbs_take_the_name_that_is_shown_and_refuse_one_that_two_rows_have(two):
