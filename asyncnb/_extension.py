@@ -191,8 +191,10 @@ class Extension:
         ip, table = self.ip, self.ip.magics_manager.magics
         before = {kind: dict(table[kind]) for kind in _MAGICS}
         entered: list[Any] = ip.configurables  # where every Magics enters itself
+        instances = ip.magics_manager.registry
 
         def undo() -> None:
+            instances.pop(AsyncMagics.__name__, None)
             entered[:] = [each for each in entered if not isinstance(each, AsyncMagics)]
             for kind, names in _MAGICS.items():
                 for name in names:

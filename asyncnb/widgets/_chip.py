@@ -16,12 +16,11 @@ import traitlets
 
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._static import chip_js, joined
+from asyncnb.widgets._watcher import OpenLane, Watcher
 
-OpenLane = Callable[[str, Callable[[object, list[Any]], object]], Callable[[], None]]
 
-
-class ChipHub(anywidget.AnyWidget):
-    """What all chips of a kernel share."""
+class ChipHub(Watcher):
+    """What all chips of a kernel share. Closing it leaves the chips as they are."""
 
     _esm = chip_js()
 
@@ -30,25 +29,7 @@ class ChipHub(anywidget.AnyWidget):
 
     def __init__(self, feed: Feed, *, open_lane: OpenLane, prompt: Callable[[], bool]) -> None:
         super().__init__(key=uuid.uuid4().hex)
-        self._feed = feed
-        self._subscription = feed.subscribe(self._tell, only=(), answers=prompt())
-        self._close_lane = open_lane(self.comm.comm_id, self._arrived)
-        self.on_msg(lambda _, content, buffers: self._arrived(content, buffers))
-
-    def _arrived(self, content: object, buffers: list[Any]) -> None:
-        self._feed.submit(self._subscription, content)
-
-    def _tell(self, message: dict[str, Any], buffers: list[bytes]) -> None:
-        if self.comm is None:
-            raise RuntimeError("the hub of the chips was closed")
-        self.send(message, buffers)
-
-    def close(self) -> None:
-        """Leave the chips as they are."""
-        if hasattr(self, "_subscription"):
-            self._close_lane()
-            self._feed.unsubscribe(self._subscription)
-        super().close()
+        self.connect(feed, open_lane=open_lane, prompt=prompt, only=())
 
 
 class Chip(anywidget.AnyWidget):

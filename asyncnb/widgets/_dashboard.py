@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import anywidget
 import traitlets
 
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._static import dashboard_js, joined
-
-#: Hands a comm's messages to a callback at once, also while a cell runs; returns what stops that.
-OpenLane = Callable[[str, Callable[[object, list[Any]], object]], Callable[[], None]]
+from asyncnb.widgets._watcher import OpenLane, Watcher
 
 
-class Dashboard(anywidget.AnyWidget):
+class Dashboard(Watcher):
     """The tasks of this kernel, live, with buttons.
 
     Usually ``asyncnb.dashboard()`` makes one. ``height`` is that of the list in pixels. Closing the
@@ -41,26 +38,15 @@ class Dashboard(anywidget.AnyWidget):
         self._own_layout: Any = None if "layout" in options else self.layout
         self._fallback = fallback
         self._headless = headless
-        self._close_lane: Callable[[], object] = bool
-        if open_lane is not None:
-            self._close_lane = open_lane(self.comm.comm_id, self._arrived)
-        self._feed = feed
-        self._subscription = feed.subscribe(self._tell, answers=prompt())
-        self.on_msg(lambda _, content, buffers: self._arrived(content, buffers))
+        self.connect(feed, open_lane=open_lane, prompt=prompt)
 
-    def _arrived(self, content: object, buffers: list[Any]) -> None:
-        self._feed.submit(self._subscription, content)
-
-    def _tell(self, message: dict[str, Any], buffers: list[bytes]) -> None:
-        if self.comm is None:
-            raise RuntimeError("this dashboard was closed")
-        self.send(message, buffers)
+    def disconnect(self) -> None:
+        """End the subscription, and know no more who looks at the page."""
+        super().disconnect()
+        self._headless = bool
 
     def close(self) -> None:
         """Take the dashboard off the page."""
-        if hasattr(self, "_subscription"):  # not if the constructor refused its options
-            self._close_lane()
-            self._feed.unsubscribe(self._subscription)
         super().close()
         if getattr(self, "_own_layout", None) is not None:
             self._own_layout.close()  # a widget as well, which ipywidgets would keep for ever

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,9 @@ from asyncnb._core import _launch, _loop
 from asyncnb._core._registry import TaskRecord
 from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands
-from asyncnb.widgets._dashboard import Dashboard, OpenLane
+from asyncnb.widgets._dashboard import Dashboard
 from asyncnb.widgets._feed import Feed, Message
+from asyncnb.widgets._watcher import OpenLane, Watcher
 
 
 class BrowserSide:
@@ -38,6 +40,7 @@ class BrowserSide:
         self._fallback = fallback
         self._headless = headless
         self._hub: ChipHub | None = None
+        self._widgets: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self.feed = Feed(
             _launch.registry,
             Commands(_launch.registry, let_go),
@@ -46,7 +49,7 @@ class BrowserSide:
 
     def dashboard(self, **options: Any) -> Dashboard:
         """Return a new dashboard; raise TypeError or TraitError for options it does not have."""
-        return Dashboard(
+        dashboard = Dashboard(
             self.feed,
             open_lane=self._open_lane,
             prompt=self._prompt,
@@ -54,16 +57,21 @@ class BrowserSide:
             headless=self._headless,
             **options,
         )
+        self._widgets.add(dashboard)
+        return dashboard
 
     def chip(self, record: TaskRecord, bundle: dict[str, Any]) -> dict[str, Any]:
         """Return ``bundle``, which shows a task as one line, with a live chip that goes first."""
         if self._hub is None:
             self._hub = ChipHub(self.feed, open_lane=self._open_lane, prompt=self._prompt)
+            self._widgets.add(self._hub)
         return Chip(self._hub, record.id, bundle["text/plain"]).bundle() | bundle
 
     def close(self) -> None:
         """End the feed; dashboards on a page then say that they are not connected."""
         self.feed.close()
+        for widget in list(self._widgets):
+            widget.disconnect()
 
 
 def loop_facts(before: Message) -> Message:

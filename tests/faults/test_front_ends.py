@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 
+from tests.faults.conftest import begin
 from tests.kernel.debugger import Debugger
 from tests.kernel.driver import DEADLINE
 
@@ -83,11 +84,32 @@ def test_widget_closed_while_updated(watched):
     other = kernel.evaluate("comm")
     say(kernel, other, c="sync")
     wait_told(kernel, other, "delta")
-    closed = kernel.ok("first.close()\nassert first._subscription not in feed._subscriptions")
+    closed = kernel.ok(
+        "ended = first._subscription\nfirst.close()\nassert ended not in feed._subscriptions"
+    )
     so_far = len(told(kernel, comm, "delta")), len(told(kernel, other, "delta"))
     wait_told(kernel, other, "delta", so_far[1] + 3)
     assert len(told(kernel, comm, "delta")) == so_far[0]
     assert not first.stderr and not closed.stderr
+
+
+@pytest.mark.promise("reloads with dashboards on the page: one extension lives, the page is told")
+def test_reloads_with_dashboards_on_the_page(fresh_victim):
+    kernel = fresh_victim
+    comms = []
+    for _ in range(3):
+        kernel.ok(DASHBOARD + "import gc; asyncnb.launch(asyncio.sleep(600), name='sleeps')")
+        comms.append(kernel.evaluate("comm"))
+        say(kernel, comms[-1], c="sync")
+        wait_told(kernel, comms[-1], "snapshot")
+        kernel.ok("del feed\n%unload_ext asyncnb")
+        kernel.ok("%load_ext asyncnb")
+    say(kernel, comms[0], c="sync")  # opened once more
+    for comm, times in zip(comms, (2, 1, 1), strict=True):
+        wait_told(kernel, comm, "bye", times)
+    kernel.ok("names = (gc.collect(), [type(o).__name__ for o in gc.get_objects()])[1]")
+    assert kernel.evaluate("names.count('Extension'), names.count('Feed')") == (1, 0)
+    begin(kernel)
 
 
 @pytest.mark.promise("the page of a dashboard is gone: what comes for it later harms nobody")

@@ -150,3 +150,42 @@ def test_interrupt_of_a_sync_cell_works_after_unload(fresh_kernel):
     cell.wait_for("busy")
     fresh_kernel.interrupt()
     assert cell.wait(5).error.ename == "KeyboardInterrupt"
+
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def watch(kernel, comm):
+    """Send what a page sends that shows a widget; return when it has got the rows."""
+
+    def answered():
+        sent = [m["content"] for cell in list(kernel._cells.values()) for m in cell.messages]
+        data = [content["data"] for content in sent if content.get("comm_id") == comm]
+        return any(each.get("content", {}).get("k") == "snapshot" for each in data)
+
+    asks = {"method": "custom", "content": {"c": "sync"}}
+    kernel._request("comm_msg", {"comm_id": comm, "data": asks})
+    with kernel._news:
+        assert kernel._news.wait_for(answered, 30)
+
+
+def test_nothing_that_stays_on_a_page_or_fails_keeps_an_unloaded_asyncnb(fresh_kernel):
+    kernel = fresh_kernel
+    kernel.ok("import gc; kinds = {'Extension', 'OutputRouter', 'BrowserSide', 'Feed', 'Row'}")
+    living = "sorted({n for n in (type(o).__name__ for o in gc.get_objects()) if n in kinds})"
+    for _ in range(2):
+        kernel.ok("dashboard = asyncnb.dashboard()")
+        kernel.ok("task = asyncnb.launch(asyncio.sleep(600), name='sleeps')")
+        shown = kernel.ok("display(dashboard, task)").displays
+        assert [WIDGET in data for data in shown] == [True, True]
+        watch(kernel, kernel.evaluate("dashboard.comm.comm_id"))
+        cell = kernel.ok("%%atask fails --trace\nprint('spoke')\nawait asyncio.sleep(0)\n1/0")
+        cell.wait_for("ZeroDivisionError")
+        kernel.ok("display(asyncnb.timeline('fails'))")
+        assert kernel.run("await asyncio.sleep(0); 1/0").status == "error"
+        kernel.ok("gc.collect()")
+        assert kernel.evaluate(living) == kernel.evaluate("sorted(kinds)")
+        kernel.ok("%unload_ext asyncnb")
+        kernel.ok("gc.collect()")
+        assert kernel.evaluate(living) == []
+        kernel.ok("%load_ext asyncnb")

@@ -1,0 +1,66 @@
+"""A widget that a feed keeps up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import anywidget
+
+from asyncnb.widgets._feed import Feed, Subscription
+
+#: Hands a comm's messages to a callback at once, also while a cell runs; returns what stops that.
+OpenLane = Callable[[str, Callable[[object, list[Any]], object]], Callable[[], None]]
+
+
+class Watcher(anywidget.AnyWidget):
+    """A widget with a subscription, until it is closed or asyncnb is unloaded.
+
+    ipywidgets keeps every widget until it is closed, and unloading closes none, as they stay on the
+    page. So a widget that is disconnected keeps nothing of asyncnb.
+    """
+
+    _feed: Feed | None = None
+    _subscription: Subscription | None = None
+
+    def connect(
+        self,
+        feed: Feed,
+        *,
+        open_lane: OpenLane | None = None,
+        prompt: Callable[[], bool] = bool,
+        only: Collection[int] | None = None,
+    ) -> None:
+        """Subscribe to ``feed``; the first message comes when the browser asks for it."""
+        self._subscription = feed.subscribe(self._tell, only=only, answers=prompt())
+        self._feed = feed
+        self._close_lane: Callable[[], object] = bool
+        if open_lane is not None:
+            self._close_lane = open_lane(self.comm.comm_id, self._arrived)
+        self.on_msg(lambda _, content, buffers: self._arrived(content, buffers))
+
+    def disconnect(self) -> None:
+        """End the subscription and forget the feed. A second time nothing happens."""
+        feed, self._feed = self._feed, None
+        subscription, self._subscription = self._subscription, None
+        if feed is not None and subscription is not None:
+            close_lane, self._close_lane = self._close_lane, bool
+            close_lane()
+            feed.unsubscribe(subscription)
+
+    def _arrived(self, content: object, buffers: list[Any]) -> None:
+        feed, subscription = self._feed, self._subscription
+        if feed is not None and subscription is not None:
+            feed.submit(subscription, content)
+        elif self.comm is not None:  # from a page that was opened again since
+            self.send({"k": "bye"})
+
+    def _tell(self, message: dict[str, Any], buffers: list[bytes]) -> None:
+        if self.comm is None:
+            raise RuntimeError("this widget was closed")
+        self.send(message, buffers)
+
+    def close(self) -> None:
+        """Take the widget off the page."""
+        self.disconnect()
+        super().close()
