@@ -185,10 +185,14 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
     joiner = Joiner()
     joiner.register(loop)
     try:
-        if loop.is_running() is True:
-            loop.call_soon_threadsafe(fut.add_done_callback, joiner.wake)
-        else:
-            fut.add_done_callback(joiner.wake)
+        try:
+            if loop.is_running() is True:
+                loop.call_soon_threadsafe(fut.add_done_callback, joiner.wake)
+            else:
+                fut.add_done_callback(joiner.wake)
+        except RuntimeError:
+            if not loop.is_closed():  # closed meanwhile: *fut* is done by now, or never
+                raise
         in_time = joiner.wait(loop, timeout)
     finally:
         joiner.forget(loop)

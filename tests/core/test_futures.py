@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from asyncnb._core import _waiters
+from asyncnb._core._errors import EmbeddedLoopError
 from asyncnb._core._futures import (
     Future,
     ensure_future,
@@ -221,3 +223,23 @@ def test_a_result_from_another_thread_that_comes_too_late_is_dropped(late: str, 
 
     asyncio.run(main())
     assert errors == []
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_join_whose_loop_closes_just_then_has_the_result_or_says_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    loop = asyncio.SelectorEventLoop()
+    future: Future[int] = Future(loop=loop)
+
+    def register(*_: object) -> None:  # after the join has found the loop open
+        if done:
+            future.set_result(5)
+        loop.close()
+
+    monkeypatch.setattr(_waiters.Joiner, "register", register)
+    if done:
+        assert _waiters.join_future(future) == 5
+    else:
+        with pytest.raises(EmbeddedLoopError, match="can never be done"):
+            _waiters.join_future(future)
