@@ -91,6 +91,12 @@ def summary(cases: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def meanwhile(report: dict[str, Any]) -> str:
+    """Return what was done to the kernel in between; earlier reports do not say it."""
+    did = [f"{n:,} {what}" for what, n in sorted(report.get("did", {}).items())]
+    return f" In between there were {', '.join(did[:-1])} and {did[-1]}." if did[1:] else ""
+
+
 def soaked(report: dict[str, Any]) -> list[str]:
     """Return what the soak found, as text and two small tables."""
     books, figures = report["books"], report["figures"]
@@ -100,7 +106,7 @@ def soaked(report: dict[str, Any]) -> list[str]:
         f"ipykernel {report['ipykernel']}, {report['system']}, {report['cpus']} CPUs: "
         f"{report['rate']} launches a second and {report['turns']} turns of the foreground, each "
         f"with a dashboard opened and closed; the slowest `1+1` took "
-        f"{1000 * report['slowest']:.0f} ms. {verdict}",
+        f"{1000 * report['slowest']:.0f} ms.{meanwhile(report)} {verdict}",
         *(f"- {sentence}" for sentence in report["broken"]),
         "",
         f"![Memory of the kernel over the soak]({PICTURE})",
