@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.conftest import begin, check
+
 RAISES = {
     "SystemExit": "raise SystemExit(3)",
     "sys.exit": "import sys; sys.exit(4)",
@@ -136,3 +138,60 @@ def test_bad_label(victim):
         "    for _ in asyncnb.track(range(3), name=label): pass"
     )
     assert "3/3 done" in victim.ok("for _ in asyncnb.track(range(3), name='good'): pass").text
+
+
+@pytest.mark.promise("tasks raise one and the same exception object: each of them is shown")
+def test_one_exception_of_two_tasks(victim):
+    victim.ok("err = ValueError('shared')\nasync def fails(): raise err")
+    cell = victim.ok("for name in ('first', 'second'): asyncnb.launch(fails(), name=name)")
+    cell.wait_for("second failed with the very exception of first")
+    assert len(cell.errors) == 1
+    victim.ok("asyncnb.launch(fails(), name='third')").wait_for(lambda cell: cell.errors)
+
+
+@pytest.mark.promise("a task launched before %load_ext fails after it: shown, and kept")
+def test_task_of_before_loading(start_kernel):
+    kernel = start_kernel(extension=False)
+    kernel.ok("import asyncio, asyncnb, sys, threading, time\ngate = threading.Event()")
+    kernel.ok(
+        "def fails():\n    gate.wait(20); raise ValueError('must be seen')\n"
+        "early = asyncnb.launch(asyncio.to_thread(fails), name='early')"
+    )
+    kernel.ok("%load_ext asyncnb")
+    begin(kernel)
+    kernel.run("gate.set()\n%tasks wait early -t 10")
+    kernel.drain()
+    assert kernel.where("must be seen")
+    assert "ValueError: must be seen" in kernel.ok("%tasks output early").text
+    check(kernel)
+
+
+@pytest.mark.promise("what ended tasks refer to can be freed: results but the newest, all frames")
+def test_ended_tasks_keep_little(victim):
+    victim.ok(
+        """
+        import gc, weakref
+        class Large: pass
+        results, frames = [], []
+        async def load():
+            results.append(weakref.ref(large := Large()))
+            return large
+        async def fail():
+            frames.append(weakref.ref(large := Large()))
+            raise ValueError("no luck")
+        def alive(made):
+            gc.collect()
+            return sum(each() is not None for each in made)
+        """
+    )
+    victim.ok("df = asyncnb.launch(load()).join(10)")
+    assert victim.evaluate("alive(results)") == 1
+    cell = victim.ok("for _ in range(5): asyncnb.launch(fail())")
+    victim.ok("for _ in range(300): asyncnb.launch(load())\nawait asyncio.sleep(0)")
+    cell.wait_for(lambda cell: len(cell.errors) == 5)
+    victim.ok("while any(not t.done() for t in asyncnb.tasks(state='pending')): pass")
+    victim.drain()
+    assert victim.evaluate("alive(frames)") == 0
+    assert victim.evaluate("alive(results[1:])") <= 100
+    victim.ok("del df")
+    assert victim.evaluate("alive(results[:1])") == 0

@@ -8,6 +8,7 @@ from jupyter_client.blocking import BlockingKernelClient
 from tests.faults.conftest import begin
 from tests.kernel.debugger import Debugger
 from tests.kernel.driver import DEADLINE
+from tests.kernel.test_debugger import CELLS, assert_stops
 
 DASHBOARD = """
 dashboard = asyncnb.dashboard()
@@ -248,6 +249,17 @@ def test_capture_in_another_cell(victim, capture):
     code = "asyncnb.embedded_loop().call_soon_threadsafe(go.set); assert spoke.wait(10)"
     victim.ok(capture.format(code))
     cell.wait_for("its own").wait_for("shown")
+
+
+@pytest.mark.promise(
+    "a breakpoint of the front end stops wherever a cell runs, and lets it continue"
+)
+def test_debugger_stops(fresh_victim):
+    debugger = Debugger(fresh_victim)
+    debugger.start()
+    for which in CELLS:
+        assert_stops(debugger, which)
+    debugger.close()
 
 
 @pytest.mark.promise(

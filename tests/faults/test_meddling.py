@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -135,6 +136,14 @@ def test_a_loop_run_in_a_background_cell(victim, run):
     victim.ok(f"%%atask job\nprint({call})").wait_for("ran")
 
 
+@pytest.mark.promise("an attribute that another thread has set: the error says who and where")
+def test_an_attribute_of_another_thread(victim):
+    victim.ok("here = threading.local()\nhere.x = 1")
+    error = victim.run("await asyncio.sleep(0)\nhere.x").error
+    assert error.ename == "AttributeError"
+    assert "main thread" in error.traceback
+
+
 @pytest.mark.promise("an object of another thread is refused with its maker and the ways out")
 def test_an_object_of_another_thread(victim):
     victim.ok("import sqlite3\ndb = sqlite3.connect(':memory:')")
@@ -256,6 +265,149 @@ def test_fork_beside_an_open_group(victim):
     )
 
 
+#: What the parent does, and what its child does then.
+FORKED = {
+    "a lock that another thread holds": (
+        """
+        from asyncnb._core import _open_groups
+        inside, done = threading.Event(), threading.Event()
+        def hold():
+            with _open_groups.lock:
+                inside.set(); done.wait(30)
+        threading.Thread(target=hold).start(); inside.wait()
+        """,
+        """
+        with asyncnb.open_group("pages") as mine:
+            result = mine.create_task(asyncio.sleep(0, 7))
+        return result.result()
+        """,
+    ),
+    "an executor in use": (
+        """
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+        done = threading.Event()
+        def talk(): print("hello"); return 7
+        def remote():
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                return asyncnb.offload(talk, on=pool).join(30)
+        remote()
+        """,
+        "return remote()",
+    ),
+    "a recording": (
+        """
+        done = threading.Event()
+        asyncnb.launch(asyncio.sleep(0), name="mine", trace=True).join(10)
+        """,
+        """
+        before = asyncnb.tasks(), asyncnb.timeline().text()
+        asyncnb.launch(asyncio.sleep(0), name="its own", trace=True).join(10)
+        now = asyncnb.timeline().text()
+        return 7 if not before[0] and "mine" not in now and "its own" in now else 1
+        """,
+    ),
+}
+
+
+@pytest.mark.promise("a forked child waits for no thread of its parent, and begins with no task")
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="Windows has no fork")
+@pytest.mark.parametrize(("parent", "child"), FORKED.values(), ids=FORKED)
+def test_fork_beside(victim, parent, child):
+    victim.ok("import os, signal, warnings\nwarnings.simplefilter('ignore')")
+    victim.ok("def child():\n" + textwrap.indent(textwrap.dedent(child).strip(), "    "))
+    victim.ok(parent, 60)
+    victim.ok(
+        """
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(40)
+            code = 1
+            try: code = child()
+            finally: os._exit(code)
+        done.set()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        """,
+        60,
+    )
+
+
+CRASHED = """
+import asyncio, asyncnb
+class Killed(BaseException): pass
+def killed(): raise Killed
+group = asyncnb.open_group("pages")
+lost = [
+    group.create_task(asyncio.sleep(600), name="page"),
+    asyncnb.launch(asyncio.sleep(600), name="lone"),
+]
+asyncnb.run(asyncio.sleep(0))
+loop = asyncnb.embedded_loop()
+loop.run_forever = killed  # what its thread calls again after a stop()
+loop.call_soon_threadsafe(loop.stop)
+loop.thread.join(20)
+new = asyncnb.launch(asyncio.sleep(600), name="new")
+assert asyncnb.cancel("*") == [new]
+assert [task.info().state for task in lost] == ["failed", "failed"]
+with asyncnb.open_group("pages") as again:
+    result = again.create_task(asyncio.sleep(0, "works"))
+assert group.closed and again is not group
+print(result.result())
+"""
+
+
+@pytest.mark.promise(
+    "plain Python, the loop's thread ends: tasks and groups fail, cancel goes past"
+)
+def test_crash_in_plain_python():
+    done = subprocess.run(
+        [sys.executable, "-c", CRASHED], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "works\n"), done.stderr
+
+
+@pytest.mark.promise("run() with a loop of its own, within a running one: it cleans up as ever")
+@pytest.mark.parametrize("option", ["loop_factory=asyncio.new_event_loop", "debug=True"])
+def test_run_beside_a_running_loop(victim, option):
+    victim.ok(
+        f"""
+        cleaned, kept = [], []
+        async def background():
+            try: await asyncio.sleep(600)
+            finally:
+                await asyncio.sleep(0)
+                cleaned.append(True)
+        async def work():
+            kept.append(asyncio.create_task(background()))
+            await asyncio.sleep(0)
+            return 7
+        async def main(): return asyncnb.run(work(), {option})
+        assert await asyncio.to_thread(asyncio.run, main()) == 7
+        assert cleaned == [True]
+        """
+    )
+
+
+@pytest.mark.promise("other code's create_task on the loop stays when a recording comes and goes")
+def test_create_task_of_other_code(victim):
+    victim.ok(
+        """
+        loop = asyncnb.embedded_loop()
+        made = []
+        def create_task(coro, **options):
+            made.append(coro)
+            return type(loop).create_task(loop, coro, **options)
+        loop.create_task = create_task
+        async def work(): await asyncio.create_task(asyncio.sleep(0))
+        for _ in range(2): await asyncnb.launch(work(), trace=True)
+        await asyncio.sleep(0)
+        assert vars(loop).get("create_task") is create_task
+        assert made
+        del loop.create_task
+        """
+    )
+
+
 IPYTHON = {
     "%reset": "beat_, beats_ = beat, beats\n%reset_selective -f ^nothing",
     "%run": "open('script.py', 'w').write('print(1)')\n%run script.py",
@@ -334,3 +486,47 @@ def test_load_without_a_thread(start_kernel):
     kernel.ok("_loop.EmbeddedLoop.start = start\n%load_ext asyncnb")
     begin(kernel)
     check(kernel)
+
+
+@pytest.mark.promise("an undo of %unload_ext raises: it is shown, and all the others are done")
+def test_unload_with_a_broken_undo(start_kernel):
+    kernel = start_kernel()
+    kernel.ok(
+        """
+        undos = asyncnb._extension._loaded._undo._undos
+        def broken(undo=undos[len(undos) // 2]):
+            undo()
+            raise ValueError("a broken undo")
+        undos[len(undos) // 2] = broken
+        """
+    )
+    kernel.run("%unload_ext asyncnb").wait_for("ValueError: a broken undo")
+    here = "await asyncio.sleep(0); threading.current_thread() is threading.main_thread()"
+    assert kernel.ok(here).result == "True"
+    assert "atask" in kernel.run("%%atask x\n1").stderr  # not found
+    kernel.ok("%load_ext asyncnb")
+    begin(kernel)
+    check(kernel)
+
+
+NOTEBOOK = """{"cells": [{"cell_type": "code", "execution_count": null, "metadata": {},
+"outputs": [], "source": ["await asyncio.sleep(0)\\n", "ran = 7"]}],
+"metadata": {}, "nbformat": 4, "nbformat_minor": 5}"""
+
+
+@pytest.mark.promise("code with await runs also by %run of a notebook, %rerun and run_cell()")
+@pytest.mark.parametrize(
+    "again",
+    [
+        "%run -i other.ipynb",
+        "%rerun {}",
+        "assert get_ipython().run_cell('await asyncio.sleep(0)\\nran = 7').success",
+    ],
+    ids=["%run", "%rerun", "run_cell"],
+)
+def test_code_run_by_code(victim, again):
+    victim.ok(f"open('other.ipynb', 'w').write({NOTEBOOK!r})")
+    first = victim.ok("await asyncio.sleep(0)\nran = 7")
+    victim.ok("del ran")
+    victim.ok(again.format(first.count))
+    assert victim.evaluate("ran") == 7

@@ -40,6 +40,70 @@ def test_refused_coroutine_is_closed(victim, call):
     victim.ok("asyncnb.open_group('g').join()")
 
 
+@pytest.mark.promise("a wait for what this very thread must run is refused, also with a timeout")
+@pytest.mark.parametrize("timeout", ["", ", timeout=60"])
+@pytest.mark.parametrize("debug", ["", ", debug=True"], ids=["", "a loop of its own"])
+def test_run_of_a_task_of_the_own_loop(victim, timeout, debug):
+    victim.ok(
+        f"""
+        async def main():
+            task = asyncio.create_task(asyncio.sleep(0, 7))
+            try: asyncnb.run(task{timeout}{debug})
+            except asyncnb.WrongThreadError as exc: assert "await task" in str(exc)
+            else: raise AssertionError("not refused")
+            return await task
+        assert await asyncio.to_thread(asyncio.run, main()) == 7
+        """
+    )
+
+
+@pytest.mark.promise("an async function for an executor is refused, not lost")
+@pytest.mark.parametrize("what", ["work", "work()", "functools.partial(work)"])
+def test_async_function_for_an_executor(victim, what):
+    victim.ok("import functools\nasync def work(): return 7")
+    refused = victim.run(f"await asyncio.get_running_loop().run_in_executor(None, {what})")
+    assert refused.error.ename == "TypeError"
+    assert "takes a plain function" in refused.error.evalue
+
+
+@pytest.mark.promise("an option that is fixed at import is refused, whichever way it is set")
+@pytest.mark.parametrize("way", ["%config AsyncNB.loop = {!r}", "%asyncnb option loop {}"])
+def test_fixed_option(victim, way):
+    read = "asyncnb._extension._loaded.settings['loop']"
+    before = victim.evaluate(read)
+    cell = victim.run(way.format("asyncio" if before == "uvloop" else "uvloop"))
+    said = cell.text + cell.stderr + (cell.error.evalue if cell.error else "")
+    assert "ASYNCNB_LOOP in the kernel's environment" in " ".join(said.split())
+    assert victim.evaluate(read) == before
+
+
+@pytest.mark.promise("what ends the loop is refused on that loop, and says where to write it")
+@pytest.mark.parametrize("order", ["%unload_ext asyncnb", "%asyncnb restart"])
+def test_end_of_the_loop_asked_on_it(victim, order):
+    cell = victim.run(f"await asyncio.sleep(0)\n{order}")
+    assert cell.status == "error"
+    assert f"Write {order} in a cell of its own" in cell.error.evalue + cell.stderr
+
+
+@pytest.mark.promise("a task that does not end when it is replaced: its next run says so and ends")
+def test_rerun_of_a_task_that_does_not_end(victim):
+    victim.ok(
+        """
+        from asyncnb._kernel import _background
+        before = _background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS
+        _background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS = 0.1, 0.3
+        started, release = threading.Event(), threading.Event()
+        """
+    )
+    code = "%%atask job\nstarted.set()\nrelease.wait(60)"
+    victim.ok(code, cell_id="a")
+    victim.ok("assert started.wait(10); first = job")
+    victim.ok(code, cell_id="b").wait_for("so this one did not start")
+    victim.ok("release.set(); await asyncio.wait([first], timeout=10);", 15)
+    assert victim.evaluate("first.info().state, job.info().state") == ("cancelled", "failed")
+    victim.ok("_background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS = before")
+
+
 @posix
 @pytest.mark.promise("no room for a trace: an OSError says so, and the old file is as it was")
 @pytest.mark.parametrize("where", ["full device", "full disk", "no such folder", "a folder"])

@@ -57,6 +57,52 @@ def test_interrupt_storm_during_launches(victim):
     assert len(names) >= launched
 
 
+#: What comes before the cell that is stopped, and the cell.
+MOMENTS = {
+    "before it begins": (
+        """
+        import signal, socket, types
+        from asyncnb._kernel import _autoawait
+        def socketpair():  # what the kernel's thread calls before it waits for the cell
+            _autoawait.socket = socket
+            signal.raise_signal(signal.SIGINT)
+            return socket.socketpair()
+        _autoawait.socket = types.SimpleNamespace(socketpair=socketpair)
+        """,
+        "await asyncio.sleep(600)",
+    ),
+    "between two statements": (
+        """
+        import signal
+        armed, compiler = [], type(get_ipython().compile)
+        original = compiler.__call__
+        def pressing(*args):  # the shell compiles one statement, runs it, compiles the next
+            if armed: signal.raise_signal(armed.pop())
+            return original(*args)
+        compiler.__call__ = pressing
+        """,
+        "armed.append(signal.SIGINT)\nreached = True",
+    ),
+    "as it ends": (
+        "import os, signal",
+        "await asyncio.sleep(0)\n"
+        "asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)\n'ended'",
+    ),
+}
+
+
+@pytest.mark.promise("a stop at whatever moment of a cell ends it, and the queued one does not run")
+@pytest.mark.parametrize(("before", "code"), MOMENTS.values(), ids=MOMENTS)
+def test_interrupt_at_any_moment(fresh_victim, before, code):
+    fresh_victim.ok(before)
+    stopped = fresh_victim.submit(code)
+    queued = fresh_victim.submit("print('ran')")
+    assert stopped.wait().error.ename == "KeyboardInterrupt"
+    assert queued.wait().status in ("aborted", "error")
+    assert "ran" not in queued.text
+    assert fresh_victim.evaluate("globals().get('reached', False)") is False
+
+
 @pytest.mark.promise("the cleanup of a task runs to its end under a hundred stops")
 def test_interrupt_storm_during_a_cleanup(victim):
     victim.ok("gate, cleaned = threading.Event(), threading.Event()")
@@ -235,6 +281,7 @@ def test_cancel_of_a_task_that_has_ended(victim, body):
     victim.ok("await asyncnb.wait([asyncnb.task('job')])")
     before = victim.evaluate("asyncnb.task('job').info().state")
     assert "no tasks to cancel" in victim.ok("%tasks cancel job").stdout
+    assert victim.evaluate("asyncnb.cancel('job')") == []
     assert victim.evaluate("asyncnb.task('job').info().state") == before
 
 
@@ -243,12 +290,18 @@ CUT = "n" * 39 + "…"
 
 
 @pytest.mark.promise("a task is cancelled by the name that its row shows, whatever its name is")
-@pytest.mark.parametrize("make", ["asyncnb.launch(asyncio.sleep(600), name=name)", PLAIN])
-def test_cancel_by_the_name_shown(victim, make):
+@pytest.mark.parametrize(
+    ("make", "loop"),
+    [("asyncnb.launch(asyncio.sleep(600), name=name)", "on"), (PLAIN, "on"), (PLAIN, "off")],
+    ids=["launched", "on the loop", "on the kernel's loop"],
+)
+def test_cancel_by_the_name_shown(victim, make, loop):
     for name, shown in (("two\nlines", "two lines"), ("\x1b[2J", r"\u001b[2J"), ("n" * 60, CUT)):
-        victim.ok(f"name = {name!r}\nkept = {make}\nawait asyncio.sleep(0)")
+        victim.ok(f"%asyncnb autoawait {loop}\nname = {name!r}")
+        victim.ok(f"kept = {make}\nawait asyncio.sleep(0)\n%asyncnb autoawait on")
         assert shown in victim.ok("%tasks --all").text
-        victim.ok(f"assert asyncnb.cancel({shown!r}) == [kept]\nawait asyncio.wait([kept])")
+        victim.ok(f"assert asyncnb.cancel({shown!r}) == [kept]")
+        victim.ok("while not kept.done(): await asyncio.sleep(0.001)")
         assert victim.evaluate("kept.cancelled()") is True
 
 

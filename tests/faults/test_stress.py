@@ -175,6 +175,91 @@ def test_groups_from_eight_threads(frantic):
 
 
 @pytest.mark.promise(
+    "a result set by a loop and by other threads: one of them counts, none is logged"
+)
+def test_results_set_at_once(frantic):
+    logged: list[object] = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: logged.append(context))
+        for n in range(300):
+            future: asyncnb.Future[object] = asyncnb.Future()
+
+            def give(future=future):
+                try:
+                    future.set_result("theirs")
+                except asyncio.InvalidStateError:
+                    pass  # the loop's own came first
+
+            threads = [threading.Thread(target=give) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            if n % 2:
+                await asyncio.sleep(0)
+            if not future.done():
+                future.set_result("mine")
+            assert await future in ("mine", "theirs")
+            for thread in threads:
+                thread.join(60)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert logged == []
+
+
+@pytest.mark.promise("a task is found at every moment of its end")
+def test_tasks_found_while_they_end(frantic):
+    missing = 0
+    newest: list[asyncnb.Task] = []
+    over = threading.Event()
+
+    def look():
+        nonlocal missing
+        while not over.is_set():
+            for task in newest[-1:]:
+                record = task._record
+                missing += not registry.holds(record) or registry.get(record.id) is None
+
+    async def many():
+        for _ in range(5000):
+            newest.append(asyncnb.launch(asyncio.sleep(0)))
+            await newest[-1]
+            del newest[:-1]
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        asyncnb.run(many())
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(60)
+    assert missing == 0
+
+
+@pytest.mark.promise(
+    "launches while the loop is shut down: each ends or is refused, none stays living"
+)
+def test_launches_while_the_loop_ends(frantic):
+    def work(rng, number):
+        for _ in range(40):
+            if number == 0:
+                _loop.shutdown(10)
+                continue
+            try:
+                asyncnb.launch(asyncio.sleep(0)).join(60)
+            except (asyncio.CancelledError, asyncnb.EmbeddedLoopError):
+                pass
+
+    in_threads(work)
+    assert asyncnb.run(asyncio.sleep(0, 7)) == 7
+    assert registry.living() == []
+    assert registry.validate() == []
+
+
+@pytest.mark.promise(
     "every public call, from finalisers and signal handlers in the middle of others: none stuck"
 )
 @pytest.mark.parametrize("how", ["finaliser", "signal"])

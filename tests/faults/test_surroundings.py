@@ -10,6 +10,8 @@ import time
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 
+from tests.faults.conftest import begin, check
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="these limits are POSIX's")
 
 
@@ -133,6 +135,30 @@ def test_output(victim, code, there):
     cell = victim.ok(f"%%atask job\nawait asyncio.sleep(0)\n{code}")
     cell.wait_for(there)
     assert victim.where("END") == [cell]
+
+
+@pytest.mark.promise("threads that inherit a context: what a task's library prints is in its cell")
+def test_output_of_a_librarys_threads(start_kernel):
+    kernel = start_kernel(env={"PYTHON_THREAD_INHERIT_CONTEXT": "1"})
+    if not kernel.evaluate("getattr(sys.flags, 'thread_inherit_context', 0)"):
+        pytest.skip("threads inherit no context in this Python")
+    if not kernel.has_subshells:
+        pytest.skip("ipykernel 6 routes a thread's output by the thread, not by its context")
+    begin(kernel)
+    kernel.ok("go = asyncio.Event()")
+    cell = kernel.ok(
+        """
+        %%atask job
+        from concurrent.futures import ThreadPoolExecutor
+        await go.wait()
+        with ThreadPoolExecutor(2) as pool:
+            await asyncio.to_thread(list, pool.map(print, ["EN" "D 1", "EN" "D 2"]))
+        """
+    )
+    kernel.ok("go.set(); await job")
+    cell.wait_for("END 1").wait_for("END 2")
+    assert kernel.where("END") == [cell]
+    check(kernel)
 
 
 @posix

@@ -30,6 +30,15 @@ def test_kernel_started_with(start_kernel, env):
     assert not kernel.where("Warning") and not kernel.where("has blocked the loop")
 
 
+@pytest.mark.promise("asyncio's debug mode: what it says of a callback is the line of the cell")
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_debug_mode_says_the_users_line(start_kernel, loop):
+    kernel = start_kernel(env={"PYTHONASYNCIODEBUG": "1", "ASYNCNB_LOOP": loop})
+    kernel.ok("loop = asyncnb.embedded_loop()\nassert loop.get_debug()")
+    kernel.ok("await asyncio.sleep(0)\nsaid = repr(loop.call_later(600, print))")
+    assert "asyncnb" not in kernel.evaluate("said").partition("created at")[2]
+
+
 #: What is done, and what takes it back.
 MEDDLING = {
     "sys.settrace": (
