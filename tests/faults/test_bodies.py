@@ -140,6 +140,33 @@ def test_bad_label(victim):
     assert "3/3 done" in victim.ok("for _ in asyncnb.track(range(3), name='good'): pass").text
 
 
+OVERLAPPING = """
+from concurrent.futures import Executor, ThreadPoolExecutor
+class Here(Executor):  # asyncnb takes it for one whose workers are elsewhere
+    pool = ThreadPoolExecutor(2)
+    def submit(self, *work, **options): return self.pool.submit(*work, **options)
+def work(n):
+    import asyncnb, sys
+    for _ in asyncnb.track(range(2), name=f"job {n}"):
+        sys.begun[n].set()
+        sys.gates[n].wait(30)
+sys.begun, sys.gates = [[threading.Event() for _ in range(2)] for _ in range(2)]
+here = Here()
+jobs = [asyncnb.offload(work, n, on=here) for n in range(2)]
+assert all(each.wait(20) for each in sys.begun)
+for gate, job in zip(sys.gates, jobs):
+    gate.set()
+    job.join(20)
+del sys.begun, sys.gates
+"""
+
+
+@pytest.mark.promise("jobs that overlap in the kernel's own process end no bar of the notebook")
+def test_bars_beside_overlapping_jobs(victim):
+    victim.ok(OVERLAPPING, 60)
+    assert "3/3 done" in victim.ok("for _ in asyncnb.track(range(3), name='good'): pass").text
+
+
 @pytest.mark.promise("tasks raise one and the same exception object: each of them is shown")
 def test_one_exception_of_two_tasks(victim):
     victim.ok("err = ValueError('shared')\nasync def fails(): raise err")

@@ -293,3 +293,22 @@ def test_clients_without_stdin(victim):
     cell.wait_for(lambda c: c.stdout == "late\n" and c.updates[-1:] == [empty])
     # The first kind applies all updates, the second those of the cell that runs.
     assert late["data"] == empty and after.updates == [{"text/plain": "late"}]
+
+
+@pytest.mark.promise(
+    "a request that is no cell of the notebook: late output once, as a plain kernel"
+)
+@pytest.mark.parametrize("options", [{"silent": True}, {"store_history": False}], ids=str)
+def test_requests_that_are_no_cells(victim, options):
+    victim.ok(
+        "go = asyncio.Event()\nasync def talk():\n    await go.wait(); print('la' 'te')\n"
+        "launch = lambda: asyncnb.launch(talk(), name='job') and None"
+    )
+    cell = victim.ok("launch()", allow_stdin=False, **options)
+    after = victim.ok(
+        "go.set(); await asyncnb.wait([asyncnb.task('job')]);", allow_stdin=False, **options
+    )
+    cell.wait_for("late")
+    victim.drain()
+    assert victim.where("late") == [cell]
+    assert not (cell.of_type("display_data") + after.of_type("display_data", "update_display_data"))

@@ -185,8 +185,9 @@ def test_stop_and_signal_handlers(victim):
         "loop = asyncio.new_event_loop(); loop.run_until_complete(main())",
         "import anyio; anyio.run(main)",
         "import trio; trio.run(trio_main)",
+        "import uvicorn; uvicorn.run(app, port=0, log_level='error')",
     ],
-    ids=["asyncio.run", "run_until_complete", "anyio.run", "trio.run"],
+    ids=["asyncio.run", "run_until_complete", "anyio.run", "trio.run", "uvicorn.run"],
 )
 def test_cancel_of_a_loop_in_a_cell(victim, run):
     victim.ok(
@@ -200,6 +201,11 @@ def test_cancel_of_a_loop_in_a_cell(victim, run):
             import trio
             started.set()
             await trio.sleep(3600)
+        async def app(scope, receive, send):
+            for event in ("startup", "shutdown"):
+                await receive()
+                started.set() if event == "startup" else None
+                await send({"type": f"lifespan.{event}.complete"})
         """
     )
     for _ in range(2):

@@ -103,6 +103,27 @@ def test_interrupt_at_any_moment(fresh_victim, before, code):
     assert fresh_victim.evaluate("globals().get('reached', False)") is False
 
 
+@pytest.mark.promise("a stop reaches a cell that ran another one while a subshell ran one, too")
+def test_interrupt_beside_a_subshell(fresh_victim):
+    if not fresh_victim.has_subshells:
+        pytest.skip("ipykernel 6 has no subshells")
+    fresh_victim.ok("began, subshell_ran = threading.Event(), threading.Event()")
+    cell = fresh_victim.submit(  # one statement: each is guarded anew
+        """
+        if True:
+            began.set()
+            subshell_ran.wait(20)
+            get_ipython().run_cell("1")
+            print("busy", flush=True)
+            time.sleep(600)
+        """
+    )
+    fresh_victim.aside("assert began.wait(10)\nsubshell_ran.set()")
+    cell.wait_for("busy")
+    fresh_victim.interrupt()
+    assert cell.wait(10).error.ename == "KeyboardInterrupt"
+
+
 @pytest.mark.promise("the cleanup of a task runs to its end under a hundred stops")
 def test_interrupt_storm_during_a_cleanup(victim):
     victim.ok("gate, cleaned = threading.Event(), threading.Event()")
