@@ -148,9 +148,9 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._callbacks",
-        "_core/_eager_backport.py _core/_futures.py _core/_graph.py _core/_groups.py "
-        "_core/_pause.py _core/_task_backport.py _core/_waiters.py _core/_waits.py "
-        "_kernel/_autoawait.py",
+        "_core/_crashes.py _core/_eager_backport.py _core/_futures.py _core/_graph.py "
+        "_core/_groups.py _core/_pause.py _core/_task_backport.py _core/_waiters.py "
+        "_core/_waits.py _kernel/_autoawait.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
         "future._callbacks is None and is_slot(Future, '_callbacks')",
     ),
@@ -333,8 +333,8 @@ PYTHON = [
     ),
     Lean(
         "asyncio.TaskGroup._tasks",
-        "_core/_waits.py",
-        "`waiting_on` does not count the tasks of an asyncio.TaskGroup",
+        "_core/_crashes.py _core/_waits.py",
+        "`waiting_on` and the end of a crashed loop miss the tasks of an asyncio.TaskGroup",
         "type(asyncio.TaskGroup()._tasks) is set",
     ),
     Lean(

@@ -6,15 +6,16 @@ the thread crashed or a shutdown did not wait for it any longer.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from asyncio import AbstractEventLoop
 from typing import Any
 
 from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._errors import EmbeddedLoopError
+from asyncnb._core._groups import TaskGroup
 from asyncnb._core._named_groups import open_groups
 from asyncnb._core._registry import TaskRegistry
-from asyncnb._core._tasks import Task
 from asyncnb._core._trace import end_lost as end_lost_trace
 from asyncnb._core._waiters import end_lost, fail_waiters
 
@@ -32,21 +33,32 @@ def mend(registry: TaskRegistry, loop: AbstractEventLoop, exc: BaseException | N
         if task.get_loop() is loop:
             if not task.done():
                 lost += 1
-                end_lost(task, _reason("task", exc))
+                _end(task, _reason("task", exc))
             _close_unstarted(task.get_coro())
             _close_unstarted(record.body)
             record.body = None
             if record.trace is not None:
                 end_lost_trace(record.trace, loop, _reason("task", exc))
             registry.end_lost(record)
-    for plain in all_tasks(loop):  # those that these made, and of other code
-        if isinstance(plain, Task) and not plain.done():
-            end_lost(plain, _reason("task", exc))
+    others: set[Any] = all_tasks(loop)  # those that these made, and of other code
+    for plain in others:
+        if isinstance(plain, asyncio.Task) and not plain.done():
+            _end(plain, _reason("task", exc))
+            _close_unstarted(plain.get_coro())
     for group in open_groups():
         if group.loop is loop:
             group.lose(_reason("group", exc))
     fail_waiters(loop, _reason("task", exc))
     return lost
+
+
+def _end(task: asyncio.Task[Any], error: EmbeddedLoopError) -> None:
+    """End a task, and take it out of its group, whose block would wait for it when collected."""
+    for callback, _ in getattr(task, "_callbacks", None) or ():
+        group = getattr(callback, "__self__", None)
+        if isinstance(group, asyncio.TaskGroup | TaskGroup):
+            group._tasks.discard(task)
+    end_lost(task, error)
 
 
 def _close_unstarted(coro: Any) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
@@ -119,6 +121,62 @@ def test_those_who_wait_for_a_lost_task_are_released(crash: Crash) -> None:
         thread.join(10)
         assert not thread.is_alive()
     assert len(caught) == 3
+
+
+#: CPython's own raises a group of GeneratorExit where its body is collected, on any loop.
+ITS_OWN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.mark.parametrize("make", [asyncio.create_task, asyncnb.create_task])
+@pytest.mark.parametrize(
+    "group", [pytest.param(asyncio.TaskGroup, marks=ITS_OWN), asyncnb.TaskGroup, None]
+)
+def test_the_plain_tasks_of_a_crashed_loop_end_and_nothing_is_logged(
+    crash: Crash, caplog: pytest.LogCaptureFixture, make: Any, group: Any
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    plain: list[asyncio.Task[None]] = []
+
+    async def begin(create: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
+        held = asyncio.Event()
+
+        async def child(waits: bool) -> None:
+            await (asyncio.sleep(60) if waits else held.wait())
+
+        async def awaits(task: asyncio.Task[None]) -> None:
+            await task
+
+        plain.extend(create(child(waits)) for waits in (True, False))
+        plain.append(create(awaits(plain[0])))
+        await asyncio.sleep(0)
+        begun.set()
+        go.wait(10)
+        asyncio.get_running_loop().stop()
+        plain.append(create(child(True)))  # which will not begin
+        await asyncio.sleep(60)
+
+    async def body() -> None:
+        if group is None:
+            await begin(make)
+        async with group() as g:
+            await begin(g.create_task)
+
+    task = asyncnb.launch(body())
+    assert begun.wait(10)
+    go.set()
+    loop = crash()
+    assert len(plain) == 4
+    assert loop.lost_tasks == 1  # those that were launched
+    for each in (task, *plain):
+        error = each.exception()
+        assert isinstance(error, asyncnb.EmbeddedLoopError)
+        assert isinstance(error.__cause__, OSError)
+    assert asyncnb.all_tasks(loop) == set()
+    del each, error, task, loop
+    plain.clear()
+    _launch.registry.forget_ended()
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_a_group_of_a_crashed_loop_is_closed_and_its_name_is_free(crash: Crash) -> None:
