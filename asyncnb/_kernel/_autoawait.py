@@ -128,6 +128,8 @@ class AwaitCells:
         if running.left and error is not None:
             self._left.add(running.task)
             self.ip.showtraceback((type(error), error, error.__traceback__), tb_offset=0)
+        elif running.lost and error is not None:
+            self.ip.showtraceback((type(error), error, error.__traceback__))
         elif running.interrupted and isinstance(error, asyncio.CancelledError):
             result.error_in_exec = KeyboardInterrupt()
         elif running.interrupted_late and running.gone is None and result.success:
@@ -211,6 +213,8 @@ class RunningCell:
         self.gone: ExecutionResult | None = None
         #: Whether it was stopped, but still has to end.
         self.left = False
+        #: Whether the loop crashed under it.
+        self.lost = False
         self._held_by: asyncio.Task[Any] | None = self.task
         self._failed: BaseException | None = None
         loop.on_crash.append(self._loop_crashed)
@@ -276,12 +280,18 @@ class RunningCell:
             self.loop.on_crash.remove(self._loop_crashed)
         if self.gone is not None:
             return self.gone
-        if self.task is None or not self.task.done():
-            raise EmbeddedLoopError(
-                "The embedded loop crashed under this cell; run it again."
-            ) from self._failed
         try:
+            if self.task is None or not self.task.done():
+                raise EmbeddedLoopError(
+                    "The embedded loop crashed under this cell; run it again."
+                ) from self._failed
             return self.task.result()
+        except EmbeddedLoopError as exc:
+            # Raised here it would leave the kernel's loop, and the cell without a reply.
+            self.lost = True
+            result = ExecutionResult(None)
+            result.error_in_exec = exc
+            return result
         except KeyboardInterrupt as exc:
             # A stop that hit IPython after the cell's code had ended. Raised here it would leave
             # the kernel's loop and end the kernel.

@@ -245,3 +245,18 @@ def test_tasks_run_on_with_autoawait_off(kernel):
         assert kernel.ok("await t", 10).result == "'across'"
     finally:
         kernel.ok("%asyncnb autoawait on")
+
+
+def test_a_cell_whose_loop_crashes_ends_with_the_reason(fresh_kernel):
+    cell = fresh_kernel.run(
+        """
+        def crash(): raise OSError("the selector is gone")
+        loop = asyncnb.embedded_loop()
+        loop.run_forever = crash  # what its thread calls again after a stop()
+        loop.stop()
+        await asyncio.sleep(600)
+        """
+    )
+    assert cell.error.ename == "EmbeddedLoopError"
+    assert "the selector is gone" in cell.error.evalue
+    assert fresh_kernel.ok("await asyncio.sleep(0, 'again')").result == "'again'"
