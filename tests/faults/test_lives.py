@@ -244,7 +244,8 @@ def test_crashed_loops(monkeypatch: pytest.MonkeyPatch) -> None:
         assert loop.lost
 
     try:
-        assert leaves(crash, 60) < 40, "of some thousand"
+        # What other tests have begun in this process counts, too: some dozens.
+        assert leaves(crash, 60) < 100, "of some thousand"
     finally:
         logging.disable(logging.NOTSET)
     asyncnb.run(asyncio.sleep(0))
