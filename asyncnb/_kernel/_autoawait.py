@@ -132,9 +132,12 @@ class AwaitCells:
             self.ip.showtraceback((type(error), error, error.__traceback__))
         elif running.interrupted and isinstance(error, asyncio.CancelledError):
             result.error_in_exec = KeyboardInterrupt()
-        elif running.interrupted_late and running.gone is None and result.success:
-            # The child process that the cell waited for died of the same signal, and the cell
-            # ended before the kernel's thread noticed: the queued cells must not run.
+        elif not running.began or (
+            running.interrupted_late and running.gone is None and result.success
+        ):
+            # It was cancelled before its first step; or the child process that the cell waited for
+            # died of the same signal, and the cell ended before the kernel's thread noticed: the
+            # queued cells must not run.
             stop = result.error_in_exec = KeyboardInterrupt()
             self.ip.showtraceback((KeyboardInterrupt, stop, None))
         return result
@@ -201,6 +204,8 @@ class RunningCell:
         self.loop = loop
         self.here = here
         self.interrupted = False
+        #: False once the cell has been cancelled before its first step.
+        self.began = True
         #: Whether the code of the cell was interrupted, and had not ended before it could be.
         self._delivered = False
         self.reported = False
@@ -298,6 +303,11 @@ class RunningCell:
             result = ExecutionResult(None)
             result.error_in_exec = exc
             return result
+        except asyncio.CancelledError:
+            # Before its first step: IPython has made no result of it. Raised here it would end
+            # what takes the kernel's requests, and no later cell would run.
+            self.began = False
+            return ExecutionResult(None)
 
     def interrupt(self) -> None:
         """Stop the cell as the stop button means it. Call it in the thread of ``here``."""

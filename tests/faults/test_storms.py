@@ -57,20 +57,21 @@ def test_interrupt_storm_during_launches(victim):
     assert len(names) >= launched
 
 
+EARLY = """
+import signal, socket, types
+from asyncnb._kernel import _autoawait
+def socketpair():  # what the kernel's thread calls before it waits for the cell
+    _autoawait.socket = socket
+    asyncnb.embedded_loop().call_soon_threadsafe(time.sleep, {busy})
+    signal.raise_signal(signal.SIGINT)
+    return socket.socketpair()
+_autoawait.socket = types.SimpleNamespace(socketpair=socketpair)
+"""
+
 #: What comes before the cell that is stopped, and the cell.
 MOMENTS = {
-    "before it begins": (
-        """
-        import signal, socket, types
-        from asyncnb._kernel import _autoawait
-        def socketpair():  # what the kernel's thread calls before it waits for the cell
-            _autoawait.socket = socket
-            signal.raise_signal(signal.SIGINT)
-            return socket.socketpair()
-        _autoawait.socket = types.SimpleNamespace(socketpair=socketpair)
-        """,
-        "await asyncio.sleep(600)",
-    ),
+    "before it begins": (EARLY.format(busy=0), "await asyncio.sleep(600)"),
+    "before its first step": (EARLY.format(busy=0.3), "await asyncio.sleep(600)"),
     "between two statements": (
         """
         import signal
