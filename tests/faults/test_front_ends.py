@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 
-from tests.faults.conftest import begin
+from tests.faults.conftest import begin, check
 from tests.kernel.debugger import Debugger
 from tests.kernel.driver import DEADLINE
 from tests.kernel.test_debugger import CELLS, assert_stops
@@ -254,11 +254,13 @@ def test_capture_in_another_cell(victim, capture):
 @pytest.mark.promise(
     "a breakpoint of the front end stops wherever a cell runs, and lets it continue"
 )
-def test_debugger_stops(fresh_victim):
-    debugger = Debugger(fresh_victim)
+def test_debugger_stops(start_kernel):
+    kernel = begin(start_kernel())
+    debugger = Debugger(kernel)
     debugger.start()
     for which in CELLS:
         assert_stops(debugger, which)
+    check(kernel)  # a plain kernel, too, may not answer once the debugger has disconnected
     debugger.close()
 
 
