@@ -14,6 +14,7 @@ import pytest
 import asyncnb
 from asyncnb._core import _ended, _loop
 from asyncnb._core._launch import registry
+from asyncnb._core._registry import RESULTS
 
 
 class Large:
@@ -24,8 +25,9 @@ class Large:
 def alone() -> Iterator[None]:
     asyncnb.embedded_loop().set_exception_handler(lambda *_: None)
     registry.forget_ended()
-    yield
     registry.keep_results(10)
+    yield
+    registry.keep_results(RESULTS)
     _loop.shutdown()
     registry.forget_ended()
 
