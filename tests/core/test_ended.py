@@ -135,8 +135,12 @@ def test_a_failure_of_long_ago_says_what_it_was() -> None:
 def test_a_failure_of_a_group_keeps_no_frames() -> None:
     made: list[Any] = []
     group = asyncnb.open_group("g")
-    for _ in range(3):
-        asyncnb.launch(fail(made), group=group)
+
+    async def fill() -> None:  # on the loop: none of them fails before all are there
+        for _ in range(3):
+            asyncnb.launch(fail(made), group=group)
+
+    asyncnb.run(fill())
     with pytest.raises(ExceptionGroup):
         group.join(5)
     del group
