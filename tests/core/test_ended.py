@@ -24,6 +24,7 @@ class Large:
 @pytest.fixture(autouse=True)
 def alone() -> Iterator[None]:
     asyncnb.embedded_loop().set_exception_handler(lambda *_: None)
+    asyncnb.embedded_loop().watch(0)  # it would hold the task of the step at which it looked
     registry.forget_ended()
     registry.keep_results(10)
     yield
@@ -138,7 +139,7 @@ def test_a_failure_of_a_group_keeps_no_frames() -> None:
 
     async def fill() -> None:  # on the loop: none of them fails before all are there
         for _ in range(3):
-            asyncnb.launch(fail(made), group=group)
+            asyncnb.launch(fail(made), group="g")
 
     asyncnb.run(fill())
     with pytest.raises(ExceptionGroup):

@@ -47,7 +47,7 @@ def test_the_threads_that_a_library_starts_in_a_task_speak_in_the_cell_of_the_ta
         await gate.wait()
         def work(name):
             for _ in tqdm(range(3), desc=name): pass
-            sys.stdout.write(name + " printed\n")  # in one piece, unlike print()
+            sys.stdout.write(name + " printed\\n")  # in one piece, unlike print()
         with ThreadPoolExecutor(2) as pool:
             await asyncio.to_thread(list, pool.map(work, ["first", "second"]))
         """
