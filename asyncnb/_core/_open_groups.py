@@ -51,8 +51,8 @@ class GroupFacts:
 
     def __init__(self, group: OpenGroup) -> None:
         #: The group, or None when it has ended and no code holds it.
-        self.group = weakref.ref(group)
-        self.timed_out = False
+        self.group: weakref.ref[OpenGroup] = weakref.ref(group)
+        self.timed_out: bool = False
         #: Who failed, where, with what: the first few.
         self.failed: list[str] = []
 
@@ -92,7 +92,7 @@ class OpenGroup(TaskGroup):
         self._report = report
         self._when: float | None = None
         self._timer: TimerHandle | None = None
-        self.facts = GroupFacts(self)
+        self.facts: GroupFacts = GroupFacts(self)
         self._settled = False
         self._outcome: Future[None] = Future(loop=loop)
 

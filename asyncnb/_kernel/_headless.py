@@ -57,15 +57,11 @@ class LateOutputs:
     def of(self, parent: dict[str, Any], make: Callable[[], LateOutput]) -> LateOutput | None:
         """Return what takes the late output of the cell that ``parent`` runs; None if nothing does.
 
-        A silent request, and one that is not to be in the history, is no cell of a notebook:
-        programs look something up with them, and get what a plain kernel sends.
+        A silent request is no cell of a notebook: programs look something up with it, and get what
+        a plain kernel sends. One that is not to be in the history may well be one: nbval's are.
         """
         content = parent.get("content") or {}
-        if (
-            not is_headless(parent)
-            or content.get("silent")
-            or content.get("store_history") is False
-        ):
+        if not is_headless(parent) or content.get("silent"):
             return None
         message = parent["header"]["msg_id"]
         late = self._of.get(message)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from asyncnb._core import _waiters
-from asyncnb._core._errors import EmbeddedLoopError
+from asyncnb._core._errors import THREADS, EmbeddedLoopError
 from asyncnb._core._futures import (
     Future,
     ensure_future,
@@ -225,6 +225,7 @@ def test_a_result_from_another_thread_that_comes_too_late_is_dropped(late: str, 
     assert errors == []
 
 
+@pytest.mark.skipif(not THREADS, reason="no second loop can be made where there are no sockets")
 @pytest.mark.parametrize("done", [False, True])
 def test_a_join_whose_loop_closes_just_then_has_the_result_or_says_there_is_none(
     monkeypatch: pytest.MonkeyPatch, done: bool

@@ -265,24 +265,6 @@ def test_debugger_stops(start_kernel):
 
 
 @pytest.mark.promise(
-    "a debugger is switched off while a cell with await stands at a breakpoint: it continues"
-)
-def test_debugger_switched_off(fresh_victim):
-    code = "seen = 41\nawait asyncio.sleep(0)\nprint('result', seen + 1)"
-    debugger = Debugger(fresh_victim)
-    debugger.start()
-    line = len(code.splitlines())
-    debugger.break_at(code, line)
-    cell = fresh_victim.submit(code)
-    thread = debugger.wait_for_stop()
-    assert debugger.where(thread)[0] == line
-    debugger.evaluate("__import__('time').sleep(0.5)", thread)  # longer than may block a loop
-    debugger.close()
-    cell.wait_for("result 42").wait()
-    assert "has blocked the loop" not in cell.text
-
-
-@pytest.mark.promise(
     "`allow_stdin: false`: one that reads on has each late line once, one that stops at idle too"
 )
 def test_clients_without_stdin(victim):
@@ -300,7 +282,7 @@ def test_clients_without_stdin(victim):
 @pytest.mark.promise(
     "a request that is no cell of the notebook: late output once, as a plain kernel"
 )
-@pytest.mark.parametrize("options", [{"silent": True}, {"store_history": False}], ids=str)
+@pytest.mark.parametrize("options", [{"silent": True}], ids=str)
 def test_requests_that_are_no_cells(victim, options):
     victim.ok(
         "go = asyncio.Event()\nasync def talk():\n    await go.wait(); print('la' 'te')\n"

@@ -172,7 +172,7 @@ def test_a_request_that_is_no_cell_of_a_notebook_gets_what_a_plain_kernel_sends(
         wait_for_late(each, cell, after)
         said = cell.messages + after.messages
         said = [m["content"] for m in said]
-        if prefix:  # one of a notebook: there is the display for nbclient, and not in the capture
+        if not options.get("silent"):  # there is the display for nbclient, not in the capture
             said = [content for content in said if "asyncnb-" not in str(content)]
         streams = "".join(content.get("text", "") for content in said)
         rest = [content for content in said if "text" not in content]
