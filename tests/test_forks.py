@@ -219,7 +219,7 @@ def state():
     return {
         "open groups": len(_open_groups.named),
         "tasks": len(_launch.registry.records()),
-        "who is told of ends": len(_launch.registry.on_end),
+        "observers of ends": len(_launch.registry.on_end),
         "observers": len(_registry.observers),
         "progress": (len(_progress._observers), len(_progress._failed)),
         "prepare": _launch.prepare,

@@ -48,7 +48,7 @@ def iscoroutinefunction(func: object) -> bool:
 
 
 class close_refused:
-    """Closes a coroutine that was not started when the block raises: nobody will await it.
+    """Closes a coroutine that was not started when the block raises: nothing will await it.
 
     A ``with`` for where it is rare to be there; an exception passes as it is.
     """

@@ -7,11 +7,11 @@ the thread crashed or a shutdown did not wait for it any longer.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from asyncio import AbstractEventLoop
 from typing import Any
 
 from asyncnb._core._all_tasks import all_tasks
+from asyncnb._core._awaitables import close_unstarted
 from asyncnb._core._errors import EmbeddedLoopError
 from asyncnb._core._groups import TaskGroup
 from asyncnb._core._named_groups import open_groups
@@ -34,8 +34,8 @@ def mend(registry: TaskRegistry, loop: AbstractEventLoop, exc: BaseException | N
             if not task.done():
                 lost += 1
                 _end(task, _reason("task", exc))
-            _close_unstarted(task.get_coro())
-            _close_unstarted(record.body)
+            close_unstarted(task.get_coro())
+            close_unstarted(record.body)
             record.body = None
             if record.trace is not None:
                 end_lost_trace(record.trace, loop, _reason("task", exc))
@@ -44,7 +44,7 @@ def mend(registry: TaskRegistry, loop: AbstractEventLoop, exc: BaseException | N
     for plain in others:
         if isinstance(plain, asyncio.Task) and not plain.done():
             _end(plain, _reason("task", exc))
-            _close_unstarted(plain.get_coro())
+            close_unstarted(plain.get_coro())
     for group in open_groups():
         if group.loop is loop:
             group.lose(_reason("group", exc))
@@ -59,12 +59,6 @@ def _end(task: asyncio.Task[Any], error: EmbeddedLoopError) -> None:
         if isinstance(group, asyncio.TaskGroup | TaskGroup):
             group._tasks.discard(task)
     end_lost(task, error)
-
-
-def _close_unstarted(coro: Any) -> None:
-    """A coroutine in the middle of its work is left to the garbage collector, as asyncio does."""
-    if inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
-        coro.close()
 
 
 def _reason(what: str, exc: BaseException | None) -> EmbeddedLoopError:

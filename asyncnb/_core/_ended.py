@@ -107,7 +107,7 @@ class EndedFacts:
     #: Its result if that keeps nothing else alive and is small.
     small_result: Any = _DROPPED
     timed_out: bool = False
-    #: Whether the task is gone, has failed, and nobody has asked for its exception.
+    #: Whether the task is gone, has failed, and no code has asked for its exception.
     unseen: bool = False
     loop: Any = None
 
@@ -186,7 +186,7 @@ class EndedFacts:
 def note_unseen(context: dict[str, Any]) -> bool:
     """Return whether ``context``, for a loop's exception handler, is about a failure shown before.
 
-    Of a task that is gone and whose exception nobody has asked for. Called by finalisers, anywhere.
+    Of a task that is gone and whose exception no code has asked for. Finalisers call it, anywhere.
     """
     record: EndedFacts | None = getattr(context.get("future"), "_record", None)
     if record is None or record.end != "failed":

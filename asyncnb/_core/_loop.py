@@ -570,7 +570,7 @@ def _nothing_to_mend(loop: EmbeddedLoop, exc: BaseException | None) -> int:
     return 0
 
 
-#: Set by whoever launches tasks: end what was on a loop that runs no more; see ``_crashes.mend``.
+#: Set by what launches tasks: end what was on a loop that runs no more; see ``_crashes.mend``.
 mend: Callable[[EmbeddedLoop, BaseException | None], int] = _nothing_to_mend
 
 

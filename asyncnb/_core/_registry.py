@@ -434,7 +434,7 @@ class TaskRegistry:
         return sum(self._forget_oldest() for _ in range(len(self._ended)))
 
     def forget_everything(self) -> None:
-        """After a fork: neither the parent's tasks nor who is told of them are the child's."""
+        """After a fork: neither the parent's tasks nor their observers are the child's."""
         self._records.clear()
         self._ended.clear()
         self._newest.clear()

@@ -576,7 +576,7 @@ def create_task(
     and receives the keywords that were given, unknown ones too.
 
     Keep a reference to the task: the loop has only a weak one. ``RuntimeError`` without a running
-    loop, ``TypeError`` for what is no coroutine and for keywords that nobody takes, ``TypeError``
+    loop, ``TypeError`` for what is no coroutine and for keywords that nothing takes, ``TypeError``
     or ``ValueError`` for a timeout that is no time; *coro* is closed then. Thread of the loop.
     Source: CPython 3.15.
     """

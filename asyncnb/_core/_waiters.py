@@ -78,7 +78,7 @@ def fail_waiters(loop: AbstractEventLoop, exc: BaseException) -> int:
 def end_lost(future: asyncio.Future[Any], error: BaseException) -> None:
     """Have a future or task of a loop that runs no more fail with ``error``.
 
-    Its callbacks are for that loop, and are not called. Nothing is logged when nobody asks for it.
+    Its callbacks are for that loop, and are not called. Nothing is logged when no code asks for it.
     """
     for callback, _ in getattr(future, "_callbacks", None) or ():
         asyncio.Future.remove_done_callback(future, callback)

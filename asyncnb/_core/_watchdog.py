@@ -162,7 +162,7 @@ class Watchdog:
                     break
                 logger.exception("The watchdog of the embedded loop failed, and is off.")
                 break
-        # Whatever it would have answered later, nobody looks after any more.
+        # Whatever it would have answered later, nothing looks for any more.
         self._off = True
         self._requests.clear()
         self._found = self.context = self._step = None

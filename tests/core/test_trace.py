@@ -386,7 +386,7 @@ def test_a_create_task_that_wraps_the_hook_stays_and_passes_on(own_create_task):
     with pytest.raises(asyncio.CancelledError):
         going.join(10)
     assert vars(loop)["create_task"] is theirs
-    assert launch_traced() == ["child"]  # as often as somebody records
+    assert launch_traced() == ["child"]  # as often as there is a recording
     assert launch_traced() == ["child"]
     assert vars(loop)["create_task"] is theirs
     assert len(made) == 2

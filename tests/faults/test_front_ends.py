@@ -94,7 +94,7 @@ def test_widget_closed_while_updated(watched):
     assert not first.stderr and not closed.stderr
 
 
-@pytest.mark.promise("reloads with dashboards on the page: one extension lives, the page is told")
+@pytest.mark.promise("reloads with dashboards on the page: one extension lives, the page knows")
 def test_reloads_with_dashboards_on_the_page(fresh_victim):
     kernel = fresh_victim
     comms = []

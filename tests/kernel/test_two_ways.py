@@ -154,7 +154,7 @@ def test_cancel_knows_ended_names_and_refuses_unknown_ones(two, cancel):
     assert two.evaluate("facts()['over'][0]") == "done"
 
 
-# --- rows that nobody launched --------------------------------------------------------------------
+# --- rows that were not launched ------------------------------------------------------------------
 
 
 def rows(kernel):
