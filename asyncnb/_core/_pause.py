@@ -12,9 +12,8 @@ import asyncio
 import contextvars
 import threading
 import types
-import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from asyncnb._core._call_soon import call_soon_lock
 from asyncnb._core._futures import runs_elsewhere
@@ -256,8 +255,6 @@ class _Catcher:
     order, would add up to a chain that every call goes through.
     """
 
-    _all: ClassVar[weakref.WeakKeyDictionary[Any, _Catcher]] = weakref.WeakKeyDictionary()
-
     def __init__(self, loop: Any) -> None:
         self._attributes: dict[str, Any] = loop.__dict__
         self._original: Any = None
@@ -265,9 +262,10 @@ class _Catcher:
 
     @classmethod
     def of(cls, loop: Any) -> _Catcher:
-        catcher = cls._all.get(loop)
+        # It leads back to the loop, which any other place would keep alive.
+        catcher: _Catcher | None = loop.__dict__.get("_asyncnb_catcher")
         if catcher is None:
-            catcher = cls._all[loop] = cls(loop)
+            catcher = loop.__dict__["_asyncnb_catcher"] = cls(loop)
         if catcher._original is None:
             with call_soon_lock:
                 catcher._original = loop.call_soon

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 import asyncnb
+from asyncnb._core._pause import _Catcher
 from asyncnb._core._tasks import Task, create_task
 from asyncnb._core._timeouts import timeout
 from asyncnb.testing import run_virtual
@@ -410,3 +413,16 @@ def test_a_blocked_loop_does_not_block_who_pauses() -> None:
         free.set()
         task.cancel()
         asyncnb.run(asyncnb.wait([task]))
+
+
+def test_a_loop_whose_attributes_lead_back_to_it_is_freed_after_a_pause() -> None:
+    async def main() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop: Any = asyncio.get_running_loop()
+        loop.wrapped = loop.call_later  # as what hooks a loop keeps the method of before
+        task: Any = asyncio.current_task()
+        _Catcher.of(loop).discard(task)  # the part of a pause that stays with the loop
+        return weakref.ref(loop)
+
+    loop = asyncio.run(main())
+    gc.collect()
+    assert loop() is None
