@@ -75,10 +75,8 @@ def _named(ident: int) -> str:
     loop = running_embedded_loop()
     if loop is not None and ident == loop.thread.ident:
         return "on the embedded loop's thread"
-    for thread in threading.enumerate():
-        if thread.ident == ident:
-            return f"in the thread {thread.name!r}"
-    return "in a thread that has ended (each background cell without `await` has one)"
+    # Not by its name: it may have ended, and a new thread may have its number.
+    return "in another thread (each background cell without `await` has its own)"
 
 
 def _has_database_per_thread(exc: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import asyncnb
 from asyncnb._core import _launch, _loop, _named_groups
 from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._core._registry import RESULTS
 
 Crash = Callable[[], EmbeddedLoop]
 
@@ -177,6 +179,47 @@ def test_the_plain_tasks_of_a_crashed_loop_end_and_nothing_is_logged(
     _launch.registry.forget_ended()
     gc.collect()
     assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+@pytest.mark.usefixtures("crash")
+@pytest.mark.parametrize("turns", range(4))
+def test_a_lost_task_is_closed_from_the_outside_to_the_inside(
+    monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    # At one of these turns the block has been woken and has not gone on, and the history has let
+    # go of the task: nothing but the group in its own coroutine still holds it.
+    ignored: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: ignored.append(str(args.exc_value)))
+    closed = threading.Event()
+
+    async def child() -> None:
+        await asyncio.sleep(0)  # else the block had nothing to wait for
+        stop_after(turns)
+
+    def stop_after(turns: int) -> None:
+        loop = asyncio.get_running_loop()
+        if turns:
+            loop.call_soon(stop_after, turns - 1)
+        else:
+            loop.stop()
+
+    async def group() -> None:
+        try:
+            async with asyncnb.TaskGroup() as g:
+                g.create_task(child())
+        finally:
+            closed.set()
+
+    _launch.registry.keep_results(0)
+    try:
+        asyncnb.launch(group()).get_loop().thread.join(10)
+        for _ in range(20):
+            asyncnb.run(asyncnb.launch(asyncio.sleep(0)))
+        gc.collect()
+        assert closed.is_set()
+        assert ignored == []
+    finally:
+        _launch.registry.keep_results(RESULTS)
 
 
 def test_a_group_of_a_crashed_loop_is_closed_and_its_name_is_free(crash: Crash) -> None:

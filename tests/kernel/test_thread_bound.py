@@ -21,7 +21,7 @@ def test_a_connection_of_sqlite_says_which_thread_made_it_and_what_to_write(kern
     said = advice(kernel.run("db.execute('select 1')"))
     assert f"made {LOOP} and used {MAIN}" in said
     task = kernel.ok("%%atask job\ndb.execute('select 1')").wait_for("asyncnb: ")
-    assert f"made {LOOP} and used in a thread that has ended (each background" in advice(task)
+    assert f"made {LOOP} and used in another thread (each background" in advice(task)
     kernel.ok("db = sqlite3.connect(':memory:', check_same_thread=False)")
     assert kernel.ok("await asyncio.sleep(0)\ndb.execute('select 1').fetchone()").result == "(1,)"
 
