@@ -31,6 +31,7 @@ from asyncnb._core._waiters import fail_waiters as fail_waiters
 from asyncnb._core._waiters import forget_waiter as forget_waiter
 from asyncnb._core._waiters import join_future as join_future
 from asyncnb._core._waiters import register_waiter as register_waiter
+from asyncnb._core._waiters import takes_calls as takes_calls
 
 __all__ = ["Future", "ensure_future", "iscoroutine", "iscoroutinefunction", "isfuture"]
 __all__ += ["wrap_future"]
@@ -278,14 +279,19 @@ class Mirror(asyncio.Future[_T]):
             if source.done():
                 self._take(source)
                 return
-            if home.is_running() is not True:
+            if not takes_calls(home) and not source.done():  # it may have ended with its loop
                 raise RuntimeError(
                     f"Task {asyncio.current_task(loop)!r} got Future {source!r} attached to a "
                     "different loop, which is not running, so that it would wait forever; start "
                     "the work again on a running loop"
                 )
             register_waiter(home, self)
-            home.call_soon_threadsafe(source.add_done_callback, self._source_done)
+            try:
+                home.call_soon_threadsafe(source.add_done_callback, self._source_done)
+            except RuntimeError:
+                if not source.done():
+                    raise
+                self._take(source)  # its loop was closed just now, and that has ended it
 
     def _source_done(self, source: Any) -> None:
         # In the source's thread.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from asyncnb._core._futures import Future, register_waiter
+from asyncnb._core._futures import Future, register_waiter, takes_calls
 from asyncnb._core._tasks import Task
 
 #: ``add_edge(future, waiter)``, ``discard_edge(future, waiter)``: the interpreter's own call graph
@@ -123,8 +123,13 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
                 "a running loop"
             )
         register_waiter(home, future)
-        if home.is_running() is True:
-            home.call_soon_threadsafe(source.add_done_callback, future.relay)
+        if takes_calls(home):
+            try:
+                home.call_soon_threadsafe(source.add_done_callback, future.relay)
+            except RuntimeError:
+                if not source.done():
+                    raise
+                future.fire()  # its loop was closed just now, and that has ended it
         else:
             source.add_done_callback(future.relay)
     known.append(future)
@@ -158,3 +163,4 @@ class Signal(asyncio.Future[None]):
             self.set_result(None)
         else:
             self.set_exception(exc)
+            self._log_traceback = False  # who waits asks the source

@@ -29,6 +29,7 @@ from asyncnb._core._futures import (
     Mirror,
     iscoroutine,
     runs_elsewhere,
+    takes_calls,
 )
 from asyncnb._core._graph import task_frames
 from asyncnb._core._seconds import check_timeout
@@ -149,7 +150,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
             if eager_start and runs_here(loop):  # else lazily: see create_task_from_elsewhere()
                 return _hide_frames(_make_eagerly(cls, coro, **kwargs))
             return _hide_frames(construct(cls, coro, **kwargs))
-        if loop.is_running() is not True:
+        if not takes_calls(loop):
             return _hide_frames(construct(cls, coro, **kwargs))
         if eager_start:
             raise RuntimeError(

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -171,7 +172,7 @@ class Worker:
             if self._inner is not None and ended_by_cancel(exc):
                 # A server that is cancelled leaves its socket to the garbage collector (uvicorn
                 # 0.54), and the next run of the cell wants the port.
-                traceback.clear_frames(exc.__traceback__)
+                _free_frames(exc.__traceback__)
                 gc.collect()
         self._close()  # again: the exception may have cut the first call short
         with self._lock:
@@ -232,3 +233,10 @@ class Worker:
         finally:
             del exc  # no reference cycle through this frame
         return self._result
+
+
+def _free_frames(tb: types.TracebackType | None) -> None:
+    """Free what the ended functions of a traceback held; the outermost still runs."""
+    traceback.clear_frames(tb)
+    while tb is not None and (tb := tb.tb_next) is not None:
+        _ = tb.tb_frame.f_locals  # until 3.12 it renews the copy that inner_loop() looked at

@@ -125,6 +125,69 @@ def test_those_who_wait_for_a_lost_task_are_released(crash: Crash) -> None:
     assert len(caught) == 3
 
 
+class Pauses(EmbeddedLoop):
+    """Stays between two runs, on its own thread, until it may go on."""
+
+    between: threading.Event
+    go: threading.Event
+    crashes: bool
+
+    def run_forever(self) -> None:
+        super().run_forever()
+        if not self._state.cleaned_up:
+            self.between.set()
+            assert self.go.wait(10)
+            if self.crashes:
+                raise OSError("the selector is gone")
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize("how", ["await", "wait", "as_completed"])
+def test_one_can_begin_to_wait_when_the_loop_is_between_two_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, crashes: bool, how: str
+) -> None:
+    assert _loop.shutdown(10)
+    Pauses.between, Pauses.go, Pauses.crashes = threading.Event(), threading.Event(), crashes
+    monkeypatch.setattr(_loop, "EmbeddedLoop", Pauses)
+    loop = asyncnb.embedded_loop()
+    monkeypatch.undo()
+    may_end: list[bool] = []
+
+    async def work() -> str:
+        while not may_end:
+            await asyncio.sleep(0.001)
+        return "done"
+
+    async def waits() -> str:
+        if how == "wait":
+            done, _ = await asyncnb.wait([task], timeout=10)
+            return await done.pop()
+        if how == "as_completed":
+            return await next(iter(asyncnb.as_completed([task])))
+        return await task
+
+    async def begins() -> str:
+        waiting = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        Pauses.go.set()
+        may_end.append(True)
+        return await asyncio.wait_for(waiting, 10)
+
+    task = asyncnb.launch(work())
+    loop.call_soon_threadsafe(loop.stop)
+    assert Pauses.between.wait(10)
+    if crashes:
+        with pytest.raises(asyncnb.EmbeddedLoopError):
+            asyncio.run(begins())
+        loop.thread.join(10)
+    else:
+        assert asyncio.run(begins()) == "done"
+    _launch.registry.forget_ended()
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
 #: CPython's own raises a group of GeneratorExit where its body is collected, on any loop.
 ITS_OWN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -185,6 +186,31 @@ def test_a_cancelled_server_gives_its_port_back(loop, kind):
 def _listens(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_what_a_cancelled_function_held_is_free_though_its_frames_were_looked_at(loop):
+    class Socket:
+        pass
+
+    resume = threading.Event()
+    made: list[weakref.ref[Socket]] = []
+
+    async def main(job: Job) -> None:
+        listening = Socket()
+        made.append(weakref.ref(listening))
+        job.started.set()
+        assert resume.wait(10)
+        await asyncio.sleep(60)
+
+    job = Job()
+    job.start(loop, lambda job: asyncio.run(main(job)))
+    job.task.cancel()
+    while job.worker._inner is None:
+        time.sleep(0.001)
+    resume.set()
+    assert job.ended.wait(10)
+    assert job.task.cancelled()
+    assert made[0]() is None
 
 
 def test_a_step_that_blocks_the_loop_is_left_once_and_its_cleanup_may_await(loop):
