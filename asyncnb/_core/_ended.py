@@ -31,6 +31,10 @@ _DROPPED = object()
 #: Py_TPFLAGS_HEAPTYPE: set for a class that a ``class`` statement has made.
 _HEAP_TYPE = 1 << 9
 
+#: The loop of an ended task whose own is gone.
+_GONE = asyncio.BaseEventLoop()
+_GONE.close()
+
 
 class EndedTask(Task[Any]):
     """Stands for a task that has ended and is gone, in what ``task()`` and ``tasks()`` return.
@@ -42,7 +46,7 @@ class EndedTask(Task[Any]):
 
     def __init__(self, record: TaskRecord) -> None:
         # The future's alone: there is no coroutine, and nothing is scheduled.
-        asyncio.Future.__init__(self, loop=record.loop)
+        asyncio.Future.__init__(self, loop=record.loop() or _GONE)
         self._record = record
         self._launched = True
         asyncio.Task.set_name(self, record.last_name)
@@ -109,7 +113,8 @@ class EndedFacts:
     timed_out: bool = False
     #: Whether the task is gone, has failed, and no code has asked for its exception.
     unseen: bool = False
-    loop: Any = None
+    #: Weakly: a loop that has crashed holds memory and descriptors until nothing refers to it.
+    loop: Callable[[], Any] = staticmethod(_nothing)
 
     _shown = False
     _let_go = False
@@ -176,7 +181,7 @@ class EndedFacts:
             result = task.result()
             if result is None or (type(result) in _ATOMS and sys.getsizeof(result) <= SMALL):
                 self.small_result = result
-        self.last_name, self.loop = task.get_name(), task.get_loop()
+        self.last_name, self.loop = task.get_name(), weakref.ref(task.get_loop())
         self._ref, self.end = weakref.ref(task), end
         # Last: other threads may look at any moment, and one may be here, too.
         with contextlib.suppress(AttributeError):

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -31,10 +32,11 @@ def crash(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crash]:
     """Have the embedded loop crash when this is called; a new one works again."""
     assert _loop.shutdown(10)
     monkeypatch.setattr(_loop, "EmbeddedLoop", BreaksWhenStopped)
-    loop = asyncnb.embedded_loop()
+    loops = [asyncnb.embedded_loop()]
     monkeypatch.undo()
 
     def crash() -> EmbeddedLoop:
+        loop = loops.pop()
         loop.call_soon_threadsafe(loop.stop)
         loop.thread.join(10)
         assert loop.lost
@@ -281,6 +283,31 @@ def test_a_lost_task_is_closed_from_the_outside_to_the_inside(
         gc.collect()
         assert closed.is_set()
         assert ignored == []
+    finally:
+        _launch.registry.keep_results(RESULTS)
+
+
+def test_the_history_does_not_keep_a_crashed_loop(
+    crash: Crash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_loop.logger, "disabled", True)  # pytest keeps the exception's frames
+    asyncnb.launch(asyncio.sleep(0, 7), name="ended").join(10)
+    started("lost")
+    asyncnb.embedded_loop().watch(0)  # its thread holds the loop until it looks again
+    loop = weakref.ref(crash())
+    _launch.registry.keep_results(0)
+    try:
+        asyncnb.launch(asyncio.sleep(0)).join(10)
+        gc.collect()
+        assert loop() is None
+        assert asyncnb.task("ended").result() == 7
+        lost = asyncnb.task("lost")
+        assert lost.get_loop().is_closed()
+        with pytest.raises(asyncnb.ResultDroppedError, match="The embedded loop crashed"):
+            lost.result()
+        with pytest.raises(asyncnb.ResultDroppedError):
+            asyncnb.run(lost)
+        assert asyncnb.run(asyncnb.wait([lost]))[0] == {lost}
     finally:
         _launch.registry.keep_results(RESULTS)
 

@@ -193,7 +193,8 @@ OBJECTS = "dict(collections.Counter(type(o).__qualname__ for o in gc.get_objects
 
 def measure(kernel: Kernel) -> dict[str, float]:
     """Take the process's own figures when it is at rest."""
-    kernel.ok("gc.collect()")
+    # What cells have shown, IPython keeps, and a busy notebook's list of it grows without end.
+    kernel.ok("get_ipython().history_manager.outputs.clear(); gc.collect()")
     process = psutil.Process(kernel.pid)
     return {
         "memory MB": process.memory_info().rss / 1e6,
