@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 
@@ -53,7 +55,8 @@ def wait_told(kernel, comm, kind, n=1):
 
 @pytest.fixture
 def watched(victim):
-    """A dashboard that is looked at, and a task whose name changes all the time."""
+    """A dashboard that is looked at, the only one, and a task whose name changes all the time."""
+    victim.ok("__import__('ipywidgets').Widget.close_all()")
     victim.ok(DASHBOARD)
     comm = victim.evaluate("comm")
     say(victim, comm, c="sync")
@@ -141,17 +144,22 @@ def other_page(kernel, comm, said):
     page = BlockingKernelClient(connection_file=kernel._manager.connection_file)
     page.load_connection_file()
     page.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
+    # Not wait_for_ready(), which waits for silence, and the dashboard is never silent.
+    heard: set[str] = set()
+    deadline = time.monotonic() + DEADLINE
     try:
-        page.wait_for_ready(timeout=DEADLINE)
-        for content in said:
-            data = {"method": "custom", "content": content}
-            message = page.session.msg("comm_msg", {"comm_id": comm, "data": data})
-            page.shell_channel.send(message)
-        heard: set[str] = set()
         while not heard >= {"snapshot", "ack"}:
-            message = page.get_iopub_msg(timeout=DEADLINE)
-            if message["msg_type"] == "comm_msg":
-                heard.add(message["content"]["data"]["content"]["k"])
+            assert time.monotonic() < deadline, heard
+            for content in said:  # until it is heard: the page subscribes meanwhile
+                data = {"method": "custom", "content": content}
+                message = page.session.msg("comm_msg", {"comm_id": comm, "data": data})
+                page.shell_channel.send(message)
+            for _ in range(20):
+                if not page.iopub_channel.socket.poll(500):
+                    break
+                message = page.get_iopub_msg()
+                if message["msg_type"] == "comm_msg":
+                    heard.add(message["content"]["data"]["content"]["k"])
     finally:
         page.stop_channels()
 
