@@ -31,8 +31,16 @@ _DROPPED = object()
 #: Py_TPFLAGS_HEAPTYPE: set for a class that a ``class`` statement has made.
 _HEAP_TYPE = 1 << 9
 
-#: The loop of an ended task whose own is gone.
-_GONE = asyncio.BaseEventLoop()
+
+class _GoneLoop(asyncio.BaseEventLoop):
+    """The loop, closed, of an ended task whose own does not exist any more."""
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not note_unseen(context):
+            super().call_exception_handler(context)
+
+
+_GONE = _GoneLoop()
 _GONE.close()
 
 

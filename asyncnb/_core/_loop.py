@@ -278,8 +278,9 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         with self._state.state_lock:
             new = Watchdog(self, threshold) if threshold and self.alive else None
             before, self._state.watchdog = self._state.watchdog, new
-            if new is not None:
-                new.start()
+        # Without the lock: a finaliser on the new thread may want it before that says it runs.
+        if new is not None:
+            new.start()
         if before is not None:
             before.stop()
 
@@ -384,6 +385,11 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
     def is_own_thread(self) -> bool:
         """Return whether the caller runs on this loop's thread."""
         return threading.get_ident() == self._state.thread.ident
+
+    def is_being_started_here(self) -> bool:
+        """Return whether the caller runs on a thread that ``start()`` waits for."""
+        watchdog = self._state.watchdog
+        return self.is_own_thread() or (watchdog is not None and watchdog.is_own_thread())
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Cancel all tasks, let their cleanup run for at most ``timeout`` seconds, end the loop.
@@ -589,7 +595,7 @@ def embedded_loop() -> EmbeddedLoop:
     if loop is not None and loop.lost:
         loop._mend()  # its thread was killed before it could; without our lock, others are needed
     starting = _starting
-    if starting is not None and starting.is_own_thread():
+    if starting is not None and starting.is_being_started_here():
         return starting  # a finaliser there, while the thread that starts it waits for it
     with _lock:
         if _current is not None and _current.alive:

@@ -106,6 +106,10 @@ class Watchdog:
         """Start looking."""
         self._thread.start()
 
+    def is_own_thread(self) -> bool:
+        """Return whether the caller runs on its thread."""
+        return threading.get_ident() == self._thread.ident
+
     def stop(self) -> None:
         """Look no more; return when the thread has ended. Any thread but its own."""
         with contextlib.suppress(RuntimeError):  # it was released before

@@ -7,6 +7,7 @@ every failure is told, and no crowd of them holds up the kernel or fills its mem
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core._errors import THREADS
-from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._locks import fork_safe_lock, runs_or_will
 
 #: Reports that may wait before tracebacks are made the short way, hundreds of times as fast.
 MANY = 20
@@ -34,6 +35,7 @@ class Reports:
         self._waiting: queue.SimpleQueue[Show | None] = queue.SimpleQueue()
         self._lock = fork_safe_lock()
         self._writer: threading.Thread | None = None
+        self._stopped = False
         self._counted: Counter[str] = Counter()
         self._tell: dict[str, Callable[[int], None]] = {}
 
@@ -42,28 +44,42 @@ class Reports:
 
         Any thread.
         """
-        if self.start():
-            self._waiting.put(show)
-        else:
+        if not self._begin(show):
             self._show(show)
 
-    def start(self) -> bool:
-        """Start the thread if it does not run; return whether it does. Any thread.
+    def start(self) -> None:
+        """Start the thread if it does not run. Any thread.
 
         Whoever starts a thread waits until it runs, which takes a while on a busy machine: before
         the first report, so that the loop is not the one who waits.
         """
+        self._begin(None)
+
+    def _begin(self, show: Show | None) -> bool:
+        """Have a thread that calls ``show``; return False if there cannot be one."""
         with self._lock:
-            if THREADS and (self._writer is None or not self._writer.is_alive()):
+            if not THREADS or self._stopped:
+                return False
+            new = None
+            if not runs_or_will(self._writer):
                 # Noted before it starts, so that stop() finds it whatever happens in between.
-                self._writer = writer = threading.Thread(
+                self._writer = new = threading.Thread(
                     target=self._write, name="asyncnb reports", daemon=True
                 )
-                try:
-                    writer.start()
-                except RuntimeError:  # the system's limit of threads is reached
-                    self._writer = None
-            return self._writer is not None
+            if show is not None:
+                self._waiting.put(show)  # with the lock: not behind the end that stop() puts in
+        if new is not None:
+            try:
+                new.start()
+            except RuntimeError:  # the system's limit of threads is reached
+                self._writer = None
+                self._show_waiting()
+        return True
+
+    def _show_waiting(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while (show := self._waiting.get_nowait()) is not None:
+                self._show(show)
 
     def count(self, cell: str, tell: Callable[[int], None]) -> bool:
         """Return whether a failure of ``cell`` is one too many, and is counted instead.
@@ -88,10 +104,12 @@ class Reports:
             told.wait(timeout)
 
     def stop(self, timeout: float) -> None:
-        """Let what waits be told, for at most ``timeout`` seconds."""
-        writer, self._writer = self._writer, None
-        if writer is not None and writer.is_alive():
+        """Let what waits be told, for at most ``timeout`` seconds; what comes later is at once."""
+        with self._lock:
+            self._stopped = True
+            writer, self._writer = self._writer, None
             self._waiting.put(None)
+        if writer is not None and writer.is_alive():
             writer.join(timeout)
 
     def _write(self) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Final
 from asyncnb._core import _named_groups, _registry
 from asyncnb._core._errors import describe
 from asyncnb._core._info import STATES
-from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._locks import fork_safe_lock, runs_or_will
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
 from asyncnb.widgets._detail import detail_of, waits_for
@@ -129,10 +129,11 @@ class Feed:
         """Take a message of a browser: ``content`` may be anything."""
         self._inbox.put((subscription, content))
         with self._lock:
-            if self._closed or (self._thread is not None and self._thread.is_alive()):
+            if self._closed or runs_or_will(self._thread):
                 return
-            self._thread = threading.Thread(target=self._run, name="asyncnb dashboard", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="asyncnb dashboard", daemon=True)
+            self._thread = thread
+        thread.start()
 
     def close(self) -> None:
         """End the thread, having told every browser that nothing more will come."""
@@ -141,7 +142,8 @@ class Feed:
             thread = self._thread
         if thread is not None:
             self._inbox.put(None)
-            thread.join(2.0)
+            if thread.is_alive():
+                thread.join(2.0)
         self._stop_observing()
 
     def _mark(self, record: TaskRecord) -> None:

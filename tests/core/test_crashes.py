@@ -288,10 +288,19 @@ def test_a_lost_task_is_closed_from_the_outside_to_the_inside(
 
 
 def test_the_history_does_not_keep_a_crashed_loop(
-    crash: Crash, monkeypatch: pytest.MonkeyPatch
+    crash: Crash, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(_loop.logger, "disabled", True)  # pytest keeps the exception's frames
+
+    async def fails() -> None:
+        raise ValueError("told already")
+
+    asyncnb.embedded_loop().set_exception_handler(lambda *_: None)
     asyncnb.launch(asyncio.sleep(0, 7), name="ended").join(10)
+    failed = asyncnb.launch(fails(), name="failed")
+    asyncnb.run(asyncnb.wait([failed]))
+    record = failed._record
+    del failed
     started("lost")
     asyncnb.embedded_loop().watch(0)  # its thread holds the loop until it looks again
     loop = weakref.ref(crash())
@@ -308,6 +317,11 @@ def test_the_history_does_not_keep_a_crashed_loop(
         with pytest.raises(asyncnb.ResultDroppedError):
             asyncnb.run(lost)
         assert asyncnb.run(asyncnb.wait([lost]))[0] == {lost}
+        caplog.clear()
+        record.unseen = True  # as where a notebook has shown the failure
+        assert len(asyncnb.tasks(all=True)) >= 3  # objects that no code asks for the exception
+        gc.collect()
+        assert caplog.messages == []
     finally:
         _launch.registry.keep_results(RESULTS)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -76,3 +76,34 @@ def test_a_task_that_is_ending_is_in_the_registry_all_the_time(hurried: None) ->
         for thread in threads:
             thread.join(10)
     assert missing == 0
+
+
+@pytest.mark.parametrize("named", ["asyncnb loop", "asyncnb watchdog"])
+@pytest.mark.parametrize("call", ["launch", "watch"])
+def test_a_finaliser_on_a_thread_that_begins_is_not_stuck(
+    monkeypatch: pytest.MonkeyPatch, named: str, call: str
+) -> None:
+    """Who starts a thread waits until it says that it runs, and it may collect garbage before."""
+    begin: Callable[[threading.Thread], None] = threading.Thread._set_ident  # type: ignore[attr-defined]
+    came: list[str] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        begin(thread)
+        if thread.name.startswith(named) and not came:
+            came.append(thread.name)
+            calls[call]()
+
+    calls = {
+        "launch": lambda: asyncnb.launch(asyncio.sleep(0)),
+        "watch": lambda: asyncnb.embedded_loop().watch(0.3),
+    }
+    _loop.shutdown()
+    monkeypatch.setattr(threading.Thread, "_set_ident", interrupted)
+    starter = threading.Thread(target=calls[call], daemon=True)
+    starter.start()
+    starter.join(10)
+    assert not starter.is_alive()
+    assert len(came) == 1
+    monkeypatch.undo()
+    _loop.shutdown()
+    registry.forget_ended()

@@ -87,11 +87,11 @@ def test_result_cannot_be_shown(victim, body):
 
 @pytest.mark.promise("a callback that raises is told once, and the other callbacks run")
 def test_callback_raises(victim):
+    victim.ok("job_done = threading.Event()")
     cell = victim.ok(
         """
         %%atask job
         def boom(task): raise ValueError("from the callback")
-        job_done = threading.Event()
         me = asyncio.current_task()
         me.add_done_callback(boom)
         me.add_done_callback(lambda _: job_done.set())
