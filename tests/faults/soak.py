@@ -188,13 +188,24 @@ if pid == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 """
 
+#: IPython keeps what cells have shown, and the parsed source of each file that a traceback has
+#: named; stops come in files that none has named before. A plain kernel grows by the same.
+FORGET_OF_IPYTHON = """
+import executing, linecache, stack_data
+get_ipython().history_manager.outputs.clear()
+linecache.clearcache()
+for kind in (executing.Source, stack_data.Source):
+    for name in ("__source_cache", "__source_cache_with_lines", "__executing_cache"):
+        kind._class_local(name, {}).clear()
+gc.collect()
+"""
+
 OBJECTS = "dict(collections.Counter(type(o).__qualname__ for o in gc.get_objects()))"
 
 
 def measure(kernel: Kernel) -> dict[str, float]:
     """Take the process's own figures when it is at rest."""
-    # What cells have shown, IPython keeps, and a busy notebook's list of it grows without end.
-    kernel.ok("get_ipython().history_manager.outputs.clear(); gc.collect()")
+    kernel.ok(FORGET_OF_IPYTHON)
     process = psutil.Process(kernel.pid)
     return {
         "memory MB": process.memory_info().rss / 1e6,
