@@ -60,7 +60,7 @@ def _end(task: asyncio.Task[Any], error: EmbeddedLoopError) -> None:
             group._tasks.discard(task)
     # What its coroutine runs when it is collected may let go of the task, as a group's block does:
     # freed in the middle of that, the task would close what is executing.
-    task._itself = task  # type: ignore[attr-defined]
+    task.asyncnb_itself = task  # type: ignore[attr-defined]
     end_lost(task, error)
 
 
