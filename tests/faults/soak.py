@@ -189,15 +189,23 @@ assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 """
 
 #: IPython keeps what cells have shown, and the parsed source of each file that a traceback has
-#: named; stops come in files that none has named before. A plain kernel grows by the same.
+#: named; stops come in files that none has named before. A plain kernel grows by the same. What
+#: memory is free then goes back to the system where that can be asked for.
 FORGET_OF_IPYTHON = """
-import executing, linecache, stack_data
+import ctypes, executing, functools, linecache, stack_data
 get_ipython().history_manager.outputs.clear()
 linecache.clearcache()
 for kind in (executing.Source, stack_data.Source):
     for name in ("__source_cache", "__source_cache_with_lines", "__executing_cache"):
         kind._class_local(name, {}).clear()
+for cached in gc.get_objects():
+    if isinstance(cached, functools._lru_cache_wrapper):
+        if (cached.__module__ or "").startswith(("executing", "stack_data", "asttokens")):
+            cached.cache_clear()
+del cached
 gc.collect()
+if hasattr(libc := ctypes.CDLL(None) if os.name == "posix" else None, "malloc_trim"):
+    libc.malloc_trim(0)
 """
 
 OBJECTS = "dict(collections.Counter(type(o).__qualname__ for o in gc.get_objects()))"
@@ -205,6 +213,9 @@ OBJECTS = "dict(collections.Counter(type(o).__qualname__ for o in gc.get_objects
 
 def measure(kernel: Kernel) -> dict[str, float]:
     """Take the process's own figures when it is at rest."""
+    # At rest means in one state: without dashboards, and with the extension just loaded.
+    kernel.ok("%unload_ext asyncnb", 60)
+    kernel.ok("%load_ext asyncnb", 60)
     kernel.ok(FORGET_OF_IPYTHON)
     process = psutil.Process(kernel.pid)
     return {
