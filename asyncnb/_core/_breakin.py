@@ -21,7 +21,7 @@ from collections.abc import Callable
 from itertools import compress
 from typing import Any
 
-from asyncnb._core._breakpoints import is_at_breakpoint
+from asyncnb._core._breakpoints import is_debuggers
 
 _CODE_OF_LOOPS = (
     os.path.dirname(asyncio.__file__) + os.sep,
@@ -75,13 +75,13 @@ def _may_hit(
     """Whether an exception in ``frame``, where its thread is now, is one in the task's code."""
     if frame.f_code.co_filename.startswith(_CODE_OF_LOOPS):
         return False  # a call_soon() cut in half would be everybody's loss
-    if is_at_breakpoint(frame):
-        return False  # it would end the debugger's own code, which answers no more then
     coro: Any = task.get_coro()
     outermost = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     inner: types.FrameType | None = frame
     inside = within is None
     while inner is not None and inner is not outermost:
+        if is_debuggers(inner.f_code):
+            return False  # which would answer no more, or trace this thread no longer
         inside = inside or (within is not None and within(inner))
         inner = inner.f_back
     return inside and inner is not None and outermost is not None

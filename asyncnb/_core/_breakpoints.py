@@ -1,4 +1,7 @@
-"""Whether a debugger has stopped a thread: it stands still because a person looks at it."""
+"""Whether a thread is in a debugger's code, or stands still there because a person looks at it.
+
+pydevd is the debugger of Jupyter, VS Code and PyCharm.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,7 @@ _MOST_FRAMES = 50
 def is_at_breakpoint(frame: types.FrameType | None) -> bool:
     """Return whether ``frame``, the innermost of a thread, is one of pydevd's that waits.
 
-    pydevd is the debugger of Jupyter, VS Code and PyCharm. What is evaluated at a breakpoint runs
-    in the same frame.
+    What is evaluated at a breakpoint runs in the same frame.
     """
     for _ in range(_MOST_FRAMES):
         if frame is None:
@@ -23,3 +25,8 @@ def is_at_breakpoint(frame: types.FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def is_debuggers(code: types.CodeType) -> bool:
+    """Return whether ``code`` is of pydevd, which traces: before a stop, in it, and after it."""
+    return "pydevd" in code.co_filename

@@ -239,6 +239,25 @@ def test_a_task_that_has_let_go_is_not_hit(watched: Watched) -> None:
     watched.answer()
 
 
+@pytest.mark.parametrize("file", ["cell.py", "debugpy/_vendored/pydevd/_pydevd_bundle/trace.py"])
+def test_a_debugger_that_traces_the_task_is_not_hit(watched: Watched, file: str) -> None:
+    gate, begun = threading.Event(), threading.Event()
+    names: dict[str, Any] = {}
+    source = "def trace(gate, begun):\n    while not gate.is_set():\n        begun.set()"
+    exec(compile(source, file, "exec"), names)
+
+    async def traced() -> None:
+        names["trace"](gate, begun)
+
+    task = watched.start(traced())
+    assert begun.wait(10)
+    hit = _breakin.raise_in_task(watched.loop, task, Shot)
+    gate.set()
+    watched.answer()
+    assert hit is (file == "cell.py")
+    assert isinstance(task.exception(), Shot) is hit
+
+
 class Shot(Exception):
     pass
 
