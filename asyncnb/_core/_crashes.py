@@ -58,8 +58,8 @@ def _end(task: asyncio.Task[Any], error: EmbeddedLoopError) -> None:
         group = getattr(callback, "__self__", None)
         if isinstance(group, asyncio.TaskGroup | TaskGroup):
             group._tasks.discard(task)
-    # What its coroutine runs when it is collected may let go of the task, as a group's block does:
-    # freed in the middle of that, the task would close what is executing.
+    # What its coroutine runs when it is collected may drop the task, as a group's block does: freed
+    # in the middle of that, the task would close what is executing.
     task.asyncnb_itself = task  # type: ignore[attr-defined]
     end_lost(task, error)
 

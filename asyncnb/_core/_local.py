@@ -117,21 +117,21 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
         source.add_done_callback(future.relay)
     else:
         home = source.get_loop()
-        if home.is_closed():
+        if home.is_closed() and not source.done():  # it may have ended with its loop
             raise RuntimeError(
                 f"{source!r} can never be done: its event loop is closed; start the work again on "
                 "a running loop"
             )
         register_waiter(home, future)
-        if takes_calls(home):
-            try:
+        try:
+            if takes_calls(home):
                 home.call_soon_threadsafe(source.add_done_callback, future.relay)
-            except RuntimeError:
-                if not source.done():
-                    raise
-                future.fire()  # its loop was closed just now, and that has ended it
-        else:
-            source.add_done_callback(future.relay)
+            else:
+                source.add_done_callback(future.relay)
+        except RuntimeError:
+            if not source.done():
+                raise
+            future.fire()  # its loop was closed just now, and that has ended it
     known.append(future)
     return future
 
