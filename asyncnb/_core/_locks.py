@@ -20,15 +20,6 @@ def fork_safe_lock() -> Any:
     return lock
 
 
-def runs_or_will(thread: threading.Thread | None) -> bool:
-    """Return whether ``thread`` runs, or has been made and not been started yet.
-
-    A thread is started without a lock: who starts it waits for it, and before it says that it
-    runs a finaliser may be called on it that wants the lock.
-    """
-    return thread is not None and (thread.ident is None or thread.is_alive())
-
-
 def holds_a_lock() -> bool:
     """Return whether the calling code has interrupted code of its thread that holds a lock.
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core._errors import THREADS
-from asyncnb._core._locks import fork_safe_lock, runs_or_will
+from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._service_thread import ServiceThread
 
 #: Reports that may wait before tracebacks are made the short way, hundreds of times as fast.
 MANY = 20
@@ -34,7 +35,7 @@ class Reports:
         self._ip = ip
         self._waiting: queue.SimpleQueue[Show | None] = queue.SimpleQueue()
         self._lock = fork_safe_lock()
-        self._writer: threading.Thread | None = None
+        self._writer: ServiceThread | None = None
         self._stopped = False
         self._counted: Counter[str] = Counter()
         self._tell: dict[str, Callable[[int], None]] = {}
@@ -61,11 +62,9 @@ class Reports:
             if not THREADS or self._stopped:
                 return False
             new = None
-            if not runs_or_will(self._writer):
+            if self._writer is None or not self._writer.runs_or_will():
                 # Noted before it starts, so that stop() finds it whatever happens in between.
-                self._writer = new = threading.Thread(
-                    target=self._write, name="asyncnb reports", daemon=True
-                )
+                self._writer = new = ServiceThread(self._write, "asyncnb reports")
             if show is not None:
                 self._waiting.put(show)  # with the lock: not behind the end that stop() puts in
         if new is not None:
@@ -98,7 +97,7 @@ class Reports:
 
     def drain(self, timeout: float) -> None:
         """Wait until what waits now has been told, for at most ``timeout`` seconds."""
-        if self._writer is not None and self._writer.is_alive():
+        if self._writer is not None and self._writer.runs_or_will():
             told = threading.Event()
             self._waiting.put(lambda _: told.set())
             told.wait(timeout)
@@ -109,8 +108,8 @@ class Reports:
             self._stopped = True
             writer, self._writer = self._writer, None
             self._waiting.put(None)
-        if writer is not None and writer.is_alive():
-            writer.join(timeout)
+        if writer is not None:
+            writer.wait(timeout)
 
     def _write(self) -> None:
         # What threading.settrace() gave it: a tracer that raises would end this thread, and with it

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
@@ -22,7 +21,8 @@ from typing import Any, Final
 from asyncnb._core import _named_groups, _registry
 from asyncnb._core._errors import describe
 from asyncnb._core._info import STATES
-from asyncnb._core._locks import fork_safe_lock, runs_or_will
+from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core._service_thread import ServiceThread
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
 from asyncnb.widgets._detail import detail_of, waits_for
@@ -104,7 +104,7 @@ class Feed:
         self._seq = 0
         self._next_tick = self._next_sample = 0.0
         self._lock = fork_safe_lock()
-        self._thread: threading.Thread | None = None
+        self._thread: ServiceThread | None = None
         self._closed = False
 
     # Any thread.
@@ -129,10 +129,9 @@ class Feed:
         """Take a message of a browser: ``content`` may be anything."""
         self._inbox.put((subscription, content))
         with self._lock:
-            if self._closed or runs_or_will(self._thread):
+            if self._closed or (self._thread is not None and self._thread.runs_or_will()):
                 return
-            thread = threading.Thread(target=self._run, name="asyncnb dashboard", daemon=True)
-            self._thread = thread
+            self._thread = thread = ServiceThread(self._run, "asyncnb dashboard")
         thread.start()
 
     def close(self) -> None:
@@ -142,8 +141,7 @@ class Feed:
             thread = self._thread
         if thread is not None:
             self._inbox.put(None)
-            if thread.is_alive():
-                thread.join(2.0)
+            thread.wait(2.0)
         self._stop_observing()
 
     def _mark(self, record: TaskRecord) -> None:

@@ -40,3 +40,96 @@ def test_what_is_reported_during_an_unload_is_told_and_no_thread_stays(hurried: 
             thread.join(10)
         assert sorted(told) == sorted([*range(20), *range(20)])
     assert [t for t in threading.enumerate() if t.name == "asyncnb reports"] == []
+
+
+def test_an_unload_waits_for_a_thread_that_is_about_to_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reports, told = Reports(None), []
+    about, go = threading.Event(), threading.Event()
+    start = threading.Thread.start
+
+    def start_late(thread: threading.Thread) -> None:
+        if thread.name == "asyncnb reports":
+            about.set()
+            assert go.wait(10)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    reporter = threading.Thread(target=reports.put, args=(lambda short: told.append(1),))
+    reporter.start()
+    assert about.wait(10)
+
+    seen_by_stop = []
+
+    def stop() -> None:
+        reports.stop(10)
+        seen_by_stop.extend(told)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    stopper.join(0.05)  # it has nothing to wait for but the thread that is about to start
+    go.set()
+    stopper.join(10)
+    reporter.join(10)
+    assert seen_by_stop == [1]
+
+
+def test_an_unload_waits_for_a_thread_that_is_about_to_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reports, told = Reports(None), list[int]()
+    about, start_it = threading.Event(), threading.Event()
+    start = threading.Thread.start
+
+    def start_late(thread: threading.Thread) -> None:
+        if thread.name == "asyncnb reports":
+            about.set()
+            assert start_it.wait(10)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    reporter = threading.Thread(target=reports.put, args=(lambda short: told.append(1),))
+    reporter.start()
+    assert about.wait(10)
+
+    seen = []
+
+    def stop() -> None:
+        reports.stop(10)
+        seen.extend(told)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    stopper.join(0.05)  # time to return too early
+    start_it.set()
+    stopper.join(10)
+    reporter.join(10)
+    assert seen == [1]
+
+
+def test_a_thread_that_has_begun_without_having_said_so_is_not_started_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Thread.start() sets `ident` before it sets what is_alive() reads; another report may come
+    # in between.
+    reports = Reports(None)
+    started = []
+    alive = threading.Thread.is_alive
+
+    def is_alive(thread: threading.Thread) -> bool:
+        return thread.name != "asyncnb reports" and alive(thread)
+
+    start = threading.Thread.start
+
+    def count(thread: threading.Thread) -> None:
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", count)
+    reports.start()
+    monkeypatch.setattr(threading.Thread, "is_alive", is_alive)
+    reports.start()
+    monkeypatch.undo()
+    reports.stop(10)
+    assert len(started) == 1

@@ -1,0 +1,44 @@
+"""Threads that a part of asyncnb starts when it first needs one, and ends when it is closed.
+
+Such a thread is started without a lock: ``start()`` waits until the thread runs, and before that a
+finaliser may be called on it that wants the lock. So between its construction and its first step
+others may ask whether there is one, or close what it belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+
+class ServiceThread(threading.Thread):
+    """A daemon thread that counts as running from its construction to its end."""
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=name, daemon=True)
+        self._pid = os.getpid()
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Start it. Raises RuntimeError at the system's limit of threads."""
+        try:
+            super().start()
+        except RuntimeError:
+            self._ended.set()
+            raise
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self._ended.set()
+
+    def runs_or_will(self) -> bool:
+        """Return whether it runs or is about to; a forked child has no threads of its parent."""
+        return not self._ended.is_set() and self._pid == os.getpid()
+
+    def wait(self, timeout: float) -> None:
+        """Wait until it has ended, for at most ``timeout`` seconds. Any other thread."""
+        if self.runs_or_will() and self._ended.wait(timeout) and self.is_alive():
+            self.join(timeout)
