@@ -45,39 +45,6 @@ def test_what_is_reported_during_an_unload_is_told_and_no_thread_stays(hurried: 
 def test_an_unload_waits_for_a_thread_that_is_about_to_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reports, told = Reports(None), []
-    about, go = threading.Event(), threading.Event()
-    start = threading.Thread.start
-
-    def start_late(thread: threading.Thread) -> None:
-        if thread.name == "asyncnb reports":
-            about.set()
-            assert go.wait(10)
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_late)
-    reporter = threading.Thread(target=reports.put, args=(lambda short: told.append(1),))
-    reporter.start()
-    assert about.wait(10)
-
-    seen_by_stop = []
-
-    def stop() -> None:
-        reports.stop(10)
-        seen_by_stop.extend(told)
-
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-    stopper.join(0.05)  # it has nothing to wait for but the thread that is about to start
-    go.set()
-    stopper.join(10)
-    reporter.join(10)
-    assert seen_by_stop == [1]
-
-
-def test_an_unload_waits_for_a_thread_that_is_about_to_start(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
     reports, told = Reports(None), list[int]()
     about, start_it = threading.Event(), threading.Event()
     start = threading.Thread.start
