@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import operator
-import os
-import selectors
 import sys
 import time
 import types
@@ -22,12 +20,8 @@ from itertools import compress
 from typing import Any
 
 from asyncnb._core._breakpoints import is_debuggers
+from asyncnb._core._frames import is_loops
 
-_CODE_OF_LOOPS = (
-    os.path.dirname(asyncio.__file__) + os.sep,
-    os.path.dirname(os.path.dirname(__file__)) + os.sep,
-    selectors.__file__,
-)
 #: Looks until the task is seen at an instruction where it can be hit; a millisecond apart.
 _LOOKS = 20
 
@@ -73,7 +67,7 @@ def _may_hit(
     within: Callable[[types.FrameType], bool] | None,
 ) -> bool:
     """Whether an exception in ``frame``, where its thread is now, is one in the task's code."""
-    if frame.f_code.co_filename.startswith(_CODE_OF_LOOPS):
+    if is_loops(frame):
         return False  # a call_soon() cut in half would be everybody's loss
     coro: Any = task.get_coro()
     outermost = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
@@ -114,7 +108,7 @@ def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) 
 
 def send_if_user_code(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
     """As :func:`send_if_there`, but not in the middle of a loop's own code."""
-    if frame.f_code.co_filename.startswith(_CODE_OF_LOOPS):
+    if is_loops(frame):
         return False
     return send_if_there(ident, frame, exc)
 

@@ -11,7 +11,6 @@ import asyncio
 import functools
 import gc
 import inspect
-import os
 import sys
 import traceback
 import types
@@ -20,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
 from asyncnb._core import _places
+from asyncnb._core._frames import is_ours
 from asyncnb._core._places import function_name, without_outer, wrappers
 
 __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "format_call_graph"]
@@ -27,7 +27,6 @@ __all__ += ["print_call_graph"]
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _DEEPEST_INDENT = 32  # levels; a chain of 10,000 tasks would be a triangle of spaces otherwise
-_HERE = os.path.dirname(__file__) + os.sep
 
 # What `await` puts between two coroutines, without saying whom it stands for.
 _OPAQUE = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"}
@@ -75,7 +74,7 @@ def running_frames(outermost: types.FrameType) -> list[types.FrameType]:
         while frame is not None:
             frames.append(frame)
             if frame is outermost:
-                while frames and frames[0].f_code.co_filename.startswith(_HERE):
+                while frames and is_ours(frames[0]):
                     del frames[0]  # our own, when the task asks about itself
                 return frames[::-1]
             frame = frame.f_back

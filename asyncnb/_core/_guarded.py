@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-import os
 import sys
 import threading
 from asyncio import Handle, TimerHandle, _get_running_loop
@@ -22,10 +21,11 @@ from types import FrameType
 from typing import Any
 
 from asyncnb._core._call_soon import lazy_starts
+from asyncnb._core._frames import is_asyncios, is_ours
 from asyncnb._core._visits import DeferredHandle, DeferredTimer, visits
 
-_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
-_OURS = os.path.dirname(__file__) + os.sep
+__asyncnb_frames__ = "loop"
+
 
 _NONE: Any = object()
 
@@ -106,9 +106,9 @@ def _release_after(handle: DeferredHandle, ident: int) -> None:
 
 def _in_asyncio(frame: FrameType | None) -> bool:
     """Return whether *frame*, or the first of its callers that is not ours, is asyncio's."""
-    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+    while frame is not None and is_ours(frame):
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_filename.startswith(_ASYNCIO)
+    return frame is not None and is_asyncios(frame)
 
 
 class GuardedCalls:

@@ -37,6 +37,8 @@ from asyncnb._core._waiters import end_lost, is_lost
 from asyncnb._core._waiting import wait_for
 from asyncnb._core._words import shown_as
 
+__asyncnb_frames__ = "launches"
+
 T = TypeVar("T")
 
 registry = TaskRegistry()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from asyncnb._core._registry import TaskRecord
     from asyncnb._core._tasks import Task
 
+__asyncnb_frames__ = "launches"
+
 T = TypeVar("T")
 
 #: In place of a task's first limit once the task has had its first turn.

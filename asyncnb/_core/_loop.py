@@ -81,6 +81,8 @@ if TYPE_CHECKING:
 else:
     _Base = _lean(_base_class())
 
+__asyncnb_frames__ = "loop"
+
 
 class LoopStatistics(NamedTuple):
     """A snapshot of the embedded loop.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import functools
 import linecache
@@ -13,26 +12,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-
-#: What launches tasks, which is nobody's business; other files of ours are primitives by name.
-_MACHINERY = (
-    os.path.join(_PACKAGE, "_kernel", ""),
-    os.path.join(_PACKAGE, "_offload", ""),
-    os.path.join(_PACKAGE, "_core", "_launch.py"),
-    os.path.join(_PACKAGE, "_core", "_limits.py"),
-    os.path.join(_PACKAGE, "_core", "_repeat.py"),
-    os.path.join(_PACKAGE, "_core", "_trace.py"),
-    os.path.join(_PACKAGE, "_core", "_workers.py"),
-)
-
-#: Those of them that themselves wait for something.
-_WAITING = (
-    os.path.join(_PACKAGE, "_kernel", "_kernel_loop.py"),
-    os.path.join(_PACKAGE, "_offload", ""),
-    os.path.join(_PACKAGE, "_core", "_repeat.py"),
-)
-_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
+from asyncnb._core._frames import is_asyncios, launches, launches_and_waits
 
 #: Code of coroutines that only carry a user's own one: their frames are left out.
 wrappers: set[types.CodeType] = set()
@@ -104,24 +84,14 @@ def _short(filename: str) -> str:
     return filename
 
 
-def is_ours(frame: types.FrameType) -> bool:
-    """Tell whether a frame belongs to asyncnb."""
-    return frame.f_code.co_filename.startswith(_PACKAGE)
-
-
-def is_machinery(frame: types.FrameType) -> bool:
-    """Tell whether a frame belongs to that part of asyncnb which launches tasks."""
-    return frame.f_code.co_filename.startswith(_MACHINERY)
-
-
 def without_outer(frames: Iterable[types.FrameType]) -> list[types.FrameType]:
     """Return frames, outermost first, without asyncnb's launching and without what is above it."""
     kept = []
     waits = False
     for frame in frames:
-        if is_machinery(frame):
-            waits = frame.f_code.co_filename.startswith(_WAITING)
-        elif not (waits and frame.f_code.co_filename.startswith(_ASYNCIO)):
+        if launches(frame):
+            waits = launches_and_waits(frame)
+        elif not (waits and is_asyncios(frame)):
             kept.append(frame)
             waits = False
     start = 0

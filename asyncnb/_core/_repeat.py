@@ -9,6 +9,8 @@ from typing import Any, Never, TypeVar
 
 from asyncnb._core._errors import describe
 
+__asyncnb_frames__ = "waits"
+
 T = TypeVar("T")
 Start = Callable[[], Coroutine[Any, Any, T]]
 

@@ -13,6 +13,7 @@ import types
 from typing import Any
 
 from asyncnb._core import _places, _waits
+from asyncnb._core._frames import is_ours
 from asyncnb._core._graph import awaited_by, frames_of_coroutine, running_frames
 from asyncnb._core._places import Place
 from asyncnb._core._workers import Worker
@@ -32,11 +33,11 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
         entries = [
             (frame, line)
             for frame, line in traceback.walk_tb(error.__traceback__)
-            if not _places.is_ours(frame)
+            if not is_ours(frame)
         ]
         return tuple(_places.place(frame, line) for frame, line in entries)
     frames = _places.without_outer(_frames(_followed(task)))
-    return tuple(_places.place(frame) for frame in frames if not _places.is_ours(frame))
+    return tuple(_places.place(frame) for frame in frames if not is_ours(frame))
 
 
 def _followed(task: asyncio.Task[Any]) -> asyncio.Task[Any]:

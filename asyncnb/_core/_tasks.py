@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import os
 import sys
 import types
 from asyncio import AbstractEventLoop, _get_running_loop, current_task
@@ -23,6 +22,7 @@ from asyncnb._core._all_tasks import note_suspended
 from asyncnb._core._awaitables import close_unstarted
 from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock, lazy_starts
 from asyncnb._core._forks import at_fork
+from asyncnb._core._frames import PACKAGE
 from asyncnb._core._futures import (
     INTERRUPT,
     Future,
@@ -187,13 +187,10 @@ def can_construct(coro: object, loop: AbstractEventLoop) -> bool:
     )
 
 
-_HERE = os.path.dirname(__file__)
-
-
 def _hide_frames(task: Any) -> Any:
     """Let "created at" in debug mode name the caller, not this file."""
     stack = task._source_traceback
-    while stack and stack[-1].filename.startswith(_HERE):
+    while stack and stack[-1].filename.startswith(PACKAGE):
         del stack[-1]
     return task
 

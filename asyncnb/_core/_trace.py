@@ -33,6 +33,8 @@ from asyncnb._core._traced_loops import unwatch, watch
 if TYPE_CHECKING:
     from asyncnb._core._registry import TaskRecord
 
+__asyncnb_frames__ = "launches"
+
 _lock = fork_safe_lock()
 
 #: Steps that a recording keeps, the newest: some 15 MB when it is full.

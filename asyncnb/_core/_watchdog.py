@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncnb._core._breakin import raise_in_task
 from asyncnb._core._breakpoints import is_at_breakpoint
+from asyncnb._core._frames import is_asyncios, is_ours, rests
 from asyncnb._core._info import CellRef
-from asyncnb._core._places import Place, is_ours, place, without_outer
+from asyncnb._core._places import Place, place, without_outer
 
 if TYPE_CHECKING:
     from asyncnb._core._loop import EmbeddedLoop
@@ -36,10 +37,6 @@ logger = logging.getLogger("asyncnb")
 #: Seconds that a step may take before it is said to block the loop; 0 switches the watchdog off.
 THRESHOLD = 0.3
 
-_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
-#: Code in which a loop without work stands.
-_HERE = os.path.dirname(__file__)
-_RESTS = (*(os.path.join(_HERE, name) for name in ("_loop.py", "_guarded.py")), "selectors.py")
 _MOST_FRAMES = 30
 #: A look that comes this late, in seconds, was kept by the interpreter's lock and not by a busy
 #: machine.
@@ -214,9 +211,7 @@ class Watchdog:
         if task is not None:
             return task, None
         frame = self._top()
-        if frame is None or frame.f_code.co_filename.endswith(_RESTS):
-            return None, None
-        if frame.f_code.co_filename.startswith(_ASYNCIO):
+        if frame is None or rests(frame) or is_asyncios(frame):
             return None, None
         frames = _frames_of(None, frame)
         return None, frames[0] if frames else None
@@ -354,14 +349,14 @@ def _frames_of(task: asyncio.Task[Any] | None, top: types.FrameType) -> list[typ
     frames: list[types.FrameType] = []
     frame: types.FrameType | None = top
     while frame is not None:
-        if frame.f_code.co_filename in _RESTS and task is None:
+        if task is None and rests(frame):
             break  # a callback's frames begin here, or after a few of asyncio's
         frames.append(frame)
         if frame is outermost:
             break
         frame = frame.f_back
     frames.reverse()
-    while task is None and frames and frames[0].f_code.co_filename.startswith(_ASYNCIO):
+    while task is None and frames and is_asyncios(frames[0]):
         del frames[0]
     return frames
 

@@ -19,6 +19,8 @@ from asyncnb._core._breakin import send_if_there, send_if_user_code
 from asyncnb._core._inner_loops import InnerLoop, ended_by_cancel, inner_loop
 from asyncnb._core._visits import guard, unguard
 
+__asyncnb_frames__ = "launches"
+
 T = TypeVar("T")
 
 #: Seconds between two looks at a thread whose own loop has been asked to cancel what it runs.

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+__asyncnb_frames__ = "waits"
+
 
 async def on_loop(
     loop: asyncio.AbstractEventLoop, start: Callable[[], Coroutine[Any, Any, Any]]

@@ -8,32 +8,31 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core import _places
 from asyncnb._core._errors import describe, message_of
+from asyncnb._core._frames import ASYNCIO, PACKAGE, is_ours
 from asyncnb._kernel._foreign import advise
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-_PACKAGE = str(Path(__file__).parents[1])
 #: Frames of a traceback beyond which its middle is left out, as a thousand take a second to format;
 #: and how many then stay at either end.
 _MOST_FRAMES, _ENDS = 60, 10
-_MACHINERY = (_PACKAGE, "uvloop", "winloop", str(Path(asyncio.__file__).parent))
+_LOOPS = (PACKAGE, ASYNCIO, "uvloop", "winloop")
 
 
 def user_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
     """Return ``tb`` without asyncnb's own frames, and without the loop that ran the task."""
     frames = []
-    if tb is not None and tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    if tb is not None and is_ours(tb.tb_frame):
         # SystemExit and KeyboardInterrupt leave run_forever() and take its frames along.
-        while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_MACHINERY):
+        while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_LOOPS):
             tb = tb.tb_next
     while tb is not None:
-        if not tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        if not is_ours(tb.tb_frame):
             frames.append(tb)
         tb = tb.tb_next
     return _joined(frames)

@@ -1,0 +1,51 @@
+"""What a frame's module says about it, wherever the file lies."""
+
+from __future__ import annotations
+
+import selectors
+import sys
+import types
+
+import pytest
+
+from asyncnb._core import _frames
+
+
+def frame_in(filename: str, mark: str | None = None) -> types.FrameType:
+    names = {"sys": sys} if mark is None else {"sys": sys, "__asyncnb_frames__": mark}
+    exec(compile("frame = sys._getframe()", filename, "exec"), names)
+    frame = names["frame"]
+    assert isinstance(frame, types.FrameType)
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("mark", "launches", "waits", "rests"),
+    [
+        (None, False, False, False),
+        ("launches", True, False, False),
+        ("waits", True, True, False),
+        ("loop", False, False, True),
+        ("x", False, False, False),
+    ],
+)
+def test_a_module_says_what_its_frames_are(
+    mark: str | None, launches: bool, waits: bool, rests: bool
+) -> None:
+    frame = frame_in("/anywhere.py", mark)
+    assert _frames.launches(frame) == launches
+    assert _frames.launches_and_waits(frame) == waits
+    assert _frames.rests(frame) == rests
+
+
+@pytest.mark.parametrize("layer", ["_kernel", "_offload"])
+def test_a_whole_layer_launches(layer: str) -> None:
+    frame = frame_in(_frames.PACKAGE + f"{layer}/x/y.py")
+    assert _frames.launches(frame)
+    assert _frames.is_ours(frame)
+    assert _frames.is_loops(frame)
+
+
+def test_what_a_loop_rests_in_is_the_selector_too() -> None:
+    assert _frames.rests(frame_in(selectors.__file__))
+    assert not _frames.is_ours(frame_in(selectors.__file__))
