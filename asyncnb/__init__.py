@@ -32,16 +32,6 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core import _launch
 from asyncnb._core._all_tasks import all_tasks
-from asyncnb._core._errors import (
-    EmbeddedLoopError,
-    OffloadError,
-    RemoteError,
-    ResultDroppedError,
-    TaskNotFoundError,
-    TasksFailedError,
-    WorkerLostError,
-    WrongThreadError,
-)
 from asyncnb._core._futures import (
     Future,
     ensure_future,
@@ -65,6 +55,16 @@ from asyncnb._core._tasks import (
 from asyncnb._core._threads import Runner, new_event_loop, run_coroutine_threadsafe, to_thread
 from asyncnb._core._timeouts import Timeout, timeout, timeout_at
 from asyncnb._core._waiting import sleep, wait, wait_for
+from asyncnb._core.base.errors import (
+    EmbeddedLoopError,
+    OffloadError,
+    RemoteError,
+    ResultDroppedError,
+    TaskNotFoundError,
+    TasksFailedError,
+    WorkerLostError,
+    WrongThreadError,
+)
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -72,9 +72,9 @@ if TYPE_CHECKING:
     from asyncnb._core._as_completed import as_completed
     from asyncnb._core._gather import gather
     from asyncnb._core._graph import capture_call_graph, format_call_graph, print_call_graph
-    from asyncnb._core._progress import track
     from asyncnb._core._shield import shield
     from asyncnb._core._timeline import Timeline, export_trace, record, timeline
+    from asyncnb._core.base.progress import track
     from asyncnb._elsewhere import map, offload
 
 #: Names whose modules are imported when they are first used: a tenth of ``%load_ext``.
@@ -84,7 +84,7 @@ _LATER = {
     "capture_call_graph": "asyncnb._core._graph",
     "format_call_graph": "asyncnb._core._graph",
     "print_call_graph": "asyncnb._core._graph",
-    "track": "asyncnb._core._progress",
+    "track": "asyncnb._core.base.progress",
     "shield": "asyncnb._core._shield",
     "Timeline": "asyncnb._core._timeline",
     "export_trace": "asyncnb._core._timeline",

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from asyncnb._core import _tasks
-from asyncnb._core._errors import THREADS
+from asyncnb._core.base.errors import THREADS
 
 T = TypeVar("T")
 

@@ -58,7 +58,9 @@ lock, queue = asyncio.Lock(), asyncio.Queue()
 ended = Task.__new__(Task)
 """
 
-_FRAMES = "_core/_breakin.py _core/_graph.py _core/_stack.py _core/_watchdog.py _kernel/_watch.py"
+_FRAMES = (
+    "_core/base/async_raise.py _core/_graph.py _core/_stack.py _core/_watchdog.py _kernel/_watch.py"
+)
 
 PYTHON = [
     # The loop: what the short call_soon and timers write to.
@@ -95,7 +97,7 @@ PYTHON = [
     *(
         Lean(
             f"asyncio.BaseEventLoop.{name}",
-            "_core/_visits.py",
+            "_core/base/visits.py",
             "cells without await fail, or the kernel's loop closes the generators they leave",
             f"callable(loop.{name})",
         )
@@ -121,11 +123,11 @@ PYTHON = [
             f"is_slot(asyncio.Handle, {name!r})",
         )
         for name, others in {
-            "_callback": "_core/_pause.py _core/_visits.py",
-            "_args": "_core/_pause.py _core/_visits.py",
-            "_cancelled": "_core/_pause.py _core/_visits.py",
-            "_context": "_core/_pause.py _core/_visits.py",
-            "_loop": "_core/_guarded.py _core/_visits.py",
+            "_callback": "_core/_pause.py _core/base/visits.py",
+            "_args": "_core/_pause.py _core/base/visits.py",
+            "_cancelled": "_core/_pause.py _core/base/visits.py",
+            "_context": "_core/_pause.py _core/base/visits.py",
+            "_loop": "_core/_guarded.py _core/base/visits.py",
             "_repr": "",
             "_source_traceback": "_core/_lean_loop.py",
         }.items()
@@ -137,7 +139,7 @@ PYTHON = [
             "timeouts fail or never strike",
             f"is_slot(asyncio.TimerHandle, {name!r})",
         )
-        for name, others in {"_when": "_core/_visits.py", "_scheduled": ""}.items()
+        for name, others in {"_when": "_core/base/visits.py", "_scheduled": ""}.items()
     ),
     # Futures and tasks.
     Lean(
@@ -280,7 +282,7 @@ PYTHON = [
     *(
         Lean(
             f"asyncio.{name}",
-            "_core/_task_lists.py",
+            "_core/base/task_lists.py",
             "a task that another thread launched is in no list of the loop's thread: all_tasks() "
             "misses it, and the end of the program crashes",
             f"callable(asyncio.{name})",
@@ -313,7 +315,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio._set_running_loop",
-        "_core/_all_tasks.py _core/_visits.py testing.py",
+        "_core/_all_tasks.py _core/base/visits.py testing.py",
         "cells without await run on the kernel's own loop; run_virtual() in Pyodide fails",
         "callable(asyncio._set_running_loop)",
     ),
@@ -403,19 +405,19 @@ PYTHON = [
     # The frames by which the loop that a background cell runs is found.
     Lean(
         "asyncio.BaseEventLoop.run_forever.self",
-        "_core/_inner_loops.py",
+        "_core/base/inner_loops.py",
         "a background cell that runs run_forever() is not ended by a cancel",
         "Loop.run_forever.__code__.co_varnames[0] == 'self'",
     ),
     Lean(
         "asyncio.BaseEventLoop.run_until_complete.future",
-        "_core/_inner_loops.py",
+        "_core/base/inner_loops.py",
         "a cancelled background cell loses all tasks of the loop it runs, not its main task",
         "Loop.run_until_complete.__code__.co_varnames[:2] == ('self', 'future')",
     ),
     Lean(
         "asyncio.Runner.run.task",
-        "_core/_inner_loops.py",
+        "_core/base/inner_loops.py",
         "a background cell that calls asyncio.run() on uvloop is not ended by a cancel",
         "'task' in asyncio.Runner.run.__code__.co_varnames "
         "and asyncio.Runner.run.__code__.co_qualname == 'Runner.run'",
@@ -423,27 +425,27 @@ PYTHON = [
     # The interpreter and the rest of the standard library.
     Lean(
         "sys._current_frames",
-        f"{_FRAMES} _core/_guarded.py _core/_workers.py",
+        f"{_FRAMES} _core/_guarded.py _core/base/worker_thread.py",
         "no stack of a running task, no watchdog, no stop for code that blocks the loop",
         "sys._current_frames()[threading.get_ident()] is not None",
     ),
     Lean(
         "sys._getframe",
-        "_core/_graph.py _core/_guarded.py _core/_inner_loops.py _kernel/_magics.py",
+        "_core/_graph.py _core/_guarded.py _core/base/inner_loops.py _kernel/_magics.py",
         "no call graph of the current task; no waking of tasks from worker threads; no local "
         "variables in the lines of magics",
         "sys._getframe().f_code is not None",
     ),
     Lean(
         "sys._is_gil_enabled",
-        "_core/_breakin.py",
+        "_core/base/async_raise.py",
         "a build without a GIL is taken for one with",
         "type(sys._is_gil_enabled()) is bool",
         since=13,
     ),
     Lean(
         "sys._emscripten_info",
-        "_core/_errors.py",
+        "_core/base/errors.py",
         "in Pyodide asyncnb tries to start threads",
         "hasattr(sys, '_emscripten_info') == (sys.platform == 'emscripten')",
     ),
@@ -455,13 +457,13 @@ PYTHON = [
     ),
     Lean(
         "threading.RLock._at_fork_reinit",
-        "_core/_forks.py _offload/_notebook.py _offload/_remote.py",
+        "_core/base/forks.py _offload/_notebook.py _offload/_remote.py",
         "a forked child may hang on a lock",
         "callable(threading.RLock()._at_fork_reinit)",
     ),
     Lean(
         "threading.RLock._is_owned",
-        "_core/_locks.py",
+        "_core/base/locks.py",
         "join() and run() in a finaliser or a signal handler may deadlock",
         "threading.RLock()._is_owned() is False",
     ),
@@ -519,7 +521,7 @@ NOTEBOOK = [
     ),
     Lean(
         "pydevd.PyDB.do_wait_suspend",
-        "_core/_breakpoints.py",
+        "_core/base/breakpoints.py",
         "a stop at a breakpoint is reported as code that blocks the loop; an interrupt there ends "
         "the debugger's own code",
         "pydevd.PyDB.do_wait_suspend.__code__.co_filename.endswith('pydevd.py')",
@@ -661,14 +663,14 @@ ELSEWHERE = [
     ),
     Lean(
         "trio._core._run.run.runner",
-        "_core/_inner_loops.py",
+        "_core/base/inner_loops.py",
         "a background cell that calls trio.run() is not ended by a cancel",
         "'runner' in __import__('trio')._core._run.run.__code__.co_varnames",
     ),
     *(
         Lean(
             f"trio._core._run.{kind}.{name}",
-            "_core/_inner_loops.py",
+            "_core/base/inner_loops.py",
             "cancelling a background cell that calls trio.run() fails",
             f"hasattr(__import__('trio')._core._run.{kind}, {name!r})",
         )

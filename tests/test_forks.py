@@ -101,10 +101,10 @@ def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
 
 #: Locks of objects that a child does not use, as nothing of it leads there.
 OF_THE_PARENT = {
-    "_core/_inner_loops.py": "of one thread that works in the parent",
+    "_core/base/inner_loops.py": "of one thread that works in the parent",
     "_core/_loop.py": "a child gets a loop of its own",
     "_core/_waiters.py": "of one thread that waits in the parent",
-    "_core/_workers.py": "of one thread that works in the parent",
+    "_core/base/worker_thread.py": "of one thread that works in the parent",
     "_core/_watchdog.py": "a bell for a thread of the parent's",
     "_kernel/_let_go.py": "of one request to a kernel, which the child is not",
     "_offload/_executor.py": "a child opens a switchboard of its own",
@@ -126,7 +126,7 @@ def test_every_lock_survives_a_fork_or_says_why_it_need_not() -> None:
                 r"threading\.(R?Lock|Condition|(Bounded)?Semaphore)", ast.unparse(node)
             ):
                 plain.add(path.relative_to(PACKAGE).as_posix())
-    assert plain - {"_core/_locks.py"} == OF_THE_PARENT.keys()
+    assert plain - {"_core/base/locks.py"} == OF_THE_PARENT.keys()
 
 
 def test_one_place_registers_what_a_fork_does() -> None:
@@ -136,7 +136,7 @@ def test_one_place_registers_what_a_fork_does() -> None:
         if "os.register_at_fork(" in path.read_text()
     }
     # The far end has no asyncnb to ask.
-    assert calls == {"_core/_forks.py", "_offload/_remote.py", "_offload/_notebook.py"}
+    assert calls == {"_core/base/forks.py", "_offload/_remote.py", "_offload/_notebook.py"}
 
 
 #: Emptied or made anew in a child: what the test above fills and looks at.
@@ -144,12 +144,12 @@ RESET = {
     "_core._launch.other_loops",
     "_core._launch.registry",
     "_core._open_groups.named",
-    "_core._progress._failed",
+    "_core.base.progress._failed",
     "_core._registry.observers",
     "_core._traced_loops._watched",
     "_core._trace.recorder",
-    "_core._visits.guarded",
-    "_core._visits.visits",
+    "_core.base.visits.guarded",
+    "_core.base.visits.visits",
     "_core._waiters._joiners",
     "_core._waiters._waiters",
     "_offload._dask._engines",
@@ -166,7 +166,7 @@ REBOUND = {
     "_core._launch.prepare": True,
     "_core._loop._current": True,
     "_core._loop._starting": True,
-    "_core._progress._observers": True,
+    "_core.base.progress._observers": True,
     "_core._tasks._first_steps": "one for all loops, without a state",
     "_core._tasks.rich_repr": True,
     "_core._timeline.interactive": True,
@@ -188,8 +188,8 @@ KEPT = {
     "_core._awaitables._coroutine_types": "types",
     "_core._eager_backport._current_tasks": "asyncio's own",
     "_core._eager_backport._known": "weak; until a task of the parent is garbage-collected",
-    "_core._forks.locks": "a child may fork",
-    "_core._forks._resets": "a child may fork",
+    "_core.base.forks.locks": "a child may fork",
+    "_core.base.forks._resets": "a child may fork",
     "_core._futures._incoming": "weak; by the future, which is the parent's",
     "_core._graph._OPAQUE": "names",
     "_core._guarded.on_wakeup_fd_replaced": "of the cells that run in the forking thread",
@@ -211,8 +211,10 @@ KEPT = {
 }
 
 FILL = """
-from asyncnb._core import _launch, _loop, _named_groups, _progress, _registry, _tasks, _timeline
-from asyncnb._core import _trace, _traced_loops, _visits, _waiters, _open_groups
+from asyncnb._core import _launch, _loop, _named_groups, _registry, _tasks, _timeline
+from asyncnb._core.base import progress as _progress
+from asyncnb._core import _trace, _traced_loops, _waiters, _open_groups
+from asyncnb._core.base import visits as _visits
 from asyncnb._offload import _executor, _jobs, _process, _said, _remote, _dask, _ipyparallel
 
 def state():

@@ -330,7 +330,8 @@ def test_import_works_without_ipython(options):
 
 @pytest.mark.parametrize("options", [["-S"], []], ids=["standard library alone", "with uvloop"])
 def test_every_core_module_works_without_ipython(options):
-    names = sorted(f"asyncnb._core.{path.stem}" for path in PACKAGE.glob("_core/_[a-z]*.py"))
+    paths = (path.relative_to(ROOT).with_suffix("") for path in PACKAGE.glob("_core/**/[_a-z]*.py"))
+    names = sorted(".".join(path.parts) for path in paths if path.name != "__init__")
     python(BARE + f"import importlib\nfor name in {names}: importlib.import_module(name)", *options)
 
 

@@ -22,9 +22,9 @@ VERSION_CHECKS = {
     "_core/_tasks.py: sys.version_info < (3, 12)": "the C task's own eager start",
     "_core/_tasks.py: sys.version_info < (3, 15)": "get_context() as in 3.15, which does not crash",
     "_core/_tasks.py: sys.version_info >= (3, 13)": "the C task as it is",
-    "_core/_task_lists.py: sys.version_info >= (3, 14)": "core/test_foreign_threads.py",
+    "_core/base/task_lists.py: sys.version_info >= (3, 14)": "core/test_foreign_threads.py",
     "_core/_timeouts.py: sys.version_info >= (3, 12)": "asyncio.current_task, which is C",
-    "_core/_visits.py: sys.version_info >= (3, 14)": "the current task is the thread's own",
+    "_core/base/visits.py: sys.version_info >= (3, 14)": "the current task is the thread's own",
     "_core/_uncancel.py: sys.version_info >= (3, 13)": "the C task withdraws by itself",
 }
 

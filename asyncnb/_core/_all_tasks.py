@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from threading import get_ident
 from typing import Any
 
-from asyncnb._core._visits import visits
+from asyncnb._core.base.visits import visits
 
 
 def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:

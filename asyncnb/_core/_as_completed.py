@@ -20,8 +20,8 @@ from asyncnb._core._local import (
     is_foreign,
     signal,
 )
-from asyncnb._core._progress import Bar
 from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
+from asyncnb._core.base.progress import Bar
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any
 
-from asyncnb._core._locks import fork_safe_lock
-from asyncnb._core._visits import runs_here
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.visits import runs_here
 
 # A signal handler or a finaliser may make a task while one is being made.
 call_soon_lock = fork_safe_lock()

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from asyncnb._core import _futures
 from asyncnb._core._futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
 from asyncnb._core._local import add_edge, adder_for, all_local, discard_edge, is_foreign
-from asyncnb._core._progress import Bar
 from asyncnb._core._tasks import Task, can_construct, construct
 from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
+from asyncnb._core.base.progress import Bar
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
 from asyncnb._core import _places
-from asyncnb._core._frames import is_ours
 from asyncnb._core._places import function_name, without_outer, wrappers
+from asyncnb._core.base.frames import is_ours
 
 __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "format_call_graph"]
 __all__ += ["print_call_graph"]

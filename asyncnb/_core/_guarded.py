@@ -21,8 +21,8 @@ from types import FrameType
 from typing import Any
 
 from asyncnb._core._call_soon import lazy_starts
-from asyncnb._core._frames import is_asyncios, is_ours
-from asyncnb._core._visits import DeferredHandle, DeferredTimer, visits
+from asyncnb._core.base.frames import is_asyncios, is_ours
+from asyncnb._core.base.visits import DeferredHandle, DeferredTimer, visits
 
 __asyncnb_frames__ = "loop"
 
@@ -156,7 +156,7 @@ class GuardedCalls:
         from asyncnb._core._awaitables import as_coroutine
         from asyncnb._core._tasks import Task
         from asyncnb._core._waiters import join_future
-        from asyncnb._core._workers import ThreadCancelled
+        from asyncnb._core.base.worker_thread import ThreadCancelled
 
         loop: Any = self
         made = not asyncio.isfuture(future) or future.get_loop() is not loop

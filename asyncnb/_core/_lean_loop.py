@@ -20,7 +20,7 @@ from asyncnb._core._guarded import (
     call_soon_from_elsewhere,
     create_task_from_elsewhere,
 )
-from asyncnb._core._visits import guarded
+from asyncnb._core.base.visits import guarded
 
 #: Whether this and :mod:`._timers` have been tried on this Python: 3.16 may change the parts of
 #: the standard loop that they write to, and then tests/core/test_lean.py fails until the bound is

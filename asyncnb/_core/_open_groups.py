@@ -11,8 +11,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from asyncnb._core._awaitables import close_unstarted
-from asyncnb._core._errors import message_of
-from asyncnb._core._forks import at_fork
 from asyncnb._core._futures import (
     INTERRUPT,
     Future,
@@ -23,13 +21,15 @@ from asyncnb._core._futures import (
 )
 from asyncnb._core._groups import TaskGroup, is_base_error
 from asyncnb._core._local import AnyFuture
-from asyncnb._core._locks import fork_safe_lock
 from asyncnb._core._tasks import Task as OwnTask
 from asyncnb._core._tasks import new_task
 from asyncnb._core._uncancel import left_behind, swallow
-from asyncnb._core._visits import runs_here
 from asyncnb._core._waiters import end_lost, is_lost
 from asyncnb._core._waiting import wait
+from asyncnb._core.base.errors import message_of
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.visits import runs_here
 
 T = TypeVar("T")
 Starter = Callable[..., Any]

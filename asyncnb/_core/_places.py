@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from asyncnb._core._frames import is_asyncios, launches, launches_and_waits
+from asyncnb._core.base.frames import is_asyncios, launches, launches_and_waits
 
 #: Code of coroutines that only carry a user's own one: their frames are left out.
 wrappers: set[types.CodeType] = set()

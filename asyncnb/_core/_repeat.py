@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Never, TypeVar
 
-from asyncnb._core._errors import describe
+from asyncnb._core.base.errors import describe
 
 __asyncnb_frames__ = "waits"
 

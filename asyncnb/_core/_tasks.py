@@ -21,8 +21,6 @@ from asyncnb._core import _futures
 from asyncnb._core._all_tasks import note_suspended
 from asyncnb._core._awaitables import close_unstarted
 from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock, lazy_starts
-from asyncnb._core._forks import at_fork
-from asyncnb._core._frames import PACKAGE
 from asyncnb._core._futures import (
     INTERRUPT,
     Future,
@@ -32,9 +30,11 @@ from asyncnb._core._futures import (
     takes_calls,
 )
 from asyncnb._core._graph import task_frames
-from asyncnb._core._seconds import check_timeout
-from asyncnb._core._task_lists import register, unregister
-from asyncnb._core._visits import runs_here, visits
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.frames import PACKAGE
+from asyncnb._core.base.seconds import check_timeout
+from asyncnb._core.base.task_lists import register, unregister
+from asyncnb._core.base.visits import runs_here, visits
 
 if TYPE_CHECKING:
     from asyncnb._core._info import TaskInfo

@@ -23,11 +23,11 @@ from asyncnb._core._awaitables import (
     iscoroutine,
     iscoroutinefunction,
 )
-from asyncnb._core._errors import THREADS, EmbeddedLoopError, no_threads
 from asyncnb._core._futures import ensure_future
 from asyncnb._core._tasks import Task, interrupt, new_task
-from asyncnb._core._visits import runs_here
 from asyncnb._core._waiters import Joiner, never_done, refuse_inside, refuse_own_thread
+from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, no_threads
+from asyncnb._core.base.visits import runs_here
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
 

@@ -16,8 +16,8 @@ from asyncnb._core._timeline_rows import (
     ticks,
     verdict,
 )
-from asyncnb._core._words import shortened
-from asyncnb._core._words import width as columns_of
+from asyncnb._core.base.text import shortened
+from asyncnb._core.base.text import width as columns_of
 
 _MARKS = {"pending": "·", "run": "█", "wait": "─", "stop": "╌", "thread": "▒", "life": "━"}
 _WORDS = {

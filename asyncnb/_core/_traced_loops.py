@@ -6,8 +6,8 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core._forks import at_fork
-from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
 
 _lock = fork_safe_lock()
 

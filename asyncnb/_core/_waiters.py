@@ -14,11 +14,11 @@ import weakref
 from asyncio import AbstractEventLoop, _get_running_loop
 from typing import Any, Protocol, TypeVar
 
-from asyncnb._core._errors import THREADS, EmbeddedLoopError, cannot_block, would_deadlock
-from asyncnb._core._forks import at_fork
-from asyncnb._core._locks import fork_safe_lock, holds_a_lock
-from asyncnb._core._seconds import check_timeout
-from asyncnb._core._visits import release_held, runs_here
+from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, cannot_block, would_deadlock
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock, holds_a_lock
+from asyncnb._core.base.seconds import check_timeout
+from asyncnb._core.base.visits import release_held, runs_here
 
 _T = TypeVar("_T")
 

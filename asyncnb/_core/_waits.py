@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asyncnb._core._words import brief, seconds
+from asyncnb._core.base.text import brief, seconds
 
 
 def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:

@@ -20,7 +20,7 @@ from asyncnb._core._limits import run_body
 from asyncnb._core._plain import current_cell
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._tasks import Task
-from asyncnb._core._visits import runs_here
+from asyncnb._core.base.visits import runs_here
 from asyncnb._kernel._tracebacks import user_frames
 
 if TYPE_CHECKING:

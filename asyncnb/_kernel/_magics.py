@@ -16,7 +16,7 @@ from IPython.core.magic import (
     no_var_expand,
 )
 
-from asyncnb._core._errors import near
+from asyncnb._core.base.errors import near
 from asyncnb._kernel._options import (
     agroup_parser,
     atask_parser,

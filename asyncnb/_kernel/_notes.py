@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncnb._core._info import ENDED, TaskInfo
-from asyncnb._core._words import seconds
+from asyncnb._core.base.text import seconds
 
 
 def note(info: TaskInfo) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core import _launch, _loop, _registry, _trace, _watchdog
-from asyncnb._core._sizes import OFFLOAD_LIMIT
+from asyncnb._core.base.sizes import OFFLOAD_LIMIT
 from asyncnb._kernel import _headless, _kept, _progress
 from asyncnb._kernel._settings import SIZE, SWITCH, Option, amount, count, one_of
 

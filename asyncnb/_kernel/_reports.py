@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core._errors import THREADS
-from asyncnb._core._locks import fork_safe_lock
-from asyncnb._core._service_thread import ServiceThread
+from asyncnb._core.base.errors import THREADS
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.service_thread import ServiceThread
 
 #: Reports that may wait before tracebacks are made the short way, hundreds of times as fast.
 MANY = 20

@@ -20,9 +20,9 @@ from IPython.core.error import UsageError
 from traitlets import TraitError, TraitType
 from traitlets.config import Configurable
 
-from asyncnb._core._errors import near
-from asyncnb._core._sizes import parse_size
-from asyncnb._core._words import terminal_columns
+from asyncnb._core.base.errors import near
+from asyncnb._core.base.sizes import parse_size
+from asyncnb._core.base.text import terminal_columns
 from asyncnb._kernel._undo import UndoStack
 
 ENVIRONMENT, CONFIG, SET = "environment", "config", "set"

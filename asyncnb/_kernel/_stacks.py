@@ -8,7 +8,7 @@ from typing import Any
 
 from asyncnb._core._info import ENDED, TaskInfo
 from asyncnb._core._stack import await_chain, awaited_by, worker_of
-from asyncnb._core._words import seconds
+from asyncnb._core.base.text import seconds
 
 
 def describe(task: asyncio.Task[Any], info: TaskInfo) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from asyncnb._core._info import ENDED, TaskInfo
 from asyncnb._core._registry import TaskRecord
-from asyncnb._core._words import seconds, shortened, terminal_columns, visible, width
+from asyncnb._core.base.text import seconds, shortened, terminal_columns, visible, width
 from asyncnb._kernel._notes import note
 
 #: Rows of a table at most: more is nothing to read, and takes time to make.

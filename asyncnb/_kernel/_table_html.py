@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from asyncnb._core._info import ENDED
-from asyncnb._core._words import visible
+from asyncnb._core.base.text import visible
 
 if TYPE_CHECKING:
     from asyncnb._kernel._table import Row, TaskTable

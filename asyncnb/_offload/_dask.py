@@ -20,9 +20,9 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asyncnb._core._forks import at_fork
-from asyncnb._core._locks import fork_safe_lock
-from asyncnb._core._newest import Newest
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.newest import Newest
 from asyncnb._offload import _far
 from asyncnb._offload._jobs import Job
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import Any
 
-from asyncnb._core._errors import near
+from asyncnb._core.base.errors import near
 from asyncnb._offload._jobs import Engine
 
 #: What ``on=`` may say besides an object.

@@ -24,10 +24,10 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from typing import Any
 
-from asyncnb._core._forks import at_fork
-from asyncnb._core._locks import fork_safe_lock
-from asyncnb._core._newest import Newest
-from asyncnb._core._visits import runs_here
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.newest import Newest
+from asyncnb._core.base.visits import runs_here
 from asyncnb._offload import _line
 from asyncnb._offload._jobs import Job
 

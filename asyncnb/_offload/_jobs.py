@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from asyncnb._core._errors import OffloadError, WorkerLostError
-from asyncnb._core._forks import at_fork
+from asyncnb._core.base.errors import OffloadError, WorkerLostError
+from asyncnb._core.base.forks import at_fork
 from asyncnb._offload._tracebacks import rebuild_error
 
 _ids = itertools.count(1)

@@ -17,7 +17,7 @@ from multiprocessing.connection import Client, Connection
 from types import ModuleType
 from typing import Any
 
-from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._offload import _remote
 
 #: Seconds after which the kernel is told that a job runs; of a shorter one its outcome says so.

@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from asyncnb._core._errors import OffloadError
-from asyncnb._core._sizes import OFFLOAD_LIMIT, parse_size, size_text
+from asyncnb._core.base.errors import OffloadError
+from asyncnb._core.base.sizes import OFFLOAD_LIMIT, parse_size, size_text
 from asyncnb._offload import _remote
 
 _limit: int | None = None

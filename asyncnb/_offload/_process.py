@@ -29,8 +29,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from asyncnb._core._forks import at_fork
-from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._offload import _worker
 from asyncnb._offload._jobs import Job
 

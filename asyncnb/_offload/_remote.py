@@ -250,7 +250,7 @@ def _forget_after_fork() -> None:
     _flusher = _Flusher()  # its thread is the parent's
 
 
-# Not by `_core._forks`: a far end has none.
+# Not by `_core.base.forks`: a far end has none.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
 
@@ -597,7 +597,7 @@ def run_cell(here: Running, cell: dict[str, Any], tell: Tell) -> Any:
 @contextlib.contextmanager
 def observed_progress(tell: Tell) -> Iterator[None]:
     """Tell what ``asyncnb.track`` reports, if the job uses it."""
-    progress = sys.modules.get("asyncnb._core._progress")
+    progress = sys.modules.get("asyncnb._core.base.progress")
     if progress is None:
         yield
         return

@@ -6,9 +6,9 @@ import contextvars
 import sys
 from typing import Any
 
-from asyncnb._core import _progress
-from asyncnb._core._forks import at_fork
-from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core.base import progress as _progress
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
 
 
 class Speaker:

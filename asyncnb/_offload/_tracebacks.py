@@ -12,7 +12,7 @@ import pickle
 import types
 from typing import Any
 
-from asyncnb._core._errors import RemoteError
+from asyncnb._core.base.errors import RemoteError
 
 _GROUPS = ("ExceptionGroup", "BaseExceptionGroup")
 

@@ -13,7 +13,7 @@ from asyncnb._core import _launch, _names
 from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._registry import TaskRecord, TaskRegistry
-from asyncnb._core._seconds import check_timeout
+from asyncnb._core.base.seconds import check_timeout
 
 
 class Refused(Exception):

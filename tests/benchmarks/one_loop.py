@@ -65,7 +65,7 @@ def create_task(rounds: int) -> Iterator[Figure]:
 
 _CALLS = """
 import asyncio, time
-from asyncnb._core._visits import guard, guarded, unguard
+from asyncnb._core.base.visits import guard, guarded, unguard
 def nothing(): pass
 async def call_soon(count):
     loop = asyncio.get_running_loop()

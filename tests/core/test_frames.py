@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from asyncnb._core import _frames
+from asyncnb._core.base import frames as _frames
 
 
 def frame_in(filename: str, mark: str | None = None) -> types.FrameType:

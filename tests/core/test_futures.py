@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from asyncnb._core import _waiters
-from asyncnb._core._errors import THREADS, EmbeddedLoopError
 from asyncnb._core._futures import (
     Future,
     ensure_future,
@@ -24,6 +23,7 @@ from asyncnb._core._futures import (
     wrap_future,
 )
 from asyncnb._core._tasks import Task
+from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

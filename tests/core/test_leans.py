@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _breakin, _graph, _pause, _tasks, _timeouts, _waits
+from asyncnb._core import _graph, _pause, _tasks, _timeouts, _waits
 from asyncnb._core._plain_timeouts import expired_in
+from asyncnb._core.base import async_raise as _breakin
 from asyncnb.testing import run_virtual
 from tests.leans import PYTHON, PYTHON_PREAMBLE, Lean
 
@@ -189,10 +190,10 @@ MODULES = [
 def coroutine_named(qualname: str) -> list[types.CodeType]:
     """The code of each coroutine function of that name in asyncio, anyio and asyncnb."""
     import asyncnb._core._open_groups
-    import asyncnb._core._workers
+    import asyncnb._core.base.worker_thread
     import asyncnb._offload._jobs
 
-    modules = [*MODULES, asyncnb._core._open_groups, asyncnb._core._workers]
+    modules = [*MODULES, asyncnb._core._open_groups, asyncnb._core.base.worker_thread]
     modules += [asyncnb._offload._jobs]
     if qualname.startswith("SocketStream."):
         modules.append(pytest.importorskip("anyio._backends._asyncio"))

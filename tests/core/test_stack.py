@@ -23,7 +23,7 @@ from asyncnb._core._stack import await_chain, waiting_on, worker_of
 from asyncnb._core._tasks import Task, create_task
 from asyncnb._core._threads import to_thread
 from asyncnb._core._waiting import sleep, wait, wait_for
-from asyncnb._core._workers import Worker
+from asyncnb._core.base.worker_thread import Worker
 from asyncnb.testing import run_virtual
 from tests.core.elsewhere import FACTORIES, running_elsewhere
 

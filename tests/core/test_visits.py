@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _visits
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop
-from asyncnb._core._visits import Visit, guard, guarded, own_loop, unguard, visits
-from asyncnb._core._workers import Worker
+from asyncnb._core.base import visits as _visits
+from asyncnb._core.base.visits import Visit, guard, guarded, own_loop, unguard, visits
+from asyncnb._core.base.worker_thread import Worker
 
 
 @pytest.fixture
@@ -461,7 +461,7 @@ def test_ctrl_c_ends_the_wait_of_a_visitor_and_not_the_work(wait: str) -> None:
     done = plain_python(
         f"""
         import asyncio, os, signal, asyncnb
-        from asyncnb._core._visits import Visit
+        from asyncnb._core.base.visits import Visit
         loop, gate = asyncnb.embedded_loop(), asyncio.Event()
 
         async def work():
@@ -727,7 +727,7 @@ def test_a_child_forked_in_a_visit_has_no_loop_and_may_start_its_own() -> None:
     done = plain_python(
         """
         import asyncio, os, asyncnb
-        from asyncnb._core._visits import Visit, guarded, own_loop, visits
+        from asyncnb._core.base.visits import Visit, guarded, own_loop, visits
         loop = asyncnb.embedded_loop()
         outer, inner = Visit(loop), Visit(loop)
         outer.enter()

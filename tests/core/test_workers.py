@@ -18,7 +18,7 @@ import uvicorn
 import asyncnb
 from asyncnb import Task
 from asyncnb._core._loop import EmbeddedLoop
-from asyncnb._core._workers import Worker
+from asyncnb._core.base.worker_thread import Worker
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_a_loop_in_a_variable_of_another_thread_is_left_alone(loop):
 
 
 def test_a_function_that_does_not_end_is_reported(loop, monkeypatch):
-    monkeypatch.setattr("asyncnb._core._workers.STUCK_SECONDS", 0.05)
+    monkeypatch.setattr("asyncnb._core.base.worker_thread.STUCK_SECONDS", 0.05)
     stuck, release = threading.Event(), threading.Event()
 
     def function(job: Job) -> None:

@@ -227,7 +227,7 @@ def test_a_lost_worker_fails_its_task_once_and_others_go_on(client, monkeypatch,
 
 
 def test_jobs_that_overlap_in_this_process_leave_its_own_progress_alone(monkeypatch):
-    from asyncnb._core._progress import observe_progress, track
+    from asyncnb._core.base.progress import observe_progress, track
 
     seen = []
     end = observe_progress(lambda progress: seen.append((progress.label, progress.done)))

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from itertools import compress
 from typing import Any
 
-from asyncnb._core._breakpoints import is_debuggers
-from asyncnb._core._frames import is_loops
+from asyncnb._core.base.breakpoints import is_debuggers
+from asyncnb._core.base.frames import is_loops
 
 #: Looks until the task is seen at an instruction where it can be hit; a millisecond apart.
 _LOOKS = 20

@@ -18,7 +18,7 @@ import selectors
 import types
 
 #: The folder of this package, and that of asyncio, each with a separator at its end.
-PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+PACKAGE = __file__[: -len(os.path.join("_core", "base", "frames.py"))]
 ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 
 _KERNEL = os.path.join(PACKAGE, "_kernel", "")

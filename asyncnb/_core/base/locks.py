@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Any, cast
 
-from asyncnb._core._forks import locks, renew_lock
+from asyncnb._core.base.forks import locks, renew_lock
 
 
 def fork_safe_lock() -> Any:

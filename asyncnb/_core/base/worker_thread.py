@@ -15,9 +15,9 @@ import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from asyncnb._core._breakin import send_if_there, send_if_user_code
-from asyncnb._core._inner_loops import InnerLoop, ended_by_cancel, inner_loop
-from asyncnb._core._visits import guard, unguard
+from asyncnb._core.base.async_raise import send_if_there, send_if_user_code
+from asyncnb._core.base.inner_loops import InnerLoop, ended_by_cancel, inner_loop
+from asyncnb._core.base.visits import guard, unguard
 
 __asyncnb_frames__ = "launches"
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from operator import length_hint
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
 
-from asyncnb._core._forks import at_fork
-from asyncnb._core._locks import fork_safe_lock
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")

@@ -20,9 +20,9 @@ from asyncio import AbstractEventLoop, Handle, TimerHandle, _get_running_loop, _
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core._forks import at_fork
-from asyncnb._core._locks import fork_safe_lock
-from asyncnb._core._task_lists import register, unregister
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.task_lists import register, unregister
 
 #: Turns of the loop between a cell and the next, and the most seconds that they may take: far
 #: more than a free loop needs, and a blocked one shall not block cells too.
