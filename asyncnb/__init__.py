@@ -41,7 +41,6 @@ from asyncnb._core._futures import (
     wrap_future,
 )
 from asyncnb._core._groups import TaskGroup, current_deadline
-from asyncnb._core._info import CellRef, TaskInfo
 from asyncnb._core._launch import cancel, launch, run, task, tasks
 from asyncnb._core._loop import EmbeddedLoop, LoopStatistics, embedded_loop
 from asyncnb._core._named_groups import open_group
@@ -65,25 +64,30 @@ from asyncnb._core.base.errors import (
     WorkerLostError,
     WrongThreadError,
 )
+from asyncnb._core.introspection.info import CellRef, TaskInfo
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from asyncnb._core._as_completed import as_completed
     from asyncnb._core._gather import gather
-    from asyncnb._core._graph import capture_call_graph, format_call_graph, print_call_graph
     from asyncnb._core._shield import shield
     from asyncnb._core._timeline import Timeline, export_trace, record, timeline
     from asyncnb._core.base.progress import track
+    from asyncnb._core.introspection.call_graph import (
+        capture_call_graph,
+        format_call_graph,
+        print_call_graph,
+    )
     from asyncnb._elsewhere import map, offload
 
 #: Names whose modules are imported when they are first used: a tenth of ``%load_ext``.
 _LATER = {
     "as_completed": "asyncnb._core._as_completed",
     "gather": "asyncnb._core._gather",
-    "capture_call_graph": "asyncnb._core._graph",
-    "format_call_graph": "asyncnb._core._graph",
-    "print_call_graph": "asyncnb._core._graph",
+    "capture_call_graph": "asyncnb._core.introspection.call_graph",
+    "format_call_graph": "asyncnb._core.introspection.call_graph",
+    "print_call_graph": "asyncnb._core.introspection.call_graph",
     "track": "asyncnb._core.base.progress",
     "shield": "asyncnb._core._shield",
     "Timeline": "asyncnb._core._timeline",

@@ -59,7 +59,8 @@ ended = Task.__new__(Task)
 """
 
 _FRAMES = (
-    "_core/base/async_raise.py _core/_graph.py _core/_stack.py _core/_watchdog.py _kernel/_watch.py"
+    "_core/base/async_raise.py _core/introspection/call_graph.py "
+    "_core/introspection/stack.py _core/_watchdog.py _kernel/_watch.py"
 )
 
 PYTHON = [
@@ -150,15 +151,17 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._callbacks",
-        "_core/_crashes.py _core/_eager_backport.py _core/_futures.py _core/_graph.py "
+        "_core/_crashes.py _core/_eager_backport.py _core/_futures.py "
+        "_core/introspection/call_graph.py "
         "_core/_groups.py _core/_pause.py _core/_task_backport.py _core/_waiters.py "
-        "_core/_waits.py _kernel/_autoawait.py",
+        "_core/introspection/waiting_on.py _kernel/_autoawait.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
         "future._callbacks is None and is_slot(Future, '_callbacks')",
     ),
     Lean(
         "asyncio.Future._exception",
-        "_core/_ended.py _core/_gather.py _core/_graph.py _core/_groups.py _core/_plain.py "
+        "_core/_ended.py _core/_gather.py _core/introspection/call_graph.py "
+        "_core/_groups.py _core/introspection/unmanaged.py "
         "_core/_registry.py _kernel/_output.py widgets/_detail.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
@@ -202,14 +205,15 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._asyncio_awaited_by",
-        "_core/_graph.py",
+        "_core/introspection/call_graph.py",
         "call graphs lose the edges that asyncio itself recorded",
         "future._asyncio_awaited_by is None and is_slot(Future, '_asyncio_awaited_by')",
         since=14,
     ),
     Lean(
         "asyncio.Task._fut_waiter",
-        "_core/_graph.py _core/_pause.py _core/_tasks.py _core/_waits.py _core/_watchdog.py "
+        "_core/introspection/call_graph.py _core/_pause.py _core/_tasks.py "
+        "_core/introspection/waiting_on.py _core/_watchdog.py "
         "_kernel/_autoawait.py",
         "no pause; stacks and the table do not say what a task waits for",
         "is_slot(Task, '_fut_waiter')",
@@ -329,56 +333,56 @@ PYTHON = [
     # What stacks and call graphs read, see core/test_leans.py for the names of frames.
     Lean(
         "asyncio.TaskGroup._parent_task",
-        "_core/_graph.py",
+        "_core/introspection/call_graph.py",
         "call graphs do not lead from a task of a group to the task that waits for the group",
         "hasattr(asyncio.TaskGroup(), '_parent_task')",
     ),
     Lean(
         "asyncio.TaskGroup._tasks",
-        "_core/_crashes.py _core/_waits.py",
+        "_core/_crashes.py _core/introspection/waiting_on.py",
         "`waiting_on` and the end of a crashed loop miss the tasks of an asyncio.TaskGroup",
         "type(asyncio.TaskGroup()._tasks) is set",
     ),
     Lean(
         "asyncio.tasks._GatheringFuture._children",
-        "_core/_tasks.py _core/_trace.py _core/_waits.py _core/_watchdog.py",
+        "_core/_tasks.py _core/_trace.py _core/introspection/waiting_on.py _core/_watchdog.py",
         "`waiting_on` says nothing of asyncio.gather; a stopped cell waits for its launched tasks",
         "asyncio.tasks._GatheringFuture([future], loop=loop)._children == [future]",
     ),
     Lean(
         "asyncio.tasks._AsCompletedIterator._done",
-        "_core/_graph.py",
+        "_core/introspection/call_graph.py",
         "call graphs end at asyncio.as_completed",
         "'_done' in asyncio.tasks._AsCompletedIterator.__init__.__code__.co_names",
         since=13,
     ),
     Lean(
         "asyncio.Queue._getters",
-        "_core/_graph.py",
+        "_core/introspection/call_graph.py",
         "call graphs end at asyncio.as_completed",
         "type(queue._getters) is collections.deque",
     ),
     Lean(
         "asyncio.Queue._unfinished_tasks",
-        "_core/_waits.py",
+        "_core/introspection/waiting_on.py",
         "`waiting_on` of Queue.join does not say how many",
         "queue._unfinished_tasks == 0",
     ),
     Lean(
         "asyncio.Lock._waiters",
-        "_core/_waits.py",
+        "_core/introspection/waiting_on.py",
         "`waiting_on` of Lock.acquire does not say how many wait",
         "hasattr(lock, '_waiters') and hasattr(asyncio.Semaphore(), '_waiters')",
     ),
     Lean(
         "asyncio.StreamReader._waiter",
-        "_core/_graph.py",
+        "_core/introspection/call_graph.py",
         "call graphs end at a stream's reader",
         "asyncio.StreamReader(loop=loop)._waiter is None",
     ),
     Lean(
         "asyncio.StreamReader._transport",
-        "_core/_waits.py",
+        "_core/introspection/waiting_on.py",
         "`waiting_on` does not say whose data a reader waits for",
         "hasattr(asyncio.StreamReader(loop=loop), '_transport') and "
         "hasattr(asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), loop=loop), "
@@ -386,19 +390,19 @@ PYTHON = [
     ),
     Lean(
         "asyncio.base_subprocess.BaseSubprocessTransport._proc",
-        "_core/_waits.py",
+        "_core/introspection/waiting_on.py",
         "`waiting_on` does not say the command of a subprocess",
         "'_proc' in asyncio.base_subprocess.BaseSubprocessTransport.__init__.__code__.co_names",
     ),
     Lean(
         "asyncio.base_subprocess.BaseSubprocessTransport._pid",
-        "_core/_waits.py",
+        "_core/introspection/waiting_on.py",
         "`waiting_on` does not say the pid of a subprocess",
         "'_pid' in asyncio.base_subprocess.BaseSubprocessTransport.__init__.__code__.co_names",
     ),
     Lean(
         "asyncio.futures._chain_future",
-        "_core/_waits.py",
+        "_core/introspection/waiting_on.py",
         "`waiting_on` says `Future` for work in an executor",
         "callable(asyncio.futures._chain_future)",
     ),
@@ -431,7 +435,8 @@ PYTHON = [
     ),
     Lean(
         "sys._getframe",
-        "_core/_graph.py _core/_guarded.py _core/base/inner_loops.py _kernel/_magics.py",
+        "_core/introspection/call_graph.py _core/_guarded.py _core/base/inner_loops.py "
+        "_kernel/_magics.py",
         "no call graph of the current task; no waking of tasks from worker threads; no local "
         "variables in the lines of magics",
         "sys._getframe().f_code is not None",
@@ -656,7 +661,7 @@ ELSEWHERE = [
     ),
     Lean(
         "anyio._backends._asyncio.SocketStream._transport",
-        "_core/_waits.py",
+        "_core/introspection/waiting_on.py",
         "`waiting_on` does not say from which socket an anyio stream (httpx) reads",
         "'_transport' in __import__('anyio._backends._asyncio')._backends._asyncio."
         "SocketStream.__init__.__code__.co_names",
@@ -683,7 +688,7 @@ ELSEWHERE = [
     ),
     Lean(
         "uvloop.loop._SyncSocket",
-        "_core/_waits.py",
+        "_core/introspection/waiting_on.py",
         "`waiting_on` of uvloop's sock_recv does not say which socket",
         "{'_SyncSocketReaderFuture', '_SyncSocketWriterFuture'} <= "
         "set(dir(__import__('uvloop.loop').loop))",

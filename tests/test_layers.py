@@ -262,7 +262,7 @@ def test_rule_holds(rule):
         (few_files_touch_the_kernel, "_kernel/_magics.py", "getattr(shell, 'kernel', None)"),
         (heavy_modules_wait_for_their_first_use, "_offload/_pool.py", "import distributed"),
         (heavy_modules_wait_for_their_first_use, "_extension.py", "from .widgets import _chip"),
-        (facts_are_frozen, "_core/_info.py", "@dataclass\nclass TaskInfo: ..."),
+        (facts_are_frozen, "_core/introspection/info.py", "@dataclass\nclass TaskInfo: ..."),
     ],
 )
 def test_rule_says_no(rule, path, text):
@@ -282,7 +282,7 @@ def test_rule_says_no(rule, path, text):
         ("_elsewhere.py", "def f():\n    from asyncnb._offload._calls import offload"),
         ("__init__.py", "if TYPE_CHECKING:\n    from .widgets import Dashboard"),
         ("_extension.py", "def f():\n    from .widgets import _chip"),
-        ("_core/_info.py", "@dataclass(frozen=True, slots=True)\nclass TaskInfo: ..."),
+        ("_core/introspection/info.py", "@dataclass(frozen=True, slots=True)\nclass TaskInfo: ..."),
     ],
 )
 def test_rules_say_yes(path, text):

@@ -17,7 +17,6 @@ from asyncnb._core import _crashes, _loop, _named_groups, _threads, _trace
 from asyncnb._core._all_tasks import plain_tasks
 from asyncnb._core._awaitables import close_refused, close_unstarted, iscoroutine
 from asyncnb._core._futures import isfuture, wrap_future
-from asyncnb._core._info import ENDED, STATES, current_record
 from asyncnb._core._limits import run_body
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
@@ -36,6 +35,7 @@ from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.text import shown_as
 from asyncnb._core.base.visits import own_loop, runs_here
+from asyncnb._core.introspection.info import ENDED, STATES, current_record
 
 __asyncnb_frames__ = "launches"
 
@@ -410,7 +410,9 @@ def tasks(
         if group is None or (r.group == group if facts is None else r.group_facts is facts)
     ]
     if all and group is None:
-        from asyncnb._core._plain import plain_task_info  # not needed until somebody looks
+        from asyncnb._core.introspection.unmanaged import (
+            plain_task_info,  # not needed until somebody looks
+        )
 
         found += [
             task
@@ -433,7 +435,7 @@ def plain_tasks_named(pattern: str, *, exactly: bool = False) -> list[asyncio.Ta
     ``exactly``: not by glob, but by the name as a table shows it, see ``shown_as``. Without those
     that the kernel itself is made of. Any thread.
     """
-    from asyncnb._core._plain import is_hosts  # it builds on this module
+    from asyncnb._core.introspection.unmanaged import is_hosts  # it builds on this module
 
     users = [task for task in other_tasks() if not is_hosts(task)]
     names = {task.get_name() for task in users}

@@ -7,9 +7,9 @@ from asyncio import CancelledError
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from asyncnb._core import _places
 from asyncnb._core._timeouts import Timeout
 from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.introspection import places as _places
 
 if TYPE_CHECKING:
     from asyncnb._core._registry import TaskRecord

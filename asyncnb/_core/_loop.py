@@ -24,7 +24,6 @@ from asyncnb._core._all_tasks import all_tasks
 from asyncnb._core._awaitables import iscoroutine, iscoroutinefunction
 from asyncnb._core._ended import note_unseen
 from asyncnb._core._guarded import GuardedCalls, guarded_class
-from asyncnb._core._info import current_record
 from asyncnb._core._lean_loop import LeanLoop
 from asyncnb._core._tasks import Task, run_first_step
 from asyncnb._core._timeouts import Entered
@@ -32,6 +31,7 @@ from asyncnb._core._watchdog import Blocked, SlowStep, Watchdog
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, would_deadlock
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.introspection.info import current_record
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core._ended import EndedFacts
-from asyncnb._core._info import ENDED, STATES, CellRef, TaskInfo, current_record
 from asyncnb._core._limits import seconds_left
 from asyncnb._core._local import add_callback
 from asyncnb._core._repeat import Rounds
@@ -24,6 +23,7 @@ from asyncnb._core._tasks import Task
 from asyncnb._core.base.errors import TaskNotFoundError, describe, near
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import shown_as, visible
+from asyncnb._core.introspection.info import ENDED, STATES, CellRef, TaskInfo, current_record
 
 if TYPE_CHECKING:
     from asyncnb._core._open_groups import GroupFacts, OpenGroup
@@ -166,7 +166,7 @@ class TaskRecord(EndedFacts):
 
     def info(self) -> TaskInfo:
         """Return a frozen snapshot; from any thread."""
-        from asyncnb._core import _stack  # not needed until somebody looks
+        from asyncnb._core.introspection import stack as _stack  # not needed until somebody looks
 
         state = self.state()
         error = self.error() if state == "failed" else None
@@ -201,7 +201,7 @@ class TaskRecord(EndedFacts):
         if self.trace is not None and self.kind == "loop":
             return self.trace.seconds
         if self.cpu is None and self.kind == "thread" and self.end is None:
-            from asyncnb._core import _stack
+            from asyncnb._core.introspection import stack as _stack
 
             worker = _stack.worker_of(self.task)
             return None if worker is None else worker.cpu()

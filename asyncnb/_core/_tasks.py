@@ -29,18 +29,18 @@ from asyncnb._core._futures import (
     runs_elsewhere,
     takes_calls,
 )
-from asyncnb._core._graph import task_frames
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.frames import PACKAGE
 from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.task_lists import register, unregister
 from asyncnb._core.base.visits import runs_here, visits
+from asyncnb._core.introspection.call_graph import task_frames
 
 if TYPE_CHECKING:
-    from asyncnb._core._info import TaskInfo
     from asyncnb._core._pause import Pause
     from asyncnb._core._registry import TaskRecord
     from asyncnb._core._timeouts import Timeout
+    from asyncnb._core.introspection.info import TaskInfo
 
 if sys.version_info >= (3, 13):
     _Base = asyncio.Task
@@ -351,7 +351,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
     def info(self) -> TaskInfo:
         """Return a frozen snapshot of the task's facts. Any thread."""
         if self._record is None:
-            from asyncnb._core import _plain  # it builds on this module
+            from asyncnb._core.introspection import unmanaged as _plain  # it builds on this module
 
             return _plain.plain_task_info(self)
         return self._record.info()

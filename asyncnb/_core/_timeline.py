@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from asyncnb._core import _launch, _trace
-from asyncnb._core._graph import awaited_by
-from asyncnb._core._info import ENDED
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._trace import Recording, Step, TaskTrace
 from asyncnb._core.base.errors import TaskNotFoundError
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import terminal_columns
+from asyncnb._core.introspection.call_graph import awaited_by
+from asyncnb._core.introspection.info import ENDED
 
 #: What a timeline can be made of; None: all launched tasks, and what was recorded of their own.
 Tasks = Any

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncnb._core import _tasks
 from asyncnb._core._awaitables import iscoroutine
-from asyncnb._core._graph import awaited_by
-from asyncnb._core._info import ENDED
 from asyncnb._core._plain_timeouts import expired_in
 from asyncnb._core._traced_loops import unwatch, watch
 from asyncnb._core.base.errors import describe
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.introspection.call_graph import awaited_by
+from asyncnb._core.introspection.info import ENDED
 
 if TYPE_CHECKING:
     from asyncnb._core._registry import TaskRecord

@@ -23,11 +23,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from asyncnb._core._info import CellRef
-from asyncnb._core._places import Place, place, without_outer
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.breakpoints import is_at_breakpoint
 from asyncnb._core.base.frames import is_asyncios, is_ours, rests
+from asyncnb._core.introspection.info import CellRef
+from asyncnb._core.introspection.places import Place, place, without_outer
 
 if TYPE_CHECKING:
     from asyncnb._core._loop import EmbeddedLoop
@@ -367,7 +367,7 @@ def _describe(
     top: types.FrameType,
     seconds: float,
 ) -> Blocked:
-    from asyncnb._core._info import current_record
+    from asyncnb._core.introspection.info import current_record
 
     frames = _frames_of(task, top)
     shown = [frame for frame in without_outer(frames) if not is_ours(frame)] or frames

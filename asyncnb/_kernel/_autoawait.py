@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import ExecutionResult
 
-from asyncnb._core import _places
 from asyncnb._core._guarded import on_wakeup_fd_replaced
 from asyncnb._core._loop import (
     EmbeddedLoop,
@@ -31,6 +30,7 @@ from asyncnb._core._tasks import Task, interrupt
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
 from asyncnb._core.base.visits import guard, own_loop, runs_here, unguard
+from asyncnb._core.introspection import places as _places
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -9,9 +9,9 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from asyncnb._core import _launch, _named_groups, _names
-from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._tasks import Task
+from asyncnb._core.introspection.info import ENDED
 from asyncnb._kernel._joining import wait
 from asyncnb._kernel._options import Parser, limit, seconds
 from asyncnb._kernel._verbs import Verb, count, group_records, living_records, named_records

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import ExecutionResult
 
-from asyncnb._core._graph import frames_of_coroutine
-from asyncnb._core._places import without_outer
+from asyncnb._core.introspection.call_graph import frames_of_coroutine
+from asyncnb._core.introspection.places import without_outer
 from asyncnb._kernel._tracebacks import plain_lines, user_frames
 
 if TYPE_CHECKING:

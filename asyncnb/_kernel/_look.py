@@ -66,7 +66,7 @@ class LookVerbs:
         shown, left_out = choose(found)
         infos = [record.info() for record in shown]
         if plain:
-            from asyncnb._core._plain import plain_task_info
+            from asyncnb._core.introspection.unmanaged import plain_task_info
 
             infos += [plain_task_info(task) for task in plain[:MOST_ROWS]]
             if len(plain) > MOST_ROWS:
@@ -83,7 +83,7 @@ class LookVerbs:
             named = _launch.plain_tasks_named(args.name, exactly=True)
             if len(named) != 1:
                 raise
-            from asyncnb._core._plain import plain_task_info
+            from asyncnb._core.introspection.unmanaged import plain_task_info
 
             print(describe(named[0], plain_task_info(named[0])))
         else:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from asyncnb._core._info import ENDED, TaskInfo
 from asyncnb._core.base.text import seconds
+from asyncnb._core.introspection.info import ENDED, TaskInfo
 
 
 def note(info: TaskInfo) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 from IPython.display import display
 
-from asyncnb._core._info import current_record
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.progress import Progress
 from asyncnb._core.base.text import encodable
+from asyncnb._core.introspection.info import current_record
 from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._output import OutputRouter
 

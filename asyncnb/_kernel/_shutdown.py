@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asyncnb._core import _loop
-from asyncnb._core._info import current_record
+from asyncnb._core.introspection.info import current_record
 
 logger = logging.getLogger("asyncnb")
 

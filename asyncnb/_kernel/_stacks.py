@@ -6,9 +6,9 @@ import asyncio
 import time
 from typing import Any
 
-from asyncnb._core._info import ENDED, TaskInfo
-from asyncnb._core._stack import await_chain, awaited_by, worker_of
 from asyncnb._core.base.text import seconds
+from asyncnb._core.introspection.info import ENDED, TaskInfo
+from asyncnb._core.introspection.stack import await_chain, awaited_by, worker_of
 
 
 def describe(task: asyncio.Task[Any], info: TaskInfo) -> str:

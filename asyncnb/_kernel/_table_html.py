@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from asyncnb._core._info import ENDED
 from asyncnb._core.base.text import visible
+from asyncnb._core.introspection.info import ENDED
 
 if TYPE_CHECKING:
     from asyncnb._kernel._table import Row, TaskTable

@@ -10,9 +10,9 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core import _places
 from asyncnb._core.base.errors import describe, message_of
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_ours
+from asyncnb._core.introspection import places as _places
 from asyncnb._kernel._foreign import advise
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from IPython.core.error import UsageError
 
 from asyncnb._core import _launch, _named_groups
-from asyncnb._core._info import ENDED
 from asyncnb._core._registry import TaskRecord, matches
 from asyncnb._core.base.errors import TaskNotFoundError, near
+from asyncnb._core.introspection.info import ENDED
 from asyncnb._kernel._options import Parser
 
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from asyncnb._core import _launch, _names
-from asyncnb._core._info import ENDED
 from asyncnb._core._limits import set_limit
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb._core.base.seconds import check_timeout
+from asyncnb._core.introspection.info import ENDED
 
 
 class Refused(Exception):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core._info import STATES
+from asyncnb._core.introspection.info import STATES
 from asyncnb.widgets._rows import Numbers, Texts
 from tests.browser.lab import Lab
 

@@ -18,7 +18,6 @@ from asyncnb._core import (
     _as_completed,
     _futures,
     _gather,
-    _graph,
     _groups,
     _shield,
     _tasks,
@@ -26,6 +25,7 @@ from asyncnb._core import (
     _timeouts,
     _waiting,
 )
+from asyncnb._core.introspection import call_graph as _graph
 
 FUTURES = {
     "Future": _futures.Future,

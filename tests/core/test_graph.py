@@ -12,16 +12,16 @@ import pytest
 from asyncnb._core._as_completed import as_completed
 from asyncnb._core._futures import Future
 from asyncnb._core._gather import gather
-from asyncnb._core._graph import (
+from asyncnb._core._groups import TaskGroup
+from asyncnb._core._shield import shield
+from asyncnb._core._tasks import Task, create_task
+from asyncnb._core._waiting import wait, wait_for
+from asyncnb._core.introspection.call_graph import (
     awaited_by,
     capture_call_graph,
     format_call_graph,
     print_call_graph,
 )
-from asyncnb._core._groups import TaskGroup
-from asyncnb._core._shield import shield
-from asyncnb._core._tasks import Task, create_task
-from asyncnb._core._waiting import wait, wait_for
 from tests.core.elsewhere import running_elsewhere
 
 
@@ -337,7 +337,7 @@ def test_the_text_shows_each_future_once_and_has_no_frame_of_its_own() -> None:
         waiters = [create_task(waiter(), name=f"waiter {n}") for n in range(2)]
         text = await task
         assert text.startswith("* Task(name='inner', id=0x")
-        assert "in print_call_graph" not in text and "_core/_graph.py" not in text
+        assert "in print_call_graph" not in text and "_core/introspection/call_graph.py" not in text
         assert text.count("in async ") >= 1
         await asyncio.gather(*waiters)
 

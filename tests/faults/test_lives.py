@@ -21,10 +21,10 @@ import pytest
 
 import asyncnb
 from asyncnb._core import _loop, _named_groups, _trace, _traced_loops
-from asyncnb._core._info import current_record
 from asyncnb._core._launch import registry
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core._watchdog import Blocked
+from asyncnb._core.introspection.info import current_record
 from asyncnb._kernel._figures import FiguresByTask
 from asyncnb._kernel._watch import BlockReports
 from tests.core.test_crashes import BreaksWhenStopped

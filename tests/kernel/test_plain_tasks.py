@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 LOOK = """
-from asyncnb._core._plain import plain_task_info
+from asyncnb._core.introspection.unmanaged import plain_task_info
 def look(name):
     (task,) = asyncnb.tasks(name, all=True)
     return plain_task_info(task)

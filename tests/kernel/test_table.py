@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from asyncnb._core._info import CellRef, TaskInfo
 from asyncnb._core.base.text import visible, width
+from asyncnb._core.introspection.info import CellRef, TaskInfo
 from asyncnb._kernel._table import TaskTable, choose
 
 HOSTILE = '<img src=x onerror="alert(1)">\x1b[2J\u202egnp.exe'

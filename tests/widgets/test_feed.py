@@ -11,8 +11,8 @@ import pytest
 
 import asyncnb
 from asyncnb._core import _launch, _loop, _registry
-from asyncnb._core._info import STATES
 from asyncnb._core._registry import TaskRegistry
+from asyncnb._core.introspection.info import STATES
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import UNSEEN, Feed, Subscription
 from asyncnb.widgets._rows import Numbers, Texts

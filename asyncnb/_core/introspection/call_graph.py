@@ -18,9 +18,9 @@ from asyncio import _get_running_loop
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
-from asyncnb._core import _places
-from asyncnb._core._places import function_name, without_outer, wrappers
 from asyncnb._core.base.frames import is_ours
+from asyncnb._core.introspection import places as _places
+from asyncnb._core.introspection.places import function_name, without_outer, wrappers
 
 __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "format_call_graph"]
 __all__ += ["print_call_graph"]

@@ -12,11 +12,12 @@ import traceback
 import types
 from typing import Any
 
-from asyncnb._core import _places, _waits
-from asyncnb._core._graph import awaited_by, frames_of_coroutine, running_frames
-from asyncnb._core._places import Place
 from asyncnb._core.base.frames import is_ours
 from asyncnb._core.base.worker_thread import Worker
+from asyncnb._core.introspection import places as _places
+from asyncnb._core.introspection import waiting_on as _waits
+from asyncnb._core.introspection.call_graph import awaited_by, frames_of_coroutine, running_frames
+from asyncnb._core.introspection.places import Place
 
 __all__ = ["Place", "await_chain", "awaited_by", "waiting_on", "worker_of"]
 

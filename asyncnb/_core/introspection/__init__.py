@@ -1,0 +1,1 @@
+"""Reads any asyncio task, and changes none."""
