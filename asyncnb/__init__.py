@@ -31,29 +31,9 @@ from asyncio import (
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core import _launch
-from asyncnb._core._all_tasks import all_tasks
-from asyncnb._core._futures import (
-    Future,
-    ensure_future,
-    iscoroutine,
-    iscoroutinefunction,
-    isfuture,
-    wrap_future,
-)
-from asyncnb._core._groups import TaskGroup, current_deadline
 from asyncnb._core._launch import cancel, launch, run, task, tasks
 from asyncnb._core._loop import EmbeddedLoop, LoopStatistics, embedded_loop
 from asyncnb._core._named_groups import open_group
-from asyncnb._core._tasks import (
-    Task,
-    create_eager_task_factory,
-    create_task,
-    current_task,
-    eager_task_factory,
-)
-from asyncnb._core._threads import Runner, new_event_loop, run_coroutine_threadsafe, to_thread
-from asyncnb._core._timeouts import Timeout, timeout, timeout_at
-from asyncnb._core._waiting import sleep, wait, wait_for
 from asyncnb._core.base.errors import (
     EmbeddedLoopError,
     OffloadError,
@@ -65,13 +45,35 @@ from asyncnb._core.base.errors import (
     WrongThreadError,
 )
 from asyncnb._core.introspection.info import CellRef, TaskInfo
+from asyncnb._core.primitives.all_tasks import all_tasks
+from asyncnb._core.primitives.futures import (
+    Future,
+    ensure_future,
+    iscoroutine,
+    iscoroutinefunction,
+    isfuture,
+    wrap_future,
+)
+from asyncnb._core.primitives.groups import TaskGroup, current_deadline
+from asyncnb._core.primitives.tasks import (
+    Task,
+    create_eager_task_factory,
+    create_task,
+    current_task,
+    eager_task_factory,
+)
+from asyncnb._core.primitives.threads import (
+    Runner,
+    new_event_loop,
+    run_coroutine_threadsafe,
+    to_thread,
+)
+from asyncnb._core.primitives.timeouts import Timeout, timeout, timeout_at
+from asyncnb._core.primitives.waiting import sleep, wait, wait_for
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._core._as_completed import as_completed
-    from asyncnb._core._gather import gather
-    from asyncnb._core._shield import shield
     from asyncnb._core._timeline import Timeline, export_trace, record, timeline
     from asyncnb._core.base.progress import track
     from asyncnb._core.introspection.call_graph import (
@@ -79,17 +81,20 @@ if TYPE_CHECKING:
         format_call_graph,
         print_call_graph,
     )
+    from asyncnb._core.primitives.as_completed import as_completed
+    from asyncnb._core.primitives.gather import gather
+    from asyncnb._core.primitives.shield import shield
     from asyncnb._elsewhere import map, offload
 
 #: Names whose modules are imported when they are first used: a tenth of ``%load_ext``.
 _LATER = {
-    "as_completed": "asyncnb._core._as_completed",
-    "gather": "asyncnb._core._gather",
+    "as_completed": "asyncnb._core.primitives.as_completed",
+    "gather": "asyncnb._core.primitives.gather",
     "capture_call_graph": "asyncnb._core.introspection.call_graph",
     "format_call_graph": "asyncnb._core.introspection.call_graph",
     "print_call_graph": "asyncnb._core.introspection.call_graph",
     "track": "asyncnb._core.base.progress",
-    "shield": "asyncnb._core._shield",
+    "shield": "asyncnb._core.primitives.shield",
     "Timeline": "asyncnb._core._timeline",
     "export_trace": "asyncnb._core._timeline",
     "record": "asyncnb._core._timeline",

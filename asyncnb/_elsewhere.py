@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from asyncnb._core._open_groups import OpenGroup
-    from asyncnb._core._tasks import Task
+    from asyncnb._core.primitives.tasks import Task
 
 T = TypeVar("T")
 

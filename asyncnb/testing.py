@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from asyncnb._core import _tasks
 from asyncnb._core.base.errors import THREADS
+from asyncnb._core.primitives import tasks as _tasks
 
 T = TypeVar("T")
 

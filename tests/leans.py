@@ -67,7 +67,7 @@ PYTHON = [
     # The loop: what the short call_soon and timers write to.
     Lean(
         "asyncio.BaseEventLoop._ready",
-        "_core/_lean_loop.py _core/_loop.py _core/_pause.py",
+        "_core/_lean_loop.py _core/_loop.py _core/primitives/pause.py",
         "no callback runs; a task that is about to run cannot be paused; no `ready` in statistics",
         "type(loop._ready) is collections.deque",
     ),
@@ -79,19 +79,19 @@ PYTHON = [
     ),
     Lean(
         "asyncio.BaseEventLoop._debug",
-        "_core/_lean_loop.py _core/_timeouts.py",
+        "_core/_lean_loop.py _core/primitives/timeouts.py",
         "call_soon and timeouts fail, or debug mode finds nothing",
         "loop._debug is False",
     ),
     Lean(
         "asyncio.BaseEventLoop._scheduled",
-        "_core/_timeouts.py",
+        "_core/primitives/timeouts.py",
         "timeouts fail when they are entered",
         "type(loop._scheduled) is list",
     ),
     Lean(
         "asyncio.BaseEventLoop._timer_cancelled_count",
-        "_core/_timers.py",
+        "_core/primitives/fast_timer.py",
         "leaving a timeout fails, or cancelled timers are never cleared",
         "loop._timer_cancelled_count == 0",
     ),
@@ -112,22 +112,22 @@ PYTHON = [
     ),
     Lean(
         "asyncio.BaseEventLoop._task_factory",
-        "_core/_groups.py _core/_lean_loop.py",
+        "_core/primitives/groups.py _core/_lean_loop.py",
         "create_task and TaskGroup.create_task fail on the standard loop",
         "loop._task_factory is None",
     ),
     *(
         Lean(
             f"asyncio.Handle.{name}",
-            f"_core/_timers.py {others}".strip(),
+            f"_core/primitives/fast_timer.py {others}".strip(),
             "timeouts fail or never strike; a paused task is not found in the queue",
             f"is_slot(asyncio.Handle, {name!r})",
         )
         for name, others in {
-            "_callback": "_core/_pause.py _core/base/visits.py",
-            "_args": "_core/_pause.py _core/base/visits.py",
-            "_cancelled": "_core/_pause.py _core/base/visits.py",
-            "_context": "_core/_pause.py _core/base/visits.py",
+            "_callback": "_core/primitives/pause.py _core/base/visits.py",
+            "_args": "_core/primitives/pause.py _core/base/visits.py",
+            "_cancelled": "_core/primitives/pause.py _core/base/visits.py",
+            "_context": "_core/primitives/pause.py _core/base/visits.py",
             "_loop": "_core/_guarded.py _core/base/visits.py",
             "_repr": "",
             "_source_traceback": "_core/_lean_loop.py",
@@ -136,7 +136,7 @@ PYTHON = [
     *(
         Lean(
             f"asyncio.TimerHandle.{name}",
-            f"_core/_timers.py {others}".strip(),
+            f"_core/primitives/fast_timer.py {others}".strip(),
             "timeouts fail or never strike",
             f"is_slot(asyncio.TimerHandle, {name!r})",
         )
@@ -145,23 +145,25 @@ PYTHON = [
     # Futures and tasks.
     Lean(
         "asyncio.Future._loop",
-        "_core/_all_tasks.py _core/_futures.py _core/_local.py _core/_tasks.py",
+        "_core/primitives/all_tasks.py _core/primitives/futures.py "
+        "_core/primitives/cross_loop.py _core/primitives/tasks.py",
         "no future or task of asyncnb works",
         "future._loop is loop and is_slot(Future, '_loop')",
     ),
     Lean(
         "asyncio.Future._callbacks",
-        "_core/_crashes.py _core/_eager_backport.py _core/_futures.py "
+        "_core/_crashes.py _core/_eager_backport.py _core/primitives/futures.py "
         "_core/introspection/call_graph.py "
-        "_core/_groups.py _core/_pause.py _core/_task_backport.py _core/_waiters.py "
+        "_core/primitives/groups.py _core/primitives/pause.py _core/_task_backport.py "
+        "_core/primitives/joining.py "
         "_core/introspection/waiting_on.py _kernel/_autoawait.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
         "future._callbacks is None and is_slot(Future, '_callbacks')",
     ),
     Lean(
         "asyncio.Future._exception",
-        "_core/_ended.py _core/_gather.py _core/introspection/call_graph.py "
-        "_core/_groups.py _core/introspection/unmanaged.py "
+        "_core/_ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
+        "_core/primitives/groups.py _core/introspection/unmanaged.py "
         "_core/_registry.py _kernel/_output.py widgets/_detail.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
@@ -175,31 +177,31 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._source_traceback",
-        "_core/_tasks.py",
+        "_core/primitives/tasks.py",
         "no task can be made; debug mode does not say where a task was created",
         "future._source_traceback is None and is_slot(Future, '_source_traceback')",
     ),
     Lean(
         "asyncio.Future._log_traceback",
-        "_core/_registry.py _core/_waiters.py",
+        "_core/_registry.py _core/primitives/joining.py",
         "`%tasks --failed` and the reports at exit do not know which failures were seen",
         "future._log_traceback is False and is_slot(Future, '_log_traceback')",
     ),
     Lean(
         "asyncio.Future._cancel_message",
-        "_core/_eager_backport.py _core/_gather.py",
+        "_core/_eager_backport.py _core/primitives/gather.py",
         "gather() loses the message of a cancellation",
         "future._cancel_message is None and is_slot(Future, '_cancel_message')",
     ),
     Lean(
         "asyncio.Future._make_cancelled_error",
-        "_core/_gather.py",
+        "_core/primitives/gather.py",
         "gather() of a cancelled task fails with AttributeError",
         "isinstance(future._make_cancelled_error(), asyncio.CancelledError)",
     ),
     Lean(
         "asyncio.Future._asyncio_future_blocking",
-        "_core/_local.py",
+        "_core/primitives/cross_loop.py",
         "wait() and as_completed() take no fast way",
         "future._asyncio_future_blocking is False",
     ),
@@ -212,7 +214,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Task._fut_waiter",
-        "_core/introspection/call_graph.py _core/_pause.py _core/_tasks.py "
+        "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/_watchdog.py "
         "_kernel/_autoawait.py",
         "no pause; stacks and the table do not say what a task waits for",
@@ -233,8 +235,9 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Task._log_destroy_pending",
-        "_core/_eager_backport.py _core/_gather.py _core/_loop.py _core/_task_backport.py "
-        "_core/_tasks.py _core/_throttle.py",
+        "_core/_eager_backport.py _core/primitives/gather.py _core/_loop.py "
+        "_core/_task_backport.py "
+        "_core/primitives/tasks.py _core/primitives/limiter.py",
         "`Task was destroyed but it is pending` is logged for tasks that nobody lost",
         "is_slot(Task, '_log_destroy_pending')",
     ),
@@ -248,7 +251,7 @@ PYTHON = [
     # The registries of asyncio.tasks.
     Lean(
         "asyncio.tasks._scheduled_tasks",
-        "_core/_all_tasks.py",
+        "_core/primitives/all_tasks.py",
         "all_tasks() fails or is not right while other threads make tasks",
         "type(asyncio.tasks._scheduled_tasks.data) is set",
         since=12,
@@ -256,7 +259,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.tasks._eager_tasks",
-        "_core/_all_tasks.py",
+        "_core/primitives/all_tasks.py",
         "all_tasks() does not find tasks in their eager step",
         "type(asyncio.tasks._eager_tasks) is set",
         since=12,
@@ -264,14 +267,14 @@ PYTHON = [
     ),
     Lean(
         "asyncio.tasks._all_tasks",
-        "_core/_all_tasks.py _core/_eager_backport.py",
+        "_core/primitives/all_tasks.py _core/_eager_backport.py",
         "all_tasks() fails, and so does eager start",
         "type(asyncio.tasks._all_tasks.data) is set",
         until=11,
     ),
     Lean(
         "asyncio.tasks._current_tasks",
-        "_core/_eager_backport.py _core/_timeouts.py",
+        "_core/_eager_backport.py _core/primitives/timeouts.py",
         "timeouts and eager start fail",
         "type(asyncio.tasks._current_tasks) is dict",
         until=11,
@@ -297,7 +300,7 @@ PYTHON = [
     *(
         Lean(
             f"asyncio.tasks.{name}",
-            "_core/_tasks.py",
+            "_core/primitives/tasks.py",
             "after an eager start in a context that cannot be entered, the current task is wrong",
             f"callable(asyncio.tasks.{name})",
             since=12,
@@ -319,13 +322,13 @@ PYTHON = [
     ),
     Lean(
         "asyncio._set_running_loop",
-        "_core/_all_tasks.py _core/base/visits.py testing.py",
+        "_core/primitives/all_tasks.py _core/base/visits.py testing.py",
         "cells without await run on the kernel's own loop; run_virtual() in Pyodide fails",
         "callable(asyncio._set_running_loop)",
     ),
     Lean(
         "asyncio.coroutines._is_coroutine",
-        "_core/_awaitables.py",
+        "_core/primitives/awaitables.py",
         "functions marked by others as coroutine functions are not taken for such",
         "asyncio.coroutines._is_coroutine is not None",
         until=15,
@@ -345,7 +348,8 @@ PYTHON = [
     ),
     Lean(
         "asyncio.tasks._GatheringFuture._children",
-        "_core/_tasks.py _core/_trace.py _core/introspection/waiting_on.py _core/_watchdog.py",
+        "_core/primitives/tasks.py _core/_trace.py _core/introspection/waiting_on.py "
+        "_core/_watchdog.py",
         "`waiting_on` says nothing of asyncio.gather; a stopped cell waits for its launched tasks",
         "asyncio.tasks._GatheringFuture([future], loop=loop)._children == [future]",
     ),

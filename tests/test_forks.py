@@ -103,7 +103,7 @@ def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
 OF_THE_PARENT = {
     "_core/base/inner_loops.py": "of one thread that works in the parent",
     "_core/_loop.py": "a child gets a loop of its own",
-    "_core/_waiters.py": "of one thread that waits in the parent",
+    "_core/primitives/joining.py": "of one thread that waits in the parent",
     "_core/base/worker_thread.py": "of one thread that works in the parent",
     "_core/_watchdog.py": "a bell for a thread of the parent's",
     "_kernel/_let_go.py": "of one request to a kernel, which the child is not",
@@ -150,8 +150,8 @@ RESET = {
     "_core._trace.recorder",
     "_core.base.visits.guarded",
     "_core.base.visits.visits",
-    "_core._waiters._joiners",
-    "_core._waiters._waiters",
+    "_core.primitives.joining._joiners",
+    "_core.primitives.joining._waiters",
     "_offload._dask._engines",
     "_offload._executor._engines",
     "_offload._ipyparallel._engines",
@@ -167,8 +167,8 @@ REBOUND = {
     "_core._loop._current": True,
     "_core._loop._starting": True,
     "_core.base.progress._observers": True,
-    "_core._tasks._first_steps": "one for all loops, without a state",
-    "_core._tasks.rich_repr": True,
+    "_core.primitives.tasks._first_steps": "one for all loops, without a state",
+    "_core.primitives.tasks.rich_repr": True,
     "_core._timeline.interactive": True,
     "_core._trace._recorded": True,
     "_extension._loaded": True,
@@ -184,19 +184,19 @@ REBOUND = {
 
 #: Module variables that a child keeps, and why.
 KEPT = {
-    "_core._all_tasks._suspended": "weak; asked by loop, and the parent's loop is not the child's",
-    "_core._awaitables._coroutine_types": "types",
+    "_core.primitives.all_tasks._suspended": "weak; asked by loop, and the parent's loop is not the child's",
+    "_core.primitives.awaitables._coroutine_types": "types",
     "_core._eager_backport._current_tasks": "asyncio's own",
     "_core._eager_backport._known": "weak; until a task of the parent is garbage-collected",
     "_core.base.forks.locks": "a child may fork",
     "_core.base.forks._resets": "a child may fork",
-    "_core._futures._incoming": "weak; by the future, which is the parent's",
+    "_core.primitives.futures._incoming": "weak; by the future, which is the parent's",
     "_core.introspection.call_graph._OPAQUE": "names",
     "_core._guarded.on_wakeup_fd_replaced": "of the cells that run in the forking thread",
     "_core.introspection.call_graph.wrappers": "code objects",
-    "_core._local._adders": "by type",
-    "_core._local._removers": "by type",
-    "_core._local._signals": "weak; by the future, which is the parent's",
+    "_core.primitives.cross_loop._adders": "by type",
+    "_core.primitives.cross_loop._removers": "by type",
+    "_core.primitives.cross_loop._signals": "weak; by the future, which is the parent's",
     "_core._loop.on_new_loop": "the core's own; the extension takes its own out",
     "_core.introspection.places.outer_machinery": "paths",
     "_core.introspection.waiting_on._LIBRARIES": "names",
@@ -207,13 +207,15 @@ KEPT = {
     "_offload._line._lines": "by the id of the process",
     "_offload._line._shared": "functions that came with jobs",
     "_offload._notebook._tells": "by thread; each cell enters its own before it runs",
-    "_core._tasks._first_steps": "made anew for each loop",
+    "_core.primitives.tasks._first_steps": "made anew for each loop",
 }
 
 FILL = """
-from asyncnb._core import _launch, _loop, _named_groups, _registry, _tasks, _timeline
+from asyncnb._core import _launch, _loop, _named_groups, _registry, _timeline
+from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.base import progress as _progress
-from asyncnb._core import _trace, _traced_loops, _waiters, _open_groups
+from asyncnb._core import _trace, _traced_loops, _open_groups
+from asyncnb._core.primitives import joining as _waiters
 from asyncnb._core.base import visits as _visits
 from asyncnb._offload import _executor, _jobs, _process, _said, _remote, _dask, _ipyparallel
 

@@ -14,8 +14,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core._tasks import Task, construct
 from asyncnb._core.base.errors import ResultDroppedError, describe
+from asyncnb._core.primitives.tasks import Task, construct
 
 if TYPE_CHECKING:
     from asyncnb._core._registry import TaskRecord

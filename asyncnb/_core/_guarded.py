@@ -20,9 +20,9 @@ from threading import get_ident
 from types import FrameType
 from typing import Any
 
-from asyncnb._core._call_soon import lazy_starts
 from asyncnb._core.base.frames import is_asyncios, is_ours
 from asyncnb._core.base.visits import DeferredHandle, DeferredTimer, visits
+from asyncnb._core.primitives.call_soon_hook import lazy_starts
 
 __asyncnb_frames__ = "loop"
 
@@ -86,7 +86,7 @@ def create_task_from_elsewhere(
             return create_task(loop, coro, **kwargs)
     if visiting:
         return create_task(loop, coro, **kwargs)
-    from asyncnb._core._tasks import Task
+    from asyncnb._core.primitives.tasks import Task
 
     return Task(coro, loop=loop, **kwargs)  # begins in the list of the loop's own thread (3.14)
 
@@ -153,10 +153,10 @@ class GuardedCalls:
                     "asyncio.run() itself, `await asyncio.to_thread(function, ...)`",
                 )
             return super().run_until_complete(future)  # type: ignore[misc]
-        from asyncnb._core._awaitables import as_coroutine
-        from asyncnb._core._tasks import Task
-        from asyncnb._core._waiters import join_future
         from asyncnb._core.base.worker_thread import ThreadCancelled
+        from asyncnb._core.primitives.awaitables import as_coroutine
+        from asyncnb._core.primitives.joining import join_future
+        from asyncnb._core.primitives.tasks import Task
 
         loop: Any = self
         made = not asyncio.isfuture(future) or future.get_loop() is not loop

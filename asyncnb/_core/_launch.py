@@ -13,18 +13,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from asyncnb._core import _crashes, _loop, _named_groups, _threads, _trace
-from asyncnb._core._all_tasks import plain_tasks
-from asyncnb._core._awaitables import close_refused, close_unstarted, iscoroutine
-from asyncnb._core._futures import isfuture, wrap_future
+from asyncnb._core import _crashes, _loop, _named_groups, _trace
 from asyncnb._core._limits import run_body
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry
-from asyncnb._core._tasks import Task, create_suspended, explain_no_coroutine, no_context
-from asyncnb._core._threads import run_on
-from asyncnb._core._waiters import end_lost, is_lost
-from asyncnb._core._waiting import wait_for
 from asyncnb._core.base.errors import (
     THREADS,
     EmbeddedLoopError,
@@ -36,6 +29,14 @@ from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.text import shown_as
 from asyncnb._core.base.visits import own_loop, runs_here
 from asyncnb._core.introspection.info import ENDED, STATES, current_record
+from asyncnb._core.primitives import threads as _threads
+from asyncnb._core.primitives.all_tasks import plain_tasks
+from asyncnb._core.primitives.awaitables import close_refused, close_unstarted, iscoroutine
+from asyncnb._core.primitives.futures import isfuture, wrap_future
+from asyncnb._core.primitives.joining import end_lost, is_lost
+from asyncnb._core.primitives.tasks import Task, create_suspended, explain_no_coroutine, no_context
+from asyncnb._core.primitives.threads import run_on
+from asyncnb._core.primitives.waiting import wait_for
 
 __asyncnb_frames__ = "launches"
 

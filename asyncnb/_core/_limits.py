@@ -7,13 +7,13 @@ from asyncio import CancelledError
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from asyncnb._core._timeouts import Timeout
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.introspection import places as _places
+from asyncnb._core.primitives.timeouts import Timeout
 
 if TYPE_CHECKING:
     from asyncnb._core._registry import TaskRecord
-    from asyncnb._core._tasks import Task
+    from asyncnb._core.primitives.tasks import Task
 
 __asyncnb_frames__ = "launches"
 

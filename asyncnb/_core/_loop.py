@@ -20,18 +20,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asyncnb._core import _watchdog
-from asyncnb._core._all_tasks import all_tasks
-from asyncnb._core._awaitables import iscoroutine, iscoroutinefunction
 from asyncnb._core._ended import note_unseen
 from asyncnb._core._guarded import GuardedCalls, guarded_class
 from asyncnb._core._lean_loop import LeanLoop
-from asyncnb._core._tasks import Task, run_first_step
-from asyncnb._core._timeouts import Entered
 from asyncnb._core._watchdog import Blocked, SlowStep, Watchdog
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, would_deadlock
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.introspection.info import current_record
+from asyncnb._core.primitives.all_tasks import all_tasks
+from asyncnb._core.primitives.awaitables import iscoroutine, iscoroutinefunction
+from asyncnb._core.primitives.tasks import Task, run_first_step
+from asyncnb._core.primitives.timeouts import Entered
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")

@@ -10,8 +10,14 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncnb._core._awaitables import close_unstarted
-from asyncnb._core._futures import (
+from asyncnb._core._uncancel import left_behind, swallow
+from asyncnb._core.base.errors import message_of
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.visits import runs_here
+from asyncnb._core.primitives.awaitables import close_unstarted
+from asyncnb._core.primitives.cross_loop import AnyFuture
+from asyncnb._core.primitives.futures import (
     INTERRUPT,
     Future,
     iscoroutine,
@@ -19,17 +25,11 @@ from asyncnb._core._futures import (
     post_callback,
     runs_elsewhere,
 )
-from asyncnb._core._groups import TaskGroup, is_base_error
-from asyncnb._core._local import AnyFuture
-from asyncnb._core._tasks import Task as OwnTask
-from asyncnb._core._tasks import new_task
-from asyncnb._core._uncancel import left_behind, swallow
-from asyncnb._core._waiters import end_lost, is_lost
-from asyncnb._core._waiting import wait
-from asyncnb._core.base.errors import message_of
-from asyncnb._core.base.forks import at_fork
-from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._core.base.visits import runs_here
+from asyncnb._core.primitives.groups import TaskGroup, is_base_error
+from asyncnb._core.primitives.joining import end_lost, is_lost
+from asyncnb._core.primitives.tasks import Task as OwnTask
+from asyncnb._core.primitives.tasks import new_task
+from asyncnb._core.primitives.waiting import wait
 
 T = TypeVar("T")
 Starter = Callable[..., Any]

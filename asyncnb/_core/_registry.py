@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core._ended import EndedFacts
 from asyncnb._core._limits import seconds_left
-from asyncnb._core._local import add_callback
 from asyncnb._core._repeat import Rounds
-from asyncnb._core._tasks import Task
 from asyncnb._core.base.errors import TaskNotFoundError, describe, near
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import shown_as, visible
 from asyncnb._core.introspection.info import ENDED, STATES, CellRef, TaskInfo, current_record
+from asyncnb._core.primitives.cross_loop import add_callback
+from asyncnb._core.primitives.tasks import Task
 
 if TYPE_CHECKING:
     from asyncnb._core._open_groups import GroupFacts, OpenGroup

@@ -26,11 +26,11 @@ from asyncnb._core._loop import (
     embedded_loop,
     interrupt_children,
 )
-from asyncnb._core._tasks import Task, interrupt
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
 from asyncnb._core.base.visits import guard, own_loop, runs_here, unguard
 from asyncnb._core.introspection import places as _places
+from asyncnb._core.primitives.tasks import Task, interrupt
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

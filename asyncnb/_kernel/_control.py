@@ -10,8 +10,8 @@ from IPython.core.error import UsageError
 
 from asyncnb._core import _launch, _named_groups, _names
 from asyncnb._core._limits import set_limit
-from asyncnb._core._tasks import Task
 from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel._joining import wait
 from asyncnb._kernel._options import Parser, limit, seconds
 from asyncnb._kernel._verbs import Verb, count, group_records, living_records, named_records
@@ -98,7 +98,9 @@ class ControlVerbs:
         print(f"{args.name}: " + ("no time limit" if left is None else f"{left:.4g} s left"))
 
     def _pause(self, args: argparse.Namespace) -> None:
-        from asyncnb._core._pause import why_not_paused  # not for %load_ext to take time for
+        from asyncnb._core.primitives.pause import (
+            why_not_paused,  # not for %load_ext to take time for
+        )
 
         records = living_records(args.patterns, "%tasks pause")
         if refusal := next((r for r in map(why_not_paused, records) if r), None):

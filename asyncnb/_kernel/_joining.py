@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core._futures import join_future
 from asyncnb._core.base.errors import TasksFailedError, WrongThreadError, describe
+from asyncnb._core.primitives.futures import join_future
 
 if TYPE_CHECKING:
     from asyncnb._core._open_groups import OpenGroup

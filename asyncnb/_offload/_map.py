@@ -11,7 +11,7 @@ import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
-from asyncnb._core._throttle import check_limit, start
+from asyncnb._core.primitives.limiter import check_limit, start
 from asyncnb._offload._engines import engine_for
 from asyncnb._offload._jobs import Engine, Job
 from asyncnb._offload._packing import pack_chunk, pack_shared

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator
 
 from asyncnb._core import _loop
-from asyncnb._core._tasks import Task
+from asyncnb._core.primitives.tasks import Task
 from tests.benchmarks.kernel import QUIET, Figure, in_turns, plain_kernel, run_groups
 from tests.kernel.driver import Kernel
 

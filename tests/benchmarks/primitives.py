@@ -16,13 +16,13 @@ from typing import Any
 from unittest import mock
 
 from asyncnb._core import _launch, _loop
-from asyncnb._core._as_completed import as_completed
-from asyncnb._core._gather import gather
-from asyncnb._core._groups import TaskGroup
-from asyncnb._core._shield import shield
-from asyncnb._core._tasks import Task, create_task, eager_task_factory
-from asyncnb._core._timeouts import timeout
-from asyncnb._core._waiting import wait, wait_for
+from asyncnb._core.primitives.as_completed import as_completed
+from asyncnb._core.primitives.gather import gather
+from asyncnb._core.primitives.groups import TaskGroup
+from asyncnb._core.primitives.shield import shield
+from asyncnb._core.primitives.tasks import Task, create_task, eager_task_factory
+from asyncnb._core.primitives.timeouts import timeout
+from asyncnb._core.primitives.waiting import wait, wait_for
 from tests.benchmarks import Contender, Row
 
 try:

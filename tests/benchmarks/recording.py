@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from asyncnb._core._tasks import create_task
 from asyncnb._core._timeline import record
 from asyncnb._core._trace import current_recording
+from asyncnb._core.primitives.tasks import create_task
 from tests.benchmarks import Contender, Row
 
 STEPS = 500

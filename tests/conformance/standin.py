@@ -13,19 +13,17 @@ import types
 import unittest.async_case
 from typing import Any
 
-from asyncnb._core import (
-    _all_tasks,
-    _as_completed,
-    _futures,
-    _gather,
-    _groups,
-    _shield,
-    _tasks,
-    _threads,
-    _timeouts,
-    _waiting,
-)
 from asyncnb._core.introspection import call_graph as _graph
+from asyncnb._core.primitives import all_tasks as _all_tasks
+from asyncnb._core.primitives import as_completed as _as_completed
+from asyncnb._core.primitives import futures as _futures
+from asyncnb._core.primitives import gather as _gather
+from asyncnb._core.primitives import groups as _groups
+from asyncnb._core.primitives import shield as _shield
+from asyncnb._core.primitives import tasks as _tasks
+from asyncnb._core.primitives import threads as _threads
+from asyncnb._core.primitives import timeouts as _timeouts
+from asyncnb._core.primitives import waiting as _waiting
 
 FUTURES = {
     "Future": _futures.Future,

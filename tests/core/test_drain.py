@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import asyncnb
 from asyncnb import FIRST_COMPLETED, wait
-from asyncnb._core._drain import MANY
+from asyncnb._core.primitives.first_completed import MANY
 
 Futures = set[asyncio.Future[Any]]
 
@@ -189,7 +189,10 @@ def test_a_copy_is_a_set_of_its_own(double: Callable[[Futures], Futures]) -> Non
         assert (await waiting)[0] == {futures[1]}
 
     asyncio.run(main())
-    assert type(pickle.loads(pickle.dumps(asyncnb._core._drain.Pending({1})))) is set
+    assert (
+        type(pickle.loads(pickle.dumps(asyncnb._core.primitives.first_completed.Pending({1}))))
+        is set
+    )
 
 
 steps = st.lists(

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core._all_tasks import all_tasks
-from asyncnb._core._tasks import (
+from asyncnb._core.primitives.all_tasks import all_tasks
+from asyncnb._core.primitives.tasks import (
     Task,
     create_eager_task_factory,
     create_task,

@@ -18,7 +18,7 @@ import pytest
 
 import asyncnb
 from asyncnb._core._loop import EmbeddedLoop, embedded_loop
-from asyncnb._core._tasks import Task
+from asyncnb._core.primitives.tasks import Task
 from tests.core.elsewhere import FACTORIES, running_elsewhere
 
 Loop = asyncio.AbstractEventLoop

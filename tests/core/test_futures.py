@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core import _waiters
-from asyncnb._core._futures import (
+from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
+from asyncnb._core.primitives import joining as _waiters
+from asyncnb._core.primitives.futures import (
     Future,
     ensure_future,
     iscoroutine,
@@ -22,8 +23,7 @@ from asyncnb._core._futures import (
     local,
     wrap_future,
 )
-from asyncnb._core._tasks import Task
-from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
+from asyncnb._core.primitives.tasks import Task
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

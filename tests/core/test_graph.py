@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core._as_completed import as_completed
-from asyncnb._core._futures import Future
-from asyncnb._core._gather import gather
-from asyncnb._core._groups import TaskGroup
-from asyncnb._core._shield import shield
-from asyncnb._core._tasks import Task, create_task
-from asyncnb._core._waiting import wait, wait_for
 from asyncnb._core.introspection.call_graph import (
     awaited_by,
     capture_call_graph,
     format_call_graph,
     print_call_graph,
 )
+from asyncnb._core.primitives.as_completed import as_completed
+from asyncnb._core.primitives.futures import Future
+from asyncnb._core.primitives.gather import gather
+from asyncnb._core.primitives.groups import TaskGroup
+from asyncnb._core.primitives.shield import shield
+from asyncnb._core.primitives.tasks import Task, create_task
+from asyncnb._core.primitives.waiting import wait, wait_for
 from tests.core.elsewhere import running_elsewhere
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from asyncnb._core import _named_groups
-from asyncnb._core._futures import INTERRUPT
-from asyncnb._core._groups import TaskGroup, current_deadline, group_of
 from asyncnb._core._named_groups import open_group, open_groups
 from asyncnb._core._open_groups import OpenGroup
-from asyncnb._core._tasks import Task, eager_task_factory
-from asyncnb._core._timeouts import timeout
+from asyncnb._core.primitives.futures import INTERRUPT
+from asyncnb._core.primitives.groups import TaskGroup, current_deadline, group_of
+from asyncnb._core.primitives.tasks import Task, eager_task_factory
+from asyncnb._core.primitives.timeouts import timeout
 from asyncnb.testing import TaskRecorder, run_virtual
 
 

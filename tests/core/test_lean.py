@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from asyncnb import timeout
-from asyncnb._core import _lean_loop, _loop, _timers
+from asyncnb._core import _lean_loop, _loop
 from asyncnb._core._lean_loop import LeanLoop
-from asyncnb._core._timeouts import Entered
-from asyncnb._core._timers import LeanTimer
+from asyncnb._core.primitives import fast_timer as _timers
+from asyncnb._core.primitives.fast_timer import LeanTimer
+from asyncnb._core.primitives.timeouts import Entered
 
 
 class OnStandardLoop(LeanLoop, asyncio.SelectorEventLoop):

@@ -14,8 +14,9 @@ import pytest
 
 import asyncnb
 from asyncnb import Task
-from asyncnb._core import _loop, _waiters
+from asyncnb._core import _loop
 from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._core.primitives import joining as _waiters
 
 
 @pytest.fixture

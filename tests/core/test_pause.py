@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core._pause import _Catcher
-from asyncnb._core._tasks import Task, create_task
-from asyncnb._core._timeouts import timeout
+from asyncnb._core.primitives.pause import _Catcher
+from asyncnb._core.primitives.tasks import Task, create_task
+from asyncnb._core.primitives.timeouts import timeout
 from asyncnb.testing import run_virtual
 
 

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asyncnb._core._gather import gather
-from asyncnb._core._groups import TaskGroup, current_deadline
-from asyncnb._core._tasks import Task
-from asyncnb._core._timeouts import timeout
-from asyncnb._core._waiting import sleep, wait, wait_for
+from asyncnb._core.primitives.gather import gather
+from asyncnb._core.primitives.groups import TaskGroup, current_deadline
+from asyncnb._core.primitives.tasks import Task
+from asyncnb._core.primitives.timeouts import timeout
+from asyncnb._core.primitives.waiting import sleep, wait, wait_for
 from asyncnb.testing import run_virtual
 
 # --- programs ------------------------------------------------------------------------------------

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from asyncnb._core import _launch, _loop
-from asyncnb._core._as_completed import as_completed
-from asyncnb._core._futures import Future, wrap_future
-from asyncnb._core._gather import gather
-from asyncnb._core._groups import TaskGroup
-from asyncnb._core._shield import shield
-from asyncnb._core._tasks import Task, create_task
-from asyncnb._core._threads import to_thread
-from asyncnb._core._waiting import sleep, wait, wait_for
 from asyncnb._core.base.worker_thread import Worker
 from asyncnb._core.introspection.stack import await_chain, waiting_on, worker_of
+from asyncnb._core.primitives.as_completed import as_completed
+from asyncnb._core.primitives.futures import Future, wrap_future
+from asyncnb._core.primitives.gather import gather
+from asyncnb._core.primitives.groups import TaskGroup
+from asyncnb._core.primitives.shield import shield
+from asyncnb._core.primitives.tasks import Task, create_task
+from asyncnb._core.primitives.threads import to_thread
+from asyncnb._core.primitives.waiting import sleep, wait, wait_for
 from asyncnb.testing import run_virtual
 from tests.core.elsewhere import FACTORIES, running_elsewhere
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core import _waiters
-from asyncnb._core._all_tasks import all_tasks
-from asyncnb._core._futures import INTERRUPT, Future
-from asyncnb._core._shield import shield
-from asyncnb._core._tasks import Task, create_task, interrupt
+from asyncnb._core.primitives import joining as _waiters
+from asyncnb._core.primitives.all_tasks import all_tasks
+from asyncnb._core.primitives.futures import INTERRUPT, Future
+from asyncnb._core.primitives.shield import shield
+from asyncnb._core.primitives.tasks import Task, create_task, interrupt
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

@@ -14,9 +14,15 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core import _waiters
-from asyncnb._core._tasks import Task
-from asyncnb._core._threads import Runner, run, run_coroutine_threadsafe, run_on, to_thread
+from asyncnb._core.primitives import joining as _waiters
+from asyncnb._core.primitives.tasks import Task
+from asyncnb._core.primitives.threads import (
+    Runner,
+    run,
+    run_coroutine_threadsafe,
+    run_on,
+    to_thread,
+)
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

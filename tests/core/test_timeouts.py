@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core._groups import TaskGroup
-from asyncnb._core._tasks import Task
-from asyncnb._core._timeouts import Timeout, timeout, timeout_at
+from asyncnb._core.primitives.groups import TaskGroup
+from asyncnb._core.primitives.tasks import Task
+from asyncnb._core.primitives.timeouts import Timeout, timeout, timeout_at
 from asyncnb.testing import VirtualTimeLoop, run_virtual
 
 

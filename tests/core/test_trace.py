@@ -10,8 +10,9 @@ import weakref
 import pytest
 
 import asyncnb
-from asyncnb._core import _tasks, _trace, _traced_loops
+from asyncnb._core import _trace, _traced_loops
 from asyncnb._core._trace import TracedCoroutine
+from asyncnb._core.primitives import tasks as _tasks
 from asyncnb.testing import run_virtual
 
 

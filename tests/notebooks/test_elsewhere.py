@@ -125,7 +125,7 @@ def run_in(python: Path, notebook: Path, folder: Path) -> None:
 def test_the_wheel_alone_runs_the_first_tutorial(tmp_path: Path) -> None:
     wheel = built_wheel(tmp_path / "wheel")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"asyncnb/__init__.py", "asyncnb/py.typed", "asyncnb/_core/_tasks.py"} <= names
+    assert {"asyncnb/__init__.py", "asyncnb/py.typed", "asyncnb/_core/primitives/tasks.py"} <= names
     source = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "asyncnb").rglob("*")

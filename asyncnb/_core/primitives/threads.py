@@ -15,19 +15,19 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from asyncnb._core._all_tasks import all_tasks
-from asyncnb._core._awaitables import (
+from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, no_threads
+from asyncnb._core.base.visits import runs_here
+from asyncnb._core.primitives.all_tasks import all_tasks
+from asyncnb._core.primitives.awaitables import (
     as_coroutine,
     close_refused,
     close_unstarted,
     iscoroutine,
     iscoroutinefunction,
 )
-from asyncnb._core._futures import ensure_future
-from asyncnb._core._tasks import Task, interrupt, new_task
-from asyncnb._core._waiters import Joiner, never_done, refuse_inside, refuse_own_thread
-from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, no_threads
-from asyncnb._core.base.visits import runs_here
+from asyncnb._core.primitives.futures import ensure_future
+from asyncnb._core.primitives.joining import Joiner, never_done, refuse_inside, refuse_own_thread
+from asyncnb._core.primitives.tasks import Task, interrupt, new_task
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
 

@@ -9,12 +9,18 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from asyncnb._core import _futures
-from asyncnb._core._futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
-from asyncnb._core._local import add_edge, adder_for, all_local, discard_edge, is_foreign
-from asyncnb._core._tasks import Task, can_construct, construct
-from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
 from asyncnb._core.base.progress import Bar
+from asyncnb._core.primitives import futures as _futures
+from asyncnb._core.primitives.cross_loop import (
+    add_edge,
+    adder_for,
+    all_local,
+    discard_edge,
+    is_foreign,
+)
+from asyncnb._core.primitives.futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
+from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
+from asyncnb._core.primitives.tasks import Task, can_construct, construct
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from asyncnb._core._futures import Future, register_waiter, takes_calls
-from asyncnb._core._tasks import Task
+from asyncnb._core.primitives.futures import Future, register_waiter, takes_calls
+from asyncnb._core.primitives.tasks import Task
 
 #: ``add_edge(future, waiter)``, ``discard_edge(future, waiter)``: the interpreter's own call graph
 #: (``asyncio.print_call_graph``, ``python -m asyncio pstree``) follows them; None before 3.14.

@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Iterable
 from operator import methodcaller
 from typing import Any, TypeVar
 
-from asyncnb._core._futures import runs_elsewhere
-from asyncnb._core._local import Waiter, adder_for, all_local, remover_for
+from asyncnb._core.primitives.cross_loop import Waiter, adder_for, all_local, remover_for
+from asyncnb._core.primitives.futures import runs_elsewhere
 
 F = TypeVar("F")
 

@@ -17,11 +17,17 @@ from collections.abc import Callable, Coroutine, Generator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncnb._core import _futures
-from asyncnb._core._all_tasks import note_suspended
-from asyncnb._core._awaitables import close_unstarted
-from asyncnb._core._call_soon import call_soon_anywhere, call_soon_lock, lazy_starts
-from asyncnb._core._futures import (
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.frames import PACKAGE
+from asyncnb._core.base.seconds import check_timeout
+from asyncnb._core.base.task_lists import register, unregister
+from asyncnb._core.base.visits import runs_here, visits
+from asyncnb._core.introspection.call_graph import task_frames
+from asyncnb._core.primitives import futures as _futures
+from asyncnb._core.primitives.all_tasks import note_suspended
+from asyncnb._core.primitives.awaitables import close_unstarted
+from asyncnb._core.primitives.call_soon_hook import call_soon_anywhere, call_soon_lock, lazy_starts
+from asyncnb._core.primitives.futures import (
     INTERRUPT,
     Future,
     Mirror,
@@ -29,18 +35,12 @@ from asyncnb._core._futures import (
     runs_elsewhere,
     takes_calls,
 )
-from asyncnb._core.base.forks import at_fork
-from asyncnb._core.base.frames import PACKAGE
-from asyncnb._core.base.seconds import check_timeout
-from asyncnb._core.base.task_lists import register, unregister
-from asyncnb._core.base.visits import runs_here, visits
-from asyncnb._core.introspection.call_graph import task_frames
 
 if TYPE_CHECKING:
-    from asyncnb._core._pause import Pause
     from asyncnb._core._registry import TaskRecord
-    from asyncnb._core._timeouts import Timeout
     from asyncnb._core.introspection.info import TaskInfo
+    from asyncnb._core.primitives.pause import Pause
+    from asyncnb._core.primitives.timeouts import Timeout
 
 if sys.version_info >= (3, 13):
     _Base = asyncio.Task
@@ -324,13 +324,13 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         after 0.25 s if the loop is blocked; the task is held once the loop is free then.
         ``RuntimeError`` for a task that runs in a worker thread or a process, which cannot be held.
         """
-        from asyncnb._core import _pause  # it builds on this module
+        from asyncnb._core.primitives import pause as _pause  # it builds on this module
 
         return _pause.pause(self, stop_clock=stop_clock)
 
     def resume(self) -> bool:
         """Let a paused task go on. False if it is not paused. Any thread, as ``pause()``."""
-        from asyncnb._core import _pause
+        from asyncnb._core.primitives import pause as _pause
 
         return _pause.resume(self)
 
@@ -609,7 +609,9 @@ def create_task(
             return new_task(loop, coro, **kwargs)  # type: ignore[no-any-return]
         if not iscoroutine(coro):
             raise TypeError(explain_no_coroutine(coro))
-        from asyncnb._core._timeouts import timeout as timeout_after  # it builds on this module
+        from asyncnb._core.primitives.timeouts import (
+            timeout as timeout_after,  # it builds on this module
+        )
 
         limit = timeout_after(check_timeout(timeout))
         task = new_task(loop, _limited(coro, limit), **kwargs)

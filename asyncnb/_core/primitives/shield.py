@@ -6,8 +6,8 @@ import asyncio
 from asyncio import _get_running_loop, current_task
 from typing import Any, TypeVar
 
-from asyncnb._core._futures import Mirror, ensure_future
-from asyncnb._core._local import add_edge, discard_edge
+from asyncnb._core.primitives.cross_loop import add_edge, discard_edge
+from asyncnb._core.primitives.futures import Mirror, ensure_future
 
 _T = TypeVar("_T")
 _cancel = asyncio.Future.cancel

@@ -21,17 +21,17 @@ from collections.abc import Callable, Coroutine, Generator
 from threading import get_ident
 from typing import Any, TypeVar
 
-from asyncnb._core._awaitables import as_coroutine as as_coroutine
-from asyncnb._core._awaitables import iscoroutine as iscoroutine
-from asyncnb._core._awaitables import iscoroutinefunction as iscoroutinefunction
-from asyncnb._core._awaitables import isfuture as isfuture
-from asyncnb._core._waiters import fail_waiters as fail_waiters
-from asyncnb._core._waiters import forget_waiter as forget_waiter
-from asyncnb._core._waiters import join_future as join_future
-from asyncnb._core._waiters import register_waiter as register_waiter
-from asyncnb._core._waiters import takes_calls as takes_calls
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import visits
+from asyncnb._core.primitives.awaitables import as_coroutine as as_coroutine
+from asyncnb._core.primitives.awaitables import iscoroutine as iscoroutine
+from asyncnb._core.primitives.awaitables import iscoroutinefunction as iscoroutinefunction
+from asyncnb._core.primitives.awaitables import isfuture as isfuture
+from asyncnb._core.primitives.joining import fail_waiters as fail_waiters
+from asyncnb._core.primitives.joining import forget_waiter as forget_waiter
+from asyncnb._core.primitives.joining import join_future as join_future
+from asyncnb._core.primitives.joining import register_waiter as register_waiter
+from asyncnb._core.primitives.joining import takes_calls as takes_calls
 
 __all__ = ["Future", "ensure_future", "iscoroutine", "iscoroutinefunction", "isfuture"]
 __all__ += ["wrap_future"]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from operator import index
 from typing import Any
 
-from asyncnb._core import _futures
-from asyncnb._core._futures import ensure_future, iscoroutine
+from asyncnb._core.primitives import futures as _futures
+from asyncnb._core.primitives.futures import ensure_future, iscoroutine
 
 
 def check_limit(call: str, limit: object) -> int:

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from asyncnb._core._gather import loop_for
-from asyncnb._core._local import (
+from asyncnb._core.base.progress import Bar
+from asyncnb._core.primitives.cross_loop import (
     AnyFuture,
     Waiter,
     add_edge,
@@ -20,8 +20,8 @@ from asyncnb._core._local import (
     is_foreign,
     signal,
 )
-from asyncnb._core._throttle import Throttle, check_limit, close_all, is_started, start
-from asyncnb._core.base.progress import Bar
+from asyncnb._core.primitives.gather import loop_for
+from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
 
 T = TypeVar("T")
 

@@ -15,10 +15,8 @@ from asyncio import AbstractEventLoop, CancelledError, Future, TimerHandle, get_
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from typing import Any, TypeVar, cast
 
-from asyncnb._core._awaitables import close_unstarted
-from asyncnb._core._drain import Pending, watch_for
-from asyncnb._core._futures import ensure_future, iscoroutine, local
-from asyncnb._core._local import (
+from asyncnb._core.primitives.awaitables import close_unstarted
+from asyncnb._core.primitives.cross_loop import (
     AnyFuture,
     Waiter,
     add_edge,
@@ -29,7 +27,9 @@ from asyncnb._core._local import (
     remover_for,
     signal,
 )
-from asyncnb._core._timeouts import Timeout
+from asyncnb._core.primitives.first_completed import Pending, watch_for
+from asyncnb._core.primitives.futures import ensure_future, iscoroutine, local
+from asyncnb._core.primitives.timeouts import Timeout
 
 T = TypeVar("T")
 F = TypeVar("F", bound=AnyFuture)

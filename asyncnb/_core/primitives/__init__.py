@@ -1,0 +1,1 @@
+"""asyncio's tasks, timeouts and ways to wait, across loops and threads."""
