@@ -152,9 +152,9 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._callbacks",
-        "_core/_crashes.py _core/_eager_backport.py _core/primitives/futures.py "
+        "_core/_crashes.py _core/primitives/backport/eager.py _core/primitives/futures.py "
         "_core/introspection/call_graph.py "
-        "_core/primitives/groups.py _core/primitives/pause.py _core/_task_backport.py "
+        "_core/primitives/groups.py _core/primitives/pause.py _core/primitives/backport/task.py "
         "_core/primitives/joining.py "
         "_core/introspection/waiting_on.py _kernel/_autoawait.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
@@ -189,7 +189,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._cancel_message",
-        "_core/_eager_backport.py _core/primitives/gather.py",
+        "_core/primitives/backport/eager.py _core/primitives/gather.py",
         "gather() loses the message of a cancellation",
         "future._cancel_message is None and is_slot(Future, '_cancel_message')",
     ),
@@ -222,28 +222,29 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Task._coro",
-        "_core/_eager_backport.py _core/_task_backport.py _core/_trace.py",
+        "_core/primitives/backport/eager.py _core/primitives/backport/task.py _core/_trace.py",
         "no recording of plain tasks; 3.11 and 3.12 take the slow way everywhere",
         "is_slot(Task, '_coro')",
     ),
     Lean(
         "asyncio.Task._must_cancel",
-        "_core/_eager_backport.py _core/_task_backport.py _core/_uncancel.py",
+        "_core/primitives/backport/eager.py _core/primitives/backport/task.py "
+        "_core/primitives/backport/uncancel.py",
         "a cancellation that was withdrawn is delivered all the same",
         "is_slot(Task, '_must_cancel')",
         until=12,
     ),
     Lean(
         "asyncio.Task._log_destroy_pending",
-        "_core/_eager_backport.py _core/primitives/gather.py _core/_loop.py "
-        "_core/_task_backport.py "
+        "_core/primitives/backport/eager.py _core/primitives/gather.py _core/_loop.py "
+        "_core/primitives/backport/task.py "
         "_core/primitives/tasks.py _core/primitives/limiter.py",
         "`Task was destroyed but it is pending` is logged for tasks that nobody lost",
         "is_slot(Task, '_log_destroy_pending')",
     ),
     Lean(
         "asyncio.tasks._PyTask._context",
-        "_core/_task_backport.py",
+        "_core/primitives/backport/task.py",
         "get_context() fails where nest_asyncio has put the task of pure Python in place",
         "'_context' in asyncio.tasks._PyTask.__init__.__code__.co_names",
         until=11,
@@ -267,21 +268,21 @@ PYTHON = [
     ),
     Lean(
         "asyncio.tasks._all_tasks",
-        "_core/primitives/all_tasks.py _core/_eager_backport.py",
+        "_core/primitives/all_tasks.py _core/primitives/backport/eager.py",
         "all_tasks() fails, and so does eager start",
         "type(asyncio.tasks._all_tasks.data) is set",
         until=11,
     ),
     Lean(
         "asyncio.tasks._current_tasks",
-        "_core/_eager_backport.py _core/primitives/timeouts.py",
+        "_core/primitives/backport/eager.py _core/primitives/timeouts.py",
         "timeouts and eager start fail",
         "type(asyncio.tasks._current_tasks) is dict",
         until=11,
     ),
     Lean(
         "asyncio.tasks._unregister_task",
-        "_core/_eager_backport.py",
+        "_core/primitives/backport/eager.py",
         "an eager task whose context cannot be entered stays in all_tasks()",
         "callable(asyncio.tasks._unregister_task)",
         until=11,

@@ -10,12 +10,12 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncnb._core._uncancel import left_behind, swallow
 from asyncnb._core.base.errors import message_of
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import runs_here
 from asyncnb._core.primitives.awaitables import close_unstarted
+from asyncnb._core.primitives.backport.uncancel import left_behind, swallow
 from asyncnb._core.primitives.cross_loop import AnyFuture
 from asyncnb._core.primitives.futures import (
     INTERRUPT,

@@ -9,8 +9,8 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncnb._core._uncancel import left_behind, swallow
 from asyncnb._core.primitives.awaitables import close_unstarted
+from asyncnb._core.primitives.backport.uncancel import left_behind, swallow
 from asyncnb._core.primitives.cross_loop import add_callback, add_edge, discard_edge
 from asyncnb._core.primitives.tasks import Task as OwnTask
 from asyncnb._core.primitives.tasks import can_construct, construct

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 if sys.version_info >= (3, 13):
     _Base = asyncio.Task
 else:
-    from asyncnb._core._task_backport import BackportedTask as _Base
+    from asyncnb._core.primitives.backport.task import BackportedTask as _Base
 
 __all__ = ["INTERRUPT", "Task", "create_eager_task_factory", "create_task"]
 __all__ += ["current_task", "eager_task_factory", "interrupt"]
@@ -174,7 +174,7 @@ construct: Callable[..., Any] = type.__call__
 #: ``construct(..., eager_start=True)``.
 construct_eagerly: Callable[..., Any] = construct
 if sys.version_info < (3, 12):
-    from asyncnb._core._eager_backport import start_eagerly as construct_eagerly
+    from asyncnb._core.primitives.backport.eager import start_eagerly as construct_eagerly
 
 
 def can_construct(coro: object, loop: AbstractEventLoop) -> bool:

@@ -36,7 +36,7 @@ _c_coro: Callable[[Any], Any] = (
 _HAS_EAGER = sys.version_info >= (3, 12)
 
 if not _HAS_EAGER:
-    from asyncnb._core._eager_backport import next_name
+    from asyncnb._core.primitives.backport.eager import next_name
 
 
 class BackportedTask(asyncio.Task[_T]):
