@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core import _launch
 from asyncnb._core._launch import cancel, launch, run, task, tasks
-from asyncnb._core._loop import EmbeddedLoop, LoopStatistics, embedded_loop
 from asyncnb._core._named_groups import open_group
 from asyncnb._core.base.errors import (
     EmbeddedLoopError,
@@ -45,6 +44,7 @@ from asyncnb._core.base.errors import (
     WrongThreadError,
 )
 from asyncnb._core.introspection.info import CellRef, TaskInfo
+from asyncnb._core.loop.embedded import EmbeddedLoop, LoopStatistics, embedded_loop
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.futures import (
     Future,

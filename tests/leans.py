@@ -60,26 +60,26 @@ ended = Task.__new__(Task)
 
 _FRAMES = (
     "_core/base/async_raise.py _core/introspection/call_graph.py "
-    "_core/introspection/stack.py _core/_watchdog.py _kernel/_watch.py"
+    "_core/introspection/stack.py _core/loop/watchdog.py _kernel/_watch.py"
 )
 
 PYTHON = [
     # The loop: what the short call_soon and timers write to.
     Lean(
         "asyncio.BaseEventLoop._ready",
-        "_core/_lean_loop.py _core/_loop.py _core/primitives/pause.py",
+        "_core/loop/fast_call_soon.py _core/loop/embedded.py _core/primitives/pause.py",
         "no callback runs; a task that is about to run cannot be paused; no `ready` in statistics",
         "type(loop._ready) is collections.deque",
     ),
     Lean(
         "asyncio.BaseEventLoop._closed",
-        "_core/_lean_loop.py",
+        "_core/loop/fast_call_soon.py",
         "call_soon fails, or takes callbacks that never run",
         "loop._closed is False",
     ),
     Lean(
         "asyncio.BaseEventLoop._debug",
-        "_core/_lean_loop.py _core/primitives/timeouts.py",
+        "_core/loop/fast_call_soon.py _core/primitives/timeouts.py",
         "call_soon and timeouts fail, or debug mode finds nothing",
         "loop._debug is False",
     ),
@@ -106,13 +106,13 @@ PYTHON = [
     ),
     Lean(
         "asyncio.BaseEventLoop._thread_id",
-        "_core/_lean_loop.py",
+        "_core/loop/fast_call_soon.py",
         "while a cell without await runs, every step of a task is taken for another thread's",
         "loop._thread_id is None",
     ),
     Lean(
         "asyncio.BaseEventLoop._task_factory",
-        "_core/primitives/groups.py _core/_lean_loop.py",
+        "_core/primitives/groups.py _core/loop/fast_call_soon.py",
         "create_task and TaskGroup.create_task fail on the standard loop",
         "loop._task_factory is None",
     ),
@@ -128,9 +128,9 @@ PYTHON = [
             "_args": "_core/primitives/pause.py _core/base/visits.py",
             "_cancelled": "_core/primitives/pause.py _core/base/visits.py",
             "_context": "_core/primitives/pause.py _core/base/visits.py",
-            "_loop": "_core/_guarded.py _core/base/visits.py",
+            "_loop": "_core/loop/guarded.py _core/base/visits.py",
             "_repr": "",
-            "_source_traceback": "_core/_lean_loop.py",
+            "_source_traceback": "_core/loop/fast_call_soon.py",
         }.items()
     ),
     *(
@@ -215,7 +215,7 @@ PYTHON = [
     Lean(
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
-        "_core/introspection/waiting_on.py _core/_watchdog.py "
+        "_core/introspection/waiting_on.py _core/loop/watchdog.py "
         "_kernel/_autoawait.py",
         "no pause; stacks and the table do not say what a task waits for",
         "is_slot(Task, '_fut_waiter')",
@@ -236,7 +236,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Task._log_destroy_pending",
-        "_core/primitives/backport/eager.py _core/primitives/gather.py _core/_loop.py "
+        "_core/primitives/backport/eager.py _core/primitives/gather.py _core/loop/embedded.py "
         "_core/primitives/backport/task.py "
         "_core/primitives/tasks.py _core/primitives/limiter.py",
         "`Task was destroyed but it is pending` is logged for tasks that nobody lost",
@@ -350,7 +350,7 @@ PYTHON = [
     Lean(
         "asyncio.tasks._GatheringFuture._children",
         "_core/primitives/tasks.py _core/_trace.py _core/introspection/waiting_on.py "
-        "_core/_watchdog.py",
+        "_core/loop/watchdog.py",
         "`waiting_on` says nothing of asyncio.gather; a stopped cell waits for its launched tasks",
         "asyncio.tasks._GatheringFuture([future], loop=loop)._children == [future]",
     ),
@@ -434,13 +434,13 @@ PYTHON = [
     # The interpreter and the rest of the standard library.
     Lean(
         "sys._current_frames",
-        f"{_FRAMES} _core/_guarded.py _core/base/worker_thread.py",
+        f"{_FRAMES} _core/loop/guarded.py _core/base/worker_thread.py",
         "no stack of a running task, no watchdog, no stop for code that blocks the loop",
         "sys._current_frames()[threading.get_ident()] is not None",
     ),
     Lean(
         "sys._getframe",
-        "_core/introspection/call_graph.py _core/_guarded.py _core/base/inner_loops.py "
+        "_core/introspection/call_graph.py _core/loop/guarded.py _core/base/inner_loops.py "
         "_kernel/_magics.py",
         "no call graph of the current task; no waking of tasks from worker threads; no local "
         "variables in the lines of magics",
@@ -461,7 +461,7 @@ PYTHON = [
     ),
     Lean(
         "threading._register_atexit",
-        "_core/_loop.py",
+        "_core/loop/embedded.py",
         "cleanup of tasks at exit cannot use to_thread()",
         "callable(threading._register_atexit)",
     ),

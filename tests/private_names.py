@@ -32,7 +32,7 @@ TAKES_NAMES = {"getattr", "hasattr", "setattr", "delattr", "attrgetter", "method
 
 class Use(NamedTuple):
     name: str
-    file: str  # below asyncnb/, as in "_core/_loop.py"
+    file: str  # below asyncnb/, as in "_core/loop/embedded.py"
     line: int
 
 
@@ -70,7 +70,7 @@ class Source:
 
     @cached_property
     def imports(self) -> set[str]:
-        """The files of asyncnb that it imports, as ``_core/_loop.py``."""
+        """The files of asyncnb that it imports, as ``_core/loop/embedded.py``."""
         found = set()
         for node in ast.walk(self.tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("asyncnb"):

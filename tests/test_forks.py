@@ -102,10 +102,10 @@ def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
 #: Locks of objects that a child does not use, as nothing of it leads there.
 OF_THE_PARENT = {
     "_core/base/inner_loops.py": "of one thread that works in the parent",
-    "_core/_loop.py": "a child gets a loop of its own",
+    "_core/loop/embedded.py": "a child gets a loop of its own",
     "_core/primitives/joining.py": "of one thread that waits in the parent",
     "_core/base/worker_thread.py": "of one thread that works in the parent",
-    "_core/_watchdog.py": "a bell for a thread of the parent's",
+    "_core/loop/watchdog.py": "a bell for a thread of the parent's",
     "_kernel/_let_go.py": "of one request to a kernel, which the child is not",
     "_offload/_executor.py": "a child opens a switchboard of its own",
     "_offload/_dask.py": "a child forgets the engines",
@@ -164,8 +164,8 @@ RESET = {
 #: Variables that functions set anew: True if a child gets them as a new process would, or why not.
 REBOUND = {
     "_core._launch.prepare": True,
-    "_core._loop._current": True,
-    "_core._loop._starting": True,
+    "_core.loop.embedded._current": True,
+    "_core.loop.embedded._starting": True,
     "_core.base.progress._observers": True,
     "_core.primitives.tasks._first_steps": "one for all loops, without a state",
     "_core.primitives.tasks.rich_repr": True,
@@ -192,12 +192,12 @@ KEPT = {
     "_core.base.forks._resets": "a child may fork",
     "_core.primitives.futures._incoming": "weak; by the future, which is the parent's",
     "_core.introspection.call_graph._OPAQUE": "names",
-    "_core._guarded.on_wakeup_fd_replaced": "of the cells that run in the forking thread",
+    "_core.loop.guarded.on_wakeup_fd_replaced": "of the cells that run in the forking thread",
     "_core.introspection.call_graph.wrappers": "code objects",
     "_core.primitives.cross_loop._adders": "by type",
     "_core.primitives.cross_loop._removers": "by type",
     "_core.primitives.cross_loop._signals": "weak; by the future, which is the parent's",
-    "_core._loop.on_new_loop": "the core's own; the extension takes its own out",
+    "_core.loop.embedded.on_new_loop": "the core's own; the extension takes its own out",
     "_core.introspection.places.outer_machinery": "paths",
     "_core.introspection.waiting_on._LIBRARIES": "names",
     "_kernel._streams._retired": "what sys holds stays as it is, too",
@@ -211,7 +211,8 @@ KEPT = {
 }
 
 FILL = """
-from asyncnb._core import _launch, _loop, _named_groups, _registry, _timeline
+from asyncnb._core import _launch, _named_groups, _registry, _timeline
+from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.base import progress as _progress
 from asyncnb._core import _trace, _traced_loops, _open_groups

@@ -40,7 +40,7 @@ MAY_TOUCH_THE_KERNEL = {"_output.py", "_autoawait.py", "_channel.py"}
 
 @dataclass(frozen=True)
 class Import:
-    module: str  # absolute: "asyncnb._core._loop", "os.path"
+    module: str  # absolute: "asyncnb._core.loop.embedded", "os.path"
     line: int
     in_function: bool  # runs when called, not at import
     type_only: bool  # under `if TYPE_CHECKING:`, runs never

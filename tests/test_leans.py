@@ -17,7 +17,7 @@ from tests.private_names import PACKAGE, REACHED, Source, is_private, private_us
 VERSION_CHECKS = {
     "_core/primitives/all_tasks.py: sys.version_info >= (3, 12)": "the registries of 3.12; not on 3.14",
     "_core/primitives/all_tasks.py: sys.version_info >= (3, 14)": "asyncio.all_tasks, which copies by itself",
-    "_core/_lean_loop.py: sys.version_info < (3, 16)": "core/test_lean.py fails beyond",
+    "_core/loop/fast_call_soon.py: sys.version_info < (3, 16)": "core/test_lean.py fails beyond",
     "_core/primitives/backport/task.py: sys.version_info >= (3, 12)": "not imported since 3.13",
     "_core/primitives/tasks.py: sys.version_info < (3, 12)": "the C task's own eager start",
     "_core/primitives/tasks.py: sys.version_info < (3, 15)": "get_context() as in 3.15, which does not crash",

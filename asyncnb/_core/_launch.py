@@ -13,9 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from asyncnb._core import _crashes, _loop, _named_groups, _trace
+from asyncnb._core import _crashes, _named_groups, _trace
 from asyncnb._core._limits import run_body
-from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb._core.base.errors import (
@@ -29,6 +28,8 @@ from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.text import shown_as
 from asyncnb._core.base.visits import own_loop, runs_here
 from asyncnb._core.introspection.info import ENDED, STATES, current_record
+from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.embedded import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core.primitives import threads as _threads
 from asyncnb._core.primitives.all_tasks import plain_tasks
 from asyncnb._core.primitives.awaitables import close_refused, close_unstarted, iscoroutine
@@ -345,7 +346,7 @@ def run(
                 raise would_deadlock("asyncnb.run()", "await task")
     coro = as_coroutine(awaitable, caller="run")
     if not THREADS and asyncio._get_running_loop() is not None:
-        from asyncnb._core._hosted_loop import run_here
+        from asyncnb._core.loop.hosted import run_here
 
         return run_here(coro, timeout=timeout, name="asyncnb.run")
     if loop is not None and loop_factory is None and debug is None:

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import ExecutionResult
 
-from asyncnb._core._guarded import on_wakeup_fd_replaced
-from asyncnb._core._loop import (
+from asyncnb._core.base.async_raise import raise_in_task
+from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
+from asyncnb._core.base.visits import guard, own_loop, runs_here, unguard
+from asyncnb._core.introspection import places as _places
+from asyncnb._core.loop.embedded import (
     EmbeddedLoop,
     cell_children,
     embedded_loop,
     interrupt_children,
 )
-from asyncnb._core.base.async_raise import raise_in_task
-from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
-from asyncnb._core.base.visits import guard, own_loop, runs_here, unguard
-from asyncnb._core.introspection import places as _places
+from asyncnb._core.loop.guarded import on_wakeup_fd_replaced
 from asyncnb._core.primitives.tasks import Task, interrupt
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core.base.errors import message_of
 from asyncnb._core.base.visits import own_loop
+from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives.futures import Future, Mirror
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel._thread_bound import explanation

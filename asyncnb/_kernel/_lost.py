@@ -12,9 +12,9 @@ import contextvars
 import sys
 from typing import Any
 
-from asyncnb._core._loop import running_embedded_loop
 from asyncnb._core.introspection.info import CellRef, current_record
 from asyncnb._core.introspection.unmanaged import context_of, current_cell
+from asyncnb._core.loop.embedded import running_embedded_loop
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._headless import is_headless
 from asyncnb._kernel._output import OutputRouter, cell_id

@@ -13,9 +13,9 @@ from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core._loop import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core.base.errors import THREADS
 from asyncnb._core.base.visits import Visit
+from asyncnb._core.loop.embedded import EmbeddedLoop, embedded_loop, running_embedded_loop
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

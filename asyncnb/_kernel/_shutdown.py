@@ -6,8 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asyncnb._core import _loop
 from asyncnb._core.introspection.info import current_record
+from asyncnb._core.loop import embedded as _loop
 
 logger = logging.getLogger("asyncnb")
 

@@ -11,8 +11,8 @@ import re
 import threading
 from typing import Any
 
-from asyncnb._core._loop import running_embedded_loop
 from asyncnb._core.base.errors import message_of
+from asyncnb._core.loop.embedded import running_embedded_loop
 
 _THREADS = (
     "Cells without `await` run in the main thread, cells with `await` on the embedded loop's thread"

@@ -8,9 +8,9 @@ import sys
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from asyncnb._core._loop import EmbeddedLoop
-from asyncnb._core._watchdog import Blocked
 from asyncnb._core.base.newest import Newest
+from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._core.loop.watchdog import Blocked
 
 
 class BlockReports:

@@ -7,8 +7,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core import _launch, _loop
+from asyncnb._core import _launch
 from asyncnb._core._registry import TaskRecord
+from asyncnb._core.loop import embedded as _loop
 from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._dashboard import Dashboard

@@ -6,7 +6,7 @@ import asyncio
 import statistics
 from collections.abc import Callable, Iterator
 
-from asyncnb._core import _loop
+from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.primitives.tasks import Task
 from tests.benchmarks.kernel import QUIET, Figure, in_turns, plain_kernel, run_groups
 from tests.kernel.driver import Kernel

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncnb
-from asyncnb._core import _loop
+from asyncnb._core.loop import embedded as _loop
 from asyncnb._offload import _process
 from tests.benchmarks import Contender, Row
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from asyncnb._core._launch import launch
-from asyncnb._core._loop import embedded_loop
-from asyncnb._core._watchdog import THRESHOLD, thread_clock
+from asyncnb._core.loop.embedded import embedded_loop
+from asyncnb._core.loop.watchdog import THRESHOLD, thread_clock
 from tests.benchmarks import Contender, Row
 
 IDLE_SECONDS = 1.0

@@ -18,8 +18,8 @@ import weakref
 from collections import Counter
 
 import asyncnb
-from asyncnb._core import _loop
 from asyncnb._core._launch import registry
+from asyncnb._core.loop import embedded as _loop
 
 how, seconds = sys.argv[1], float(sys.argv[2])
 faulthandler.dump_traceback_later(60 + 4 * seconds, exit=True)

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _launch, _loop, _named_groups
-from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._core import _launch, _named_groups
 from asyncnb._core._registry import RESULTS
+from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.embedded import EmbeddedLoop
 
 Crash = Callable[[], EmbeddedLoop]
 

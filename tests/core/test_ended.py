@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _ended, _loop
+from asyncnb._core import _ended
 from asyncnb._core._launch import registry
 from asyncnb._core._registry import RESULTS
+from asyncnb._core.loop import embedded as _loop
 
 
 class Large:

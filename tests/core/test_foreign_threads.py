@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core._loop import EmbeddedLoop, embedded_loop
+from asyncnb._core.loop.embedded import EmbeddedLoop, embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from tests.core.elsewhere import FACTORIES, running_elsewhere
 

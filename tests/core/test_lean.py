@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from asyncnb import timeout
-from asyncnb._core import _lean_loop, _loop
-from asyncnb._core._lean_loop import LeanLoop
+from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop import fast_call_soon as _lean_loop
+from asyncnb._core.loop.fast_call_soon import LeanLoop
 from asyncnb._core.primitives import fast_timer as _timers
 from asyncnb._core.primitives.fast_timer import LeanTimer
 from asyncnb._core.primitives.timeouts import Entered

@@ -14,8 +14,8 @@ import pytest
 
 import asyncnb
 from asyncnb import Task
-from asyncnb._core import _loop
-from asyncnb._core._loop import EmbeddedLoop
+from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives import joining as _waiters
 
 
@@ -265,7 +265,7 @@ def test_the_loop_keeps_the_short_cuts_to_its_attributes() -> None:
     done = plain_python(
         """
         import asyncio, asyncnb
-        from asyncnb._core._loop import EmbeddedLoop
+        from asyncnb._core.loop.embedded import EmbeddedLoop
         try:
             from _testinternalcapi import has_inline_values  # since 3.13, where it is packaged
         except ImportError:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import asyncnb
-from asyncnb._core import _loop, _open_groups
+from asyncnb._core import _open_groups
 from asyncnb._core._launch import registry
+from asyncnb._core.loop import embedded as _loop
 
 
 @pytest.fixture

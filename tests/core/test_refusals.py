@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _loop, _named_groups
+from asyncnb._core import _named_groups
 from asyncnb._core._launch import registry
 from asyncnb._core._limits import set_limit
+from asyncnb._core.loop import embedded as _loop
 from asyncnb.widgets._commands import Commands, Refused
 
 #: What is no time, and what the refusal says of it.

@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core._loop import EmbeddedLoop, embedded_loop
 from asyncnb._core.base import visits as _visits
 from asyncnb._core.base.visits import Visit, guard, guarded, own_loop, unguard, visits
 from asyncnb._core.base.worker_thread import Worker
+from asyncnb._core.loop.embedded import EmbeddedLoop, embedded_loop
 
 
 @pytest.fixture

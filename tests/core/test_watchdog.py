@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from asyncnb import Task
-from asyncnb._core import _watchdog
-from asyncnb._core._loop import EmbeddedLoop
-from asyncnb._core._watchdog import Blocked
 from asyncnb._core.base import async_raise as _breakin
+from asyncnb._core.loop import watchdog as _watchdog
+from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._core.loop.watchdog import Blocked
 
 
 class Watched:

@@ -17,8 +17,8 @@ import uvicorn
 
 import asyncnb
 from asyncnb import Task
-from asyncnb._core._loop import EmbeddedLoop
 from asyncnb._core.base.worker_thread import Worker
+from asyncnb._core.loop.embedded import EmbeddedLoop
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import asyncnb
-from asyncnb._core import _loop
 from asyncnb._core._launch import registry
+from asyncnb._core.loop import embedded as _loop
 
 CALLER = Path(__file__).parents[1] / "core" / "reentrant.py"
 THREADS = 8

@@ -60,7 +60,8 @@ import builtins, io, threading
 from IPython.core.interactiveshell import InteractiveShell
 ip = InteractiveShell.instance()
 import asyncnb
-from asyncnb._core import _launch, _loop, _timeline
+from asyncnb._core import _launch, _timeline
+from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.introspection import places as _places
 from asyncnb._core.base import progress as _progress

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 import asyncnb
-from asyncnb._core import _loop
+from asyncnb._core.loop import embedded as _loop
 from asyncnb._offload import _dask, _process
 from tests.offload.test_dask import Ear, by_value, distributed, stay
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 import asyncnb
-from asyncnb._core import _loop
+from asyncnb._core.loop import embedded as _loop
 from asyncnb._offload import _dask
 
 distributed = pytest.importorskip(

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import asyncnb
-from asyncnb._core import _loop
+from asyncnb._core.loop import embedded as _loop
 from asyncnb._offload import _process
 from asyncnb._offload._executor import switchboard
 

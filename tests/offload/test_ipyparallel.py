@@ -11,7 +11,7 @@ import time
 import pytest
 
 import asyncnb
-from asyncnb._core import _loop
+from asyncnb._core.loop import embedded as _loop
 
 ipyparallel = pytest.importorskip(
     "ipyparallel", reason="ipyparallel is not installed for this Python"

@@ -14,7 +14,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core._lean_loop import KNOWN, LeanLoop
+from asyncnb._core.loop.fast_call_soon import KNOWN, LeanLoop
 
 _KNOWN_CALL_AT: Any = (asyncio.BaseEventLoop.call_at, LeanLoop.call_at)
 

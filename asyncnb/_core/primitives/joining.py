@@ -186,7 +186,7 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
         return fut.result()
     loop = fut.get_loop()
     if not THREADS and _get_running_loop() is loop:
-        from asyncnb._core._hosted_loop import join_here
+        from asyncnb._core.loop.hosted import join_here
 
         return join_here(fut, timeout)
     refuse_own_thread(loop, "join()", "await task")

@@ -15,12 +15,12 @@ from contextvars import Context
 from threading import get_ident
 from typing import Any, TypeVar
 
-from asyncnb._core._guarded import (
+from asyncnb._core.base.visits import guarded
+from asyncnb._core.loop.guarded import (
     call_at_from_elsewhere,
     call_soon_from_elsewhere,
     create_task_from_elsewhere,
 )
-from asyncnb._core.base.visits import guarded
 
 #: Whether this and :mod:`._timers` have been tried on this Python: 3.16 may change the parts of
 #: the standard loop that they write to, and then tests/core/test_lean.py fails until the bound is

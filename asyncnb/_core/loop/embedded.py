@@ -19,15 +19,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from asyncnb._core import _watchdog
 from asyncnb._core._ended import note_unseen
-from asyncnb._core._guarded import GuardedCalls, guarded_class
-from asyncnb._core._lean_loop import LeanLoop
-from asyncnb._core._watchdog import Blocked, SlowStep, Watchdog
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, would_deadlock
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.introspection.info import current_record
+from asyncnb._core.loop import watchdog as _watchdog
+from asyncnb._core.loop.fast_call_soon import LeanLoop
+from asyncnb._core.loop.guarded import GuardedCalls, guarded_class
+from asyncnb._core.loop.watchdog import Blocked, SlowStep, Watchdog
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import iscoroutine, iscoroutinefunction
 from asyncnb._core.primitives.tasks import Task, run_first_step
@@ -612,7 +612,7 @@ def _start_loop() -> EmbeddedLoop:
     if THREADS:
         loop = EmbeddedLoop()
     else:
-        from asyncnb._core._hosted_loop import adopt
+        from asyncnb._core.loop.hosted import adopt
 
         loop = adopt()
     if _current is not None and _current.alive:

@@ -30,7 +30,7 @@ from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.places import Place, place, without_outer
 
 if TYPE_CHECKING:
-    from asyncnb._core._loop import EmbeddedLoop
+    from asyncnb._core.loop.embedded import EmbeddedLoop
 
 logger = logging.getLogger("asyncnb")
 

@@ -1,0 +1,1 @@
+"""The embedded event loop, its thread, and who blocks it."""
