@@ -146,8 +146,8 @@ RESET = {
     "_core._open_groups.named",
     "_core.base.progress._failed",
     "_core._registry.observers",
-    "_core._traced_loops._watched",
-    "_core._trace.recorder",
+    "_core.tracing.traced_loops._watched",
+    "_core.tracing.recording.recorder",
     "_core.base.visits.guarded",
     "_core.base.visits.visits",
     "_core.primitives.joining._joiners",
@@ -170,7 +170,7 @@ REBOUND = {
     "_core.primitives.tasks._first_steps": "one for all loops, without a state",
     "_core.primitives.tasks.rich_repr": True,
     "_core._timeline.interactive": True,
-    "_core._trace._recorded": True,
+    "_core.tracing.recording._recorded": True,
     "_extension._loaded": True,
     "_offload._executor._soon": True,
     "_offload._executor._switchboard": True,
@@ -215,7 +215,9 @@ from asyncnb._core import _launch, _named_groups, _registry, _timeline
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.base import progress as _progress
-from asyncnb._core import _trace, _traced_loops, _open_groups
+from asyncnb._core import _open_groups
+from asyncnb._core.tracing import recording as _trace
+from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._core.primitives import joining as _waiters
 from asyncnb._core.base import visits as _visits
 from asyncnb._offload import _executor, _jobs, _process, _said, _remote, _dask, _ipyparallel

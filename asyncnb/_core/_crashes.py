@@ -12,12 +12,12 @@ from typing import Any
 
 from asyncnb._core._named_groups import open_groups
 from asyncnb._core._registry import TaskRegistry
-from asyncnb._core._trace import end_lost as end_lost_trace
 from asyncnb._core.base.errors import EmbeddedLoopError
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.groups import TaskGroup
 from asyncnb._core.primitives.joining import end_lost, fail_waiters
+from asyncnb._core.tracing.recording import end_lost as end_lost_trace
 
 
 def mend(registry: TaskRegistry, loop: AbstractEventLoop, exc: BaseException | None) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from asyncnb._core import _crashes, _named_groups, _trace
+from asyncnb._core import _crashes, _named_groups
 from asyncnb._core._limits import run_body
 from asyncnb._core._open_groups import OpenGroup
 from asyncnb._core._registry import TaskRecord, TaskRegistry
@@ -38,6 +38,7 @@ from asyncnb._core.primitives.joining import end_lost, is_lost
 from asyncnb._core.primitives.tasks import Task, create_suspended, explain_no_coroutine, no_context
 from asyncnb._core.primitives.threads import run_on
 from asyncnb._core.primitives.waiting import wait_for
+from asyncnb._core.tracing import recording as _trace
 
 __asyncnb_frames__ = "launches"
 

@@ -27,7 +27,7 @@ from asyncnb._core.primitives.tasks import Task
 
 if TYPE_CHECKING:
     from asyncnb._core._open_groups import GroupFacts, OpenGroup
-    from asyncnb._core._trace import TaskTrace
+    from asyncnb._core.tracing.recording import TaskTrace
 
 logger = logging.getLogger("asyncnb")
 

@@ -7,14 +7,15 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asyncnb._core import _launch, _trace
+from asyncnb._core import _launch
 from asyncnb._core._registry import TaskRecord
-from asyncnb._core._trace import Recording, Step, TaskTrace
 from asyncnb._core.base.errors import TaskNotFoundError
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import terminal_columns
 from asyncnb._core.introspection.call_graph import awaited_by
 from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.tracing import recording as _trace
+from asyncnb._core.tracing.recording import Recording, Step, TaskTrace
 
 #: What a timeline can be made of; None: all launched tasks, and what was recorded of their own.
 Tasks = Any

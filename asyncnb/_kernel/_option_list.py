@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core import _launch, _registry, _trace
+from asyncnb._core import _launch, _registry
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop import watchdog as _watchdog
+from asyncnb._core.tracing import recording as _trace
 from asyncnb._kernel import _headless, _kept, _progress
 from asyncnb._kernel._settings import SIZE, SWITCH, Option, amount, count, one_of
 

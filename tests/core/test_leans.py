@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core._plain_timeouts import expired_in
 from asyncnb._core.base import async_raise as _breakin
 from asyncnb._core.introspection import call_graph as _graph
 from asyncnb._core.introspection import waiting_on as _waits
 from asyncnb._core.primitives import pause as _pause
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.primitives import timeouts as _timeouts
+from asyncnb._core.tracing.foreign_timeouts import expired_in
 from asyncnb.testing import run_virtual
 from tests.leans import PYTHON, PYTHON_PREAMBLE, Lean
 

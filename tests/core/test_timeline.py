@@ -355,4 +355,4 @@ def test_the_trace_file_of_a_live_notebook_keeps_them_too(tmp_path):
     svg = asyncnb.timeline().svg()
     assert re.search(r">group crew<", svg)
     assert_harmless(svg)
-    asyncnb._core._trace.recorder.clear()
+    asyncnb._core.tracing.recording.recorder.clear()

@@ -10,9 +10,10 @@ import weakref
 import pytest
 
 import asyncnb
-from asyncnb._core import _trace, _traced_loops
-from asyncnb._core._trace import TracedCoroutine
 from asyncnb._core.primitives import tasks as _tasks
+from asyncnb._core.tracing import recording as _trace
+from asyncnb._core.tracing import traced_loops as _traced_loops
+from asyncnb._core.tracing.recording import TracedCoroutine
 from asyncnb.testing import run_virtual
 
 

@@ -20,12 +20,14 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _named_groups, _trace, _traced_loops
+from asyncnb._core import _named_groups
 from asyncnb._core._launch import registry
 from asyncnb._core._registry import TaskRecord
 from asyncnb._core.introspection.info import current_record
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.watchdog import Blocked
+from asyncnb._core.tracing import recording as _trace
+from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._kernel._figures import FiguresByTask
 from asyncnb._kernel._watch import BlockReports
 from tests.core.test_crashes import BreaksWhenStopped

@@ -9,7 +9,8 @@ import pytest
 
 SETUP = """
 import asyncio, asyncnb
-from asyncnb._core import _launch, _trace
+from asyncnb._core import _launch
+from asyncnb._core.tracing import recording as _trace
 from asyncnb.widgets._commands import Commands
 def click(verb, **arguments):
     found = Commands(_launch.registry).execute(verb, arguments)

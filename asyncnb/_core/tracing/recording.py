@@ -20,8 +20,6 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from asyncnb._core._plain_timeouts import expired_in
-from asyncnb._core._traced_loops import unwatch, watch
 from asyncnb._core.base.errors import describe
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
@@ -29,6 +27,8 @@ from asyncnb._core.introspection.call_graph import awaited_by
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.primitives.awaitables import iscoroutine
+from asyncnb._core.tracing.foreign_timeouts import expired_in
+from asyncnb._core.tracing.traced_loops import unwatch, watch
 
 if TYPE_CHECKING:
     from asyncnb._core._registry import TaskRecord
