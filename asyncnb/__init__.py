@@ -30,9 +30,6 @@ from asyncio import (
 )
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core import _launch
-from asyncnb._core._launch import cancel, launch, run, task, tasks
-from asyncnb._core._named_groups import open_group
 from asyncnb._core.base.errors import (
     EmbeddedLoopError,
     OffloadError,
@@ -44,6 +41,9 @@ from asyncnb._core.base.errors import (
     WrongThreadError,
 )
 from asyncnb._core.introspection.info import CellRef, TaskInfo
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.launch import cancel, launch, run, task, tasks
+from asyncnb._core.launched.named_groups import open_group
 from asyncnb._core.loop.embedded import EmbeddedLoop, LoopStatistics, embedded_loop
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.futures import (

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from asyncnb._core._open_groups import OpenGroup
+    from asyncnb._core.launched.open_group import OpenGroup
     from asyncnb._core.primitives.tasks import Task
 
 T = TypeVar("T")

@@ -19,14 +19,15 @@ import IPython
 from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch, _timeline
-from asyncnb._core._registry import TaskRecord
+from asyncnb._core import _timeline
 from asyncnb._core.base.errors import THREADS, describe, no_threads
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.progress import observe_progress
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
 from asyncnb._core.introspection import places as _places
 from asyncnb._core.introspection.info import ENDED, current_record
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives import tasks as _tasks

@@ -152,7 +152,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._callbacks",
-        "_core/_crashes.py _core/primitives/backport/eager.py _core/primitives/futures.py "
+        "_core/launched/crashes.py _core/primitives/backport/eager.py _core/primitives/futures.py "
         "_core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/primitives/pause.py _core/primitives/backport/task.py "
         "_core/primitives/joining.py "
@@ -162,15 +162,15 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._exception",
-        "_core/_ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
+        "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/introspection/unmanaged.py "
-        "_core/_registry.py _kernel/_output.py widgets/_detail.py",
+        "_core/launched/registry.py _kernel/_output.py widgets/_detail.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
     ),
     Lean(
         "asyncio.Future.__init__",
-        "_core/_ended.py",
+        "_core/launched/ended.py",
         "tasks() and task() fail for tasks that have ended some time ago",
         "asyncio.Future.__init__(ended, loop=loop) is None and not ended.done() "
         "and ended.set_name('ended') is None and ended.get_name() == 'ended'",
@@ -183,7 +183,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._log_traceback",
-        "_core/_registry.py _core/primitives/joining.py",
+        "_core/launched/registry.py _core/primitives/joining.py",
         "`%tasks --failed` and the reports at exit do not know which failures were seen",
         "future._log_traceback is False and is_slot(Future, '_log_traceback')",
     ),
@@ -344,7 +344,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.TaskGroup._tasks",
-        "_core/_crashes.py _core/introspection/waiting_on.py",
+        "_core/launched/crashes.py _core/introspection/waiting_on.py",
         "`waiting_on` and the end of a crashed loop miss the tasks of an asyncio.TaskGroup",
         "type(asyncio.TaskGroup()._tasks) is set",
     ),

@@ -141,11 +141,11 @@ def test_one_place_registers_what_a_fork_does() -> None:
 
 #: Emptied or made anew in a child: what the test above fills and looks at.
 RESET = {
-    "_core._launch.other_loops",
-    "_core._launch.registry",
-    "_core._open_groups.named",
+    "_core.launched.launch.other_loops",
+    "_core.launched.launch.registry",
+    "_core.launched.open_group.named",
     "_core.base.progress._failed",
-    "_core._registry.observers",
+    "_core.launched.registry.observers",
     "_core.tracing.traced_loops._watched",
     "_core.tracing.recording.recorder",
     "_core.base.visits.guarded",
@@ -163,7 +163,7 @@ RESET = {
 
 #: Variables that functions set anew: True if a child gets them as a new process would, or why not.
 REBOUND = {
-    "_core._launch.prepare": True,
+    "_core.launched.launch.prepare": True,
     "_core.loop.embedded._current": True,
     "_core.loop.embedded._starting": True,
     "_core.base.progress._observers": True,
@@ -211,11 +211,14 @@ KEPT = {
 }
 
 FILL = """
-from asyncnb._core import _launch, _named_groups, _registry, _timeline
+from asyncnb._core import _timeline
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched import registry as _registry
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.base import progress as _progress
-from asyncnb._core import _open_groups
+from asyncnb._core.launched import open_group as _open_groups
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._core.primitives import joining as _waiters

@@ -7,13 +7,13 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asyncnb._core import _launch
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.base.errors import TaskNotFoundError
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import terminal_columns
 from asyncnb._core.introspection.call_graph import awaited_by
 from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing.recording import Recording, Step, TaskTrace
 

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from asyncnb._core import _launch, _named_groups
-from asyncnb._core._limits import run_body
-from asyncnb._core._open_groups import OpenGroup
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, near
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
 from asyncnb._core.introspection.info import current_record
 from asyncnb._core.introspection.stack import await_chain
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.open_group import OpenGroup
+from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.time_limit import run_body
 from asyncnb._core.loop.embedded import embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel._cells import BackgroundCell, cell_number, compile_cell

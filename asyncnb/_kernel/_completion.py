@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from IPython.core.completer import CompletionContext, SimpleCompletion
 
-from asyncnb._core import _launch, _named_groups
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._kernel._options import (
     PLACES,
     Parser,

@@ -8,9 +8,11 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch, _named_groups, _names
-from asyncnb._core._limits import set_limit
 from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched import names as _names
+from asyncnb._core.launched.time_limit import set_limit
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel._joining import wait
 from asyncnb._kernel._options import Parser, limit, seconds

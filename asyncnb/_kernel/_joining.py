@@ -13,8 +13,8 @@ from asyncnb._core.base.errors import TasksFailedError, WrongThreadError, descri
 from asyncnb._core.primitives.futures import join_future
 
 if TYPE_CHECKING:
-    from asyncnb._core._open_groups import OpenGroup
-    from asyncnb._core._registry import TaskRecord
+    from asyncnb._core.launched.open_group import OpenGroup
+    from asyncnb._core.launched.registry import TaskRecord
 
 
 def wait(

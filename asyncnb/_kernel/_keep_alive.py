@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from asyncnb._core import _launch
+from asyncnb._core.launched import launch as _launch
 from asyncnb._core.loop import embedded as _loop
 
 #: Seconds between two signs of life; servers that cull look every five minutes by default.

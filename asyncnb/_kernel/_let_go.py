@@ -14,12 +14,12 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import ExecutionResult
 from IPython.display import display
 
-from asyncnb._core import _launch
-from asyncnb._core._limits import run_body
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.base.visits import runs_here
 from asyncnb._core.introspection.info import current_record
 from asyncnb._core.introspection.unmanaged import current_cell
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.time_limit import run_body
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel._tracebacks import user_frames
 

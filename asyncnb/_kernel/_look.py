@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.base.errors import TaskNotFoundError, near
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._kernel._options import Parser
 from asyncnb._kernel._verbs import Verb, group_records
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core import _launch, _registry
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import registry as _registry
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop import watchdog as _watchdog
 from asyncnb._core.tracing import recording as _trace

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-from asyncnb._core._names import explain_bad_name
 from asyncnb._core.base.errors import near
+from asyncnb._core.launched.names import explain_bad_name
 
 
 class Parser(argparse.ArgumentParser):

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from IPython.core.error import TryNext
 from IPython.display import display
 
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.base.errors import describe
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.text import encodable
 from asyncnb._core.base.visits import own_loop
 from asyncnb._core.introspection.info import CellRef, current_record
 from asyncnb._core.introspection.unmanaged import context_of
+from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._kernel._cells import cell_number
 from asyncnb._kernel._figures import FigureKeeper
 from asyncnb._kernel._headless import LateOutput, LateOutputs

@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core._registry import TaskRecord
-from asyncnb._core._repeat import Rounds, every, retrying
 from asyncnb._core.base.errors import message_of
+from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.repeat import Rounds, every, retrying
 from asyncnb._kernel._output import OutputRouter
 
 if TYPE_CHECKING:

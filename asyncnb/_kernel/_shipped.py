@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.error import UsageError
 
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.base.errors import near
+from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._kernel._cells import BackgroundCell
 from asyncnb._kernel._reads import names_needed
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.base.text import seconds, shortened, terminal_columns, visible, width
 from asyncnb._core.introspection.info import ENDED, TaskInfo
+from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._kernel._notes import note
 
 #: Rows of a table at most: more is nothing to read, and takes time to make.

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from IPython.core.error import UsageError
 
-from asyncnb._core import _launch, _named_groups
-from asyncnb._core._registry import TaskRecord, matches
 from asyncnb._core.base.errors import TaskNotFoundError, near
 from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.registry import TaskRecord, matches
 from asyncnb._kernel._options import Parser
 
 

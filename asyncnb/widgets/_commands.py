@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from asyncnb._core import _launch, _names
-from asyncnb._core._limits import set_limit
-from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import names as _names
+from asyncnb._core.launched.registry import TaskRecord, TaskRegistry
+from asyncnb._core.launched.time_limit import set_limit
 
 
 class Refused(Exception):

@@ -18,12 +18,13 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from asyncnb._core import _named_groups, _registry
-from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb._core.base.errors import describe
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.info import STATES
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched import registry as _registry
+from asyncnb._core.launched.registry import TaskRecord, TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
 from asyncnb.widgets._detail import detail_of, waits_for
 from asyncnb.widgets._rows import Row, cut, pack, row_of, sendable

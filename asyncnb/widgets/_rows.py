@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.base.text import encodable
 from asyncnb._core.introspection.info import STATES
+from asyncnb._core.launched.registry import TaskRecord
 
 #: Names and notes are cut to this many characters: a row is one line on the screen.
 LONGEST: Final = 300

@@ -7,8 +7,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core import _launch
-from asyncnb._core._registry import TaskRecord
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._core.loop import embedded as _loop
 from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import asyncnb
-from asyncnb._core import _launch
+from asyncnb._core.launched import launch as _launch
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._rows import row_of

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import asyncnb
-from asyncnb._core import _launch
+from asyncnb._core.launched import launch as _launch
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
 from tests.benchmarks import Result, Row, describe_machine, show, write_report

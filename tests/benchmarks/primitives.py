@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 from unittest import mock
 
-from asyncnb._core import _launch
+from asyncnb._core.launched import launch as _launch
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.primitives.as_completed import as_completed
 from asyncnb._core.primitives.gather import gather

@@ -18,7 +18,7 @@ import weakref
 from collections import Counter
 
 import asyncnb
-from asyncnb._core._launch import registry
+from asyncnb._core.launched.launch import registry
 from asyncnb._core.loop import embedded as _loop
 
 how, seconds = sys.argv[1], float(sys.argv[2])

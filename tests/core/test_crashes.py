@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _launch, _named_groups
-from asyncnb._core._registry import RESULTS
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.registry import RESULTS
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 

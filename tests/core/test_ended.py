@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _ended
-from asyncnb._core._launch import registry
-from asyncnb._core._registry import RESULTS
+from asyncnb._core.launched import ended as _ended
+from asyncnb._core.launched.launch import registry
+from asyncnb._core.launched.registry import RESULTS
 from asyncnb._core.loop import embedded as _loop
 
 
@@ -101,9 +101,9 @@ def test_a_result_in_a_variable_lives_as_long_as_that() -> None:
         lambda record: (namespace.update(df=record.task.result()), record.set_shown())
     )
     try:
-        record = asyncnb._core._launch.TaskRecord()
+        record = asyncnb._core.launched.launch.TaskRecord()
         record.bind = "df"
-        task = asyncnb._core._launch.launch_record(record, load(made), name="bound")
+        task = asyncnb._core.launched.launch.launch_record(record, load(made), name="bound")
         task.join(5)
         del task, record
         settle()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core import _named_groups
-from asyncnb._core._named_groups import open_group, open_groups
-from asyncnb._core._open_groups import OpenGroup
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.named_groups import open_group, open_groups
+from asyncnb._core.launched.open_group import OpenGroup
 from asyncnb._core.primitives.futures import INTERRUPT
 from asyncnb._core.primitives.groups import TaskGroup, current_deadline, group_of
 from asyncnb._core.primitives.tasks import Task, eager_task_factory

@@ -193,11 +193,11 @@ MODULES = [
 
 def coroutine_named(qualname: str) -> list[types.CodeType]:
     """The code of each coroutine function of that name in asyncio, anyio and asyncnb."""
-    import asyncnb._core._open_groups
     import asyncnb._core.base.worker_thread
+    import asyncnb._core.launched.open_group
     import asyncnb._offload._jobs
 
-    modules = [*MODULES, asyncnb._core._open_groups, asyncnb._core.base.worker_thread]
+    modules = [*MODULES, asyncnb._core.launched.open_group, asyncnb._core.base.worker_thread]
     modules += [asyncnb._offload._jobs]
     if qualname.startswith("SocketStream."):
         modules.append(pytest.importorskip("anyio._backends._asyncio"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core._limits import BEGUN, TaskTimeout, set_limit
+from asyncnb._core.launched.time_limit import BEGUN, TaskTimeout, set_limit
 
 
 async def forever() -> None:

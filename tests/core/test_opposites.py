@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asyncnb
-from asyncnb._core._limits import set_limit
+from asyncnb._core.launched.time_limit import set_limit
 
 LONG = 1000.0
 

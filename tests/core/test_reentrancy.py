@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import asyncnb
-from asyncnb._core import _open_groups
-from asyncnb._core._launch import registry
+from asyncnb._core.launched import open_group as _open_groups
+from asyncnb._core.launched.launch import registry
 from asyncnb._core.loop import embedded as _loop
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _named_groups
-from asyncnb._core._launch import registry
-from asyncnb._core._limits import set_limit
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.launch import registry
+from asyncnb._core.launched.time_limit import set_limit
 from asyncnb._core.loop import embedded as _loop
 from asyncnb.widgets._commands import Commands, Refused
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core._repeat import Rounds, every, retrying
+from asyncnb._core.launched.repeat import Rounds, every, retrying
 from asyncnb._core.primitives.tasks import create_task
 from asyncnb.testing import run_virtual
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core import _launch
 from asyncnb._core.base.worker_thread import Worker
 from asyncnb._core.introspection.stack import await_chain, waiting_on, worker_of
+from asyncnb._core.launched import launch as _launch
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.primitives.as_completed import as_completed
 from asyncnb._core.primitives.futures import Future, wrap_future

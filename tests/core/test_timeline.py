@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _launch
+from asyncnb._core.launched import launch as _launch
 from asyncnb.testing import run_virtual
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -242,7 +242,7 @@ def test_a_recording_keeps_no_launched_task_alive_but_tells_of_it():
     ref = weakref.ref(task.join(10))
     asyncnb.run(asyncio.sleep(0))
     del task
-    asyncnb._core._launch.registry.forget_ended()
+    asyncnb._core.launched.launch.registry.forget_ended()
     gc.collect()
     assert ref() is None
     rows = {row["name"]: row["state"] for row in asyncnb.timeline().data["rows"]}

@@ -107,7 +107,7 @@ def test_callback_raises(victim):
 def test_observer_raises(victim):
     cell = victim.ok(
         """
-        from asyncnb._core._launch import registry
+        from asyncnb._core.launched.launch import registry
         seen = []
         def bad(record):
             seen.append(record.task.get_name())

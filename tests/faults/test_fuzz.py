@@ -21,8 +21,8 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 import asyncnb
-from asyncnb._core._launch import registry
 from asyncnb._core.base.errors import TasksFailedError
+from asyncnb._core.launched.launch import registry
 from asyncnb._kernel._options import without_comment, words
 
 EXAMPLES = int(os.environ.get("ASYNCNB_FUZZ", "300"))

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _named_groups
-from asyncnb._core._launch import registry
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.introspection.info import current_record
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.launch import registry
+from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.watchdog import Blocked
 from asyncnb._core.tracing import recording as _trace

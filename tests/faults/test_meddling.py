@@ -275,7 +275,7 @@ def test_fork_beside_an_open_group(victim):
 FORKED = {
     "a lock that another thread holds": (
         """
-        from asyncnb._core import _open_groups
+        from asyncnb._core.launched import open_group as _open_groups
         inside, done = threading.Event(), threading.Event()
         def hold():
             with _open_groups.lock:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import asyncnb
-from asyncnb._core._launch import registry
+from asyncnb._core.launched.launch import registry
 from asyncnb._core.loop import embedded as _loop
 
 CALLER = Path(__file__).parents[1] / "core" / "reentrant.py"

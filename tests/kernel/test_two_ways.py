@@ -9,7 +9,7 @@ import pytest
 
 SETUP = """
 import asyncio, asyncnb
-from asyncnb._core import _launch
+from asyncnb._core.launched import launch as _launch
 from asyncnb._core.tracing import recording as _trace
 from asyncnb.widgets._commands import Commands
 def click(verb, **arguments):

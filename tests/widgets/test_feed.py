@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core import _launch, _registry
-from asyncnb._core._registry import TaskRegistry
 from asyncnb._core.introspection.info import STATES
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import registry as _registry
+from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb._core.loop import embedded as _loop
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import UNSEEN, Feed, Subscription

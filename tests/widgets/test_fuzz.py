@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import asyncnb
-from asyncnb._core import _launch, _named_groups
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.loop import embedded as _loop
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import Feed, Subscription

@@ -10,7 +10,7 @@ import contextvars
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from asyncnb._core._registry import TaskRecord
+    from asyncnb._core.launched.registry import TaskRecord
 
 #: The record of the launched task that the running code belongs to, with all that it starts.
 current_record: contextvars.ContextVar[TaskRecord | None] = contextvars.ContextVar(

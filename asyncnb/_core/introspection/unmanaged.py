@@ -11,12 +11,12 @@ import contextvars
 import gc
 from typing import Any
 
-from asyncnb._core import _launch
-from asyncnb._core._registry import TaskRecord
 from asyncnb._core.base.errors import describe
 from asyncnb._core.introspection import places as _places
 from asyncnb._core.introspection import stack as _stack
 from asyncnb._core.introspection.info import CellRef, TaskInfo, current_record
+from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import TaskRecord
 
 #: The cell whose code is running; the extension sets it at the start of each.
 current_cell: contextvars.ContextVar[CellRef | None] = contextvars.ContextVar(

@@ -19,11 +19,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from asyncnb._core._ended import note_unseen
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, would_deadlock
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.introspection.info import current_record
+from asyncnb._core.launched.ended import note_unseen
 from asyncnb._core.loop import watchdog as _watchdog
 from asyncnb._core.loop.fast_call_soon import LeanLoop
 from asyncnb._core.loop.guarded import GuardedCalls, guarded_class

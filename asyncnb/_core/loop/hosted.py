@@ -16,9 +16,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from asyncnb._core._ended import note_unseen
 from asyncnb._core.base.errors import EmbeddedLoopError, cannot_block
 from asyncnb._core.introspection.info import current_record
+from asyncnb._core.launched.ended import note_unseen
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._core.primitives.timeouts import timeout as timeout_after

@@ -15,13 +15,13 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core._limits import limits_lock
+from asyncnb._core.launched.time_limit import limits_lock
 from asyncnb._core.primitives.call_soon_hook import call_soon_lock
 from asyncnb._core.primitives.futures import runs_elsewhere
 from asyncnb._core.primitives.timeouts import Timeout, innermost
 
 if TYPE_CHECKING:
-    from asyncnb._core._registry import TaskRecord
+    from asyncnb._core.launched.registry import TaskRecord
     from asyncnb._core.primitives.tasks import Task
 
 #: Seconds that a call from another thread waits for the loop to have taken it: far more than a

@@ -37,8 +37,8 @@ from asyncnb._core.primitives.futures import (
 )
 
 if TYPE_CHECKING:
-    from asyncnb._core._registry import TaskRecord
     from asyncnb._core.introspection.info import TaskInfo
+    from asyncnb._core.launched.registry import TaskRecord
     from asyncnb._core.primitives.pause import Pause
     from asyncnb._core.primitives.timeouts import Timeout
 
@@ -342,7 +342,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         others, those that ``create_task(..., timeout=...)`` made. None otherwise. Any thread.
         """
         if self._timeout is None and self._record is not None:
-            from asyncnb._core._limits import limit_of  # it builds on this module
+            from asyncnb._core.launched.time_limit import limit_of  # it builds on this module
 
             return limit_of(self)
         found: Timeout | None = self._timeout

@@ -31,7 +31,7 @@ from asyncnb._core.tracing.foreign_timeouts import expired_in
 from asyncnb._core.tracing.traced_loops import unwatch, watch
 
 if TYPE_CHECKING:
-    from asyncnb._core._registry import TaskRecord
+    from asyncnb._core.launched.registry import TaskRecord
 
 __asyncnb_frames__ = "launches"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncnb._core._registry import TaskRecord, TaskRegistry
+from asyncnb._core.launched.registry import TaskRecord, TaskRegistry
 
 
 def explain_bad_name(text: str, what: str = "task") -> str | None:

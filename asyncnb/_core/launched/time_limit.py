@@ -12,7 +12,7 @@ from asyncnb._core.introspection import places as _places
 from asyncnb._core.primitives.timeouts import Timeout
 
 if TYPE_CHECKING:
-    from asyncnb._core._registry import TaskRecord
+    from asyncnb._core.launched.registry import TaskRecord
     from asyncnb._core.primitives.tasks import Task
 
 __asyncnb_frames__ = "launches"

@@ -15,18 +15,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core._ended import EndedFacts
-from asyncnb._core._limits import seconds_left
-from asyncnb._core._repeat import Rounds
 from asyncnb._core.base.errors import TaskNotFoundError, describe, near
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import shown_as, visible
 from asyncnb._core.introspection.info import ENDED, STATES, CellRef, TaskInfo, current_record
+from asyncnb._core.launched.ended import EndedFacts
+from asyncnb._core.launched.repeat import Rounds
+from asyncnb._core.launched.time_limit import seconds_left
 from asyncnb._core.primitives.cross_loop import add_callback
 from asyncnb._core.primitives.tasks import Task
 
 if TYPE_CHECKING:
-    from asyncnb._core._open_groups import GroupFacts, OpenGroup
+    from asyncnb._core.launched.open_group import GroupFacts, OpenGroup
     from asyncnb._core.tracing.recording import TaskTrace
 
 logger = logging.getLogger("asyncnb")

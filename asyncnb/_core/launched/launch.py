@@ -13,10 +13,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from asyncnb._core import _crashes, _named_groups
-from asyncnb._core._limits import run_body
-from asyncnb._core._open_groups import OpenGroup
-from asyncnb._core._registry import TaskRecord, TaskRegistry
 from asyncnb._core.base.errors import (
     THREADS,
     EmbeddedLoopError,
@@ -28,6 +24,11 @@ from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.text import shown_as
 from asyncnb._core.base.visits import own_loop, runs_here
 from asyncnb._core.introspection.info import ENDED, STATES, current_record
+from asyncnb._core.launched import crashes as _crashes
+from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.open_group import OpenGroup
+from asyncnb._core.launched.registry import TaskRecord, TaskRegistry
+from asyncnb._core.launched.time_limit import run_body
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.embedded import EmbeddedLoop, embedded_loop, running_embedded_loop
 from asyncnb._core.primitives import threads as _threads

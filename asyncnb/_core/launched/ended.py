@@ -18,7 +18,7 @@ from asyncnb._core.base.errors import ResultDroppedError, describe
 from asyncnb._core.primitives.tasks import Task, construct
 
 if TYPE_CHECKING:
-    from asyncnb._core._registry import TaskRecord
+    from asyncnb._core.launched.registry import TaskRecord
 
 #: Characters of a failure's description that are kept, as many as anybody reads.
 LONGEST_ERROR = 10_000

@@ -6,8 +6,8 @@ import asyncio
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 
-from asyncnb._core._open_groups import OpenGroup, Starter, lock, named
 from asyncnb._core.base.seconds import check_timeout
+from asyncnb._core.launched.open_group import OpenGroup, Starter, lock, named
 
 #: The loop that groups are opened on, and how their tasks are started there; whoever runs an
 #: embedded loop sets both.

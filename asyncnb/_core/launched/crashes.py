@@ -10,9 +10,9 @@ import asyncio
 from asyncio import AbstractEventLoop
 from typing import Any
 
-from asyncnb._core._named_groups import open_groups
-from asyncnb._core._registry import TaskRegistry
 from asyncnb._core.base.errors import EmbeddedLoopError
+from asyncnb._core.launched.named_groups import open_groups
+from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.groups import TaskGroup

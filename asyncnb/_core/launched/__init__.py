@@ -1,0 +1,1 @@
+"""Tasks with a name and a record, and groups of them."""
