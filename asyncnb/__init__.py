@@ -74,7 +74,6 @@ from asyncnb._core.primitives.waiting import sleep, wait, wait_for
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._core._timeline import Timeline, export_trace, record, timeline
     from asyncnb._core.base.progress import track
     from asyncnb._core.introspection.call_graph import (
         capture_call_graph,
@@ -84,6 +83,7 @@ if TYPE_CHECKING:
     from asyncnb._core.primitives.as_completed import as_completed
     from asyncnb._core.primitives.gather import gather
     from asyncnb._core.primitives.shield import shield
+    from asyncnb._core.timeline.timeline import Timeline, export_trace, record, timeline
     from asyncnb._elsewhere import map, offload
 
 #: Names whose modules are imported when they are first used: a tenth of ``%load_ext``.
@@ -95,10 +95,10 @@ _LATER = {
     "print_call_graph": "asyncnb._core.introspection.call_graph",
     "track": "asyncnb._core.base.progress",
     "shield": "asyncnb._core.primitives.shield",
-    "Timeline": "asyncnb._core._timeline",
-    "export_trace": "asyncnb._core._timeline",
-    "record": "asyncnb._core._timeline",
-    "timeline": "asyncnb._core._timeline",
+    "Timeline": "asyncnb._core.timeline.timeline",
+    "export_trace": "asyncnb._core.timeline.timeline",
+    "record": "asyncnb._core.timeline.timeline",
+    "timeline": "asyncnb._core.timeline.timeline",
     "map": "asyncnb._elsewhere",
     "offload": "asyncnb._elsewhere",
 }

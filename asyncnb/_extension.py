@@ -19,7 +19,6 @@ import IPython
 from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
-from asyncnb._core import _timeline
 from asyncnb._core.base.errors import THREADS, describe, no_threads
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.progress import observe_progress
@@ -31,6 +30,7 @@ from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives import tasks as _tasks
+from asyncnb._core.timeline import timeline as _timeline
 from asyncnb._kernel._autoawait import AwaitCells
 from asyncnb._kernel._background import BackgroundCells
 from asyncnb._kernel._control import ControlVerbs
@@ -56,7 +56,7 @@ from asyncnb._kernel._watch import status as blocked_status
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._core._timeline import Timeline
+    from asyncnb._core.timeline.timeline import Timeline
     from asyncnb.widgets._session import BrowserSide
 
 _MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}

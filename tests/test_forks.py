@@ -169,7 +169,7 @@ REBOUND = {
     "_core.base.progress._observers": True,
     "_core.primitives.tasks._first_steps": "one for all loops, without a state",
     "_core.primitives.tasks.rich_repr": True,
-    "_core._timeline.interactive": True,
+    "_core.timeline.timeline.interactive": True,
     "_core.tracing.recording._recorded": True,
     "_extension._loaded": True,
     "_offload._executor._soon": True,
@@ -211,7 +211,7 @@ KEPT = {
 }
 
 FILL = """
-from asyncnb._core import _timeline
+from asyncnb._core.timeline import timeline as _timeline
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched import registry as _registry

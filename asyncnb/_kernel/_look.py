@@ -17,7 +17,7 @@ from asyncnb._kernel._verbs import Verb, group_records
 
 if TYPE_CHECKING:
     # Imported when a verb needs them: loading the extension must not wait for tables.
-    from asyncnb._core._timeline import Timeline
+    from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel._background import BackgroundCells
     from asyncnb._kernel._table import TaskTable
 
@@ -93,7 +93,7 @@ class LookVerbs:
         self._show_output(_launch.registry.find(args.name))
 
     def _timeline(self, args: argparse.Namespace) -> Timeline:
-        from asyncnb._core._timeline import timeline
+        from asyncnb._core.timeline.timeline import timeline
 
         return timeline(None if args.pattern == "*" else args.pattern)
 

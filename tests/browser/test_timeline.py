@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import asyncnb
-from asyncnb._core._timeline_svg import _KINDS, svg
+from asyncnb._core.timeline.svg import _KINDS, svg
 from asyncnb.testing import run_virtual
 from asyncnb.widgets._static import joined
 from asyncnb.widgets._timeline_facts import compact

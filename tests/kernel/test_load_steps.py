@@ -60,7 +60,7 @@ import builtins, io, threading
 from IPython.core.interactiveshell import InteractiveShell
 ip = InteractiveShell.instance()
 import asyncnb
-from asyncnb._core import _timeline
+from asyncnb._core.timeline import timeline as _timeline
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.primitives import tasks as _tasks

@@ -11,10 +11,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import asyncnb
-from asyncnb._core._timeline_rows import spans
-from asyncnb._core._timeline_svg import svg
-from asyncnb._core._timeline_text import text
 from asyncnb._core.launched import launch as _launch
+from asyncnb._core.timeline.rows import spans
+from asyncnb._core.timeline.svg import svg
+from asyncnb._core.timeline.text import text
 from asyncnb._core.tracing import recording as _trace
 from asyncnb.testing import run_virtual
 from asyncnb.widgets import _timeline_facts

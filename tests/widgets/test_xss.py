@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core._timeline_svg import svg
-from asyncnb._core._trace_export import trace_events
 from asyncnb._core.base.text import visible
 from asyncnb._core.introspection.info import CellRef, TaskInfo
+from asyncnb._core.timeline.chrome_trace import trace_events
+from asyncnb._core.timeline.svg import svg
 from asyncnb._kernel._table import TaskTable, one_line
 from tests.widgets.xss import CORPUS
 

@@ -79,7 +79,7 @@ def export_trace(path: Any, tasks: Tasks = None) -> int:
     """
     import json
 
-    from asyncnb._core._trace_export import trace_events, write_whole
+    from asyncnb._core.timeline.chrome_trace import trace_events, write_whole
 
     data = timeline_data(tasks)
     events = trace_events(data)
@@ -106,13 +106,13 @@ class Timeline:
 
     def svg(self) -> str:
         """Return it as an SVG document that needs nothing else."""
-        from asyncnb._core._timeline_svg import svg
+        from asyncnb._core.timeline.svg import svg
 
         return svg(self.data)
 
     def text(self, width: int = 100) -> str:
         """Return it as text of so many columns."""
-        from asyncnb._core._timeline_text import text
+        from asyncnb._core.timeline.text import text
 
         return text(self.data, width)
 

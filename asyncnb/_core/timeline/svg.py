@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core._timeline import duration
-from asyncnb._core._timeline_rows import (
+from asyncnb._core.timeline.rows import (
     Line,
     brief,
     lines,
@@ -21,7 +20,8 @@ from asyncnb._core._timeline_rows import (
     ticks,
     verdict,
 )
-from asyncnb._core._timeline_text import notes
+from asyncnb._core.timeline.text import notes
+from asyncnb._core.timeline.timeline import duration
 
 _ROW = 22
 _NAME, _PLOT, _WORD = 190, 560, 200

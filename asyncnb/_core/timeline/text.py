@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core._timeline import duration
-from asyncnb._core._timeline_rows import (
+from asyncnb._core.base.text import shortened
+from asyncnb._core.base.text import width as columns_of
+from asyncnb._core.timeline.rows import (
     SIGNS,
     Line,
     brief,
@@ -16,8 +17,7 @@ from asyncnb._core._timeline_rows import (
     ticks,
     verdict,
 )
-from asyncnb._core.base.text import shortened
-from asyncnb._core.base.text import width as columns_of
+from asyncnb._core.timeline.timeline import duration
 
 _MARKS = {"pending": "·", "run": "█", "wait": "─", "stop": "╌", "thread": "▒", "life": "━"}
 _WORDS = {

@@ -1,0 +1,1 @@
+"""Recorded tasks as numbers, text, pictures and Chrome traces."""
