@@ -184,10 +184,14 @@ REBOUND = {
 
 #: Module variables that a child keeps, and why.
 KEPT = {
-    "_core.primitives.all_tasks._suspended": "weak; asked by loop, and the parent's loop is not the child's",
+    "_core.primitives.all_tasks._suspended": (
+        "weak; asked by loop, and the parent's loop is not the child's"
+    ),
     "_core.primitives.awaitables._coroutine_types": "types",
     "_core.primitives.backport.eager._current_tasks": "asyncio's own",
-    "_core.primitives.backport.eager._known": "weak; until a task of the parent is garbage-collected",
+    "_core.primitives.backport.eager._known": (
+        "weak; until a task of the parent is garbage-collected"
+    ),
     "_core.base.forks.locks": "a child may fork",
     "_core.base.forks._resets": "a child may fork",
     "_core.primitives.futures._incoming": "weak; by the future, which is the parent's",
