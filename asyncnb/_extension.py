@@ -31,27 +31,27 @@ from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.timeline import timeline as _timeline
-from asyncnb._kernel._autoawait import AwaitCells
-from asyncnb._kernel._background import BackgroundCells
-from asyncnb._kernel._control import ControlVerbs
-from asyncnb._kernel._debugger import DebuggerRules
-from asyncnb._kernel._foreign import AwaitBridge, FileCalls
-from asyncnb._kernel._headless import is_headless
-from asyncnb._kernel._keep_alive import KeepAlive
-from asyncnb._kernel._look import LookVerbs
-from asyncnb._kernel._lost import LostFailures
-from asyncnb._kernel._magics import AsyncMagics
-from asyncnb._kernel._one_loop import OneLoop
-from asyncnb._kernel._option_list import options
-from asyncnb._kernel._output import OutputRouter
-from asyncnb._kernel._progress import ProgressBars
-from asyncnb._kernel._settings import Settings
-from asyncnb._kernel._shutdown import QuitHook, ShutdownHook
-from asyncnb._kernel._stop import StopGuard
-from asyncnb._kernel._tracebacks import Tracebacks
-from asyncnb._kernel._undo import UndoStack, leaves
-from asyncnb._kernel._watch import BlockReports
-from asyncnb._kernel._watch import status as blocked_status
+from asyncnb._kernel.awaiting.autoawait import AwaitCells
+from asyncnb._kernel.awaiting.foreign_loops import AwaitBridge, FileCalls
+from asyncnb._kernel.awaiting.one_loop import OneLoop
+from asyncnb._kernel.cells.background import BackgroundCells
+from asyncnb._kernel.ipykernel.debugger import DebuggerRules
+from asyncnb._kernel.ipykernel.interrupts import StopGuard
+from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
+from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
+from asyncnb._kernel.magics.control import ControlVerbs
+from asyncnb._kernel.magics.magics import AsyncMagics
+from asyncnb._kernel.magics.settings import Settings
+from asyncnb._kernel.magics.settings_list import options
+from asyncnb._kernel.magics.show import LookVerbs
+from asyncnb._kernel.output.blocked import BlockReports
+from asyncnb._kernel.output.blocked import status as blocked_status
+from asyncnb._kernel.output.headless import is_headless
+from asyncnb._kernel.output.progress import ProgressBars
+from asyncnb._kernel.output.router import OutputRouter
+from asyncnb._kernel.output.tracebacks import Tracebacks
+from asyncnb._kernel.output.unawaited import LostFailures
+from asyncnb._kernel.undo import UndoStack, leaves
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -235,7 +235,7 @@ class Extension:
 
         @context_matcher(priority=1000, identifier="asyncnb.magics")  # type: ignore[untyped-decorator]
         def matcher(context: Any) -> Any:
-            from asyncnb._kernel._completion import MagicCompletion
+            from asyncnb._kernel.magics.completion import MagicCompletion
 
             table, commands = magics.table, magics.commands
             completion = MagicCompletion(
@@ -253,8 +253,8 @@ class Extension:
         if not THREADS:
             raise no_threads("The dashboard", "`%tasks` shows a table")
         if self._browser is None:
-            from asyncnb._kernel._channel import CommChannel
-            from asyncnb._kernel._table import as_bundle
+            from asyncnb._kernel.ipykernel.comm_channel import CommChannel
+            from asyncnb._kernel.tables.table import as_bundle
             from asyncnb.widgets._session import BrowserSide
 
             channel = CommChannel(self.ip)
@@ -274,7 +274,7 @@ class Extension:
 
     def _show_task(self, record: TaskRecord) -> dict[str, Any]:
         """Return a live chip where it can live, one line of text elsewhere."""
-        from asyncnb._kernel._table import one_line
+        from asyncnb._kernel.tables.table import one_line
 
         bundle: dict[str, Any] = one_line(record.info())
         if not THREADS:

@@ -60,7 +60,7 @@ ended = Task.__new__(Task)
 
 _FRAMES = (
     "_core/base/async_raise.py _core/introspection/call_graph.py "
-    "_core/introspection/stack.py _core/loop/watchdog.py _kernel/_watch.py"
+    "_core/introspection/stack.py _core/loop/watchdog.py _kernel/output/blocked.py"
 )
 
 PYTHON = [
@@ -156,7 +156,7 @@ PYTHON = [
         "_core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/primitives/pause.py _core/primitives/backport/task.py "
         "_core/primitives/joining.py "
-        "_core/introspection/waiting_on.py _kernel/_autoawait.py",
+        "_core/introspection/waiting_on.py _kernel/awaiting/autoawait.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
         "future._callbacks is None and is_slot(Future, '_callbacks')",
     ),
@@ -164,7 +164,7 @@ PYTHON = [
         "asyncio.Future._exception",
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/introspection/unmanaged.py "
-        "_core/launched/registry.py _kernel/_output.py widgets/_detail.py",
+        "_core/launched/registry.py _kernel/output/router.py widgets/_detail.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
     ),
@@ -216,7 +216,7 @@ PYTHON = [
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/loop/watchdog.py "
-        "_kernel/_autoawait.py",
+        "_kernel/awaiting/autoawait.py",
         "no pause; stacks and the table do not say what a task waits for",
         "is_slot(Task, '_fut_waiter')",
     ),
@@ -442,7 +442,7 @@ PYTHON = [
     Lean(
         "sys._getframe",
         "_core/introspection/call_graph.py _core/loop/guarded.py _core/base/inner_loops.py "
-        "_kernel/_magics.py",
+        "_kernel/magics/magics.py",
         "no call graph of the current task; no waking of tasks from worker threads; no local "
         "variables in the lines of magics",
         "sys._getframe().f_code is not None",
@@ -486,7 +486,7 @@ PYTHON = [
     ),
     Lean(
         "argparse.ArgumentParser._actions",
-        "_kernel/_completion.py _kernel/_options.py",
+        "_kernel/magics/completion.py _kernel/arguments.py",
         "magics have no Tab completion, and do not check their options",
         "type(argparse.ArgumentParser()._actions) is list",
     ),
@@ -526,7 +526,7 @@ import pydevd
 NOTEBOOK = [
     Lean(
         "ipykernel.debugger.Debugger.kernel_modules",
-        "_kernel/_debugger.py",
+        "_kernel/ipykernel/debugger.py",
         "a step from one statement of a cell to the next stops in asyncnb",
         "not seven or isinstance(kernel.debugger.kernel_modules, list)",
     ),
@@ -539,74 +539,74 @@ NOTEBOOK = [
     ),
     Lean(
         "ipykernel.iostream.OutStream._schedule_flush",
-        "_kernel/_output.py",
+        "_kernel/output/router.py",
         "a task that prints all the time sends more and more messages a second",
         "callable(type(sys.stdout)._schedule_flush)",
     ),
     Lean(
         "ipykernel.iostream.OutStream._io_loop",
-        "_kernel/_output.py",
+        "_kernel/output/router.py",
         "a task that prints all the time sends more and more messages a second",
         "callable(sys.stdout._io_loop.call_later)",
     ),
     Lean(
         "ipykernel.iostream.OutStream._flush",
-        "_kernel/_output.py",
+        "_kernel/output/router.py",
         "printed text stays in its buffer",
         "callable(sys.stdout._flush)",
     ),
     Lean(
         "ipykernel.zmqshell.ZMQInteractiveShell._parent_header",
-        "_kernel/_output.py _kernel/_parents.py",
+        "_kernel/output/router.py _kernel/ipykernel/parents.py",
         "results and displays of tasks appear under the cell that runs",
         "isinstance(ip._parent_header, ContextVar) if threads_have_parents else "
         "isinstance(sys.stdout._parent_header, ContextVar)",
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._shell_parent",
-        "_kernel/_channel.py _kernel/_output.py",
+        "_kernel/ipykernel/comm_channel.py _kernel/output/router.py",
         "widgets made by a task belong to the cell that runs; a click does not bring `busy` back",
         "not seven or isinstance(kernel._shell_parent, ContextVar)",
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._shell_context",
-        "_kernel/_channel.py",
+        "_kernel/ipykernel/comm_channel.py",
         "a click while a cell runs leaves the kernel shown as idle",
         "not seven or isinstance(kernel._shell_context, contextvars.Context)",
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._main_asyncio_lock",
-        "_kernel/_channel.py",
+        "_kernel/ipykernel/comm_channel.py",
         "a click while a cell runs leaves the kernel shown as idle",
         "not seven or kernel._main_asyncio_lock.locked() in (True, False)",
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._publish_status",
-        "_kernel/_channel.py",
+        "_kernel/ipykernel/comm_channel.py",
         "a click on a dashboard is never answered",
         "callable(kernel._publish_status)",
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._topic",
-        "_kernel/_keep_alive.py _kernel/_output.py",
+        "_kernel/ipykernel/keep_alive.py _kernel/output/router.py",
         "failures of tasks are not shown; no signs of life for a server that culls",
         "kernel._topic('error').endswith(b'.error')",
     ),
     Lean(
         "traitlets.HasTraits._trait_values",
-        "_kernel/_parents.py",
+        "_kernel/ipykernel/parents.py",
         "ipykernel 6 shows displays of tasks under the cell that runs",
         "type(ip._trait_values) is dict",
     ),
     Lean(
         "IPython.core.interactiveshell.InteractiveShell._last_traceback",
-        "_kernel/_tracebacks.py",
+        "_kernel/output/tracebacks.py",
         "the reply of a cell whose task failed has no traceback",
         "hasattr(ip, '_last_traceback')",
     ),
     Lean(
         "IPython.core.interactiveshell.InteractiveShell.user_ns._oh",
-        "_kernel/_let_go.py",
+        "_kernel/awaiting/detach.py",
         "the result of a cell that was let go is not in Out",
         "ip.user_ns['_oh'] is ip.user_ns['Out']",
     ),
@@ -618,7 +618,7 @@ NOTEBOOK = [
     ),
     Lean(
         "matplotlib_inline.backend_inline.show._draw_called",
-        "_kernel/_figures.py",
+        "_kernel/output/figures.py",
         "a figure that a cell draws while a task shows its own is not shown",
         "__import__('matplotlib_inline.backend_inline').backend_inline.show._draw_called "
         "in (True, False)",

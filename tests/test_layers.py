@@ -35,7 +35,7 @@ ALLOWED = {
 # Not before their first use: inside a function, or in a file of that name.
 ON_FIRST_USE = {"dask", "distributed", "ipyparallel"}
 # The kernel is reached through the shell, `shell.kernel`, and by what it can do; only in these.
-MAY_TOUCH_THE_KERNEL = {"_output.py", "_autoawait.py", "_channel.py"}
+MAY_TOUCH_THE_KERNEL = {"router.py", "autoawait.py", "comm_channel.py"}
 
 
 @dataclass(frozen=True)
@@ -255,11 +255,11 @@ def test_rule_holds(rule):
         ),
         (
             nothing_imports_ipykernel,
-            "_kernel/_output.py",
+            "_kernel/output/router.py",
             "from ipykernel.iostream import OutStream",
         ),
-        (few_files_touch_the_kernel, "_kernel/_magics.py", "shell.kernel.io_loop"),
-        (few_files_touch_the_kernel, "_kernel/_magics.py", "getattr(shell, 'kernel', None)"),
+        (few_files_touch_the_kernel, "_kernel/magics/magics.py", "shell.kernel.io_loop"),
+        (few_files_touch_the_kernel, "_kernel/magics/magics.py", "getattr(shell, 'kernel', None)"),
         (heavy_modules_wait_for_their_first_use, "_offload/_pool.py", "import distributed"),
         (heavy_modules_wait_for_their_first_use, "_extension.py", "from .widgets import _chip"),
         (facts_are_frozen, "_core/introspection/info.py", "@dataclass\nclass TaskInfo: ..."),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from asyncnb._core.timeline.svg import svg
-from asyncnb._kernel._table import TaskTable
+from asyncnb._kernel.tables.table import TaskTable
 from asyncnb.widgets._static import dashboard_js, joined
 from tests.browser.fake import FakeKernel, as_bytes, encode, task
 from tests.browser.lab import Lab

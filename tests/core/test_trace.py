@@ -329,7 +329,7 @@ def test_untraced_tasks_of_a_program_that_never_records_pay_nothing():
     import subprocess
     import sys
 
-    code = "import asyncnb; from asyncnb._core import _tasks; print(_tasks.trace_child)"
+    code = "import asyncnb; from asyncnb._core.primitives import tasks as _tasks; print(_tasks.trace_child)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stdout == "None\n", done.stderr
     assert not hasattr(_tasks.Task, "send")

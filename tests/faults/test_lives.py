@@ -28,8 +28,8 @@ from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.watchdog import Blocked
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
-from asyncnb._kernel._figures import FiguresByTask
-from asyncnb._kernel._watch import BlockReports
+from asyncnb._kernel.output.blocked import BlockReports
+from asyncnb._kernel.output.figures import FiguresByTask
 from tests.core.test_crashes import BreaksWhenStopped
 
 #: Lives of each kind; as many in `make faults` as the promise says.

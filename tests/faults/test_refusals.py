@@ -89,7 +89,7 @@ def test_end_of_the_loop_asked_on_it(victim, order):
 def test_rerun_of_a_task_that_does_not_end(victim):
     victim.ok(
         """
-        from asyncnb._kernel import _background
+        from asyncnb._kernel.cells import background as _background
         before = _background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS
         _background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS = 0.1, 0.3
         started, release = threading.Event(), threading.Event()

@@ -59,7 +59,7 @@ def test_interrupt_storm_during_launches(victim):
 
 EARLY = """
 import signal, socket, types
-from asyncnb._kernel import _autoawait
+from asyncnb._kernel.awaiting import autoawait as _autoawait
 def socketpair():  # what the kernel's thread calls before it waits for the cell
     _autoawait.socket = socket
     asyncnb.embedded_loop().call_soon_threadsafe(time.sleep, {busy})
@@ -332,7 +332,7 @@ def test_cancel_by_the_name_shown(victim, make, loop):
 @pytest.mark.parametrize("way", ["%tasks cancel -g pages", "click('cancel_group', group='pages')"])
 def test_cancel_of_a_group_both_ways(victim, way, pause):
     victim.ok(
-        "from asyncnb._core import _launch\nfrom asyncnb.widgets._commands import Commands\n"
+        "from asyncnb._core.launched import launch as _launch\nfrom asyncnb.widgets._commands import Commands\n"
         "click = lambda verb, **given: Commands(_launch.registry).execute(verb, given) or None"
     )
     victim.ok("%%agroup pages\npages.create_task(asyncio.sleep(600), name='page')")

@@ -126,7 +126,7 @@ def test_a_thread_body_in_a_blocking_call_shows_cancelling_until_the_call_return
 
 
 def test_a_cancelled_thread_that_does_not_end_is_reported_and_its_next_run_gives_up(kernel):
-    kernel.ok("from asyncnb._kernel import _background")
+    kernel.ok("from asyncnb._kernel.cells import background as _background")
     kernel.ok("before = _background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS")
     kernel.ok("_background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS = 0.1, 0.3")
     kernel.ok("started = threading.Event(); release = threading.Event()")

@@ -183,7 +183,7 @@ def test_a_cancelled_task_does_not_fail_the_run(execute):
 
 def test_a_traceback_that_takes_long_to_make_is_stored_though_the_run_is_quick(execute):
     cells = execute(
-        "from asyncnb._kernel import _output\n"
+        "from asyncnb._kernel.output import router as _output\n"
         "format_error = _output.format_error\n"
         "def slowly(*args, **options):\n"
         "    time.sleep(0.5)\n"

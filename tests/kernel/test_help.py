@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from asyncnb._kernel._magics import AsyncMagics
-from asyncnb._kernel._options import comment_start, without_comment, words
+from asyncnb._kernel.arguments import comment_start, without_comment, words
+from asyncnb._kernel.magics.magics import AsyncMagics
 from tests.kernel.driver import Kernel
 
 #: What the examples take for granted.

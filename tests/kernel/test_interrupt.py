@@ -320,7 +320,7 @@ def test_a_signal_handler_that_a_busy_main_thread_cannot_set_is_refused(kernel):
 
 WAKEUP = """
 import asyncio, signal, socket
-from asyncnb._kernel._autoawait import _wake_on_signal
+from asyncnb._kernel.awaiting.autoawait import _wake_on_signal
 
 signal.signal(signal.SIGINT, lambda *_: None)
 owner, other = socket.socketpair(), socket.socketpair()
@@ -359,7 +359,7 @@ def test_waiting_for_signals_takes_none_from_their_owner():
 
 EARLY = """
 import os, signal, socket, types
-from asyncnb._kernel import _autoawait
+from asyncnb._kernel.awaiting import autoawait as _autoawait
 
 def socketpair():
     # What the kernel's thread does before it waits for the cell takes its time here.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def test_living_tasks_give_signs_of_life_while_switched_on(kernel):
-    kernel.ok("import asyncnb._kernel._keep_alive as k; k.INTERVAL = 0.01")
+    kernel.ok("import asyncnb._kernel.ipykernel.keep_alive as k; k.INTERVAL = 0.01")
     kernel.ok("%%atask quiet\nawait asyncio.sleep(600)")
     kernel.ok("%asyncnb option keep_alive on")
     alive = kernel._cell("")  # what has no parent
@@ -19,7 +19,7 @@ def test_living_tasks_give_signs_of_life_while_switched_on(kernel):
 
 def test_it_is_off_by_default_and_silent_without_tasks(kernel):
     assert "off" in kernel.ok("%asyncnb option keep_alive").text
-    kernel.ok("import asyncnb._kernel._keep_alive as k; k.INTERVAL = 0.01")
+    kernel.ok("import asyncnb._kernel.ipykernel.keep_alive as k; k.INTERVAL = 0.01")
     kernel.ok("%asyncnb option keep_alive on\nawait asyncio.sleep(0.05)")
     kernel.ok("%asyncnb option keep_alive off")
     kernel.drain()
@@ -29,6 +29,6 @@ def test_it_is_off_by_default_and_silent_without_tasks(kernel):
 def test_the_message_counts_as_activity_for_the_server():
     from jupyter_server.services.kernels.kernelmanager import MappingKernelManager
 
-    from asyncnb._kernel._keep_alive import MESSAGE
+    from asyncnb._kernel.ipykernel.keep_alive import MESSAGE
 
     assert MappingKernelManager().track_message_type(MESSAGE)

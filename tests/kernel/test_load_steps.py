@@ -13,7 +13,7 @@ from tests.kernel.test_unload import SNAPSHOT
 # `failing_at(n)` has the n-th line raise that the loading runs in asyncnb's own IPython side.
 WALK = """
 import asyncnb._extension as extension, contextlib, os, sys
-from asyncnb._kernel import _undo
+from asyncnb._kernel import undo as _undo
 
 PACKAGE = os.path.dirname(extension.__file__)
 WATCHED = (extension.__file__, os.path.join(PACKAGE, "_kernel"))

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from asyncnb._kernel._reads import names_needed
+from asyncnb._kernel.cells.free_names import names_needed
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asyncnb._kernel._reports import Reports
+from asyncnb._kernel.output.reports import Reports
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 from traitlets import TraitError
 from traitlets.config import Config
 
-from asyncnb._kernel._settings import SIZE, SWITCH, Option, Settings, amount, count, one_of
+from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, Settings, amount, count, one_of
 
 NAMES = (
     "autoawait",

@@ -9,7 +9,7 @@ import pytest
 
 from asyncnb._core.base.text import visible, width
 from asyncnb._core.introspection.info import CellRef, TaskInfo
-from asyncnb._kernel._table import TaskTable, choose
+from asyncnb._kernel.tables.table import TaskTable, choose
 
 HOSTILE = '<img src=x onerror="alert(1)">\x1b[2J\u202egnp.exe'
 

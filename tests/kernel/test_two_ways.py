@@ -102,7 +102,7 @@ def test_a_verb_and_its_button_do_the_same(two, pair):
         two.ok("for n in 'ab': asyncnb.launch(waits(), name=n, timeout=60 if n == 'b' else None)")
         two.ok("asyncnb.launch(asyncio.sleep(0), name='over', trace=True)\nawait settled('over')")
         two.ok(
-            "changed = []\nfrom asyncnb._core import _registry\n"
+            "changed = []\nfrom asyncnb._core.launched import registry as _registry\n"
             "note = lambda r: changed.append(r.task.get_name())\n"
             "_registry.observers.append(note)"
         )

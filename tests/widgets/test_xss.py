@@ -15,7 +15,7 @@ from asyncnb._core.base.text import visible
 from asyncnb._core.introspection.info import CellRef, TaskInfo
 from asyncnb._core.timeline.chrome_trace import trace_events
 from asyncnb._core.timeline.svg import svg
-from asyncnb._kernel._table import TaskTable, one_line
+from asyncnb._kernel.tables.table import TaskTable, one_line
 from tests.widgets.xss import CORPUS
 
 CLEAN = "a clean name"

@@ -35,7 +35,7 @@ from asyncnb._core.primitives.tasks import Task, interrupt
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._kernel._let_go import LetGo
+    from asyncnb._kernel.awaiting.detach import LetGo
 
 _Task = asyncio.Task  # now: nest_asyncio puts another class in its place
 
@@ -150,7 +150,7 @@ class AwaitCells:
         Raises UsageError if no cell awaits.
         """
         if self._let_go is None:
-            from asyncnb._kernel._let_go import LetGo  # most notebooks never need it
+            from asyncnb._kernel.awaiting.detach import LetGo  # most notebooks never need it
 
             self._let_go = LetGo(self.ip, self._enter, self._hand_over)
         return self._let_go.let_go(self._running)
@@ -348,7 +348,7 @@ class RunningCell:
         elif self._held_by is current and (current is not None or self.loop.blocked is not None):
             # Somebody else blocks the loop, for longer than a moment. The cell will end when it is
             # free; who pressed stop does not wait for that.
-            from asyncnb._kernel._left import stopped_result  # rarely needed
+            from asyncnb._kernel.awaiting.abandoned import stopped_result  # rarely needed
 
             self.left = True
             self.gone = stopped_result(self)

@@ -12,14 +12,14 @@ from IPython.core.error import UsageError
 from asyncnb._core.base.errors import TaskNotFoundError, near
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched.registry import TaskRecord
-from asyncnb._kernel._options import Parser
-from asyncnb._kernel._verbs import Verb, group_records
+from asyncnb._kernel.arguments import Parser
+from asyncnb._kernel.magics.verbs import Verb, group_records
 
 if TYPE_CHECKING:
     # Imported when a verb needs them: loading the extension must not wait for tables.
     from asyncnb._core.timeline.timeline import Timeline
-    from asyncnb._kernel._background import BackgroundCells
-    from asyncnb._kernel._table import TaskTable
+    from asyncnb._kernel.cells.background import BackgroundCells
+    from asyncnb._kernel.tables.table import TaskTable
 
 
 class LookVerbs:
@@ -46,7 +46,7 @@ class LookVerbs:
         self.all_verbs: Iterable[str] = self.verbs
 
     def _table(self, args: argparse.Namespace) -> TaskTable:
-        from asyncnb._kernel._table import MOST_ROWS, TaskTable, choose
+        from asyncnb._kernel.tables.table import MOST_ROWS, TaskTable, choose
 
         if args.group is not None:
             patterns = [] if args.pattern == "*" else [args.pattern]
@@ -75,7 +75,7 @@ class LookVerbs:
         return TaskTable(infos, empty=empty, left_out=left_out.strip())
 
     def _stack(self, args: argparse.Namespace) -> None:
-        from asyncnb._kernel._stacks import describe
+        from asyncnb._kernel.tables.stack import describe
 
         try:
             record = _launch.registry.find(args.name)

@@ -22,7 +22,7 @@ from typing import Any
 from IPython.core.displayhook import CapturingDisplayHook
 
 from asyncnb._core.introspection.info import current_record
-from asyncnb._kernel._undo import UndoStack
+from asyncnb._kernel.undo import UndoStack
 
 
 class TaskStreams:

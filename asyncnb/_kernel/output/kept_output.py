@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncnb._kernel._headless import LateOutput
+    from asyncnb._kernel.output.headless import LateOutput
 
 #: print() writes the end of a line by itself: half of all that is printed, and always the same.
 _LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}

@@ -10,7 +10,7 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._kernel._undo import UndoStack
+from asyncnb._kernel.undo import UndoStack
 
 #: The message whose cell gets the output of the running code, where that is not the cell that
 #: the main thread is running.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core.base.errors import message_of
 from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._core.launched.repeat import Rounds, every, retrying
-from asyncnb._kernel._output import OutputRouter
+from asyncnb._kernel.output.router import OutputRouter
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -17,7 +17,7 @@ from IPython.core.magic import (
 )
 
 from asyncnb._core.base.errors import near
-from asyncnb._kernel._options import (
+from asyncnb._kernel.arguments import (
     agroup_parser,
     atask_parser,
     task_name,
@@ -26,10 +26,10 @@ from asyncnb._kernel._options import (
 )
 
 if TYPE_CHECKING:
-    from asyncnb._kernel._background import BackgroundCells
-    from asyncnb._kernel._control import ControlVerbs
-    from asyncnb._kernel._look import LookVerbs
-    from asyncnb._kernel._settings import OptionTable, Settings
+    from asyncnb._kernel.cells.background import BackgroundCells
+    from asyncnb._kernel.magics.control import ControlVerbs
+    from asyncnb._kernel.magics.settings import OptionTable, Settings
+    from asyncnb._kernel.magics.show import LookVerbs
 
 ASYNCNB_USAGE = (
     "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off | %asyncnb option [NAME [VALUE]]"

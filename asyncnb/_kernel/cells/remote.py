@@ -13,8 +13,8 @@ from IPython.core.error import UsageError
 
 from asyncnb._core.base.errors import near
 from asyncnb._core.launched.registry import TaskRecord
-from asyncnb._kernel._cells import BackgroundCell
-from asyncnb._kernel._reads import names_needed
+from asyncnb._kernel.cells.compiled import BackgroundCell
+from asyncnb._kernel.cells.free_names import names_needed
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -21,12 +21,12 @@ from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._core.launched.time_limit import run_body
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._kernel._tracebacks import user_frames
+from asyncnb._kernel.output.tracebacks import user_frames
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._kernel._autoawait import RunningCell
+    from asyncnb._kernel.awaiting.autoawait import RunningCell
 
 #: Seconds that the loop gets to let a cell go before the cell is taken to block it.
 BLOCKED_AFTER = 0.25

@@ -13,14 +13,14 @@ from IPython.core.completer import CompletionContext, SimpleCompletion
 
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import named_groups as _named_groups
-from asyncnb._kernel._options import (
+from asyncnb._kernel.arguments import (
     PLACES,
     Parser,
     agroup_parser,
     atask_parser,
     comment_start,
 )
-from asyncnb._kernel._verbs import Verb
+from asyncnb._kernel.magics.verbs import Verb
 
 #: Names at most: IPython shows no more, and to sort 10,000 takes it a while.
 MOST = 500

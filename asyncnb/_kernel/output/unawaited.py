@@ -15,10 +15,10 @@ from typing import Any
 from asyncnb._core.introspection.info import CellRef, current_record
 from asyncnb._core.introspection.unmanaged import context_of, current_cell
 from asyncnb._core.loop.embedded import running_embedded_loop
-from asyncnb._kernel._cells import cell_number
-from asyncnb._kernel._headless import is_headless
-from asyncnb._kernel._output import OutputRouter, cell_id
-from asyncnb._kernel._undo import UndoStack
+from asyncnb._kernel.cells.compiled import cell_number
+from asyncnb._kernel.output.headless import is_headless
+from asyncnb._kernel.output.router import OutputRouter, cell_id
+from asyncnb._kernel.undo import UndoStack
 
 #: The message of the cell whose code is running.
 _message: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from asyncnb._core.base.text import seconds, shortened, terminal_columns, visible, width
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 from asyncnb._core.launched.registry import TaskRecord
-from asyncnb._kernel._notes import note
+from asyncnb._kernel.tables.note import note
 
 #: Rows of a table at most: more is nothing to read, and takes time to make.
 MOST_ROWS = 100
@@ -119,7 +119,7 @@ class TaskTable:
         return lines, [max(map(width, column)) for column in zip(*lines, strict=True)]
 
     def _repr_html_(self) -> str:
-        from asyncnb._kernel._table_html import render  # only front ends that show HTML ask
+        from asyncnb._kernel.tables.html import render  # only front ends that show HTML ask
 
         return render(self)
 

@@ -13,7 +13,7 @@ from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.registry import TaskRecord, matches
-from asyncnb._kernel._options import Parser
+from asyncnb._kernel.arguments import Parser
 
 
 class Verb(NamedTuple):

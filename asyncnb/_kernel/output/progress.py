@@ -11,8 +11,8 @@ from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.progress import Progress
 from asyncnb._core.base.text import encodable
 from asyncnb._core.introspection.info import current_record
-from asyncnb._kernel._headless import is_headless
-from asyncnb._kernel._output import OutputRouter
+from asyncnb._kernel.output.headless import is_headless
+from asyncnb._kernel.output.router import OutputRouter
 
 #: Seconds between two updates of a bar: more often nobody sees, and front ends choke.
 INTERVAL = 0.1

@@ -11,8 +11,10 @@ from asyncnb._core.launched import registry as _registry
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop import watchdog as _watchdog
 from asyncnb._core.tracing import recording as _trace
-from asyncnb._kernel import _headless, _kept, _progress
-from asyncnb._kernel._settings import SIZE, SWITCH, Option, amount, count, one_of
+from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, count, one_of
+from asyncnb._kernel.output import headless as _headless
+from asyncnb._kernel.output import kept_output as _kept
+from asyncnb._kernel.output import progress as _progress
 
 
 def options(

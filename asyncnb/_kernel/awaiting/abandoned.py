@@ -9,10 +9,10 @@ from IPython.core.interactiveshell import ExecutionResult
 
 from asyncnb._core.introspection.call_graph import frames_of_coroutine
 from asyncnb._core.introspection.places import without_outer
-from asyncnb._kernel._tracebacks import plain_lines, user_frames
+from asyncnb._kernel.output.tracebacks import plain_lines, user_frames
 
 if TYPE_CHECKING:
-    from asyncnb._kernel._autoawait import RunningCell
+    from asyncnb._kernel.awaiting.autoawait import RunningCell
 
 
 class _Stopped(KeyboardInterrupt):

@@ -9,7 +9,7 @@ from asyncnb._core.base.text import visible
 from asyncnb._core.introspection.info import ENDED
 
 if TYPE_CHECKING:
-    from asyncnb._kernel._table import Row, TaskTable
+    from asyncnb._kernel.tables.table import Row, TaskTable
 
 #: A shape besides the word, and the colour of the shape: nothing is said by colour alone.
 _STATES = {

@@ -23,7 +23,7 @@ from traitlets.config import Configurable
 from asyncnb._core.base.errors import near
 from asyncnb._core.base.sizes import parse_size
 from asyncnb._core.base.text import terminal_columns
-from asyncnb._kernel._undo import UndoStack
+from asyncnb._kernel.undo import UndoStack
 
 ENVIRONMENT, CONFIG, SET = "environment", "config", "set"
 

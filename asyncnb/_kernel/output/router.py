@@ -24,17 +24,17 @@ from asyncnb._core.base.visits import own_loop
 from asyncnb._core.introspection.info import CellRef, current_record
 from asyncnb._core.introspection.unmanaged import context_of
 from asyncnb._core.launched.registry import TaskRecord
-from asyncnb._kernel._cells import cell_number
-from asyncnb._kernel._figures import FigureKeeper
-from asyncnb._kernel._headless import LateOutput, LateOutputs
-from asyncnb._kernel._kept import TaskOutput
-from asyncnb._kernel._parents import header as _header
-from asyncnb._kernel._parents import parent_message as _parent
-from asyncnb._kernel._parents import route_by_context
-from asyncnb._kernel._reports import Reports
-from asyncnb._kernel._streams import TaskStreams
-from asyncnb._kernel._tracebacks import format_error
-from asyncnb._kernel._undo import UndoStack
+from asyncnb._kernel.cells.compiled import cell_number
+from asyncnb._kernel.ipykernel.parents import header as _header
+from asyncnb._kernel.ipykernel.parents import parent_message as _parent
+from asyncnb._kernel.ipykernel.parents import route_by_context
+from asyncnb._kernel.ipykernel.streams import TaskStreams
+from asyncnb._kernel.output.figures import FigureKeeper
+from asyncnb._kernel.output.headless import LateOutput, LateOutputs
+from asyncnb._kernel.output.kept_output import TaskOutput
+from asyncnb._kernel.output.reports import Reports
+from asyncnb._kernel.output.tracebacks import format_error
+from asyncnb._kernel.undo import UndoStack
 
 #: Seconds that the end of a cell waits, in a run without a person, for tracebacks to be made.
 DRAIN_SECONDS = 10.0

@@ -14,9 +14,9 @@ from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched import names as _names
 from asyncnb._core.launched.time_limit import set_limit
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._kernel._joining import wait
-from asyncnb._kernel._options import Parser, limit, seconds
-from asyncnb._kernel._verbs import Verb, count, group_records, living_records, named_records
+from asyncnb._kernel.arguments import Parser, limit, seconds
+from asyncnb._kernel.cells.wait import wait
+from asyncnb._kernel.magics.verbs import Verb, count, group_records, living_records, named_records
 
 
 class ControlVerbs:

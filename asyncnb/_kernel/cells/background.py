@@ -26,13 +26,13 @@ from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._core.launched.time_limit import run_body
 from asyncnb._core.loop.embedded import embedded_loop
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._kernel._cells import BackgroundCell, cell_number, compile_cell
-from asyncnb._kernel._joining import wait
-from asyncnb._kernel._kernel_loop import on_loop
-from asyncnb._kernel._options import PLACES, task_name
-from asyncnb._kernel._output import OutputRouter, cell_id
-from asyncnb._kernel._shipped import Place, ship
-from asyncnb._kernel._tracebacks import format_error, user_frames
+from asyncnb._kernel.arguments import PLACES, task_name
+from asyncnb._kernel.cells.compiled import BackgroundCell, cell_number, compile_cell
+from asyncnb._kernel.cells.on_kernel_loop import on_loop
+from asyncnb._kernel.cells.remote import Place, ship
+from asyncnb._kernel.cells.wait import wait
+from asyncnb._kernel.output.router import OutputRouter, cell_id
+from asyncnb._kernel.output.tracebacks import format_error, user_frames
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -259,7 +259,7 @@ class BackgroundCells:
         once = functools.partial(start, record)
         often: Callable[[], Coroutine[Any, Any, Any]] = once
         if args.every is not None or args.retry is not None:
-            from asyncnb._kernel._repeat import repeated  # not for %load_ext to take time for
+            from asyncnb._kernel.cells.repeat import repeated  # not for %load_ext to take time for
 
             often = repeated(record, once, args, self.ip, self.output)
         record.first_limit = args.timeout

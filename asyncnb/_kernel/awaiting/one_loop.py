@@ -20,7 +20,7 @@ from asyncnb._core.loop.embedded import EmbeddedLoop, embedded_loop, running_emb
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._kernel._autoawait import AwaitCells
+    from asyncnb._kernel.awaiting.autoawait import AwaitCells
 
 #: Requests of the front end whose handlers call the user's code.
 _COMM_MESSAGES = ("comm_open", "comm_msg", "comm_close")

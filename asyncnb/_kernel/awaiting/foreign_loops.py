@@ -19,7 +19,7 @@ from asyncnb._core.base.visits import own_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives.futures import Future, Mirror
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._kernel._thread_bound import explanation
+from asyncnb._kernel.output.thread_bound import explanation
 
 #: The name that ``await x`` in a cell calls, among IPython's own builtins.
 BRIDGE = "__asyncnb_await__"

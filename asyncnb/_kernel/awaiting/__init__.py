@@ -1,0 +1,1 @@
+"""Cells that run now, on the embedded loop."""

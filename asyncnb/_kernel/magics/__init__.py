@@ -1,0 +1,1 @@
+"""The magics, their verbs and their settings."""

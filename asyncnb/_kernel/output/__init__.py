@@ -1,0 +1,1 @@
+"""Routes each output, result and traceback to its own cell."""

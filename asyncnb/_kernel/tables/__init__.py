@@ -1,0 +1,1 @@
+"""Tables and stacks of tasks, as text and HTML."""
