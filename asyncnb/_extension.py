@@ -36,7 +36,7 @@ from asyncnb._kernel.awaiting.foreign_loops import AwaitBridge, FileCalls
 from asyncnb._kernel.awaiting.one_loop import OneLoop
 from asyncnb._kernel.cells.background import BackgroundCells
 from asyncnb._kernel.ipykernel.debugger import DebuggerRules
-from asyncnb._kernel.ipykernel.interrupts import StopGuard
+from asyncnb._kernel.ipykernel.interrupts import InterruptGuard
 from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
 from asyncnb._kernel.magics.control import ControlVerbs
@@ -44,7 +44,7 @@ from asyncnb._kernel.magics.magics import AsyncMagics
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
 from asyncnb._kernel.magics.show import LookVerbs
-from asyncnb._kernel.output.blocked import BlockReports
+from asyncnb._kernel.output.blocked import BlockedLoopReporter
 from asyncnb._kernel.output.blocked import status as blocked_status
 from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.progress import ProgressBars
@@ -85,7 +85,7 @@ class Extension:
         )
         self._browser: BrowserSide | None = None
         self.lost = LostFailures(ip, self.output)
-        self.blocks = BlockReports()
+        self.blocks = BlockedLoopReporter()
         self.keep_alive = KeepAlive(getattr(ip, "kernel", None))
         self.settings = Settings(
             ip,
@@ -127,8 +127,8 @@ class Extension:
         if THREADS:
             files = FileCalls(self._kernel_loop())
             self._do(files.install, files.uninstall)
-        if StopGuard.suits(kernel):
-            guard = StopGuard(ip, kernel)
+        if InterruptGuard.suits(kernel):
+            guard = InterruptGuard(ip, kernel)
             self._do(guard.install, guard.uninstall)
         # After the guard, so that no stop strikes while the running loop is changed.
         self._do(self.one_loop.install, self.one_loop.uninstall)
@@ -315,7 +315,7 @@ class Extension:
         parts = [IPython, inspect.getmodule(type(self.ip))]
         folders = [os.path.dirname(p.__file__) + os.sep for p in parts if p and p.__file__]
         self._undo.set(_places, "cell_of", self._cell_of)
-        self._undo.set(_places, "outer_machinery", _places.outer_machinery + folders)
+        self._undo.set(_places, "outer_machinery", _places.outer_frame_paths + folders)
 
     def _cell_of(self, filename: str) -> str | None:
         found = self.ip.compile.format_code_name(filename)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from IPython.core.error import UsageError
 
 from asyncnb._core.base.errors import near
-from asyncnb._core.launched.names import explain_bad_name
+from asyncnb._core.launched.names import invalid_name_reason
 
 
 class Parser(argparse.ArgumentParser):
@@ -216,6 +216,6 @@ def agroup_parser() -> Parser:
 
 def task_name(text: str, magic: str, *, what: str = "task") -> str:
     """Return ``text`` if it can name a task: something to type, not a pattern or an option."""
-    if problem := explain_bad_name(text, what):
+    if problem := invalid_name_reason(text, what):
         raise UsageError(f"{magic}: {problem}")
     return text

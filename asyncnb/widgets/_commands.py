@@ -174,5 +174,5 @@ class Commands:
             raise Refused(str(exc)) from None
 
     def _clear(self) -> str:
-        gone = _launch.forget_ended()
+        gone = _launch.clear_ended()
         return f"{gone} ended task{'' if gone == 1 else 's'} forgotten"

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from asyncnb._core.base.text import encodable
+from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched.registry import TaskRecord
 
@@ -103,7 +103,7 @@ def sendable(value: Any) -> Any:
     Half of a surrogate pair, in a name or in what a task printed: no message can hold it.
     """
     if isinstance(value, str):
-        return encodable(value)
+        return replace_surrogates(value)
     if isinstance(value, dict):
         return {key: sendable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -47,7 +47,7 @@ def crash(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crash]:
     yield crash
     assert _launch.registry.validate() == []
     assert _launch.registry.living() == []
-    _launch.registry.forget_ended()
+    _launch.registry.clear_ended()
     assert asyncnb.run(asyncio.sleep(0, "works")) == "works"
 
 
@@ -187,7 +187,7 @@ def test_one_can_begin_to_wait_when_the_loop_is_between_two_runs(
         loop.thread.join(10)
     else:
         assert asyncio.run(begins()) == "done"
-    _launch.registry.forget_ended()
+    _launch.registry.clear_ended()
     gc.collect()
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
@@ -243,7 +243,7 @@ def test_the_plain_tasks_of_a_crashed_loop_end_and_nothing_is_logged(
     assert asyncnb.all_tasks(loop) == set()
     del each, error, task, loop
     plain.clear()
-    _launch.registry.forget_ended()
+    _launch.registry.clear_ended()
     gc.collect()
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
@@ -385,7 +385,7 @@ def test_a_task_that_does_not_end_with_a_shutdown_says_so_once_the_loop_has() ->
     assert task.info().error is not None
     assert "was shut down before" in str(task.info().error)
     assert loop.crash is None
-    _launch.registry.forget_ended()
+    _launch.registry.clear_ended()
 
 
 def test_a_launch_whose_loop_ends_just_then_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,12 +26,12 @@ class Large:
 def alone() -> Iterator[None]:
     asyncnb.embedded_loop().set_exception_handler(lambda *_: None)
     asyncnb.embedded_loop().watch(0)  # it would hold the task of the step at which it looked
-    registry.forget_ended()
+    registry.clear_ended()
     registry.keep_results(10)
     yield
     registry.keep_results(RESULTS)
     _loop.shutdown()
-    registry.forget_ended()
+    registry.clear_ended()
 
 
 async def load(made: list[Any]) -> Large:
@@ -218,7 +218,7 @@ def test_a_dropped_failure_is_unseen_until_code_asks_for_it(
             error = asyncnb.task("fail").exception()
             assert type(error) is (ValueError if results else asyncnb.ResultDroppedError)
             assert registry.failed_unseen() == []
-            registry.forget_ended()
+            registry.clear_ended()
         with caplog.at_level(logging.ERROR):
             gc.collect()
     finally:

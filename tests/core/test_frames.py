@@ -42,10 +42,10 @@ def test_a_module_says_what_its_frames_are(
 def test_a_whole_layer_launches(layer: str) -> None:
     frame = frame_in(_frames.PACKAGE + f"{layer}/x/y.py")
     assert _frames.launches(frame)
-    assert _frames.is_ours(frame)
-    assert _frames.is_loops(frame)
+    assert _frames.is_internal_frame(frame)
+    assert _frames.is_loop_frame(frame)
 
 
 def test_what_a_loop_rests_in_is_the_selector_too() -> None:
     assert _frames.rests(frame_in(selectors.__file__))
-    assert not _frames.is_ours(frame_in(selectors.__file__))
+    assert not _frames.is_internal_frame(frame_in(selectors.__file__))

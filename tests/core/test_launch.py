@@ -17,7 +17,7 @@ from asyncnb._core.launched.launch import registry
 
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
-    registry.forget_ended()
+    registry.clear_ended()
     yield
     for task in asyncnb.tasks():
         task.cancel()
@@ -26,7 +26,7 @@ def _nothing_left() -> Iterator[None]:
             task.join(10)  # type: ignore[attr-defined]
         except (asyncio.CancelledError, ValueError, TimeoutError, RuntimeError):
             continue
-    registry.forget_ended()
+    registry.clear_ended()
 
 
 async def forever() -> None:

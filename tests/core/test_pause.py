@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core.primitives.pause import _Catcher
+from asyncnb._core.primitives.pause import StepInterceptor
 from asyncnb._core.primitives.tasks import Task, create_task
 from asyncnb._core.primitives.timeouts import timeout
 from asyncnb.testing import run_virtual
@@ -420,7 +420,7 @@ def test_a_loop_whose_attributes_lead_back_to_it_is_freed_after_a_pause() -> Non
         loop: Any = asyncio.get_running_loop()
         loop.wrapped = loop.call_later  # as what hooks a loop keeps the method of before
         task: Any = asyncio.current_task()
-        _Catcher.of(loop).discard(task)  # the part of a pause that stays with the loop
+        StepInterceptor.of(loop).discard(task)  # the part of a pause that stays with the loop
         return weakref.ref(loop)
 
     loop = asyncio.run(main())

@@ -26,7 +26,7 @@ def hurried() -> Iterator[None]:
     yield
     sys.setswitchinterval(before)
     _loop.shutdown()
-    registry.forget_ended()
+    registry.clear_ended()
 
 
 def test_a_wait_that_the_interrupted_call_could_block_is_refused() -> None:
@@ -43,7 +43,7 @@ def test_a_wait_that_the_interrupted_call_could_block_is_refused() -> None:
         assert asyncnb.run(asyncio.sleep(0, "free")) == "free"
     finally:
         _loop.shutdown()
-        registry.forget_ended()
+        registry.clear_ended()
 
 
 def test_a_task_that_is_ending_is_in_the_registry_all_the_time(hurried: None) -> None:
@@ -107,4 +107,4 @@ def test_a_finaliser_on_a_thread_that_begins_is_not_stuck(
     assert len(came) == 1
     monkeypatch.undo()
     _loop.shutdown()
-    registry.forget_ended()
+    registry.clear_ended()

@@ -47,7 +47,7 @@ def _clean() -> Iterator[None]:
         group.cancel()
         group.join(5)
     _loop.shutdown()
-    registry.forget_ended()
+    registry.clear_ended()
 
 
 def in_group(coro: Any, **kwargs: Any) -> Any:

@@ -242,7 +242,7 @@ def test_a_recording_keeps_no_launched_task_alive_but_tells_of_it():
     ref = weakref.ref(task.join(10))
     asyncnb.run(asyncio.sleep(0))
     del task
-    asyncnb._core.launched.launch.registry.forget_ended()
+    asyncnb._core.launched.launch.registry.clear_ended()
     gc.collect()
     assert ref() is None
     rows = {row["name"]: row["state"] for row in asyncnb.timeline().data["rows"]}
@@ -329,7 +329,7 @@ def test_untraced_tasks_of_a_program_that_never_records_pay_nothing():
     import subprocess
     import sys
 
-    code = "import asyncnb; from asyncnb._core.primitives import tasks as _tasks; print(_tasks.trace_child)"
+    code = "import asyncnb; from asyncnb._core.primitives import tasks; print(tasks.trace_child)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stdout == "None\n", done.stderr
     assert not hasattr(_tasks.Task, "send")

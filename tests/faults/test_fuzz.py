@@ -63,7 +63,7 @@ def shell() -> Iterator[Any]:
     ip.run_line_magic("load_ext", "asyncnb")
     yield ip
     ip.run_line_magic("unload_ext", "asyncnb")
-    registry.forget_ended()
+    registry.clear_ended()
     InteractiveShell.clear_instance()
 
 

@@ -28,7 +28,7 @@ from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.watchdog import Blocked
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
-from asyncnb._kernel.output.blocked import BlockReports
+from asyncnb._kernel.output.blocked import BlockedLoopReporter
 from asyncnb._kernel.output.figures import FiguresByTask
 from tests.core.test_crashes import BreaksWhenStopped
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.timeout(600)  # so many take minutes on a busy machine
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have what is bounded reach its bound soon."""
-    registry.forget_ended()
+    registry.clear_ended()
     registry.keep(100)
     recorder = _trace.Recording(most_steps=100, most_tasks=100)
     monkeypatch.setattr(_trace, "recorder", recorder)
@@ -53,7 +53,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     _loop.shutdown()
     registry.keep(1000)
-    registry.forget_ended()
+    registry.clear_ended()
     assert not registry.validate()
 
 
@@ -207,9 +207,9 @@ def test_figures_asked_for() -> None:
 
 @pytest.mark.promise("100,000 tasks that block the loop, each told once: not remembered")
 def test_blocked_loops_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    reports, loop = BlockReports(), asyncnb.embedded_loop()
+    reports, loop = BlockedLoopReporter(), asyncnb.embedded_loop()
     told: list[None] = []
-    monkeypatch.setattr(BlockReports, "_say", lambda *_: told.append(None))
+    monkeypatch.setattr(BlockedLoopReporter, "_say", lambda *_: told.append(None))
 
     def block(n: int) -> None:
         for _ in range(2):

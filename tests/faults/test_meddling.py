@@ -480,7 +480,8 @@ def test_interpreter_exit(end, code):
 def test_load_without_a_thread(start_kernel):
     kernel = start_kernel(extension=False)
     kernel.ok(
-        "import asyncio, sys, threading, time, asyncnb\nfrom asyncnb._core.loop import embedded as _loop\n"
+        "import asyncio, sys, threading, time, asyncnb\n"
+        "from asyncnb._core.loop import embedded as _loop\n"
         "start = _loop.EmbeddedLoop.start\n"
         "def refused(self): raise RuntimeError('no thread left')\n"
         "_loop.EmbeddedLoop.start = refused"

@@ -332,7 +332,8 @@ def test_cancel_by_the_name_shown(victim, make, loop):
 @pytest.mark.parametrize("way", ["%tasks cancel -g pages", "click('cancel_group', group='pages')"])
 def test_cancel_of_a_group_both_ways(victim, way, pause):
     victim.ok(
-        "from asyncnb._core.launched import launch as _launch\nfrom asyncnb.widgets._commands import Commands\n"
+        "from asyncnb._core.launched import launch as _launch\n"
+        "from asyncnb.widgets._commands import Commands\n"
         "click = lambda verb, **given: Commands(_launch.registry).execute(verb, given) or None"
     )
     victim.ok("%%agroup pages\npages.create_task(asyncio.sleep(600), name='page')")

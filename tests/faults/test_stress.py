@@ -30,7 +30,7 @@ def frantic() -> Iterator[None]:
     yield
     sys.setswitchinterval(before)
     _loop.shutdown()
-    registry.forget_ended()
+    registry.clear_ended()
 
 
 def in_threads(work) -> None:

@@ -74,14 +74,14 @@ class Time:
 
 @pytest.fixture
 def feed() -> Iterator[Feed]:
-    _launch.registry.forget_ended()
+    _launch.registry.clear_ended()
     feed = Feed(_launch.registry, Commands(_launch.registry), clock=Time())
     yield feed
     feed.close()
     for record in _launch.registry.living():
         record.task.cancel()
     _loop.shutdown()
-    _launch.registry.forget_ended()
+    _launch.registry.clear_ended()
     assert not _registry.observers
 
 

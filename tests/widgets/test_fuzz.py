@@ -139,7 +139,7 @@ class Kernel:
             if _limit(record.task) is not None:  # of an earlier talk, and would strike in this one
                 record.task.cancel()
         self.settle()
-        self.registry.forget_ended()
+        self.registry.clear_ended()
         living = self.registry.living()
         group = _named_groups.find_group(GROUP) or asyncnb.open_group(GROUP, on_error="continue")
         for n in range(6 - len(living)):
@@ -188,7 +188,7 @@ def kernel() -> Iterator[Kernel]:
     asyncnb.cancel("*")
     _named_groups.group_named(GROUP).join(10)
     _loop.shutdown()
-    kernel.registry.forget_ended()
+    kernel.registry.clear_ended()
 
 
 def _nested() -> Any:
@@ -260,7 +260,7 @@ def test_a_page_changes_what_it_names_and_nothing_else(
     assert not kernel.complaints, [record.getMessage() for record in kernel.complaints]
     assert not kernel.guard.seen, kernel.guard.seen
     kernel.feed.unsubscribe(page.subscription)
-    kernel.registry.forget_ended()
+    kernel.registry.clear_ended()
 
 
 @given(content=junk)

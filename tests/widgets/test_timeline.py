@@ -119,7 +119,7 @@ def test_the_dashboard_answers_with_the_timeline():
     said = []
     feed = Feed(_launch.registry, Commands(_launch.registry))
     subscription = feed.subscribe(lambda message, buffers: said.append(message))
-    _launch.registry.forget_ended()
+    _launch.registry.clear_ended()
     _trace.recorder.clear()
     asyncnb.launch(asyncio.sleep(0), name="shown", trace=True).join(10)
     feed.take(subscription, {"c": "timeline"})

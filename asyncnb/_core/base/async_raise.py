@@ -20,7 +20,7 @@ from itertools import compress
 from typing import Any
 
 from asyncnb._core.base.breakpoints import is_debuggers
-from asyncnb._core.base.frames import is_loops
+from asyncnb._core.base.frames import is_loop_frame
 
 #: Looks until the task is seen at an instruction where it can be hit; a millisecond apart.
 _LOOKS = 20
@@ -67,7 +67,7 @@ def _may_hit(
     within: Callable[[types.FrameType], bool] | None,
 ) -> bool:
     """Whether an exception in ``frame``, where its thread is now, is one in the task's code."""
-    if is_loops(frame):
+    if is_loop_frame(frame):
         return False  # a call_soon() cut in half would be everybody's loss
     coro: Any = task.get_coro()
     outermost = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
@@ -108,7 +108,7 @@ def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) 
 
 def send_if_user_code(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
     """As :func:`send_if_there`, but not in the middle of a loop's own code."""
-    if is_loops(frame):
+    if is_loop_frame(frame):
         return False
     return send_if_there(ident, frame, exc)
 

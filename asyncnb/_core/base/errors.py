@@ -56,10 +56,10 @@ class RemoteError(Exception):
 
 def describe(exc: BaseException) -> str:
     """Return ``Type: message``, also of an exception that cannot say its message."""
-    return f"{type(exc).__name__}: {message_of(exc)}"
+    return f"{type(exc).__name__}: {safe_str(exc)}"
 
 
-def message_of(exc: BaseException) -> str:
+def safe_str(exc: BaseException) -> str:
     """Return ``str(exc)``, or what went wrong with that."""
     try:
         return str(exc)

@@ -25,12 +25,12 @@ _KERNEL = os.path.join(PACKAGE, "_kernel", "")
 _OFFLOAD = os.path.join(PACKAGE, "_offload", "")
 
 
-def is_ours(frame: types.FrameType) -> bool:
+def is_internal_frame(frame: types.FrameType) -> bool:
     """Return whether ``frame`` belongs to asyncnb."""
     return frame.f_code.co_filename.startswith(PACKAGE)
 
 
-def is_asyncios(frame: types.FrameType) -> bool:
+def is_asyncio_frame(frame: types.FrameType) -> bool:
     """Return whether ``frame`` belongs to asyncio."""
     return frame.f_code.co_filename.startswith(ASYNCIO)
 
@@ -56,6 +56,6 @@ def rests(frame: types.FrameType) -> bool:
     return frame.f_code.co_filename == selectors.__file__
 
 
-def is_loops(frame: types.FrameType) -> bool:
+def is_loop_frame(frame: types.FrameType) -> bool:
     """Return whether ``frame`` is asyncnb's, asyncio's or a selector's."""
     return frame.f_code.co_filename.startswith((PACKAGE, ASYNCIO, selectors.__file__))

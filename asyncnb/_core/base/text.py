@@ -18,7 +18,7 @@ def seconds(value: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def brief(text: str, most: int = 60) -> str:
+def one_line(text: str, most: int = 60) -> str:
     """Return ``text`` on one line and in at most ``most`` characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -31,7 +31,7 @@ def visible(text: str, most: int | None = None) -> str:
             " " if char in "\r\n\t" else char if _harmless(char) else f"\\u{ord(char):04x}"
             for char in text
         )
-    return brief(text, len(text) + 1 if most is None else most)
+    return one_line(text, len(text) + 1 if most is None else most)
 
 
 def _harmless(char: str) -> bool:
@@ -52,7 +52,7 @@ def shown_as(text: str, names: Collection[str]) -> set[str]:
     return found if len(found) == 1 else set()
 
 
-def encodable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Return ``text`` as UTF-8 can say it: half of a surrogate pair as its escape.
 
     A message that holds one cannot be sent, and ipykernel loses with it what other cells said.
@@ -79,7 +79,7 @@ def width(text: str) -> int:
 _NARROW = ("Mn", "Me", "Cf")
 
 
-def shortened(text: str, most: int) -> str:
+def truncate_columns(text: str, most: int) -> str:
     """Return ``text`` cut to ``most`` columns of a terminal."""
     if width(text) <= most:
         return text

@@ -18,9 +18,9 @@ from asyncio import _get_running_loop
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
-from asyncnb._core.base.frames import is_ours
+from asyncnb._core.base.frames import is_internal_frame
 from asyncnb._core.introspection import places as _places
-from asyncnb._core.introspection.places import function_name, without_outer, wrappers
+from asyncnb._core.introspection.places import function_name, strip_outer_frames, wrappers
 
 __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "format_call_graph"]
 __all__ += ["print_call_graph"]
@@ -74,7 +74,7 @@ def running_frames(outermost: types.FrameType) -> list[types.FrameType]:
         while frame is not None:
             frames.append(frame)
             if frame is outermost:
-                while frames and is_ours(frames[0]):
+                while frames and is_internal_frame(frames[0]):
                     del frames[0]  # our own, when the task asks about itself
                 return frames[::-1]
             frame = frame.f_back
@@ -208,7 +208,7 @@ def _limited(frames: Iterable[types.FrameType], limit: int | None) -> tuple[Any,
 def _stack_of(fut: asyncio.Future[Any], limit: int | None) -> tuple[Any, ...]:
     if limit == 0 or not isinstance(fut, asyncio.Task):
         return ()
-    frames = without_outer(frames_of_coroutine(fut.get_coro()))
+    frames = strip_outer_frames(frames_of_coroutine(fut.get_coro()))
     native = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
     while frames and not frames[-1].f_code.co_flags & native and _is_of_a_library(frames[-1]):
         del frames[-1]  # the generator behind a primitive: CPython shows no generator there
@@ -292,7 +292,7 @@ def capture_call_graph(
             break
         frame = frame.f_back
     del frame
-    frames = without_outer(reversed(frames))[::-1]
+    frames = strip_outer_frames(reversed(frames))[::-1]
     return _build(future, _limited(frames, limit), limit)
 
 

@@ -12,13 +12,13 @@ import types
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from asyncnb._core.base.frames import is_asyncios, launches, launches_and_waits
+from asyncnb._core.base.frames import is_asyncio_frame, launches, launches_and_waits
 
 #: Code of coroutines that only carry a user's own one: their frames are left out.
 wrappers: set[types.CodeType] = set()
 
 #: What stands above the user's code in a thread or a cell, and says nothing about it.
-outer_machinery: list[str] = [
+outer_frame_paths: list[str] = [
     threading.__file__,
     os.path.dirname(concurrent.futures.__file__) + os.sep,
 ]
@@ -84,18 +84,18 @@ def _short(filename: str) -> str:
     return filename
 
 
-def without_outer(frames: Iterable[types.FrameType]) -> list[types.FrameType]:
+def strip_outer_frames(frames: Iterable[types.FrameType]) -> list[types.FrameType]:
     """Return frames, outermost first, without asyncnb's launching and without what is above it."""
     kept = []
     waits = False
     for frame in frames:
         if launches(frame):
             waits = launches_and_waits(frame)
-        elif not (waits and is_asyncios(frame)):
+        elif not (waits and is_asyncio_frame(frame)):
             kept.append(frame)
             waits = False
     start = 0
-    outer = tuple(outer_machinery)
+    outer = tuple(outer_frame_paths)
     while start < len(kept) and kept[start].f_code.co_filename.startswith(outer):
         start += 1
     return kept[start:]

@@ -12,7 +12,7 @@ import traceback
 import types
 from typing import Any
 
-from asyncnb._core.base.frames import is_ours
+from asyncnb._core.base.frames import is_internal_frame
 from asyncnb._core.base.worker_thread import Worker
 from asyncnb._core.introspection import places as _places
 from asyncnb._core.introspection import waiting_on as _waits
@@ -34,11 +34,11 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
         entries = [
             (frame, line)
             for frame, line in traceback.walk_tb(error.__traceback__)
-            if not is_ours(frame)
+            if not is_internal_frame(frame)
         ]
         return tuple(_places.place(frame, line) for frame, line in entries)
-    frames = _places.without_outer(_frames(_followed(task)))
-    return tuple(_places.place(frame) for frame in frames if not is_ours(frame))
+    frames = _places.strip_outer_frames(_frames(_followed(task)))
+    return tuple(_places.place(frame) for frame in frames if not is_internal_frame(frame))
 
 
 def _followed(task: asyncio.Task[Any]) -> asyncio.Task[Any]:

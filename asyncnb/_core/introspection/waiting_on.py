@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asyncnb._core.base.text import brief, seconds
+from asyncnb._core.base.text import one_line, seconds
 
 
 def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
@@ -107,7 +107,7 @@ def _wait_for(names: dict[str, Any], task: Any) -> str | None:
 def _thread(names: dict[str, Any], task: Any) -> str:
     func = names.get("func")
     name = getattr(func, "__qualname__", None) or getattr(func, "__name__", None) or repr(func)
-    return f"thread: {brief(name)}"
+    return f"thread: {one_line(name)}"
 
 
 def _worker(names: dict[str, Any], task: Any) -> str:
@@ -126,7 +126,7 @@ def _subprocess(names: dict[str, Any], task: Any) -> str:
     command = getattr(inner, "args", None)
     if isinstance(command, (list, tuple)):
         command = " ".join(map(str, command))
-    return f"subprocess {pid}" + (f": {brief(str(command))}" if command else "")
+    return f"subprocess {pid}" + (f": {one_line(str(command))}" if command else "")
 
 
 def _reader(names: dict[str, Any], task: Any) -> str:
@@ -208,8 +208,8 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
     if leaf is None:
         return "its turn"
     if isinstance(leaf, asyncio.Task):
-        return f"task {brief(leaf.get_name())!r}"
-    source = getattr(leaf, "source", None)  # a Mirror
+        return f"task {one_line(leaf.get_name())!r}"
+    source = getattr(leaf, "source", None)  # a FutureProxy
     if source is not None:
         return _future(source, task, frames) if asyncio.isfuture(source) else _executor(source)
     inner = getattr(leaf, "_inner", None)  # our shield
@@ -268,7 +268,7 @@ def _progress(what: str, futures: Any) -> str | None:
         return None
     futures = list(futures)
     if len(futures) == 1 and isinstance(futures[0], asyncio.Task):
-        return f"task {brief(futures[0].get_name())!r}"
+        return f"task {one_line(futures[0].get_name())!r}"
     done = sum(1 for future in futures if asyncio.isfuture(future) and future.done())
     return f"{what}, {done} of {len(futures)} done"
 

@@ -35,7 +35,7 @@ from asyncnb._core.primitives import threads as _threads
 from asyncnb._core.primitives.all_tasks import plain_tasks
 from asyncnb._core.primitives.awaitables import close_refused, close_unstarted, iscoroutine
 from asyncnb._core.primitives.futures import isfuture, wrap_future
-from asyncnb._core.primitives.joining import end_lost, is_lost
+from asyncnb._core.primitives.joining import end_lost, is_dead
 from asyncnb._core.primitives.tasks import Task, create_suspended, explain_no_coroutine, no_context
 from asyncnb._core.primitives.threads import run_on
 from asyncnb._core.primitives.waiting import wait_for
@@ -46,7 +46,7 @@ __asyncnb_frames__ = "launches"
 T = TypeVar("T")
 
 registry = TaskRegistry()
-atexit.register(registry.forget_ended)  # so that no failure is told a second time at the end
+atexit.register(registry.clear_ended)  # so that no failure is told a second time at the end
 
 #: Set by the extension: called in the context that a task launched here and now will run in, leads
 #: its output to the cell it was launched from, and describes the task's record.
@@ -64,7 +64,7 @@ def _forget_after_fork() -> None:
     global prepare
     prepare = None
     other_loops.clear()
-    registry.forget_everything()
+    registry.reset_after_fork()
 
 
 at_fork(_forget_after_fork)
@@ -502,7 +502,7 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
         matching = list(registry.match(pattern))
         by_name = plain_tasks_named(pattern, exactly=True) if pattern != "*" else []
         if not (matching or by_name or pattern == "*"):
-            raise TaskNotFoundError(registry.nothing_matches(pattern))
+            raise TaskNotFoundError(registry.no_match_message(pattern))
         found |= {r.id: r for r in matching if r.state() not in ENDED}
         others |= {id(task): task for task in by_name}
     for other in others.values():
@@ -547,14 +547,14 @@ def cancel_records(records: list[TaskRecord], msg: str | None = None) -> list[Ta
                 asked.append(record.task)
         except RuntimeError:
             loop: Any = record.task.get_loop()
-            if not is_lost(loop):
+            if not is_dead(loop):
                 raise
             _loop.mend(loop, getattr(loop, "crash", None))  # it has just ended; so has the task
         record.changed()
     return asked
 
 
-def forget_ended() -> int:
+def clear_ended() -> int:
     """Forget the tasks that have ended, and what was recorded of them; return how many."""
     _trace.recorder.clear()
-    return registry.forget_ended()
+    return registry.clear_ended()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncnb._core.launched.registry import TaskRecord, TaskRegistry
 
 
-def explain_bad_name(text: str, what: str = "task") -> str | None:
+def invalid_name_reason(text: str, what: str = "task") -> str | None:
     """Return why ``text`` cannot name a ``what``, as a sentence; None if it can."""
     if not text.strip() or text != text.strip():
         return f"a {what}'s name cannot be empty or begin or end with a space."
@@ -25,7 +25,7 @@ def rename(registry: TaskRegistry, record: TaskRecord, new: str) -> None:
 
     Raises ValueError for what cannot be a name, and for that of another living task.
     """
-    if problem := explain_bad_name(new):
+    if problem := invalid_name_reason(new):
         raise ValueError(problem)
     if any(r is not record and r.name == new for r in registry.living()):
         raise ValueError(f"another living task is called {new!r}.")

@@ -10,12 +10,12 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncnb._core.base.errors import message_of
+from asyncnb._core.base.errors import safe_str
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import runs_here
 from asyncnb._core.primitives.awaitables import close_unstarted
-from asyncnb._core.primitives.backport.uncancel import left_behind, swallow
+from asyncnb._core.primitives.backport.uncancel import has_stale_cancel, absorb_stale_cancel
 from asyncnb._core.primitives.cross_loop import AnyFuture
 from asyncnb._core.primitives.futures import (
     INTERRUPT,
@@ -26,7 +26,7 @@ from asyncnb._core.primitives.futures import (
     runs_elsewhere,
 )
 from asyncnb._core.primitives.groups import TaskGroup, is_base_error
-from asyncnb._core.primitives.joining import end_lost, is_lost
+from asyncnb._core.primitives.joining import end_lost, is_dead
 from asyncnb._core.primitives.tasks import Task as OwnTask
 from asyncnb._core.primitives.tasks import new_task
 from asyncnb._core.primitives.waiting import wait
@@ -154,7 +154,7 @@ class OpenGroup(TaskGroup):
             end_lost(self._outcome, error)
         for task in members:
             home = task.get_loop() if asyncio.isfuture(task) else None
-            if home is None or not is_lost(home):
+            if home is None or not is_dead(home):
                 task.cancel() if home is None else home.call_soon_threadsafe(task.cancel)
         self._cancel_parent()
 
@@ -241,7 +241,7 @@ class OpenGroup(TaskGroup):
         close = getattr(coro, "close", None)
         if close is not None:
             close()
-        if self._outcome.done() and is_lost(self._loop):
+        if self._outcome.done() and is_dead(self._loop):
             why = "ended with the embedded loop that it was on"
         elif self._aborting:
             why = "is shutting down" if self._tasks else "was cancelled or has failed"
@@ -372,9 +372,9 @@ class OpenGroup(TaskGroup):
         """
         with lock:
             self._open = False
-        self._post(self._cancel_here, msg)
+        self._post(self._cancel_on_loop, msg)
 
-    def _cancel_here(self, msg: str | None) -> None:
+    def _cancel_on_loop(self, msg: str | None) -> None:
         if not self._aborting and not self._outcome.done():
             self._abort(msg)
             self._cancel_parent()
@@ -504,8 +504,8 @@ class OpenGroup(TaskGroup):
         if ours and parent is not None:
             if parent.uncancel() == 0:
                 cancelled = None
-            if left_behind(parent):
-                await swallow(parent)
+            if has_stale_cancel(parent):
+                await absorb_stale_cancel(parent)
         bodily = exc is not None and not isinstance(exc, CancelledError) and not is_base_error(exc)
         if bodily and (failures is None or isinstance(failures, BaseExceptionGroup)):
             assert exc is not None
@@ -521,6 +521,6 @@ def _who_failed(task: Any, error: BaseException) -> str:
     """Return ``child (In[3]): ValueError: boom``."""
     name = task.get_name() if isinstance(task, Task) else type(task).__name__
     cell = str(getattr(getattr(task, "_record", None), "cell", None) or "")
-    text = (message_of(error).splitlines() or [""])[0]
+    text = (safe_str(error).splitlines() or [""])[0]
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"{name} ({cell}): {what}" if cell else f"{name}: {what}"

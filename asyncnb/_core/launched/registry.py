@@ -189,7 +189,7 @@ class TaskRecord(EndedFacts):
             error=error,
             waiting_on=None
             if state in ENDED
-            else _stack.waiting_on(self.task._driven or self.task),
+            else _stack.waiting_on(self.task._delegate or self.task),
             cpu=self._cpu_seconds(),
             worker=self.worker or None,
             steps=self.steps if self.trace is None else self.trace.steps,
@@ -385,10 +385,10 @@ class TaskRegistry:
                 f"asyncnb.tasks({name!r}) returns all of them."
             )
         if not found:
-            raise TaskNotFoundError(self.nothing_matches(name))
+            raise TaskNotFoundError(self.no_match_message(name))
         return (living or found)[-1]
 
-    def nothing_matches(self, pattern: str, names: Iterable[str] | None = None) -> str:
+    def no_match_message(self, pattern: str, names: Iterable[str] | None = None) -> str:
         """Return the sentence for a pattern that matches none of ``names``, by default of all."""
         if names is None:
             names = (r.name for r in self.records())
@@ -429,11 +429,11 @@ class TaskRegistry:
             wrong.append(f"{len(self._newest)} results are kept; {self._results} is the limit")
         return wrong
 
-    def forget_ended(self) -> int:
+    def clear_ended(self) -> int:
         """Forget the tasks that have ended; return how many."""
         return sum(self._forget_oldest() for _ in range(len(self._ended)))
 
-    def forget_everything(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: neither the parent's tasks nor their observers are the child's."""
         self._records.clear()
         self._ended.clear()

@@ -20,7 +20,7 @@ from threading import get_ident
 from types import FrameType
 from typing import Any
 
-from asyncnb._core.base.frames import is_asyncios, is_ours
+from asyncnb._core.base.frames import is_asyncio_frame, is_internal_frame
 from asyncnb._core.base.visits import DeferredHandle, DeferredTimer, visits
 from asyncnb._core.primitives.call_soon_hook import lazy_starts
 
@@ -106,9 +106,9 @@ def _release_after(handle: DeferredHandle, ident: int) -> None:
 
 def _in_asyncio(frame: FrameType | None) -> bool:
     """Return whether *frame*, or the first of its callers that is not ours, is asyncio's."""
-    while frame is not None and is_ours(frame):
+    while frame is not None and is_internal_frame(frame):
         frame = frame.f_back
-    return frame is not None and is_asyncios(frame)
+    return frame is not None and is_asyncio_frame(frame)
 
 
 class GuardedCalls:

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.breakpoints import is_at_breakpoint
-from asyncnb._core.base.frames import is_asyncios, is_ours, rests
+from asyncnb._core.base.frames import is_asyncio_frame, is_internal_frame, rests
 from asyncnb._core.introspection.info import CellRef
-from asyncnb._core.introspection.places import Place, place, without_outer
+from asyncnb._core.introspection.places import Place, place, strip_outer_frames
 
 if TYPE_CHECKING:
     from asyncnb._core.loop.embedded import EmbeddedLoop
@@ -211,7 +211,7 @@ class Watchdog:
         if task is not None:
             return task, None
         frame = self._top()
-        if frame is None or rests(frame) or is_asyncios(frame):
+        if frame is None or rests(frame) or is_asyncio_frame(frame):
             return None, None
         frames = _frames_of(None, frame)
         return None, frames[0] if frames else None
@@ -356,7 +356,7 @@ def _frames_of(task: asyncio.Task[Any] | None, top: types.FrameType) -> list[typ
             break
         frame = frame.f_back
     frames.reverse()
-    while task is None and frames and is_asyncios(frames[0]):
+    while task is None and frames and is_asyncio_frame(frames[0]):
         del frames[0]
     return frames
 
@@ -370,7 +370,9 @@ def _describe(
     from asyncnb._core.introspection.info import current_record
 
     frames = _frames_of(task, top)
-    shown = [frame for frame in without_outer(frames) if not is_ours(frame)] or frames
+    shown = [
+        frame for frame in strip_outer_frames(frames) if not is_internal_frame(frame)
+    ] or frames
     places = [place(frame) for frame in shown]
     in_cells = [at for at in places if at.where.startswith("In[")]
     record = None if context is None else context.get(current_record)

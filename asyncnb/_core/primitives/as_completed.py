@@ -14,7 +14,7 @@ from asyncnb._core.primitives.cross_loop import (
     AnyFuture,
     Waiter,
     add_edge,
-    adder_for,
+    done_callback_adder,
     all_local,
     discard_edge,
     is_foreign,
@@ -82,7 +82,7 @@ class AsCompleted:
         if all_local(unique, loop):
             self._todo.update(unique)
             for future in unique:
-                adder_for(type(future))(future, on_done)
+                done_callback_adder(type(future))(future, on_done)
         else:
             for aw in unique:
                 if is_foreign(aw, loop):
@@ -91,7 +91,7 @@ class AsCompleted:
                 else:
                     future = start(loop, aw)
                 self._todo.add(future)
-                adder_for(type(future))(future, on_done)
+                done_callback_adder(type(future))(future, on_done)
         if add_edge is not None:
             for future in self._todo:
                 add_edge(future, self._parent_task)

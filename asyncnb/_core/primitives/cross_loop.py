@@ -47,7 +47,7 @@ _removers: dict[type, Any] = {}
 _home_of = attrgetter("_loop")
 
 
-def adder_for(kind: Any) -> Callable[..., object]:
+def done_callback_adder(kind: Any) -> Callable[..., object]:
     """Return ``add_done_callback`` for a future of type ``kind`` on the loop that runs here.
 
     Ours ask first which thread they are in; who knows already saves that.
@@ -63,8 +63,8 @@ def adder_for(kind: Any) -> Callable[..., object]:
     return add
 
 
-def remover_for(kind: Any) -> Callable[[Any, Callable[[Any], object]], int]:
-    """Return ``remove_done_callback`` as ``adder_for`` returns ``add_done_callback``."""
+def done_callback_remover(kind: Any) -> Callable[[Any, Callable[[Any], object]], int]:
+    """Return ``remove_done_callback`` as ``done_callback_adder`` returns ``add_done_callback``."""
     remove: Callable[[Any, Callable[[Any], object]], int] | None = _removers.get(kind)
     if remove is None:
         remove = kind.remove_done_callback
@@ -93,7 +93,7 @@ def is_foreign(source: object, loop: AbstractEventLoop) -> bool:
     return isinstance(source, concurrent.futures.Future)
 
 
-_signals: weakref.WeakKeyDictionary[Any, list[Signal]] = weakref.WeakKeyDictionary()
+_signals: weakref.WeakKeyDictionary[Any, list[DoneSignal]] = weakref.WeakKeyDictionary()
 
 
 def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
@@ -109,7 +109,7 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
     for future in known:
         if future.get_loop() is loop:
             return future
-    future = Signal(loop=loop)
+    future = DoneSignal(loop=loop)
     if source.done():
         future.fire()
         return future
@@ -136,7 +136,7 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
     return future
 
 
-class Signal(asyncio.Future[None]):
+class DoneSignal(asyncio.Future[None]):
     """Done when a future of elsewhere is; fails when the loop of that one is lost."""
 
     def relay(self, _: object) -> None:

@@ -14,7 +14,12 @@ from collections.abc import Callable, Collection, Iterable
 from operator import methodcaller
 from typing import Any, TypeVar
 
-from asyncnb._core.primitives.cross_loop import Waiter, adder_for, all_local, remover_for
+from asyncnb._core.primitives.cross_loop import (
+    Waiter,
+    done_callback_adder,
+    all_local,
+    done_callback_remover,
+)
 from asyncnb._core.primitives.futures import runs_elsewhere
 
 F = TypeVar("F")
@@ -67,12 +72,12 @@ class Watch:
         context = contextvars.copy_context()  # one for all, and no copy for each
         on_done = self._on_done
         for future in futures:
-            adder_for(type(future))(future, on_done, context=context)
+            done_callback_adder(type(future))(future, on_done, context=context)
 
     def _remove(self, futures: Iterable[Future[Any]]) -> None:
         on_done = self._on_done
         for future in futures:
-            remover_for(type(future))(future, on_done)
+            done_callback_remover(type(future))(future, on_done)
 
     def _ended(self, future: Future[Any]) -> None:
         if future not in self._watched:

@@ -5,7 +5,8 @@ object may be touched from anywhere: a method called in a foreign thread is hand
 own loop with ``call_soon_threadsafe``; in the loop's own thread it costs one identity check.
 
 * :class:`Future` - ``asyncio.Future`` with the 3.15 behaviour, touchable and awaitable everywhere
-* :class:`Mirror` - follows a future of another loop or thread (or a launched task) on this loop
+* :class:`FutureProxy` - follows a future of another loop or thread, or a launched task, on this
+  loop
 * :func:`join_future`, :func:`fail_waiters` - of :mod:`._waiters`: block a thread until a future is
   done, and release all who wait on a loop that died
 """
@@ -228,7 +229,7 @@ class Future(asyncio.Future[_T]):
         running = _get_running_loop()
         if running is self._loop or running is None or self.done():
             return _await(self)
-        mirror: Mirror[_T] = Mirror(self, running)
+        mirror: FutureProxy[_T] = FutureProxy(self, running)
         return mirror.__await__()
 
     __iter__ = __await__
@@ -249,10 +250,10 @@ def _asyncio_error(exc: BaseException) -> BaseException:
     return exc
 
 
-class Mirror(asyncio.Future[_T]):
+class FutureProxy(asyncio.Future[_T]):
     """A future of *loop* that follows *source*, which lives in another loop or thread.
 
-    ``Mirror(source, loop)``, on the thread of *loop*. Cancelling it asks the source to cancel and
+    ``FutureProxy(source, loop)``, on the thread of *loop*. Cancelling it asks the source to cancel and
     waits for what comes of that, as awaiting a task does; a source in another thread that was
     done before the request reached it does not swallow the cancellation. With the message
     :data:`INTERRUPT` a launched source is left alone and only the mirror is cancelled, which is
@@ -369,14 +370,14 @@ class Mirror(asyncio.Future[_T]):
 
 
 def local(fut: Any, loop: AbstractEventLoop) -> asyncio.Future[Any]:
-    """Give *fut* as a future of *loop*: itself if it is one, else a :class:`Mirror` of it.
+    """Give *fut* as a future of *loop*: itself if it is one, else a :class:`FutureProxy` of it.
 
     For waiting functions: what comes out may be watched with ``add_done_callback`` on this loop.
     *fut* may be of another loop or a ``concurrent.futures.Future``. Thread of *loop*.
     """
     if isfuture(fut) and fut.get_loop() is loop:
         return fut
-    return Mirror(fut, loop)
+    return FutureProxy(fut, loop)
 
 
 def wrap_future(
@@ -395,14 +396,14 @@ def wrap_future(
         target = loop if loop is not None else _get_running_loop()
         if target is None or future.get_loop() is target:
             return future
-        return Mirror(future, target)
+        return FutureProxy(future, target)
     if not isinstance(future, concurrent.futures.Future):
         # AssertionError in CPython, gone under -O: then it fails later and says less.
         raise TypeError(
             f"a concurrent.futures.Future is expected, got {future!r}; an executor's submit() "
             "gives one, and a coroutine goes to ensure_future()"
         )
-    return Mirror(future, loop if loop is not None else asyncio.get_event_loop())
+    return FutureProxy(future, loop if loop is not None else asyncio.get_event_loop())
 
 
 # Set by _tasks, which builds on this module and not the other way round.

@@ -13,7 +13,7 @@ from asyncnb._core.base.progress import Bar
 from asyncnb._core.primitives import futures as _futures
 from asyncnb._core.primitives.cross_loop import (
     add_edge,
-    adder_for,
+    done_callback_adder,
     all_local,
     discard_edge,
     is_foreign,
@@ -25,7 +25,7 @@ from asyncnb._core.primitives.tasks import Task, can_construct, construct
 T = TypeVar("T")
 
 
-class Gathering(_futures.Future[list[Any]]):
+class GatherFuture(_futures.Future[list[Any]]):
     """The future that gather() returns; cancelling it cancels the children."""
 
     __slots__ = ("_cancel_requested", "_children", "_parent_task", "_throttle")
@@ -127,7 +127,7 @@ def gather(
     if limit is not None:
         outer = _with_limit(loop, coros_or_futures, list(unique), return_exceptions, limit, advance)
     elif not unique:
-        outer = Gathering((), loop=loop)
+        outer = GatherFuture((), loop=loop)
         outer.set_result([])
     elif len(unique) == len(coros_or_futures):
         children: list[Future[Any]]
@@ -135,11 +135,11 @@ def gather(
             children = list(coros_or_futures)  # type: ignore[arg-type]
         else:
             children = _children(loop, coros_or_futures)
-        outer = Gathering(children, loop=loop)
+        outer = GatherFuture(children, loop=loop)
         _watch(outer, children, return_exceptions)
     else:
         known = {aw: _child(loop, aw) for aw in unique}
-        outer = Gathering([known[aw] for aw in coros_or_futures], loop=loop)
+        outer = GatherFuture([known[aw] for aw in coros_or_futures], loop=loop)
         _watch(outer, list(known.values()), return_exceptions)
     if bar is not None and advance is not None:
         if limit is None:
@@ -218,7 +218,7 @@ def _child(loop: AbstractEventLoop, aw: Any) -> Future[Any]:
     return start(loop, aw)
 
 
-def _watch(outer: Gathering, children: list[Future[Any]], return_exceptions: bool) -> None:
+def _watch(outer: GatherFuture, children: list[Future[Any]], return_exceptions: bool) -> None:
     """End ``outer`` when ``children``, all different, have ended."""
     if add_edge is not None:
         parent = outer._parent_task
@@ -241,24 +241,24 @@ def _watch(outer: Gathering, children: list[Future[Any]], return_exceptions: boo
             _finish(outer, child, False)
 
     if return_exceptions:
-        _OneByOne(outer, children)
+        SequentialWatch(outer, children)
         return
     ended = []
     for child in children:
         if child.done():
             ended.append(child)
         else:
-            adder_for(type(child))(child, on_done)
+            done_callback_adder(type(child))(child, on_done)
     for child in ended:
         on_done(child)
 
 
-class _OneByOne:
+class SequentialWatch:
     """Ends a gathering that is not interested in failures: one callback on one child at a time."""
 
     __slots__ = ("_left", "_outer")
 
-    def __init__(self, outer: Gathering, children: Sequence[Future[Any]]) -> None:
+    def __init__(self, outer: GatherFuture, children: Sequence[Future[Any]]) -> None:
         self._outer = outer
         self._left = list(children)
         self._next(None)
@@ -279,7 +279,7 @@ class _OneByOne:
             _finish(outer, child, True)
 
 
-def _finish(outer: Gathering, last: Future[Any], return_exceptions: bool) -> None:
+def _finish(outer: GatherFuture, last: Future[Any], return_exceptions: bool) -> None:
     outer._parent_task = None
     results = [_outcome(child) for child in outer._children] if return_exceptions else []
     if outer._cancel_requested:
@@ -310,10 +310,10 @@ def _with_limit(
     return_exceptions: bool,
     limit: int,
     advance: Callable[[Future[Any]], object] | None,
-) -> Gathering:
+) -> GatherFuture:
     children: dict[Any, Future[Any]] = {}
     running: list[Future[Any]] = []
-    outer = Gathering(running, loop=loop)
+    outer = GatherFuture(running, loop=loop)
     left = len(unique)
 
     def ended(child: Future[Any]) -> None:

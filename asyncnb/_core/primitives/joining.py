@@ -132,7 +132,7 @@ class Joiner:
             left = _WAIT_SLICE
             if deadline is not None:
                 left = min(left, max(0.0, deadline - time.monotonic()))
-            if self.lock.acquire(timeout=left) or is_lost(loop):
+            if self.lock.acquire(timeout=left) or is_dead(loop):
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False
@@ -154,7 +154,7 @@ def refuse_inside(call: str) -> None:
         )
 
 
-def is_lost(loop: AbstractEventLoop) -> bool:
+def is_dead(loop: AbstractEventLoop) -> bool:
     """Tell whether *loop* will never run again: closed, crashed, or left behind by a fork."""
     return loop.is_closed() or getattr(loop, "lost", False)
 
@@ -170,7 +170,7 @@ def takes_calls(loop: AbstractEventLoop) -> bool:
     return getattr(loop, "lost", None) is False and not loop.is_closed()
 
 
-def never_done(what: object) -> RuntimeError:
+def dead_loop_error(what: object) -> RuntimeError:
     """Make the error for who waits for something of a closed loop."""
     return EmbeddedLoopError(
         f"{what!r} can never be done: its event loop is closed, or lives in the process that this "
@@ -191,8 +191,8 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
         return join_here(fut, timeout)
     refuse_own_thread(loop, "join()", "await task")
     refuse_inside("join()")
-    if is_lost(loop):
-        raise never_done(fut)
+    if is_dead(loop):
+        raise dead_loop_error(fut)
     joiner = Joiner()
     joiner.register(loop)
     try:
@@ -217,4 +217,4 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
         return fut.result()
     if not in_time:
         raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
-    raise joiner.error or never_done(fut)
+    raise joiner.error or dead_loop_error(fut)

@@ -31,15 +31,15 @@ ANSWER_SECONDS = 0.25
 
 def pause(task: Task[Any], *, stop_clock: bool = False) -> bool:
     """See ``Task.pause``."""
-    if task._record is not None and (refusal := why_not_paused(task._record)):
+    if task._record is not None and (refusal := pause_refusal(task._record)):
         raise RuntimeError(refusal)
-    paused = [_there(part, _pause_here, part, stop_clock) for part in _parts(task)]
+    paused = [_run_on_loop(part, _pause_on_loop, part, stop_clock) for part in _parts(task)]
     if task._record is not None:
         task._record.changed()
     return all(paused)
 
 
-def why_not_paused(record: TaskRecord) -> str | None:
+def pause_refusal(record: TaskRecord) -> str | None:
     """Return the sentence for a task that cannot be paused, None for one that can."""
     if record.kind == "loop" or record.repeats:
         return None
@@ -52,17 +52,17 @@ def why_not_paused(record: TaskRecord) -> str | None:
 
 def resume(task: Task[Any]) -> bool:
     """See ``Task.resume``."""
-    resumed = [_there(part, _resume_here, part) for part in _parts(task)]
+    resumed = [_run_on_loop(part, _resume_here, part) for part in _parts(task)]
     if task._record is not None:
         task._record.changed()
     return any(resumed)
 
 
 def _parts(task: Task[Any]) -> list[Task[Any]]:
-    return [task] if task._driven is None else [task._driven, task]
+    return [task] if task._delegate is None else [task._delegate, task]
 
 
-def _there(task: Task[Any], act: Callable[..., bool], *args: object) -> bool:
+def _run_on_loop(task: Task[Any], act: Callable[..., bool], *args: object) -> bool:
     """Call ``act`` on the thread of the task's loop, and return what it returned.
 
     True where the loop does not answer in time: it is blocked, and acts when it is free.
@@ -87,7 +87,7 @@ def _there(task: Task[Any], act: Callable[..., bool], *args: object) -> bool:
     return answer
 
 
-def _pause_here(task: Task[Any], stop_clock: bool) -> bool:
+def _pause_on_loop(task: Task[Any], stop_clock: bool) -> bool:
     if task.done() or task.cancelling():
         return False
     if task._pause is None:
@@ -121,7 +121,7 @@ class Pause:
         #: What the task waits on, while that is not done; its callback is ours meanwhile.
         self._future: Any = None
         #: What has been asked for the task's next step, until it comes.
-        self._catcher: _Catcher | None = None
+        self._catcher: StepInterceptor | None = None
         #: Whether the clock of the task's time limits stands still, and what was left of each.
         self._stopped = False
         self._clocks: dict[Timeout, float] = {}
@@ -170,7 +170,7 @@ class Pause:
         self._future = None  # the step waits for nobody but us now
 
     def _catch(self) -> None:
-        self._catcher = _Catcher.of(self._loop)
+        self._catcher = StepInterceptor.of(self._loop)
         self._catcher.add(self._task, self._caught)
 
     def hold_step(self, step: Callable[[], object], context: contextvars.Context) -> None:
@@ -248,7 +248,7 @@ class Pause:
         return True
 
 
-class _Catcher:
+class StepInterceptor:
     """Stands in for a loop's ``call_soon`` while steps of tasks have to be caught on their way.
 
     One for each loop, however many tasks are paused at a time: hooks on hooks, taken off in any
@@ -261,9 +261,9 @@ class _Catcher:
         self._wanted: dict[Any, Callable[[Any, tuple[Any, ...], Any], None]] = {}
 
     @classmethod
-    def of(cls, loop: Any) -> _Catcher:
+    def of(cls, loop: Any) -> StepInterceptor:
         # It leads back to the loop, which any other place would keep alive.
-        catcher: _Catcher | None = loop.__dict__.get("_asyncnb_catcher")
+        catcher: StepInterceptor | None = loop.__dict__.get("_asyncnb_catcher")
         if catcher is None:
             catcher = loop.__dict__["_asyncnb_catcher"] = cls(loop)
         if catcher._original is None:

@@ -7,7 +7,7 @@ from asyncio import _get_running_loop, current_task
 from typing import Any, TypeVar
 
 from asyncnb._core.primitives.cross_loop import add_edge, discard_edge
-from asyncnb._core.primitives.futures import Mirror, ensure_future
+from asyncnb._core.primitives.futures import FutureProxy, ensure_future
 
 _T = TypeVar("_T")
 _cancel = asyncio.Future.cancel
@@ -74,7 +74,7 @@ def shield(arg: Any) -> asyncio.Future[Any]:
     loop = inner.get_loop()
     running = _get_running_loop()
     if running is not None and running is not loop:
-        loop, inner = running, Mirror(inner, running)
+        loop, inner = running, FutureProxy(inner, running)
     outer: _Shield[Any] = _Shield(loop=loop)
     outer._inner = inner
     parent = outer._parent_task = current_task(loop)

@@ -30,7 +30,7 @@ from asyncnb._core.primitives.call_soon_hook import call_soon_anywhere, call_soo
 from asyncnb._core.primitives.futures import (
     INTERRUPT,
     Future,
-    Mirror,
+    FutureProxy,
     iscoroutine,
     runs_elsewhere,
     takes_calls,
@@ -239,7 +239,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
     _launched = False  # a launched task outlives an interrupt of those who await it
     _record: TaskRecord | None = None  # what the registry knows of a launched task
     _pause: Pause | None = None  # while it is held, or about to be
-    _driven: Task[Any] | None = None  # the one whose steps do its work, of a cell that was let go
+    _delegate: Task[Any] | None = None  # the one whose steps do its work, of a cell that was let go
     _timeout: Any = None  # its Timeout, if it has one
 
     def __await__(self) -> Generator[Any, None, _T]:
@@ -249,7 +249,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         # Awaiting itself is an error, which a mirror would hide.
         if running is None or self.done() or asyncio.current_task(running) is self:
             return _await(self)
-        mirror: Mirror[_T] = Mirror(self, running)
+        mirror: FutureProxy[_T] = FutureProxy(self, running)
         return mirror.__await__()
 
     if TYPE_CHECKING:
@@ -271,14 +271,14 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         loop = self._loop
         if (_get_running_loop() is loop and not visits) or not runs_elsewhere(loop):
             plain = self._pause is None and self._record is None
-            return _cancel(self, msg) if plain else _cancel_here(self, msg)
+            return _cancel(self, msg) if plain else _cancel_on_loop(self, msg)
         if self.done():
             return False
         dog = getattr(loop, "watchdog", None)
         if dog is None:
-            loop.call_soon_threadsafe(_cancel_here, self, msg)
+            loop.call_soon_threadsafe(_cancel_on_loop, self, msg)
         else:
-            dog.cancel(self, functools.partial(_cancel_here, self, msg))
+            dog.cancel(self, functools.partial(_cancel_on_loop, self, msg))
         return True
 
     def uncancel(self) -> int:
@@ -392,7 +392,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         return task_frames(self, limit)
 
 
-def _cancel_here(task: Task[Any], msg: Any) -> bool:
+def _cancel_on_loop(task: Task[Any], msg: Any) -> bool:
     cancelled = _cancel(task, msg)
     if task._pause is not None:
         task._pause.release()
@@ -646,12 +646,12 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
         **kwargs: Any,
     ) -> Any:
         if eager_start is None:  # what uvloop's create_task() passes when nothing was said
-            if is_ours and not kwargs and can_construct(coro, loop):
+            if is_internal_frame and not kwargs and can_construct(coro, loop):
                 return construct_eagerly(Task, coro, loop=loop, eager_start=True)
             eager_start = True
         return custom_task_constructor(coro, loop=loop, eager_start=eager_start, **kwargs)
 
-    is_ours = custom_task_constructor is Task
+    is_internal_frame = custom_task_constructor is Task
     return factory
 
 

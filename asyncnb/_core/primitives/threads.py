@@ -26,7 +26,12 @@ from asyncnb._core.primitives.awaitables import (
     iscoroutinefunction,
 )
 from asyncnb._core.primitives.futures import ensure_future
-from asyncnb._core.primitives.joining import Joiner, never_done, refuse_inside, refuse_own_thread
+from asyncnb._core.primitives.joining import (
+    Joiner,
+    dead_loop_error,
+    refuse_inside,
+    refuse_own_thread,
+)
 from asyncnb._core.primitives.tasks import Task, interrupt, new_task
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
@@ -213,7 +218,7 @@ def run_on(
         joiner.forget(loop)
     if started and started[0].done():
         return started[0].result()
-    raise joiner.error or never_done(awaitable)
+    raise joiner.error or dead_loop_error(awaitable)
 
 
 def _end_and_wait(loop: AbstractEventLoop, cancel: Callable[[], None], joiner: Joiner) -> None:

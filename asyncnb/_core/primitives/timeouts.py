@@ -14,7 +14,7 @@ from heapq import heappush
 from types import TracebackType
 from typing import Any, Final, Self
 
-from asyncnb._core.primitives.backport.uncancel import left_behind, swallow
+from asyncnb._core.primitives.backport.uncancel import has_stale_cancel, absorb_stale_cancel
 from asyncnb._core.primitives.fast_timer import LeanTimer, takes_lean_timers
 
 # Private in name only: the one call that says which loop runs on this thread without raising.
@@ -251,8 +251,8 @@ class Timeout:
         task, self._task = self._task, None
         assert task is not None
         ours = task.uncancel() <= self._cancelling
-        if left_behind(task):
-            await swallow(task)
+        if has_stale_cancel(task):
+            await absorb_stale_cancel(task)
         del task
         if ours and exc is not None:
             convert(exc)

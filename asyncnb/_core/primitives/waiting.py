@@ -20,11 +20,11 @@ from asyncnb._core.primitives.cross_loop import (
     AnyFuture,
     Waiter,
     add_edge,
-    adder_for,
+    done_callback_adder,
     all_local,
     discard_edge,
     is_foreign,
-    remover_for,
+    done_callback_remover,
     signal,
 )
 from asyncnb._core.primitives.first_completed import Pending, watch_for
@@ -40,7 +40,7 @@ ALL_COMPLETED = concurrent.futures.ALL_COMPLETED
 
 
 @types.coroutine
-def one_turn() -> Generator[None, None, None]:
+def checkpoint() -> Generator[None, None, None]:
     """Let the loop run once round: a bare yield, which every task understands."""
     yield
 
@@ -57,7 +57,7 @@ async def sleep(delay: float, result: T = None) -> T:  # type: ignore[assignment
     CancelledError when the task is cancelled. Any loop. As CPython 3.15's.
     """
     if delay <= 0:
-        await one_turn()
+        await checkpoint()
         return result
     if math.isnan(delay):
         raise ValueError("Invalid delay: NaN (not a number)")
@@ -148,11 +148,11 @@ async def _wait(
 ) -> set[Future[Any]]:
     """Wait for futures of ``loop`` and return those still pending."""
     waiter = Waiter(given, loop=loop)
-    watch: _All | _First
+    watch: WaitAll | WaitFirst
     if return_when == ALL_COMPLETED:
-        watch = _All(waiter, given)
+        watch = WaitAll(waiter, given)
     elif return_when == FIRST_COMPLETED:
-        watch = _First(waiter, given)
+        watch = WaitFirst(waiter, given)
     else:
         watch = _FirstException(waiter, given, original)
     try:
@@ -195,7 +195,7 @@ def _failed(
     return not source.cancelled() and source.exception() is not None
 
 
-class _All:
+class WaitAll:
     """Releases a waiter when all futures are done, with a callback on one of them at a time.
 
     Whichever is the last to end has, when it ends, either the callback or a predecessor with it;
@@ -227,7 +227,7 @@ class _All:
         return {future for future in self._left if not future.done()}
 
 
-class _First:
+class WaitFirst:
     """Releases a waiter when the first future is done."""
 
     __slots__ = ("_given", "_release", "_waiter")
@@ -240,7 +240,7 @@ class _First:
         # One context for all, and no copy for each.
         context = contextvars.copy_context()
         if len(kinds) == 1:
-            add = adder_for(kinds.pop())
+            add = done_callback_adder(kinds.pop())
             for future in given:
                 add(future, release, context=context)
         else:
@@ -256,7 +256,7 @@ class _First:
         release, given = self._release, self._given
         del self._release  # it refers to us: no cycle for the collector
         kinds = set(map(type, given))
-        remove = remover_for(kinds.pop()) if len(kinds) == 1 else _remove
+        remove = done_callback_remover(kinds.pop()) if len(kinds) == 1 else _remove
         # A future that is done has given its callbacks to the loop: there is none to remove.
         return {future for future in given if remove(future, release)}
 
@@ -265,7 +265,7 @@ def _remove(future: Future[Any], callback: Callable[[Any], object]) -> int:
     return future.remove_done_callback(callback)
 
 
-class _FirstException(_First):
+class _FirstException(WaitFirst):
     """Releases a waiter when the first future fails, or the last one ends."""
 
     __slots__ = ("_left", "_original")

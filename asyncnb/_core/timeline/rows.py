@@ -151,7 +151,7 @@ def tick_label(when: float, end: float) -> str:
     return f"{when:.9f}".rstrip("0").rstrip(".") if end < 10 else f"{when:g}"
 
 
-def brief(text: str, most: int) -> str:
+def one_line(text: str, most: int) -> str:
     """Return one printable line of at most ``most`` characters."""
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= most else text[: most - 1] + "…"

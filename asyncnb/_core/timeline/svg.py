@@ -12,7 +12,7 @@ from typing import Any
 
 from asyncnb._core.timeline.rows import (
     Line,
-    brief,
+    one_line,
     lines,
     spans,
     struck,
@@ -128,11 +128,11 @@ class _Drawing:
         indent = _LEFT + 14 * min(line.depth, 6)
         if not line.rows:
             rule = f'<path d="M{indent} {_n(y + 10)}H{_WIDTH - 12}" {_paint("stroke", _RULE)}/>'
-            label = _text(indent, y + 4, brief(line.label, 60), _QUIET, 12, weight="600")
+            label = _text(indent, y + 4, one_line(line.label, 60), _QUIET, 12, weight="600")
             return [rule, label]
         most = int((_NAME - 8 - (indent - _LEFT)) / 6.6)
-        out = [_text(indent, y + 4, brief(line.label, most), _INK, 12)]
-        word = brief(verdict(line, duration), 33)
+        out = [_text(indent, y + 4, one_line(line.label, most), _INK, 12)]
+        word = one_line(verdict(line, duration), 33)
         out.append(_text(_X0 + _PLOT + 14, y + 4, word, _QUIET, 11))
         if len(line.rows) > 1:
             self._crowd(line, y)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.base.text import shortened
+from asyncnb._core.base.text import truncate_columns
 from asyncnb._core.base.text import width as columns_of
 from asyncnb._core.timeline.rows import (
     SIGNS,
     Line,
-    brief,
+    one_line,
     lines,
     spans,
     struck,
@@ -55,7 +55,7 @@ def text(data: dict[str, Any], width: int = 100) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    return shortened(brief(text, 100), most)
+    return truncate_columns(one_line(text, 100), most)
 
 
 def notes(data: dict[str, Any]) -> list[str]:

@@ -183,7 +183,7 @@ def _asked_for(tasks: Tasks, traces: list[TaskTrace]) -> tuple[list[TaskRecord],
             if trace.record is None and fnmatch.fnmatchcase(trace.current_name(), tasks)
         ]
         if not records and not wanted:
-            raise TaskNotFoundError(_launch.registry.nothing_matches(tasks))
+            raise TaskNotFoundError(_launch.registry.no_match_message(tasks))
         return records, wanted
     import asyncio
 

@@ -138,7 +138,7 @@ class TaskTrace:
             self.marks.append((self.recording.now(), what, text))
         self.stopping = True
 
-    def survived(self, when: float) -> None:
+    def record_recovery(self, when: float) -> None:
         """After a step of a task that was asked to end: note if that was taken back."""
         task = self.task()
         if task is None or not task.cancelling():
@@ -345,7 +345,7 @@ def _innermost_code(coro: Any) -> types.CodeType | None:
         if kind is types.CoroutineType:
             code, coro = coro.cr_code, coro.cr_await
         elif kind is types.GeneratorType:
-            # What a future or a Mirror makes of itself to be awaited says nothing to a reader.
+            # What a future or a FutureProxy makes of itself to be awaited says nothing to a reader.
             if coro.gi_code.co_name != "__await__":
                 code = coro.gi_code
             coro = coro.gi_yieldfrom
@@ -403,7 +403,7 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
         trace.steps += 1
         trace.seconds += end - start
         if trace.stopping:
-            trace.survived(end)
+            trace.record_recovery(end)
         if awaited is None:
             append(new(Step, (trace, start, end, None, None)))
         else:
@@ -411,7 +411,7 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
             if children is not None:
                 trace.gathers(awaited, children)
                 children = None
-            source = getattr(awaited, "source", awaited)  # a Mirror's
+            source = getattr(awaited, "source", awaited)  # a FutureProxy's
             on = trace_of(source) if isinstance(source, asyncio.Task) else None
             append(
                 new(Step, (trace, start, end, _innermost_code(coro), None if on is None else on.id))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.interactiveshell import ExecutionResult
 
 from asyncnb._core.introspection.call_graph import frames_of_coroutine
-from asyncnb._core.introspection.places import without_outer
+from asyncnb._core.introspection.places import strip_outer_frames
 from asyncnb._kernel.output.tracebacks import plain_lines, user_frames
 
 if TYPE_CHECKING:
@@ -43,6 +43,6 @@ def stopped_result(cell: RunningCell) -> ExecutionResult:
 def _traceback(coro: Any) -> types.TracebackType | None:
     """Return a traceback of the frames of a suspended cell, from its own code on."""
     tb = None
-    for frame in reversed(without_outer(frames_of_coroutine(coro))):
+    for frame in reversed(strip_outer_frames(frames_of_coroutine(coro))):
         tb = types.TracebackType(tb, frame, frame.f_lasti, frame.f_lineno or 0)
     return tb

@@ -101,7 +101,7 @@ class LetGo:
             run_body(gone.follow(task), record),
             name=f"cell{gone.number}",
         )
-        follow._driven = task
+        follow._delegate = task
 
         def enter() -> None:
             self._enter(record.output.parent)

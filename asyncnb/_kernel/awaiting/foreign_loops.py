@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core.base.errors import message_of
+from asyncnb._core.base.errors import safe_str
 from asyncnb._core.base.visits import own_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.primitives.futures import Future, Mirror
+from asyncnb._core.primitives.futures import Future, FutureProxy
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.output.thread_bound import explanation
 
@@ -34,7 +34,7 @@ def awaitable_here(awaitable: Any) -> Any:
     ):
         running = asyncio._get_running_loop()
         if running is not None and awaitable.get_loop() is not running:
-            return Mirror(awaitable, running)
+            return FutureProxy(awaitable, running)
     return awaitable
 
 
@@ -166,7 +166,7 @@ def advise(exc: BaseException, cell_of: Callable[[str], str | None]) -> None:
 def _loop_advice(exc: BaseException, cell_of: Callable[[str], str | None]) -> str | None:
     if type(exc) not in _ADVISED:
         return None
-    text = message_of(exc)
+    text = safe_str(exc)
     for kind, sign, advice in _ADVICE:
         if type(exc) is kind and sign in text:
             return advice.format(what=_what(text, cell_of))

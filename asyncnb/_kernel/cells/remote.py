@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 #: Names that every notebook has and that mean something in the kernel alone.
-_HOUSEHOLD = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython", "display"})
+_NOTEBOOK_BUILTINS = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython", "display"})
 
 
 class Place(Protocol):
@@ -133,7 +133,9 @@ def _names_to_send(
         wanted = sorted(
             name
             for name in read & namespace.keys()
-            if name not in _HOUSEHOLD and not name.startswith("_") and not _is_builtin(name, ip)
+            if name not in _NOTEBOOK_BUILTINS
+            and not name.startswith("_")
+            and not _is_builtin(name, ip)
         )
         return {name: namespace[name] for name in wanted}
     for name in given:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.base.errors import message_of
+from asyncnb._core.base.errors import safe_str
 from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._core.launched.repeat import Rounds, every, retrying
 from asyncnb._kernel.output.router import OutputRouter
@@ -69,7 +69,7 @@ class _Told:
     async def on_error(self, exc: BaseException) -> None:
         await self._show_figures()
         where = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(exc.__traceback__)]
-        failure = (type(exc), message_of(exc), *where[-1:])
+        failure = (type(exc), safe_str(exc), *where[-1:])
         if failure in self._shown or len(self._shown) > MOST_SHOWN:
             return
         self._shown.add(failure)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 
-class StopGuard:
+class InterruptGuard:
     """Ignores SIGINT in those parts of an execute request that are not the cell's code.
 
     ipykernel installs Python's own handler for the whole of a request. A KeyboardInterrupt before

@@ -101,11 +101,11 @@ class ControlVerbs:
 
     def _pause(self, args: argparse.Namespace) -> None:
         from asyncnb._core.primitives.pause import (
-            why_not_paused,  # not for %load_ext to take time for
+            pause_refusal,  # not for %load_ext to take time for
         )
 
         records = living_records(args.patterns, "%tasks pause")
-        if refusal := next((r for r in map(why_not_paused, records) if r), None):
+        if refusal := next((r for r in map(pause_refusal, records) if r), None):
             raise UsageError(f"%tasks pause: {refusal}.")
         for record in records:
             name = record.name
@@ -138,7 +138,7 @@ class ControlVerbs:
             raise UsageError(f"%tasks rename: {exc}") from None
 
     def _clear(self, args: argparse.Namespace) -> None:
-        print(f"{count(_launch.forget_ended(), 'ended task')} forgotten")
+        print(f"{count(_launch.clear_ended(), 'ended task')} forgotten")
 
 
 def _cancel_arguments(parser: Parser) -> None:

@@ -59,7 +59,7 @@ class LookVerbs:
                 raise UsageError(
                     f"%tasks has no verb {args.pattern!r}, and no task is called so.{verb}"
                 )
-            raise UsageError(_launch.registry.nothing_matches(args.pattern))
+            raise UsageError(_launch.registry.no_match_message(args.pattern))
         if args.failed:
             found = [r for r in found if r.ended is not None and r.state() == "failed"]
             plain = []  # those of them that are known have not ended

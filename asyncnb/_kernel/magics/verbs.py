@@ -68,7 +68,7 @@ def named_records(patterns: Sequence[str]) -> list[TaskRecord]:
     for pattern in patterns:
         matching = list(_launch.registry.match(pattern))
         if not matching:
-            raise TaskNotFoundError(_launch.registry.nothing_matches(pattern))
+            raise TaskNotFoundError(_launch.registry.no_match_message(pattern))
         living = [r for r in matching if r.state() not in ENDED]
         found |= {r.id: r for r in living or matching[-1:]}
     return list(found.values())
@@ -104,7 +104,7 @@ def group_records(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     found = [r for r in records if r.group_facts is last]
     for pattern in patterns:
         if not any(matches(r, pattern) for r in found):
-            raise TaskNotFoundError(registry.nothing_matches(pattern, [r.name for r in found]))
+            raise TaskNotFoundError(registry.no_match_message(pattern, [r.name for r in found]))
     return [r for r in found if not patterns or any(matches(r, p) for p in patterns)]
 
 

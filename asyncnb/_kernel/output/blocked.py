@@ -13,7 +13,7 @@ from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.loop.watchdog import Blocked
 
 
-class BlockReports:
+class BlockedLoopReporter:
     """Writes a line into the cell of a task that blocks the loop; once for each task."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ def _is_around_a_cell(blocked: Blocked) -> bool:
 def text(blocked: Blocked, others: int) -> str:
     """Return the report: who, since when, whom it keeps waiting, where, and what to do."""
     launched = blocked.task_id is not None
-    who = f"task {blocked.name!r}" if launched else who_else(blocked)
+    who = f"task {blocked.name!r}" if launched else step_label(blocked)
     if blocked.cell is not None and str(blocked.cell) and blocked.name != "cell":
         who += f" ({blocked.cell})"
     waiting = f"; {others} other task{' waits' if others == 1 else 's wait'}" if others > 0 else ""
@@ -76,7 +76,7 @@ def text(blocked: Blocked, others: int) -> str:
     return "\n".join(lines).rstrip()
 
 
-def who_else(blocked: Blocked) -> str:
+def step_label(blocked: Blocked) -> str:
     """Return what to call a step that is no launched task's."""
     if blocked.name == "cell":
         return f"this cell ({blocked.cell})" if blocked.cell else "this cell"
@@ -87,6 +87,6 @@ def status(blocked: Blocked | None) -> list[str]:
     """Return the lines of ``%asyncnb`` about it."""
     if blocked is None:
         return []
-    who = f"task {blocked.name!r}" if blocked.task_id is not None else who_else(blocked)
+    who = f"task {blocked.name!r}" if blocked.task_id is not None else step_label(blocked)
     lines = [f"blocked        for {blocked.seconds:.1f} s by {who}, {blocked.where}"]
     return lines + [f"                 {frame}" for frame in blocked.frames]

@@ -9,7 +9,7 @@ from IPython.display import display
 
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.progress import Progress
-from asyncnb._core.base.text import encodable
+from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.introspection.info import current_record
 from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.router import OutputRouter
@@ -54,7 +54,7 @@ class ProgressBars:
 
 def bar(progress: Progress) -> str:
     """Return the line for ``progress``: label, bar, counts, and how it ended."""
-    label = encodable(str(progress.label))
+    label = replace_surrogates(str(progress.label))
     end = "" if not progress.ended else " failed" if progress.failed else " done"
     if progress.total is None:
         return f"{label}  {progress.done}{end}"

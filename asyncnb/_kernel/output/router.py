@@ -19,7 +19,7 @@ from IPython.display import display
 
 from asyncnb._core.base.errors import describe
 from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._core.base.text import encodable
+from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.base.visits import own_loop
 from asyncnb._core.introspection.info import CellRef, current_record
 from asyncnb._core.introspection.unmanaged import context_of
@@ -328,7 +328,11 @@ class OutputRouter:
                 )
             return
         ename, evalue, lines = format_error(self.ip, exc, short=short)
-        ename, evalue, lines = encodable(ename), encodable(evalue), list(map(encodable, lines))
+        ename, evalue, lines = (
+            replace_surrogates(ename),
+            replace_surrogates(evalue),
+            list(map(replace_surrogates, lines)),
+        )
         if record is not None:
             record.output.add_error(ename, evalue, lines)
             if record.output.late is not None:
@@ -397,7 +401,7 @@ class OutputRouter:
             if output is None:
                 original(data, metadata, **kwargs)
                 return
-            data = {k: encodable(v) if isinstance(v, str) else v for k, v in data.items()}
+            data = {k: replace_surrogates(v) if isinstance(v, str) else v for k, v in data.items()}
             output.add_display(data, metadata, kwargs)
             said = (data, metadata, kwargs)
             if output.late is None:
@@ -475,7 +479,7 @@ def _recording_write(original: Callable[[str], int], kind: str) -> Callable[[str
         if record is None or record.output is None or not isinstance(string, str):
             return original(string)
         output, said = record.output, len(string)
-        string = encodable(string)
+        string = replace_surrogates(string)
         output.add(kind, string)
         if output.late is None:
             original(string)

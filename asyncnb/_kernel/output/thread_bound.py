@@ -11,7 +11,7 @@ import re
 import threading
 from typing import Any
 
-from asyncnb._core.base.errors import message_of
+from asyncnb._core.base.errors import safe_str
 from asyncnb._core.loop.embedded import running_embedded_loop
 
 _THREADS = (
@@ -55,16 +55,16 @@ def explanation(exc: BaseException) -> str | None:
         return _LOCAL if isinstance(exc.obj, threading.local) else None
     kind = type(exc).__name__
     if kind == "ProgrammingError":  # sqlite3's, and SQLAlchemy's around it; neither is imported
-        ids = _IDS.search(message_of(exc))
+        ids = _IDS.search(safe_str(exc))
         if ids is not None:
             maker, user = (_named(int(ident)) for ident in ids.groups())
             return _SQLITE.format(maker=maker, user=user, threads=_THREADS)
     elif kind == "OperationalError":
-        if "no such table" in message_of(exc) and _has_database_per_thread(exc):
+        if "no such table" in safe_str(exc) and _has_database_per_thread(exc):
             return _MEMORY
-    elif kind == "ValueError" and "only works in main thread" in message_of(exc):
+    elif kind == "ValueError" and "only works in main thread" in safe_str(exc):
         return _SIGNAL
-    elif kind == "RuntimeError" and "set_wakeup_fd only works in main" in message_of(exc):
+    elif kind == "RuntimeError" and "set_wakeup_fd only works in main" in safe_str(exc):
         return _SIGNAL_OF_LOOP
     return None
 

@@ -10,8 +10,8 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.base.errors import describe, message_of
-from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_ours
+from asyncnb._core.base.errors import describe, safe_str
+from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame
 from asyncnb._core.introspection import places as _places
 from asyncnb._kernel.awaiting.foreign_loops import advise
 
@@ -27,12 +27,12 @@ _LOOPS = (PACKAGE, ASYNCIO, "uvloop", "winloop")
 def user_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
     """Return ``tb`` without asyncnb's own frames, and without the loop that ran the task."""
     frames = []
-    if tb is not None and is_ours(tb.tb_frame):
+    if tb is not None and is_internal_frame(tb.tb_frame):
         # SystemExit and KeyboardInterrupt leave run_forever() and take its frames along.
         while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_LOOPS):
             tb = tb.tb_next
     while tb is not None:
-        if not is_ours(tb.tb_frame):
+        if not is_internal_frame(tb.tb_frame):
             frames.append(tb)
         tb = tb.tb_next
     return _joined(frames)
@@ -77,7 +77,7 @@ def format_error(
         # the failure was must be told anyhow.
         lines = [*traceback.format_tb(tb), describe(exc)]
         lines.append(f"(It could not be shown as usual: {describe(broken)})")
-    return kind.__name__, message_of(exc), lines
+    return kind.__name__, safe_str(exc), lines
 
 
 def _lines(ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | None) -> list[str]:

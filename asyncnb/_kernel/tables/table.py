@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from asyncnb._core.base.text import seconds, shortened, terminal_columns, visible, width
+from asyncnb._core.base.text import seconds, truncate_columns, terminal_columns, visible, width
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._kernel.tables.note import note
@@ -99,7 +99,8 @@ class TaskTable:
         if room is not None:
             widths = fitted(lines[0], widths, room)
             lines = [
-                [shortened(*cell) for cell in zip(line, widths, strict=True)] for line in lines
+                [truncate_columns(*cell) for cell in zip(line, widths, strict=True)]
+                for line in lines
             ]
         text = "\n".join(
             "  ".join(

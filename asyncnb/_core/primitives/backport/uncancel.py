@@ -15,20 +15,20 @@ from typing import Any
 
 if sys.version_info >= (3, 13):
 
-    def left_behind(task: asyncio.Task[Any]) -> bool:
+    def has_stale_cancel(task: asyncio.Task[Any]) -> bool:
         """Return whether ``task`` still holds a cancellation that was withdrawn."""
         return False
 
 else:
 
-    def left_behind(task: asyncio.Task[Any]) -> bool:
+    def has_stale_cancel(task: asyncio.Task[Any]) -> bool:
         """Return whether ``task`` still holds a cancellation that was withdrawn."""
         # The C task shows the flag, though it does not let anybody reset it.
         return bool(getattr(task, "_must_cancel", False)) and not task.cancelling()
 
 
 @types.coroutine
-def swallow(task: asyncio.Task[Any]) -> Generator[None, None, None]:
+def absorb_stale_cancel(task: asyncio.Task[Any]) -> Generator[None, None, None]:
     """Let the loop deliver the withdrawn cancellation to ``task``, the current one, and drop it.
 
     Takes one turn of the loop. Raises CancelledError if somebody cancels the task meanwhile.
