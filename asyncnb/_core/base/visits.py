@@ -7,7 +7,7 @@ order in which it was made, as on the loop of a plain kernel; from then on it ru
 cells.
 
 A visit alone makes nothing thread-safe. The loop is *guarded* meanwhile: its ``call_soon``,
-``call_later`` and ``call_at`` look which thread calls (:mod:`._guarded`).
+``call_later`` and ``call_at`` look which thread calls (``loop.guarded``).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import runs_here
 from asyncnb._core.primitives.awaitables import close_unstarted
-from asyncnb._core.primitives.backport.uncancel import has_stale_cancel, absorb_stale_cancel
+from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
 from asyncnb._core.primitives.cross_loop import AnyFuture
 from asyncnb._core.primitives.futures import (
     INTERRUPT,

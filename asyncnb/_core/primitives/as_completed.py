@@ -14,9 +14,9 @@ from asyncnb._core.primitives.cross_loop import (
     AnyFuture,
     Waiter,
     add_edge,
-    done_callback_adder,
     all_local,
     discard_edge,
+    done_callback_adder,
     is_foreign,
     signal,
 )

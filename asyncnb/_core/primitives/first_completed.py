@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from asyncnb._core.primitives.cross_loop import (
     Waiter,
-    done_callback_adder,
     all_local,
+    done_callback_adder,
     done_callback_remover,
 )
 from asyncnb._core.primitives.futures import runs_elsewhere

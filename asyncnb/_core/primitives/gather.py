@@ -13,9 +13,9 @@ from asyncnb._core.base.progress import Bar
 from asyncnb._core.primitives import futures as _futures
 from asyncnb._core.primitives.cross_loop import (
     add_edge,
-    done_callback_adder,
     all_local,
     discard_edge,
+    done_callback_adder,
     is_foreign,
 )
 from asyncnb._core.primitives.futures import INTERRUPT, iscoroutine, iscoroutinefunction, local

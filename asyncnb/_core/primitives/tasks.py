@@ -1,7 +1,7 @@
 """Task: a coroutine that runs by itself; how one is made.
 
 ``Task`` subclasses the C task on every Python, since a pure-Python one costs 1.5 to 3 times as
-much; what the C one of 3.11 and 3.12 lacks is in :mod:`._task_backport`.
+much; what the C one of 3.11 and 3.12 lacks is in ``backport.task``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _cancel_future = asyncio.Future.cancel
 _get_coro = _Base.get_coro
 _uncancel = _Base.uncancel
 
-#: Set while something is recorded (:mod:`._trace`): wraps the coroutine of a task that is to be.
+#: Set while something is recorded (``tracing.recording``): wraps the coroutine of a task that is to be.
 trace_child: Callable[..., Any] | None = None
 
 

@@ -14,7 +14,7 @@ from heapq import heappush
 from types import TracebackType
 from typing import Any, Final, Self
 
-from asyncnb._core.primitives.backport.uncancel import has_stale_cancel, absorb_stale_cancel
+from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
 from asyncnb._core.primitives.fast_timer import LeanTimer, takes_lean_timers
 
 # Private in name only: the one call that says which loop runs on this thread without raising.

@@ -20,11 +20,11 @@ from asyncnb._core.primitives.cross_loop import (
     AnyFuture,
     Waiter,
     add_edge,
-    done_callback_adder,
     all_local,
     discard_edge,
-    is_foreign,
+    done_callback_adder,
     done_callback_remover,
+    is_foreign,
     signal,
 )
 from asyncnb._core.primitives.first_completed import Pending, watch_for

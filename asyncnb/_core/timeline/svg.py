@@ -12,8 +12,8 @@ from typing import Any
 
 from asyncnb._core.timeline.rows import (
     Line,
-    one_line,
     lines,
+    one_line,
     spans,
     struck,
     tick_label,

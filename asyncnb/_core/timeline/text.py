@@ -9,8 +9,8 @@ from asyncnb._core.base.text import width as columns_of
 from asyncnb._core.timeline.rows import (
     SIGNS,
     Line,
-    one_line,
     lines,
+    one_line,
     spans,
     struck,
     tick_label,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from asyncnb._core.base.text import seconds, truncate_columns, terminal_columns, visible, width
+from asyncnb._core.base.text import seconds, terminal_columns, truncate_columns, visible, width
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 from asyncnb._core.launched.registry import TaskRecord
 from asyncnb._kernel.tables.note import note

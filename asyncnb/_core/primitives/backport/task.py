@@ -7,7 +7,7 @@ three things, and each has a way in:
   read-only, but ``Task.__init__`` clears it. So a task is initialised anew, with the step it wants
   to schedule thrown away and its callbacks, name and count put back. It happens only when there
   is a request to withdraw.
-* eager start (3.11): see :mod:`._eager_backport`.
+* eager start (3.11): see ``backport.eager``.
 * ``get_context()`` (3.11), and ``get_coro()`` after an eager end, which is a segmentation fault
   on 3.12.0 to 3.12.4 (gh-122332).
 """
