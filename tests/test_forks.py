@@ -202,7 +202,7 @@ KEPT = {
     "_core.primitives.cross_loop._removers": "by type",
     "_core.primitives.cross_loop._signals": "weak; by the future, which is the parent's",
     "_core.loop.embedded.on_new_loop": "the core's own; the extension takes its own out",
-    "_core.introspection.places.outer_machinery": "paths",
+    "_core.introspection.places.outer_frame_paths": "paths",
     "_core.introspection.waiting_on._LIBRARIES": "names",
     "_kernel.ipykernel.streams._retired": "what sys holds stays as it is, too",
     "_offload._dask_far._keys": "of a worker, whose key stays as it is",

@@ -7,8 +7,8 @@ own loop with ``call_soon_threadsafe``; in the loop's own thread it costs one id
 * :class:`Future` - ``asyncio.Future`` with the 3.15 behaviour, touchable and awaitable everywhere
 * :class:`FutureProxy` - follows a future of another loop or thread, or a launched task, on this
   loop
-* :func:`join_future`, :func:`fail_waiters` - of ``primitives.joining``: block a thread until a future is
-  done, and release all who wait on a loop that died
+* :func:`join_future`, :func:`fail_waiters` - of ``primitives.joining``: block a thread until
+  a future is done, and release all who wait on a loop that died
 """
 
 from __future__ import annotations
@@ -254,8 +254,7 @@ class FutureProxy(asyncio.Future[_T]):
     """A future of *loop* that follows *source*, which lives in another loop or thread.
 
     ``FutureProxy(source, loop)``, on the thread of *loop*. Cancelling it asks the source to cancel,
-    and
-    waits for what comes of that, as awaiting a task does; a source in another thread that was
+    and waits for what comes of that, as awaiting a task does; a source in another thread that was
     done before the request reached it does not swallow the cancellation. With the message
     :data:`INTERRUPT` a launched source is left alone and only the mirror is cancelled, which is
     why launched tasks are awaited through one in their own loop, too.

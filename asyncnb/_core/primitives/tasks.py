@@ -71,7 +71,7 @@ _cancel_future = asyncio.Future.cancel
 _get_coro = _Base.get_coro
 _uncancel = _Base.uncancel
 
-#: Set while something is recorded (``tracing.recording``): wraps the coroutine of a task that is to be.
+#: Set while something is recorded (``tracing.recording``): wraps the coroutine of a task to be.
 trace_child: Callable[..., Any] | None = None
 
 
