@@ -22,7 +22,7 @@ from asyncnb._core.loop.guarded import (
     create_task_from_elsewhere,
 )
 
-#: Whether this and ``primitives.fast_timer`` have been tried on this Python: 3.16 may change the parts of
+#: Whether this and ``primitives.fast_timer`` have been tried on this Python: 3.16 may change parts of
 #: the standard loop that they write to, and then tests/core/test_lean.py fails until the bound is
 #: raised or what they write is mended.
 KNOWN = sys.version_info < (3, 16)
