@@ -22,9 +22,9 @@ from asyncnb._core.loop.guarded import (
     create_task_from_elsewhere,
 )
 
-#: Whether this and ``primitives.fast_timer`` have been tried on this Python: 3.16 may change parts of
-#: the standard loop that they write to, and then tests/core/test_lean.py fails until the bound is
-#: raised or what they write is mended.
+#: Whether this and ``primitives.fast_timer`` have been tried on this Python: 3.16 may change
+#: the parts of the standard loop that they write to, and then tests/core/test_lean.py fails until
+#: the bound is raised or what they write is mended.
 KNOWN = sys.version_info < (3, 16)
 _H = TypeVar("_H", bound=Handle)
 _standard_call_soon: Any = asyncio.BaseEventLoop.call_soon
