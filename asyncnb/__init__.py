@@ -48,7 +48,6 @@ from asyncnb._core.loop.embedded import EmbeddedLoop, LoopStatistics, embedded_l
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.futures import (
     Future,
-    ensure_future,
     iscoroutine,
     iscoroutinefunction,
     isfuture,
@@ -61,6 +60,7 @@ from asyncnb._core.primitives.tasks import (
     create_task,
     current_task,
     eager_task_factory,
+    ensure_future,
 )
 from asyncnb._core.primitives.threads import (
     Runner,

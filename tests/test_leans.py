@@ -21,7 +21,7 @@ VERSION_CHECKS = {
     "_core/primitives/all_tasks.py: sys.version_info >= (3, 14)": (
         "asyncio.all_tasks, which copies by itself"
     ),
-    "_core/loop/fast_call_soon.py: sys.version_info < (3, 16)": "core/test_lean.py fails beyond",
+    "_core/primitives/fast_timer.py: sys.version_info < (3, 16)": "core/test_lean.py fails beyond",
     "_core/primitives/backport/task.py: sys.version_info >= (3, 12)": "not imported since 3.13",
     "_core/primitives/tasks.py: sys.version_info < (3, 12)": "the C task's own eager start",
     "_core/primitives/tasks.py: sys.version_info < (3, 15)": (

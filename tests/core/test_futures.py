@@ -16,14 +16,13 @@ from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
 from asyncnb._core.primitives import joining as _waiters
 from asyncnb._core.primitives.futures import (
     Future,
-    ensure_future,
     iscoroutine,
     iscoroutinefunction,
     isfuture,
     local,
     wrap_future,
 )
-from asyncnb._core.primitives.tasks import Task
+from asyncnb._core.primitives.tasks import Task, ensure_future
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

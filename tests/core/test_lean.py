@@ -17,7 +17,6 @@ import pytest
 
 from asyncnb import timeout
 from asyncnb._core.loop import embedded as _loop
-from asyncnb._core.loop import fast_call_soon as _lean_loop
 from asyncnb._core.loop.fast_call_soon import LeanLoop
 from asyncnb._core.primitives import fast_timer as _timers
 from asyncnb._core.primitives.fast_timer import LeanTimer
@@ -45,10 +44,10 @@ def run_ready(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_the_lean_ones_have_been_tried_on_this_python() -> None:
-    assert _lean_loop.KNOWN, (
+    assert _timers.KNOWN, (
         f"Python {sys.version_info.major}.{sys.version_info.minor} gets the standard call_soon and "
         "timers, which are slower: compare its asyncio/base_events.py and events.py with those of "
-        "the Python before, raise the bound of _lean_loop.KNOWN, and run this file"
+        "the Python before, raise the bound of _timers.KNOWN, and run this file"
     )
 
 

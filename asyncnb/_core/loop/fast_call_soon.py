@@ -8,7 +8,6 @@ mode, a closed one, and Pythons that it has not been tried on get the standard o
 from __future__ import annotations
 
 import asyncio
-import sys
 from asyncio import Handle, TimerHandle
 from collections.abc import Callable
 from contextvars import Context
@@ -21,11 +20,8 @@ from asyncnb._core.loop.guarded import (
     call_soon_from_elsewhere,
     create_task_from_elsewhere,
 )
+from asyncnb._core.primitives.fast_timer import KNOWN, trust_call_at
 
-#: Whether this and ``primitives.fast_timer`` have been tried on this Python: 3.16 may change
-#: the parts of the standard loop that they write to, and then tests/core/test_lean.py fails until
-#: the bound is raised or what they write is mended.
-KNOWN = sys.version_info < (3, 16)
 _H = TypeVar("_H", bound=Handle)
 _standard_call_soon: Any = asyncio.BaseEventLoop.call_soon
 _standard_call_at: Any = asyncio.BaseEventLoop.call_at
@@ -79,6 +75,9 @@ class LeanLoop(asyncio.BaseEventLoop):
             return _standard_create_task(self, coro, **kwargs)
         # All that it does, without a call in between.
         return asyncio.tasks.Task(coro, loop=self, **kwargs)
+
+
+trust_call_at(LeanLoop.call_at)
 
 
 def _created_by_caller(handle: _H) -> _H:

@@ -9,7 +9,6 @@ embedded loop has besides asyncio's.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -20,6 +19,7 @@ from asyncnb._core.base.errors import EmbeddedLoopError, cannot_block
 from asyncnb._core.introspection.info import current_record
 from asyncnb._core.launched.ended import note_unseen
 from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.primitives.joining import blocking_wait
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._core.primitives.timeouts import timeout as timeout_after
 
@@ -137,23 +137,12 @@ def adopt() -> _loop.EmbeddedLoop:
     return cast("_loop.EmbeddedLoop", host)
 
 
-def _blocking_wait() -> Callable[[Any], Any] | None:
-    """Return what blocks here while the host's loop goes on, None where nothing can.
-
-    A browser that can switch stacks (JSPI, in Chrome from 137 on) lets Pyodide do that.
-    """
-    ffi: Any = sys.modules.get("pyodide.ffi")
-    if ffi is None or not ffi.can_run_sync():
-        return None
-    return cast("Callable[[Any], Any]", ffi.run_sync)
-
-
 def run_here(coro: Coroutine[Any, Any, T], *, timeout: float | None, name: str) -> T:
     """Run ``coro`` on the running loop to its end, where this browser can wait for that.
 
     Raises WrongThreadError where it cannot, and TimeoutError after ``timeout`` seconds.
     """
-    wait = _blocking_wait()
+    wait = blocking_wait()
     if wait is None:
         coro.close()
         raise cannot_block("asyncnb.run()", "await ...")
@@ -164,17 +153,3 @@ def run_here(coro: Coroutine[Any, Any, T], *, timeout: float | None, name: str) 
 
     loop = asyncio.get_running_loop()
     return cast("T", wait(Task(limited(), loop=loop, name=name)))
-
-
-def join_here(fut: asyncio.Future[T], timeout: float | None) -> T:
-    """Wait for ``fut`` where this browser can wait; see ``Task.join``."""
-    wait = _blocking_wait()
-    if wait is None:
-        raise cannot_block("join()", "await task")
-
-    async def ended() -> bool:
-        return bool((await asyncio.wait([fut], timeout=timeout))[0])
-
-    if not wait(asyncio.ensure_future(ended())):
-        raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
-    return fut.result()

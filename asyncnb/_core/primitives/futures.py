@@ -18,7 +18,7 @@ import concurrent.futures
 import contextvars
 import weakref
 from asyncio import AbstractEventLoop, CancelledError, InvalidStateError, _get_running_loop
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from threading import get_ident
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ from asyncnb._core.primitives.joining import join_future as join_future
 from asyncnb._core.primitives.joining import register_waiter as register_waiter
 from asyncnb._core.primitives.joining import takes_calls as takes_calls
 
-__all__ = ["Future", "ensure_future", "iscoroutine", "iscoroutinefunction", "isfuture"]
+__all__ = ["Future", "iscoroutine", "iscoroutinefunction", "isfuture"]
 __all__ += ["wrap_future"]
 
 _T = TypeVar("_T")
@@ -404,34 +404,3 @@ def wrap_future(
             "gives one, and a coroutine goes to ensure_future()"
         )
     return FutureProxy(future, loop if loop is not None else asyncio.get_event_loop())
-
-
-# Set by _tasks, which builds on this module and not the other way round.
-make_task: Callable[[AbstractEventLoop, Coroutine[Any, Any, Any]], asyncio.Task[Any]]
-
-
-def ensure_future(
-    coro_or_future: Any, *, loop: AbstractEventLoop | None = None
-) -> asyncio.Future[Any]:
-    """Give a future for *coro_or_future*: itself if it is one, else a new task that runs it.
-
-    Takes a future, a coroutine or any awaitable. *loop*, default the running one, is where a task
-    is started; it may run in another thread. ``ValueError`` when a future belongs to another loop
-    than *loop*, ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop.
-    Source: CPython 3.15.
-    """
-    if isfuture(coro_or_future):
-        if loop is not None and loop is not coro_or_future.get_loop():
-            raise ValueError(
-                "The future belongs to a different loop than the one specified as the loop "
-                "argument; leave loop out, or give wrap_future(future, loop=loop)"
-            )
-        return coro_or_future
-    coro = as_coroutine(coro_or_future)
-    try:
-        if loop is None:
-            loop = _get_running_loop() or asyncio.get_event_loop()
-    except RuntimeError:
-        coro.close()
-        raise
-    return make_task(loop, coro)  # noqa: F821 - annotated above

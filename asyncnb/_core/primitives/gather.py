@@ -20,7 +20,7 @@ from asyncnb._core.primitives.cross_loop import (
 )
 from asyncnb._core.primitives.futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
 from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
-from asyncnb._core.primitives.tasks import Task, can_construct, construct
+from asyncnb._core.primitives.tasks import Task, can_construct, construct, new_task
 
 T = TypeVar("T")
 
@@ -210,7 +210,7 @@ def _children(loop: AbstractEventLoop, aws: Sequence[Any]) -> list[Future[Any]]:
 
 def _child(loop: AbstractEventLoop, aw: Any) -> Future[Any]:
     if type(aw) is CoroutineType:
-        task: Any = _futures.make_task(loop, aw)
+        task: Any = new_task(loop, aw)
         task._log_destroy_pending = False
         return task  # type: ignore[no-any-return]
     if is_foreign(aw, loop):

@@ -12,7 +12,8 @@ import threading
 import time
 import weakref
 from asyncio import AbstractEventLoop, _get_running_loop
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, cast
 
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, cannot_block, would_deadlock
 from asyncnb._core.base.forks import at_fork
@@ -186,9 +187,7 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
         return fut.result()
     loop = fut.get_loop()
     if not THREADS and _get_running_loop() is loop:
-        from asyncnb._core.loop.hosted import join_here
-
-        return join_here(fut, timeout)
+        return _join_here(fut, timeout)
     refuse_own_thread(loop, "join()", "await task")
     refuse_inside("join()")
     if is_dead(loop):
@@ -218,3 +217,28 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
     if not in_time:
         raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
     raise joiner.error or dead_loop_error(fut)
+
+
+def blocking_wait() -> Callable[[Any], Any] | None:
+    """Return what blocks here while the host's loop goes on, None where nothing can.
+
+    A browser that can switch stacks (JSPI, in Chrome from 137 on) lets Pyodide do that.
+    """
+    ffi: Any = sys.modules.get("pyodide.ffi")
+    if ffi is None or not ffi.can_run_sync():
+        return None
+    return cast("Callable[[Any], Any]", ffi.run_sync)
+
+
+def _join_here(fut: asyncio.Future[_T], timeout: float | None) -> _T:
+    """Wait for ``fut`` where this browser can wait; see ``Task.join``."""
+    wait = blocking_wait()
+    if wait is None:
+        raise cannot_block("join()", "await task")
+
+    async def ended() -> bool:
+        return bool((await asyncio.wait([fut], timeout=timeout))[0])
+
+    if not wait(asyncio.ensure_future(ended())):
+        raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
+    return fut.result()

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from operator import index
 from typing import Any
 
-from asyncnb._core.primitives import futures as _futures
-from asyncnb._core.primitives.futures import ensure_future, iscoroutine
+from asyncnb._core.primitives.awaitables import iscoroutine
+from asyncnb._core.primitives.tasks import ensure_future, new_task
 
 
 def check_limit(call: str, limit: object) -> int:
@@ -39,15 +39,13 @@ def close_all(awaitables: Iterable[object]) -> None:
 
 def start(loop: AbstractEventLoop, awaitable: Any) -> Future[Any]:
     """Return ``awaitable`` as a future of ``loop``; start a task if it is none."""
-    future = (
-        _futures.make_task(loop, awaitable)
-        if iscoroutine(awaitable)
-        else ensure_future(awaitable, loop=loop)
+    future: Any = (
+        new_task(loop, awaitable) if iscoroutine(awaitable) else ensure_future(awaitable, loop=loop)
     )
     if future is not awaitable:
         # Nobody but us holds this task, so nobody can be blamed for dropping it.
-        future._log_destroy_pending = False  # type: ignore[attr-defined]
-    return future
+        future._log_destroy_pending = False
+    return future  # type: ignore[no-any-return]
 
 
 class Throttle:

@@ -48,7 +48,7 @@ else:
     from asyncnb._core.primitives.backport.task import BackportedTask as _Base
 
 __all__ = ["INTERRUPT", "Task", "create_eager_task_factory", "create_task"]
-__all__ += ["current_task", "eager_task_factory", "interrupt"]
+__all__ += ["current_task", "eager_task_factory", "ensure_future", "interrupt"]
 
 _T = TypeVar("_T")
 
@@ -456,7 +456,31 @@ def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: A
         del coro, kwargs  # a failed eager start must not be kept alive by its own traceback
 
 
-_futures.make_task = new_task
+def ensure_future(
+    coro_or_future: Any, *, loop: AbstractEventLoop | None = None
+) -> asyncio.Future[Any]:
+    """Give a future for *coro_or_future*: itself if it is one, else a new task that runs it.
+
+    Takes a future, a coroutine or any awaitable. *loop*, default the running one, is where a task
+    is started; it may run in another thread. ``ValueError`` when a future belongs to another loop
+    than *loop*, ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop.
+    Source: CPython 3.15.
+    """
+    if _futures.isfuture(coro_or_future):
+        if loop is not None and loop is not coro_or_future.get_loop():
+            raise ValueError(
+                "The future belongs to a different loop than the one specified as the loop "
+                "argument; leave loop out, or give wrap_future(future, loop=loop)"
+            )
+        return coro_or_future
+    coro = _futures.as_coroutine(coro_or_future)
+    try:
+        if loop is None:
+            loop = _get_running_loop() or asyncio.get_event_loop()
+    except RuntimeError:
+        coro.close()
+        raise
+    return new_task(loop, coro)  # type: ignore[no-any-return]
 
 
 def create_suspended(

@@ -25,14 +25,13 @@ from asyncnb._core.primitives.awaitables import (
     iscoroutine,
     iscoroutinefunction,
 )
-from asyncnb._core.primitives.futures import ensure_future
 from asyncnb._core.primitives.joining import (
     Joiner,
     dead_loop_error,
     refuse_inside,
     refuse_own_thread,
 )
-from asyncnb._core.primitives.tasks import Task, interrupt, new_task
+from asyncnb._core.primitives.tasks import Task, ensure_future, interrupt, new_task
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
 

@@ -28,7 +28,8 @@ from asyncnb._core.primitives.cross_loop import (
     signal,
 )
 from asyncnb._core.primitives.first_completed import Pending, watch_for
-from asyncnb._core.primitives.futures import ensure_future, iscoroutine, local
+from asyncnb._core.primitives.futures import iscoroutine, local
+from asyncnb._core.primitives.tasks import ensure_future
 from asyncnb._core.primitives.timeouts import Timeout
 
 T = TypeVar("T")
