@@ -42,9 +42,12 @@ from asyncnb._core.base.errors import (
 )
 from asyncnb._core.introspection.info import CellRef, TaskInfo
 from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched.launch import cancel, launch, run, task, tasks
+from asyncnb._core.launched.launch import cancel, launch, task, tasks
 from asyncnb._core.launched.named_groups import open_group
-from asyncnb._core.loop.embedded import EmbeddedLoop, LoopStatistics, embedded_loop
+from asyncnb._core.launched.run import run
+from asyncnb._core.loop.current import embedded_loop
+from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._core.loop.statistics import LoopStatistics
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.futures import (
     Future,
@@ -190,7 +193,7 @@ def _launch_elsewhere(work: Any, **options: Any) -> Any:
     return launch_on(work, **options)
 
 
-_launch.elsewhere = _launch_elsewhere
+_launch.use_for_on(_launch_elsewhere)
 
 
 def dashboard(**options: Any) -> Any:

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib.metadata
-import inspect
-import os
 import platform
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import IPython
 from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
+from asyncnb._core import frontend
 from asyncnb._core.base.errors import THREADS, describe, no_threads
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.progress import observe_progress
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
-from asyncnb._core.introspection import places as _places
-from asyncnb._core.introspection.info import ENDED, current_record
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched.registry import TaskRecord
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.launched.record import TaskRecord, current_record
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop.current import embedded_loop, running_embedded_loop, shutdown
 from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.primitives import tasks as _tasks
-from asyncnb._core.timeline import timeline as _timeline
+from asyncnb._core.primitives.tasks import Task
+from asyncnb._core.timeline.timeline import Timeline
 from asyncnb._kernel.awaiting.autoawait import AwaitCells
 from asyncnb._kernel.awaiting.foreign_loops import AwaitBridge, FileCalls
 from asyncnb._kernel.awaiting.one_loop import OneLoop
 from asyncnb._kernel.cells.background import BackgroundCells
+from asyncnb._kernel.front_end import NotebookFrontEnd
 from asyncnb._kernel.ipykernel.debugger import DebuggerRules
 from asyncnb._kernel.ipykernel.interrupts import InterruptGuard
 from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
@@ -56,7 +56,6 @@ from asyncnb._kernel.undo import UndoStack, leaves
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._core.timeline.timeline import Timeline
     from asyncnb.widgets._session import BrowserSide
 
 _MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
@@ -147,24 +146,22 @@ class Extension:
         bars.callback(observe_progress(ProgressBars(self.output).observe))
         undo.append(ip.events.callbacks["post_run_cell"], self._cell_ended)
         self._register_magics()
-        self._tell_places()
-        undo.set(_launch, "prepare", self.output.prepare)
-        undo.set(_tasks, "rich_repr", self._show_task)
-        undo.append(_launch.other_loops, self._kernel_loop)
-        undo.append(_launch.registry.on_end, self.background.ended)
-        undo.set(_timeline, "interactive", self._interactive_timeline)
+        self._show(Task, self._show_task)
+        self._show(Timeline, self._show_timeline)
         undo.push(self._loop_undo.unwind)
-        undo.append(_loop.on_new_loop, self._watch)
-        loop = _loop.running_embedded_loop()
+        front_end = self._front_end()
+        undo.push(functools.partial(frontend.detach, front_end))
+        frontend.attach(front_end)
+        loop = running_embedded_loop()
         if loop is not None:  # asyncnb was used before it was loaded
             self._hook_loop(loop)
-        self.output.adopt(_launch.registry.records())
+        self.output.adopt(registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
         self._do(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
-        undo.push(_loop.shutdown)  # before all that shows how tasks end is taken out
-        _loop.embedded_loop()
+        undo.push(shutdown)  # before all that shows how tasks end is taken out
+        embedded_loop()
 
     def unload(self) -> None:
         """End the background tasks and the loop, and put everything back.
@@ -263,7 +260,7 @@ class Extension:
             self._browser = browser = BrowserSide(
                 open_lane=channel.open_lane,
                 prompt=lambda: channel.prompt,
-                fallback=lambda: as_bundle(_launch.registry.records()),
+                fallback=lambda: as_bundle(registry.records()),
                 headless=lambda: is_headless(self.output.parent()),
                 awaiting=lambda: self.await_cells.awaiting,
                 let_go=self._let_go,
@@ -272,10 +269,13 @@ class Extension:
             self.dashboard_rate(self.settings["dashboard_rate"])
         return self._browser
 
-    def _show_task(self, record: TaskRecord) -> dict[str, Any]:
+    def _show_task(self, task: Task[Any]) -> dict[str, Any] | None:
         """Return a live chip where it can live, one line of text elsewhere."""
         from asyncnb._kernel.tables.table import one_line
 
+        record = cast("TaskRecord | None", task._record)
+        if record is None:
+            return None  # it was not launched; its repr says what it is
         bundle: dict[str, Any] = one_line(record.info())
         if not THREADS:
             return bundle
@@ -283,21 +283,21 @@ class Extension:
             bundle = self.browser().chip(record, bundle)
         return bundle
 
-    def _interactive_timeline(self, timeline: Timeline) -> dict[str, Any] | None:
-        """Return what shows ``timeline`` with zoom and search, if somebody is there to use it."""
+    def _show_timeline(self, timeline: Timeline) -> dict[str, Any]:
+        """Return its picture, and what shows it with zoom and search where that can be used."""
+        bundle: dict[str, Any] = timeline._repr_mimebundle_()
         if (
-            not THREADS  # no channel either, on which the picture could ask for more
+            timeline.grid is not None
+            or not THREADS  # no channel either, on which the picture could ask for more
             or getattr(self.ip, "kernel", None) is None
             or is_headless(self.output.parent())
         ):
-            return None
+            return bundle
         from asyncnb.widgets._timeline import TimelineWidget
 
-        bundle = TimelineWidget(timeline.data, timeline.look)._repr_mimebundle_()
-        if bundle is None:
-            return None
+        widget = TimelineWidget(timeline.data, timeline.look)._repr_mimebundle_()
         kind = "application/vnd.jupyter.widget-view+json"
-        return {kind: bundle[0][kind]}
+        return bundle if widget is None else bundle | {kind: widget[0][kind]}
 
     def _let_go(self) -> str:
         try:
@@ -310,16 +310,30 @@ class Extension:
         self.lost.cell_ended()
         self.output.cell_ended()
 
-    def _tell_places(self) -> None:
-        """Let stacks say ``In[n]``, and leave out what runs a cell."""
-        parts = [IPython, inspect.getmodule(type(self.ip))]
-        folders = [os.path.dirname(p.__file__) + os.sep for p in parts if p and p.__file__]
-        self._undo.set(_places, "cell_of", self._cell_of)
-        self._undo.set(_places, "outer_machinery", _places.outer_frame_paths + folders)
+    def _front_end(self) -> NotebookFrontEnd:
+        return NotebookFrontEnd(
+            self.ip,
+            loop_starting=self._watch,
+            task_launching=self.output.prepare,
+            task_ended=self.background.ended,
+            kernel_loop=self._kernel_loop,
+        )
 
-    def _cell_of(self, filename: str) -> str | None:
-        found = self.ip.compile.format_code_name(filename)
-        return None if found is None else found[1]
+    def _show(self, kind: type, bundle: Callable[[Any], dict[str, Any] | None]) -> None:
+        """Have IPython display objects of ``kind`` by the mime bundle that ``bundle`` returns."""
+        display: Any = self.ip.display_formatter
+        formatter = display.mimebundle_formatter
+        before = formatter.type_printers.get(kind)
+
+        def undo() -> None:
+            if formatter.type_printers.get(kind) is bundle:
+                if before is None:
+                    formatter.pop(kind)
+                else:
+                    formatter.for_type(kind, before)
+
+        self._undo.push(undo)
+        formatter.for_type(kind, bundle)
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:
         io_loop = getattr(getattr(self.ip, "kernel", None), "io_loop", None)
@@ -335,9 +349,13 @@ class Extension:
     def _hook_loop(self, loop: EmbeddedLoop) -> None:
         undo = self._loop_undo
         loop._state.main_loop = self._kernel_loop()
-        undo.append(loop.exception_hooks, self.lost.told)
-        undo.append(loop.on_crash, self._tell_of_crash)
-        undo.append(loop.on_blocked, self.blocks.observe)
+        for observers, observer in (
+            (loop.exception_hooks, self.lost.told),
+            (loop.on_crash, self._tell_of_crash),
+            (loop.on_blocked, self.blocks.observe),
+        ):
+            undo.push(functools.partial(observers.discard, observer))
+            observers.add(observer)
 
     def _tell_of_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
         lost = loop.lost_tasks
@@ -369,18 +387,18 @@ class Extension:
         Raises UsageError, with nothing changed, in code that runs on that loop.
         """
         _refuse_on_loop("restarted", "%asyncnb restart")
-        count = len(_launch.registry.living())
-        in_time = _loop.shutdown()
+        count = len(registry.living())
+        in_time = shutdown()
         if not in_time:
-            _launch.registry.lose(_launch.registry.living())
-        _loop.embedded_loop()
+            registry.lose(registry.living())
+        embedded_loop()
         late = "" if in_time else ", some of which did not end in time and were dropped"
         return f"a new embedded loop runs; {count} tasks were cancelled{late}"
 
     def status(self) -> str:
         """Return the text that ``%asyncnb`` prints."""
         lines = [f"asyncnb {_version('asyncnb')}"]
-        loop = _loop.running_embedded_loop()
+        loop = running_embedded_loop()
         if loop is None:
             lines.append("embedded loop  not running; the next launch starts it")
         else:
@@ -393,7 +411,7 @@ class Extension:
             lines += blocked_status(loop.blocked)
             if facts.slowest is not None:
                 lines.append(f"slowest step   {facts.slowest.seconds:.1f} s, {facts.slowest.name}")
-        records = _launch.registry.records()
+        records = registry.records()
         ended = sum(record.state() in ENDED for record in records)
         lines.append(f"launched tasks {len(records) - ended} living, {ended} ended")
         lines.append(f"autoawait      {self.settings.written('autoawait')}")
@@ -425,7 +443,7 @@ def _offload_limit(size: int) -> None:
 
 def _refuse_on_loop(ended: str, order: str) -> None:
     """Raise UsageError where the running code would wait for its own end."""
-    loop = _loop.running_embedded_loop()
+    loop = running_embedded_loop()
     if not THREADS or loop is None:
         return
     if current_record.get() is not None:
@@ -499,11 +517,8 @@ def dashboard(**options: Any) -> Any:
 
 
 def _forget_after_fork() -> None:
-    # The child has the shell of the parent, but not its front end. What the core was given is taken
-    # away by the core.
+    # The child has the shell of the parent, but not its front end, which the core has detached.
     global _loaded
-    if _loaded is not None and _loaded._watch in _loop.on_new_loop:
-        _loop.on_new_loop.remove(_loaded._watch)
     _loaded = None
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from asyncnb._core.base.errors import THREADS
-from asyncnb._core.primitives import tasks as _tasks
+from asyncnb._core.primitives.tasks import wrapped
 
 T = TypeVar("T")
 
@@ -88,8 +88,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """As the standard loop's; inside ``with asyncnb.record():`` the task is recorded."""
         # Not what the end of a Runner does: it belongs to nobody's program.
         own = getattr(coro, "__qualname__", "").startswith("BaseEventLoop.")
-        if _tasks.trace_child is not None and not own:
-            coro = _tasks.trace_child(coro, self)
+        if not own:
+            coro = wrapped(coro, self)
         return super().create_task(coro, **kwargs)
 
     if not THREADS:  # Pyodide: no socket either, and nobody who could wake the loop with one

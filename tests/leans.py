@@ -164,7 +164,7 @@ PYTHON = [
         "asyncio.Future._exception",
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/introspection/unmanaged.py "
-        "_core/launched/registry.py _kernel/output/router.py widgets/_detail.py",
+        "_core/launched/record.py _kernel/output/router.py widgets/_detail.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
     ),
@@ -183,7 +183,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._log_traceback",
-        "_core/launched/registry.py _core/primitives/joining.py",
+        "_core/launched/record.py _core/primitives/joining.py",
         "`%tasks --failed` and the reports at exit do not know which failures were seen",
         "future._log_traceback is False and is_slot(Future, '_log_traceback')",
     ),
@@ -462,7 +462,7 @@ PYTHON = [
     ),
     Lean(
         "threading._register_atexit",
-        "_core/loop/embedded.py",
+        "_core/loop/current.py",
         "cleanup of tasks at exit cannot use to_thread()",
         "callable(threading._register_atexit)",
     ),

@@ -24,7 +24,17 @@ DOCUMENTED |= {"_render_traceback_"}
 OURS = "_asyncnb"
 
 #: What asyncnb's own objects have, read in files that do not import their class.
-REACHED = {"_aborting", "_eager", "_inner", "_launched", "_load", "_pause", "_record", "_timeout"}
+REACHED = {
+    "_aborting",
+    "_delegate",
+    "_eager",
+    "_inner",
+    "_launched",
+    "_load",
+    "_pause",
+    "_record",
+    "_timeout",
+}
 REACHED |= {"_outer", "_state", "_trace", "_waiting"}
 #: Called with a name as their second argument, or as any: such a name is an attribute.
 TAKES_NAMES = {"getattr", "hasattr", "setattr", "delattr", "attrgetter", "methodcaller"}

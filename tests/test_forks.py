@@ -141,11 +141,12 @@ def test_one_place_registers_what_a_fork_does() -> None:
 
 #: Emptied or made anew in a child: what the test above fills and looks at.
 RESET = {
-    "_core.launched.launch.other_loops",
-    "_core.launched.launch.registry",
+    "_core.frontend._attached",
+    "_core.frontend.current",
+    "_core.launched.registry.registry",
     "_core.launched.open_group.named",
     "_core.base.progress._failed",
-    "_core.launched.registry.observers",
+    "_core.launched.record.observers",
     "_core.tracing.traced_loops._watched",
     "_core.tracing.recording.recorder",
     "_core.base.visits.guarded",
@@ -163,13 +164,14 @@ RESET = {
 
 #: Variables that functions set anew: True if a child gets them as a new process would, or why not.
 REBOUND = {
-    "_core.launched.launch.prepare": True,
-    "_core.loop.embedded._current": True,
-    "_core.loop.embedded._starting": True,
+    "_core.frontend.current": True,
+    "_core.launched.launch._launch_elsewhere": "set when the package is imported",
+    "_core.loop.current._current": True,
+    "_core.loop.current._starting": True,
     "_core.base.progress._observers": True,
     "_core.primitives.tasks._first_steps": "one for all loops, without a state",
-    "_core.primitives.tasks.rich_repr": True,
-    "_core.timeline.timeline.interactive": True,
+    "_core.primitives.tasks._wrap_coroutine": True,
+    "_core.tracing.recording._remove_task_hook": True,
     "_core.tracing.recording._recorded": True,
     "_extension._loaded": True,
     "_offload._executor._soon": True,
@@ -201,8 +203,9 @@ KEPT = {
     "_core.primitives.cross_loop._adders": "by type",
     "_core.primitives.cross_loop._removers": "by type",
     "_core.primitives.cross_loop._signals": "weak; by the future, which is the parent's",
-    "_core.loop.embedded.on_new_loop": "the core's own; the extension takes its own out",
-    "_core.introspection.places.outer_frame_paths": "paths",
+    "_core.loop.embedded._dead_loop_hooks": "the core's own",
+    "_core.loop.hosted.on_hosted_shutdown": "the core's own",
+    "_core.primitives.fast_timer._known_call_at": "functions",
     "_core.introspection.waiting_on._LIBRARIES": "names",
     "_kernel.ipykernel.streams._retired": "what sys holds stays as it is, too",
     "_offload._dask_far._keys": "of a worker, whose key stays as it is",
@@ -215,11 +218,13 @@ KEPT = {
 }
 
 FILL = """
-from asyncnb._core.timeline import timeline as _timeline
+from asyncnb._core import frontend
 from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import registry as _registry
+from asyncnb._core.launched import record as _record
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched import registry as _registry
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop import current as _current
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.base import progress as _progress
 from asyncnb._core.launched import open_group as _open_groups
@@ -232,17 +237,13 @@ from asyncnb._offload import _executor, _jobs, _process, _said, _remote, _dask, 
 def state():
     return {
         "open groups": len(_open_groups.named),
-        "tasks": len(_launch.registry.records()),
-        "observers of ends": len(_launch.registry.on_end),
-        "observers": len(_registry.observers),
+        "tasks": len(_registry.registry.records()),
+        "observers": len(_record.observers),
         "progress": (len(_progress._observers), len(_progress._failed)),
-        "prepare": _launch.prepare,
-        "other loops": len(_launch.other_loops),
-        "chips": _tasks.rich_repr,
-        "interactive": _timeline.interactive,
-        "recorded": (_trace._recorded, _tasks.trace_child, len(_traced_loops._watched)),
+        "front end": (frontend.current, len(frontend._attached)),
+        "recorded": (_trace._recorded, _tasks._wrap_coroutine, len(_traced_loops._watched)),
         "recording": (len(_trace.recorder.steps), len(_trace.recorder.traces)),
-        "loop": _loop._current,
+        "loop": _current._current,
         "visits": (len(_visits.visits), len(_visits.guarded)),
         "waiters": (len(_waiters._waiters), len(_waiters._joiners)),
         "switchboard": (_executor._switchboard, _executor._soon, len(_executor._engines)),
@@ -267,10 +268,9 @@ asyncnb.launch(asyncio.sleep(60), trace=True)
 task = group.create_task(asyncio.sleep(60))
 threading.Thread(target=lambda: task.join(), daemon=True).start()
 while not _waiters._joiners: os.sched_yield()
-_launch.registry.on_end.append(print); _registry.observers.append(lambda record: None)
-_progress.observe_progress(print); _progress._failed.add(1); _launch.prepare = lambda record: None
-_launch.other_loops.append(lambda: None)
-_tasks.rich_repr = _timeline.interactive = _said._publish = print
+_record.observers.add(lambda record: None); frontend.attach(frontend.PlainFrontEnd())
+_progress.observe_progress(print); _progress._failed.add(1)
+_said._publish = print
 _visits.guard(asyncnb.embedded_loop())
 _executor.switchboard(), _executor.soon(lambda: None)
 _executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)

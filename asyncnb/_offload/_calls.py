@@ -10,8 +10,8 @@ from typing import Any
 
 from asyncnb._core.base.visits import runs_here
 from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched.registry import TaskRecord
-from asyncnb._core.loop.embedded import embedded_loop
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._offload._engines import engine_for
 from asyncnb._offload._jobs import Engine, Job

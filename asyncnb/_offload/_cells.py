@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord
 from asyncnb._offload._calls import run_job
 from asyncnb._offload._engines import engine_for
 from asyncnb._offload._packing import pack_cell

@@ -13,7 +13,8 @@ from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import names as _names
-from asyncnb._core.launched.registry import TaskRecord, TaskRegistry
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb._core.launched.time_limit import set_limit
 
 

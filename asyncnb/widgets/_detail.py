@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from asyncnb._core.introspection.stack import await_chain, awaited_by, waiting_on
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord
 
 #: Characters of the output's end that are shown, and frames of a chain.
 TAIL: Final = 20_000

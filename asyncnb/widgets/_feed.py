@@ -23,8 +23,8 @@ from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import named_groups as _named_groups
-from asyncnb._core.launched import registry as _registry
-from asyncnb._core.launched.registry import TaskRecord, TaskRegistry
+from asyncnb._core.launched.record import TaskRecord, observers
+from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
 from asyncnb.widgets._detail import detail_of, waits_for
 from asyncnb.widgets._rows import Row, cut, pack, row_of, sendable
@@ -377,7 +377,7 @@ class Feed:
 
     def _start_observing(self) -> None:
         self._observing = True
-        _registry.observers.append(self._mark)
+        observers.add(self._mark)
         self._rows.clear()
         self._records.clear()
         self._unsettled.clear()
@@ -387,8 +387,7 @@ class Feed:
 
     def _stop_observing(self) -> None:
         self._observing = False
-        if self._mark in _registry.observers:
-            _registry.observers.remove(self._mark)
+        observers.discard(self._mark)
         self._take_marks()
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.introspection.info import STATES
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord
 
 #: Names and notes are cut to this many characters: a row is one line on the screen.
 LONGEST: Final = 300

@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched.registry import TaskRecord
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._dashboard import Dashboard
@@ -43,8 +43,8 @@ class BrowserSide:
         self._hub: ChipHub | None = None
         self._widgets: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self.feed = Feed(
-            _launch.registry,
-            Commands(_launch.registry, let_go),
+            registry,
+            Commands(registry, let_go),
             loop_facts=lambda before: loop_facts(before) | {"awaiting": awaiting()},
         )
 
@@ -80,7 +80,7 @@ def loop_facts(before: Message) -> Message:
 
     Lag is told as a power of two of milliseconds from 16 on, for it is never twice the same.
     """
-    loop = _loop.running_embedded_loop()
+    loop = running_embedded_loop()
     if loop is None:
         return {"state": "ended"}
     facts: Message = {"state": "running", "lag": 0}

@@ -6,7 +6,7 @@ import asyncio
 import statistics
 from collections.abc import Callable, Iterator
 
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from tests.benchmarks.kernel import QUIET, Figure, in_turns, plain_kernel, run_groups
 from tests.kernel.driver import Kernel
@@ -51,7 +51,7 @@ async def nothing() -> None:
 
 
 def across_loops(rounds: int) -> Iterator[Figure]:
-    loop = _loop.embedded_loop()
+    loop = embedded_loop()
     values: dict[str, list[float]] = {"wrap_future": [], "asyncnb": []}
 
     async def wrapped(count: int) -> float:

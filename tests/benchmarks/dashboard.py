@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import asyncnb
-from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import registry
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._rows import row_of
@@ -21,7 +21,7 @@ class Open:
 
     def __init__(self) -> None:
         self.sent = 0
-        self.feed = Feed(_launch.registry, Commands(_launch.registry))
+        self.feed = Feed(registry, Commands(registry))
         self.subscription = self.feed.subscribe(self.take)
         self.feed.take(self.subscription, {"c": "sync"})
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import asyncnb
-from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import registry
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
 from tests.benchmarks import Result, Row, describe_machine, show, write_report
@@ -37,7 +37,7 @@ class Session:
         asyncnb.embedded_loop()
         self.bytes = 0
         self.finished = 0
-        self.feed = Feed(_launch.registry, Commands(_launch.registry))
+        self.feed = Feed(registry, Commands(registry))
         self.subscription = self.feed.subscribe(self._take)
         self.feed.take(self.subscription, {"c": "sync"})
         living = [asyncnb.launch(asyncio.Event().wait()) for _ in range(LIVING)]

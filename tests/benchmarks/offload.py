@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncnb
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import embedded_loop, shutdown
 from asyncnb._offload import _process
 from tests.benchmarks import Contender, Row
 
@@ -114,7 +114,7 @@ def allowed(seconds: float) -> Contender:
 
 def by_asyncio(pool: concurrent.futures.Executor) -> Contender:
     """What asyncio itself takes for a call that a task waits for: the price of a loop between."""
-    loop = _loop.embedded_loop()
+    loop = embedded_loop()
 
     async def one(number: int) -> int:
         return await loop.run_in_executor(pool, tiny, number)
@@ -193,7 +193,7 @@ def rows() -> Iterator[Row]:
         yield from dask_rows(slots)
     if importlib.util.find_spec("ipyparallel") is not None:
         yield from ipyparallel_rows(slots)
-    _loop.shutdown()
+    shutdown()
     _process.close()
 
 

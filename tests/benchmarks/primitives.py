@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 from unittest import mock
 
-from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import run as _run
 from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.as_completed import as_completed
 from asyncnb._core.primitives.gather import gather
 from asyncnb._core.primitives.groups import TaskGroup
@@ -344,7 +345,7 @@ def from_another_thread(call: Callable[[Coroutine[Any, Any, None], Any], Any]) -
     """Run a no-op to its end on the embedded loop, from this thread, again and again."""
 
     def run(clock: Clock, count: int) -> float:
-        loop = _loop.embedded_loop()
+        loop = embedded_loop()
         start = clock()
         for _ in range(count):
             call(nothing(), loop)
@@ -358,7 +359,7 @@ def standard_run(coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoo
 
 
 def own_run(coro: Coroutine[Any, Any, None], _: object) -> None:
-    _launch.run(coro)
+    _run.run(coro)
 
 
 def memory(create: Callable[[Coroutine[Any, Any, Any]], Any]) -> Contender:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from asyncnb._core.launched.launch import launch
-from asyncnb._core.loop.embedded import embedded_loop
+from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.loop.watchdog import THRESHOLD, thread_clock
 from tests.benchmarks import Contender, Row
 

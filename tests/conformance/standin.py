@@ -45,7 +45,7 @@ TASKS = {
     "current_task": _tasks.current_task,
     "all_tasks": _all_tasks.all_tasks,
     "shield": _shield.shield,
-    "ensure_future": _futures.ensure_future,
+    "ensure_future": _tasks.ensure_future,
     "run_coroutine_threadsafe": _threads.run_coroutine_threadsafe,
     "sleep": _waiting.sleep,
     "wait": _waiting.wait,

@@ -18,8 +18,8 @@ import weakref
 from collections import Counter
 
 import asyncnb
-from asyncnb._core.launched.launch import registry
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop.current import shutdown
 
 how, seconds = sys.argv[1], float(sys.argv[2])
 faulthandler.dump_traceback_later(60 + 4 * seconds, exit=True)
@@ -90,7 +90,7 @@ def wait_briefly() -> None:
 
 
 def restart() -> None:
-    _loop.shutdown(0.2)
+    shutdown(0.2)
     asyncnb.launch(nothing())
 
 
@@ -187,7 +187,7 @@ for name in calls if how == "finaliser" else ():
         litter()
         restart()
     gc.set_threshold(700, 10, 10)
-_loop.shutdown(5)
+shutdown(5)
 wrong += registry.validate()
 print(dict(made))
 print("\n".join(dict.fromkeys(wrong)) or "nothing was wrong")

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import named_groups as _named_groups
-from asyncnb._core.launched.registry import RESULTS
+from asyncnb._core.launched import start as _start
+from asyncnb._core.launched.registry import RESULTS, registry
+from asyncnb._core.loop import current as _current
 from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import shutdown
 from asyncnb._core.loop.embedded import EmbeddedLoop
 
 Crash = Callable[[], EmbeddedLoop]
@@ -32,8 +34,8 @@ class BreaksWhenStopped(EmbeddedLoop):
 @pytest.fixture
 def crash(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crash]:
     """Have the embedded loop crash when this is called; a new one works again."""
-    assert _loop.shutdown(10)
-    monkeypatch.setattr(_loop, "EmbeddedLoop", BreaksWhenStopped)
+    assert shutdown(10)
+    monkeypatch.setattr(_current, "EmbeddedLoop", BreaksWhenStopped)
     loops = [asyncnb.embedded_loop()]
     monkeypatch.undo()
 
@@ -45,9 +47,9 @@ def crash(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crash]:
         return loop
 
     yield crash
-    assert _launch.registry.validate() == []
-    assert _launch.registry.living() == []
-    _launch.registry.clear_ended()
+    assert registry.validate() == []
+    assert registry.living() == []
+    registry.clear_ended()
     assert asyncnb.run(asyncio.sleep(0, "works")) == "works"
 
 
@@ -150,9 +152,9 @@ class Pauses(EmbeddedLoop):
 def test_one_can_begin_to_wait_when_the_loop_is_between_two_runs(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, crashes: bool, how: str
 ) -> None:
-    assert _loop.shutdown(10)
+    assert shutdown(10)
     Pauses.between, Pauses.go, Pauses.crashes = threading.Event(), threading.Event(), crashes
-    monkeypatch.setattr(_loop, "EmbeddedLoop", Pauses)
+    monkeypatch.setattr(_current, "EmbeddedLoop", Pauses)
     loop = asyncnb.embedded_loop()
     monkeypatch.undo()
     may_end: list[bool] = []
@@ -187,7 +189,7 @@ def test_one_can_begin_to_wait_when_the_loop_is_between_two_runs(
         loop.thread.join(10)
     else:
         assert asyncio.run(begins()) == "done"
-    _launch.registry.clear_ended()
+    registry.clear_ended()
     gc.collect()
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
@@ -243,7 +245,7 @@ def test_the_plain_tasks_of_a_crashed_loop_end_and_nothing_is_logged(
     assert asyncnb.all_tasks(loop) == set()
     del each, error, task, loop
     plain.clear()
-    _launch.registry.clear_ended()
+    registry.clear_ended()
     gc.collect()
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
@@ -277,7 +279,7 @@ def test_a_lost_task_is_closed_from_the_outside_to_the_inside(
         finally:
             closed.set()
 
-    _launch.registry.keep_results(0)
+    registry.keep_results(0)
     try:
         asyncnb.launch(group()).get_loop().thread.join(10)
         for _ in range(20):
@@ -286,7 +288,7 @@ def test_a_lost_task_is_closed_from_the_outside_to_the_inside(
         assert closed.is_set()
         assert ignored == []
     finally:
-        _launch.registry.keep_results(RESULTS)
+        registry.keep_results(RESULTS)
 
 
 def test_the_history_does_not_keep_a_crashed_loop(
@@ -306,7 +308,7 @@ def test_the_history_does_not_keep_a_crashed_loop(
     started("lost")
     asyncnb.embedded_loop().watch(0)  # its thread holds the loop until it looks again
     loop = weakref.ref(crash())
-    _launch.registry.keep_results(0)
+    registry.keep_results(0)
     try:
         asyncnb.launch(asyncio.sleep(0)).join(10)
         gc.collect()
@@ -325,7 +327,7 @@ def test_the_history_does_not_keep_a_crashed_loop(
         gc.collect()
         assert caplog.messages == []
     finally:
-        _launch.registry.keep_results(RESULTS)
+        registry.keep_results(RESULTS)
 
 
 def test_a_group_of_a_crashed_loop_is_closed_and_its_name_is_free(crash: Crash) -> None:
@@ -357,7 +359,7 @@ def test_a_crash_that_could_not_be_mended_at_once_is_mended_by_the_next_launch(
     crash: Crash, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = started("lost")
-    monkeypatch.setattr(_loop, "mend", lambda loop, exc: 0)
+    monkeypatch.setattr(_loop, "_dead_loop_hooks", [])
     crash()
     assert task.info().state == "waiting"
     monkeypatch.undo()
@@ -385,7 +387,7 @@ def test_a_task_that_does_not_end_with_a_shutdown_says_so_once_the_loop_has() ->
     assert task.info().error is not None
     assert "was shut down before" in str(task.info().error)
     assert loop.crash is None
-    _launch.registry.clear_ended()
+    registry.clear_ended()
 
 
 def test_a_launch_whose_loop_ends_just_then_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,11 +404,11 @@ def test_a_launch_whose_loop_ends_just_then_leaves_nothing(monkeypatch: pytest.M
 
     coro = work()
     with monkeypatch.context() as patch:
-        patch.setattr(_launch, "embedded_loop", ends_now)
+        patch.setattr(_start, "embedded_loop", ends_now)
         with pytest.raises(asyncnb.EmbeddedLoopError, match=r"'unlucky'.*Launch it again"):
             asyncnb.launch(coro, name="unlucky")
     assert coro.cr_frame is None  # closed
     assert asyncnb.tasks("unlucky") == []
-    assert _launch.registry.validate() == []
+    assert registry.validate() == []
     assert ran == []
     assert asyncnb.launch(asyncio.sleep(0, 5)).join(10) == 5

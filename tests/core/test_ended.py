@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 import asyncnb
+from asyncnb._core import frontend
+from asyncnb._core.frontend import PlainFrontEnd
 from asyncnb._core.launched import ended as _ended
-from asyncnb._core.launched.launch import registry
-from asyncnb._core.launched.registry import RESULTS
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.launched.registry import RESULTS, registry
+from asyncnb._core.loop.current import shutdown
 
 
 class Large:
@@ -30,7 +31,7 @@ def alone() -> Iterator[None]:
     registry.keep_results(10)
     yield
     registry.keep_results(RESULTS)
-    _loop.shutdown()
+    shutdown()
     registry.clear_ended()
 
 
@@ -97,9 +98,13 @@ def test_results_are_kept_while_code_holds_the_task() -> None:
 def test_a_result_in_a_variable_lives_as_long_as_that() -> None:
     made: list[Any] = []
     namespace: dict[str, Any] = {}
-    registry.on_end.append(
-        lambda record: (namespace.update(df=record.task.result()), record.set_shown())
-    )
+
+    class Binds(PlainFrontEnd):
+        def task_ended(self, record: Any) -> None:
+            namespace.update(df=record.task.result())
+            record.set_shown()
+
+    detach = frontend.attach(Binds())
     try:
         record = asyncnb._core.launched.launch.TaskRecord()
         record.bind = "df"
@@ -111,7 +116,7 @@ def test_a_result_in_a_variable_lives_as_long_as_that() -> None:
         del namespace["df"]
         assert alive(made) == 0
     finally:
-        registry.on_end.clear()
+        detach()
 
 
 def test_a_failure_that_was_shown_keeps_no_frames() -> None:
@@ -206,7 +211,13 @@ def test_a_dropped_failure_is_unseen_until_code_asks_for_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shown: list[Any] = []
-    registry.on_end.append(lambda record: (shown.append(record.id), record.set_shown()))
+
+    class Shows(PlainFrontEnd):
+        def task_ended(self, record: Any) -> None:
+            shown.append(record.id)
+            record.set_shown()
+
+    detach = frontend.attach(Shows())
     told: list[Any] = []
     asyncnb.embedded_loop().set_exception_handler(lambda _, context: told.append(context))
     try:
@@ -222,7 +233,7 @@ def test_a_dropped_failure_is_unseen_until_code_asks_for_it(
         with caplog.at_level(logging.ERROR):
             gc.collect()
     finally:
-        registry.on_end.clear()
+        detach()
     assert len(shown) == 2
     assert told == [], "it was shown; asyncio has nothing to add"
     assert not caplog.records

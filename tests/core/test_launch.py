@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core.launched.launch import registry
+from asyncnb._core.launched.registry import registry
 
 
 @pytest.fixture(autouse=True)

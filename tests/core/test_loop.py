@@ -14,7 +14,7 @@ import pytest
 
 import asyncnb
 from asyncnb import Task
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import shutdown
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives import joining as _waiters
 
@@ -126,7 +126,7 @@ class BreaksWhenStopped(EmbeddedLoop):
 def test_a_crash_is_told_and_releases_those_who_wait() -> None:
     loop = BreaksWhenStopped()
     crashes: list[BaseException] = []
-    loop.on_crash.append(lambda _, exc: crashes.append(exc))
+    loop.on_crash.add(lambda _, exc: crashes.append(exc))
     loop.start()
     task = Task(asyncio.sleep(60), loop=loop)
     released: list[BaseException] = []
@@ -170,7 +170,7 @@ def test_a_loop_that_cannot_start_says_so() -> None:
 def test_a_new_loop_is_started_after_the_last_one_ended() -> None:
     first = asyncnb.embedded_loop()
     assert asyncnb.embedded_loop() is first
-    assert _loop.shutdown()
+    assert shutdown()
     second = asyncnb.embedded_loop()
     assert second is not first
     assert second.alive

@@ -14,8 +14,8 @@ import pytest
 
 import asyncnb
 from asyncnb._core.launched import open_group as _open_groups
-from asyncnb._core.launched.launch import registry
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop.current import shutdown
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def hurried() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
-    _loop.shutdown()
+    shutdown()
     registry.clear_ended()
 
 
@@ -42,7 +42,7 @@ def test_a_wait_that_the_interrupted_call_could_block_is_refused() -> None:
         assert work.cr_frame is None, "the coroutine was closed"
         assert asyncnb.run(asyncio.sleep(0, "free")) == "free"
     finally:
-        _loop.shutdown()
+        shutdown()
         registry.clear_ended()
 
 
@@ -98,7 +98,7 @@ def test_a_finaliser_on_a_thread_that_begins_is_not_stuck(
         "launch": lambda: asyncnb.launch(asyncio.sleep(0)),
         "watch": lambda: asyncnb.embedded_loop().watch(0.3),
     }
-    _loop.shutdown()
+    shutdown()
     monkeypatch.setattr(threading.Thread, "_set_ident", interrupted)
     starter = threading.Thread(target=calls[call], daemon=True)
     starter.start()
@@ -106,5 +106,5 @@ def test_a_finaliser_on_a_thread_that_begins_is_not_stuck(
     assert not starter.is_alive()
     assert len(came) == 1
     monkeypatch.undo()
-    _loop.shutdown()
+    shutdown()
     registry.clear_ended()

@@ -13,9 +13,9 @@ import pytest
 
 import asyncnb
 from asyncnb._core.launched import named_groups as _named_groups
-from asyncnb._core.launched.launch import registry
+from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.time_limit import set_limit
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import shutdown
 from asyncnb.widgets._commands import Commands, Refused
 
 #: What is no time, and what the refusal says of it.
@@ -46,7 +46,7 @@ def _clean() -> Iterator[None]:
     for group in _named_groups.open_groups():
         group.cancel()
         group.join(5)
-    _loop.shutdown()
+    shutdown()
     registry.clear_ended()
 
 

@@ -16,7 +16,8 @@ import pytest
 from asyncnb._core.base.worker_thread import Worker
 from asyncnb._core.introspection.stack import await_chain, waiting_on, worker_of
 from asyncnb._core.launched import launch as _launch
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.launched import run as _run
+from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.as_completed import as_completed
 from asyncnb._core.primitives.futures import Future, wrap_future
 from asyncnb._core.primitives.gather import gather
@@ -336,10 +337,10 @@ def test_the_frames_and_the_processor_time_of_a_worker_thread() -> None:
         busy.set()
         go.wait()
 
-    worker = Worker(computes, _loop.embedded_loop())
+    worker = Worker(computes, embedded_loop())
     task = _launch.launch(worker.run())
     assert busy.wait(10)
-    _launch.run(asyncio.sleep(0))  # the step that started the thread is over
+    _run.run(asyncio.sleep(0))  # the step that started the thread is over
     try:
         assert worker_of(task) is worker
         assert waiting_on(task) is None

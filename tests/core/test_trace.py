@@ -299,7 +299,7 @@ def test_tasks_outside_the_block_are_made_as_ever():
     run_virtual(main())
     assert seen[0] is TracedCoroutine
     assert seen[1] is not TracedCoroutine
-    assert _tasks.trace_child is None, "making tasks goes on costing more than before"
+    assert _tasks._wrap_coroutine is None, "making tasks goes on costing more than before"
 
 
 def test_launched_tasks_are_recorded_if_asked_and_plain_asyncio_ones_that_they_make():
@@ -329,7 +329,9 @@ def test_untraced_tasks_of_a_program_that_never_records_pay_nothing():
     import subprocess
     import sys
 
-    code = "import asyncnb; from asyncnb._core.primitives import tasks; print(tasks.trace_child)"
+    code = (
+        "import asyncnb; from asyncnb._core.primitives import tasks; print(tasks._wrap_coroutine)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stdout == "None\n", done.stderr
     assert not hasattr(_tasks.Task, "send")

@@ -25,7 +25,7 @@ class Watched:
     def __init__(self) -> None:
         self.loop = EmbeddedLoop()
         self.said: queue.SimpleQueue[Blocked | None] = queue.SimpleQueue()
-        self.loop.on_blocked.append(lambda _, blocked: self.said.put(blocked))
+        self.loop.on_blocked.add(lambda _, blocked: self.said.put(blocked))
         self.loop.start()
         self.loop.watch(0.05)
 
@@ -353,13 +353,13 @@ def test_an_observer_that_fails_is_unplugged(
     def broken(*_: object) -> None:
         raise ValueError("broken")
 
-    watched.loop.on_blocked.insert(0, broken)
+    watched.loop.on_blocked.add(broken)
     gate = threading.Event()
     task = watched.start(hold(gate))
     watched.report()
     gate.set()
     task.join(10)
-    assert broken not in watched.loop.on_blocked
+    assert broken not in watched.loop.on_blocked.each
     assert "broken" in caplog.text
 
 

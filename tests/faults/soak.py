@@ -45,7 +45,7 @@ class Soak:
         self.mine = {}
         self.ended = collections.Counter()
         self.stop = False
-        asyncnb._core.launched.launch.registry.on_end.append(self.on_end)
+        asyncnb._core.launched.record.observers.add(self.on_change)
         self.logged = []
         handler = logging.Handler(logging.WARNING)
         handler.emit = lambda record: self.log(record.getMessage()[:300])
@@ -55,8 +55,8 @@ class Soak:
         if "loop's thread ended: Killed" not in line:  # the soak's own doing
             self.logged.append(line)
 
-    def on_end(self, record):
-        if self.mine.pop(record.id, None) is not None:
+    def on_change(self, record):
+        if record.ended is not None and self.mine.pop(record.id, None) is not None:
             self.ended[record.state()] += 1
 
     def crash(self):
@@ -71,7 +71,7 @@ class Soak:
         for id, task in list(self.mine.items()):
             state = task.info().state
             assert state == "failed" or task._record.ended and task.done(), task
-            assert asyncnb._core.launched.launch.registry.get(id) is task._record, task
+            assert asyncnb._core.launched.registry.registry.get(id) is task._record, task
             self.ended["lost, " + state] += 1
             del self.mine[id]
 
@@ -234,7 +234,7 @@ def settle(kernel: Kernel) -> dict[str, Any]:
     kernel.ok("soak.stop = True; driver.join(30)", 60)
     kernel.ok("while any(not t.done() for t in asyncnb.tasks()): await asyncio.sleep(0.05)", 60)
     # Ended is not all: failures are formatted one after the other, on a thread of their own.
-    kernel.ok("for r in asyncnb._core.launched.launch.registry.records(): r.wait_shown(60)", 90)
+    kernel.ok("for r in asyncnb._core.launched.registry.registry.records(): r.wait_shown(60)", 90)
     books = kernel.evaluate("soak.books()")
     assert isinstance(books, dict)
     return books
@@ -405,7 +405,7 @@ class Run:
     ) -> None:
         """Note what is more at the end than after the warm-up, or not as it should be."""
         kernel = self.kernel
-        wrong = kernel.evaluate("asyncnb._core.launched.launch.registry.validate()")
+        wrong = kernel.evaluate("asyncnb._core.launched.registry.registry.validate()")
         if wrong:
             self.broken.append(f"the registry is not valid: {wrong}")
         if figures[1]["memory MB"] - figures[0]["memory MB"] > 10:

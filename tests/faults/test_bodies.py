@@ -103,20 +103,41 @@ def test_callback_raises(victim):
     assert victim.evaluate("job.info().state") == "done"
 
 
-@pytest.mark.promise("an observer that raises is logged once and unplugged")
+@pytest.mark.promise("an observer that raises is logged once and removed")
 def test_observer_raises(victim):
     cell = victim.ok(
         """
-        from asyncnb._core.launched.launch import registry
+        from asyncnb._core.launched.record import observers
         seen = []
         def bad(record):
             seen.append(record.task.get_name())
             raise ValueError("from the observer")
-        registry.on_end.append(bad)
+        observers.add(bad)
         for n in range(3):
             asyncnb.launch(asyncio.sleep(0), name=f"o{n}").join()
         assert seen == ["o0"], seen
-        assert bad not in registry.on_end
+        assert bad not in observers.each
+        """
+    )
+    assert cell.status == "ok"
+
+
+@pytest.mark.promise("a front end that cannot show the end of a task keeps nobody waiting")
+def test_front_end_raises(victim):
+    cell = victim.ok(
+        """
+        from asyncnb._core import frontend
+        class Broken(frontend.PlainFrontEnd):
+            def task_ended(self, record):
+                raise ValueError("from the front end")
+        detach = frontend.attach(Broken())
+        try:
+            task = asyncnb.launch(asyncio.sleep(0, 5), name="shown by no one")
+            assert task.join() == 5
+            task._record.wait_shown(10)
+            assert task._record._shown
+        finally:
+            detach()
         """
     )
     assert cell.status == "ok"

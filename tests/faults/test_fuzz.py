@@ -22,7 +22,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import asyncnb
 from asyncnb._core.base.errors import TasksFailedError
-from asyncnb._core.launched.launch import registry
+from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import without_comment, words
 
 EXAMPLES = int(os.environ.get("ASYNCNB_FUZZ", "300"))

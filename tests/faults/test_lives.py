@@ -22,9 +22,11 @@ import pytest
 import asyncnb
 from asyncnb._core.introspection.info import current_record
 from asyncnb._core.launched import named_groups as _named_groups
-from asyncnb._core.launched.launch import registry
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop import current as _current
 from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import shutdown
 from asyncnb._core.loop.watchdog import Blocked
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
@@ -51,7 +53,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(_trace, "recorder", recorder)
     asyncnb.embedded_loop().set_exception_handler(lambda *_: None)
     yield
-    _loop.shutdown()
+    shutdown()
     registry.keep(1000)
     registry.clear_ended()
     assert not registry.validate()
@@ -224,14 +226,14 @@ def test_blocked_loops_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.promise("crashed loops with recorded tasks and open groups: nothing of them is left")
 def test_crashed_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    _loop.shutdown()
+    shutdown()
     registry.keep(5)  # a record refers to the loop
     monkeypatch.setattr(_trace, "recorder", _trace.Recording(most_steps=10, most_tasks=10))
     logging.disable()  # pytest keeps all logs
 
     def crash(n: int) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(_loop, "EmbeddedLoop", BreaksWhenStopped)
+            patch.setattr(_current, "EmbeddedLoop", BreaksWhenStopped)
             loop = asyncnb.embedded_loop()
         begun = threading.Event()
 

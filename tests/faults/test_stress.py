@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import asyncnb
-from asyncnb._core.launched.launch import registry
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop.current import shutdown
 
 CALLER = Path(__file__).parents[1] / "core" / "reentrant.py"
 THREADS = 8
@@ -29,7 +29,7 @@ def frantic() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
-    _loop.shutdown()
+    shutdown()
     registry.clear_ended()
 
 
@@ -246,7 +246,7 @@ def test_launches_while_the_loop_ends(frantic):
     def work(rng, number):
         for _ in range(40):
             if number == 0:
-                _loop.shutdown(10)
+                shutdown(10)
                 continue
             try:
                 asyncnb.launch(asyncio.sleep(0)).join(60)

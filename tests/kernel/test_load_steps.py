@@ -62,9 +62,11 @@ ip = InteractiveShell.instance()
 import asyncnb
 from asyncnb._core.timeline import timeline as _timeline
 from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.primitives import tasks as _tasks
-from asyncnb._core.introspection import places as _places
+from asyncnb._core import frontend
 from asyncnb._core.base import progress as _progress
 
 def copied(value):
@@ -74,7 +76,7 @@ def snapshot():
     found = {}
     for name, thing in {"ip": ip, "stdout": sys.stdout, "stderr": sys.stderr, "builtins": builtins,
                         "trap": ip.builtin_trap, "publisher": ip.display_pub, "_launch": _launch,
-                        "hook": ip.displayhook, "_places": _places, "_tasks": _tasks,
+                        "hook": ip.displayhook, "frontend": frontend, "_tasks": _tasks,
                         "_timeline": _timeline, "completer": ip.Completer}.items():
         own = getattr(thing, "__dict__", {})
         for key, value in {**own, **getattr(thing, "_trait_values", {})}.items():
@@ -85,11 +87,11 @@ def snapshot():
         found["event", event] = list(callbacks)
     found["pager"] = list(ip.hooks.show_in_pager.chain)
     found["observers"] = _progress._observers
-    found["on_end"] = list(_launch.registry.on_end)
-    found["on_new_loop"] = list(_loop.on_new_loop)
+    found["front end"] = (frontend.current, list(frontend._attached))
+    found["displayed"] = dict(ip.display_formatter.mimebundle_formatter.type_printers)
     found["meta_path"] = list(sys.meta_path)
     found["threads"] = sorted(t.name for t in threading.enumerate())
-    found["loop"] = _loop.running_embedded_loop()
+    found["loop"] = running_embedded_loop()
     found["sys"] = type(sys)
     # What any cell changes.
     for key in ("execution_count", "last_execution_result", "last_execution_succeeded",
@@ -118,7 +120,7 @@ def works():
 
 ip.run_cell("import asyncio")
 works()
-_launch.registry.clear() if hasattr(_launch.registry, "clear") else None
+registry.clear() if hasattr(registry, "clear") else None
 before = snapshot()
 """
 

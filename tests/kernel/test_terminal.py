@@ -53,7 +53,7 @@ def test_a_blocking_task_is_told_and_got_out_and_options_are_set_at_the_prompt(p
 
         """,
         "told = threading.Event()",
-        "asyncnb.embedded_loop().on_blocked.append(lambda *_: told.set())",
+        "asyncnb.embedded_loop().on_blocked.add(lambda *_: told.set())",
         "t = asyncnb.launch(hog(), name='hog')",
         "told.wait(20)",
         "%asyncnb",

@@ -9,11 +9,11 @@ import pytest
 
 SETUP = """
 import asyncio, asyncnb
-from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched import registry as _registry
 from asyncnb._core.tracing import recording as _trace
 from asyncnb.widgets._commands import Commands
 def click(verb, **arguments):
-    found = Commands(_launch.registry).execute(verb, arguments)
+    found = Commands(_registry.registry).execute(verb, arguments)
 def id_of(name):
     return asyncnb.task(name).info().id
 async def waits(): await asyncio.Event().wait()

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 import asyncnb
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import shutdown
 from asyncnb._offload import _dask, _process
 from tests.offload.test_dask import Ear, by_value, distributed, stay
 
@@ -49,7 +49,7 @@ def cluster():
         return process, process.stdout.readline().strip()
 
     yield start
-    _loop.shutdown()
+    shutdown()
     _process.close()
     for process in started:
         if process.poll() is None:

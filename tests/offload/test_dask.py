@@ -13,7 +13,7 @@ import time
 import pytest
 
 import asyncnb
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import shutdown
 from asyncnb._offload import _dask
 
 distributed = pytest.importorskip(
@@ -25,7 +25,7 @@ distributed = pytest.importorskip(
 def client(dask_cluster):
     with distributed.Client(dask_cluster(sys.executable)) as client:
         yield client
-        _loop.shutdown()
+        shutdown()
 
 
 def by_value(function):
@@ -247,7 +247,7 @@ def test_jobs_that_overlap_in_this_process_leave_its_own_progress_alone(monkeypa
             list(track([1], name="afterwards"))
     finally:
         end()
-        _loop.shutdown()
+        shutdown()
     assert seen.count(("while they run", 1)) == 2  # the item and the end
     assert seen.count(("afterwards", 1)) == 2
     # Each job's reports came once, by its relay, and not as this process's own as well.

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import asyncnb
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop import current as _current
 from asyncnb._offload import _process
 from asyncnb._offload._executor import switchboard
 
@@ -28,7 +28,7 @@ from asyncnb._offload._executor import switchboard
 @pytest.fixture(scope="module", autouse=True)
 def _loop_of_this_module():
     yield
-    _loop.shutdown()
+    _current.shutdown()
 
 
 @pytest.fixture(scope="module")

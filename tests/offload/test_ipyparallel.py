@@ -11,7 +11,7 @@ import time
 import pytest
 
 import asyncnb
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import shutdown
 
 ipyparallel = pytest.importorskip(
     "ipyparallel", reason="ipyparallel is not installed for this Python"
@@ -22,7 +22,7 @@ ipyparallel = pytest.importorskip(
 def client(engines):
     client = ipyparallel.Client(engines(sys.executable))
     yield client
-    _loop.shutdown()
+    shutdown()
     client.close()
 
 

@@ -11,10 +11,10 @@ import pytest
 
 import asyncnb
 from asyncnb._core.introspection.info import STATES
-from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import registry as _registry
+from asyncnb._core.launched.record import observers
 from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import embedded_loop, shutdown
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import UNSEEN, Feed, Subscription
 from asyncnb.widgets._rows import Numbers, Texts
@@ -74,15 +74,15 @@ class Time:
 
 @pytest.fixture
 def feed() -> Iterator[Feed]:
-    _launch.registry.clear_ended()
-    feed = Feed(_launch.registry, Commands(_launch.registry), clock=Time())
+    _registry.registry.clear_ended()
+    feed = Feed(_registry.registry, Commands(_registry.registry), clock=Time())
     yield feed
     feed.close()
-    for record in _launch.registry.living():
+    for record in _registry.registry.living():
         record.task.cancel()
-    _loop.shutdown()
-    _launch.registry.clear_ended()
-    assert not _registry.observers
+    shutdown()
+    _registry.registry.clear_ended()
+    assert not observers
 
 
 def tick(feed: Feed) -> None:
@@ -103,7 +103,7 @@ def ended(*tasks: asyncnb.Task[Any]) -> None:
 def settled() -> None:
     """Wait until the loop has done all that it was asked for until now."""
     turned = threading.Event()
-    _loop.embedded_loop().call_soon_threadsafe(turned.set)
+    embedded_loop().call_soon_threadsafe(turned.set)
     assert turned.wait(10)
 
 
@@ -273,12 +273,12 @@ def test_who_shows_no_sign_of_life_gets_nothing_more_until_it_asks(feed: Feed) -
 
 def test_tasks_are_not_observed_while_nobody_watches(feed: Feed) -> None:
     watcher = Watcher(feed)
-    assert not _registry.observers
+    assert not observers
     watcher.say("sync")
-    assert len(_registry.observers) == 1
+    assert len(observers) == 1
     watcher.say("close")
     tick(feed)
-    assert not _registry.observers
+    assert not observers
     asyncnb.launch(forever(), name="meanwhile")
     watcher.say("sync")
     assert "meanwhile" in watcher.states()

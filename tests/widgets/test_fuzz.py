@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import asyncnb
-from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import named_groups as _named_groups
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop.current import embedded_loop, shutdown
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import Feed, Subscription
 
@@ -127,7 +127,7 @@ class Kernel:
     """A feed without its thread, and six tasks that nobody has named yet."""
 
     def __init__(self) -> None:
-        self.registry = _launch.registry
+        self.registry = registry
         self.now = 0.0
         self.feed = Feed(self.registry, Commands(self.registry), clock=lambda: self.now)
         self.guard = Guard()
@@ -151,7 +151,7 @@ class Kernel:
         """Let the loop do all that it was asked for until now."""
         for _ in range(3):
             turned = threading.Event()
-            _loop.embedded_loop().call_soon_threadsafe(turned.set)
+            embedded_loop().call_soon_threadsafe(turned.set)
             assert turned.wait(10)
 
     def facts(self) -> dict[int, Any]:
@@ -187,7 +187,7 @@ def kernel() -> Iterator[Kernel]:
     kernel.feed.close()
     asyncnb.cancel("*")
     _named_groups.group_named(GROUP).join(10)
-    _loop.shutdown()
+    shutdown()
     kernel.registry.clear_ended()
 
 

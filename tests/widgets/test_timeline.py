@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import asyncnb
-from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import registry
 from asyncnb._core.timeline.rows import spans
 from asyncnb._core.timeline.svg import svg
 from asyncnb._core.timeline.text import text
@@ -117,9 +117,9 @@ def test_of_too_many_tasks_the_newest_are_sent(monkeypatch):
 
 def test_the_dashboard_answers_with_the_timeline():
     said = []
-    feed = Feed(_launch.registry, Commands(_launch.registry))
+    feed = Feed(registry, Commands(registry))
     subscription = feed.subscribe(lambda message, buffers: said.append(message))
-    _launch.registry.clear_ended()
+    registry.clear_ended()
     _trace.recorder.clear()
     asyncnb.launch(asyncio.sleep(0), name="shown", trace=True).join(10)
     feed.take(subscription, {"c": "timeline"})

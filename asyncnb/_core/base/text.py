@@ -94,3 +94,9 @@ def terminal_columns() -> int | None:
         return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
     except (AttributeError, OSError, ValueError):  # a stream that is no file's
         return None
+
+
+def brief_value(value: object) -> str:
+    """Return the repr of ``value``, cut to 60 characters, and its type, for an error message."""
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

@@ -7,15 +7,7 @@ make.
 from __future__ import annotations
 
 import contextvars
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from asyncnb._core.launched.registry import TaskRecord
-
-#: The record of the launched task that the running code belongs to, with all that it starts.
-current_record: contextvars.ContextVar[TaskRecord | None] = contextvars.ContextVar(
-    "asyncnb_record", default=None
-)
+from typing import Any, Final, NamedTuple, Protocol
 
 #: Every state a task can be in, in the order of a life.
 STATES: Final = (
@@ -90,3 +82,65 @@ class TaskInfo(NamedTuple):
         if self.started is None or self.ended is None:
             return None
         return self.ended - self.started
+
+
+class TaskHandle(Protocol):
+    """What is known of a launched task besides the task: what the lower floors ask of its record.
+
+    Its members may be used in any thread.
+    """
+
+    id: int
+    parent: int | None
+    cell: CellRef | None
+    cancel_asked: bool
+    last_name: str
+    trace: Any
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        ...
+
+    @property
+    def task(self) -> Any:
+        """The task, or what stands for it."""
+        ...
+
+    def changed(self) -> None:
+        """Notify the observers that a fact of the task is new."""
+
+    def info(self) -> TaskInfo:
+        """Return a snapshot of the task's facts."""
+        ...
+
+    def printed(self) -> str:
+        """Return the end of what the task printed."""
+        ...
+
+    def time_limit(self) -> Any:
+        """Return the ``Timeout`` of the whole task; None if it ended without one."""
+        ...
+
+    def pause_refusal(self) -> str | None:
+        """Return the sentence for a task that cannot be paused, None for one that can."""
+        ...
+
+    def report_failure(self) -> None:
+        """Pass the exception of a task that has failed to its loop's exception handler."""
+
+    def set_shown(self) -> None:
+        """Note that all that the task's end has to say is shown."""
+
+    def never_retrieved(self) -> bool:
+        """Note that a failed task is gone, and no code asked for its exception.
+
+        Returns whether it was shown, so that nothing has to be logged.
+        """
+        ...
+
+
+#: The record of the launched task that the running code belongs to, with all that it starts.
+current_record: contextvars.ContextVar[TaskHandle | None] = contextvars.ContextVar(
+    "asyncnb_record", default=None
+)

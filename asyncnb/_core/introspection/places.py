@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import linecache
 import os
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from asyncnb._core import frontend
 from asyncnb._core.base.frames import is_asyncio_frame, launches, launches_and_waits
 
 #: Code of coroutines that only carry a user's own one: their frames are left out.
 wrappers: set[types.CodeType] = set()
 
-#: What stands above the user's code in a thread or a cell, and says nothing about it.
-outer_frame_paths: list[str] = [
-    threading.__file__,
-    os.path.dirname(concurrent.futures.__file__) + os.sep,
-]
+
+def hide_wrapper(function: Callable[..., object]) -> None:
+    """Leave the frames of ``function`` out: it only carries a coroutine of the user's."""
+    wrappers.add(function.__code__)
 
 
-def _no_cell(filename: str) -> str | None:
-    return None
-
-
-#: Set by the extension: the ``In[n]`` that the code of a file name came from, None if no cell.
-cell_of: Callable[[str], str | None] = _no_cell
+def cell_of(filename: str) -> str | None:
+    """Return the ``In[n]`` that the code of a file name came from, None if it is no cell."""
+    return frontend.current.cell_of(filename)
 
 
 class Place(NamedTuple):
@@ -95,7 +90,7 @@ def strip_outer_frames(frames: Iterable[types.FrameType]) -> list[types.FrameTyp
             kept.append(frame)
             waits = False
     start = 0
-    outer = tuple(outer_frame_paths)
+    outer = frontend.current.outer_frame_paths
     while start < len(kept) and kept[start].f_code.co_filename.startswith(outer):
         start += 1
     return kept[start:]

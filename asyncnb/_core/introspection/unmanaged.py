@@ -11,12 +11,11 @@ import contextvars
 import gc
 from typing import Any
 
+from asyncnb._core import frontend
 from asyncnb._core.base.errors import describe
 from asyncnb._core.introspection import places as _places
 from asyncnb._core.introspection import stack as _stack
-from asyncnb._core.introspection.info import CellRef, TaskInfo, current_record
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.introspection.info import CellRef, TaskHandle, TaskInfo, current_record
 
 #: The cell whose code is running; the extension sets it at the start of each.
 current_cell: contextvars.ContextVar[CellRef | None] = contextvars.ContextVar(
@@ -41,7 +40,7 @@ def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
     return None
 
 
-def launched_ancestor(task: asyncio.Task[Any]) -> TaskRecord | None:
+def launched_ancestor(task: asyncio.Task[Any]) -> TaskHandle | None:
     """Return the record of the launched task whose code made ``task``, over any number of steps."""
     context = context_of(task)
     return None if context is None else context.get(current_record)
@@ -71,6 +70,13 @@ def is_hosts(task: asyncio.Task[Any]) -> bool:
     return module.partition(".")[0] in HOSTS
 
 
+def loop_kind(loop: asyncio.AbstractEventLoop) -> str:
+    """Return "kernel" for the kernel's own loop, "loop" for the embedded one and any other."""
+    # Hosted by the kernel's loop, the embedded loop is both.
+    hosted = getattr(loop, "is_own_thread", None) is not None
+    return "kernel" if not hosted and loop in frontend.current.other_loops() else "loop"
+
+
 def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
     """Return the facts of a task that was not launched. Any thread.
 
@@ -93,7 +99,7 @@ def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         id=-id(task),
         name=task.get_name(),
         state=state,
-        kind=_launch.loop_kind(task.get_loop()),
+        kind=loop_kind(task.get_loop()),
         group=None,
         parent=None if record is None else record.id,
         cell=cell_of(task),

@@ -12,7 +12,8 @@ from typing import Any
 
 from asyncnb._core.base.errors import EmbeddedLoopError
 from asyncnb._core.launched.named_groups import open_groups
-from asyncnb._core.launched.registry import TaskRegistry
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop.embedded import on_dead_loop
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.groups import TaskGroup
@@ -20,7 +21,7 @@ from asyncnb._core.primitives.joining import end_lost, fail_waiters
 from asyncnb._core.tracing.recording import end_lost as end_lost_trace
 
 
-def mend(registry: TaskRegistry, loop: AbstractEventLoop, exc: BaseException | None) -> int:
+def end_all_of(loop: AbstractEventLoop, exc: BaseException | None) -> int:
     """End launched tasks, open groups and waits for ``loop``; return how many tasks were lost.
 
     The tasks fail with EmbeddedLoopError, caused by ``exc``, what the loop's thread raised; None
@@ -73,3 +74,6 @@ def _reason(what: str, exc: BaseException | None) -> EmbeddedLoopError:
     )
     error.__cause__ = exc
     return error
+
+
+on_dead_loop(end_all_of)

@@ -12,13 +12,10 @@ import contextvars
 import sys
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from asyncnb._core.base.errors import ResultDroppedError, describe
-from asyncnb._core.primitives.tasks import Task, construct
-
-if TYPE_CHECKING:
-    from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.primitives.tasks import Task, construct, note_unseen
 
 #: Characters of a failure's description that are kept, as many as anybody reads.
 LONGEST_ERROR = 10_000
@@ -52,10 +49,10 @@ class EndedTask(Task[Any]):
     so does asking for the exception unless a copy of that was kept.
     """
 
-    def __init__(self, record: TaskRecord) -> None:
+    def __init__(self, record: EndedFacts) -> None:
         # The future's alone: there is no coroutine, and nothing is scheduled.
         asyncio.Future.__init__(self, loop=record.loop() or _GONE)
-        self._record = record
+        self._record = cast(Any, record)
         self._launched = True
         asyncio.Task.set_name(self, record.last_name)
         if record.end == "cancelled":
@@ -81,7 +78,7 @@ class EndedTask(Task[Any]):
         return f"<EndedTask name={self.get_name()!r} {self.info().state}>"
 
 
-def _dropped(record: TaskRecord) -> str:
+def _dropped(record: EndedFacts) -> str:
     what = "result" if record.end == "done" else f"exception ({record.last_error})"
     return (
         f"The {what} of {record.last_name!r} is not kept any more. That of an ended task is kept "
@@ -97,7 +94,7 @@ def _nothing() -> None:
 class _WhenReleased:
     """The attribute ``task`` of a record that does not hold it any more."""
 
-    def __get__(self, record: TaskRecord | None, owner: type) -> Any:
+    def __get__(self, record: EndedFacts | None, owner: type) -> Any:
         return self if record is None else record.released_task()
 
 
@@ -148,6 +145,16 @@ class EndedFacts:
         task = self.task_in_memory()
         return self.last_name if task is None else task.get_name()
 
+    def never_retrieved(self) -> bool:
+        """Note that the task is gone, has failed, and no code asked for its exception.
+
+        Returns whether it was shown, so that nothing has to be logged. Finalisers call it.
+        """
+        if self.end != "failed":
+            return False
+        self.unseen = True
+        return True
+
     def let_go(self) -> None:
         """Hold the task no longer, once its end is shown. Any thread; after its end."""
         self._let_go = True
@@ -194,20 +201,6 @@ class EndedFacts:
         # Last: other threads may look at any moment, and one may be here, too.
         with contextlib.suppress(AttributeError):
             del self.task
-
-
-def note_unseen(context: dict[str, Any]) -> bool:
-    """Return whether ``context``, for a loop's exception handler, is about a failure shown before.
-
-    Of a task that is gone and whose exception no code has asked for. Finalisers call it, anywhere.
-    """
-    record: EndedFacts | None = getattr(context.get("future"), "_record", None)
-    if record is None or record.end != "failed":
-        return False
-    if not str(context.get("message")).endswith("never retrieved"):
-        return False
-    record.unseen = True
-    return True
 
 
 def without_frames(exc: BaseException) -> BaseException | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from asyncio import AbstractEventLoop
-from collections.abc import Callable
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from asyncnb._core.base.seconds import check_timeout
-from asyncnb._core.launched.open_group import OpenGroup, Starter, lock, named
-
-#: The loop that groups are opened on, and how their tasks are started there; whoever runs an
-#: embedded loop sets both.
-home_loop: Callable[[], AbstractEventLoop] = asyncio.get_running_loop
-start_task: Callable[[OpenGroup], Starter] | None = None
+from asyncnb._core.launched.open_group import OpenGroup, lock, named
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.start import launch_record, run_body
+from asyncnb._core.loop.current import embedded_loop
+from asyncnb._core.primitives.awaitables import iscoroutine
+from asyncnb._core.primitives.tasks import Task, explain_no_coroutine, no_context
 
 
 def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = None) -> OpenGroup:
@@ -36,7 +36,7 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
     if not isinstance(name, str):
         raise TypeError(f"open_group() takes a name, not {name!r}: open_group('downloads')")
     timeout = check_timeout(timeout)
-    home_loop()  # before the lock is held, as it may have to start one
+    embedded_loop()  # before the lock is held, as it may have to start one
     with lock:
         group = named.get(name)
         while group is None or not group._open or group._exiting or group._loop.is_closed():
@@ -67,8 +67,8 @@ def new_group(name: str, *, on_error: str = "cancel") -> OpenGroup:
 
 
 def _make_group(name: str, *, on_error: str) -> OpenGroup:
-    group = OpenGroup(name, loop=home_loop(), on_error=on_error)
-    group._start = None if start_task is None else start_task(group)
+    group = OpenGroup(name, loop=embedded_loop(), on_error=on_error)
+    group._start = _starter(group)
     return group
 
 
@@ -95,3 +95,35 @@ def open_groups() -> list[OpenGroup]:
     """Return the groups that have not ended, in the order in which they were opened."""
     with lock:
         return list(named.values())
+
+
+def _starter(group: OpenGroup) -> Callable[..., Task[Any]]:
+    """Tasks of an open group are launched ones: recorded, shown, with output in their cell."""
+
+    def start(
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        timeout: float | None = None,
+        eager_start: bool | None = None,
+        **unknown: Any,
+    ) -> Task[Any]:
+        # eager_start is taken for those who write for any group: on a loop in another thread no
+        # task can start before this call returns.
+        if unknown:
+            raise TypeError(
+                "a task of an open group takes name, context, timeout and eager_start, not "
+                + ", ".join(sorted(unknown))
+            )
+        if not iscoroutine(coro):
+            raise TypeError(explain_no_coroutine(coro))
+        if context is not None and type(context) is not contextvars.Context:
+            raise no_context(context)
+        record = TaskRecord()
+        record.first_limit = check_timeout(timeout)
+        record.belong_to(group)
+        record.body = coro
+        return launch_record(record, run_body(coro, record), name=name, context=context)
+
+    return start

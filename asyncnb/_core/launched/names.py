@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from asyncnb._core.launched.registry import TaskRecord, TaskRegistry
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import TaskRegistry
 
 
 def invalid_name_reason(text: str, what: str = "task") -> str | None:

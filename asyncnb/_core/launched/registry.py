@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import fnmatch
-import inspect
-import itertools
 import logging
 import operator
 import re
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from asyncnb._core.base.errors import TaskNotFoundError, describe, near
+from asyncnb._core import frontend
+from asyncnb._core.base.errors import TaskNotFoundError, near
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import shown_as, visible
-from asyncnb._core.introspection.info import ENDED, STATES, CellRef, TaskInfo, current_record
-from asyncnb._core.launched.ended import EndedFacts
-from asyncnb._core.launched.repeat import Rounds
-from asyncnb._core.launched.time_limit import seconds_left
+from asyncnb._core.introspection.info import ENDED, STATES
+from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.primitives.cross_loop import add_callback
 from asyncnb._core.primitives.tasks import Task
-
-if TYPE_CHECKING:
-    from asyncnb._core.launched.open_group import GroupFacts, OpenGroup
-    from asyncnb._core.tracing.recording import TaskTrace
 
 logger = logging.getLogger("asyncnb")
 
@@ -39,179 +32,6 @@ RESULTS = 100
 
 #: Names, the latest, among which to look for one that was meant.
 NEAR_AMONG = 2000
-
-
-class TaskRecord(EndedFacts):
-    """What asyncnb knows of one launched task besides the task itself.
-
-    Written by the thread that launches it and, from then on, by the loop's thread alone.
-    """
-
-    # Defaults stand in the class, for storing 25 of them for each task would cost a third of one.
-
-    #: Whether the loop runs it again and again, wherever one round of it runs.
-    repeats: bool = False
-    #: What it has done so far if it is repeated, or tried again after a failure.
-    rounds: Rounds | None = None
-    cell: CellRef | None = None
-    #: Name of the open group that it belongs to, or None.
-    group: str | None = None
-    #: The facts of that group itself; its name may be used again.
-    group_facts: GroupFacts | None = None
-    #: What the task says; the extension keeps it here.
-    output: Any = None
-    started: float | None = None
-    ended: float | None = None
-    cancel_asked: bool = False
-    #: Told to the observers, and not looked at by them since.
-    dirty: bool = False
-    #: What the task's coroutine awaits, to be closed if that never begins.
-    body: Any = None
-    #: The time limit that it starts with, in seconds, or None for none; then BEGUN.
-    first_limit: Any = None
-    #: What to set in a context of the user's at the first step: variables with their values.
-    variables: Sequence[tuple[Any, Any]] = ()
-    #: Items done and items in all (None: nobody knows), of what the task reports.
-    progress: tuple[int, int | None] | None = None
-    #: Processor time in seconds and steps taken, where somebody counts them; see TaskInfo.
-    cpu: float | None = None
-    steps: int | None = None
-    #: Where it runs, of a task that runs elsewhere; "" while it waits for a worker.
-    worker: str | None = None
-    #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
-    trace: TaskTrace | None = None
-    kind: str = "loop"
-    #: What makes a second launch "the same again": a name or a cell id, or None.
-    identity: object = None
-    #: The variable that gets the result, or None.
-    bind: str | None = None
-    #: Whether the result is displayed in the launching cell.
-    shows_result: bool = False
-    #: Whether the launching cell itself waits for the end, and raises a failure.
-    waited: bool = False
-
-    _event: threading.Event | None = None
-    _ids = itertools.count(1)
-
-    def __init__(self) -> None:
-        self.id: int = next(self._ids)
-        parent = current_record.get()
-        self.parent: int | None = None if parent is None else parent.id
-        self.created: float = time.time()
-
-    def belong_to(self, group: OpenGroup) -> None:
-        """Note that the task belongs to ``group``."""
-        self.group, self.group_facts = group.name, group.facts
-
-    def set_shown(self) -> None:
-        """Note that all that the task's end has to say stands in its cell. Any thread."""
-        self.show_ended()  # first: see wait_shown
-        if self._event is not None:
-            self._event.set()
-
-    def wait_shown(self, timeout: float | None) -> None:
-        """Block until ``set_shown``, or for ``timeout`` seconds. Any thread but the loop's."""
-        if self._shown:
-            return
-        # Made for the caller: an Event for each task would cost more than the task itself. It is
-        # there before the second look, so one of the two threads sees what the other did.
-        event: threading.Event = self.__dict__.setdefault("_event", threading.Event())
-        if not self._shown:
-            event.wait(timeout)
-
-    def changed(self) -> None:
-        """Tell the observers that a fact of this task is new; any thread, and cheap without one."""
-        for observer in observers:
-            observer(self)
-
-    def state(self) -> str:
-        """Return the state; from any thread."""
-        if self.end is not None:
-            return self.end
-        task = self.task
-        if task.done():
-            if task.cancelled():
-                return "cancelled"
-            return "done" if task._exception is None else "failed"
-        if task.cancelling() or self.cancel_asked:
-            return "cancelling"
-        coro = task.get_coro()
-        if task._pause is not None and not getattr(coro, "cr_running", False):
-            return "paused"
-        if self.started is None and (
-            inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
-        ):
-            return "pending"
-        if self.repeats and self.rounds is not None and not self.rounds.running:
-            return "waiting"
-        if self.worker is not None:
-            return "running" if self.worker else "pending"
-        if self.kind == "thread" or getattr(coro, "cr_running", False):
-            return "running"
-        return "waiting"
-
-    def error(self) -> str | None:
-        """Return ``Type: message`` of a task that has failed, None of any other; any thread."""
-        if self.end is not None:
-            return self.last_error
-        task = self.task
-        error = task._exception if task.done() else None
-        return None if error is None else describe(error)
-
-    def has_timed_out(self) -> bool:
-        """Return whether it has failed with TimeoutError; any thread."""
-        if self.end is not None:
-            return self.timed_out
-        return isinstance(self.task._exception, TimeoutError)
-
-    def info(self) -> TaskInfo:
-        """Return a frozen snapshot; from any thread."""
-        from asyncnb._core.introspection import stack as _stack  # not needed until somebody looks
-
-        state = self.state()
-        error = self.error() if state == "failed" else None
-        rounds = self.rounds
-        if error is None and rounds is not None and state not in ENDED:
-            error = rounds.last_error
-        return TaskInfo(
-            id=self.id,
-            name=self.name,
-            state=state,
-            kind=self.kind,
-            group=self.group,
-            parent=self.parent,
-            cell=self.cell,
-            created=self.created,
-            started=self.started if self.started or state == "pending" else self.created,
-            ended=self.ended,
-            timeout=None if self.end is not None else seconds_left(self.task),
-            progress=self.progress,
-            error=error,
-            waiting_on=None
-            if state in ENDED
-            else _stack.waiting_on(self.task._delegate or self.task),
-            cpu=self._cpu_seconds(),
-            worker=self.worker or None,
-            steps=self.steps if self.trace is None else self.trace.steps,
-            rounds=rounds.done if rounds is not None and self.repeats else None,
-            failures=0 if rounds is None else rounds.failed if self.repeats else rounds.attempts,
-        )
-
-    def _cpu_seconds(self) -> float | None:
-        if self.trace is not None and self.kind == "loop":
-            return self.trace.seconds
-        if self.cpu is None and self.kind == "thread" and self.end is None:
-            from asyncnb._core.introspection import stack as _stack
-
-            worker = _stack.worker_of(self.task)
-            return None if worker is None else worker.cpu()
-        return self.cpu
-
-
-#: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends
-#: and is forgotten; not for each of its steps. In any thread, so they only take note.
-observers: list[Callable[[TaskRecord], object]] = []
-at_fork(observers.clear)
 
 
 class TaskRegistry:
@@ -232,7 +52,6 @@ class TaskRegistry:
         #: The ids of those of them, the newest, that hold the task itself.
         self._newest: deque[int] = deque()
         self._results = results
-        self.on_end: list[Callable[[TaskRecord], object]] = []
         self._ended_callback = self._end  # one for all: a bound method is an object
 
     def keep(self, history: int) -> None:
@@ -265,7 +84,7 @@ class TaskRegistry:
         except IndexError:  # another thread, or a finaliser, was faster
             return False
         self._records.pop(record.id, None)
-        _silence(record)
+        record.silence()
         record.changed()
         return True
 
@@ -277,7 +96,7 @@ class TaskRegistry:
         self._records[record.id] = record
         # Not Task's: nobody else has the task yet, so this needs no detour over its loop.
         add_callback(task, self._ended_callback)
-        if observers:
+        if observers.each:
             record.changed()
 
     def _end(self, task: asyncio.Task[Any]) -> None:
@@ -287,25 +106,11 @@ class TaskRegistry:
             record.body.close()
             record.body = None
         self._enter_end(record)
-        for observer in self.on_end.copy():
-            try:
-                observer(record)
-            except Exception:
-                logger.exception(
-                    "An observer of ended tasks failed and was unplugged: %r", observer
-                )
-                self.on_end.remove(observer)
-        if not self.on_end:  # plain Python: no cell to show a failure in
-            if record.state() == "failed":
-                task.get_loop().call_exception_handler(
-                    {
-                        "message": f"Task {task.get_name()!r} failed",
-                        "exception": task._exception,
-                        "task": task,
-                    }
-                )
-                _silence(record)
-            record.set_shown()
+        try:
+            frontend.current.task_ended(record)
+        except Exception:
+            logger.exception("The end of %r could not be shown", record.name)
+            frontend.PLAIN.task_ended(record)
 
     def _enter_end(self, record: TaskRecord) -> None:
         self._ended.append(record)
@@ -315,7 +120,7 @@ class TaskRegistry:
         else:
             self._newest.append(record.id)
             self._let_go_old()
-        if observers:
+        if observers.each:
             record.changed()
 
     def end_lost(self, record: TaskRecord) -> None:
@@ -404,7 +209,7 @@ class TaskRegistry:
 
     def failed_unseen(self) -> list[TaskRecord]:
         """Return the failed tasks whose exception nobody has got by awaiting or asking yet."""
-        return [r for r in list(self._ended) if r.state() == "failed" and _is_unseen(r)]
+        return [r for r in list(self._ended) if r.state() == "failed" and r.is_unseen()]
 
     def validate(self) -> list[str]:
         """Return what is wrong with the books, as sentences: nothing, whatever happened before.
@@ -438,7 +243,6 @@ class TaskRegistry:
         self._records.clear()
         self._ended.clear()
         self._newest.clear()
-        self.on_end.clear()
 
 
 def matches(record: TaskRecord, pattern: str) -> bool:
@@ -447,16 +251,9 @@ def matches(record: TaskRecord, pattern: str) -> bool:
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
-def _silence(record: TaskRecord) -> None:
-    """The failure was shown in its cell; the garbage collector need not tell it again."""
-    task = record.task_in_memory()
-    if task is not None:
-        task._log_traceback = False
-
-
-def _is_unseen(record: TaskRecord) -> bool:
-    task = record.task_in_memory()
-    return record.unseen if task is None else task._log_traceback
-
-
 _by_id = operator.attrgetter("id")
+
+#: Every launched task of this process.
+registry = TaskRegistry()
+at_fork(registry.reset_after_fork)
+atexit.register(registry.clear_ended)  # so that no failure is logged a second time at the end

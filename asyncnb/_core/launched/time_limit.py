@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from asyncio import CancelledError
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, Protocol
 
-from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._core.introspection import places as _places
-from asyncnb._core.primitives.timeouts import Timeout
-
-if TYPE_CHECKING:
-    from asyncnb._core.launched.registry import TaskRecord
-    from asyncnb._core.primitives.tasks import Task
-
-__asyncnb_frames__ = "launches"
-
-T = TypeVar("T")
+from asyncnb._core.primitives.timeouts import Timeout, limits_lock
 
 #: In place of a task's first limit once the task has had its first turn.
 BEGUN: Final[Any] = object()
 
-#: Held while a limit is read and written: two cells that both add 30 s add 60.
-limits_lock = fork_safe_lock()
+
+class Limited(Protocol):
+    """What a time limit needs of a task's record."""
+
+    first_limit: Any
+
+    @property
+    def task(self) -> Any:
+        """The task."""
+        ...
+
+    def changed(self) -> None:
+        """Notify the observers."""
 
 
 class TaskTimeout(Timeout):
@@ -35,7 +33,7 @@ class TaskTimeout(Timeout):
 
     __slots__ = ("_record",)
 
-    def __init__(self, record: TaskRecord) -> None:
+    def __init__(self, record: Limited) -> None:
         super().__init__(None)
         self._record = record
         self._loop = record.task.get_loop()
@@ -64,10 +62,9 @@ class TaskTimeout(Timeout):
         self.enter(self._loop, now)
 
 
-def limit_of(task: Task[Any]) -> TaskTimeout | None:
+def limit_of(record: Limited) -> TaskTimeout | None:
     """Return the time limit of a launched task; None if it ended without one. Any thread."""
-    record = task._record
-    assert record is not None
+    task = record.task
     with limits_lock:
         limit: TaskTimeout | None = task._timeout
         if limit is None and not task.done():
@@ -80,70 +77,17 @@ def limit_of(task: Task[Any]) -> TaskTimeout | None:
         return limit
 
 
-async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
-    """Await ``coro``, a launched task's, within the time limit that the task has or is given.
-
-    The TimeoutError names the task. A task without a limit pays for one look at the start and one
-    at the end.
-    """
-    for variable, value in record.variables:
-        variable.set(value)
-    record.started = record.started or time.time()
-    # The task is in no variable: of one that fails, the traceback would keep it alive in a cycle.
-    with limits_lock:
-        if record.first_limit is not None:
-            limit_of(record.task)  # before it has begun: what interrupts this finds the same one
-        first, record.first_limit = record.first_limit, BEGUN
-        limit = record.task._timeout
-        if limit is not None:
-            limit.begin(first)
-    at_first = None if limit is None else limit.when()
-    try:
-        if record.cancel_asked:
-            # By another thread while the loop was busy: its wish stands in line behind this step.
-            raise CancelledError
-        result = await coro
-    except BaseException as exc:
-        limit = record.task._timeout
-        if limit is not None and limit.leave():
-            await _expire(limit, exc, first if limit.when() == at_first else None)
-        raise
-    limit = record.task._timeout
-    if limit is not None and limit.leave():
-        await limit.expire(None)
-    return result
-
-
-_places.wrappers.add(run_body.__code__)
-
-
-async def _expire(limit: TaskTimeout, exc: BaseException, seconds: float | None) -> None:
-    """Raise TimeoutError if ``exc`` came of ``limit``, ``seconds`` long or rescheduled (None)."""
-    try:
-        await limit.expire(exc)
-    except TimeoutError:
-        record, when = limit._record, limit.when()
-        started = record.started
-        if seconds is None and when is not None and started is not None:
-            seconds = time.time() - started - (limit._loop.time() - when)
-            seconds = max(0.0, round(seconds, 2))
-        error = TimeoutError(f"Task {record.name!r} was given {seconds:.10g} s and was not done.")
-        # Where it stood when time ran out is what the user wants to see.
-        raise error.with_traceback(exc.__traceback__) from None
-
-
-def seconds_left(task: Task[Any]) -> float | None:
+def seconds_left(record: Limited) -> float | None:
     """Return what is left of the task's time limit, running or stopped by a pause. Any thread."""
-    limit, pause = task._timeout, task._pause
+    task, first = record.task, record.first_limit
+    limit: TaskTimeout | None = task._timeout
     if limit is None:
-        record = task._record
-        first = BEGUN if record is None else record.first_limit
         return None if first is BEGUN else first
-    stopped = pause.left(limit) if pause is not None else None
+    stopped: float | None = task._pause.left(limit) if task._pause is not None else None
     return limit.remaining() if stopped is None else stopped
 
 
-def set_limit(record: TaskRecord, seconds: float | None, *, more: bool = False) -> float | None:
+def set_limit(record: Limited, seconds: float | None, *, more: bool = False) -> float | None:
     """Give the task ``seconds`` from now, ``seconds`` more than it has left, or no limit (None).
 
     Returns the seconds left from now. A limit set before the task has had its first turn counts
@@ -155,13 +99,13 @@ def set_limit(record: TaskRecord, seconds: float | None, *, more: bool = False) 
     return left
 
 
-def _set_limit(record: TaskRecord, seconds: float | None, more: bool) -> float | None:
+def _set_limit(record: Limited, seconds: float | None, more: bool) -> float | None:
     task = record.task
     name = task.get_name()
     with limits_lock:
         if task.done():
             raise ValueError(f"{name!r} has ended; there is no time left to change")
-        before = seconds_left(task)
+        before = seconds_left(record)
         if more:
             if before is None:
                 raise ValueError(
@@ -175,7 +119,7 @@ def _set_limit(record: TaskRecord, seconds: float | None, more: bool) -> float |
             if task._timeout is not None:
                 task._timeout._when = None
             return seconds
-        limit = limit_of(task)
+        limit = limit_of(record)
         assert limit is not None
         if task._pause is None or not task._pause.set_left(limit, seconds):
             try:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures.thread  # its exit hook must be registered before ours, see _at_exit
+import concurrent.futures
 import contextlib
 import contextvars
 import functools
@@ -17,20 +16,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, would_deadlock
-from asyncnb._core.base.forks import at_fork
-from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.errors import EmbeddedLoopError, would_deadlock
+from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection.info import current_record
-from asyncnb._core.launched.ended import note_unseen
 from asyncnb._core.loop import watchdog as _watchdog
 from asyncnb._core.loop.fast_call_soon import LeanLoop
 from asyncnb._core.loop.guarded import GuardedCalls, guarded_class
-from asyncnb._core.loop.watchdog import Blocked, SlowStep, Watchdog
+from asyncnb._core.loop.statistics import LoopStatistics
+from asyncnb._core.loop.watchdog import Blocked, Watchdog
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import iscoroutine, iscoroutinefunction
-from asyncnb._core.primitives.tasks import Task, run_first_step
+from asyncnb._core.primitives.tasks import Task, note_unseen, run_first_step
 from asyncnb._core.primitives.timeouts import Entered
 
 T = TypeVar("T")
@@ -82,29 +80,6 @@ else:
     _Base = _lean(_base_class())
 
 __asyncnb_frames__ = "loop"
-
-
-class LoopStatistics(NamedTuple):
-    """A snapshot of the embedded loop.
-
-    ``kind`` names the implementation, ``tasks`` counts its unfinished tasks, ``uptime`` is in
-    seconds, ``stops`` counts the times that user code stopped the loop and it went on.
-
-    ``lag`` is how long the loop took, in seconds, to answer when the watchdog last asked it, or has
-    taken so far; it is 0.0 for a loop that has had no work in the last seconds, and None without a
-    watchdog. ``ready`` counts the callbacks that wait for their turn, None where the loop
-    (uvloop) does not tell. ``slowest`` is the longest step the watchdog has seen; it looks seven
-    times a second, so most steps shorter than that pass unseen.
-    """
-
-    kind: str
-    running: bool
-    tasks: int
-    uptime: float
-    stops: int
-    lag: float | None
-    ready: int | None
-    slowest: SlowStep | None
 
 
 class _State(Entered):
@@ -159,11 +134,23 @@ class _State(Entered):
         self.main_loop: asyncio.AbstractEventLoop | None = None
         self.crash: BaseException | None = None
         self.lost_tasks = 0
-        self.on_crash: list[Callable[[EmbeddedLoop, BaseException], object]] = []
-        self.exception_hooks: list[Callable[[dict[str, Any]], bool]] = []
-        self.on_blocked: list[Callable[[EmbeddedLoop, Blocked | None], object]] = []
+        self.on_crash = Observers("crashes of the embedded loop")
+        self.exception_hooks = Observers("unhandled errors of the embedded loop")
+        self.on_blocked = Observers("steps that block the embedded loop")
         self.watchdog: Watchdog | None = None
         self.processes: list[asyncio.SubprocessTransport] = []
+
+
+_dead_loop_hooks: list[Callable[[Any, BaseException | None], int]] = []
+
+
+def on_dead_loop(end: Callable[[Any, BaseException | None], int]) -> None:
+    """Have ``end(loop, exc)`` called when a loop's thread has ended, to end what was on the loop.
+
+    For good. ``exc`` is what the thread raised, None after a shutdown; it returns how many tasks
+    were lost.
+    """
+    _dead_loop_hooks.append(end)
 
 
 class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
@@ -217,7 +204,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         return self._state.lost_tasks
 
     @property
-    def on_crash(self) -> list[Callable[[EmbeddedLoop, BaseException], object]]:
+    def on_crash(self) -> Observers:
         """Called on the loop's thread with the loop and the exception when the thread crashes.
 
         By then the tasks and groups that were on it have ended.
@@ -225,12 +212,12 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         return self._state.on_crash
 
     @property
-    def exception_hooks(self) -> list[Callable[[dict[str, Any]], bool]]:
+    def exception_hooks(self) -> Observers:
         """Asked before an error is logged that nobody handles; True: it has been told."""
         return self._state.exception_hooks
 
     @property
-    def on_blocked(self) -> list[Callable[[EmbeddedLoop, Blocked | None], object]]:
+    def on_blocked(self) -> Observers:
         """Called on the watchdog's thread as ``observer(loop, blocked)``.
 
         When a step blocks the loop, and with None when that has ended.
@@ -335,14 +322,11 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
             exc,
         )
         self._mend()
-        for callback in self.on_crash.copy():
-            try:
-                callback(self, exc)
-            except Exception:
-                logger.exception("What is called at a crash of the embedded loop failed")
+        self.on_crash.notify(self, exc)
 
     def _mend(self) -> None:
-        self._state.lost_tasks += mend(self, self._state.crash)
+        for end in _dead_loop_hooks:
+            self._state.lost_tasks += end(self, self._state.crash)
 
     def start_task(
         self, task: Task[Any], step: Callable[[], object], context: contextvars.Context
@@ -513,7 +497,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """As ``asyncio``'s, which logs the error, unless a hook has told the user of it."""
-        if not any(hook(context) for hook in self.exception_hooks):
+        if not self.exception_hooks.claimed(context):
             super().default_exception_handler(context)
 
     def _left_by_fork(self) -> None:
@@ -564,101 +548,3 @@ def _own_process_group(kwargs: dict[str, Any]) -> bool:
     else:
         kwargs["process_group"] = 0
     return True
-
-
-_lock = fork_safe_lock()
-_current: EmbeddedLoop | None = None
-#: The one that is about to become it.
-_starting: EmbeddedLoop | None = None
-#: Called with each new EmbeddedLoop before its thread starts.
-on_new_loop: list[Callable[[EmbeddedLoop], object]] = []
-
-
-def _nothing_to_mend(loop: EmbeddedLoop, exc: BaseException | None) -> int:
-    return 0
-
-
-#: Set by what launches tasks: end what was on a loop that runs no more; see ``_crashes.mend``.
-mend: Callable[[EmbeddedLoop, BaseException | None], int] = _nothing_to_mend
-
-
-def embedded_loop() -> EmbeddedLoop:
-    """Return the process's embedded loop; start it, or a new one after a crash, when needed.
-
-    May be called from any thread. In a forked child this is a new loop: a child never runs its
-    parent's. Where there are no threads (Pyodide) it is the loop that runs already; raises
-    EmbeddedLoopError there if none does.
-    """
-    loop = _current
-    # Half of what `alive` asks is enough here: a loop that ends, in whatever way, says so, and
-    # a fork takes `_current` away.
-    if loop is not None and not loop._state.ending:
-        return loop
-    if loop is not None and loop.lost:
-        loop._mend()  # its thread was killed before it could; without our lock, others are needed
-    starting = _starting
-    if starting is not None and starting.is_being_started_here():
-        return starting  # a finaliser there, while the thread that starts it waits for it
-    with _lock:
-        if _current is not None and _current.alive:
-            return _current
-        # What follows may be interrupted by a finaliser or a signal handler that comes here too:
-        # this thread holds the lock then.
-        return _starting or _start_loop()
-
-
-def _start_loop() -> EmbeddedLoop:
-    global _current, _starting
-    if THREADS:
-        loop = EmbeddedLoop()
-    else:
-        from asyncnb._core.loop.hosted import adopt
-
-        loop = adopt()
-    if _current is not None and _current.alive:
-        loop.close()
-        return _current
-    _starting = loop
-    try:
-        for callback in on_new_loop:
-            callback(loop)
-        if THREADS:
-            loop.start()
-        _current = loop
-    finally:
-        _starting = None
-    return loop
-
-
-def running_embedded_loop() -> EmbeddedLoop | None:
-    """Return the embedded loop if there is a living one, without starting any."""
-    loop = _current
-    return loop if loop is not None and loop.alive else None
-
-
-def shutdown(timeout: float | None = None) -> bool:
-    """Shut the embedded loop down if it runs; see EmbeddedLoop.shutdown. Idempotent."""
-    loop = _current
-    return loop is None or loop.shutdown(timeout)
-
-
-def let_go(loop: object) -> None:
-    """Forget ``loop``: the next one to ask for the embedded loop gets another."""
-    global _current
-    if _current is loop:
-        _current = None
-
-
-def _after_fork_in_child() -> None:
-    global _current, _starting
-    loop, _current, _starting = _current, None, None
-    if loop is not None:
-        loop._left_by_fork()
-
-
-at_fork(_after_fork_in_child)
-
-# concurrent.futures shuts its threads down in an exit hook that runs before every atexit
-# function, and then a cleanup that calls to_thread() fails (cpython#99704). Hooks of that kind
-# run last in, first out, and concurrent.futures.thread is imported above: ours runs first.
-getattr(threading, "_register_atexit", atexit.register)(shutdown)

@@ -11,17 +11,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.base.errors import EmbeddedLoopError, cannot_block
+from asyncnb._core.base.errors import EmbeddedLoopError
+from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection.info import current_record
-from asyncnb._core.launched.ended import note_unseen
-from asyncnb._core.loop import embedded as _loop
-from asyncnb._core.primitives.joining import blocking_wait
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.timeouts import timeout as timeout_after
+from asyncnb._core.loop.statistics import LoopStatistics
+from asyncnb._core.primitives.tasks import note_unseen
 
 if TYPE_CHECKING:
     import contextvars
@@ -30,7 +27,8 @@ if TYPE_CHECKING:
 else:
     _Host = object
 
-T = TypeVar("T")
+#: Called with a hosted loop whose time as the embedded one is over.
+on_hosted_shutdown = Observers("hosted loops")
 
 
 @dataclass
@@ -50,7 +48,7 @@ class HostedLoop(_Host):
     """
 
     _state: _State
-    exception_hooks: list[Callable[[dict[str, Any]], bool]]
+    exception_hooks: Observers
 
     #: Asked of by whoever watches an embedded loop; the host does not crash, and nobody watches.
     crash = None
@@ -91,13 +89,13 @@ class HostedLoop(_Host):
             if context.get(current_record) is not None:
                 task.cancel()
         self._state.ending = True
-        _loop.let_go(self)
+        on_hosted_shutdown.notify(self)
         self.__class__ = self._state.kind  # type: ignore[assignment]
         return True
 
-    def statistics(self) -> _loop.LoopStatistics:
+    def statistics(self) -> LoopStatistics:
         """Return a snapshot of the loop. ``uptime`` counts from when it was adopted."""
-        return _loop.LoopStatistics(
+        return LoopStatistics(
             kind=self.kind,
             running=True,
             tasks=len(asyncio.all_tasks(self)),
@@ -115,11 +113,11 @@ class HostedLoop(_Host):
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """As the host's, unless a hook has told the user of it."""
-        if not any(hook(context) for hook in self.exception_hooks):
+        if not self.exception_hooks.claimed(context):
             super().default_exception_handler(context)
 
 
-def adopt() -> _loop.EmbeddedLoop:
+def adopt() -> Any:
     """Make the running loop the embedded one and return it.
 
     Raises EmbeddedLoopError if no loop runs: there is no thread to run one on.
@@ -132,24 +130,7 @@ def adopt() -> _loop.EmbeddedLoop:
         )
     kind = type(host)
     host._state = _State(kind, time.monotonic())
-    host.on_crash, host.on_blocked, host.exception_hooks = [], [], []
+    host.on_crash, host.on_blocked = Observers("crashes"), Observers("blocking steps")
+    host.exception_hooks = Observers("unhandled errors of the embedded loop")
     host.__class__ = type(f"Hosted{kind.__name__}", (HostedLoop, kind), {})
-    return cast("_loop.EmbeddedLoop", host)
-
-
-def run_here(coro: Coroutine[Any, Any, T], *, timeout: float | None, name: str) -> T:
-    """Run ``coro`` on the running loop to its end, where this browser can wait for that.
-
-    Raises WrongThreadError where it cannot, and TimeoutError after ``timeout`` seconds.
-    """
-    wait = blocking_wait()
-    if wait is None:
-        coro.close()
-        raise cannot_block("asyncnb.run()", "await ...")
-
-    async def limited() -> T:
-        async with timeout_after(timeout):
-            return await coro
-
-    loop = asyncio.get_running_loop()
-    return cast("T", wait(Task(limited(), loop=loop, name=name)))
+    return host

@@ -21,16 +21,14 @@ import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.breakpoints import is_at_breakpoint
 from asyncnb._core.base.frames import is_asyncio_frame, is_internal_frame, rests
+from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.places import Place, place, strip_outer_frames
-
-if TYPE_CHECKING:
-    from asyncnb._core.loop.embedded import EmbeddedLoop
 
 logger = logging.getLogger("asyncnb")
 
@@ -67,6 +65,19 @@ class SlowStep(NamedTuple):
     name: str
 
 
+class WatchedLoop(Protocol):
+    """What a watchdog needs of a loop that lives on a thread of its own."""
+
+    @property
+    def thread(self) -> threading.Thread: ...
+    @property
+    def lost(self) -> bool: ...
+    @property
+    def on_blocked(self) -> Observers: ...
+    def is_closed(self) -> bool: ...
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> object: ...
+
+
 class Watchdog:
     """Looks after one loop from a thread of its own.
 
@@ -74,7 +85,7 @@ class Watchdog:
     ``loop.on_blocked`` are called on the watchdog's thread.
     """
 
-    def __init__(self, loop: EmbeddedLoop, threshold: float) -> None:
+    def __init__(self, loop: WatchedLoop, threshold: float) -> None:
         self.loop = loop
         self.threshold = threshold
         #: The step that blocks the loop now, as it was first reported.
@@ -207,7 +218,7 @@ class Watchdog:
     def _current(self) -> tuple[asyncio.Task[Any] | None, types.FrameType | None]:
         """Return the task in the middle of a step, and the outermost frame of the step."""
         loop = self.loop
-        task = asyncio.current_task(loop)
+        task = asyncio.current_task(cast(Any, loop))
         if task is not None:
             return task, None
         frame = self._top()
@@ -240,7 +251,11 @@ class Watchdog:
 
     def _begin(self, task: asyncio.Task[Any] | None) -> None:
         top = self._top()
-        if asyncio.current_task(self.loop) is not task or top is None or is_at_breakpoint(top):
+        if (
+            asyncio.current_task(cast(Any, self.loop)) is not task
+            or top is None
+            or is_at_breakpoint(top)
+        ):
             return
         self.context = None if task is None else context_of(task)
         self._found = _describe(task, self.context, top, self._step_seconds)
@@ -248,12 +263,7 @@ class Watchdog:
         self._tell(self.blocked)
 
     def _tell(self, blocked: Blocked | None) -> None:
-        for observer in list(self.loop.on_blocked):
-            try:
-                observer(self.loop, blocked)
-            except Exception:
-                logger.exception("An observer of the blocked loop failed: %r", observer)
-                self.loop.on_blocked.remove(observer)
+        self.loop.on_blocked.notify(self.loop, blocked)
 
     def _get_out(self, task: asyncio.Task[Any]) -> None:
         """Raise CancelledError in ``task``, which blocks the loop, if somebody wishes its end."""

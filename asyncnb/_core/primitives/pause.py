@@ -13,56 +13,34 @@ import contextvars
 import threading
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from asyncnb._core.launched.time_limit import limits_lock
 from asyncnb._core.primitives.call_soon_hook import call_soon_lock
 from asyncnb._core.primitives.futures import runs_elsewhere
-from asyncnb._core.primitives.timeouts import Timeout, innermost
-
-if TYPE_CHECKING:
-    from asyncnb._core.launched.registry import TaskRecord
-    from asyncnb._core.primitives.tasks import Task
+from asyncnb._core.primitives.timeouts import Timeout, innermost, limits_lock
 
 #: Seconds that a call from another thread waits for the loop to have taken it: far more than a
 #: free loop needs, and a blocked one shall not block a cell too.
 ANSWER_SECONDS = 0.25
 
 
-def pause(task: Task[Any], *, stop_clock: bool = False) -> bool:
-    """See ``Task.pause``."""
-    if task._record is not None and (refusal := pause_refusal(task._record)):
-        raise RuntimeError(refusal)
+def pause(task: Any, *, stop_clock: bool = False) -> bool:
+    """Hold ``task``, an asyncio task with the attributes of ``Task``; see ``Task.pause``."""
     paused = [_run_on_loop(part, _pause_on_loop, part, stop_clock) for part in _parts(task)]
-    if task._record is not None:
-        task._record.changed()
     return all(paused)
 
 
-def pause_refusal(record: TaskRecord) -> str | None:
-    """Return the sentence for a task that cannot be paused, None for one that can."""
-    if record.kind == "loop" or record.repeats:
-        return None
-    name = record.name
-    return (
-        f"{name!r} does not run on the loop ({record.kind}), and only code there can be held, "
-        f"between two awaits; `%tasks cancel {name}` ends it"
-    )
-
-
-def resume(task: Task[Any]) -> bool:
-    """See ``Task.resume``."""
-    resumed = [_run_on_loop(part, _resume_here, part) for part in _parts(task)]
-    if task._record is not None:
-        task._record.changed()
+def resume(task: Any) -> bool:
+    """Release ``task``; see ``Task.resume``."""
+    resumed = [_run_on_loop(part, _resume_on_loop, part) for part in _parts(task)]
     return any(resumed)
 
 
-def _parts(task: Task[Any]) -> list[Task[Any]]:
+def _parts(task: Any) -> list[Any]:
     return [task] if task._delegate is None else [task._delegate, task]
 
 
-def _run_on_loop(task: Task[Any], act: Callable[..., bool], *args: object) -> bool:
+def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
     """Call ``act`` on the thread of the task's loop, and return what it returned.
 
     True where the loop does not answer in time: it is blocked, and acts when it is free.
@@ -87,7 +65,7 @@ def _run_on_loop(task: Task[Any], act: Callable[..., bool], *args: object) -> bo
     return answer
 
 
-def _pause_on_loop(task: Task[Any], stop_clock: bool) -> bool:
+def _pause_on_loop(task: Any, stop_clock: bool) -> bool:
     if task.done() or task.cancelling():
         return False
     if task._pause is None:
@@ -98,7 +76,7 @@ def _pause_on_loop(task: Task[Any], stop_clock: bool) -> bool:
     return True
 
 
-def _resume_here(task: Task[Any]) -> bool:
+def _resume_on_loop(task: Any) -> bool:
     if task._pause is None:
         return False
     task._pause.release()
@@ -113,7 +91,7 @@ class Pause:
 
     __slots__ = ("_catcher", "_clocks", "_future", "_loop", "_step", "_stopped", "_task")
 
-    def __init__(self, task: Task[Any]) -> None:
+    def __init__(self, task: Any) -> None:
         self._task = task
         self._loop: Any = task.get_loop()
         #: The call that lets the task go on: function, arguments, context.
@@ -144,7 +122,7 @@ class Pause:
         return self._take_from_future() or self._take_from_queue()
 
     def _take_from_future(self) -> bool:
-        future: Any = self._task._fut_waiter  # type: ignore[attr-defined]
+        future: Any = self._task._fut_waiter
         if future is None or future.done():
             return False
         for callback, context in getattr(future, "_callbacks", None) or ():
@@ -272,11 +250,11 @@ class StepInterceptor:
                 catcher._attributes["call_soon"] = catcher._call_soon
         return catcher
 
-    def add(self, task: Task[Any], take: Callable[[Any, tuple[Any, ...], Any], None]) -> None:
+    def add(self, task: Any, take: Callable[[Any, tuple[Any, ...], Any], None]) -> None:
         """Have ``take`` called with the next step of ``task`` instead of the loop."""
         self._wanted[task] = take
 
-    def discard(self, task: Task[Any]) -> None:
+    def discard(self, task: Any) -> None:
         """Let the steps of ``task`` pass, and get out of the way with the last one."""
         self._wanted.pop(task, None)
         if self._wanted:

@@ -17,12 +17,12 @@ from collections.abc import Callable, Coroutine, Generator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.frames import PACKAGE
 from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.task_lists import register, unregister
 from asyncnb._core.base.visits import runs_here, visits
 from asyncnb._core.introspection.call_graph import task_frames
+from asyncnb._core.introspection.info import TaskHandle, TaskInfo
 from asyncnb._core.primitives import futures as _futures
 from asyncnb._core.primitives.all_tasks import note_suspended
 from asyncnb._core.primitives.awaitables import close_unstarted
@@ -35,12 +35,11 @@ from asyncnb._core.primitives.futures import (
     runs_elsewhere,
     takes_calls,
 )
-
-if TYPE_CHECKING:
-    from asyncnb._core.introspection.info import TaskInfo
-    from asyncnb._core.launched.registry import TaskRecord
-    from asyncnb._core.primitives.pause import Pause
-    from asyncnb._core.primitives.timeouts import Timeout
+from asyncnb._core.primitives.pause import Pause
+from asyncnb._core.primitives.pause import pause as _hold
+from asyncnb._core.primitives.pause import resume as _release
+from asyncnb._core.primitives.timeouts import Timeout
+from asyncnb._core.primitives.timeouts import timeout as timeout_after
 
 if sys.version_info >= (3, 13):
     _Base = asyncio.Task
@@ -52,17 +51,6 @@ __all__ += ["current_task", "eager_task_factory", "ensure_future", "interrupt"]
 
 _T = TypeVar("_T")
 
-#: Set by the extension: return the mime bundle with which a launched task is displayed.
-rich_repr: Callable[[TaskRecord], dict[str, Any]] | None = None
-
-
-def _forget_after_fork() -> None:
-    global rich_repr
-    rich_repr = None
-
-
-at_fork(_forget_after_fork)
-
 _await = _Base.__await__
 _cancel = _Base.cancel
 # Now: nest_asyncio puts other classes in their places.
@@ -71,8 +59,29 @@ _cancel_future = asyncio.Future.cancel
 _get_coro = _Base.get_coro
 _uncancel = _Base.uncancel
 
-#: Set while something is recorded (``tracing.recording``): wraps the coroutine of a task to be.
-trace_child: Callable[..., Any] | None = None
+#: Wraps the coroutine of each task that is to be; None but while something is recorded.
+_wrap_coroutine: Callable[..., Any] | None = None
+
+
+def add_task_hook(wrap: Callable[..., Any]) -> Callable[[], None]:
+    """Have ``wrap(coro, loop=None)`` give the coroutine of each task made from now on.
+
+    Returns the function that takes the hook off. One at a time: the next replaces it.
+    """
+    global _wrap_coroutine
+    _wrap_coroutine = wrap
+
+    def remove() -> None:
+        global _wrap_coroutine
+        if _wrap_coroutine is wrap:
+            _wrap_coroutine = None
+
+    return remove
+
+
+def wrapped(coro: Any, loop: AbstractEventLoop | None = None) -> Any:
+    """Return what a task made of ``coro`` now would run: itself, unless a hook wraps it."""
+    return coro if _wrap_coroutine is None else _wrap_coroutine(coro, loop)
 
 
 def explain_no_coroutine(obj: object) -> str:
@@ -138,8 +147,8 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
     ) -> Any:
         if context is not None and type(context) is not contextvars.Context:
             raise no_context(context)
-        if trace_child is not None:
-            coro = trace_child(coro)
+        if _wrap_coroutine is not None:
+            coro = _wrap_coroutine(coro)
         running = _get_running_loop()
         if loop is None:
             loop = running if running is not None else asyncio.get_event_loop()
@@ -182,7 +191,7 @@ def can_construct(coro: object, loop: AbstractEventLoop) -> bool:
     return (
         type(coro) is types.CoroutineType
         and runs_here(loop)
-        and trace_child is None
+        and _wrap_coroutine is None
         and not loop.get_debug()
     )
 
@@ -237,7 +246,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
     __slots__ = ()
 
     _launched = False  # a launched task outlives an interrupt of those who await it
-    _record: TaskRecord | None = None  # what the registry knows of a launched task
+    _record: TaskHandle | None = None  # what the registry knows of a launched task
     _pause: Pause | None = None  # while it is held, or about to be
     _delegate: Task[Any] | None = None  # the one whose steps do its work, of a cell that was let go
     _timeout: Any = None  # its Timeout, if it has one
@@ -324,15 +333,20 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         after 0.25 s if the loop is blocked; the task is held once the loop is free then.
         ``RuntimeError`` for a task that runs in a worker thread or a process, which cannot be held.
         """
-        from asyncnb._core.primitives import pause as _pause  # it builds on this module
-
-        return _pause.pause(self, stop_clock=stop_clock)
+        record = self._record
+        if record is not None and (refusal := record.pause_refusal()):
+            raise RuntimeError(refusal)
+        paused = _hold(self, stop_clock=stop_clock)
+        if record is not None:
+            record.changed()
+        return paused
 
     def resume(self) -> bool:
         """Let a paused task go on. False if it is not paused. Any thread, as ``pause()``."""
-        from asyncnb._core.primitives import pause as _pause
-
-        return _pause.resume(self)
+        resumed = _release(self)
+        if self._record is not None:
+            self._record.changed()
+        return resumed
 
     @property
     def timeout(self) -> Timeout | None:
@@ -341,26 +355,23 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         A launched task always has one while it lives, without a deadline if none was asked for; of
         others, those that ``create_task(..., timeout=...)`` made. None otherwise. Any thread.
         """
-        if self._timeout is None and self._record is not None:
-            from asyncnb._core.launched.time_limit import limit_of  # it builds on this module
-
-            return limit_of(self)
         found: Timeout | None = self._timeout
+        if found is None and self._record is not None:
+            found = self._record.time_limit()
         return found
 
     def info(self) -> TaskInfo:
         """Return a frozen snapshot of the task's facts. Any thread."""
-        if self._record is None:
-            from asyncnb._core.introspection import unmanaged as _plain  # it builds on this module
+        if self._record is not None:
+            return self._record.info()
+        from asyncnb._core.introspection.unmanaged import plain_task_info  # seldom needed
 
-            return _plain.plain_task_info(self)
-        return self._record.info()
+        return plain_task_info(self)
 
     @property
     def output(self) -> str:
         """The end of what a launched task printed, stdout and stderr as they came. Any thread."""
-        output = None if self._record is None else self._record.output
-        return "" if output is None else str(output.text)
+        return "" if self._record is None else self._record.printed()
 
     if sys.version_info < (3, 15):
 
@@ -376,10 +387,6 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """Return the coroutine that it runs; None after an eager end (3.12). Any thread."""
         coro = _get_coro(self)
         return getattr(coro, "traced", coro)  # of a recorded task: the user's
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
-        """Return how a launched task is displayed, by mime type; None: as its repr says."""
-        return None if rich_repr is None or self._record is None else rich_repr(self._record)
 
     def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
         """Return the frames of the whole await chain, the outermost coroutine's first.
@@ -434,6 +441,18 @@ def interrupt(task: asyncio.Task[Any]) -> bool:
     if any(getattr(child, "_launched", False) and not child.done() for child in children):
         _cancel_future(leaf, INTERRUPT)  # not its own cancel(), which is the one that waits
     return cancelled
+
+
+def note_unseen(context: dict[str, Any]) -> bool:
+    """Return whether ``context``, for a loop's exception handler, is about a failure shown before.
+
+    Of a launched task that is gone and whose exception no code has asked for. Finalisers call it,
+    anywhere.
+    """
+    record: TaskHandle | None = getattr(context.get("future"), "_record", None)
+    if record is None or not str(context.get("message")).endswith("never retrieved"):
+        return False
+    return record.never_retrieved()
 
 
 def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: Any) -> Any:
@@ -612,7 +631,7 @@ def create_task(
         factory = loop.get_task_factory()
         if (factory is not None or eager_start) and not runs_here(loop):
             eager_start = None if eager_start is None else False
-        elif timeout is None and not kwargs and not loop.get_debug() and trace_child is None:
+        elif timeout is None and not kwargs and not loop.get_debug() and _wrap_coroutine is None:
             if factory is not None:
                 if name is None and context is None and eager_start is None:
                     return factory(loop, coro)  # type: ignore[return-value]
@@ -633,10 +652,6 @@ def create_task(
             return new_task(loop, coro, **kwargs)  # type: ignore[no-any-return]
         if not iscoroutine(coro):
             raise TypeError(explain_no_coroutine(coro))
-        from asyncnb._core.primitives.timeouts import (
-            timeout as timeout_after,  # it builds on this module
-        )
-
         limit = timeout_after(check_timeout(timeout))
         task = new_task(loop, _limited(coro, limit), **kwargs)
         try:

@@ -14,6 +14,7 @@ from heapq import heappush
 from types import TracebackType
 from typing import Any, Final, Self
 
+from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
 from asyncnb._core.primitives.fast_timer import LeanTimer, takes_lean_timers
 
@@ -25,6 +26,9 @@ if sys.version_info >= (3, 12):
 else:
     # There it is a Python function around this look-up.
     current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
+
+#: Held while a limit is read and then written: two cells that both add 30 s add 60.
+limits_lock = fork_safe_lock()
 
 _CREATED: Final = "created"
 _ACTIVE: Final = "active"

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 from asyncnb._core.base.errors import TaskNotFoundError
-from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import terminal_columns
 from asyncnb._core.introspection.call_graph import awaited_by
 from asyncnb._core.introspection.info import ENDED
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched import registry as _registry
+from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing.recording import Recording, Step, TaskTrace
 
 #: What a timeline can be made of; None: all launched tasks, and what was recorded of their own.
 Tasks = Any
-
-#: Set by the extension: return what a front end with widgets shows of a timeline, or None.
-interactive: Callable[[Timeline], dict[str, Any] | None] | None = None
-
-
-def _forget_after_fork() -> None:
-    global interactive
-    interactive = None
-
-
-at_fork(_forget_after_fork)
 
 
 def record(most_steps: int = _trace.MOST_STEPS) -> Recording:
@@ -104,6 +92,11 @@ class Timeline:
         """Return the numbers as they are now; ``data`` stays. Any thread."""
         return timeline_data(self._tasks, grid=self._grid)
 
+    @property
+    def grid(self) -> float | None:
+        """The seconds that its ticks are apart, if that was asked for."""
+        return self._grid
+
     def svg(self) -> str:
         """Return it as an SVG document that needs nothing else."""
         from asyncnb._core.timeline.svg import svg
@@ -121,8 +114,6 @@ class Timeline:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": self.text(), "image/svg+xml": self.svg()}
-        if interactive is not None and self._grid is None:
-            bundle |= interactive(self) or {}
         return bundle
 
 
@@ -164,10 +155,12 @@ def _rows(tasks: Tasks, recording: Recording) -> list[TaskRecord | TaskTrace]:
     """Return the records and, of tasks that were recorded but not launched, the traces."""
     traces = list(recording.traces.values())
     if tasks is None:
-        records = list(_launch.registry.records())
+        records = list(_registry.registry.records())
     elif isinstance(tasks, Recording):
         # A task's record outlives its place in the registry's history.
-        records = [record for trace in traces if (record := trace.record) is not None]
+        records = [
+            cast(TaskRecord, record) for trace in traces if (record := trace.record) is not None
+        ]
     else:
         records, wanted = _asked_for(tasks, traces)
         return [*records, *_with_children(records, wanted, traces)]
@@ -176,14 +169,14 @@ def _rows(tasks: Tasks, recording: Recording) -> list[TaskRecord | TaskTrace]:
 
 def _asked_for(tasks: Tasks, traces: list[TaskTrace]) -> tuple[list[TaskRecord], list[TaskTrace]]:
     if isinstance(tasks, str):
-        records = list(_launch.registry.match(tasks))
+        records = list(_registry.registry.match(tasks))
         wanted = [
             trace
             for trace in traces
             if trace.record is None and fnmatch.fnmatchcase(trace.current_name(), tasks)
         ]
         if not records and not wanted:
-            raise TaskNotFoundError(_launch.registry.no_match_message(tasks))
+            raise TaskNotFoundError(_registry.registry.no_match_message(tasks))
         return records, wanted
     import asyncio
 

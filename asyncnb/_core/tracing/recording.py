@@ -24,14 +24,11 @@ from asyncnb._core.base.errors import describe
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.introspection.call_graph import awaited_by
-from asyncnb._core.introspection.info import ENDED
-from asyncnb._core.primitives import tasks as _tasks
+from asyncnb._core.introspection.info import ENDED, TaskHandle
 from asyncnb._core.primitives.awaitables import iscoroutine
+from asyncnb._core.primitives.tasks import add_task_hook
 from asyncnb._core.tracing.foreign_timeouts import expired_in
 from asyncnb._core.tracing.traced_loops import unwatch, watch
-
-if TYPE_CHECKING:
-    from asyncnb._core.launched.registry import TaskRecord
 
 __asyncnb_frames__ = "launches"
 
@@ -87,7 +84,7 @@ class TaskTrace:
 
     _ids = itertools.count(1)
 
-    def __init__(self, recording: Recording, record: TaskRecord | None) -> None:
+    def __init__(self, recording: Recording, record: TaskHandle | None) -> None:
         self.recording: Recording = recording
         self.launched: bool = record is not None
         # Weakly: a recording outlasts the registry's history, and must keep no result alive.
@@ -114,7 +111,7 @@ class TaskTrace:
         self.task: Callable[[], asyncio.Task[Any] | None] = _nothing
 
     @property
-    def record(self) -> TaskRecord | None:
+    def record(self) -> TaskHandle | None:
         """What the registry knows of a launched task, until it has forgotten it."""
         return self._record()
 
@@ -259,7 +256,7 @@ class Recording:
         _hook(-1)
 
     def root(
-        self, coro: Coroutine[Any, Any, Any], record: TaskRecord, loop: AbstractEventLoop
+        self, coro: Coroutine[Any, Any, Any], record: TaskHandle, loop: AbstractEventLoop
     ) -> TracedCoroutine:
         """Return the coroutine of a task that is being launched, traced. Any thread."""
         watch(loop, trace_child)
@@ -306,19 +303,31 @@ def _copied(steps: deque[Step]) -> list[Step]:
 
 #: How many blocks and traced tasks there are; while there is none, tasks are made as ever.
 _recorded = 0
+#: What takes the hook off by which new tasks are traced, while there is one.
+_remove_task_hook: Callable[[], None] | None = None
 
 
 def _hook(change: int) -> None:
     global _recorded
     with _lock:
         _recorded = max(0, _recorded + change)  # a child may end what its parent began
-        _tasks.trace_child = trace_child if _recorded else None
+        _use_task_hook(_recorded > 0)
+
+
+def _use_task_hook(wanted: bool) -> None:
+    global _remove_task_hook
+    if wanted and _remove_task_hook is None:
+        _remove_task_hook = add_task_hook(trace_child)
+    elif not wanted and _remove_task_hook is not None:
+        _remove_task_hook()
+        _remove_task_hook = None
 
 
 def _forget_after_fork() -> None:
     # What was recorded is the parent's, and no task of it runs here.
     global _recorded
-    _recorded, _tasks.trace_child = 0, None
+    _recorded = 0
+    _use_task_hook(False)
     recorder.traces.clear()
     recorder.steps.clear()
     recorder._ended.clear()
@@ -461,7 +470,7 @@ class TracedCoroutine(Coroutine[Any, Any, Any]):
 
 
 def traced(
-    coro: Coroutine[Any, Any, Any], recording: Recording, record: TaskRecord | None = None
+    coro: Coroutine[Any, Any, Any], recording: Recording, record: TaskHandle | None = None
 ) -> TracedCoroutine:
     """Return ``coro`` as one whose steps ``recording`` keeps. Thread of whoever makes its task."""
     trace = TaskTrace(recording, record)

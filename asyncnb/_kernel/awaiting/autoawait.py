@@ -23,12 +23,8 @@ from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
 from asyncnb._core.base.visits import guard, own_loop, runs_here, unguard
 from asyncnb._core.introspection import places as _places
-from asyncnb._core.loop.embedded import (
-    EmbeddedLoop,
-    cell_children,
-    embedded_loop,
-    interrupt_children,
-)
+from asyncnb._core.loop.current import embedded_loop
+from asyncnb._core.loop.embedded import EmbeddedLoop, cell_children, interrupt_children
 from asyncnb._core.loop.guarded import on_wakeup_fd_replaced
 from asyncnb._core.primitives.tasks import Task, interrupt
 
@@ -222,7 +218,7 @@ class RunningCell:
         self.lost = False
         self._held_by: asyncio.Task[Any] | None = self.task
         self._failed: BaseException | None = None
-        loop.on_crash.append(self._loop_crashed)
+        loop.on_crash.add(self._loop_crashed)
         self.context = contextvars.copy_context()
         if own_groups:
             self.context.run(cell_children.set, self.children)
@@ -282,7 +278,7 @@ class RunningCell:
                     if not wakes() or not self.interrupted:
                         self.interrupt()
         finally:
-            self.loop.on_crash.remove(self._loop_crashed)
+            self.loop.on_crash.discard(self._loop_crashed)
         if self.gone is not None:
             return self.gone
         try:

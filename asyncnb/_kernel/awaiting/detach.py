@@ -15,11 +15,9 @@ from IPython.core.interactiveshell import ExecutionResult
 from IPython.display import display
 
 from asyncnb._core.base.visits import runs_here
-from asyncnb._core.introspection.info import current_record
 from asyncnb._core.introspection.unmanaged import current_cell
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched.registry import TaskRecord
-from asyncnb._core.launched.time_limit import run_body
+from asyncnb._core.launched.record import TaskRecord, current_record
+from asyncnb._core.launched.start import launch_record, run_body
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.output.tracebacks import user_frames
 
@@ -96,7 +94,7 @@ class LetGo:
         record.created = record.started = cell.created
         gone = _Gone(self.ip, cell, number.number if number is not None else 0)
         follow = context.copy().run(
-            _launch.launch_record,
+            launch_record,
             record,
             run_body(gone.follow(task), record),
             name=f"cell{gone.number}",

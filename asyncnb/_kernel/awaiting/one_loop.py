@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import THREADS
 from asyncnb._core.base.visits import Visit
-from asyncnb._core.loop.embedded import EmbeddedLoop, embedded_loop, running_embedded_loop
+from asyncnb._core.loop.current import embedded_loop, running_embedded_loop
+from asyncnb._core.loop.embedded import EmbeddedLoop
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -17,14 +17,14 @@ from IPython.display import display
 
 from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, near
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
-from asyncnb._core.introspection.info import current_record
 from asyncnb._core.introspection.stack import await_chain
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.open_group import OpenGroup
-from asyncnb._core.launched.registry import TaskRecord
-from asyncnb._core.launched.time_limit import run_body
-from asyncnb._core.loop.embedded import embedded_loop
+from asyncnb._core.launched.record import TaskRecord, current_record
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
+from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.arguments import PLACES, task_name
 from asyncnb._kernel.cells.compiled import BackgroundCell, cell_number, compile_cell
@@ -101,7 +101,7 @@ class BackgroundCells:
         """Run ``body`` inside of the group ``args.name``; the cell ends when all its tasks have."""
         cell = compile_cell(self.ip, body, magic=magic, sent=self.output.source())
         name: str = args.name
-        living = [r for r in _launch.registry.living() if r.identity == name]
+        living = [r for r in registry.living() if r.identity == name]
         if hasattr(builtins, name):
             raise UsageError(f"%%agroup: {name!r} is a builtin; choose another name.")
         try:
@@ -202,7 +202,7 @@ class BackgroundCells:
             )
         value = eval(code, self.ip.user_global_ns, self.ip.user_ns)
         try:
-            coro = _launch.as_coroutine(value, caller="%atask")
+            coro = as_coroutine(value, caller="%atask")
         except TypeError as exc:
             raise UsageError(str(exc)) from None
         first = [coro]
@@ -211,7 +211,7 @@ class BackgroundCells:
             if first:
                 return first.pop()
             again = eval(code, self.ip.user_global_ns, self.ip.user_ns)  # --every, --retry
-            return _launch.as_coroutine(again, caller="%atask")
+            return as_coroutine(again, caller="%atask")
 
         try:
             task = self._launch(
@@ -237,7 +237,7 @@ class BackgroundCells:
     ) -> Task[Any]:
         # A name is an identity, wherever its cell went; without one the front end's cell id is.
         identity = args.name or cell_id(self.output.parent())
-        before = [r for r in _launch.registry.living() if identity and r.identity == identity]
+        before = [r for r in registry.living() if identity and r.identity == identity]
         if before and args.again == "error":
             raise UsageError(
                 f"{name!r} still runs. `%tasks cancel {name}` stops it; --again replace would "
@@ -265,7 +265,7 @@ class BackgroundCells:
         record.first_limit = args.timeout
         coro = self._run(record, often, [r.task for r in before])
         _launch.cancel_records(before, "replaced by a new run of its cell")
-        task = _launch.launch_record(record, coro, name=name, trace=args.trace)
+        task = launch_record(record, coro, name=name, trace=args.trace)
         if group is not None and body_of is None:
             _launch.join_group(group, task)
         if args.name is not None and body_of is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from IPython.core.error import UsageError
 
 from asyncnb._core.base.errors import near
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.cells.compiled import BackgroundCell
 from asyncnb._kernel.cells.free_names import names_needed
 

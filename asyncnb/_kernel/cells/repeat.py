@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import safe_str
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.repeat import Rounds, every, retrying
 from asyncnb._kernel.output.router import OutputRouter
 

@@ -14,7 +14,7 @@ from asyncnb._core.primitives.futures import join_future
 
 if TYPE_CHECKING:
     from asyncnb._core.launched.open_group import OpenGroup
-    from asyncnb._core.launched.registry import TaskRecord
+    from asyncnb._core.launched.record import TaskRecord
 
 
 def wait(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.current import running_embedded_loop
 
 #: Seconds between two signs of life; servers that cull look every five minutes by default.
 INTERVAL = 60.0
@@ -30,7 +31,7 @@ class KeepAlive:
     def switch(self, on: bool) -> None:
         """Start or stop giving signs of life. From any thread; twice is once."""
         self._on = on and hasattr(self._kernel, "iopub_socket")  # a terminal has no server
-        loop = _loop.running_embedded_loop()
+        loop = running_embedded_loop()
         if loop is not None:
             loop.call_soon_threadsafe(self._start)
 
@@ -48,11 +49,11 @@ class KeepAlive:
             self._beat()
 
     def _beat(self) -> None:
-        if _launch.registry.living():
+        if registry.living():
             self._kernel.session.send(
                 self._kernel.iopub_socket,
                 MESSAGE,
-                {"tasks": len(_launch.registry.living())},
+                {"tasks": len(registry.living())},
                 ident=self._kernel._topic(MESSAGE),
             )
         self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._beat)

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asyncnb._core.introspection.info import current_record
+from asyncnb._core.launched.record import current_record
+from asyncnb._core.loop import current as _current
 from asyncnb._core.loop import embedded as _loop
 
 logger = logging.getLogger("asyncnb")
@@ -34,7 +35,7 @@ class ShutdownHook:
 
     async def shutdown_request(self, *args: Any) -> None:
         """End the background tasks, within two seconds, then let the kernel end."""
-        if not _loop.shutdown():
+        if not _current.shutdown():
             logger.warning(
                 "Background tasks did not end within %g s of the kernel's shutdown request.",
                 _loop.SHUTDOWN_SECONDS,

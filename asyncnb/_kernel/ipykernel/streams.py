@@ -21,7 +21,7 @@ from typing import Any
 
 from IPython.core.displayhook import CapturingDisplayHook
 
-from asyncnb._core.introspection.info import current_record
+from asyncnb._core.launched.record import current_record
 from asyncnb._kernel.undo import UndoStack
 
 

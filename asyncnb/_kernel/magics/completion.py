@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from IPython.core.completer import CompletionContext, SimpleCompletion
 
-from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import (
     PLACES,
     Parser,
@@ -204,7 +204,7 @@ def _fitting(texts: Iterable[str], fragment: str) -> list[str]:
 
 def task_names(living: bool = False) -> Iterable[str]:
     """Yield the names of tasks, the latest first, living ones before ended ones."""
-    records = _launch.registry.records()
+    records = registry.records()
     for alive in (True,) if living else (True, False):
         for record in reversed(records):
             if (record.ended is None) is alive:
@@ -214,7 +214,7 @@ def task_names(living: bool = False) -> Iterable[str]:
 def group_names() -> list[str]:
     """Return the names of groups, open ones first."""
     names = [group.name for group in _named_groups.open_groups()]
-    names += [r.group for r in reversed(_launch.registry.records()) if r.group is not None]
+    names += [r.group for r in reversed(registry.records()) if r.group is not None]
     return list(dict.fromkeys(names))
 
 

@@ -12,6 +12,7 @@ from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched import names as _names
+from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.time_limit import set_limit
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.arguments import Parser, limit, seconds
@@ -73,7 +74,7 @@ class ControlVerbs:
         elif args.patterns:
             records = named_records(args.patterns)
         else:
-            records = _launch.registry.failed_unseen() + _launch.registry.living()
+            records = registry.failed_unseen() + registry.living()
         group = facts = None
         if args.group is not None:
             group = _named_groups.find_group(args.group)
@@ -92,7 +93,7 @@ class ControlVerbs:
 
     def _timeout(self, args: argparse.Namespace) -> None:
         value, more = args.limit
-        record = _launch.registry.find(args.name)
+        record = registry.find(args.name)
         try:
             left = set_limit(record, value, more=more)
         except ValueError as exc:
@@ -100,12 +101,8 @@ class ControlVerbs:
         print(f"{args.name}: " + ("no time limit" if left is None else f"{left:.4g} s left"))
 
     def _pause(self, args: argparse.Namespace) -> None:
-        from asyncnb._core.primitives.pause import (
-            pause_refusal,  # not for %load_ext to take time for
-        )
-
         records = living_records(args.patterns, "%tasks pause")
-        if refusal := next((r for r in map(pause_refusal, records) if r), None):
+        if refusal := next((each for r in records if (each := r.pause_refusal())), None):
             raise UsageError(f"%tasks pause: {refusal}.")
         for record in records:
             name = record.name
@@ -131,9 +128,9 @@ class ControlVerbs:
         print(f"{task.get_name()} goes on in the background")
 
     def _rename(self, args: argparse.Namespace) -> None:
-        record = _launch.registry.find(args.old)
+        record = registry.find(args.old)
         try:
-            _names.rename(_launch.registry, record, args.new)
+            _names.rename(registry, record, args.new)
         except ValueError as exc:
             raise UsageError(f"%tasks rename: {exc}") from None
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
-from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import registry as _registry
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop import watchdog as _watchdog
+from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, count, one_of
 from asyncnb._kernel.output import headless as _headless
@@ -139,14 +139,14 @@ def _setter(module: Any, name: str) -> Callable[[Any], None]:
 
 def _watch(seconds: float) -> None:
     _watchdog.THRESHOLD = seconds
-    loop = _loop.running_embedded_loop()
+    loop = running_embedded_loop()
     if loop is not None:
         loop.watch(seconds)
 
 
 def _keep(number: int) -> None:
-    _launch.registry.keep(number)
+    _registry.registry.keep(number)
 
 
 def _keep_results(number: int) -> None:
-    _launch.registry.keep_results(number)
+    _registry.registry.keep_results(number)

@@ -11,7 +11,8 @@ from IPython.core.error import UsageError
 
 from asyncnb._core.base.errors import TaskNotFoundError, near
 from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import Parser
 from asyncnb._kernel.magics.verbs import Verb, group_records
 
@@ -52,14 +53,14 @@ class LookVerbs:
             patterns = [] if args.pattern == "*" else [args.pattern]
             found = group_records(args.group, patterns)
         else:
-            found = list(_launch.registry.match(args.pattern))
+            found = list(registry.match(args.pattern))
         plain = _plain_tasks(args.pattern) if args.all and args.group is None else []
         if args.pattern != "*" and not found and not plain:
             if verb := near(args.pattern, self.all_verbs):
                 raise UsageError(
                     f"%tasks has no verb {args.pattern!r}, and no task is called so.{verb}"
                 )
-            raise UsageError(_launch.registry.no_match_message(args.pattern))
+            raise UsageError(registry.no_match_message(args.pattern))
         if args.failed:
             found = [r for r in found if r.ended is not None and r.state() == "failed"]
             plain = []  # those of them that are known have not ended
@@ -78,7 +79,7 @@ class LookVerbs:
         from asyncnb._kernel.tables.stack import describe
 
         try:
-            record = _launch.registry.find(args.name)
+            record = registry.find(args.name)
         except TaskNotFoundError:
             named = _launch.plain_tasks_named(args.name, exactly=True)
             if len(named) != 1:
@@ -90,7 +91,7 @@ class LookVerbs:
             print(describe(record.task, record.info()))
 
     def _output(self, args: argparse.Namespace) -> None:
-        self._show_output(_launch.registry.find(args.name))
+        self._show_output(registry.find(args.name))
 
     def _timeline(self, args: argparse.Namespace) -> Timeline:
         from asyncnb._core.timeline.timeline import timeline

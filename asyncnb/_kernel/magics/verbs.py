@@ -10,9 +10,10 @@ from IPython.core.error import UsageError
 
 from asyncnb._core.base.errors import TaskNotFoundError, near
 from asyncnb._core.introspection.info import ENDED
-from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import named_groups as _named_groups
-from asyncnb._core.launched.registry import TaskRecord, matches
+from asyncnb._core.launched import registry as _registry
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import matches
 from asyncnb._kernel.arguments import Parser
 
 
@@ -66,9 +67,9 @@ def named_records(patterns: Sequence[str]) -> list[TaskRecord]:
     """
     found: dict[int, TaskRecord] = {}
     for pattern in patterns:
-        matching = list(_launch.registry.match(pattern))
+        matching = list(_registry.registry.match(pattern))
         if not matching:
-            raise TaskNotFoundError(_launch.registry.no_match_message(pattern))
+            raise TaskNotFoundError(_registry.registry.no_match_message(pattern))
         living = [r for r in matching if r.state() not in ENDED]
         found |= {r.id: r for r in living or matching[-1:]}
     return list(found.values())
@@ -90,7 +91,7 @@ def group_records(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     Of several groups that had the name, the last. Raises UsageError if there was none, and
     TaskNotFoundError for a pattern that means none of its tasks.
     """
-    registry = _launch.registry
+    registry = _registry.registry
     records = registry.records()
     last = next((r.group_facts for r in reversed(records) if r.group == name), None)
     if (open_group := _named_groups.find_group(name)) is not None:

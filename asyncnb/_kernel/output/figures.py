@@ -17,8 +17,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from asyncnb._core.introspection.info import current_record
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord, current_record
 
 _HELPERS = "matplotlib._pylab_helpers"
 

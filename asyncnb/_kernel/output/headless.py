@@ -27,7 +27,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._core.introspection.info import current_record
+from asyncnb._core.launched.record import current_record
 
 #: Seconds between the end of a cell's code and its ``idle`` message, amply: a task's output in
 #: between would be stored twice, so it is held back that long.

@@ -10,7 +10,7 @@ from IPython.display import display
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.progress import Progress
 from asyncnb._core.base.text import replace_surrogates
-from asyncnb._core.introspection.info import current_record
+from asyncnb._core.launched.record import current_record
 from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.router import OutputRouter
 

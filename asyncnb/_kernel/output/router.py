@@ -21,9 +21,9 @@ from asyncnb._core.base.errors import describe
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.base.visits import own_loop
-from asyncnb._core.introspection.info import CellRef, current_record
+from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.unmanaged import context_of
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._kernel.cells.compiled import cell_number
 from asyncnb._kernel.ipykernel.parents import header as _header
 from asyncnb._kernel.ipykernel.parents import parent_message as _parent

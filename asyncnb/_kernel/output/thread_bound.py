@@ -12,7 +12,7 @@ import threading
 from typing import Any
 
 from asyncnb._core.base.errors import safe_str
-from asyncnb._core.loop.embedded import running_embedded_loop
+from asyncnb._core.loop.current import running_embedded_loop
 
 _THREADS = (
     "Cells without `await` run in the main thread, cells with `await` on the embedded loop's thread"

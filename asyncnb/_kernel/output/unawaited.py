@@ -12,9 +12,10 @@ import contextvars
 import sys
 from typing import Any
 
-from asyncnb._core.introspection.info import CellRef, current_record
+from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.unmanaged import context_of, current_cell
-from asyncnb._core.loop.embedded import running_embedded_loop
+from asyncnb._core.launched.record import current_record
+from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._kernel.cells.compiled import cell_number
 from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.router import OutputRouter, cell_id

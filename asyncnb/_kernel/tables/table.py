@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from asyncnb._core.base.text import seconds, terminal_columns, truncate_columns, visible, width
 from asyncnb._core.introspection.info import ENDED, TaskInfo
-from asyncnb._core.launched.registry import TaskRecord
+from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.tables.note import note
 
 #: Rows of a table at most: more is nothing to read, and takes time to make.

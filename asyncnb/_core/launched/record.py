@@ -1,0 +1,240 @@
+"""TaskRecord: what asyncnb knows of one launched task besides the task itself."""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from asyncnb._core.base.errors import describe
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.observers import Observers
+from asyncnb._core.introspection import info as _info
+from asyncnb._core.introspection.info import ENDED, CellRef, TaskInfo
+from asyncnb._core.launched.ended import EndedFacts
+from asyncnb._core.launched.repeat import Rounds
+from asyncnb._core.launched.time_limit import limit_of, seconds_left
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.open_group import GroupFacts, OpenGroup
+    from asyncnb._core.tracing.recording import TaskTrace
+
+#: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends
+#: and is forgotten; not for each of its steps. In any thread, so they only take note.
+observers = Observers("launched tasks")
+at_fork(observers.clear)
+
+#: The record of the launched task that the running code belongs to, with all that it starts.
+current_record = cast("contextvars.ContextVar[TaskRecord | None]", _info.current_record)
+
+
+class TaskRecord(EndedFacts):
+    """What asyncnb knows of one launched task besides the task itself.
+
+    Written by the thread that launches it and, from then on, by the loop's thread alone.
+    """
+
+    # Defaults stand in the class, for storing 25 of them for each task would cost a third of one.
+
+    #: Whether the loop runs it again and again, wherever one round of it runs.
+    repeats: bool = False
+    #: What it has done so far if it is repeated, or tried again after a failure.
+    rounds: Rounds | None = None
+    cell: CellRef | None = None
+    #: Name of the open group that it belongs to, or None.
+    group: str | None = None
+    #: The facts of that group itself; its name may be used again.
+    group_facts: GroupFacts | None = None
+    #: What the task says; the extension keeps it here.
+    output: Any = None
+    started: float | None = None
+    ended: float | None = None
+    cancel_asked: bool = False
+    #: Told to the observers, and not looked at by them since.
+    dirty: bool = False
+    #: What the task's coroutine awaits, to be closed if that never begins.
+    body: Any = None
+    #: The time limit that it starts with, in seconds, or None for none; then BEGUN.
+    first_limit: Any = None
+    #: What to set in a context of the user's at the first step: variables with their values.
+    variables: Sequence[tuple[Any, Any]] = ()
+    #: Items done and items in all (None: nobody knows), of what the task reports.
+    progress: tuple[int, int | None] | None = None
+    #: Processor time in seconds and steps taken, where somebody counts them; see TaskInfo.
+    cpu: float | None = None
+    steps: int | None = None
+    #: Where it runs, of a task that runs elsewhere; "" while it waits for a worker.
+    worker: str | None = None
+    #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
+    trace: TaskTrace | None = None
+    kind: str = "loop"
+    #: What makes a second launch "the same again": a name or a cell id, or None.
+    identity: object = None
+    #: The variable that gets the result, or None.
+    bind: str | None = None
+    #: Whether the result is displayed in the launching cell.
+    shows_result: bool = False
+    #: Whether the launching cell itself waits for the end, and raises a failure.
+    waited: bool = False
+
+    _event: threading.Event | None = None
+    _ids = itertools.count(1)
+
+    def __init__(self) -> None:
+        self.id: int = next(self._ids)
+        parent = current_record.get()
+        self.parent: int | None = None if parent is None else parent.id
+        self.created: float = time.time()
+
+    def belong_to(self, group: OpenGroup) -> None:
+        """Note that the task belongs to ``group``."""
+        self.group, self.group_facts = group.name, group.facts
+
+    def set_shown(self) -> None:
+        """Note that all that the task's end has to say stands in its cell. Any thread."""
+        self.show_ended()  # first: see wait_shown
+        if self._event is not None:
+            self._event.set()
+
+    def wait_shown(self, timeout: float | None) -> None:
+        """Block until ``set_shown``, or for ``timeout`` seconds. Any thread but the loop's."""
+        if self._shown:
+            return
+        # Made for the caller: an Event for each task would cost more than the task itself. It is
+        # there before the second look, so one of the two threads sees what the other did.
+        event: threading.Event = self.__dict__.setdefault("_event", threading.Event())
+        if not self._shown:
+            event.wait(timeout)
+
+    def changed(self) -> None:
+        """Tell the observers that a fact of this task is new; any thread."""
+        if observers.each:
+            observers.notify(self)
+
+    def state(self) -> str:
+        """Return the state; from any thread."""
+        if self.end is not None:
+            return self.end
+        task = self.task
+        if task.done():
+            if task.cancelled():
+                return "cancelled"
+            return "done" if task._exception is None else "failed"
+        if task.cancelling() or self.cancel_asked:
+            return "cancelling"
+        coro = task.get_coro()
+        if task._pause is not None and not getattr(coro, "cr_running", False):
+            return "paused"
+        if self.started is None and (
+            inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
+        ):
+            return "pending"
+        if self.repeats and self.rounds is not None and not self.rounds.running:
+            return "waiting"
+        if self.worker is not None:
+            return "running" if self.worker else "pending"
+        if self.kind == "thread" or getattr(coro, "cr_running", False):
+            return "running"
+        return "waiting"
+
+    def error(self) -> str | None:
+        """Return ``Type: message`` of a task that has failed, None of any other; any thread."""
+        if self.end is not None:
+            return self.last_error
+        task = self.task
+        error = task._exception if task.done() else None
+        return None if error is None else describe(error)
+
+    def has_timed_out(self) -> bool:
+        """Return whether it has failed with TimeoutError; any thread."""
+        if self.end is not None:
+            return self.timed_out
+        return isinstance(self.task._exception, TimeoutError)
+
+    def info(self) -> TaskInfo:
+        """Return a frozen snapshot; from any thread."""
+        from asyncnb._core.introspection.stack import waiting_on  # seldom needed
+
+        state = self.state()
+        error = self.error() if state == "failed" else None
+        rounds = self.rounds
+        if error is None and rounds is not None and state not in ENDED:
+            error = rounds.last_error
+        return TaskInfo(
+            id=self.id,
+            name=self.name,
+            state=state,
+            kind=self.kind,
+            group=self.group,
+            parent=self.parent,
+            cell=self.cell,
+            created=self.created,
+            started=self.started if self.started or state == "pending" else self.created,
+            ended=self.ended,
+            timeout=None if self.end is not None else seconds_left(self),
+            progress=self.progress,
+            error=error,
+            waiting_on=None if state in ENDED else waiting_on(self.task._delegate or self.task),
+            cpu=self._cpu_seconds(),
+            worker=self.worker or None,
+            steps=self.steps if self.trace is None else self.trace.steps,
+            rounds=rounds.done if rounds is not None and self.repeats else None,
+            failures=0 if rounds is None else rounds.failed if self.repeats else rounds.attempts,
+        )
+
+    def printed(self) -> str:
+        """Return the end of what the task printed; any thread."""
+        return "" if self.output is None else str(self.output.text)
+
+    def time_limit(self) -> Any:
+        """Return the ``Timeout`` of the task; None if it ended without one. Any thread."""
+        return limit_of(self)
+
+    def pause_refusal(self) -> str | None:
+        """Return the sentence for a task that cannot be paused, None for one that can."""
+        if self.kind == "loop" or self.repeats:
+            return None
+        name = self.name
+        return (
+            f"{name!r} does not run on the loop ({self.kind}), and only code there can be held, "
+            f"between two awaits; `%tasks cancel {name}` ends it"
+        )
+
+    def report_failure(self) -> None:
+        """Pass the exception of a task that has failed to its loop's exception handler."""
+        if self.state() != "failed":
+            return
+        task = self.task
+        task.get_loop().call_exception_handler(
+            {
+                "message": f"Task {task.get_name()!r} failed",
+                "exception": task._exception,
+                "task": task,
+            }
+        )
+        self.silence()
+
+    def silence(self) -> None:
+        """Have the garbage collector say nothing of a failure, which was shown already."""
+        task = self.task_in_memory()
+        if task is not None:
+            task._log_traceback = False
+
+    def is_unseen(self) -> bool:
+        """Return whether no code has got the exception of a failed task by awaiting or asking."""
+        task = self.task_in_memory()
+        return self.unseen if task is None else task._log_traceback
+
+    def _cpu_seconds(self) -> float | None:
+        if self.trace is not None and self.kind == "loop":
+            return self.trace.seconds
+        if self.cpu is None and self.kind == "thread" and self.end is None:
+            from asyncnb._core.introspection.stack import worker_of  # seldom needed
+
+            worker = worker_of(self.task)
+            return None if worker is None else worker.cpu()
+        return self.cpu

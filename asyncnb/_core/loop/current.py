@@ -1,0 +1,98 @@
+"""The embedded loop of this process: started when first needed, and ended with the process."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+
+from asyncnb._core import frontend
+from asyncnb._core.base.errors import THREADS
+from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._core.loop.hosted import adopt, on_hosted_shutdown
+
+_lock = fork_safe_lock()
+_current: EmbeddedLoop | None = None
+#: The one that is about to become it.
+_starting: EmbeddedLoop | None = None
+
+
+def embedded_loop() -> EmbeddedLoop:
+    """Return the process's embedded loop; start it, or a new one after a crash, when needed.
+
+    May be called from any thread. In a forked child this is a new loop: a child never runs its
+    parent's. Where there are no threads (Pyodide) it is the loop that runs already; raises
+    EmbeddedLoopError there if none does.
+    """
+    loop = _current
+    # Half of what `alive` asks is enough here: a loop that ends, in whatever way, says so, and
+    # a fork takes `_current` away.
+    if loop is not None and not loop._state.ending:
+        return loop
+    if loop is not None and loop.lost:
+        loop._mend()  # its thread was killed before it could; without our lock, others are needed
+    starting = _starting
+    if starting is not None and starting.is_being_started_here():
+        return starting  # a finaliser there, while the thread that starts it waits for it
+    with _lock:
+        if _current is not None and _current.alive:
+            return _current
+        # What follows may be interrupted by a finaliser or a signal handler that comes here too:
+        # this thread holds the lock then.
+        return _starting or _start_loop()
+
+
+def _start_loop() -> EmbeddedLoop:
+    global _current, _starting
+    if THREADS:
+        loop = EmbeddedLoop()
+    else:
+        loop = adopt()
+    if _current is not None and _current.alive:
+        loop.close()
+        return _current
+    _starting = loop
+    try:
+        frontend.current.loop_starting(loop)
+        if THREADS:
+            loop.start()
+        _current = loop
+    finally:
+        _starting = None
+    return loop
+
+
+def running_embedded_loop() -> EmbeddedLoop | None:
+    """Return the embedded loop if there is a living one, without starting any."""
+    loop = _current
+    return loop if loop is not None and loop.alive else None
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Shut the embedded loop down if it runs; see EmbeddedLoop.shutdown. Idempotent."""
+    loop = _current
+    return loop is None or loop.shutdown(timeout)
+
+
+def forget(loop: object) -> None:
+    """Forget ``loop``: the next one to ask for the embedded loop gets another."""
+    global _current
+    if _current is loop:
+        _current = None
+
+
+def _after_fork_in_child() -> None:
+    global _current, _starting
+    loop, _current, _starting = _current, None, None
+    if loop is not None:
+        loop._left_by_fork()
+
+
+at_fork(_after_fork_in_child)
+
+on_hosted_shutdown.add(forget)
+# concurrent.futures shuts its threads down in an exit hook that runs before every atexit
+# function, and then a cleanup that calls to_thread() fails (cpython#99704). Hooks of that kind
+# run last in, first out, and concurrent.futures.thread is imported above: ours runs first.
+getattr(threading, "_register_atexit", atexit.register)(shutdown)

@@ -1,0 +1,54 @@
+"""NotebookFrontEnd: what the core's loop and tasks are told to a shell by, and ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import IPython
+
+from asyncnb._core.frontend import PLAIN
+from asyncnb._core.launched.record import TaskRecord
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+class NotebookFrontEnd:
+    """The port of the core, for one shell; see ``asyncnb._core.frontend.FrontEnd``."""
+
+    def __init__(
+        self,
+        ip: InteractiveShell,
+        *,
+        loop_starting: Callable[[Any], None],
+        task_launching: Callable[[TaskRecord], None],
+        task_ended: Callable[[TaskRecord], None],
+        kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
+    ) -> None:
+        self._ip = ip
+        self.loop_starting = loop_starting
+        self.task_launching = task_launching
+        self.task_ended = task_ended
+        self._kernel_loop = kernel_loop
+        parts = [IPython, inspect.getmodule(type(ip))]
+        folders = [os.path.dirname(p.__file__) + os.sep for p in parts if p and p.__file__]
+        self.outer_frame_paths = (*PLAIN.outer_frame_paths, *folders)
+
+    def other_loops(self) -> Sequence[asyncio.AbstractEventLoop]:
+        """Return the kernel's own loop, which cells and libraries may have made tasks on."""
+        loop = self._kernel_loop()
+        return () if loop is None else (loop,)
+
+    def cell_of(self, filename: str) -> str | None:
+        """Return ``In[n]`` for the file name that IPython gave the code of a cell."""
+        found = self._ip.compile.format_code_name(filename)
+        return None if found is None else found[1]
+
+    def publish(self, *args: Any, **keywords: Any) -> None:
+        """Display what a job sent."""
+        # Looked up for each: now it may be what this cell captures with.
+        self._ip.display_pub.publish(*args, **keywords)
