@@ -194,6 +194,7 @@ KEPT = {
     "_core.primitives.backport.eager._known": (
         "weak; until a task of the parent is garbage-collected"
     ),
+    "_core.config.config": "options, which stay as they were set",
     "_core.base.forks.locks": "a child may fork",
     "_core.base.forks._resets": "a child may fork",
     "_core.primitives.futures._incoming": "weak; by the future, which is the parent's",

@@ -6,9 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
+from asyncnb._core.config import config
 from asyncnb._core.launched.launch import launch
 from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.loop.watchdog import THRESHOLD, thread_clock
+from asyncnb._core.loop.watchdog import thread_clock
 from tests.benchmarks import Contender, Row
 
 IDLE_SECONDS = 1.0
@@ -27,11 +28,11 @@ def allowed(clock: Callable[[], float], count: int) -> float:
 def idle(clock: Callable[[], float], count: int) -> float:
     """CPU seconds of the watchdog's and of the loop's thread while nothing happens."""
     loop = embedded_loop()
-    loop.watch(THRESHOLD)
+    loop.watch(config.watchdog_threshold)
     dog = loop.watchdog
     assert dog is not None
     clocks = [thread_clock(dog._thread), thread_clock(loop.thread)]
-    time.sleep(THRESHOLD)
+    time.sleep(config.watchdog_threshold)
     before = [each() for each in clocks]
     time.sleep(IDLE_SECONDS * count)
     return sum(each() - was for each, was in zip(clocks, before, strict=True))
@@ -57,5 +58,8 @@ def spawning(threshold: float) -> Contender:
 def rows() -> Iterator[Row]:
     yield Row("idle for a second", {"allowed": allowed, "watchdog": idle}, 1, 1.0, rounds=7)
     yield Row(
-        "launch and finish", {"without": spawning(0), "watchdog": spawning(THRESHOLD)}, 500, 1.05
+        "launch and finish",
+        {"without": spawning(0), "watchdog": spawning(config.watchdog_threshold)},
+        500,
+        1.05,
     )

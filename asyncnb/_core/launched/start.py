@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import EmbeddedLoopError
 from asyncnb._core.base.text import brief_value
+from asyncnb._core.config import config
 from asyncnb._core.introspection.places import hide_wrapper
 from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
@@ -83,7 +84,7 @@ def launch_record(
     entered = contextvars.copy_context() if context is None else context.copy()
     entered.run(_enter, record)
     recording = _recording.current_recording.get()
-    if recording is None and (trace or _recording.always):
+    if recording is None and (trace or config.record_all):
         recording = _recording.recorder
     if recording is not None:
         entered.run(_recording.current_recording.set, recording)

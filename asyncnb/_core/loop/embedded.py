@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core.base.errors import EmbeddedLoopError, would_deadlock
 from asyncnb._core.base.observers import Observers
+from asyncnb._core.config import config
 from asyncnb._core.introspection.info import current_record
-from asyncnb._core.loop import watchdog as _watchdog
 from asyncnb._core.loop.fast_call_soon import LeanLoop
 from asyncnb._core.loop.guarded import GuardedCalls, guarded_class
 from asyncnb._core.loop.statistics import LoopStatistics
@@ -33,10 +33,6 @@ from asyncnb._core.primitives.timeouts import Entered
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")
-
-#: Seconds that cleanup may take when the kernel or the interpreter ends. Jupyter sends SIGTERM
-#: 2.5 s after a shutdown request (measured), so more would be cut off in the middle.
-SHUTDOWN_SECONDS = 2.0
 
 
 def _base_class() -> type[asyncio.AbstractEventLoop]:
@@ -257,7 +253,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
                 if not self._state.thread.is_alive():
                     message = "The embedded loop's thread ended at once."
                     raise EmbeddedLoopError(message) from self.crash
-            self.watch(_watchdog.THRESHOLD)
+            self.watch(config.watchdog_threshold)
         except BaseException:
             self.shutdown()  # nothing leads to it, so nothing else would end its thread
             raise
@@ -380,14 +376,14 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
     def shutdown(self, timeout: float | None = None) -> bool:
         """Cancel all tasks, let their cleanup run for at most ``timeout`` seconds, end the loop.
 
-        ``timeout`` is ``SHUTDOWN_SECONDS`` when None. Returns whether everything ended in time.
+        ``timeout`` is the option ``shutdown`` when None. Returns whether everything ended in time.
         Idempotent; waits for a shutdown that another thread has begun. Blocks the calling thread,
         so it raises WrongThreadError on the loop's own.
         """
         if not self._state.thread.is_alive() or os.getpid() != self._state.pid:
             return True
         if timeout is None:
-            timeout = SHUTDOWN_SECONDS
+            timeout = config.shutdown_seconds
         if self.is_own_thread():
             raise would_deadlock("EmbeddedLoop.shutdown()", "asyncio.to_thread(loop.shutdown)")
         with self._state.state_lock:

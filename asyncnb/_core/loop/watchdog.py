@@ -32,9 +32,6 @@ from asyncnb._core.introspection.places import Place, place, strip_outer_frames
 
 logger = logging.getLogger("asyncnb")
 
-#: Seconds that a step may take before it is said to block the loop; 0 switches the watchdog off.
-THRESHOLD = 0.3
-
 _MOST_FRAMES = 30
 #: A look that comes this late, in seconds, was kept by the interpreter's lock and not by a busy
 #: machine.

@@ -339,9 +339,6 @@ at_fork(_forget_after_fork)
 #: What ``launch(..., trace=True)`` and ``%%atask --trace`` record into.
 recorder = Recording()
 
-#: Whether every launched task is recorded: the option ``record``.
-always = False
-
 #: The recording that tasks made by the running code belong to; None: they are not recorded.
 current_recording: ContextVar[Recording | None] = ContextVar("asyncnb_recording", default=None)
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from asyncnb._core.config import config
 from asyncnb._core.launched.record import current_record
 from asyncnb._core.loop import current as _current
-from asyncnb._core.loop import embedded as _loop
 
 logger = logging.getLogger("asyncnb")
 
@@ -38,7 +38,7 @@ class ShutdownHook:
         if not _current.shutdown():
             logger.warning(
                 "Background tasks did not end within %g s of the kernel's shutdown request.",
-                _loop.SHUTDOWN_SECONDS,
+                config.shutdown_seconds,
             )
         await self._original(*args)
 

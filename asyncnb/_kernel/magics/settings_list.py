@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
+from asyncnb._core.config import config
 from asyncnb._core.launched import registry as _registry
-from asyncnb._core.loop import embedded as _loop
-from asyncnb._core.loop import watchdog as _watchdog
 from asyncnb._core.loop.current import running_embedded_loop
-from asyncnb._core.tracing import recording as _trace
 from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, count, one_of
 from asyncnb._kernel.output import headless as _headless
 from asyncnb._kernel.output import kept_output as _kept
@@ -53,7 +51,7 @@ def options(
         ),
         Option(
             "watchdog",
-            _watchdog.THRESHOLD,
+            config.watchdog_threshold,
             amount("seconds", lowest=0.02, highest=3600, off=True),
             "a step that takes longer is said to block the loop",
             _watch,
@@ -83,10 +81,10 @@ def options(
         ),
         Option(
             "shutdown",
-            _loop.SHUTDOWN_SECONDS,
+            config.shutdown_seconds,
             amount("seconds", highest=60),
             "time that cleanup may take when the kernel ends; Jupyter itself kills after some 5 s",
-            _setter(_loop, "SHUTDOWN_SECONDS"),
+            _setter(config, "shutdown_seconds"),
         ),
         Option(
             "progress_interval",
@@ -121,7 +119,7 @@ def options(
             False,
             SWITCH,
             "the steps of every task launched from now on are recorded, as with --trace",
-            _setter(_trace, "always"),
+            _setter(config, "record_all"),
         ),
         Option(
             "offload_limit",
@@ -138,7 +136,7 @@ def _setter(module: Any, name: str) -> Callable[[Any], None]:
 
 
 def _watch(seconds: float) -> None:
-    _watchdog.THRESHOLD = seconds
+    config.watchdog_threshold = seconds
     loop = running_embedded_loop()
     if loop is not None:
         loop.watch(seconds)

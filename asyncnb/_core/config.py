@@ -1,0 +1,21 @@
+"""The settings of the core, each read where it is used: ``config.shutdown_seconds``.
+
+``%asyncnb option`` and a configuration file set them, through the table of options.
+"""
+
+from __future__ import annotations
+
+
+class Config:
+    """The settings and their defaults."""
+
+    #: Seconds that a step may take before it is reported as blocking the loop; 0: no watchdog.
+    watchdog_threshold: float = 0.3
+    #: Seconds that cleanup may take when the kernel or the interpreter ends. Jupyter sends SIGTERM
+    #: 2.5 s after a shutdown request (measured), so more would be cut off in the middle.
+    shutdown_seconds: float = 2.0
+    #: Whether every launched task is recorded, as with ``trace=True``.
+    record_all: bool = False
+
+
+config = Config()
