@@ -49,6 +49,12 @@ from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.loop.statistics import LoopStatistics
 from asyncnb._core.primitives.all_tasks import all_tasks
+from asyncnb._core.primitives.create_task import (
+    create_eager_task_factory,
+    create_task,
+    eager_task_factory,
+    ensure_future,
+)
 from asyncnb._core.primitives.futures import (
     Future,
     iscoroutine,
@@ -57,14 +63,7 @@ from asyncnb._core.primitives.futures import (
     wrap_future,
 )
 from asyncnb._core.primitives.groups import TaskGroup, current_deadline
-from asyncnb._core.primitives.tasks import (
-    Task,
-    create_eager_task_factory,
-    create_task,
-    current_task,
-    eager_task_factory,
-    ensure_future,
-)
+from asyncnb._core.primitives.tasks import Task, current_task
 from asyncnb._core.primitives.threads import (
     Runner,
     new_event_loop,

@@ -169,7 +169,7 @@ REBOUND = {
     "_core.loop.current._current": True,
     "_core.loop.current._starting": True,
     "_core.base.progress._observers": True,
-    "_core.primitives.tasks._first_steps": "one for all loops, without a state",
+    "_core.primitives.suspended._first_steps": "one for all loops, without a state",
     "_core.primitives.tasks._wrap_coroutine": True,
     "_core.tracing.recording._remove_task_hook": True,
     "_core.tracing.recording._recorded": True,
@@ -215,7 +215,7 @@ KEPT = {
     "_offload._line._lines": "by the id of the process",
     "_offload._line._shared": "functions that came with jobs",
     "_offload._notebook._tells": "by thread; each cell enters its own before it runs",
-    "_core.primitives.tasks._first_steps": "made anew for each loop",
+    "_core.primitives.suspended._first_steps": "made anew for each loop",
 }
 
 FILL = """

@@ -19,10 +19,11 @@ from asyncnb._core.launched import run as _run
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.as_completed import as_completed
+from asyncnb._core.primitives.create_task import create_task, eager_task_factory
 from asyncnb._core.primitives.gather import gather
 from asyncnb._core.primitives.groups import TaskGroup
 from asyncnb._core.primitives.shield import shield
-from asyncnb._core.primitives.tasks import Task, create_task, eager_task_factory
+from asyncnb._core.primitives.tasks import Task
 from asyncnb._core.primitives.timeouts import timeout
 from asyncnb._core.primitives.waiting import wait, wait_for
 from tests.benchmarks import Contender, Row

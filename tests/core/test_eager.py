@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from asyncnb._core.primitives.all_tasks import all_tasks
-from asyncnb._core.primitives.tasks import (
-    Task,
+from asyncnb._core.primitives.create_task import (
     create_eager_task_factory,
     create_task,
-    current_task,
     eager_task_factory,
 )
+from asyncnb._core.primitives.tasks import Task, current_task
 from tests.core.elsewhere import FACTORIES, running_elsewhere
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
 from asyncnb._core.primitives import joining as _waiters
+from asyncnb._core.primitives.create_task import ensure_future
 from asyncnb._core.primitives.futures import (
     Future,
     iscoroutine,
@@ -22,7 +23,7 @@ from asyncnb._core.primitives.futures import (
     local,
     wrap_future,
 )
-from asyncnb._core.primitives.tasks import Task, ensure_future
+from asyncnb._core.primitives.tasks import Task
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

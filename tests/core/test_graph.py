@@ -16,11 +16,12 @@ from asyncnb._core.introspection.call_graph import (
     print_call_graph,
 )
 from asyncnb._core.primitives.as_completed import as_completed
+from asyncnb._core.primitives.create_task import create_task
 from asyncnb._core.primitives.futures import Future
 from asyncnb._core.primitives.gather import gather
 from asyncnb._core.primitives.groups import TaskGroup
 from asyncnb._core.primitives.shield import shield
-from asyncnb._core.primitives.tasks import Task, create_task
+from asyncnb._core.primitives.tasks import Task
 from asyncnb._core.primitives.waiting import wait, wait_for
 from tests.core.elsewhere import running_elsewhere
 

@@ -14,9 +14,10 @@ import pytest
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.named_groups import open_group, open_groups
 from asyncnb._core.launched.open_group import OpenGroup
+from asyncnb._core.primitives.create_task import eager_task_factory
 from asyncnb._core.primitives.futures import INTERRUPT
 from asyncnb._core.primitives.groups import TaskGroup, current_deadline, group_of
-from asyncnb._core.primitives.tasks import Task, eager_task_factory
+from asyncnb._core.primitives.tasks import Task
 from asyncnb._core.primitives.timeouts import timeout
 from asyncnb.testing import TaskRecorder, run_virtual
 
@@ -441,10 +442,11 @@ def home() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="home of open groups")
     thread.start()
-    before = _named_groups.home_loop, _named_groups.start_task
-    _named_groups.home_loop, _named_groups.start_task = (lambda: loop), None
+    before = _named_groups.embedded_loop, _named_groups._starter
+    _named_groups.embedded_loop = lambda: loop  # type: ignore[assignment,return-value]
+    _named_groups._starter = lambda group: None  # type: ignore[assignment,return-value]
     yield loop
-    _named_groups.home_loop, _named_groups.start_task = before
+    _named_groups.embedded_loop, _named_groups._starter = before
     for group in open_groups():
         group.cancel()
         concurrent.futures.wait([asyncio.run_coroutine_threadsafe(_end(group), loop)])

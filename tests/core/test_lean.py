@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from asyncnb import timeout
-from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop import base_class as _base_class
 from asyncnb._core.loop.fast_call_soon import LeanLoop
 from asyncnb._core.primitives import fast_timer as _timers
 from asyncnb._core.primitives.fast_timer import LeanTimer
@@ -52,7 +52,7 @@ def test_the_lean_ones_have_been_tried_on_this_python() -> None:
 
 
 def test_the_lean_call_soon_is_the_one_in_use() -> None:
-    base = _loop._lean(asyncio.SelectorEventLoop)
+    base = _base_class.lean(asyncio.SelectorEventLoop)
     assert base.call_soon is LeanLoop.__dict__["call_soon"]
     assert OnStandardLoop.call_soon is not asyncio.BaseEventLoop.call_soon
     # Nothing of the standard loop overrides it for its own use, or calls the parts by themselves

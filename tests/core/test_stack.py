@@ -19,11 +19,12 @@ from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched import run as _run
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.as_completed import as_completed
+from asyncnb._core.primitives.create_task import create_task
 from asyncnb._core.primitives.futures import Future, wrap_future
 from asyncnb._core.primitives.gather import gather
 from asyncnb._core.primitives.groups import TaskGroup
 from asyncnb._core.primitives.shield import shield
-from asyncnb._core.primitives.tasks import Task, create_task
+from asyncnb._core.primitives.tasks import Task
 from asyncnb._core.primitives.threads import to_thread
 from asyncnb._core.primitives.waiting import sleep, wait, wait_for
 from asyncnb.testing import run_virtual

@@ -20,10 +20,11 @@ from asyncnb._core.primitives import groups as _groups
 from asyncnb._core.primitives import shield as _shield
 from asyncnb._core.primitives import waiting as _waiting
 from asyncnb._core.primitives.as_completed import as_completed
+from asyncnb._core.primitives.create_task import eager_task_factory
 from asyncnb._core.primitives.futures import INTERRUPT
 from asyncnb._core.primitives.gather import gather
 from asyncnb._core.primitives.shield import shield
-from asyncnb._core.primitives.tasks import Task, eager_task_factory
+from asyncnb._core.primitives.tasks import Task
 from asyncnb._core.primitives.waiting import FIRST_COMPLETED, FIRST_EXCEPTION, sleep, wait, wait_for
 from asyncnb.testing import TaskRecorder, run_virtual
 

@@ -25,8 +25,8 @@ from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop import current as _current
-from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.current import shutdown
+from asyncnb._core.loop.subprocesses import cell_children
 from asyncnb._core.loop.watchdog import Blocked
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
@@ -267,7 +267,7 @@ def test_ended_processes() -> None:
     children: list[Any] = []
 
     async def spawn() -> None:
-        _loop.cell_children.set(children)
+        cell_children.set(children)
         for _ in range(12):
             process = await asyncio.create_subprocess_exec(sys.executable, "-c", "pass")
             await process.wait()

@@ -97,7 +97,6 @@ def snapshot():
     for key in ("execution_count", "last_execution_result", "last_execution_succeeded",
                 "_last_traceback", "_last_input_line"):
         found.pop(("ip", key), None)
-    found.pop(("_tasks", "_first_steps"))
     noise = ("_trait_values", "__builtins__")
     return {key: value for key, value in found.items() if key[1] not in noise}
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import weakref
 from asyncio import AbstractEventLoop, CancelledError, Task, TimerHandle, current_task
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncnb._core.base.errors import safe_str
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import runs_here
+from asyncnb._core.launched.group_facts import GroupFacts
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
+from asyncnb._core.primitives.create_task import new_task
 from asyncnb._core.primitives.cross_loop import AnyFuture
 from asyncnb._core.primitives.futures import (
     INTERRUPT,
@@ -28,33 +28,16 @@ from asyncnb._core.primitives.futures import (
 from asyncnb._core.primitives.groups import TaskGroup, is_base_error
 from asyncnb._core.primitives.joining import end_lost, is_dead
 from asyncnb._core.primitives.tasks import Task as OwnTask
-from asyncnb._core.primitives.tasks import new_task
 from asyncnb._core.primitives.waiting import wait
 
 T = TypeVar("T")
 Starter = Callable[..., Any]
 Reporter = Callable[[Any, BaseException], object]
 
-#: Failures that the message of a group's error names.
-MOST_NAMED = 3
-
 #: The groups that have not ended, by name, and the lock of all that changes in them.
 named: dict[str, OpenGroup] = {}
 lock = fork_safe_lock()
 at_fork(named.clear)  # the parent's, on a loop that never runs in the child
-
-
-class GroupFacts:
-    """What the records of a group's tasks keep of it: not what its end would raise, nor frames."""
-
-    __slots__ = ("failed", "group", "timed_out")
-
-    def __init__(self, group: OpenGroup) -> None:
-        #: The group, or None when it has ended and no code holds it.
-        self.group: weakref.ref[OpenGroup] = weakref.ref(group)
-        self.timed_out: bool = False
-        #: Who failed, where, with what: the first few.
-        self.failed: list[str] = []
 
 
 class OpenGroup(TaskGroup):
@@ -158,8 +141,6 @@ class OpenGroup(TaskGroup):
                 task.cancel() if home is None else home.call_soon_threadsafe(task.cancel)
         self._cancel_parent()
 
-    # --- what goes in -------------------------------------------------------------------------
-
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
         """Start ``coro`` as a task of this group, on the group's loop, and return the task.
 
@@ -249,8 +230,6 @@ class OpenGroup(TaskGroup):
             why = "is finished: somebody awaited or joined it"
         return RuntimeError(f"{self!r} {why}; open_group({self.name!r}) opens a new one")
 
-    # --- what happens inside, on the loop's thread ----------------------------------------------
-
     def _on_task_done(self, task: Any) -> None:
         with lock:
             self._tasks.discard(task)
@@ -265,8 +244,7 @@ class OpenGroup(TaskGroup):
             self._tell(task, error)
             return
         self._errors.append(error)
-        if len(self.facts.failed) < MOST_NAMED:
-            self.facts.failed.append(_who_failed(task, error))
+        self.facts.note_failure(task, error)
         if base and self._base_error is None:
             self._base_error = error
         if not self._aborting:
@@ -317,7 +295,8 @@ class OpenGroup(TaskGroup):
         elif errors:
             self._outcome.set_exception(
                 BaseExceptionGroup(
-                    f"unhandled errors in task group {self.name!r}: {self._who(len(errors))}",
+                    f"unhandled errors in task group {self.name!r}: "
+                    f"{self.facts.summary(len(errors))}",
                     errors,
                 )
             )
@@ -326,17 +305,11 @@ class OpenGroup(TaskGroup):
         else:
             self._outcome.set_result(None)
 
-    def _who(self, failures: int) -> str:
-        more = failures - len(self.facts.failed)
-        return "; ".join(self.facts.failed) + (f"; and {more} more" if more > 0 else "")
-
     def _leave_named(self) -> None:
         # Without a call: nothing can come between the look and the act, which the lock alone does
         # not see to, as a finaliser or a signal handler of this thread may open a group, too.
         if self.name in named and named[self.name] is self:
             del named[self.name]
-
-    # --- deadline -------------------------------------------------------------------------------
 
     def when(self) -> float | None:
         """Return the deadline in the group's loop time, or None."""
@@ -362,8 +335,6 @@ class OpenGroup(TaskGroup):
             self.facts.timed_out = True
             self._abort()
             self._cancel_parent()
-
-    # --- how it ends ------------------------------------------------------------------------------
 
     def cancel(self, msg: str | None = None) -> None:
         """Cancel all tasks; the group then ends without an error. Idempotent. Any thread.
@@ -515,12 +486,3 @@ class OpenGroup(TaskGroup):
         if cancelled is not None:
             raise cancelled
         return isinstance(exc, CancelledError)
-
-
-def _who_failed(task: Any, error: BaseException) -> str:
-    """Return ``child (In[3]): ValueError: boom``."""
-    name = task.get_name() if isinstance(task, Task) else type(task).__name__
-    cell = str(getattr(getattr(task, "_record", None), "cell", None) or "")
-    text = (safe_str(error).splitlines() or [""])[0]
-    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return f"{name} ({cell}): {what}" if cell else f"{name}: {what}"

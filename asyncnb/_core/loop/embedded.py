@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import contextvars
 import functools
 import itertools
 import logging
 import os
-import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -22,58 +19,25 @@ from asyncnb._core.base.errors import EmbeddedLoopError, would_deadlock
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.config import config
 from asyncnb._core.introspection.info import current_record
-from asyncnb._core.loop.fast_call_soon import LeanLoop
+from asyncnb._core.loop.base_class import base_class, lean
 from asyncnb._core.loop.guarded import GuardedCalls, guarded_class
 from asyncnb._core.loop.statistics import LoopStatistics
+from asyncnb._core.loop.subprocesses import cell_children, wants_own_process_group
 from asyncnb._core.loop.watchdog import Blocked, Watchdog
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import iscoroutine, iscoroutinefunction
-from asyncnb._core.primitives.tasks import Task, note_unseen, run_first_step
+from asyncnb._core.primitives.suspended import run_first_step
+from asyncnb._core.primitives.tasks import Task, note_unseen
 from asyncnb._core.primitives.timeouts import Entered
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")
 
 
-def _base_class() -> type[asyncio.AbstractEventLoop]:
-    """Return the loop class to build on: uvloop (winloop on Windows) when installed.
-
-    The environment variable ``ASYNCNB_LOOP=asyncio`` keeps the standard loop all the same.
-    """
-    wanted = os.environ.get("ASYNCNB_LOOP", "").strip().lower()
-    if wanted not in ("", "asyncio", "uvloop", "winloop"):
-        raise EmbeddedLoopError(
-            f"ASYNCNB_LOOP={wanted!r} names no loop: write ASYNCNB_LOOP=asyncio or "
-            "ASYNCNB_LOOP=uvloop, or leave it unset."
-        )
-    if wanted != "asyncio":
-        fast = "winloop" if sys.platform == "win32" else "uvloop"
-        try:
-            module = __import__(fast)
-        except ImportError:
-            if wanted:
-                raise EmbeddedLoopError(
-                    f"ASYNCNB_LOOP={wanted}, but {fast} is not installed: "
-                    "pip install 'asyncnb[fast]'."
-                ) from None
-        else:
-            return module.Loop  # type: ignore[no-any-return]
-    if sys.platform == "win32":
-        return asyncio.ProactorEventLoop
-    return asyncio.SelectorEventLoop
-
-
-def _lean(base: type[asyncio.AbstractEventLoop]) -> type[asyncio.AbstractEventLoop]:
-    """Put :class:`LeanLoop` before *base* if that is a loop of the standard library."""
-    if not issubclass(base, asyncio.BaseEventLoop):
-        return base
-    return type(base.__name__, (LeanLoop, base), {"__slots__": (), "__module__": base.__module__})
-
-
 if TYPE_CHECKING:
     _Base = asyncio.SelectorEventLoop
 else:
-    _Base = _lean(_base_class())
+    _Base = lean(base_class())
 
 __asyncnb_frames__ = "loop"
 
@@ -453,12 +417,12 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         Jupyter's interrupt signals the kernel's whole process group, and neither background work
         nor a server or browser of an earlier cell must notice it.
         """
-        ours = _own_process_group(kwargs)
+        ours = wants_own_process_group(kwargs, fast=not issubclass(_Base, asyncio.BaseEventLoop))
         return self._own(await super().subprocess_exec(*args, **kwargs), ours)
 
     async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
         """As ``asyncio``'s, with the process group of ``subprocess_exec``."""
-        ours = _own_process_group(kwargs)
+        ours = wants_own_process_group(kwargs, fast=not issubclass(_Base, asyncio.BaseEventLoop))
         return self._own(await super().subprocess_shell(*args, **kwargs), ours)
 
     def _own(self, pair: tuple[asyncio.SubprocessTransport, Any], own_group: bool) -> Any:
@@ -507,40 +471,3 @@ def _set_class(loop: EmbeddedLoop, kind: type[EmbeddedLoop]) -> None:
     # Not in a method: CPython 3.14 would count `self.__class__ =` as one more attribute of the
     # instance, and give up its short cuts to them for the 30th.
     loop.__class__ = kind
-
-
-#: The children of the foreground cell that this context belongs to, which has to pass an interrupt
-#: on to them. Elsewhere None.
-cell_children: contextvars.ContextVar[list[asyncio.SubprocessTransport] | None] = (
-    contextvars.ContextVar("asyncnb_cell_children", default=None)
-)
-
-
-def interrupt_children(children: list[asyncio.SubprocessTransport]) -> None:
-    """Send SIGINT to those process groups of ``children`` that are there. Thread of their loop."""
-    for child in children:
-        pid = child.get_pid()
-        if child.get_returncode() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGINT)
-
-
-def _own_process_group(kwargs: dict[str, Any]) -> bool:
-    """Ask for a process group in ``kwargs`` where the child is to have one; return whether."""
-    launched = current_record.get() is not None
-    if sys.platform == "win32":
-        if launched:
-            import subprocess
-
-            flags = kwargs.get("creationflags", 0) | subprocess.CREATE_NEW_PROCESS_GROUP
-            kwargs["creationflags"] = flags
-        return False  # an interrupt of the kernel is no signal there
-    if not launched and cell_children.get() is None:
-        return False
-    if kwargs.get("start_new_session") or kwargs.get("process_group") is not None:
-        return False
-    if _Base.__module__.startswith("uvloop"):
-        kwargs["start_new_session"] = True  # uvloop knows no process_group
-    else:
-        kwargs["process_group"] = 0
-    return True

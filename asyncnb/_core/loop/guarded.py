@@ -20,9 +20,9 @@ from threading import get_ident
 from types import FrameType
 from typing import Any
 
+from asyncnb._core.base.call_soon_hook import lazy_starts
 from asyncnb._core.base.frames import is_asyncio_frame, is_internal_frame
 from asyncnb._core.base.visits import DeferredHandle, DeferredTimer, visits
-from asyncnb._core.primitives.call_soon_hook import lazy_starts
 
 __asyncnb_frames__ = "loop"
 

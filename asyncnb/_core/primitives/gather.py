@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from asyncnb._core.base.progress import Bar
 from asyncnb._core.primitives import futures as _futures
+from asyncnb._core.primitives.create_task import new_task
 from asyncnb._core.primitives.cross_loop import (
     add_edge,
     all_local,
@@ -20,7 +21,7 @@ from asyncnb._core.primitives.cross_loop import (
 )
 from asyncnb._core.primitives.futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
 from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
-from asyncnb._core.primitives.tasks import Task, can_construct, construct, new_task
+from asyncnb._core.primitives.tasks import Task, can_construct, construct
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from operator import index
 from typing import Any
 
 from asyncnb._core.primitives.awaitables import iscoroutine
-from asyncnb._core.primitives.tasks import ensure_future, new_task
+from asyncnb._core.primitives.create_task import ensure_future, new_task
 
 
 def check_limit(call: str, limit: object) -> int:

@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core.primitives.call_soon_hook import call_soon_lock
+from asyncnb._core.base.call_soon_hook import call_soon_lock
 from asyncnb._core.primitives.futures import runs_elsewhere
 from asyncnb._core.primitives.timeouts import Timeout, innermost, limits_lock
 

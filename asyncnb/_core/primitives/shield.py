@@ -6,9 +6,9 @@ import asyncio
 from asyncio import _get_running_loop, current_task
 from typing import Any, TypeVar
 
+from asyncnb._core.primitives.create_task import ensure_future
 from asyncnb._core.primitives.cross_loop import add_edge, discard_edge
 from asyncnb._core.primitives.futures import FutureProxy
-from asyncnb._core.primitives.tasks import ensure_future
 
 _T = TypeVar("_T")
 _cancel = asyncio.Future.cancel

@@ -25,13 +25,14 @@ from asyncnb._core.primitives.awaitables import (
     iscoroutine,
     iscoroutinefunction,
 )
+from asyncnb._core.primitives.create_task import ensure_future, new_task
 from asyncnb._core.primitives.joining import (
     Joiner,
     dead_loop_error,
     refuse_inside,
     refuse_own_thread,
 )
-from asyncnb._core.primitives.tasks import Task, ensure_future, interrupt, new_task
+from asyncnb._core.primitives.tasks import Task, interrupt
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from typing import Any, TypeVar, cast
 
 from asyncnb._core.primitives.awaitables import close_unstarted
+from asyncnb._core.primitives.create_task import ensure_future
 from asyncnb._core.primitives.cross_loop import (
     AnyFuture,
     Waiter,
@@ -29,7 +30,6 @@ from asyncnb._core.primitives.cross_loop import (
 )
 from asyncnb._core.primitives.first_completed import Pending, watch_for
 from asyncnb._core.primitives.futures import iscoroutine, local
-from asyncnb._core.primitives.tasks import ensure_future
 from asyncnb._core.primitives.timeouts import Timeout
 
 T = TypeVar("T")

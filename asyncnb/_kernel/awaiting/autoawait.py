@@ -24,8 +24,9 @@ from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
 from asyncnb._core.base.visits import guard, own_loop, runs_here, unguard
 from asyncnb._core.introspection import places as _places
 from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.loop.embedded import EmbeddedLoop, cell_children, interrupt_children
+from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.loop.guarded import on_wakeup_fd_replaced
+from asyncnb._core.loop.subprocesses import cell_children, interrupt_children
 from asyncnb._core.primitives.tasks import Task, interrupt
 
 if TYPE_CHECKING:

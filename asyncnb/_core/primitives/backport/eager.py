@@ -16,7 +16,7 @@ from asyncio import AbstractEventLoop, CancelledError
 from collections.abc import Callable, Generator
 from typing import Any
 
-from asyncnb._core.primitives.call_soon_hook import replaced_call_soon
+from asyncnb._core.base.call_soon_hook import replaced_call_soon
 
 _tasks: Any = asyncio.tasks
 _current_tasks: dict[AbstractEventLoop, Any] = _tasks._current_tasks

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncnb._core.primitives.call_soon_hook import replaced_call_soon
+from asyncnb._core.base.call_soon_hook import replaced_call_soon
 
 _T = TypeVar("_T")
 _init: Callable[..., None] = asyncio.Task.__init__

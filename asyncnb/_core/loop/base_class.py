@@ -1,0 +1,45 @@
+"""What the embedded loop is built on: uvloop where it is installed, else the standard loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from asyncnb._core.base.errors import EmbeddedLoopError
+from asyncnb._core.loop.fast_call_soon import LeanLoop
+
+
+def base_class() -> type[asyncio.AbstractEventLoop]:
+    """Return the loop class to build on: uvloop (winloop on Windows) when installed.
+
+    The environment variable ``ASYNCNB_LOOP=asyncio`` keeps the standard loop all the same.
+    """
+    wanted = os.environ.get("ASYNCNB_LOOP", "").strip().lower()
+    if wanted not in ("", "asyncio", "uvloop", "winloop"):
+        raise EmbeddedLoopError(
+            f"ASYNCNB_LOOP={wanted!r} names no loop: write ASYNCNB_LOOP=asyncio or "
+            "ASYNCNB_LOOP=uvloop, or leave it unset."
+        )
+    if wanted != "asyncio":
+        fast = "winloop" if sys.platform == "win32" else "uvloop"
+        try:
+            module = __import__(fast)
+        except ImportError:
+            if wanted:
+                raise EmbeddedLoopError(
+                    f"ASYNCNB_LOOP={wanted}, but {fast} is not installed: "
+                    "pip install 'asyncnb[fast]'."
+                ) from None
+        else:
+            return module.Loop  # type: ignore[no-any-return]
+    if sys.platform == "win32":
+        return asyncio.ProactorEventLoop
+    return asyncio.SelectorEventLoop
+
+
+def lean(base: type[asyncio.AbstractEventLoop]) -> type[asyncio.AbstractEventLoop]:
+    """Put :class:`LeanLoop` before *base* if that is a loop of the standard library."""
+    if not issubclass(base, asyncio.BaseEventLoop):
+        return base
+    return type(base.__name__, (LeanLoop, base), {"__slots__": (), "__module__": base.__module__})

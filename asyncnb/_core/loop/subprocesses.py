@@ -1,0 +1,52 @@
+"""Which process group a subprocess of the embedded loop gets, and how an interrupt reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import os
+import signal
+import sys
+from typing import Any
+
+from asyncnb._core.introspection.info import current_record
+
+#: The children of the foreground cell that this context belongs to, which has to pass an interrupt
+#: on to them. Elsewhere None.
+cell_children: contextvars.ContextVar[list[asyncio.SubprocessTransport] | None] = (
+    contextvars.ContextVar("asyncnb_cell_children", default=None)
+)
+
+
+def interrupt_children(children: list[asyncio.SubprocessTransport]) -> None:
+    """Send SIGINT to those process groups of ``children`` that are there. Thread of their loop."""
+    for child in children:
+        pid = child.get_pid()
+        if child.get_returncode() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGINT)
+
+
+def wants_own_process_group(kwargs: dict[str, Any], *, fast: bool) -> bool:
+    """Ask for a process group in ``kwargs`` where the child is to have one; return whether.
+
+    ``fast``: for a loop of uvloop's, which knows no ``process_group``.
+    """
+    launched = current_record.get() is not None
+    if sys.platform == "win32":
+        if launched:
+            import subprocess
+
+            flags = kwargs.get("creationflags", 0) | subprocess.CREATE_NEW_PROCESS_GROUP
+            kwargs["creationflags"] = flags
+        return False  # an interrupt of the kernel is no signal there
+    if not launched and cell_children.get() is None:
+        return False
+    if kwargs.get("start_new_session") or kwargs.get("process_group") is not None:
+        return False
+    if fast:
+        kwargs["start_new_session"] = True
+    else:
+        kwargs["process_group"] = 0
+    return True

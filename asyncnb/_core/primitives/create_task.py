@@ -1,0 +1,181 @@
+"""create_task, ensure_future and the eager task factory: the calls that make tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import types
+from asyncio import AbstractEventLoop, _get_running_loop
+from collections.abc import Callable, Coroutine
+from threading import get_ident
+from typing import Any, TypeVar
+
+from asyncnb._core.base.call_soon_hook import lazy_starts
+from asyncnb._core.base.seconds import check_timeout
+from asyncnb._core.base.visits import runs_here, visits
+from asyncnb._core.primitives import tasks as _tasks
+from asyncnb._core.primitives.awaitables import as_coroutine, close_unstarted, iscoroutine, isfuture
+from asyncnb._core.primitives.tasks import (
+    Task,
+    can_construct,
+    construct,
+    construct_eagerly,
+    explain_no_coroutine,
+    no_context,
+)
+from asyncnb._core.primitives.timeouts import Timeout
+from asyncnb._core.primitives.timeouts import timeout as timeout_after
+
+__all__ = ["create_eager_task_factory", "create_task", "eager_task_factory", "ensure_future"]
+
+_T = TypeVar("_T")
+
+
+def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: Any) -> Any:
+    """Make a task on *loop*: with its task factory when it has one, else a :class:`Task`.
+
+    Not ``loop.create_task(coro, **kwargs)``: that gives the interpreter's own task, and until
+    3.13.2 refuses ``eager_start``.
+    """
+    factory = loop.get_task_factory()
+    if factory is None:
+        if not kwargs and can_construct(coro, loop):
+            return construct(Task, coro, loop=loop)
+        return Task(coro, loop=loop, **kwargs)
+    try:
+        if visits and get_ident() in visits:
+            with lazy_starts(loop):
+                return factory(loop, coro, **kwargs)
+        return factory(loop, coro, **kwargs)
+    finally:
+        del coro, kwargs  # a failed eager start must not be kept alive by its own traceback
+
+
+def ensure_future(
+    coro_or_future: Any, *, loop: AbstractEventLoop | None = None
+) -> asyncio.Future[Any]:
+    """Give a future for *coro_or_future*: itself if it is one, else a new task that runs it.
+
+    Takes a future, a coroutine or any awaitable. *loop*, default the running one, is where a task
+    is started; it may run in another thread. ``ValueError`` when a future belongs to another loop
+    than *loop*, ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop.
+    Source: CPython 3.15.
+    """
+    if isfuture(coro_or_future):
+        if loop is not None and loop is not coro_or_future.get_loop():
+            raise ValueError(
+                "The future belongs to a different loop than the one specified as the loop "
+                "argument; leave loop out, or give wrap_future(future, loop=loop)"
+            )
+        return coro_or_future
+    coro = as_coroutine(coro_or_future)
+    try:
+        if loop is None:
+            loop = _get_running_loop() or asyncio.get_event_loop()
+    except RuntimeError:
+        coro.close()
+        raise
+    return new_task(loop, coro)  # type: ignore[no-any-return]
+
+
+def create_task(
+    coro: Coroutine[Any, Any, _T],
+    *,
+    name: str | None = None,
+    context: contextvars.Context | None = None,
+    eager_start: bool | None = None,
+    timeout: float | None = None,
+    **kwargs: Any,
+) -> Task[_T]:
+    """Start *coro* as a task of the running loop and return the :class:`Task`.
+
+    *name*, *context* and *eager_start* as for :class:`Task`. *timeout* (ours): after so many
+    seconds, 0 or more, the task is cancelled and ends with ``TimeoutError``; ``task.timeout`` is
+    the :class:`Timeout`, to be rescheduled. When the loop has a task factory, it makes the task
+    and receives the keywords that were given, unknown ones too.
+
+    Keep a reference to the task: the loop has only a weak one. ``RuntimeError`` without a running
+    loop, ``TypeError`` for what is no coroutine and for keywords that nothing takes, ``TypeError``
+    or ``ValueError`` for a timeout that is no time; *coro* is closed then. Thread of the loop.
+    Source: CPython 3.15.
+    """
+    try:
+        loop = _get_running_loop()
+        if loop is None:
+            raise RuntimeError(
+                "no running event loop: create_task() is for code that runs on one; from anywhere "
+                "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
+            )
+        factory = loop.get_task_factory()
+        if (factory is not None or eager_start) and not runs_here(loop):
+            eager_start = None if eager_start is None else False
+        elif (
+            timeout is None
+            and not kwargs
+            and not loop.get_debug()
+            and _tasks._wrap_coroutine is None
+        ):
+            if factory is not None:
+                if name is None and context is None and eager_start is None:
+                    return factory(loop, coro)  # type: ignore[return-value]
+            elif type(coro) is types.CoroutineType:  # Task() looks at anything else
+                if not eager_start:
+                    if context is not None and type(context) is not contextvars.Context:
+                        raise no_context(context)
+                    return construct(Task, coro, loop=loop, name=name, context=context)  # type: ignore[no-any-return]
+                if context is None:
+                    return construct_eagerly(Task, coro, loop=loop, name=name, eager_start=True)  # type: ignore[no-any-return]
+        if name is not None:
+            kwargs["name"] = name
+        if context is not None:
+            kwargs["context"] = context
+        if eager_start is not None:
+            kwargs["eager_start"] = eager_start
+        if timeout is None:
+            return new_task(loop, coro, **kwargs)  # type: ignore[no-any-return]
+        if not iscoroutine(coro):
+            raise TypeError(explain_no_coroutine(coro))
+        limit = timeout_after(check_timeout(timeout))
+        task = new_task(loop, _limited(coro, limit), **kwargs)
+        try:
+            setattr(task, "_timeout" if isinstance(task, Task) else "timeout", limit)
+            return task  # type: ignore[no-any-return]
+        finally:
+            del task
+    except BaseException:
+        close_unstarted(coro)
+        raise
+
+
+async def _limited(coro: Coroutine[Any, Any, _T], limit: Timeout) -> _T:
+    async with limit:
+        return await coro
+
+
+def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a task factory whose tasks run their first step at once.
+
+    *custom_task_constructor* takes ``(coro, *, loop, eager_start, **kwargs)``, as :class:`Task`
+    does. ``loop.set_task_factory(create_eager_task_factory(MyTask))``; under such a factory
+    ``create_task(coro, eager_start=False)`` is lazy. Raises nothing. Source: CPython 3.15.
+    """
+
+    def factory(
+        loop: AbstractEventLoop,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        eager_start: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if eager_start is None:  # what uvloop's create_task() passes when nothing was said
+            if is_internal_frame and not kwargs and can_construct(coro, loop):
+                return construct_eagerly(Task, coro, loop=loop, eager_start=True)
+            eager_start = True
+        return custom_task_constructor(coro, loop=loop, eager_start=eager_start, **kwargs)
+
+    is_internal_frame = custom_task_constructor is Task
+    return factory
+
+
+eager_task_factory: Callable[..., Any] = create_eager_task_factory(Task)
+"""A task factory for ``loop.set_task_factory()``: tasks run their first step at once (3.12)."""

@@ -1,0 +1,89 @@
+"""A task constructed in another thread than its loop's: its first step is taken out and kept."""
+
+from __future__ import annotations
+
+import contextvars
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any
+
+from asyncnb._core.base.call_soon_hook import call_soon_anywhere, call_soon_lock
+from asyncnb._core.base.task_lists import register, unregister
+
+
+def construct_suspended(
+    cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwargs: Any
+) -> tuple[Any, Callable[[], object]]:
+    """Construct a task of a loop that runs in another thread, and take its first step away."""
+    attributes = loop.__dict__
+    # replaced_call_soon() written out: this is most of the price of launching a task.
+    with call_soon_lock:
+        interceptor = _first_steps
+        if interceptor.loop is not loop:
+            interceptor = _FirstStepInterceptor(loop)
+        # An outer call's, which a finaliser that launches a task has interrupted.
+        outer = interceptor.step, interceptor.cls
+        interceptor.step, interceptor.cls = None, cls
+        interceptor.thread = get_ident()
+        saved = attributes.get("call_soon")
+        attributes["call_soon"] = interceptor.replacement
+        try:
+            task = type.__call__(cls, coro, loop=loop, **kwargs)
+        finally:
+            if saved is None:
+                del attributes["call_soon"]
+            else:
+                attributes["call_soon"] = saved
+            step = interceptor.step
+            interceptor.step, interceptor.cls = outer
+    assert step is not None
+    if unregister is not None:
+        unregister(task)
+    return task, step
+
+
+def run_first_step(task: Any, step: Callable[[], object], context: contextvars.Context) -> None:
+    """Run the first step of a task that was constructed in another thread, or hold it if paused.
+
+    In *context*, on the loop's thread.
+    """
+    if register is not None:
+        register(task)
+    if task._pause is None:
+        step()
+    else:
+        task._pause.hold_step(step, context)
+
+
+class _FirstStepInterceptor:
+    """Stands in for the ``call_soon`` of one loop while a task is constructed in another thread.
+
+    There is one for all the tasks of a loop, used with call_soon_lock held: a closure for each
+    task costs as much as the task.
+    """
+
+    __slots__ = ("cls", "loop", "replacement", "step", "thread")
+
+    def __init__(self, loop: Any) -> None:
+        global _first_steps
+        self.loop = loop
+        self.cls: type[Any] = object
+        self.step: Callable[[], object] | None = None
+        self.thread = 0
+        self.replacement = self._call_soon
+        _first_steps = self
+
+    def _call_soon(self, fn: Any, *args: Any, context: Any = None) -> Any:
+        if (
+            self.step is None
+            and type(getattr(fn, "__self__", None)) is self.cls
+            and get_ident() == self.thread
+        ):
+            self.step = fn
+            return None
+        # Not ours: the loop's own.
+        return call_soon_anywhere(self.loop, fn, *args, context=context)
+
+
+_first_steps: _FirstStepInterceptor = _FirstStepInterceptor(None)
