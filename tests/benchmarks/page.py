@@ -40,7 +40,7 @@ def number(value: float, unit: str) -> str:
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    lines = ["| what | who | median | range | ratio | goal |", "|---|---|---:|---:|---:|---|"]
+    lines = ["| what | contender | median | range | ratio | goal |", "|---|---|---:|---:|---:|---|"]
     for row in report["rows"]:
         unit = row["unit"]
         for i, (who, got) in enumerate(row["contenders"].items()):
