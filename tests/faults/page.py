@@ -1,7 +1,7 @@
 """Write ``notebooks/reference/reliability.md`` and its plot from the newest reports.
 
 ``python -m tests.faults.page`` after ``make faults`` and ``make soak``: no row and no number of the
-page is typed by hand. What is not survived stands in ``page.json``, which cannot be measured.
+page is typed by hand. What is not survived is in ``page.json``, as it cannot be measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 640, 220, 46, 30
 
 
 class Row:
-    """One promise, and what came of it in each of its variants on each kernel."""
+    """One promise, and its result in each of its variants on each kernel."""
 
     def __init__(self, first: dict[str, Any]) -> None:
         self.file: str = first["file"]
@@ -63,7 +63,7 @@ def cell(text: str) -> str:
 
 
 def table(rows: list[Row]) -> list[str]:
-    lines = ["| what happens | in which ways | what is promised | result | `1+1` |"]
+    lines = ["| fault | variants | promise | result | `1+1` |"]
     lines.append("|---|---|---|---|---:|")
     for row in rows:
         outcome = re.sub(r"\\\*\\\*", "**", cell(row.outcome()))
@@ -83,11 +83,11 @@ def summary(cases: list[dict[str, Any]]) -> list[str]:
     times = sorted(c["answered"] for c in cases if c["answered"] is not None)
     late = sum(took > 1 for took in times)
     return [
-        f"{len(gather(cases))} faults in {len(cases)} cases, on {' and '.join(kernels)}: in {held} "
-        f"the promise held, in {broken} it was broken, and {skipped} could not be tried. After "
-        f"{len(times)} of them a kernel was asked for `1+1`; the median of the answers took "
+        f"{len(gather(cases))} faults in {len(cases)} cases, on {' and '.join(kernels)}: {held} "
+        f"cases passed, {broken or 'none'} failed, and {skipped or 'none'} could not be tried. After "
+        f"{len(times)} of them, a kernel was asked for `1+1`: the median answer took "
         f"{1000 * statistics.median(times):.0f} ms, the longest {1000 * times[-1]:.0f} ms, and "
-        f"{late or 'none'} came later than a second."
+        f"{late or 'none'} took longer than a second."
     ]
 
 
@@ -100,11 +100,11 @@ def meanwhile(report: dict[str, Any]) -> str:
 def soaked(report: dict[str, Any]) -> list[str]:
     """Return what the soak found, as text and two small tables."""
     books, figures = report["books"], report["figures"]
-    verdict = "All promises held." if not report["broken"] else "**Broken:**"
+    verdict = "All promises were kept." if not report["broken"] else "**Broken:**"
     lines = [
         f"{report['minutes']:g} minutes on {report['when']}, Python {report['python']}, "
         f"ipykernel {report['ipykernel']}, {report['system']}, {report['cpus']} CPUs: "
-        f"{report['rate']} launches a second and {report['turns']} turns of the foreground, each "
+        f"{report['rate']} launches a second and {report['turns']} rounds in the foreground, each "
         f"with a dashboard opened and closed; the slowest `1+1` took "
         f"{1000 * report['slowest']:.0f} ms.{meanwhile(report)} {verdict}",
         *(f"- {sentence}" for sentence in report["broken"]),
