@@ -84,8 +84,8 @@ def summary(cases: list[dict[str, Any]]) -> list[str]:
     late = sum(took > 1 for took in times)
     return [
         f"{len(gather(cases))} faults in {len(cases)} cases, on {' and '.join(kernels)}: {held} "
-        f"cases passed, {broken or 'none'} failed, and {skipped or 'none'} could not be tried. After "
-        f"{len(times)} of them, a kernel was asked for `1+1`: the median answer took "
+        f"cases passed, {broken or 'none'} failed, and {skipped or 'none'} could not be tried. "
+        f"After {len(times)} of them, a kernel was asked for `1+1`: the median answer took "
         f"{1000 * statistics.median(times):.0f} ms, the longest {1000 * times[-1]:.0f} ms, and "
         f"{late or 'none'} took longer than a second."
     ]

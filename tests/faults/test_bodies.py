@@ -40,7 +40,9 @@ RAISES = {
 WHERE = {"loop": "await asyncio.sleep(0)\n", "thread": ""}
 
 
-@pytest.mark.promise("a body may raise anything: its task ends, is shown, and nothing else notices")
+@pytest.mark.promise(
+    "a body may raise anything: its task ends, is shown, and nothing else is affected"
+)
 @pytest.mark.parametrize("where", WHERE.values(), ids=WHERE)
 @pytest.mark.parametrize("body", RAISES.values(), ids=RAISES)
 def test_body_raises(victim, body, where):
@@ -57,7 +59,9 @@ def test_body_raises(victim, body, where):
     assert cell.errors or cell.text, "nothing was shown"
 
 
-@pytest.mark.promise("a recursion without end is shown with its ends, not with all its frames")
+@pytest.mark.promise(
+    "an endless recursion is shown with its first and last frames, not with all of them"
+)
 def test_recursion_is_shown_short(victim):
     cell = victim.ok("%%atask job\nf = lambda: f()\nf()").wait_for("RecursionError")
     assert "frames are left out here" in cell.error.traceback
@@ -76,7 +80,7 @@ RESULTS = {
 }
 
 
-@pytest.mark.promise("a result that cannot be shown is a result all the same")
+@pytest.mark.promise("a result that cannot be shown is still a result")
 @pytest.mark.parametrize("body", RESULTS.values(), ids=RESULTS)
 def test_result_cannot_be_shown(victim, body):
     victim.ok(f"%%atask job\nawait asyncio.sleep(0)\n{body}")
@@ -85,7 +89,7 @@ def test_result_cannot_be_shown(victim, body):
     victim.ok("value = job.result(); del value")
 
 
-@pytest.mark.promise("a callback that raises is told once, and the other callbacks run")
+@pytest.mark.promise("a callback that raises is reported once, and the other callbacks run")
 def test_callback_raises(victim):
     victim.ok("job_done = threading.Event()")
     cell = victim.ok(
@@ -143,7 +147,7 @@ def test_front_end_raises(victim):
     assert cell.status == "ok"
 
 
-@pytest.mark.promise("a repr that raises SystemExit is shown, and so is what other tasks say")
+@pytest.mark.promise("a repr that raises SystemExit is shown, and so is the output of other tasks")
 def test_repr_that_exits(victim):
     victim.ok("class Exits:\n    def __repr__(self): raise SystemExit('from the repr')")
     bad = victim.ok("%%atask exits\nawait asyncio.sleep(0)\nExits()")

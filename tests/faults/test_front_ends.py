@@ -81,7 +81,9 @@ def test_a_timeline_is_drawn_by_one_rule(victim, place, word):
         assert word in victim.evaluate(f"asyncnb.timeline('job').{drawn}")
 
 
-@pytest.mark.promise("a dashboard closed while it is updated: the others go on, nothing is logged")
+@pytest.mark.promise(
+    "a dashboard closed while it is updated: the others continue, nothing is logged"
+)
 def test_widget_closed_while_updated(watched):
     kernel, comm = watched
     first = kernel.ok("first, first_comm = dashboard, comm\n" + DASHBOARD)
@@ -97,7 +99,9 @@ def test_widget_closed_while_updated(watched):
     assert not first.stderr and not closed.stderr
 
 
-@pytest.mark.promise("reloads with dashboards on the page: one extension lives, the page knows")
+@pytest.mark.promise(
+    "reloads with dashboards on the page: one extension is alive, and the page shows it"
+)
 def test_reloads_with_dashboards_on_the_page(fresh_victim):
     kernel = fresh_victim
     comms = []
@@ -116,7 +120,7 @@ def test_reloads_with_dashboards_on_the_page(fresh_victim):
     begin(kernel)
 
 
-@pytest.mark.promise("the page of a dashboard is gone: what comes for it later harms nobody")
+@pytest.mark.promise("the page of a dashboard is gone: later messages for it do no harm")
 def test_comm_closed_by_the_page(watched):
     kernel, comm = watched
     kernel._request("comm_close", {"comm_id": comm, "data": {}}).wait_for(lambda cell: cell.idle)
@@ -128,7 +132,9 @@ def test_comm_closed_by_the_page(watched):
     assert kernel.evaluate("asyncnb.task('witness').done()") is False
 
 
-@pytest.mark.promise("a page that died says nothing more: after a hundred messages none is sent")
+@pytest.mark.promise(
+    "a page that died does not answer: after a hundred messages none is sent to it"
+)
 def test_front_end_dies_silently(watched):
     kernel, comm = watched
     if not kernel.evaluate("dashboard._subscription.answers"):
@@ -165,7 +171,7 @@ def other_page(kernel, comm, said):
 
 
 @pytest.mark.promise(
-    "a page comes back, as itself or as another: it gets all; no click counts twice"
+    "a page reconnects, as itself or as another: it gets all; no click counts twice"
 )
 @pytest.mark.parametrize("same", [True, False], ids=["same session", "another session"])
 def test_front_end_reconnects(watched, same):
@@ -202,7 +208,7 @@ def test_front_end_reconnects(watched, same):
 
 
 @pytest.mark.promise(
-    "a subshell deleted: what was launched from it goes on, and says so to its cell"
+    "a subshell deleted: tasks launched from it keep running and print to their cell"
 )
 def test_subshell_deleted(victim):
     if not victim.has_subshells:
@@ -226,7 +232,7 @@ def test_subshell_deleted(victim):
     assert victim.evaluate("asyncnb.task('left').result()") == 42
 
 
-@pytest.mark.promise("%%capture keeps what the cell says; what its task says comes below the cell")
+@pytest.mark.promise("%%capture keeps the cell's output; its task's output appears under the cell")
 @pytest.mark.parametrize("await_", ["await asyncio.sleep(0.05)", "time.sleep(0.05)"])
 def test_capture_around_a_task(victim, await_):
     cell = victim.ok(f"%%capture said\n%%atask job\n{await_}\nprint('to', 'the cell')\n'res' 'ult'")
@@ -238,7 +244,7 @@ def test_capture_around_a_task(victim, await_):
 
 
 @pytest.mark.promise(
-    "another cell captures: what a task prints and displays comes below its own cell"
+    "another cell captures: a task's prints and displays appear under its own cell"
 )
 @pytest.mark.parametrize(
     "capture",
@@ -288,7 +294,7 @@ def test_clients_without_stdin(victim):
 
 
 @pytest.mark.promise(
-    "a request that is no cell of the notebook: late output once, as a plain kernel"
+    "a request that is no cell of the notebook: late output once, as in a plain kernel"
 )
 @pytest.mark.parametrize("options", [{"silent": True}], ids=str)
 def test_requests_that_are_no_cells(victim, options):

@@ -114,7 +114,9 @@ def test_fuzz_comment(said, comment):
     assert without_comment(line) == line
 
 
-@pytest.mark.promise("any line after %tasks is done or refused with a sentence, never half done")
+@pytest.mark.promise(
+    "any line after %tasks is executed or refused with a sentence, never half done"
+)
 @given(verb=st.sampled_from(VERBS), rest=one_line)
 @example(verb="cancel", rest="-g--")
 @example(verb="rename", rest="-- -g --")
@@ -130,7 +132,7 @@ def test_fuzz_tasks(shell, verb, rest):
     assert registry.validate() == []
 
 
-@pytest.mark.promise("any line after %asyncnb is done or refused with a sentence")
+@pytest.mark.promise("any line after %asyncnb is executed or refused with a sentence")
 @given(rest=one_line.filter(lambda text: not text.strip().startswith("restart")))
 @fuzz
 def test_fuzz_asyncnb(shell, rest):

@@ -207,7 +207,7 @@ def test_figures_asked_for() -> None:
     assert len(figures.tasks) == 0
 
 
-@pytest.mark.promise("100,000 tasks that block the loop, each told once: not remembered")
+@pytest.mark.promise("100,000 tasks that block the loop, each reported once: none is remembered")
 def test_blocked_loops_told(monkeypatch: pytest.MonkeyPatch) -> None:
     reports, loop = BlockedLoopReporter(), asyncnb.embedded_loop()
     told: list[None] = []

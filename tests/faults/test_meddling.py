@@ -45,7 +45,9 @@ LOOP = {
 }
 
 
-@pytest.mark.promise("user code may stop, close or upset the loop: it goes on, with its tasks")
+@pytest.mark.promise(
+    "user code may stop, close or disturb the loop: it keeps running, with its tasks"
+)
 @pytest.mark.parametrize("code", LOOP.values(), ids=LOOP)
 def test_user_code_and_the_loop(fresh_victim, code):
     fresh_victim.run(code, 15)
@@ -84,7 +86,7 @@ def test_loop_thread_killed(start_kernel):
     check(kernel, witness=False)
 
 
-@pytest.mark.promise("nest_asyncio beside asyncnb: everything goes on working")
+@pytest.mark.promise("nest_asyncio beside asyncnb: everything keeps working")
 @pytest.mark.parametrize("module", ["nest_asyncio", "nest_asyncio2"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_nest_asyncio(start_kernel, module, when):
@@ -105,7 +107,9 @@ def test_nest_asyncio(start_kernel, module, when):
     check(kernel)
 
 
-@pytest.mark.promise("asyncio.run and friends in a task say what to write; nothing else notices")
+@pytest.mark.promise(
+    "asyncio.run and the like in a task: the error says what to write; no other effect"
+)
 @pytest.mark.parametrize(
     "body",
     [
@@ -136,7 +140,9 @@ def test_a_loop_run_in_a_background_cell(victim, run):
     victim.ok(f"%%atask job\nprint({call})").wait_for("ran")
 
 
-@pytest.mark.promise("an attribute that another thread has set: the error says who and where")
+@pytest.mark.promise(
+    "an attribute that another thread has set: the error says which thread and where"
+)
 def test_an_attribute_of_another_thread(victim):
     victim.ok("here = threading.local()\nhere.x = 1")
     error = victim.run("await asyncio.sleep(0)\nhere.x").error
@@ -233,7 +239,7 @@ def test_pause_before_the_first_step(victim):
     )
 
 
-@pytest.mark.promise("a fork in a task: the child ends by itself, the parent's tasks go on")
+@pytest.mark.promise("a fork in a task: the child ends by itself, the parent's tasks keep running")
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="Windows has no fork")
 def test_fork_in_a_task(victim):
     victim.ok(
@@ -250,7 +256,7 @@ def test_fork_in_a_task(victim):
     ).wait_for("7")
 
 
-@pytest.mark.promise("a fork beside a group that is open: the child opens one of its own")
+@pytest.mark.promise("a fork beside an open group: the child opens another one")
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="Windows has no fork")
 def test_fork_beside_an_open_group(victim):
     victim.ok(
@@ -363,7 +369,7 @@ print(result.result())
 
 
 @pytest.mark.promise(
-    "plain Python, the loop's thread ends: tasks and groups fail, cancel goes past"
+    "plain Python, the loop's thread ends: tasks and groups fail, cancel skips them"
 )
 def test_crash_in_plain_python():
     done = subprocess.run(
@@ -372,7 +378,7 @@ def test_crash_in_plain_python():
     assert (done.returncode, done.stdout) == (0, "works\n"), done.stderr
 
 
-@pytest.mark.promise("run() with a loop of its own, within a running one: it cleans up as ever")
+@pytest.mark.promise("run() with another loop, within a running one: it cleans up as usual")
 @pytest.mark.parametrize("option", ["loop_factory=asyncio.new_event_loop", "debug=True"])
 def test_run_beside_a_running_loop(victim, option):
     victim.ok(
@@ -394,7 +400,7 @@ def test_run_beside_a_running_loop(victim, option):
     )
 
 
-@pytest.mark.promise("other code's create_task on the loop stays when a recording comes and goes")
+@pytest.mark.promise("create_task replaced by other code stays so when a recording starts and ends")
 def test_create_task_of_other_code(victim):
     victim.ok(
         """
@@ -432,7 +438,7 @@ IPYTHON = {
 }
 
 
-@pytest.mark.promise("IPython's own magics work beside background work, and it beside them")
+@pytest.mark.promise("IPython's own magics work beside background tasks, and these beside them")
 @pytest.mark.parametrize("code", IPYTHON.values(), ids=IPYTHON)
 def test_ipython_magics(victim, code):
     talker = victim.ok(

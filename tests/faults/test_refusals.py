@@ -40,7 +40,9 @@ def test_refused_coroutine_is_closed(victim, call):
     victim.ok("asyncnb.open_group('g').join()")
 
 
-@pytest.mark.promise("a wait for what this very thread must run is refused, also with a timeout")
+@pytest.mark.promise(
+    "a wait for work that this very thread must run is refused, also with a timeout"
+)
 @pytest.mark.parametrize("timeout", ["", ", timeout=60"])
 @pytest.mark.parametrize("debug", ["", ", debug=True"], ids=["", "a loop of its own"])
 def test_run_of_a_task_of_the_own_loop(victim, timeout, debug):
@@ -77,7 +79,9 @@ def test_fixed_option(victim, way):
     assert victim.evaluate(read) == before
 
 
-@pytest.mark.promise("what ends the loop is refused on that loop, and says where to write it")
+@pytest.mark.promise(
+    "code that ends the loop is refused on that loop; the error says where to run it"
+)
 @pytest.mark.parametrize("order", ["%unload_ext asyncnb", "%asyncnb restart"])
 def test_end_of_the_loop_asked_on_it(victim, order):
     cell = victim.run(f"await asyncio.sleep(0)\n{order}")
@@ -167,7 +171,9 @@ def test_repeated_work_raises_a_base_exception(victim, option, end):
     assert len(cell.errors) == 1
 
 
-@pytest.mark.promise("a failure that cannot say its message counts as one: the rounds go on")
+@pytest.mark.promise(
+    "an error whose message cannot be read counts as a failure: the rounds continue"
+)
 def test_repeated_work_fails_with_a_broken_message(victim):
     victim.ok("rounds = 0")
     cell = victim.ok(
@@ -183,7 +189,7 @@ def test_repeated_work_fails_with_a_broken_message(victim):
 
 
 @pytest.mark.promise(
-    "a group whose children refuse: cancelling, asked again, everything else goes on"
+    "a group whose children refuse: cancelling, asked again, all else keeps running"
 )
 @pytest.mark.parametrize("kind", ["magic", "open_group", "TaskGroup"])
 def test_group_whose_children_refuse(victim, kind):

@@ -41,7 +41,7 @@ def test_interrupt_storm_on_an_idle_kernel(victim):
     victim.run("pass")
 
 
-@pytest.mark.promise("each launch either ends as asked or is interrupted whole; none is half there")
+@pytest.mark.promise("each launch is either completed or interrupted as a whole; none is half done")
 def test_interrupt_storm_during_launches(victim):
     cells = [
         victim.submit(f"%%atask job{n}\nawait asyncio.sleep(0, {n})", stop_on_error=False)
@@ -92,7 +92,9 @@ MOMENTS = {
 }
 
 
-@pytest.mark.promise("a stop at whatever moment of a cell ends it, and the queued one does not run")
+@pytest.mark.promise(
+    "an interrupt at any moment of a cell ends it, and the queued one does not run"
+)
 @pytest.mark.parametrize(("before", "code"), MOMENTS.values(), ids=MOMENTS)
 def test_interrupt_at_any_moment(fresh_victim, before, code):
     fresh_victim.ok(before)
@@ -266,7 +268,9 @@ def test_cancel_in_every_state(victim, before, state):
     assert victim.evaluate("asyncnb.task('job').info().state") == "cancelled"
 
 
-@pytest.mark.promise("a task cancelled before it began never begins; one on the loop is got out")
+@pytest.mark.promise(
+    "a task cancelled before it started never starts; one on the loop is interrupted"
+)
 @pytest.mark.parametrize("state", ["pending", "running"])
 def test_cancel_while_the_loop_is_blocked(victim, state):
     victim.ok("inside = threading.Event(); began = []")
@@ -344,7 +348,9 @@ def test_cancel_of_a_group_both_ways(victim, way, pause):
     assert victim.evaluate("[task.info().state for task in both]") == ["done", "cancelled"]
 
 
-@pytest.mark.promise("a paused task: stop ends who waits, group and task cancel end it, cleaned up")
+@pytest.mark.promise(
+    "a paused task: stop ends the waiter; cancelling group or task ends it, cleaned up"
+)
 def test_cancel_of_a_paused_group(victim):
     victim.ok(
         """
@@ -373,7 +379,9 @@ def test_cancel_of_a_paused_group(victim):
     assert victim.evaluate("sorted(cleaned)") == [0, 1, 2]
 
 
-@pytest.mark.promise("a task that refuses shows as cancelling, can be asked again, blocks nobody")
+@pytest.mark.promise(
+    "a task that refuses shows as cancelling, can be cancelled again, blocks no other"
+)
 def test_cancel_of_a_task_that_refuses(victim):
     victim.ok("refused = 0; give_in = False")
     victim.ok(

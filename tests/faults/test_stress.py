@@ -118,7 +118,9 @@ def test_calls_from_eight_threads(frantic):
     assert len(callbacks) == len(launched)
 
 
-@pytest.mark.promise("a task awaited, joined and cancelled from everywhere: all learn the same end")
+@pytest.mark.promise(
+    "a task awaited, joined and cancelled from everywhere: all see the same outcome"
+)
 def test_one_task_from_eight_threads(frantic):
     for round_ in range(30):
         outcomes: list[str] = []

@@ -17,7 +17,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="these limits are POS
 
 @posix
 @pytest.mark.promise(
-    "no file descriptor left: what needs one fails with a sentence, the rest goes on"
+    "no file descriptor left: code that needs one fails with a sentence, the rest runs"
 )
 def test_file_descriptors_used_up(fresh_victim):
     # What needs a descriptor once has it by now: imports, and a thread that prints.
@@ -47,7 +47,7 @@ def test_file_descriptors_used_up(fresh_victim):
 
 
 @posix
-@pytest.mark.promise("no thread left: a thread body fails with a sentence, all else goes on")
+@pytest.mark.promise("no thread left: a thread body fails with a sentence, all else keeps running")
 def test_thread_limit_reached(fresh_victim):
     fresh_victim.ok(
         """
@@ -70,7 +70,9 @@ def test_thread_limit_reached(fresh_victim):
 
 
 @posix
-@pytest.mark.promise("the machine slept for five seconds: timers go on, nothing is called blocked")
+@pytest.mark.promise(
+    "the machine slept for five seconds: timers continue, nothing is reported blocked"
+)
 def test_suspended(fresh_victim):
     import os
 
@@ -107,7 +109,7 @@ NAMES = {
 }
 
 
-@pytest.mark.promise("a task may be called anything that prints")
+@pytest.mark.promise("a task may have any printable name")
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_names(victim, name):
     victim.ok(f"t = asyncnb.launch(asyncio.sleep(600), name={name!r})")
@@ -119,7 +121,7 @@ def test_names(victim, name):
     victim.ok(f"asyncnb.cancel({name!r})")
 
 
-@pytest.mark.promise("whatever a task prints arrives, whole, in its own cell")
+@pytest.mark.promise("everything a task prints arrives, complete, under its own cell")
 @pytest.mark.parametrize(
     ("code", "there"),
     [
@@ -189,7 +191,7 @@ def test_thousand_cleanups(fresh_kernel, tmp_path, way):
     assert path.read_text() == "x" * 1000
 
 
-@pytest.mark.promise("two front ends on one kernel: each cell's output comes to both, once")
+@pytest.mark.promise("two front ends on one kernel: each cell's output arrives at both, once")
 def test_two_front_ends(victim):
     other = BlockingKernelClient(connection_file=victim._manager.connection_file)
     other.load_connection_file()

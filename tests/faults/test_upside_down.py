@@ -14,7 +14,9 @@ ENVIRONMENTS = {
 }
 
 
-@pytest.mark.promise("a kernel started strangely: everything works, and nothing strange is said")
+@pytest.mark.promise(
+    "a kernel with unusual options: everything works, and nothing unusual is printed"
+)
 @pytest.mark.parametrize("env", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
 def test_kernel_started_with(start_kernel, env):
     kernel = start_kernel(env=env)
@@ -30,7 +32,7 @@ def test_kernel_started_with(start_kernel, env):
     assert not kernel.where("Warning") and not kernel.where("has blocked the loop")
 
 
-@pytest.mark.promise("asyncio's debug mode: what it says of a callback is the line of the cell")
+@pytest.mark.promise("asyncio's debug mode: for a callback it names the line of the cell")
 def test_debug_mode_says_the_users_line(start_kernel):
     # The standard loop: uvloop does not say where a callback comes from.
     kernel = start_kernel(env={"ASYNCNB_LOOP": "asyncio"})
@@ -107,7 +109,7 @@ MEDDLING = {
 }
 
 
-@pytest.mark.promise("the interpreter upside down: tasks run, fail and are shown, here and there")
+@pytest.mark.promise("an unusual interpreter: tasks run, fail and are shown, on the loop and in threads")
 @pytest.mark.parametrize(("do", "undo"), MEDDLING.values(), ids=MEDDLING)
 def test_interpreter(victim, do, undo):
     if "rmdir" in do and victim.evaluate("sys.platform") == "win32":
@@ -135,7 +137,7 @@ HANDLERS = {
 }
 
 
-@pytest.mark.promise("a library takes the interrupt for itself: stop ends cells that await anyhow")
+@pytest.mark.promise("a library handles the interrupt itself: stop still ends cells that await")
 @pytest.mark.parametrize("take", HANDLERS.values(), ids=HANDLERS)
 def test_interrupt_handler_of_somebody_else(victim, take):
     victim.ok(
@@ -183,7 +185,7 @@ def test_worker_process_ends(victim, body):
     victim.ok("%%atask next --on process\n'still ' 'there'").wait_for("still there", 60)
 
 
-@pytest.mark.promise("a task launches another with the magic: that one's output stands there too")
+@pytest.mark.promise("a task launches another with the magic: its output appears there too")
 def test_magic_in_a_task(victim):
     cell = victim.ok(
         """
@@ -214,7 +216,7 @@ def test_launch_at_exit(fresh_kernel, tmp_path):
     assert path.read_text() == "ran"
 
 
-@pytest.mark.promise("%reset -f: what tasks were given stays theirs, what they look up is gone")
+@pytest.mark.promise("%reset -f: a task's arguments stay, the variables it looks up are gone")
 def test_reset(fresh_kernel):
     kernel = fresh_kernel
     kernel.ok(
