@@ -109,7 +109,9 @@ MEDDLING = {
 }
 
 
-@pytest.mark.promise("an unusual interpreter: tasks run, fail and are shown, on the loop and in threads")
+@pytest.mark.promise(
+    "an unusual interpreter: tasks run, fail and are shown, on the loop and in threads"
+)
 @pytest.mark.parametrize(("do", "undo"), MEDDLING.values(), ids=MEDDLING)
 def test_interpreter(victim, do, undo):
     if "rmdir" in do and victim.evaluate("sys.platform") == "win32":
