@@ -232,19 +232,19 @@ def page(rows: dict[str, list[str]]) -> str:
 
 
 INTRODUCTION = """\
-# One loop
+# Does my code work with asyncnb?
 
 With asyncnb loaded, the embedded loop is the running loop of every cell, with and without \
-`await`. So what works in a notebook without asyncnb must work with it. This page lists what was \
-tried: {count} patterns of a few cells each. The link of a pattern leads to the page of the \
-library's documentation that it is modelled on; its cells are in `tests/kernel/patterns.py`.
+`await`. Code that works in a notebook without asyncnb must work with it, too. This page lists \
+what was tested: {count} patterns of a few cells each. The link of a pattern leads to the page of \
+the library's documentation that it is modelled on; its cells are in `tests/kernel/patterns.py`.
 
-The suite runs every pattern on a plain kernel and on one with asyncnb, and compares how the last \
-cell ended and what it showed. "Works" in both columns: both showed the same. "Refused": the cell \
-raises that exception, with the same message on both kernels. "Fails": it works on a plain kernel \
-alone. Where the two columns differ, the second one says why.
+The test suite runs every pattern on a plain kernel and on one with asyncnb, and compares how the \
+last cell ended and what it showed. "Works" in both columns means that both showed the same. \
+"Refused": the cell raises that exception, with the same message on both kernels. "Fails": it \
+works only on a plain kernel. Where the two columns differ, the second one says why.
 
-The table is from Python {python} and ipykernel {ipykernel}; `make one-loop-page` writes it anew.
+The table is from Python {python} and ipykernel {ipykernel}; `make one-loop-page` generates it.
 """
 
 
