@@ -1,4 +1,4 @@
-"""Examples of docstrings as blocks of code. Markdown would make quotations of their `>>>`."""
+"""Show examples in docstrings as code blocks; Markdown would turn their `>>>` into quotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the site needs beyond its configuration: pages from elsewhere, contents of notebooks."""
+"""Add pages from other folders to the site, and tables of contents to its notebooks."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ HEADING = re.compile(r'<h([1-6]) id="([^"]+)">(.*?)<a class="anchor-link"', re.D
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what GitHub wants at the top of the repository, and what only the site needs."""
+    """Add the pages that GitHub expects in the root of the repository, and the site's own files."""
     for name in ("CONTRIBUTING.md", "CHANGELOG.md", ".docs/site.css", ".docs/site.js"):
         path = ROOT / name
         files.append(File.generated(config, path.name.lower(), abs_src_path=str(path)))
@@ -22,7 +22,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Take a notebook's contents from its page: mkdocs-jupyter's forget the code in headings."""
+    """Build a table of contents from a notebook's page; mkdocs-jupyter's omits code in headings."""
     if page.file.src_uri.endswith(".ipynb"):
         top: list[dict[str, Any]] = []
         above = [(0, top)]

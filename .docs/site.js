@@ -1,5 +1,5 @@
-// A solution is there when it is asked for, as in a notebook whose cell is folded. `document$` is
-// the theme's: each page that is shown.
+// Fold each solution, as a notebook folds its cell. `document$` is the theme's observable of the
+// pages that are shown.
 document$.subscribe(() => {
   for (const cell of document.querySelectorAll(".celltag_solution:not(.celltag_solution *)")) {
     const summary = Object.assign(document.createElement("summary"), {
