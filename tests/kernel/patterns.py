@@ -906,7 +906,7 @@ _ASYNCIO = [
         why="the loop runs in a thread, so the cell can wait",
     ),
     Pattern(
-        "a loop in a thread of your own",
+        "a loop in your own thread",
         "asyncio",
         _LOOP + "#asyncio.new_event_loop",
         f"""
@@ -1062,7 +1062,7 @@ _ASYNCIO = [
         """,
     ),
     Pattern(
-        "a pool of your own for to_thread",
+        "your own thread pool for to_thread",
         "asyncio",
         _LOOP + "#asyncio.loop.set_default_executor",
         """
@@ -1176,7 +1176,7 @@ _ASYNCIO = [
         """,
     ),
     Pattern(
-        "an object for one thread only, in cells with and without await",
+        "an object bound to one thread, in cells with and without await",
         "sqlite3",
         _PYTHON + "sqlite3.html#sqlite3.connect",
         """
@@ -1468,7 +1468,7 @@ _HTTP = [
         imports=("aiohttp",),
     ),
     Pattern(
-        "a server in a task, with a background task of its own",
+        "a server in a task, with its own background task",
         "aiohttp",
         _AIOHTTP + "web_advanced.html#background-tasks",
         """
