@@ -164,7 +164,7 @@ def test_join_times_out_and_the_task_goes_on(elsewhere: Loop) -> None:
 def test_join_on_the_loops_own_thread_says_what_to_write(factory: Any) -> None:
     async def main() -> None:
         task = create_task(forever())
-        with pytest.raises(RuntimeError, match="write `await task`"):
+        with pytest.raises(RuntimeError, match="use `await task`"):
             task.join()
         task.cancel()
 
