@@ -1,10 +1,10 @@
-"""Getting a task out of code that blocks its loop, without hitting anything else.
+"""Raise an exception in a task whose code blocks its loop, without hitting anything else.
 
-``PyThreadState_SetAsyncExc`` raises in a thread, wherever that is by then: perhaps the task has
-just let go, and it would be the loop's own code, or another task. So the exception is sent only
-when it must surface in the task's code: the look at the thread and the sending are one call, during
-which no other thread runs, and the instruction that the thread is at is one that ends with a look
-at what is pending.
+``PyThreadState_SetAsyncExc`` raises in a thread, wherever that thread is by then: the task may have
+just yielded, and the exception would hit the loop's own code or another task. So the exception is
+sent only when it is certain to surface in the task's code: checking the thread and sending are one
+call, during which no other thread runs, and the instruction that the thread is executing is one
+that ends with a check for pending exceptions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from asyncnb._core.base.breakpoints import is_debuggers
 from asyncnb._core.base.frames import is_loop_frame
 
-#: Looks until the task is seen at an instruction where it can be hit; a millisecond apart.
+#: Attempts, a millisecond apart, to find the task at an instruction where it can be interrupted.
 _LOOKS = 20
 
 _send_to = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
@@ -38,15 +38,16 @@ def raise_in_task(
     within: Callable[[types.FrameType], bool] | None = None,
     looks: int = _LOOKS,
 ) -> bool:
-    """Raise ``exc`` in the code of ``task`` that blocks its ``loop``; from another thread.
+    """Raise ``exc`` in the code of ``task`` that blocks its ``loop``; call from another thread.
 
-    In code that waits inside of a C function (``time.sleep``) it surfaces when that returns.
-    With ``within``, only while a frame of the task for which that is true has not ended.
-    Returns whether it was sent: False if the task is not in the middle of a step, or could not
-    be hit without danger for what comes after it, such as in one long operation of C code.
+    In code that waits inside a C function (``time.sleep``), it surfaces when that function returns.
+    With ``within``, raise only while a frame of the task for which ``within`` is true is active.
+    Return whether the exception was sent: False if the task is not in the middle of a step, or
+    could not be interrupted without endangering what runs after it, such as during one long
+    operation in C code.
     """
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return False  # nothing holds the thread still between the look and the sending
+        return False  # nothing stops the thread between the check and the sending
     ident = loop.thread.ident
     for number in range(looks):
         if number:
@@ -66,27 +67,27 @@ def _may_hit(
     task: asyncio.Task[Any],
     within: Callable[[types.FrameType], bool] | None,
 ) -> bool:
-    """Whether an exception in ``frame``, where its thread is now, is one in the task's code."""
+    """Return whether an exception in ``frame``, its thread's current one, hits the task's code."""
     if is_loop_frame(frame):
-        return False  # a call_soon() cut in half would be everybody's loss
+        return False  # a call_soon() cut in half would damage every task of the loop
     coro: Any = task.get_coro()
     outermost = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     inner: types.FrameType | None = frame
     inside = within is None
     while inner is not None and inner is not outermost:
         if is_debuggers(inner.f_code):
-            return False  # which would answer no more, or trace this thread no longer
+            return False  # the debugger would stop answering, or stop tracing this thread
         inside = inside or (within is not None and within(inner))
         inner = inner.f_back
     return inside and inner is not None and outermost is not None
 
 
 def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
-    """Send ``exc`` if the thread is in ``frame`` still, at an instruction that will notice."""
+    """Send ``exc`` if the thread is still in ``frame``, at an instruction that will notice it."""
     at = frame.f_lasti
     if not _notices(frame.f_code, at):
         return False
-    # One call of C code, and nothing in it lets another thread run: the thread is where it is
+    # One call into C code, in which nothing lets another thread run: the thread stays where it was
     # found until the exception is pending.
     return bool(
         sum(
@@ -107,7 +108,7 @@ def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) 
 
 
 def send_if_user_code(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
-    """As :func:`send_if_there`, but not in the middle of a loop's own code."""
+    """Do the same as :func:`send_if_there`, except in the middle of a loop's own code."""
     if is_loop_frame(frame):
         return False
     return send_if_there(ident, frame, exc)
@@ -118,7 +119,7 @@ def _top_frames(ident: int) -> Any:
 
 
 def _notices(code: types.CodeType, at: int) -> bool:
-    """Whether the instruction at ``at`` ends with a look at pending exceptions (3.11 to 3.15)."""
+    """Return whether the instruction at ``at`` ends with a check for exceptions (3.11 to 3.15)."""
     from opcode import opname  # rarely needed
 
     if not 0 <= at < len(code.co_code):
