@@ -137,7 +137,7 @@ class TaskTrace:
         self.stopping = True
 
     def record_recovery(self, when: float) -> None:
-        """Record, after a step of a task asked to end, that the request was withdrawn, if it was."""
+        """Record a withdrawal of the request, after a step of a task that was asked to end."""
         task = self.task()
         if task is None or not task.cancelling():
             self.stopping = False
