@@ -1,8 +1,9 @@
-"""``call_soon`` of the standard loop at two thirds of its price.
+"""The standard loop's ``call_soon`` at two thirds of its cost.
 
-Every step of every task and every callback goes through it, and the standard one takes three calls
-of Python functions to append one handle to the queue. Here is the same in one. A loop in debug
-mode, a closed one, and Pythons that it has not been tried on get the standard one.
+Every step of every task and every callback goes through ``call_soon``, and the standard one takes
+three calls of Python functions to append one handle to the queue. This version does the same in one
+call. A loop in debug mode, a closed loop, and Pythons on which this has not been tested use the
+standard one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _standard_create_task: Any = asyncio.BaseEventLoop.create_task
 
 
 class LeanLoop(asyncio.BaseEventLoop):
-    """A loop of the standard library, to be put before it among the bases of a class."""
+    """A mix-in for a loop of the standard library; put it before the loop among the bases."""
 
     __slots__ = ()
 
@@ -70,10 +71,10 @@ class LeanLoop(asyncio.BaseEventLoop):
             self._closed
             or self._debug
             or self._task_factory is not None
-            or "eager_start" in kwargs  # refused until 3.13.2
+            or "eager_start" in kwargs  # refused before 3.13.2
         ):
             return _standard_create_task(self, coro, **kwargs)
-        # All that it does, without a call in between.
+        # The same as the standard method, without a call in between.
         return asyncio.tasks.Task(coro, loop=self, **kwargs)
 
 
@@ -83,5 +84,5 @@ trust_call_at(LeanLoop.call_at)
 def _created_by_caller(handle: _H) -> _H:
     stack: Any = handle._source_traceback  # type: ignore[attr-defined]
     if stack:
-        del stack[-1]  # "created at" names the caller, not us
+        del stack[-1]  # "created at" names the caller, not this module
     return handle
