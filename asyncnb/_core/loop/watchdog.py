@@ -1,9 +1,9 @@
-"""Watchdog: finds out that a step blocks the embedded loop, and which line of which task it is.
+"""Watchdog: detects that a step blocks the embedded loop, and which line of which task it is.
 
-A thread looks at the loop's thread from outside, seven times a second, without waking the loop: is
-one of its tasks, or a callback, in the middle of a step? Only then it asks the loop for an answer,
-and a loop that goes on giving none, in the same step, is blocked. Many short steps give many
-different looks, and an answer.
+A thread observes the loop's thread from outside, seven times a second, without waking the loop: is
+a task or a callback in the middle of a step? Only then does it request an answer from the loop, and
+a loop that still gives none, in the same step, is blocked. Many short steps are observed as
+different steps, and the loop answers.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from asyncnb._core.introspection.places import Place, place, strip_outer_frames
 logger = logging.getLogger("asyncnb")
 
 _MOST_FRAMES = 30
-#: A look that comes this late, in seconds, was kept by the interpreter's lock and not by a busy
-#: machine.
+#: A check that is late by this many seconds was delayed by the interpreter's lock (GIL) and not by
+#: a busy machine.
 _HELD = 0.3
 
 
 class Blocked(NamedTuple):
-    """A step that keeps the loop from all other work, as it was found at that moment.
+    """A step that blocks all other work of the loop, as observed at one moment.
 
-    ``seconds`` since it was first seen, which is up to half the threshold late; ``task_id`` and
-    ``cell`` are those of the launched task it belongs to, None for other tasks and callbacks;
-    ``where`` is its line, in a cell if it runs through one; ``frames`` are lines of text,
-    outermost first.
+    ``seconds`` is the time since it was first seen, which is up to half the threshold late;
+    ``task_id`` and ``cell`` are those of the launched task it belongs to, None for other tasks and
+    callbacks; ``where`` is its current line, the one in a cell if the stack contains one;
+    ``frames`` are lines of text, outermost first.
     """
 
     seconds: float
@@ -56,7 +56,7 @@ class Blocked(NamedTuple):
 
 
 class SlowStep(NamedTuple):
-    """The slowest step seen: seconds, and the name of its task (or callback)."""
+    """The slowest step observed: its seconds, and the name of its task or callback."""
 
     seconds: float
     name: str
@@ -76,48 +76,48 @@ class WatchedLoop(Protocol):
 
 
 class Watchdog:
-    """Looks after one loop from a thread of its own.
+    """Observes one loop from a dedicated thread.
 
-    ``blocked``, ``lag`` and ``slowest`` may be read by any thread. Observers in
+    ``blocked``, ``lag`` and ``slowest`` may be read from any thread. Observers in
     ``loop.on_blocked`` are called on the watchdog's thread.
     """
 
     def __init__(self, loop: WatchedLoop, threshold: float) -> None:
         self.loop = loop
         self.threshold = threshold
-        #: The step that blocks the loop now, as it was first reported.
+        #: The step that is blocking the loop, as it was first reported.
         self._found: Blocked | None = None
         self.slowest: SlowStep | None = None
-        #: The context in which the blocking step runs, so that a report can go to its cell.
+        #: The context in which the blocking step runs, so that a report can be routed to its cell.
         self.context: contextvars.Context | None = None
         self._pid = os.getpid()
-        # A lock, not an Event: that takes twice as long to wake up, and this is all it does.
+        # A lock, not an Event: an Event takes twice as long to wake up, and that is its only use.
         self._stop = threading.Lock()
         self._stop.acquire()
-        # What follows is written by the watchdog's thread, `_answered` by the loop's.
+        # The following are written by the watchdog's thread, `_answered` by the loop's.
         self._asked = 0.0
         self._answered = 0.0
         self._answered_lag = 0.0
         self._step: tuple[object, int] | None = None
         self._step_name = ""
         self._step_seconds = 0.0
-        #: Wishes to cancel tasks that came from other threads, until the loop has heard them.
+        #: Requests from other threads to cancel tasks, until the loop has received them.
         self._requests: deque[_Cancel] = deque()
-        #: Whether its thread has ended; the loop alone grants wishes then.
+        #: Whether the watchdog's thread has ended; then only the loop carries out requests.
         self._off = False
         self._thread = threading.Thread(target=self._main, name="asyncnb watchdog", daemon=True)
 
     def start(self) -> None:
-        """Start looking."""
+        """Start the watchdog's thread."""
         self._thread.start()
 
     def is_own_thread(self) -> bool:
-        """Return whether the caller runs on its thread."""
+        """Return whether the caller runs on the watchdog's thread."""
         return threading.get_ident() == self._thread.ident
 
     def stop(self) -> None:
-        """Look no more; return when the thread has ended. Any thread but its own."""
-        with contextlib.suppress(RuntimeError):  # it was released before
+        """Stop watching; return when the thread has ended. Any thread but the watchdog's own."""
+        with contextlib.suppress(RuntimeError):  # stop() was called before
             self._stop.release()
         me = threading.current_thread()
         if os.getpid() == self._pid and self._thread.is_alive() and me is not self._thread:
@@ -125,15 +125,16 @@ class Watchdog:
 
     @property
     def blocked(self) -> Blocked | None:
-        """What blocks the loop now, with the seconds until now."""
+        """The step that is blocking the loop, with the seconds it has taken so far, or None."""
         found = self._found
         return None if found is None else found._replace(seconds=self._step_seconds)
 
     @property
     def lag(self) -> float:
-        """Seconds the loop took to answer when it was last asked, or has taken so far.
+        """The seconds that the loop took to answer the last request, or has taken so far.
 
-        It is asked only while it works, and an answer older than five seconds counts no more.
+        The loop is asked only while it is working, and an answer older than five seconds is
+        discarded.
         """
         asked = self._asked
         if self._answered < asked:
@@ -141,15 +142,15 @@ class Watchdog:
         return self._answered_lag if time.monotonic() - self._answered < 5.0 else 0.0
 
     def cancel(self, task: asyncio.Task[Any], cancel: Callable[[], object]) -> None:
-        """Have the loop call ``cancel``, which cancels ``task``, from another thread.
+        """Schedule ``cancel``, which cancels ``task``, on the loop; call this from another thread.
 
-        If the task blocks the loop, it is got out with a CancelledError in its code instead.
+        If the task blocks the loop, raise a CancelledError in its code instead.
         """
         request = _Cancel(task, cancel)
         self.loop.call_soon_threadsafe(request)
         if not self._off:
             self._requests.append(request)
-            if self._off:  # just now
+            if self._off:  # the thread has ended just now
                 self._requests.clear()
 
     def _main(self) -> None:
@@ -158,20 +159,20 @@ class Watchdog:
         used = cpu()
         while not self._stop.acquire(timeout=self._period()) and not self.loop.lost:
             now, used_now = time.monotonic(), cpu()
-            # A process that was suspended wakes up late in all of its threads, and has not worked.
+            # All threads of a suspended process wake up late, and none of them has worked.
             passed = min(now - last, 2 * self._period())
-            # If the loop's own thread has worked meanwhile, it held the interpreter all the time,
-            # in C code that does not let go, and this thread could not look.
+            # If the loop's own thread used the CPU in the meantime, it held the GIL all the time,
+            # in C code that does not release it, and this thread could not check.
             held = used_now - used if used_now - used > _HELD else 0.0
             last, used = now, used_now
             try:
                 self._look(now, passed, held)
             except Exception:
-                if self.loop.is_closed():  # it has ended meanwhile
+                if self.loop.is_closed():  # the loop has ended in the meantime
                     break
-                logger.exception("The watchdog of the embedded loop failed, and is off.")
+                logger.exception("The embedded loop's watchdog failed and is now disabled.")
                 break
-        # Whatever it would have answered later, nothing looks for any more.
+        # Requests that it would have handled later are dropped: nothing checks them any more.
         self._off = True
         self._requests.clear()
         self._found = self.context = self._step = None
@@ -181,7 +182,7 @@ class Watchdog:
         return self.threshold / 2 if not self._asked else self.threshold / 6
 
     def _look(self, now: float, passed: float, held: float) -> None:
-        for _ in range(len(self._requests)):  # other threads may add to it meanwhile
+        for _ in range(len(self._requests)):  # other threads may append at the same time
             request = self._requests.popleft()
             if not request.taken and not request.granted:
                 self._requests.append(request)
@@ -191,7 +192,7 @@ class Watchdog:
         if task is None and frame is None:
             return
         if is_at_breakpoint(self._top()):
-            # What a step has taken before does not count either: a person steps through it.
+            # The time before the breakpoint does not count either: a person steps through the code.
             if self._step is not None:
                 self._left_step()
             self._step = None
@@ -229,7 +230,7 @@ class Watchdog:
         return sys._current_frames().get(self.loop.thread.ident or 0)
 
     def _answer(self) -> None:
-        """Called by the loop."""
+        """Record that the loop has answered. The loop calls this."""
         self._answered = time.monotonic()
 
     def _end_of_step(self, lag: float) -> None:
@@ -263,7 +264,7 @@ class Watchdog:
         self.loop.on_blocked.notify(self.loop, blocked)
 
     def _get_out(self, task: asyncio.Task[Any]) -> None:
-        """Raise CancelledError in ``task``, which blocks the loop, if somebody wishes its end."""
+        """Raise CancelledError in ``task``, which blocks the loop, if its cancel was requested."""
         others = []
         for request in list(self._requests):
             wanted = request.task()
@@ -272,7 +273,7 @@ class Watchdog:
             if wanted is not task:
                 others.append((request, wanted))
                 continue
-            request.sent = True  # first: the loop may go on with it as soon as it is sent
+            request.sent = True  # first: the loop may handle it as soon as the exception is sent
             if raise_in_task(self.loop, task, asyncio.CancelledError):
                 request.granted = True
                 return
@@ -281,15 +282,15 @@ class Watchdog:
                 self.loop.call_soon_threadsafe(request)
             return
         for request, wanted in others:
-            # Its cancellation would go on to the one it awaits, so that one gets it, and it
-            # itself takes the request when its turn comes.
+            # The cancellation would be passed on to the task that it awaits, so that task gets it
+            # here; the requested task itself handles its request once the loop is free.
             if task in _awaited(wanted):
                 request.granted = raise_in_task(self.loop, task, asyncio.CancelledError)
                 return
 
 
 class _Cancel:
-    """A wish to cancel a task: the loop grants it, unless an exception was sent in its place."""
+    """A request to cancel a task: the loop carries it out unless an exception was sent instead."""
 
     __slots__ = ("_cancel", "granted", "sent", "taken", "task")
 
@@ -298,7 +299,7 @@ class _Cancel:
         self._cancel = cancel
         self.sent = False
         self.taken = False
-        #: Whether the exception is on its way, so that no second one is sent.
+        #: Whether the exception has been sent, so that no second one is.
         self.granted = False
 
     def __call__(self) -> None:
@@ -308,8 +309,8 @@ class _Cancel:
 
 
 def thread_clock(thread: threading.Thread) -> Callable[[], float]:
-    """Return a function that tells the CPU seconds of ``thread``, of the process where it must."""
-    getter = getattr(time, "pthread_getcpuclockid", None)  # neither on macOS nor on Windows
+    """Return a function that returns the CPU seconds of ``thread``, or else of the process."""
+    getter = getattr(time, "pthread_getcpuclockid", None)  # not on macOS and Windows
     if getter is None or thread.ident is None:
         return time.process_time
     clock = getter(thread.ident)
@@ -324,17 +325,17 @@ def thread_clock(thread: threading.Thread) -> Callable[[], float]:
 
 
 def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
-    """Return the context a task runs in. Any thread."""
+    """Return the context in which ``task`` runs. Any thread."""
     getter = getattr(task, "get_context", None)
     if getter is not None:
         return getter()  # type: ignore[no-any-return]
-    # 3.11: the C task shows it to the garbage collector alone, before those of its callbacks.
+    # 3.11: the C task exposes it only to the garbage collector, before those of its callbacks.
     found = (it for it in gc.get_referents(task) if isinstance(it, contextvars.Context))
     return next(found, None)
 
 
 def _awaited(task: asyncio.Task[Any]) -> Iterator[Any]:
-    """Yield the futures to which a cancellation of ``task`` goes on."""
+    """Yield the futures to which a cancellation of ``task`` is passed on."""
     todo: list[Any] = [task]
     for future in todo:
         waiter = getattr(future, "_fut_waiter", None)
@@ -350,14 +351,14 @@ def _name_of(task: asyncio.Task[Any] | None, frame: types.FrameType | None) -> s
 
 
 def _frames_of(task: asyncio.Task[Any] | None, top: types.FrameType) -> list[types.FrameType]:
-    """Return the frames of the running step, outermost first, without what runs loops and cells."""
+    """Return the frames of the running step, outermost first, without loop and cell runners."""
     coro: Any = None if task is None else task.get_coro()
     outermost = getattr(coro, "cr_frame", None)
     frames: list[types.FrameType] = []
     frame: types.FrameType | None = top
     while frame is not None:
         if task is None and rests(frame):
-            break  # a callback's frames begin here, or after a few of asyncio's
+            break  # a callback's frames begin here or after a few frames of asyncio
         frames.append(frame)
         if frame is outermost:
             break
