@@ -1,9 +1,9 @@
-"""A timer of the standard loop at half its price, for timeouts, which hardly ever fire.
+"""The standard loop's timer at half its cost, for timeouts, which hardly ever fire.
 
 ``loop.call_at`` and ``cancel`` of the standard loop take ten calls of Python functions for each
-timer. Here are the same two in two, by writing the handle's slots and pushing it onto the loop's
-own heap. Loops of other kinds, those that have a ``call_at`` of their own (virtual time), loops
-in debug mode, and Pythons that it has not been tried on get their ``call_at`` called.
+timer. This version takes two, by writing the handle's slots and pushing it onto the loop's own
+heap. For other kinds of loops, those that override ``call_at`` (virtual time), loops in debug mode,
+and Pythons on which this has not been tested, the loop's own ``call_at`` is called.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def trust_call_at(call_at: Callable[..., object]) -> None:
 
 
 class LeanTimer(TimerHandle):
-    """A ``TimerHandle``, to be pushed onto ``loop._scheduled`` by who makes it."""
+    """A ``TimerHandle`` that its creator must push onto ``loop._scheduled``."""
 
     __slots__ = ()
 
@@ -51,7 +51,7 @@ class LeanTimer(TimerHandle):
             return
         self._cancelled = True
         if self._scheduled:
-            self._loop._timer_cancelled_count += 1  # by which the loop decides to clear its heap
+            self._loop._timer_cancelled_count += 1  # tells the loop when to clear its heap
         self._callback = self._args = None  # type: ignore[assignment]
 
 
