@@ -85,9 +85,9 @@ class TaskInfo(NamedTuple):
 
 
 class TaskHandle(Protocol):
-    """What is known of a launched task besides the task: what the lower floors ask of its record.
+    """The record of a launched task, as far as the lower layers use it.
 
-    Its members may be used in any thread.
+    Its members may be used from any thread.
     """
 
     id: int
@@ -104,43 +104,43 @@ class TaskHandle(Protocol):
 
     @property
     def task(self) -> Any:
-        """The task, or what stands for it."""
+        """The task, or the object that represents it."""
         ...
 
     def changed(self) -> None:
-        """Notify the observers that a fact of the task is new."""
+        """Notify the observers that a fact about the task has changed."""
 
     def info(self) -> TaskInfo:
-        """Return a snapshot of the task's facts."""
+        """Return a snapshot of the facts about the task."""
         ...
 
     def printed(self) -> str:
-        """Return the end of what the task printed."""
+        """Return the last part of what the task has printed."""
         ...
 
     def time_limit(self) -> Any:
-        """Return the ``Timeout`` of the whole task; None if it ended without one."""
+        """Return the ``Timeout`` of the whole task; None if the task ended without one."""
         ...
 
     def pause_refusal(self) -> str | None:
-        """Return the sentence for a task that cannot be paused, None for one that can."""
+        """Return why the task cannot be paused, as a sentence; None if it can."""
         ...
 
     def report_failure(self) -> None:
         """Pass the exception of a task that has failed to its loop's exception handler."""
 
     def set_shown(self) -> None:
-        """Note that all that the task's end has to say is shown."""
+        """Record that everything about the end of the task has been shown."""
 
     def never_retrieved(self) -> bool:
-        """Note that a failed task is gone, and no code asked for its exception.
+        """Record that a failed task was garbage-collected and its exception never retrieved.
 
-        Returns whether it was shown, so that nothing has to be logged.
+        Return whether the failure was shown, so that nothing needs to be logged.
         """
         ...
 
 
-#: The record of the launched task that the running code belongs to, with all that it starts.
+#: The record of the launched task that the running code belongs to; inherited by its tasks.
 current_record: contextvars.ContextVar[TaskHandle | None] = contextvars.ContextVar(
     "asyncnb_record", default=None
 )

@@ -18,12 +18,12 @@ wrappers: set[types.CodeType] = set()
 
 
 def hide_wrapper(function: Callable[..., object]) -> None:
-    """Leave the frames of ``function`` out: it only carries a coroutine of the user's."""
+    """Omit the frames of ``function``, which only wraps a user's coroutine, from stacks."""
     wrappers.add(function.__code__)
 
 
 def cell_of(filename: str) -> str | None:
-    """Return the ``In[n]`` that the code of a file name came from, None if it is no cell."""
+    """Return the ``In[n]`` that a file name's code came from, None if it is not a cell."""
     return frontend.current.cell_of(filename)
 
 

@@ -41,7 +41,7 @@ def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
 
 
 def launched_ancestor(task: asyncio.Task[Any]) -> TaskHandle | None:
-    """Return the record of the launched task whose code made ``task``, over any number of steps."""
+    """Return the record of the launched task that created ``task``, directly or indirectly."""
     context = context_of(task)
     return None if context is None else context.get(current_record)
 
@@ -71,8 +71,8 @@ def is_hosts(task: asyncio.Task[Any]) -> bool:
 
 
 def loop_kind(loop: asyncio.AbstractEventLoop) -> str:
-    """Return "kernel" for the kernel's own loop, "loop" for the embedded one and any other."""
-    # Hosted by the kernel's loop, the embedded loop is both.
+    """Return "kernel" for the kernel's own loop, "loop" for the embedded loop and any other."""
+    # Where the kernel's loop hosts the embedded loop, the two are the same.
     hosted = getattr(loop, "is_own_thread", None) is not None
     return "kernel" if not hosted and loop in frontend.current.other_loops() else "loop"
 

@@ -63,7 +63,7 @@ class SlowStep(NamedTuple):
 
 
 class WatchedLoop(Protocol):
-    """What a watchdog needs of a loop that lives on a thread of its own."""
+    """The interface that a watchdog needs of a loop with a dedicated thread."""
 
     @property
     def thread(self) -> threading.Thread: ...

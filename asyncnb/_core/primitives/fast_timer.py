@@ -15,16 +15,16 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Any
 
-#: Whether this and ``loop.fast_call_soon`` have been tried on this Python: 3.16 may change the
+#: Whether this module and ``loop.fast_call_soon`` are tested on this Python: 3.16 may change the
 #: parts of the standard loop that they write to, and then tests/core/test_lean.py fails until the
-#: bound is raised or what they write is mended.
+#: bound is raised or the two modules are fixed.
 KNOWN = sys.version_info < (3, 16)
 
 _known_call_at: list[Any] = [asyncio.BaseEventLoop.call_at]
 
 
 def trust_call_at(call_at: Callable[..., object]) -> None:
-    """Use ``LeanTimer`` on loops with this ``call_at``, which does what the standard one does."""
+    """Use ``LeanTimer`` on loops whose ``call_at`` is this one, equivalent to the standard one."""
     _known_call_at.append(call_at)
 
 
@@ -56,5 +56,5 @@ class LeanTimer(TimerHandle):
 
 
 def takes_lean_timers(loop: AbstractEventLoop) -> bool:
-    """Return whether ``LeanTimer`` works on ``loop``, unless that is in debug mode."""
+    """Return whether ``LeanTimer`` works on ``loop`` while it is not in debug mode."""
     return getattr(type(loop), "call_at", None) in _known_call_at and KNOWN

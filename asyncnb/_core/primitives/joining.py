@@ -223,9 +223,9 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
 
 
 def blocking_wait() -> Callable[[Any], Any] | None:
-    """Return what blocks here while the host's loop goes on, None where nothing can.
+    """Return a function that blocks here while the host's loop keeps running, None if impossible.
 
-    A browser that can switch stacks (JSPI, in Chrome from 137 on) lets Pyodide do that.
+    Pyodide can do this in a browser that can switch stacks (JSPI, in Chrome 137 and later).
     """
     ffi: Any = sys.modules.get("pyodide.ffi")
     if ffi is None or not ffi.can_run_sync():
@@ -234,7 +234,7 @@ def blocking_wait() -> Callable[[Any], Any] | None:
 
 
 def _join_here(fut: asyncio.Future[_T], timeout: float | None) -> _T:
-    """Wait for ``fut`` where this browser can wait; see ``Task.join``."""
+    """Wait for ``fut`` if this browser can block; see ``Task.join``."""
     wait = blocking_wait()
     if wait is None:
         raise cannot_block("join()", "await task")
@@ -243,5 +243,5 @@ def _join_here(fut: asyncio.Future[_T], timeout: float | None) -> _T:
         return bool((await asyncio.wait([fut], timeout=timeout))[0])
 
     if not wait(asyncio.ensure_future(ended())):
-        raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
+        raise TimeoutError(f"not done after {timeout} seconds; still running: {fut!r}")
     return fut.result()

@@ -38,12 +38,12 @@ def close_all(awaitables: Iterable[object]) -> None:
 
 
 def start(loop: AbstractEventLoop, awaitable: Any) -> Future[Any]:
-    """Return ``awaitable`` as a future of ``loop``; start a task if it is none."""
+    """Return ``awaitable`` as a future of ``loop``; start a task for it if it is not a future."""
     future: Any = (
         new_task(loop, awaitable) if iscoroutine(awaitable) else ensure_future(awaitable, loop=loop)
     )
     if future is not awaitable:
-        # Nobody but us holds this task, so nobody can be blamed for dropping it.
+        # User code has no reference to this task, so it must not be blamed for dropping it.
         future._log_destroy_pending = False
     return future  # type: ignore[no-any-return]
 

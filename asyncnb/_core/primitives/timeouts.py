@@ -27,7 +27,7 @@ else:
     # On 3.11, asyncio.current_task is a Python function around this lookup.
     current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
 
-#: Held while a limit is read and then written: two cells that both add 30 s add 60.
+#: Held while a limit is read and then written, so that two cells that both add 30 s add 60.
 limits_lock = fork_safe_lock()
 
 _CREATED: Final = "created"

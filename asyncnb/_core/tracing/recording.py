@@ -113,7 +113,7 @@ class TaskTrace:
 
     @property
     def record(self) -> TaskHandle | None:
-        """What the registry knows of a launched task, until it has forgotten it."""
+        """The registry's record of a launched task, as long as the registry keeps it."""
         return self._record()
 
     def begin(self) -> None:
@@ -304,14 +304,14 @@ def _copied(steps: deque[Step]) -> list[Step]:
 
 #: The number of active ``with`` blocks and traced tasks; while it is 0, tasks are created as usual.
 _recorded = 0
-#: What takes the hook off by which new tasks are traced, while there is one.
+#: The function that removes the hook by which new tasks are traced, while there is one.
 _remove_task_hook: Callable[[], None] | None = None
 
 
 def _hook(change: int) -> None:
     global _recorded
     with _lock:
-        _recorded = max(0, _recorded + change)  # a child may end what its parent began
+        _recorded = max(0, _recorded + change)  # a forked child may end what its parent began
         _use_task_hook(_recorded > 0)
 
 
@@ -340,7 +340,7 @@ at_fork(_forget_after_fork)
 #: The recording that ``launch(..., trace=True)`` and ``%%atask --trace`` use.
 recorder = Recording()
 
-#: The recording that tasks made by the running code belong to; None: they are not recorded.
+#: The recording for tasks created by the running code; None: they are not recorded.
 current_recording: ContextVar[Recording | None] = ContextVar("asyncnb_recording", default=None)
 
 
