@@ -17,8 +17,8 @@ from asyncnb._core.primitives.cross_loop import (
     all_local,
     discard_edge,
     done_callback_adder,
+    done_signal,
     is_foreign,
-    signal,
 )
 from asyncnb._core.primitives.gather import loop_for
 from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
@@ -86,7 +86,7 @@ class AsCompleted:
         else:
             for aw in unique:
                 if is_foreign(aw, loop):
-                    future = signal(aw, loop)
+                    future = done_signal(aw, loop)
                     self._originals[future] = aw
                 else:
                     future = start(loop, aw)

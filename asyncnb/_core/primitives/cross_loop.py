@@ -93,10 +93,10 @@ def is_foreign(source: object, loop: AbstractEventLoop) -> bool:
     return isinstance(source, concurrent.futures.Future)
 
 
-_signals: weakref.WeakKeyDictionary[Any, list[DoneSignal]] = weakref.WeakKeyDictionary()
+_done_signals: weakref.WeakKeyDictionary[Any, list[DoneSignal]] = weakref.WeakKeyDictionary()
 
 
-def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
+def done_signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
     """Return ``source`` if it belongs to ``loop``, else a future that is done once ``source`` is.
 
     There is only one per source and loop, so that repeated calls of ``wait()`` do not accumulate
@@ -106,16 +106,16 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
     """
     if asyncio.isfuture(source) and source.get_loop() is loop:
         return source
-    known = _signals.setdefault(source, [])
+    known = _done_signals.setdefault(source, [])
     for future in known:
         if future.get_loop() is loop:
             return future
     future = DoneSignal(loop=loop)
     if source.done():
-        future.fire()
+        future.set()
         return future
     if not asyncio.isfuture(source):
-        source.add_done_callback(future.relay)
+        source.add_done_callback(future.forward)
     else:
         home = source.get_loop()
         if home.is_closed() and not source.done():  # it may have ended with its loop
@@ -126,13 +126,13 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
         register_waiter(home, future)
         try:
             if takes_calls(home):
-                home.call_soon_threadsafe(source.add_done_callback, future.relay)
+                home.call_soon_threadsafe(source.add_done_callback, future.forward)
             else:
-                source.add_done_callback(future.relay)
+                source.add_done_callback(future.forward)
         except RuntimeError:
             if not source.done():
                 raise
-            future.fire()  # its loop was closed just now, which has ended it
+            future.set()  # its loop was closed just now, which has ended it
     known.append(future)
     return future
 
@@ -140,13 +140,13 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
 class DoneSignal(asyncio.Future[None]):
     """A future that is done when one of another loop or thread is; it fails if that loop dies."""
 
-    def relay(self, _: object) -> None:
+    def forward(self, _: object) -> None:
         """Set the signal on its own loop. Any thread."""
-        self._post(self.fire)
+        self._post(self.set)
 
     def fail(self, exc: BaseException) -> None:
         """End with ``exc``, because the source will never be done. Any thread."""
-        self._post(self.fire, exc)
+        self._post(self.set, exc)
 
     def _post(self, call: Callable[..., None], *args: BaseException) -> None:
         loop = self.get_loop()
@@ -156,7 +156,7 @@ class DoneSignal(asyncio.Future[None]):
             if not loop.is_closed():  # closed: nothing waits there any more
                 raise
 
-    def fire(self, exc: BaseException | None = None) -> None:
+    def set(self, exc: BaseException | None = None) -> None:
         """Mark the signal as done, with ``exc`` if given. Thread of its own loop."""
         if self.done():
             return

@@ -24,8 +24,8 @@ from asyncnb._core.primitives.cross_loop import (
     discard_edge,
     done_callback_adder,
     done_callback_remover,
+    done_signal,
     is_foreign,
-    signal,
 )
 from asyncnb._core.primitives.first_completed import Pending, watch_for
 from asyncnb._core.primitives.futures import iscoroutine, local
@@ -131,11 +131,11 @@ async def wait(
     for f in given:
         if not asyncio.isfuture(f) and not isinstance(f, concurrent.futures.Future):
             raise TypeError(f"wait() takes tasks and futures, not {type(f).__name__}: {f!r}")
-    here = {signal(f, loop): f for f in given}
-    await _wait(set(here), timeout, return_when, loop, here.get)
-    for future, f in here.items():
-        if future is not f and future.done() and (lost := future.exception()) is not None:
-            raise lost  # its loop crashed or was closed: the wait would never end
+    signals = {done_signal(f, loop): f for f in given}
+    await _wait(set(signals), timeout, return_when, loop, signals.get)
+    for future, f in signals.items():
+        if future is not f and future.done() and (error := future.exception()) is not None:
+            raise error  # its loop crashed or was closed: the wait would never end
     done = {f for f in given if f.done()}
     return done, given - done
 
