@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from asyncnb._core.primitives.futures import Future, register_waiter, takes_calls
+from asyncnb._core.primitives.futures import Future, accepts_calls, register_waiter
 from asyncnb._core.primitives.tasks import Task
 
 #: ``add_edge(future, waiter)``, ``discard_edge(future, waiter)``: the interpreter's own call graph
@@ -125,7 +125,7 @@ def done_signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[An
             )
         register_waiter(home, future)
         try:
-            if takes_calls(home):
+            if accepts_calls(home):
                 home.call_soon_threadsafe(source.add_done_callback, future.forward)
             else:
                 source.add_done_callback(future.forward)

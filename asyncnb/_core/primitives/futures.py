@@ -28,11 +28,11 @@ from asyncnb._core.primitives.awaitables import as_coroutine as as_coroutine
 from asyncnb._core.primitives.awaitables import iscoroutine as iscoroutine
 from asyncnb._core.primitives.awaitables import iscoroutinefunction as iscoroutinefunction
 from asyncnb._core.primitives.awaitables import isfuture as isfuture
+from asyncnb._core.primitives.joining import accepts_calls as accepts_calls
 from asyncnb._core.primitives.joining import fail_waiters as fail_waiters
-from asyncnb._core.primitives.joining import forget_waiter as forget_waiter
 from asyncnb._core.primitives.joining import join_future as join_future
 from asyncnb._core.primitives.joining import register_waiter as register_waiter
-from asyncnb._core.primitives.joining import takes_calls as takes_calls
+from asyncnb._core.primitives.joining import unregister_waiter as unregister_waiter
 
 __all__ = ["Future", "iscoroutine", "iscoroutinefunction", "isfuture"]
 __all__ += ["wrap_future"]
@@ -280,7 +280,7 @@ class FutureProxy(asyncio.Future[_T]):
             if source.done():
                 self._take(source)
                 return
-            if not takes_calls(home) and not source.done():  # it may have ended with its loop
+            if not accepts_calls(home) and not source.done():  # it may have ended with its loop
                 raise RuntimeError(
                     f"Task {asyncio.current_task(loop)!r} got Future {source!r} attached to a "
                     "different loop, which is not running, so the task would wait forever; start "
@@ -306,7 +306,7 @@ class FutureProxy(asyncio.Future[_T]):
         if self.done():
             return
         if isfuture(source):
-            forget_waiter(source.get_loop(), self)
+            unregister_waiter(source.get_loop(), self)
         if self._asked is not None and not self._taken and not source.cancelled():
             _cancel(self, *self._asked)  # the request came too late for the source
             return
@@ -352,7 +352,7 @@ class FutureProxy(asyncio.Future[_T]):
         if home is self._loop:
             source.remove_done_callback(self._take)
             return
-        forget_waiter(home, self)
+        unregister_waiter(home, self)
         if not home.is_closed():
             home.call_soon_threadsafe(source.remove_done_callback, self._source_done)
 

@@ -55,7 +55,7 @@ def register_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
         _waiters.setdefault(loop, weakref.WeakSet()).add(waiter)
 
 
-def forget_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
+def unregister_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
     """Undo :func:`register_waiter`; do nothing if *waiter* is not registered."""
     with _guard:
         known = _waiters.get(loop)
@@ -101,13 +101,13 @@ class Joiner:
         self.error: BaseException | None = None
 
     def register(self, loop: AbstractEventLoop) -> None:
-        """Register to be released when *loop* is dead; ``forget`` must follow."""
+        """Register to be released when *loop* is dead; ``unregister`` must follow."""
         # Not weakly: a blocked thread keeps its joiner alive, and a weak set costs three times as
         # much.
         with _guard:
             _joiners.setdefault(loop, set()).add(self)
 
-    def forget(self, loop: AbstractEventLoop) -> None:
+    def unregister(self, loop: AbstractEventLoop) -> None:
         """Undo ``register``; do nothing if it is not registered."""
         with _guard:
             known = _joiners.get(loop)
@@ -116,7 +116,7 @@ class Joiner:
                 if not known:
                     _joiners.pop(loop, None)  # a finaliser that joined may have removed it already
 
-    def wake(self, _: object = None) -> None:
+    def release(self, _: object = None) -> None:
         """Release the thread; do nothing the second time. Any thread."""
         with contextlib.suppress(RuntimeError):  # the lock was released before
             self.lock.release()
@@ -124,7 +124,7 @@ class Joiner:
     def fail(self, exc: BaseException) -> None:
         """Release the thread with an error to raise if there is no result. Any thread."""
         self.error = exc
-        self.wake()
+        self.release()
 
     def wait(self, loop: AbstractEventLoop, timeout: float | None = None) -> bool:
         """Block until released or *loop* is closed (True), or for *timeout* seconds (False)."""
@@ -148,7 +148,7 @@ def refuse_own_thread(loop: AbstractEventLoop, call: str, instead: str) -> None:
         raise would_deadlock(call, instead)
 
 
-def refuse_inside(call: str) -> None:
+def refuse_with_lock_held(call: str) -> None:
     """Raise ``EmbeddedLoopError`` where blocking could deadlock because asyncnb holds a lock."""
     if holds_a_lock():
         raise EmbeddedLoopError(
@@ -163,7 +163,7 @@ def is_dead(loop: AbstractEventLoop) -> bool:
     return loop.is_closed() or getattr(loop, "lost", False)
 
 
-def takes_calls(loop: AbstractEventLoop) -> bool:
+def accepts_calls(loop: AbstractEventLoop) -> bool:
     """Return whether *loop* is running, or its thread will run it again or end its tasks.
 
     The embedded loop's thread is between two runs after a ``stop()`` or after a task has raised
@@ -192,26 +192,26 @@ def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
     if not THREADS and _get_running_loop() is loop:
         return _join_here(fut, timeout)
     refuse_own_thread(loop, "join()", "await task")
-    refuse_inside("join()")
+    refuse_with_lock_held("join()")
     if is_dead(loop):
         raise dead_loop_error(fut)
     joiner = Joiner()
     joiner.register(loop)
     try:
         try:
-            if takes_calls(loop):
-                loop.call_soon_threadsafe(fut.add_done_callback, joiner.wake)
+            if accepts_calls(loop):
+                loop.call_soon_threadsafe(fut.add_done_callback, joiner.release)
             else:
-                fut.add_done_callback(joiner.wake)
+                fut.add_done_callback(joiner.release)
         except RuntimeError:
             if not loop.is_closed():  # just closed: *fut* is done by now or never will be
                 raise
         in_time = joiner.wait(loop, timeout)
     finally:
-        joiner.forget(loop)
+        joiner.unregister(loop)
         if not fut.done():
             try:
-                loop.call_soon_threadsafe(fut.remove_done_callback, joiner.wake)
+                loop.call_soon_threadsafe(fut.remove_done_callback, joiner.release)
             except RuntimeError:
                 if not loop.is_closed():  # just closed: it runs no more callbacks
                     raise

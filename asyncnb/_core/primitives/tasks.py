@@ -31,9 +31,9 @@ from asyncnb._core.primitives.futures import (
     INTERRUPT,
     Future,
     FutureProxy,
+    accepts_calls,
     iscoroutine,
     runs_elsewhere,
-    takes_calls,
 )
 from asyncnb._core.primitives.pause import Pause
 from asyncnb._core.primitives.pause import pause as _hold
@@ -159,7 +159,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
             if eager_start and runs_here(loop):  # else lazily: see create_task_from_elsewhere()
                 return _hide_frames(_make_eagerly(cls, coro, **kwargs))
             return _hide_frames(construct(cls, coro, **kwargs))
-        if not takes_calls(loop):
+        if not accepts_calls(loop):
             return _hide_frames(construct(cls, coro, **kwargs))
         if eager_start:
             raise RuntimeError(

@@ -28,8 +28,8 @@ from asyncnb._core.primitives.awaitables import (
 from asyncnb._core.primitives.joining import (
     Joiner,
     dead_loop_error,
-    refuse_inside,
     refuse_own_thread,
+    refuse_with_lock_held,
 )
 from asyncnb._core.primitives.tasks import Task, ensure_future, interrupt, new_task
 
@@ -176,7 +176,7 @@ def run_on(
     refuse_own_thread(loop, "run()", "await ...")
     coro = as_coroutine(awaitable)
     try:
-        refuse_inside("run()")
+        refuse_with_lock_held("run()")
     except EmbeddedLoopError:
         coro.close()
         raise
@@ -194,16 +194,16 @@ def run_on(
             raise
         started.append(task)
         if task.done():
-            joiner.wake()
+            joiner.release()
         else:
-            task.add_done_callback(joiner.wake)
+            task.add_done_callback(joiner.release)
 
     def cancel() -> None:
         if started:
             interrupt(started[0])  # launched tasks that it waits for keep running
         else:  # Ctrl-C came before the loop had started the task
             coro.close()
-            joiner.wake()
+            joiner.release()
 
     joiner.register(loop)
     try:
@@ -217,7 +217,7 @@ def run_on(
             _end_and_wait(loop, cancel, joiner)
             raise TimeoutError(f"cancelled because not done after {timeout} seconds: {awaitable!r}")
     finally:
-        joiner.forget(loop)
+        joiner.unregister(loop)
     if started and started[0].done():
         return started[0].result()
     raise joiner.error or dead_loop_error(awaitable)
