@@ -77,7 +77,7 @@ def fail_waiters(loop: AbstractEventLoop, exc: BaseException) -> int:
     return len(waiters)
 
 
-def end_lost(future: asyncio.Future[Any], error: BaseException) -> None:
+def fail_on_dead_loop(future: asyncio.Future[Any], error: BaseException) -> None:
     """Fail a future or task of a loop that no longer runs with ``error``.
 
     Its callbacks belong to that loop and are not called. An error that is never retrieved is not

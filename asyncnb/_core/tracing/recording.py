@@ -498,7 +498,7 @@ def trace_child(coro: Any, loop: AbstractEventLoop | None = None) -> Any:
     return traced(coro, recording)
 
 
-def end_lost(trace: TaskTrace, loop: AbstractEventLoop, error: BaseException) -> None:
+def end_on_dead_loop(trace: TaskTrace, loop: AbstractEventLoop, error: BaseException) -> None:
     """Record that a launched task has ended with ``error``, because ``loop`` runs no further step.
 
     The other recorded tasks on that loop end with it.
