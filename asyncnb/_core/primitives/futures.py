@@ -196,7 +196,7 @@ class Future(asyncio.Future[_T]):
             _set_result(self, result)
         else:
             self._claim()
-            loop.call_soon_threadsafe(_land, self, _set_result, result)
+            loop.call_soon_threadsafe(_set_unless_done, self, _set_result, result)
 
     def set_exception(self, exception: type | BaseException, /) -> None:
         """Mark as done with *exception*, an instance or a class.
@@ -217,7 +217,7 @@ class Future(asyncio.Future[_T]):
                 "instance or class; use set_result() for a value"
             )
         self._claim()
-        loop.call_soon_threadsafe(_land, self, _set_exception, exception)
+        loop.call_soon_threadsafe(_set_unless_done, self, _set_exception, exception)
 
     def _claim(self) -> None:
         with _guard:
@@ -229,13 +229,13 @@ class Future(asyncio.Future[_T]):
         running = _get_running_loop()
         if running is self._loop or running is None or self.done():
             return _await(self)
-        mirror: FutureProxy[_T] = FutureProxy(self, running)
-        return mirror.__await__()
+        proxy: FutureProxy[_T] = FutureProxy(self, running)
+        return proxy.__await__()
 
     __iter__ = __await__
 
 
-def _land(fut: Future[Any], setter: Callable[[Any, Any], None], value: Any) -> None:
+def _set_unless_done(fut: Future[Any], setter: Callable[[Any, Any], None], value: Any) -> None:
     # Cancelled, or set by the loop itself, before this result arrived: the result is too late.
     if not fut.done():
         setter(fut, value)
@@ -263,22 +263,23 @@ class FutureProxy(asyncio.Future[_T]):
     would complete the source.
     """
 
-    __slots__ = ("_asked", "_taken", "source")
+    __slots__ = ("_accepted", "_cancel_request", "source")
 
     def __init__(self, source: Any, loop: AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self.source = source
-        self._asked: tuple[Any] | None = None  # the message of a cancellation passed to the source
-        self._taken = False  # written in the source's thread, before the source can be done
+        #: The message of a cancellation that was passed to the source, as a tuple.
+        self._cancel_request: tuple[Any] | None = None
+        self._accepted = False  # written in the source's thread, before the source can be done
         if not isfuture(source):
             source.add_done_callback(self._source_done)
             return
         home = source.get_loop()
         if home is loop:
-            source.add_done_callback(self._take)
+            source.add_done_callback(self._copy_outcome)
         else:
             if source.done():
-                self._take(source)
+                self._copy_outcome(source)
                 return
             if not accepts_calls(home) and not source.done():  # it may have ended with its loop
                 raise RuntimeError(
@@ -292,23 +293,23 @@ class FutureProxy(asyncio.Future[_T]):
             except RuntimeError:
                 if not source.done():
                     raise
-                self._take(source)  # its loop was closed just now, which has ended it
+                self._copy_outcome(source)  # its loop was closed just now, which has ended it
 
     def _source_done(self, source: Any) -> None:
         # In the source's thread.
         try:
-            self._loop.call_soon_threadsafe(self._take, source)
+            self._loop.call_soon_threadsafe(self._copy_outcome, source)
         except RuntimeError:
             if not self._loop.is_closed():  # closed: nothing there waits any more
                 raise
 
-    def _take(self, source: Any) -> None:
+    def _copy_outcome(self, source: Any) -> None:
         if self.done():
             return
         if isfuture(source):
             unregister_waiter(source.get_loop(), self)
-        if self._asked is not None and not self._taken and not source.cancelled():
-            _cancel(self, *self._asked)  # the request came too late for the source
+        if self._cancel_request is not None and not self._accepted and not source.cancelled():
+            _cancel(self, *self._cancel_request)  # the request came too late for the source
             return
         try:
             exc = source.exception()
@@ -330,27 +331,27 @@ class FutureProxy(asyncio.Future[_T]):
             return _cancel(self, msg)
         home = source.get_loop()
         if msg is INTERRUPT and getattr(source, "_launched", False):
-            self._let_go()
+            self._disconnect()
             return _cancel(self, msg)
         if home is self._loop:
             return bool(source.cancel(msg=msg))
-        self._asked = (msg,)
+        self._cancel_request = (msg,)
         try:
-            home.call_soon_threadsafe(self._ask, msg)
+            home.call_soon_threadsafe(self._cancel_source, msg)
         except RuntimeError:  # that loop is closed and will not answer
             return _cancel(self, msg)
         return True
 
-    def _ask(self, msg: Any) -> None:
+    def _cancel_source(self, msg: Any) -> None:
         # In the source's thread.
         if self.source.cancel(msg=msg):
-            self._taken = True
+            self._accepted = True
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         source = self.source
         home = source.get_loop()
         if home is self._loop:
-            source.remove_done_callback(self._take)
+            source.remove_done_callback(self._copy_outcome)
             return
         unregister_waiter(home, self)
         if not home.is_closed():
