@@ -35,11 +35,11 @@ __asyncnb_frames__ = "launches"
 _lock = fork_safe_lock()
 
 #: The maximum number of steps that a recording keeps, the newest: about 15 MB when it is full.
-MOST_STEPS = 100_000
+MAX_STEPS = 100_000
 #: The maximum number of tasks that a recording keeps, the newest.
-MOST_TASKS = 10_000
+MAX_TASKS = 10_000
 #: The maximum number of cancellations and timeouts, and of awaiters, that are kept for one task.
-MOST_MARKS = 100
+MAX_EVENTS = 100
 
 
 class Step(NamedTuple):
@@ -67,10 +67,10 @@ class TaskTrace:
         "created",
         "ended",
         "error",
+        "events",
         "gathered_in",
         "id",
         "launched",
-        "marks",
         "name",
         "parent",
         "recording",
@@ -104,7 +104,7 @@ class TaskTrace:
         #: Whether the task was asked to end and has not resumed other work since.
         self.stopping: bool = False
         #: (when, "cancel" or "timeout", message) as delivered to its code; "on": it kept running.
-        self.marks: list[tuple[float, str, str]] = []
+        self.events: list[tuple[float, str, str]] = []
         #: The gather() futures that its end is part of, with the id of the task awaiting each.
         self.gathered_in: list[tuple[asyncio.Future[Any], int]] = []
         #: (when, id of a traced task that was awaiting this one when it ended).
@@ -126,14 +126,14 @@ class TaskTrace:
         self.started = self.recording.now()
         self.state = "running"
 
-    def struck(self, exc: CancelledError, coro: Coroutine[Any, Any, Any]) -> None:
+    def record_cancel(self, exc: CancelledError, coro: Coroutine[Any, Any, Any]) -> None:
         """Record a cancellation that is about to be delivered to ``coro``."""
         task = self.task()
         text = exc.args[0] if exc.args and isinstance(exc.args[0], str) else ""
         timed_out = (task is not None and _timed_out(task)) or expired_in(coro)
         what = "timeout" if timed_out else "cancel"
-        if len(self.marks) < MOST_MARKS:
-            self.marks.append((self.recording.now(), what, text))
+        if len(self.events) < MAX_EVENTS:
+            self.events.append((self.recording.now(), what, text))
         self.stopping = True
 
     def record_recovery(self, when: float) -> None:
@@ -141,14 +141,14 @@ class TaskTrace:
         task = self.task()
         if task is None or not task.cancelling():
             self.stopping = False
-            if len(self.marks) < MOST_MARKS:
-                self.marks.append((when, "on", ""))
+            if len(self.events) < MAX_EVENTS:
+                self.events.append((when, "on", ""))
 
-    def gathers(self, gathering: asyncio.Future[Any], children: Iterable[Any]) -> None:
+    def note_gather(self, gathering: asyncio.Future[Any], children: Iterable[Any]) -> None:
         """Record that this task awaits ``gathering``, and so the end of each of ``children``."""
         for child in children:
             trace = trace_of(child)
-            if trace is not None and len(trace.gathered_in) < MOST_MARKS:
+            if trace is not None and len(trace.gathered_in) < MAX_EVENTS:
                 trace.gathered_in.append((gathering, self.id))
 
     def end(self, error: BaseException | None, loop: AbstractEventLoop | None = None) -> None:
@@ -168,13 +168,13 @@ class TaskTrace:
             self.state = "failed"
             if not isinstance(error, GeneratorExit):
                 self.error = describe(error)
-        _hook(-1)
+        _count_recorded(-1)
         task = self.task()
         if task is not None:
             self.name = task.get_name()
             # gather(return_exceptions=True) leaves a callback on one child at a time.
             ids = {to: None for gathering, to in self.gathered_in if not gathering.done()}
-            for waiting in awaited_by(task)[:MOST_MARKS]:
+            for waiting in awaited_by(task)[:MAX_EVENTS]:
                 trace = trace_of(waiting)
                 if trace is not None and trace.recording is self.recording:
                     ids[trace.id] = None
@@ -224,7 +224,7 @@ class Recording:
     ``run_virtual``. Tasks on a virtual clock are timed by that clock.
     """
 
-    def __init__(self, most_steps: int = MOST_STEPS, most_tasks: int = MOST_TASKS) -> None:
+    def __init__(self, most_steps: int = MAX_STEPS, most_tasks: int = MAX_TASKS) -> None:
         self.steps: deque[Step] = deque(maxlen=most_steps)
         self.traces: OrderedDict[int, TaskTrace] = OrderedDict()
         #: The ids of the tasks that have ended, in the order in which they ended.
@@ -248,13 +248,13 @@ class Recording:
             self.clock, self.epoch = loop.time, 0.0
 
     def __enter__(self) -> Recording:
-        _hook(1)
+        _count_recorded(1)
         self._tokens.append(current_recording.set(self))
         return self
 
     def __exit__(self, *exc: object) -> None:
         current_recording.reset(self._tokens.pop())
-        _hook(-1)
+        _count_recorded(-1)
 
     def root(
         self, coro: Coroutine[Any, Any, Any], record: TaskHandle, loop: AbstractEventLoop
@@ -277,7 +277,7 @@ class Recording:
     def steps_of(self) -> dict[int, list[Step]]:
         """Return the steps that are still kept, by the id of their task. Any thread."""
         found: dict[int, list[Step]] = {}
-        for step in _copied(self.steps):
+        for step in _copy_of(self.steps):
             found.setdefault(step[0].id, []).append(step)
         return found
 
@@ -289,12 +289,12 @@ class Recording:
         for _ in range(len(self._ended)):
             if (ended := self._ended.popleft()) in self.traces:
                 self._ended.append(ended)
-        kept = [step for step in _copied(self.steps) if step[0].id in self.traces]
+        kept = [step for step in _copy_of(self.steps) if step[0].id in self.traces]
         self.steps.clear()
         self.steps.extend(kept)
 
 
-def _copied(steps: deque[Step]) -> list[Step]:
+def _copy_of(steps: deque[Step]) -> list[Step]:
     while True:
         try:
             return list(steps)
@@ -308,7 +308,7 @@ _recorded = 0
 _remove_task_hook: Callable[[], None] | None = None
 
 
-def _hook(change: int) -> None:
+def _count_recorded(change: int) -> None:
     global _recorded
     with _lock:
         _recorded = max(0, _recorded + change)  # a forked child may end what its parent began
@@ -379,7 +379,7 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
     trace.begin()
     while True:
         if error is not None and isinstance(error, CancelledError):
-            trace.struck(error, coro)
+            trace.record_cancel(error, coro)
         if isinstance(error, GeneratorExit):
             # Closed or garbage-collected; the collector may have closed ``coro`` already.
             try:
@@ -416,7 +416,7 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
         else:
             children = getattr(awaited, "_children", None)  # of a gather() future
             if children is not None:
-                trace.gathers(awaited, children)
+                trace.note_gather(awaited, children)
                 children = None
             source = getattr(awaited, "source", awaited)  # of a FutureProxy
             on = trace_of(source) if isinstance(source, asyncio.Task) else None
@@ -475,7 +475,7 @@ def traced(
     Call it on the thread that creates the task.
     """
     trace = TaskTrace(recording, record)
-    _hook(1)
+    _count_recorded(1)
     if record is not None:
         record.trace = trace
         trace.parent = record.parent
