@@ -73,15 +73,15 @@ class Visit:
     in the middle of a cell has a separate visit.
     """
 
-    __slots__ = ("_before", "_held", "_hooks", "_library", "_outer", "entered", "loop")
+    __slots__ = ("_before", "_deferred", "_hooks", "_outer", "_sniffio_library", "entered", "loop")
 
     def __init__(self, loop: Any) -> None:
         self.loop = loop
         self.entered = False
-        self._held: list[DeferredHandle | DeferredTimer] = []
+        self._deferred: list[DeferredHandle | DeferredTimer] = []
         self._before: AbstractEventLoop | None = None
         self._hooks: Any = None
-        self._library: Any = None
+        self._sniffio_library: Any = None
         self._outer: Visit | None = None
 
     def enter(self) -> None:
@@ -97,13 +97,13 @@ class Visit:
         loop = self.loop
         sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
         _set_running_loop(loop)
-        self._library = _name_the_library("asyncio")
+        self._sniffio_library = _set_sniffio_library("asyncio")
 
     def leave(self) -> None:
         """Restore the thread's own running loop."""
         _set_running_loop(self._before)
         sys.set_asyncgen_hooks(*self._hooks)
-        _name_the_library(self._library)
+        _set_sniffio_library(self._sniffio_library)
         self.entered = False
         if self._outer is None:
             visits.pop(get_ident(), None)
@@ -112,9 +112,9 @@ class Visit:
         self._before = self._hooks = self._outer = None
         unguard(self.loop)
 
-    def hold(self, handle: Any) -> Any:
+    def defer(self, handle: Any) -> Any:
         """Defer a scheduled callback until :meth:`release`; return its handle."""
-        self._held.append(handle)
+        self._deferred.append(handle)
         return handle
 
     def release(self) -> bool:
@@ -126,20 +126,20 @@ class Visit:
         follows from ``close()`` and ``write()`` in C, beyond the reach of the guard, and would have
         to wait until something else wakes its loop.
         """
-        held, self._held = self._held, []
+        deferred, self._deferred = self._deferred, []
         if self.loop.lost:
             return False
         if unregister is not None:
-            for handle in held:
-                task = _task_to_begin(handle)
+            for handle in deferred:
+                task = _task_of_first_step(handle)
                 if task is not None:
                     unregister(task)  # from this thread's list of tasks; see task_lists
         try:
-            self.loop.call_soon_threadsafe(_release_all, held)
+            self.loop.call_soon_threadsafe(_release_all, deferred)
         except RuntimeError:
             if not self.loop.is_closed():  # closed: the loop has just ended, and nothing will start
                 raise
-        return bool(held)
+        return bool(deferred)
 
     def settle(self) -> None:
         """Let the loop run a few iterations on what was released before this thread continues.
@@ -166,7 +166,7 @@ class Visit:
         turned.wait(_SETTLE_SECONDS)
 
 
-def _name_the_library(name: str | None) -> str | None:
+def _set_sniffio_library(name: str | None) -> str | None:
     """Make sniffio, where anyio and httpcore use it, detect asyncio here; return the previous name.
 
     sniffio checks for a current task, and before Python 3.14 the current task belongs to the loop,
@@ -192,7 +192,7 @@ def own_loop() -> AbstractEventLoop | None:
     return visit._before
 
 
-def release_held() -> None:
+def release_deferred() -> None:
     """Release what the calling thread's cell has scheduled, because the thread will wait for it.
 
     Otherwise a cell that creates a task and then waits for it without ``await`` (``join()``,
@@ -204,16 +204,16 @@ def release_held() -> None:
         visit = visit._outer
 
 
-def _release_all(held: list[Any]) -> None:
-    for handle in held:
+def _release_all(deferred: list[Any]) -> None:
+    for handle in deferred:
         if register is not None:
-            task = _task_to_begin(handle)
+            task = _task_of_first_step(handle)
             if task is not None:
                 register(task)
         handle.release()
 
 
-def _task_to_begin(handle: Any) -> Any:
+def _task_of_first_step(handle: Any) -> Any:
     """Return the task whose first step *handle* will run, or None."""
     callback = handle._callback
     if type(callback).__name__ != "TaskStepMethWrapper":
@@ -222,7 +222,7 @@ def _task_to_begin(handle: Any) -> Any:
     return task if isinstance(task, asyncio.Task) else None
 
 
-def _forget_after_fork() -> None:
+def _reset_after_fork() -> None:
     # The child process has the parent's code on its stack, but not the loop that this code visited.
     guarded.clear()
     visit = visits.get(get_ident())
@@ -233,7 +233,7 @@ def _forget_after_fork() -> None:
     _set_running_loop(None)  # as asyncio does after a fork
 
 
-at_fork(_forget_after_fork)
+at_fork(_reset_after_fork)
 
 
 class DeferredHandle(Handle):

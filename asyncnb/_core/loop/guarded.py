@@ -46,7 +46,7 @@ def call_soon_from_elsewhere(
     """Do the work of ``loop.call_soon`` in a thread that does not run *loop*."""
     visit = visits.get(get_ident())
     if visit is not None and visit.loop is loop:
-        return visit.hold(DeferredHandle(callback, args, loop, context))  # type: ignore[no-any-return]
+        return visit.defer(DeferredHandle(callback, args, loop, context))  # type: ignore[no-any-return]
     if _in_asyncio(sys._getframe(1)):
         handle = DeferredHandle(callback, args, loop, context)
         loop.call_soon_threadsafe(_release_after, handle, get_ident())
@@ -61,7 +61,7 @@ def call_at_from_elsewhere(
     timer = DeferredTimer(when, callback, args, loop, context)
     visit = visits.get(get_ident())
     if visit is not None and visit.loop is loop:
-        return visit.hold(timer)  # type: ignore[no-any-return]
+        return visit.defer(timer)  # type: ignore[no-any-return]
     loop.call_soon_threadsafe(timer.release)
     return timer
 
@@ -232,7 +232,7 @@ class GuardedCalls:
             return call(*args)
         visit = visits.get(get_ident())
         if visit is not None and visit.loop is self:
-            visit.hold(DeferredHandle(call, args, self, None))
+            visit.defer(DeferredHandle(call, args, self, None))
         else:
             self.call_soon_threadsafe(call, *args)  # type: ignore[attr-defined]
         return True  # for `remove_...`: that it was registered; only the loop can know, later

@@ -19,7 +19,7 @@ from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, cannot_block, 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock, holds_a_lock
 from asyncnb._core.base.seconds import check_timeout
-from asyncnb._core.base.visits import release_held, runs_here
+from asyncnb._core.base.visits import release_deferred, runs_here
 
 _T = TypeVar("_T")
 
@@ -129,7 +129,7 @@ class Joiner:
     def wait(self, loop: AbstractEventLoop, timeout: float | None = None) -> bool:
         """Block until released or *loop* is closed (True), or for *timeout* seconds (False)."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        release_held()
+        release_deferred()
         if not THREADS and self.lock.locked():
             raise cannot_block("join()", "await task")  # no thread could release this one
         while True:
