@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from asyncnb._core.base.visits import guarded
 from asyncnb._core.loop.guarded import (
-    call_at_from_elsewhere,
-    call_soon_from_elsewhere,
-    create_task_from_elsewhere,
+    call_at_from_other_thread,
+    call_soon_from_other_thread,
+    create_task_from_other_thread,
 )
 from asyncnb._core.primitives.fast_timer import KNOWN, trust_call_at
 
@@ -44,7 +44,7 @@ class LeanLoop(asyncio.BaseEventLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         if guarded and get_ident() != self._thread_id and self._thread_id is not None:
-            return call_soon_from_elsewhere(self, callback, args, context)
+            return call_soon_from_other_thread(self, callback, args, context)
         if self._closed or self._debug or not KNOWN:
             standard: Handle = _standard_call_soon(self, callback, *args, context=context)
             return _created_by_caller(standard)
@@ -60,13 +60,13 @@ class LeanLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> TimerHandle:
         if guarded and get_ident() != self._thread_id and self._thread_id is not None:
-            return call_at_from_elsewhere(self, when, callback, args, context)
+            return call_at_from_other_thread(self, when, callback, args, context)
         standard: TimerHandle = _standard_call_at(self, when, callback, *args, context=context)
         return _created_by_caller(standard)
 
     def create_task(self, coro: Any, **kwargs: Any) -> Any:
         if guarded and get_ident() != self._thread_id and self._thread_id is not None:
-            return create_task_from_elsewhere(self, _standard_create_task, coro, kwargs)
+            return create_task_from_other_thread(self, _standard_create_task, coro, kwargs)
         if (
             self._closed
             or self._debug

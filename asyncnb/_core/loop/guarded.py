@@ -30,17 +30,17 @@ __asyncnb_frames__ = "loop"
 _NONE: Any = object()
 
 #: Seconds between two checks whether a worker thread has left asyncio's own code.
-_LOOK_AGAIN = 0.0005
+_RECHECK_SECONDS = 0.0005
 #: The maximum number of seconds to wait for the main thread's loop to set a signal handler: far
 #: more than an idle loop needs, and the embedded loop is blocked in the meantime.
-_MAIN_SECONDS = 1.0
+_MAIN_THREAD_TIMEOUT = 1.0
 
 #: Called in the main thread after a signal handler was added to its loop or removed from it. With
 #: the first and the last handler the loop replaces the signal wake-up fd, even one it does not own.
 on_wakeup_fd_replaced: list[Callable[[], object]] = []
 
 
-def call_soon_from_elsewhere(
+def call_soon_from_other_thread(
     loop: Any, callback: Any, args: Any, context: contextvars.Context | None
 ) -> Handle:
     """Do the work of ``loop.call_soon`` in a thread that does not run *loop*."""
@@ -54,7 +54,7 @@ def call_soon_from_elsewhere(
     return loop.call_soon_threadsafe(callback, *args, context=context)  # type: ignore[no-any-return]
 
 
-def call_at_from_elsewhere(
+def call_at_from_other_thread(
     loop: Any, when: float, callback: Any, args: Any, context: contextvars.Context | None
 ) -> TimerHandle:
     """Do the work of ``loop.call_at`` in a thread that does not run *loop*."""
@@ -66,7 +66,7 @@ def call_at_from_elsewhere(
     return timer
 
 
-def create_task_from_elsewhere(
+def create_task_from_other_thread(
     loop: Any, create_task: Callable[..., Any], coro: Any, kwargs: dict[str, Any]
 ) -> Any:
     """Do the work of ``loop.create_task`` in a thread that does not run *loop*.
@@ -99,7 +99,7 @@ def _release_after(handle: DeferredHandle, ident: int) -> None:
     """
     frame = sys._current_frames().get(ident)
     if frame is not None and _in_asyncio(frame):
-        handle._loop.call_later(_LOOK_AGAIN, _release_after, handle, ident)
+        handle._loop.call_later(_RECHECK_SECONDS, _release_after, handle, ident)
     else:
         handle.release()
 
@@ -212,21 +212,21 @@ class GuardedCalls:
 
     def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
         """Call *callback* whenever *fd* is readable, as in asyncio. Any thread."""
-        return self._anywhere("add_reader", fd, callback, *args)
+        return self._from_any_thread("add_reader", fd, callback, *args)
 
     def add_writer(self, fd: Any, callback: Any, *args: Any) -> Any:
         """Call *callback* whenever *fd* is writable, as in asyncio. Any thread."""
-        return self._anywhere("add_writer", fd, callback, *args)
+        return self._from_any_thread("add_writer", fd, callback, *args)
 
     def remove_reader(self, fd: Any) -> Any:
         """Undo ``add_reader``, as in asyncio. Any thread."""
-        return self._anywhere("remove_reader", fd)
+        return self._from_any_thread("remove_reader", fd)
 
     def remove_writer(self, fd: Any) -> Any:
         """Undo ``add_writer``, as in asyncio. Any thread."""
-        return self._anywhere("remove_writer", fd)
+        return self._from_any_thread("remove_writer", fd)
 
-    def _anywhere(self, method: str, *args: Any) -> Any:
+    def _from_any_thread(self, method: str, *args: Any) -> Any:
         call = getattr(super(), method)
         if not self._is_foreign():
             return call(*args)
@@ -258,24 +258,24 @@ def _on_main_loop(loop: Any, method: str, *args: Any) -> Any:
         return act()
     answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
-    def answer_there() -> None:
+    def answer_on_main_loop() -> None:
         if answer.set_running_or_notify_cancel():
             try:
                 answer.set_result(act())
             except Exception as exc:
                 answer.set_exception(exc)
 
-    main.call_soon_threadsafe(answer_there)
+    main.call_soon_threadsafe(answer_on_main_loop)
     try:
-        return answer.result(_MAIN_SECONDS)
+        return answer.result(_MAIN_THREAD_TIMEOUT)
     except TimeoutError:
         if not answer.cancel():
             return answer.result()  # just now
         raise RuntimeError(
             f"loop.{method}() has to run in the main thread, where signals arrive, and code there, "
-            f"such as a cell without `await`, has kept it busy for {_MAIN_SECONDS:g} s. Call it "
-            "again when that cell has ended; or start this from a cell with `await`, which leaves "
-            "the main thread free."
+            f"such as a cell without `await`, has kept it busy for {_MAIN_THREAD_TIMEOUT:g} s. Call "
+            "it again when that cell has ended; or start this from a cell with `await`, which "
+            "leaves the main thread free."
         ) from None
 
 
@@ -300,24 +300,24 @@ def guarded_class(loop: Any, base: Any) -> type[Any]:
                 return base_call_soon(self, callback, arg, context=context)  # type: ignore[no-any-return]
             return base_call_soon(self, callback, arg, *args, context=context)  # type: ignore[no-any-return]
         args = () if arg is _NONE else (arg, *args)
-        return call_soon_from_elsewhere(self, callback, args, context)
+        return call_soon_from_other_thread(self, callback, args, context)
 
     def call_at(self: Any, when: float, callback: Any, *args: Any, context: Any = None) -> Handle:
         if get_ident() == own:
             return base_call_at(self, when, callback, *args, context=context)  # type: ignore[no-any-return]
-        return call_at_from_elsewhere(self, when, callback, args, context)
+        return call_at_from_other_thread(self, when, callback, args, context)
 
     def call_later(
         self: Any, delay: float, callback: Any, *args: Any, context: Any = None
     ) -> Handle:
         if get_ident() == own:
             return base_call_later(self, delay, callback, *args, context=context)  # type: ignore[no-any-return]
-        return call_at_from_elsewhere(self, self.time() + delay, callback, args, context)
+        return call_at_from_other_thread(self, self.time() + delay, callback, args, context)
 
     def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
         if get_ident() == own:
             return base.create_task(self, coro, **kwargs)
-        return create_task_from_elsewhere(self, base.create_task, coro, kwargs)
+        return create_task_from_other_thread(self, base.create_task, coro, kwargs)
 
     methods: dict[str, Any] = {"call_soon": call_soon, "call_at": call_at, "call_later": call_later}
     methods |= {"create_task": create_task, "__slots__": (), "__module__": type(loop).__module__}

@@ -156,7 +156,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
             name = str(name)  # may run anything: not while the loop's call_soon is replaced
         kwargs |= {"loop": loop, "name": name, "context": context}
         if loop is running:
-            if eager_start and runs_here(loop):  # else lazily: see create_task_from_elsewhere()
+            if eager_start and runs_here(loop):  # else lazily: see create_task_from_other_thread()
                 return _hide_frames(_make_eagerly(cls, coro, **kwargs))
             return _hide_frames(construct(cls, coro, **kwargs))
         if not accepts_calls(loop):
