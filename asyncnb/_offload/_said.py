@@ -40,7 +40,7 @@ class Speaker:
     def progress(self, number: int, *rest: Any) -> None:
         """Report progress as if the task had reported it here."""
         if number not in self._bars:
-            self._bars[number] = _progress.next_number()
+            self._bars[number] = _progress.next_progress_id()
         label, done, total, ended, failed = rest
         report = _progress.Progress(self._bars[number], label, done, total, None, ended, failed)
         with self._lock:

@@ -396,7 +396,7 @@ def test_calls_and_jumps_backward_look_at_what_is_pending() -> None:
     noticed = {
         instruction.opname
         for instruction in dis.get_instructions(loops)
-        if _breakin._notices(loops.__code__, instruction.offset)
+        if _breakin._checks_pending(loops.__code__, instruction.offset)
     }
     assert "JUMP_BACKWARD" in noticed
     assert {"CALL"} & noticed

@@ -291,7 +291,7 @@ def test_each_break_in_hits_the_task_and_nothing_else() -> None:
     shot_at = Task(target(), loop=loop)
     for sent in range(1, 201):
         deadline = time.monotonic() + 10
-        while not _breakin.raise_in_task(loop, shot_at, Shot, looks=3):
+        while not _breakin.raise_in_task(loop, shot_at, Shot, attempts=3):
             assert time.monotonic() < deadline, "it is never met"
         while caught + killed < sent:
             assert time.monotonic() < deadline, "it went astray"
@@ -326,7 +326,7 @@ def test_a_look_and_the_sending_are_one_call(monkeypatch: pytest.MonkeyPatch) ->
         frames.append(sys._current_frames()[thread.ident or 0])
         monkeypatch.setattr(_breakin, "_send_to", lambda ident, exc: 0)
         # Found somewhere else than it was seen: nothing is sent.
-        assert not _breakin.send_if_there(thread.ident or 0, sys._getframe(), ValueError)
+        assert not _breakin.send_if_in_frame(thread.ident or 0, sys._getframe(), ValueError)
     finally:
         ended.set()
         thread.join()

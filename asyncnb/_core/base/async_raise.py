@@ -19,11 +19,11 @@ from collections.abc import Callable
 from itertools import compress
 from typing import Any
 
-from asyncnb._core.base.breakpoints import is_debuggers
+from asyncnb._core.base.breakpoints import is_debugger_code
 from asyncnb._core.base.frames import is_loop_frame
 
 #: Attempts, a millisecond apart, to find the task at an instruction where it can be interrupted.
-_LOOKS = 20
+_MAX_ATTEMPTS = 20
 
 _send_to = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
@@ -36,7 +36,7 @@ def raise_in_task(
     exc: type[BaseException],
     *,
     within: Callable[[types.FrameType], bool] | None = None,
-    looks: int = _LOOKS,
+    attempts: int = _MAX_ATTEMPTS,
 ) -> bool:
     """Raise ``exc`` in the code of ``task`` that blocks its ``loop``; call from another thread.
 
@@ -49,20 +49,20 @@ def raise_in_task(
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return False  # nothing stops the thread between the check and the sending
     ident = loop.thread.ident
-    for number in range(looks):
+    for number in range(attempts):
         if number:
             time.sleep(0.001)
         if asyncio.current_task(loop) is not task:
             return False
         frame = sys._current_frames().get(ident)
-        if frame is None or not _may_hit(frame, task, within):
+        if frame is None or not _is_in_task_code(frame, task, within):
             continue
-        if send_if_there(ident, frame, exc):
+        if send_if_in_frame(ident, frame, exc):
             return True
     return False
 
 
-def _may_hit(
+def _is_in_task_code(
     frame: types.FrameType,
     task: asyncio.Task[Any],
     within: Callable[[types.FrameType], bool] | None,
@@ -75,17 +75,17 @@ def _may_hit(
     inner: types.FrameType | None = frame
     inside = within is None
     while inner is not None and inner is not outermost:
-        if is_debuggers(inner.f_code):
+        if is_debugger_code(inner.f_code):
             return False  # the debugger would stop answering, or stop tracing this thread
         inside = inside or (within is not None and within(inner))
         inner = inner.f_back
     return inside and inner is not None and outermost is not None
 
 
-def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
+def send_if_in_frame(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
     """Send ``exc`` if the thread is still in ``frame``, at an instruction that will notice it."""
-    at = frame.f_lasti
-    if not _notices(frame.f_code, at):
+    offset = frame.f_lasti
+    if not _checks_pending(frame.f_code, offset):
         return False
     # One call into C code, in which nothing lets another thread run: the thread stays where it was
     # found until the exception is pending.
@@ -98,7 +98,7 @@ def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) 
                     map(
                         operator.and_,
                         map(operator.is_, _top_frames(ident), (frame,)),
-                        map(operator.eq, map(operator.attrgetter("f_lasti"), (frame,)), (at,)),
+                        map(operator.eq, map(operator.attrgetter("f_lasti"), (frame,)), (offset,)),
                     ),
                 ),
                 (exc,),
@@ -108,23 +108,23 @@ def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) 
 
 
 def send_if_user_code(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
-    """Do the same as :func:`send_if_there`, except in the middle of a loop's own code."""
+    """Do the same as :func:`send_if_in_frame`, except in the middle of a loop's own code."""
     if is_loop_frame(frame):
         return False
-    return send_if_there(ident, frame, exc)
+    return send_if_in_frame(ident, frame, exc)
 
 
 def _top_frames(ident: int) -> Any:
     return map(operator.itemgetter(ident), map(operator.call, (sys._current_frames,)))
 
 
-def _notices(code: types.CodeType, at: int) -> bool:
-    """Return whether the instruction at ``at`` ends with a check for exceptions (3.11 to 3.15)."""
+def _checks_pending(code: types.CodeType, offset: int) -> bool:
+    """Return whether the instruction at ``offset`` ends by checking for exceptions (3.11 to 3.15)."""
     from opcode import opname  # rarely needed
 
-    if not 0 <= at < len(code.co_code):
+    if not 0 <= offset < len(code.co_code):
         return False
-    name = opname[code.co_code[at]]
+    name = opname[code.co_code[offset]]
     if name.startswith("CALL_INTRINSIC"):
         return False
     return name.startswith(("CALL", "PRECALL")) or "JUMP_BACKWARD" in name

@@ -9,7 +9,7 @@ import os
 import types
 
 #: A waiting thread has few frames above pydevd's, and more while it evaluates an expression.
-_MOST_FRAMES = 50
+_MAX_FRAMES = 50
 
 
 def is_at_breakpoint(frame: types.FrameType | None) -> bool:
@@ -17,7 +17,7 @@ def is_at_breakpoint(frame: types.FrameType | None) -> bool:
 
     Expressions evaluated at a breakpoint run above the same frame of pydevd.
     """
-    for _ in range(_MOST_FRAMES):
+    for _ in range(_MAX_FRAMES):
         if frame is None:
             return False
         code = frame.f_code
@@ -27,6 +27,6 @@ def is_at_breakpoint(frame: types.FrameType | None) -> bool:
     return False
 
 
-def is_debuggers(code: types.CodeType) -> bool:
+def is_debugger_code(code: types.CodeType) -> bool:
     """Return whether ``code`` belongs to pydevd, which traces before, during and after a stop."""
     return "pydevd" in code.co_filename

@@ -67,13 +67,14 @@ def safe_str(exc: BaseException) -> str:
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
-def near(word: str, known: Iterable[str], *, most: int = 2) -> str:
+def near(word: str, known: Iterable[str], *, max_count: int = 2) -> str:
     """Return `` Did you mean ...?`` for the closest matches in ``known``, or an empty string."""
     import difflib  # its import takes a millisecond of %load_ext, and only mistakes need it
 
     known = list(dict.fromkeys(known))
-    found = difflib.get_close_matches(word, known, n=most, cutoff=0.6)
-    found += [k for k in known if k not in found and (word in k or k in word)][: most - len(found)]
+    found = difflib.get_close_matches(word, known, n=max_count, cutoff=0.6)
+    others = [k for k in known if k not in found and (word in k or k in word)]
+    found += others[: max_count - len(found)]
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 

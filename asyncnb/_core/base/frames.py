@@ -36,21 +36,21 @@ def is_asyncio_frame(frame: types.FrameType) -> bool:
     return frame.f_code.co_filename.startswith(ASYNCIO)
 
 
-def launches(frame: types.FrameType) -> bool:
+def is_launching_frame(frame: types.FrameType) -> bool:
     """Return whether ``frame`` belongs to code that launches and runs tasks."""
     if frame.f_globals.get("__asyncnb_frames__") in ("launches", "waits"):
         return True
     return frame.f_code.co_filename.startswith((_KERNEL, _OFFLOAD))
 
 
-def launches_and_waits(frame: types.FrameType) -> bool:
+def is_waiting_frame(frame: types.FrameType) -> bool:
     """Return whether ``frame`` belongs to code that launches tasks and itself awaits something."""
     if frame.f_globals.get("__asyncnb_frames__") == "waits":
         return True
     return frame.f_code.co_filename.startswith(_OFFLOAD)
 
 
-def rests(frame: types.FrameType) -> bool:
+def is_idle_frame(frame: types.FrameType) -> bool:
     """Return whether ``frame`` is where a loop without work is idle."""
     if frame.f_globals.get("__asyncnb_frames__") == "loop":
         return True

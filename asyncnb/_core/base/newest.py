@@ -6,16 +6,16 @@ from collections.abc import Hashable
 
 
 class Newest:
-    """A set of the ``most`` newest values that were added. Any thread."""
+    """A set of the ``max_count`` newest values that were added. Any thread."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_count: int) -> None:
+        self._max_count = max_count
         self._values: dict[Hashable, None] = {}
 
     def add(self, value: Hashable) -> None:
         """Add ``value``; discard the oldest values if there are too many."""
         self._values[value] = None
-        while len(self._values) > self._most:
+        while len(self._values) > self._max_count:
             self._values.pop(next(iter(self._values.copy()), value), None)
 
     def discard(self, value: Hashable) -> None:

@@ -78,7 +78,7 @@ def _forget_after_fork() -> None:
 at_fork(_forget_after_fork)
 
 
-def next_number() -> int:
+def next_progress_id() -> int:
     """Return a new id for the reports of another piece of work."""
     return next(_numbers)
 

@@ -34,11 +34,11 @@ class ServiceThread(threading.Thread):
         finally:
             self._ended.set()
 
-    def runs_or_will(self) -> bool:
+    def is_running_or_starting(self) -> bool:
         """Return whether the thread runs or is about to; False in a forked child of its process."""
         return not self._ended.is_set() and self._pid == os.getpid()
 
     def wait(self, timeout: float) -> None:
         """Wait until the thread has ended, for at most ``timeout`` seconds. Any other thread."""
-        if self.runs_or_will() and self._ended.wait(timeout) and self.is_alive():
+        if self.is_running_or_starting() and self._ended.wait(timeout) and self.is_alive():
             self.join(timeout)

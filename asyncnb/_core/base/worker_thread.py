@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from asyncnb._core.base.async_raise import send_if_there, send_if_user_code
+from asyncnb._core.base.async_raise import send_if_in_frame, send_if_user_code
 from asyncnb._core.base.inner_loops import InnerLoop, ended_by_cancel, inner_loop
 from asyncnb._core.base.visits import guard, unguard
 
@@ -113,7 +113,7 @@ class Worker:
             return
         self._sent = True
         # Try this first, so that the thread cannot enter a loop between the check and the sending.
-        if frame is None or not send_if_there(ident, frame, ThreadCancelled):
+        if frame is None or not send_if_in_frame(ident, frame, ThreadCancelled):
             raise_in_thread(ident, ThreadCancelled)
         if not self.thread.is_alive():
             # The thread ended before its code began: a profile function raised.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from asyncnb._core import frontend
-from asyncnb._core.base.frames import is_asyncio_frame, launches, launches_and_waits
+from asyncnb._core.base.frames import is_asyncio_frame, is_launching_frame, is_waiting_frame
 
 #: Code of coroutines that only wrap a user's coroutine: their frames are omitted.
 wrappers: set[types.CodeType] = set()
@@ -84,8 +84,8 @@ def strip_outer_frames(frames: Iterable[types.FrameType]) -> list[types.FrameTyp
     kept = []
     waits = False
     for frame in frames:
-        if launches(frame):
-            waits = launches_and_waits(frame)
+        if is_launching_frame(frame):
+            waits = is_waiting_frame(frame)
         elif not (waits and is_asyncio_frame(frame)):
             kept.append(frame)
             waits = False

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.breakpoints import is_at_breakpoint
-from asyncnb._core.base.frames import is_asyncio_frame, is_internal_frame, rests
+from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame, is_internal_frame
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.places import Place, place, strip_outer_frames
@@ -220,7 +220,7 @@ class Watchdog:
         if task is not None:
             return task, None
         frame = self._top()
-        if frame is None or rests(frame) or is_asyncio_frame(frame):
+        if frame is None or is_idle_frame(frame) or is_asyncio_frame(frame):
             return None, None
         frames = _frames_of(None, frame)
         return None, frames[0] if frames else None
@@ -357,7 +357,7 @@ def _frames_of(task: asyncio.Task[Any] | None, top: types.FrameType) -> list[typ
     frames: list[types.FrameType] = []
     frame: types.FrameType | None = top
     while frame is not None:
-        if task is None and rests(frame):
+        if task is None and is_idle_frame(frame):
             break  # a callback's frames begin here or after a few frames of asyncio
         frames.append(frame)
         if frame is outermost:
