@@ -119,7 +119,7 @@ def _top_frames(ident: int) -> Any:
 
 
 def _checks_pending(code: types.CodeType, offset: int) -> bool:
-    """Return whether the instruction at ``offset`` ends by checking for exceptions (3.11 to 3.15)."""
+    """Return whether the instruction at ``offset`` checks for exceptions at its end (3.11-3.15)."""
     from opcode import opname  # rarely needed
 
     if not 0 <= offset < len(code.co_code):

@@ -35,17 +35,17 @@ class InnerLoop:
         *,
         main: asyncio.Future[Any] | None = None,
         trio: bool = False,
-        sure: bool = True,
+        is_certain: bool = True,
     ) -> None:
         self.loops = loops
-        self.sure = sure
+        self.is_certain = is_certain
         self._ident = ident
         self._main = main
         self._trio = trio
         #: Where the loop runs: once the thread is elsewhere, the loop has been left.
-        self._within = (within, within.f_lasti)
+        self._position = (within, within.f_lasti)
         #: Whether what the loop runs has been cancelled.
-        self.taken = False
+        self.accepted = False
         self._withdrawn = False
         self._lock = threading.Lock()
 
@@ -62,10 +62,10 @@ class InnerLoop:
     def withdraw(self) -> bool:
         """Withdraw the request; return whether it was withdrawn in time."""
         with self._lock:
-            self._withdrawn = not self.taken
+            self._withdrawn = not self.accepted
             return self._withdrawn
 
-    def break_in(self, send: Callable[[], bool]) -> bool:
+    def interrupt_step(self, send: Callable[[], bool]) -> bool:
         """Call ``send`` to raise an exception in the step that blocks the loop; return its result.
 
         In a step of the main task the exception replaces the request: a second cancellation would
@@ -83,23 +83,23 @@ class InnerLoop:
             self.cancel()  # again: the first request may have been dropped in the meantime
         return sent
 
-    def _take(self) -> bool:
+    def _accept(self) -> bool:
         with self._lock:
-            if self.taken or self._withdrawn:
+            if self.accepted or self._withdrawn:
                 return False
-            self.taken = True
+            self.accepted = True
             return True
 
     def _cancel_trio(self, runner: Any) -> None:
         nursery = runner.main_task.parent_nursery
-        if nursery is not None and self._take():
+        if nursery is not None and self._accept():
             nursery.cancel_scope.cancel()
 
     def _cancel_asyncio(self, loop: Any) -> None:
         """Cancel what ``loop`` runs, on its thread, if that is the right thread."""
         if threading.get_ident() != self._ident:
             return
-        if not self._take():
+        if not self._accept():
             return
         if self._main is not None and not self._main.done():
             self._main.cancel()
@@ -108,12 +108,12 @@ class InnerLoop:
         for task in tasks:
             task.cancel()
         ending = asyncio.gather(*tasks, return_exceptions=True)
-        ending.add_done_callback(lambda _: loop.call_soon(self._leave))
+        ending.add_done_callback(lambda _: loop.call_soon(self._leave_loop))
 
-    def _leave(self) -> None:
+    def _leave_loop(self) -> None:
         """End ``run_forever()`` with an exception: the caller would not notice any other end."""
-        frame, at = self._within
-        if frame.f_lasti == at and any(each is frame for each in _outwards(sys._getframe())):
+        frame, at = self._position
+        if frame.f_lasti == at and any(each is frame for each in _outer_frames(sys._getframe())):
             raise LeaveLoop
 
 
@@ -124,7 +124,7 @@ def inner_loop(ident: int, frame: types.FrameType | None) -> InnerLoop | None:
     all running uvloop loops in the local variables of the thread's functions are candidates.
     """
     found: InnerLoop | None = None
-    for each in _outwards(frame):
+    for each in _outer_frames(frame):
         code = each.f_code
         if code.co_name in ("run_until_complete", "run_forever"):
             loop = each.f_locals.get("self")
@@ -133,7 +133,7 @@ def inner_loop(ident: int, frame: types.FrameType | None) -> InnerLoop | None:
                 continue  # an embedded loop runs in its own thread; this thread only waits for it
             if isinstance(main, asyncio.Future):
                 return InnerLoop(ident, [loop], each, main=main)
-            if found is None or not found.sure:
+            if found is None or not found.is_certain:
                 found = InnerLoop(ident, [loop], each)
         elif code.co_qualname == "Runner.run":
             main = each.f_locals.get("task")
@@ -146,11 +146,11 @@ def inner_loop(ident: int, frame: types.FrameType | None) -> InnerLoop | None:
         elif found is None:
             loops = [it for it in list(each.f_locals.values()) if _may_run_in_c(it)]
             if loops:
-                found = InnerLoop(ident, loops, each, sure=False)
+                found = InnerLoop(ident, loops, each, is_certain=False)
     return found
 
 
-def _outwards(frame: types.FrameType | None) -> Iterator[types.FrameType]:
+def _outer_frames(frame: types.FrameType | None) -> Iterator[types.FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back

@@ -24,9 +24,9 @@ __asyncnb_frames__ = "launches"
 T = TypeVar("T")
 
 #: Seconds between two checks of a thread whose own loop has been asked to cancel what it runs.
-_LOOK_SECONDS = 0.1
+_CHECK_SECONDS = 0.1
 #: The number of checks after which a loop that has not answered counts as blocked by a step.
-_BLOCKED_LOOKS = 3
+_BLOCKED_CHECKS = 3
 #: Seconds after a cancel until a function that still runs is reported.
 STUCK_SECONDS = 2.0
 
@@ -73,7 +73,7 @@ class Worker:
         self._lock = threading.RLock()
         self._open = True  # guarded by the lock: whether an exception may still be sent
         self._sent = False
-        self._wake: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._result: Any = None
         self._exception: BaseException | None = None
         self.ended = False
@@ -94,12 +94,12 @@ class Worker:
         with self._lock:
             if self._open:
                 self._cancelled = True
-                self._ask_or_raise()
-                asked = self._inner
-                if asked is not None:
-                    self._loop.call_soon_threadsafe(self._look_later, asked, 1)
+                self._cancel_loop_or_raise()
+                requested = self._inner
+                if requested is not None:
+                    self._loop.call_soon_threadsafe(self._check_later, requested, 1)
 
-    def _ask_or_raise(self, *, guess: bool = True) -> None:
+    def _cancel_loop_or_raise(self, *, allow_guess: bool = True) -> None:
         ident = self.thread.ident
         self._inner = None
         if ident is None:
@@ -107,7 +107,7 @@ class Worker:
             return
         frame = sys._current_frames().get(ident)
         inner = inner_loop(ident, frame)
-        if inner is not None and (guess or inner.sure):
+        if inner is not None and (allow_guess or inner.is_certain):
             self._inner = inner
             inner.cancel()
             return
@@ -118,33 +118,35 @@ class Worker:
         if not self.thread.is_alive():
             # The thread ended before its code began: a profile function raised.
             self._open, self._exception = False, ThreadCancelled()
-            self._loop.call_soon_threadsafe(self._tell)
+            self._loop.call_soon_threadsafe(self._notify_end)
 
-    def _look_later(self, asked: InnerLoop, looks: int) -> None:
-        self._loop.call_later(_LOOK_SECONDS, self._look_again, asked, looks)
+    def _check_later(self, requested: InnerLoop, checks: int) -> None:
+        self._loop.call_later(_CHECK_SECONDS, self._check_cancel, requested, checks)
 
-    def _look_again(self, asked: InnerLoop, looks: int) -> None:
-        """Check that ``asked``, a loop of the function, handles the cancel. On the embedded loop.
+    def _check_cancel(self, requested: InnerLoop, checks: int) -> None:
+        """Check that ``requested``, a loop of the function, has accepted the cancel.
 
         The loop may have ended before it could, or be blocked by one of its steps: then raise the
-        exception in that step.
+        exception in that step. Thread of the embedded loop.
         """
         with self._lock:
-            if not self._open or asked.taken or self._inner is not asked:
+            if not self._open or requested.accepted or self._inner is not requested:
                 return
             ident = self.thread.ident or 0
             frame = sys._current_frames().get(ident)
             now = inner_loop(ident, frame)
-            if now is None or now.loops != asked.loops or not asked.sure:
-                if asked.withdraw():
-                    self._ask_or_raise(guess=asked.sure)
-                    looks = 0
-            elif looks >= _BLOCKED_LOOKS and frame is not None:
+            if now is None or now.loops != requested.loops or not requested.is_certain:
+                if requested.withdraw():
+                    self._cancel_loop_or_raise(allow_guess=requested.is_certain)
+                    checks = 0
+            elif checks >= _BLOCKED_CHECKS and frame is not None:
                 self._sent = True
-                if asked.break_in(lambda: send_if_user_code(ident, frame, ThreadCancelled)):
+                if requested.interrupt_step(
+                    lambda: send_if_user_code(ident, frame, ThreadCancelled)
+                ):
                     return
             if self._inner is not None:
-                self._look_later(self._inner, looks + 1)
+                self._check_later(self._inner, checks + 1)
 
     def cpu(self) -> float | None:
         """Return the seconds of CPU time that the function has used, or None. Any thread.
@@ -181,7 +183,7 @@ class Worker:
         with self._lock:
             self._clock = None
             self._cpu = time.thread_time()
-        self._loop.call_soon_threadsafe(self._tell)
+        self._loop.call_soon_threadsafe(self._notify_end)
 
     def _close(self) -> None:
         """Refuse exceptions from here on, and withdraw one that has not surfaced yet.
@@ -198,10 +200,10 @@ class Worker:
             except ThreadCancelled as exc:
                 self._exception = self._exception or exc
 
-    def _tell(self) -> None:
+    def _notify_end(self) -> None:
         self.ended = True
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def run(self) -> Any:
         """Start the thread and wait for it; pass a cancel on to the function and keep waiting.
@@ -214,9 +216,9 @@ class Worker:
         try:
             self.thread.start()
             while not self.ended:
-                self._wake = self._loop.create_future()
+                self._waiter = self._loop.create_future()
                 try:
-                    await self._wake
+                    await self._waiter
                 except asyncio.CancelledError:
                     if not self.ended:
                         self.cancel()

@@ -273,8 +273,8 @@ def _on_main_loop(loop: Any, method: str, *args: Any) -> Any:
             return answer.result()  # just now
         raise RuntimeError(
             f"loop.{method}() has to run in the main thread, where signals arrive, and code there, "
-            f"such as a cell without `await`, has kept it busy for {_MAIN_THREAD_TIMEOUT:g} s. Call "
-            "it again when that cell has ended; or start this from a cell with `await`, which "
+            f"such as a cell without `await`, has kept it busy for {_MAIN_THREAD_TIMEOUT:g} s. "
+            "Call it again when that cell has ended; or start this from a cell with `await`, which "
             "leaves the main thread free."
         ) from None
 
