@@ -44,7 +44,7 @@ class Speaker:
         label, done, total, ended, failed = rest
         report = _progress.Progress(self._bars[number], label, done, total, None, ended, failed)
         with self._lock:
-            self._context.run(_progress.tell, report)
+            self._context.run(_progress.report, report)
 
 
 #: Set by the extension: publishes a mime bundle in the running context.

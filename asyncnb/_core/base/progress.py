@@ -69,13 +69,13 @@ def observe_progress(observer: Observer) -> Callable[[], None]:
     return end
 
 
-def _forget_after_fork() -> None:
+def _reset_after_fork() -> None:
     global _observers
     _observers = ()  # their front end belongs to the parent process
     _failed.clear()
 
 
-at_fork(_forget_after_fork)
+at_fork(_reset_after_fork)
 
 
 def next_progress_id() -> int:
@@ -83,7 +83,7 @@ def next_progress_id() -> int:
     return next(_numbers)
 
 
-def tell(progress: Progress) -> None:
+def report(progress: Progress) -> None:
     """Report to the job's observer, or without one to all observers, in the current context."""
     job = job_observer.get()
     if job is None and not _observers:
@@ -110,23 +110,23 @@ def _current_task() -> asyncio.Task[Any] | None:
 class Bar:
     """One piece of work that reports its progress."""
 
-    __slots__ = ("_now",)
+    __slots__ = ("_progress",)
 
     def __init__(self, label: str | None, total: int | None) -> None:
-        self._now = Progress(next(_numbers), label, 0, total, _current_task())
-        tell(self._now)
+        self._progress = Progress(next(_numbers), label, 0, total, _current_task())
+        report(self._progress)
 
     def advance(self, *_: object) -> None:
         """Count one item; accept and ignore arguments, so that this can be a done callback."""
-        if not self._now.ended:
-            self._now = self._now._replace(done=self._now.done + 1)
-            tell(self._now)
+        if not self._progress.ended:
+            self._progress = self._progress._replace(done=self._progress.done + 1)
+            report(self._progress)
 
     def end(self, *, failed: bool = False) -> None:
         """Report the end of the work, once."""
-        if not self._now.ended:
-            self._now = self._now._replace(ended=True, failed=failed)
-            tell(self._now)
+        if not self._progress.ended:
+            self._progress = self._progress._replace(ended=True, failed=failed)
+            report(self._progress)
 
 
 class _Tracked(Generic[T]):
