@@ -63,7 +63,7 @@ def cell_of(task: asyncio.Task[Any]) -> CellRef | None:
     return CellRef(int(number)) if number.isdecimal() else None
 
 
-def is_hosts(task: asyncio.Task[Any]) -> bool:
+def is_host_task(task: asyncio.Task[Any]) -> bool:
     """Return whether ``task`` is the kernel's or terminal's own, not the user's."""
     frame: Any = getattr(task.get_coro(), "cr_frame", None)
     module = "" if frame is None else str(frame.f_globals.get("__name__"))
@@ -77,7 +77,7 @@ def loop_kind(loop: asyncio.AbstractEventLoop) -> str:
     return "kernel" if not hosted and loop in frontend.current.other_loops() else "loop"
 
 
-def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
+def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
     """Return the facts about a task that was not launched. Any thread.
 
     ``parent`` is the id of the launched task that it belongs to, ``cell`` the cell that created it,

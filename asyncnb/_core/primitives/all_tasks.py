@@ -71,7 +71,7 @@ def _known_tasks() -> Iterator[Any]:
             yield task
 
 
-def plain_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
+def unmanaged_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
     """Return the unfinished tasks of *loops* that were not launched. Any thread."""
     if sys.version_info >= (3, 14):
         known: Iterable[Any] = (task for loop in loops for task in all_tasks(loop))

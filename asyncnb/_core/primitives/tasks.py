@@ -364,9 +364,9 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """Return a frozen snapshot of the task's facts. Any thread."""
         if self._record is not None:
             return self._record.info()
-        from asyncnb._core.introspection.unmanaged import plain_task_info  # seldom needed
+        from asyncnb._core.introspection.unmanaged import unmanaged_task_info  # seldom needed
 
-        return plain_task_info(self)
+        return unmanaged_task_info(self)
 
     @property
     def output(self) -> str:
