@@ -27,7 +27,7 @@ __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "form
 __all__ += ["print_call_graph"]
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
-_DEEPEST_INDENT = 32  # levels; otherwise a chain of 10,000 tasks would be a triangle of spaces
+_MAX_INDENT = 32  # levels; otherwise a chain of 10,000 tasks would be a triangle of spaces
 
 # The objects that `await` puts between two coroutines and that do not expose what they wrap.
 _OPAQUE = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"}
@@ -105,13 +105,13 @@ def _belongs_to_asyncio(obj: Any) -> bool:
     return module.partition(".")[0] in ("asyncio", "asyncnb")
 
 
-def _led_to(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
+def _futures_behind_callback(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
     """Yield the futures that *callback*, registered on *fut*, exists for."""
     if depth > 4:
         return
     if isinstance(callback, functools.partial):
         for part in (callback.func, *callback.args):
-            yield from _led_to(part, fut, depth + 1)
+            yield from _futures_behind_callback(part, fut, depth + 1)
         return
     if asyncio.isfuture(callback):
         if isinstance(callback, asyncio.Task) and depth == 1:
@@ -124,10 +124,10 @@ def _led_to(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
     owner = getattr(callback, "__self__", None)
     if asyncio.isfuture(owner):
         if isinstance(owner, asyncio.Task) or _belongs_to_asyncio(type(owner)):
-            yield from _led_to(owner, fut, 1)
+            yield from _futures_behind_callback(owner, fut, 1)
         return
     if owner is not None and _belongs_to_asyncio(type(owner)):
-        yield from _led_from_object(owner)
+        yield from _futures_behind_object(owner)
         return
     if isinstance(callback, types.FunctionType) and _belongs_to_asyncio(callback):
         for cell in callback.__closure__ or ():
@@ -140,12 +140,12 @@ def _led_to(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
             if asyncio.isfuture(content):
                 yield content
             elif callable(content):
-                yield from _led_to(content, fut, depth + 1)
+                yield from _futures_behind_callback(content, fut, depth + 1)
             elif _belongs_to_asyncio(type(content)):
-                yield from _led_from_object(content)
+                yield from _futures_behind_object(content)
 
 
-def _led_from_object(owner: Any) -> Iterator[Any]:
+def _futures_behind_object(owner: Any) -> Iterator[Any]:
     """Yield the futures behind a TaskGroup, an iterator or a queue of asyncio or asyncnb."""
     for name in ("_parent_task", "_waiter", "_outer"):
         future = getattr(owner, name, None)
@@ -181,7 +181,7 @@ def awaited_by(fut: asyncio.Future[Any]) -> list[asyncio.Task[Any]]:
 
 def _callback_targets(fut: Any) -> Iterator[Any]:
     for callback, _ in list(getattr(fut, "_callbacks", None) or ()):
-        yield from _led_to(callback, fut)
+        yield from _futures_behind_callback(callback, fut)
 
 
 class FrameCallGraphEntry(NamedTuple):
@@ -211,12 +211,12 @@ def _stack_of(fut: asyncio.Future[Any], limit: int | None) -> tuple[Any, ...]:
         return ()
     frames = strip_outer_frames(frames_of_coroutine(fut.get_coro()))
     native = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-    while frames and not frames[-1].f_code.co_flags & native and _is_of_a_library(frames[-1]):
+    while frames and not frames[-1].f_code.co_flags & native and _is_library_frame(frames[-1]):
         del frames[-1]  # the generator that implements a primitive: CPython shows none there
     return _limited(reversed(frames), limit)
 
 
-def _is_of_a_library(frame: types.FrameType) -> bool:
+def _is_library_frame(frame: types.FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] in ("asyncio", "asyncnb")
 
 
@@ -316,7 +316,7 @@ def format_call_graph(
     todo = [(graph, 0)]
     while todo:
         node, level = todo.pop()
-        indent = min(level, _DEEPEST_INDENT) * "    "
+        indent = min(level, _MAX_INDENT) * "    "
         head = f"{indent}* {_title(node.future)}"
         if id(node.future) in shown:
             lines.append(f"{head} (shown above)")
@@ -325,7 +325,7 @@ def format_call_graph(
         lines.append(head)
         if node.call_stack:
             lines.append(f"{indent}  + Call stack:")
-            lines += [f"{indent}  |   {_place(entry.frame)}" for entry in node.call_stack]
+            lines += [f"{indent}  |   {_format_frame(entry.frame)}" for entry in node.call_stack]
         if node.awaited_by:
             lines.append(f"{indent}  + Awaited by:")
             todo += [(parent, level + 1) for parent in reversed(node.awaited_by)]
@@ -338,7 +338,7 @@ def _title(fut: asyncio.Future[Any]) -> str:
     return f"Future(id={id(fut):#x})"
 
 
-def _place(frame: types.FrameType) -> str:
+def _format_frame(frame: types.FrameType) -> str:
     code = frame.f_code
     kind = ""
     if code.co_flags & inspect.CO_ASYNC_GENERATOR:

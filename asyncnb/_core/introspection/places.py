@@ -59,7 +59,7 @@ def place(frame: types.FrameType, line: int | None = None) -> Place:
 
 def where(filename: str) -> str:
     """Return ``In[n]`` for the code of a cell, otherwise the path relative to ``sys.path``."""
-    return cell_of(filename) or _short(filename)
+    return cell_of(filename) or _relative_path(filename)
 
 
 def function_name(code: types.CodeType) -> str:
@@ -71,7 +71,7 @@ def function_name(code: types.CodeType) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _short(filename: str) -> str:
+def _relative_path(filename: str) -> str:
     # The longest entry of sys.path that contains the file: site-packages is inside the library.
     for folder in sorted({p for p in sys.path if p}, key=len, reverse=True):
         if filename.startswith(folder.rstrip(os.sep) + os.sep):

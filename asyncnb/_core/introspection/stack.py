@@ -38,11 +38,11 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
             if not is_internal_frame(frame)
         ]
         return tuple(_places.place(frame, line) for frame, line in entries)
-    frames = _places.strip_outer_frames(_frames(_followed(task)))
+    frames = _places.strip_outer_frames(_frames(_working_task(task)))
     return tuple(_places.place(frame) for frame in frames if not is_internal_frame(frame))
 
 
-def _followed(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+def _working_task(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
     """Return the task that does the work of ``task``: with ``--on kernel``, a different one."""
     for frame in frames_of_coroutine(task.get_coro()):
         name = str(frame.f_globals.get("__name__", ""))
@@ -95,7 +95,7 @@ def waiting_on(task: asyncio.Task[Any]) -> str | None:
     """
     if task.done():
         return None
-    task = _followed(task)
+    task = _working_task(task)
     coro: Any = task.get_coro()
     if coro is None or getattr(coro, "cr_running", getattr(coro, "gi_running", False)):
         return None

@@ -21,7 +21,7 @@ from asyncnb._core.base.text import one_line, seconds
 def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
     """Return what ``task`` waits for; ``frames`` are its suspended frames, outermost first."""
     leaf = getattr(task, "_fut_waiter", None)
-    said = None
+    found = None
     for depth, frame in enumerate(reversed(frames)):
         root = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if root not in _LIBRARIES:
@@ -29,10 +29,10 @@ def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
         describer = _FRAMES.get(frame.f_code.co_qualname)
         if describer is not None:
             # The outermost says most: a socket read, not the event that the read waits for.
-            said = describer(frame.f_locals, task) or said
+            found = describer(frame.f_locals, task) or found
         elif depth == 0 and frame.f_code.co_qualname in _INNERMOST:
-            said = _INNERMOST[frame.f_code.co_qualname](frame.f_locals, task)
-    return said or _future(leaf, task, frames)
+            found = _INNERMOST[frame.f_code.co_qualname](frame.f_locals, task)
+    return found or _future(leaf, task, frames)
 
 
 _LIBRARIES = {"asyncio", "asyncnb", "anyio"}
@@ -62,8 +62,8 @@ def _queue_put(names: dict[str, Any], task: Any) -> str:
 
 
 def _filled(queue: Any) -> str:
-    size, most = queue.qsize(), queue.maxsize
-    return f"({size} of {most})" if most > 0 else f"({size} in it)"
+    size, maxsize = queue.qsize(), queue.maxsize
+    return f"({size} of {maxsize})" if maxsize > 0 else f"({size} in it)"
 
 
 def _queue_join(names: dict[str, Any], task: Any) -> str:
@@ -220,7 +220,7 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
         iterates = any(f.f_code.co_qualname.startswith("AsCompleted.") for f in frames[-2:])
         what = "as_completed" if iterates else "gather"
         return _progress(what, children) or what
-    for content in _held_by_callbacks(leaf):
+    for content in _contents_of_callbacks(leaf):
         if isinstance(content, concurrent.futures.Future):
             return _executor(content)
         if asyncio.isfuture(content) and content is not leaf and content is not task:
@@ -233,7 +233,7 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
     return f"{name} in {frames[-1].f_code.co_qualname}()"
 
 
-def _held_by_callbacks(future: Any) -> Iterable[Any]:
+def _contents_of_callbacks(future: Any) -> Iterable[Any]:
     """Yield what asyncio's own callbacks on a future refer to: the futures it is chained to."""
     for callback, _ in list(getattr(future, "_callbacks", None) or ()):
         if getattr(callback, "__qualname__", "").partition(".")[0] in ("_chain_future", "shield"):
