@@ -150,7 +150,7 @@ def test_many_short_steps_are_no_block(watched: Watched) -> None:
 
 def test_a_loop_without_work_is_not_asked(watched: Watched) -> None:
     watched.answer()
-    asked = watched.loop.watchdog._asked  # type: ignore[union-attr]
+    asked = watched.loop.watchdog._asked_at  # type: ignore[union-attr]
     looked = threading.Event()
     dog = watched.loop.watchdog
     assert dog is not None
@@ -163,7 +163,7 @@ def test_a_loop_without_work_is_not_asked(watched: Watched) -> None:
 
     dog._current = look  # type: ignore[method-assign]
     assert looked.wait(10)
-    assert asked == dog._asked == 0.0
+    assert asked == dog._asked_at == 0.0
 
 
 def test_a_suspended_process_is_no_block(watched: Watched) -> None:
@@ -176,7 +176,7 @@ def test_a_suspended_process_is_no_block(watched: Watched) -> None:
     while asyncio.current_task(watched.loop) is not task:
         pass
     now = time.monotonic()
-    dog._look(now, 2 * dog._period(), 0.0)
+    dog._check(now, 2 * dog._period(), 0.0)
     assert dog.blocked is None
     gate.set()
     task.join(10)

@@ -32,10 +32,10 @@ from asyncnb._core.introspection.places import Place, place, strip_outer_frames
 
 logger = logging.getLogger("asyncnb")
 
-_MOST_FRAMES = 30
+_MAX_FRAMES = 30
 #: A check that is late by this many seconds was delayed by the interpreter's lock (GIL) and not by
 #: a busy machine.
-_HELD = 0.3
+_GIL_HELD_SECONDS = 0.3
 
 
 class Blocked(NamedTuple):
@@ -86,7 +86,7 @@ class Watchdog:
         self.loop = loop
         self.threshold = threshold
         #: The step that is blocking the loop, as it was first reported.
-        self._found: Blocked | None = None
+        self._blocked: Blocked | None = None
         self.slowest: SlowStep | None = None
         #: The context in which the blocking step runs, so that a report can be routed to its cell.
         self.context: contextvars.Context | None = None
@@ -94,9 +94,9 @@ class Watchdog:
         # A lock, not an Event: an Event takes twice as long to wake up, and that is its only use.
         self._stop = threading.Lock()
         self._stop.acquire()
-        # The following are written by the watchdog's thread, `_answered` by the loop's.
-        self._asked = 0.0
-        self._answered = 0.0
+        # The following are written by the watchdog's thread, `_answered_at` by the loop's.
+        self._asked_at = 0.0
+        self._answered_at = 0.0
         self._answered_lag = 0.0
         self._step: tuple[object, int] | None = None
         self._step_name = ""
@@ -104,7 +104,7 @@ class Watchdog:
         #: Requests from other threads to cancel tasks, until the loop has received them.
         self._requests: deque[_Cancel] = deque()
         #: Whether the watchdog's thread has ended; then only the loop carries out requests.
-        self._off = False
+        self._stopped = False
         self._thread = threading.Thread(target=self._main, name="asyncnb watchdog", daemon=True)
 
     def start(self) -> None:
@@ -126,7 +126,7 @@ class Watchdog:
     @property
     def blocked(self) -> Blocked | None:
         """The step that is blocking the loop, with the seconds it has taken so far, or None."""
-        found = self._found
+        found = self._blocked
         return None if found is None else found._replace(seconds=self._step_seconds)
 
     @property
@@ -136,10 +136,10 @@ class Watchdog:
         The loop is asked only while it is working, and an answer older than five seconds is
         discarded.
         """
-        asked = self._asked
-        if self._answered < asked:
+        asked = self._asked_at
+        if self._answered_at < asked:
             return max(0.0, time.monotonic() - asked)
-        return self._answered_lag if time.monotonic() - self._answered < 5.0 else 0.0
+        return self._answered_lag if time.monotonic() - self._answered_at < 5.0 else 0.0
 
     def cancel(self, task: asyncio.Task[Any], cancel: Callable[[], object]) -> None:
         """Schedule ``cancel``, which cancels ``task``, on the loop; call this from another thread.
@@ -148,9 +148,9 @@ class Watchdog:
         """
         request = _Cancel(task, cancel)
         self.loop.call_soon_threadsafe(request)
-        if not self._off:
+        if not self._stopped:
             self._requests.append(request)
-            if self._off:  # the thread has ended just now
+            if self._stopped:  # the thread has ended just now
                 self._requests.clear()
 
     def _main(self) -> None:
@@ -163,55 +163,55 @@ class Watchdog:
             passed = min(now - last, 2 * self._period())
             # If the loop's own thread used the CPU in the meantime, it held the GIL all the time,
             # in C code that does not release it, and this thread could not check.
-            held = used_now - used if used_now - used > _HELD else 0.0
+            gil_held = used_now - used if used_now - used > _GIL_HELD_SECONDS else 0.0
             last, used = now, used_now
             try:
-                self._look(now, passed, held)
+                self._check(now, passed, gil_held)
             except Exception:
                 if self.loop.is_closed():  # the loop has ended in the meantime
                     break
                 logger.exception("The embedded loop's watchdog failed and is now disabled.")
                 break
         # Requests that it would have handled later are dropped: nothing checks them any more.
-        self._off = True
+        self._stopped = True
         self._requests.clear()
-        self._found = self.context = self._step = None
-        self._asked = 0.0
+        self._blocked = self.context = self._step = None
+        self._asked_at = 0.0
 
     def _period(self) -> float:
-        return self.threshold / 2 if not self._asked else self.threshold / 6
+        return self.threshold / 2 if not self._asked_at else self.threshold / 6
 
-    def _look(self, now: float, passed: float, held: float) -> None:
+    def _check(self, now: float, passed: float, gil_held: float) -> None:
         for _ in range(len(self._requests)):  # other threads may append at the same time
             request = self._requests.popleft()
-            if not request.taken and not request.granted:
+            if not request.handled and not request.raised:
                 self._requests.append(request)
-        if self._asked and self._answered >= self._asked:
-            self._end_of_step(self._answered - self._asked)
+        if self._asked_at and self._answered_at >= self._asked_at:
+            self._handle_answer(self._answered_at - self._asked_at)
         task, frame = self._current()
         if task is None and frame is None:
             return
         if is_at_breakpoint(self._top()):
             # The time before the breakpoint does not count either: a person steps through the code.
             if self._step is not None:
-                self._left_step()
+                self._end_step()
             self._step = None
             return
         step = (task if task is not None else frame, id(frame))
         if step != self._step:
             if self._step is not None:
-                self._left_step()
+                self._end_step()
             self._step, self._step_name = step, _name_of(task, frame)
-            self._step_seconds = held
+            self._step_seconds = gil_held
         else:
-            self._step_seconds += held or passed
-        if not self._asked:
-            self._asked = now
+            self._step_seconds += gil_held or passed
+        if not self._asked_at:
+            self._asked_at = now
             self.loop.call_soon_threadsafe(self._answer)
-        if self._found is None and self._step_seconds >= self.threshold:
-            self._begin(task)
-        if self._found is not None and task is not None:
-            self._get_out(task)
+        if self._blocked is None and self._step_seconds >= self.threshold:
+            self._report_blocked(task)
+        if self._blocked is not None and task is not None:
+            self._interrupt(task)
 
     def _current(self) -> tuple[asyncio.Task[Any] | None, types.FrameType | None]:
         """Return the task in the middle of a step, and the outermost frame of the step."""
@@ -231,23 +231,23 @@ class Watchdog:
 
     def _answer(self) -> None:
         """Record that the loop has answered. The loop calls this."""
-        self._answered = time.monotonic()
+        self._answered_at = time.monotonic()
 
-    def _end_of_step(self, lag: float) -> None:
+    def _handle_answer(self, lag: float) -> None:
         self._answered_lag = lag
         if self._step is not None:
-            self._left_step(lag)
-        self._step, self._asked = None, 0.0
+            self._end_step(lag)
+        self._step, self._asked_at = None, 0.0
 
-    def _left_step(self, seconds: float = 0.0) -> None:
+    def _end_step(self, seconds: float = 0.0) -> None:
         seconds = max(self._step_seconds, min(seconds, self._step_seconds + self._period()))
         if seconds and (self.slowest is None or seconds > self.slowest.seconds):
             self.slowest = SlowStep(seconds, self._step_name)
-        if self._found is not None:
-            self._found = self.context = None
-            self._tell(None)
+        if self._blocked is not None:
+            self._blocked = self.context = None
+            self._notify(None)
 
-    def _begin(self, task: asyncio.Task[Any] | None) -> None:
+    def _report_blocked(self, task: asyncio.Task[Any] | None) -> None:
         top = self._top()
         if (
             asyncio.current_task(cast(Any, self.loop)) is not task
@@ -256,54 +256,54 @@ class Watchdog:
         ):
             return
         self.context = None if task is None else context_of(task)
-        self._found = _describe(task, self.context, top, self._step_seconds)
+        self._blocked = _describe(task, self.context, top, self._step_seconds)
         del top
-        self._tell(self.blocked)
+        self._notify(self.blocked)
 
-    def _tell(self, blocked: Blocked | None) -> None:
+    def _notify(self, blocked: Blocked | None) -> None:
         self.loop.on_blocked.notify(self.loop, blocked)
 
-    def _get_out(self, task: asyncio.Task[Any]) -> None:
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
         """Raise CancelledError in ``task``, which blocks the loop, if its cancel was requested."""
         others = []
         for request in list(self._requests):
             wanted = request.task()
-            if request.taken or request.granted or wanted is None:
+            if request.handled or request.raised or wanted is None:
                 continue
             if wanted is not task:
                 others.append((request, wanted))
                 continue
             request.sent = True  # first: the loop may handle it as soon as the exception is sent
             if raise_in_task(self.loop, task, asyncio.CancelledError):
-                request.granted = True
+                request.raised = True
                 return
             request.sent = False
-            if request.taken:
+            if request.handled:
                 self.loop.call_soon_threadsafe(request)
             return
         for request, wanted in others:
             # The cancellation would be passed on to the task that it awaits, so that task gets it
             # here; the requested task itself handles its request once the loop is free.
-            if task in _awaited(wanted):
-                request.granted = raise_in_task(self.loop, task, asyncio.CancelledError)
+            if task in _futures_cancelled_with(wanted):
+                request.raised = raise_in_task(self.loop, task, asyncio.CancelledError)
                 return
 
 
 class _Cancel:
     """A request to cancel a task: the loop carries it out unless an exception was sent instead."""
 
-    __slots__ = ("_cancel", "granted", "sent", "taken", "task")
+    __slots__ = ("_cancel", "handled", "raised", "sent", "task")
 
     def __init__(self, task: asyncio.Task[Any], cancel: Callable[[], object]) -> None:
         self.task = weakref.ref(task)
         self._cancel = cancel
         self.sent = False
-        self.taken = False
+        self.handled = False
         #: Whether the exception has been sent, so that no second one is.
-        self.granted = False
+        self.raised = False
 
     def __call__(self) -> None:
-        self.taken = True
+        self.handled = True
         if not self.sent:
             self._cancel()
 
@@ -334,7 +334,7 @@ def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
     return next(found, None)
 
 
-def _awaited(task: asyncio.Task[Any]) -> Iterator[Any]:
+def _futures_cancelled_with(task: asyncio.Task[Any]) -> Iterator[Any]:
     """Yield the futures to which a cancellation of ``task`` is passed on."""
     todo: list[Any] = [task]
     for future in todo:
@@ -395,7 +395,7 @@ def _describe(
         name=_name_of(task, frames[0]),
         cell=cell,
         where=f"{innermost.where}, line {innermost.line}",
-        frames=tuple(_line(at) for at in places[-_MOST_FRAMES:]),
+        frames=tuple(_line(at) for at in places[-_MAX_FRAMES:]),
     )
 
 
