@@ -22,14 +22,14 @@ from asyncnb._core.base.errors import EmbeddedLoopError, would_deadlock
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.config import config
 from asyncnb._core.introspection.info import current_record
-from asyncnb._core.loop.fast_call_soon import LeanLoop
+from asyncnb._core.loop.fast_call_soon import FastCallSoonLoop
 from asyncnb._core.loop.guarded import GuardedCalls, guarded_class
 from asyncnb._core.loop.statistics import LoopStatistics
 from asyncnb._core.loop.watchdog import Blocked, Watchdog
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import iscoroutine, iscoroutinefunction
 from asyncnb._core.primitives.tasks import Task, note_unseen, run_first_step
-from asyncnb._core.primitives.timeouts import Entered
+from asyncnb._core.primitives.timeouts import InnermostTimeouts
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")
@@ -64,10 +64,12 @@ def _base_class() -> type[asyncio.AbstractEventLoop]:
 
 
 def _lean(base: type[asyncio.AbstractEventLoop]) -> type[asyncio.AbstractEventLoop]:
-    """Put :class:`LeanLoop` before *base* if that is a loop of the standard library."""
+    """Put :class:`FastCallSoonLoop` before *base* if that is a loop of the standard library."""
     if not issubclass(base, asyncio.BaseEventLoop):
         return base
-    return type(base.__name__, (LeanLoop, base), {"__slots__": (), "__module__": base.__module__})
+    return type(
+        base.__name__, (FastCallSoonLoop, base), {"__slots__": (), "__module__": base.__module__}
+    )
 
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ else:
 __asyncnb_frames__ = "loop"
 
 
-class _State(Entered):
+class _State(InnermostTimeouts):
     """What an EmbeddedLoop has besides a standard loop, apart from it.
 
     In one attribute, and that one is the timeouts' (``loop._asyncnb_timeouts``): the standard loop
@@ -180,7 +182,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
     def guard(self, on: bool) -> None:
         """Let other threads call ``call_soon`` and the timers, or no longer; see ``guard()``."""
         if issubclass(_Base, asyncio.BaseEventLoop):
-            return  # LeanLoop looks itself
+            return  # FastCallSoonLoop checks the thread itself
         if on and self._state.guarded_class is None:
             self._state.guarded_class = guarded_class(self, _Base)
         _set_class(self, self._state.guarded_class if on else EmbeddedLoop)

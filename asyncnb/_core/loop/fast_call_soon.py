@@ -29,7 +29,7 @@ _standard_call_at: Any = asyncio.BaseEventLoop.call_at
 _standard_create_task: Any = asyncio.BaseEventLoop.create_task
 
 
-class LeanLoop(asyncio.BaseEventLoop):
+class FastCallSoonLoop(asyncio.BaseEventLoop):
     """A mix-in for a loop of the standard library; put it before the loop among the bases."""
 
     __slots__ = ()
@@ -78,7 +78,7 @@ class LeanLoop(asyncio.BaseEventLoop):
         return asyncio.tasks.Task(coro, loop=self, **kwargs)
 
 
-trust_call_at(LeanLoop.call_at)
+trust_call_at(FastCallSoonLoop.call_at)
 
 
 def _created_by_caller(handle: _H) -> _H:

@@ -284,7 +284,7 @@ def guarded_class(loop: Any, base: Any) -> type[Any]:
 
     The class is temporary, since a method in Python makes every step of every task slower; each
     loop has a separate class, so that the method knows the loop's thread. A loop of the standard
-    library checks the thread itself: see ``LeanLoop``.
+    library checks the thread itself: see ``FastCallSoonLoop``.
     """
     own = loop._state.thread.ident
     base_call_soon, base_call_at, base_call_later = base.call_soon, base.call_at, base.call_later

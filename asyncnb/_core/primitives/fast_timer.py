@@ -24,11 +24,11 @@ _known_call_at: list[Any] = [asyncio.BaseEventLoop.call_at]
 
 
 def trust_call_at(call_at: Callable[..., object]) -> None:
-    """Use ``LeanTimer`` on loops whose ``call_at`` is this one, equivalent to the standard one."""
+    """Use ``FastTimer`` on loops whose ``call_at`` is this one, equivalent to the standard one."""
     _known_call_at.append(call_at)
 
 
-class LeanTimer(TimerHandle):
+class FastTimer(TimerHandle):
     """A ``TimerHandle`` that its creator must push onto ``loop._scheduled``."""
 
     __slots__ = ()
@@ -55,6 +55,6 @@ class LeanTimer(TimerHandle):
         self._callback = self._args = None  # type: ignore[assignment]
 
 
-def takes_lean_timers(loop: AbstractEventLoop) -> bool:
-    """Return whether ``LeanTimer`` works on ``loop`` while it is not in debug mode."""
+def takes_fast_timers(loop: AbstractEventLoop) -> bool:
+    """Return whether ``FastTimer`` works on ``loop`` while it is not in debug mode."""
     return getattr(type(loop), "call_at", None) in _known_call_at and KNOWN

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
-from asyncnb._core.primitives.fast_timer import LeanTimer, takes_lean_timers
+from asyncnb._core.primitives.fast_timer import FastTimer, takes_fast_timers
 
 # Private in name only: the only call that returns this thread's running loop without raising.
 _running_loop = asyncio._get_running_loop
@@ -37,7 +37,7 @@ _EXPIRED: Final = "expired"
 _FINISHED: Final = "finished"
 
 
-class Entered(dict[Any, "Timeout"]):
+class InnermostTimeouts(dict[Any, "Timeout"]):
     """The innermost timeout of each task of one loop that is inside a timeout.
 
     It is stored on the loop, and so freed with the loop, whatever happens to its tasks. A context
@@ -45,17 +45,17 @@ class Entered(dict[Any, "Timeout"]):
     loop creates it before the first timeout does, because it stores its own state there, too.
     """
 
-    __slots__ = ("context", "lean")
+    __slots__ = ("context", "fast")
 
     def __init__(self, loop: AbstractEventLoop) -> None:
-        self.lean = takes_lean_timers(loop)
+        self.fast = takes_fast_timers(loop)
         #: For the timers: they do not need the caller's context, and copying it for each is costly.
         self.context = contextvars.Context()
 
 
-def _first_entered(loop: AbstractEventLoop) -> Entered:
+def _innermost_timeouts_of(loop: AbstractEventLoop) -> InnermostTimeouts:
     # In a single call: another thread may be executing the same code.
-    return vars(loop).setdefault("_asyncnb_timeouts", Entered(loop))  # type: ignore[no-any-return]
+    return vars(loop).setdefault("_asyncnb_timeouts", InnermostTimeouts(loop))  # type: ignore[no-any-return]
 
 
 class Timeout:
@@ -177,15 +177,15 @@ class Timeout:
                 "`async def` and run that with create_task(), launch() or run()"
             )
         try:
-            entered: Entered = loop._asyncnb_timeouts  # type: ignore[attr-defined]
+            entered: InnermostTimeouts = loop._asyncnb_timeouts  # type: ignore[attr-defined]
         except AttributeError:
-            entered = _first_entered(loop)
+            entered = _innermost_timeouts_of(loop)
         when = self._when
         if when is None:
             self._handle = None
         elif when > now:
-            if entered.lean and not loop._debug:  # type: ignore[attr-defined]
-                self._handle = LeanTimer(when, self._on_timeout, loop, entered.context)
+            if entered.fast and not loop._debug:  # type: ignore[attr-defined]
+                self._handle = FastTimer(when, self._on_timeout, loop, entered.context)
                 heappush(loop._scheduled, self._handle)  # type: ignore[attr-defined]
             else:
                 self._handle = loop.call_at(when, self._on_timeout, context=entered.context)
@@ -207,7 +207,7 @@ class Timeout:
         self._cancelling = 0
         self._handle = self._outer = None
         self._state = _ACTIVE
-        _first_entered(loop)
+        _innermost_timeouts_of(loop)
         if _running_loop() is loop:
             self._put_outermost()
         else:
@@ -220,7 +220,7 @@ class Timeout:
         if task.done():
             self.leave()
             return
-        scope: Timeout = _first_entered(self._loop).setdefault(task, self)
+        scope: Timeout = _innermost_timeouts_of(self._loop).setdefault(task, self)
         while scope is not self:
             if scope._outer is None:
                 scope._outer = self
@@ -238,7 +238,7 @@ class Timeout:
     def leave(self) -> bool:
         """Undo ``enter``; return whether the body was interrupted: then ``expire`` must follow."""
         task = self._task
-        entered: Entered = self._loop._asyncnb_timeouts  # type: ignore[attr-defined]
+        entered: InnermostTimeouts = self._loop._asyncnb_timeouts  # type: ignore[attr-defined]
         top = entered.pop(task, None)
         if top is not self or self._outer is not None:
             self._leave(entered, task, top)
@@ -262,7 +262,7 @@ class Timeout:
         if ours and exc is not None:
             convert(exc)
 
-    def _leave(self, entered: Entered, task: Any, top: Timeout | None) -> None:
+    def _leave(self, entered: InnermostTimeouts, task: Any, top: Timeout | None) -> None:
         """Make the next outer timeout the innermost of ``task``; keep a ``top`` other than this."""
         if top is self:
             top = self._outer
