@@ -112,11 +112,11 @@ class AsCompleted:
         self._left -= 1
         ended = self._ended
         if not ended:
-            await self._something()
+            await self._wait_for_one()
         future = ended.popleft()
         if ended and self._waiting:
             self._wake()
-        return future if future is not None and not self._originals else self._original(future)
+        return future if future is not None and not self._originals else self._original_of(future)
 
     def __next__(self) -> Coroutine[Any, Any, Any]:
         if not self._left:
@@ -127,15 +127,15 @@ class AsCompleted:
     async def _result(self) -> Any:
         ended = self._ended
         if not ended:
-            await self._something()
+            await self._wait_for_one()
         future = ended.popleft()
         if ended and self._waiting:
             self._wake()
         if future is None or self._originals:
-            return self._original(future).result()
+            return self._original_of(future).result()
         return future.result()
 
-    async def _something(self) -> None:
+    async def _wait_for_one(self) -> None:
         """Wait until there is a finished future to take."""
         while not self._ended:
             waiter = Waiter(self._todo, loop=self._loop)
@@ -150,7 +150,7 @@ class AsCompleted:
                     self._wake()  # this one was woken but cannot take its turn: wake the next
                 raise
 
-    def _original(self, future: Future[Any] | None) -> Any:
+    def _original_of(self, future: Future[Any] | None) -> Any:
         if future is None:
             raise TimeoutError if self._error is None else self._error
         return self._originals.get(future, future)
@@ -190,12 +190,12 @@ class AsCompleted:
             self._bar.end()
 
     def _on_timeout(self) -> None:
-        self._give_up(None)
+        self._end_early(None)
 
     def _failed(self, error: BaseException) -> None:
-        self._give_up(error)
+        self._end_early(error)
 
-    def _give_up(self, error: BaseException | None) -> None:
+    def _end_early(self, error: BaseException | None) -> None:
         missing = len(self._todo)
         for future in self._todo:
             future.remove_done_callback(self._on_done)

@@ -58,26 +58,26 @@ class replaced_call_soon:
     """A context manager in whose block ``loop.call_soon`` is safe to call from every thread.
 
     In another thread it becomes ``call_soon_threadsafe``; in the loop's own thread the call is
-    passed on unchanged. *take*, if given, is called first with (function, context); it returns True
-    if it has handled the call.
+    passed on unchanged. *intercept*, if given, is called first with (function, context); it returns
+    True if it has handled the call.
     """
 
-    __slots__ = ("_loop", "_saved", "_take")
+    __slots__ = ("_intercept", "_loop", "_saved")
 
     def __init__(
-        self, loop: AbstractEventLoop, take: Callable[[Any, Any], bool] | None = None
+        self, loop: AbstractEventLoop, intercept: Callable[[Any, Any], bool] | None = None
     ) -> None:
         self._loop = loop
-        self._take = take
+        self._intercept = intercept
 
     def __enter__(self) -> None:
         call_soon_lock.acquire()
-        loop, take = self._loop, self._take
+        loop, intercept = self._loop, self._intercept
         self._saved = loop.__dict__.get("call_soon")
         original = loop.call_soon
 
         def call_soon(fn: Any, *args: Any, context: Any = None) -> Any:
-            if take is not None and take(fn, context):
+            if intercept is not None and intercept(fn, context):
                 return None
             if runs_here(loop) or not loop.is_running():
                 return original(fn, *args, context=context)

@@ -25,7 +25,7 @@ from asyncnb._core.primitives.futures import runs_elsewhere
 F = TypeVar("F")
 
 #: Below this number of futures, registering them again is cheaper.
-MANY = 16
+MIN_WATCHED = 16
 
 
 class Pending(set[F]):
@@ -50,7 +50,7 @@ class Pending(set[F]):
 class Watch:
     """Callbacks on the futures of one loop that remain from one ``wait()`` to the next."""
 
-    __slots__ = ("_hit", "_is_done", "_kinds", "_loop", "_on_done", "_waiter", "_watched")
+    __slots__ = ("_is_done", "_kinds", "_loop", "_missed_end", "_on_done", "_waiter", "_watched")
 
     def __init__(self, loop: AbstractEventLoop, futures: Collection[Future[Any]]) -> None:
         self._loop = loop
@@ -58,7 +58,7 @@ class Watch:
         self._kinds: set[type] = set()
         self._is_done: Callable[[Any], bool] = methodcaller("done")
         self._waiter: Waiter | None = None
-        self._hit = False  # whether a future has ended while there was no waiter
+        self._missed_end = False  # whether a future has ended while there was no waiter
         self._on_done = self._ended
         self._add(futures)
 
@@ -83,11 +83,11 @@ class Watch:
         if future not in self._watched:
             return  # already reported, or removed from the set after this call was scheduled
         if self._waiter is None:
-            self._hit = True
+            self._missed_end = True
         elif not self._waiter.done():
             self._waiter.set_result(None)
 
-    def follow(self, futures: set[Any]) -> bool:
+    def update(self, futures: set[Any]) -> bool:
         """Watch exactly ``futures``; if one is not a future of the loop, stop and return False."""
         if futures != self._watched:
             new = futures - self._watched
@@ -103,8 +103,8 @@ class Watch:
     def begin(self, waiter: Waiter) -> None:
         """Release ``waiter`` when the first future ends, in the loop's next iteration or later."""
         self._waiter = waiter
-        if self._hit:
-            self._hit = False
+        if self._missed_end:
+            self._missed_end = False
             if any(map(self._is_done, self._watched)):
                 self._loop.call_soon(_release, waiter)
 
@@ -153,7 +153,7 @@ def watch_for(given: object, futures: Pending[Any], loop: AbstractEventLoop) -> 
     if watch is not None and watch._loop is loop:
         assert isinstance(given, Pending)
         given.watch = None
-        return watch if watch.follow(futures) else None
-    if len(futures) < MANY or not all_local(futures, loop):
+        return watch if watch.update(futures) else None
+    if len(futures) < MIN_WATCHED or not all_local(futures, loop):
         return None
     return Watch(loop, futures)

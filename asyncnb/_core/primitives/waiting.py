@@ -112,7 +112,7 @@ async def wait(
         waiter = Waiter(futures, loop=loop)
         watch.begin(waiter)
         try:
-            await _sleep_on(waiter, futures, timeout, loop)
+            await _await_waiter(waiter, futures, timeout, loop)
         except BaseException:
             watch.stop()
             raise
@@ -157,14 +157,14 @@ async def _wait(
     else:
         watch = _FirstException(waiter, given, original)
     try:
-        await _sleep_on(waiter, given, timeout, loop)
+        await _await_waiter(waiter, given, timeout, loop)
     except BaseException:
         watch.stop()
         raise
     return watch.stop()
 
 
-async def _sleep_on(
+async def _await_waiter(
     waiter: Future[None],
     given: Collection[Future[Any]],
     timeout: float | None,
@@ -323,7 +323,7 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
         close_unstarted(fut)
         raise
     if limit is None:
-        return await _without_time(ensure_future(fut))
+        return await _with_expired_timeout(ensure_future(fut))
     try:
         result = await fut
     except BaseException as exc:
@@ -335,7 +335,7 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
     return result
 
 
-async def _without_time(future: Future[T]) -> T:
+async def _with_expired_timeout(future: Future[T]) -> T:
     if future.done():
         return future.result()
     future.cancel()

@@ -53,7 +53,7 @@ def start_eagerly(
         def make() -> Any:
             return type.__call__(cls, coro, loop=loop, name=name, context=context)
 
-        return _start_whole(cls, make, loop, context)
+        return _start_full_task(cls, make, loop, context)
     task = _new(cls)
     _init_future(task, loop=loop)
     if name is not None:
@@ -91,13 +91,13 @@ def start_eagerly(
             _current_tasks.pop(loop, None)
         else:
             _current_tasks[loop] = current
-    _become_whole(task, rest, loop, context)
+    _become_full_task(task, rest, loop, context)
     if task.done():
         task._eager = (None, context, coro)
     return task
 
 
-def _become_whole(
+def _become_full_task(
     task: Any, coro: Generator[Any, None, Any], loop: AbstractEventLoop, context: Any
 ) -> None:
     callbacks, requests = task._callbacks or (), task.cancelling()
@@ -113,7 +113,7 @@ def _become_whole(
             _cancel(task)  # this is counted, and the next step drops it
         return task
 
-    _start_whole(type(task), make, loop, context)
+    _start_full_task(type(task), make, loop, context)
     if cancelled:
         _cancel(task, message)  # cancels what it waits for, as the end of a step does on request
 
@@ -152,19 +152,19 @@ def _raising(exc: BaseException) -> Generator[Any, None, Any]:
         del exc
 
 
-def _start_whole(
+def _start_full_task(
     cls: type, make: Callable[[], Any], loop: AbstractEventLoop, context: contextvars.Context
 ) -> Any:
     """Create a task of type ``cls`` and run the first step that it passes to ``loop.call_soon``."""
     steps: list[Callable[[], None]] = []
 
-    def take(fn: Any, context: Any) -> bool:
+    def take_step(fn: Any, context: Any) -> bool:
         mine = not steps and type(getattr(fn, "__self__", None)) is cls
         if mine:
             steps.append(fn)
         return mine
 
-    with replaced_call_soon(loop, take):
+    with replaced_call_soon(loop, take_step):
         task = make()
     current = _current_tasks.pop(loop, None)
     try:
