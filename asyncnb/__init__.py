@@ -9,11 +9,11 @@ adds ``%%atask``, ``%atask``, ``%tasks`` and ``%asyncnb``. In Python::
     page = await task                                 # or task.join() in sync code
     asyncnb.cancel("page*")
 
-And ``import asyncnb as aio`` is a drop-in for asyncio's tasks, futures, groups, timeouts and
-waiting functions, with the newest semantics on every supported Python.
+And ``import asyncnb as aio`` is a drop-in replacement for asyncio's tasks, futures, groups,
+timeouts and waiting functions, with the newest semantics on every supported Python.
 
-Map of the package: ``_core`` is plain Python (the loop, tasks, their registry), ``_kernel`` the
-IPython side (cells, output, magics), ``_extension`` the one module that joins them.
+Map of the package: ``_core`` is plain Python (the loop, tasks, their registry), ``_kernel`` is the
+IPython side (cells, output, magics), and ``_extension`` is the one module that connects them.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from asyncnb._core.timeline.timeline import Timeline, export_trace, record, timeline
     from asyncnb._elsewhere import map, offload
 
-#: Names whose modules are imported when they are first used: a tenth of ``%load_ext``.
+#: Names whose modules are imported on first use: importing them takes a tenth of ``%load_ext``.
 _LATER = {
     "as_completed": "asyncnb._core.primitives.as_completed",
     "gather": "asyncnb._core.primitives.gather",
@@ -107,7 +107,7 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what ``_LATER`` lists; PEP 562."""
+    """Import the names that ``_LATER`` lists on first use (PEP 562)."""
     if name not in _LATER:
         raise AttributeError(f"module 'asyncnb' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
@@ -187,7 +187,7 @@ __all__ = [
 
 
 def _launch_elsewhere(work: Any, **options: Any) -> Any:
-    from asyncnb._elsewhere import launch_on  # it imports much
+    from asyncnb._elsewhere import launch_on  # imports many modules
 
     return launch_on(work, **options)
 
@@ -196,13 +196,14 @@ _launch.use_for_on(_launch_elsewhere)
 
 
 def dashboard(**options: Any) -> Any:
-    """Return a live dashboard of all tasks, to be displayed as the last expression of a cell.
+    """Return a live dashboard of all tasks; display it as the last expression of a cell.
 
-    ``height`` is that of its list in pixels. Cancel, pause, rename and set time limits in it; it
-    works while a cell runs. Where no widget can be shown, a table stands in for it. Main thread.
+    ``height`` is the height of its task list in pixels. You can cancel, pause and rename tasks and
+    set their time limits in it, even while a cell is running. Where widgets cannot be shown, a
+    table appears instead. Main thread.
 
-    Raises RuntimeError unless ``%load_ext asyncnb`` was run, and TypeError or TraitError for
-    options it does not have or cannot take.
+    Raises RuntimeError unless ``%load_ext asyncnb`` was run, and TypeError or TraitError for an
+    unknown option or an invalid value.
     """
     from asyncnb._extension import dashboard
 
@@ -210,14 +211,14 @@ def dashboard(**options: Any) -> Any:
 
 
 def load_ipython_extension(ip: InteractiveShell) -> None:
-    """``%load_ext asyncnb``: start the embedded loop and hook this shell."""
+    """Start the embedded loop and hook into this shell, for ``%load_ext asyncnb``."""
     from asyncnb._extension import load
 
     load(ip)
 
 
 def unload_ipython_extension(ip: InteractiveShell) -> None:
-    """``%unload_ext asyncnb``: end the background tasks and put everything back."""
+    """End the background tasks and restore the shell, for ``%unload_ext asyncnb``."""
     from asyncnb._extension import unload
 
     unload(ip)

@@ -40,11 +40,11 @@ class Speaker:
     def progress(self, number: int, *rest: Any) -> None:
         """Report progress as if the task had reported it here."""
         if number not in self._bars:
-            self._bars[number] = _progress.next_number()
+            self._bars[number] = _progress.next_progress_id()
         label, done, total, ended, failed = rest
         report = _progress.Progress(self._bars[number], label, done, total, None, ended, failed)
         with self._lock:
-            self._context.run(_progress.tell, report)
+            self._context.run(_progress.report, report)
 
 
 #: Set by the extension: publishes a mime bundle in the running context.

@@ -130,7 +130,7 @@ class Feed:
         """Take a message of a browser: ``content`` may be anything."""
         self._inbox.put((subscription, content))
         with self._lock:
-            if self._closed or (self._thread is not None and self._thread.runs_or_will()):
+            if self._closed or (self._thread is not None and self._thread.is_running_or_starting()):
                 return
             self._thread = thread = ServiceThread(self._run, "asyncnb dashboard")
         thread.start()

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 import asyncnb
 from asyncnb import FIRST_COMPLETED, wait
-from asyncnb._core.primitives.first_completed import MANY
+from asyncnb._core.primitives.first_completed import MIN_WATCHED
 
 Futures = set[asyncio.Future[Any]]
 
 
-def new_futures(count: int = MANY + 4) -> list[asyncio.Future[Any]]:
+def new_futures(count: int = MIN_WATCHED + 4) -> list[asyncio.Future[Any]]:
     loop = asyncio.get_running_loop()
     return [loop.create_future() for _ in range(count)]
 
@@ -198,7 +198,7 @@ def test_a_copy_is_a_set_of_its_own(double: Callable[[Futures], Futures]) -> Non
 steps = st.lists(
     st.tuples(
         st.sampled_from(["end", "cancel", "wait", "put", "take", "turn"]),
-        st.integers(0, MANY + 3),
+        st.integers(0, MIN_WATCHED + 3),
     ),
     max_size=40,
 )

@@ -33,19 +33,19 @@ def test_a_module_says_what_its_frames_are(
     mark: str | None, launches: bool, waits: bool, rests: bool
 ) -> None:
     frame = frame_in("/anywhere.py", mark)
-    assert _frames.launches(frame) == launches
-    assert _frames.launches_and_waits(frame) == waits
-    assert _frames.rests(frame) == rests
+    assert _frames.is_launching_frame(frame) == launches
+    assert _frames.is_waiting_frame(frame) == waits
+    assert _frames.is_idle_frame(frame) == rests
 
 
 @pytest.mark.parametrize("layer", ["_kernel", "_offload"])
 def test_a_whole_layer_launches(layer: str) -> None:
     frame = frame_in(_frames.PACKAGE + f"{layer}/x/y.py")
-    assert _frames.launches(frame)
+    assert _frames.is_launching_frame(frame)
     assert _frames.is_internal_frame(frame)
     assert _frames.is_loop_frame(frame)
 
 
 def test_what_a_loop_rests_in_is_the_selector_too() -> None:
-    assert _frames.rests(frame_in(selectors.__file__))
+    assert _frames.is_idle_frame(frame_in(selectors.__file__))
     assert not _frames.is_internal_frame(frame_in(selectors.__file__))

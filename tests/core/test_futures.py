@@ -174,7 +174,7 @@ def test_ensure_future_takes_futures_coroutines_and_awaitables(elsewhere: Loop) 
             ensure_future(task, loop=elsewhere)
         with pytest.raises(TypeError, match=r"call it, give\(\)"):
             ensure_future(give)
-        with pytest.raises(TypeError, match="was `async def` meant"):
+        with pytest.raises(TypeError, match="did you mean `async def`"):
             ensure_future(None)
 
     asyncio.run(main())

@@ -405,7 +405,7 @@ def test_bad_input_is_refused_with_advice() -> None:
     with pytest.raises(RuntimeError, match=r"capture_call_graph\(task\)"):
         capture_call_graph()
     coro = forever()
-    with pytest.raises(TypeError, match=r"compatible with asyncio\.Future; give it the task"):
+    with pytest.raises(TypeError, match=r"compatible with asyncio\.Future; pass the task"):
         capture_call_graph(coro)  # type: ignore[arg-type]
     coro.close()
 

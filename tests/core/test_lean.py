@@ -17,20 +17,20 @@ import pytest
 
 from asyncnb import timeout
 from asyncnb._core.loop import base_class as _base_class
-from asyncnb._core.loop.fast_call_soon import LeanLoop
+from asyncnb._core.loop.fast_call_soon import FastCallSoonLoop
 from asyncnb._core.primitives import fast_timer as _timers
-from asyncnb._core.primitives.fast_timer import LeanTimer
-from asyncnb._core.primitives.timeouts import Entered
+from asyncnb._core.primitives.fast_timer import FastTimer
+from asyncnb._core.primitives.timeouts import InnermostTimeouts
 
 
-class OnStandardLoop(LeanLoop, asyncio.SelectorEventLoop):
+class OnStandardLoop(FastCallSoonLoop, asyncio.SelectorEventLoop):
     pass
 
 
 LOOPS = [asyncio.SelectorEventLoop, OnStandardLoop]
 
 
-@pytest.fixture(params=LOOPS, ids=["standard", "lean"])
+@pytest.fixture(params=LOOPS, ids=["standard", "fast"])
 def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.SelectorEventLoop]:
     """Each test of behaviour runs on both: what they do must be the same."""
     loop: asyncio.SelectorEventLoop = request.param()
@@ -43,7 +43,7 @@ def run_ready(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
 
 
-def test_the_lean_ones_have_been_tried_on_this_python() -> None:
+def test_the_fast_ones_are_tested_on_this_python() -> None:
     assert _timers.KNOWN, (
         f"Python {sys.version_info.major}.{sys.version_info.minor} gets the standard call_soon and "
         "timers, which are slower: compare its asyncio/base_events.py and events.py with those of "
@@ -51,23 +51,23 @@ def test_the_lean_ones_have_been_tried_on_this_python() -> None:
     )
 
 
-def test_the_lean_call_soon_is_the_one_in_use() -> None:
-    base = _base_class.lean(asyncio.SelectorEventLoop)
-    assert base.call_soon is LeanLoop.__dict__["call_soon"]
+def test_the_fast_call_soon_is_the_one_in_use() -> None:
+    base = _base_class.with_fast_call_soon(asyncio.SelectorEventLoop)
+    assert base.call_soon is FastCallSoonLoop.__dict__["call_soon"]
     assert OnStandardLoop.call_soon is not asyncio.BaseEventLoop.call_soon
     # Nothing of the standard loop overrides it for its own use, or calls the parts by themselves
     # to get to the queue: what tasks and transports schedule comes through here.
     assert asyncio.SelectorEventLoop.call_soon is asyncio.BaseEventLoop.call_soon
 
 
-def test_the_lean_timer_is_the_one_in_use() -> None:
+def test_the_fast_timer_is_the_one_in_use() -> None:
     async def main() -> type:
         scope = timeout(60)
         async with scope:
             return type(scope._handle)
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        assert runner.run(main()) is LeanTimer
+        assert runner.run(main()) is FastTimer
 
 
 def test_a_loop_with_its_own_call_at_has_it_called() -> None:
@@ -75,9 +75,9 @@ def test_a_loop_with_its_own_call_at_has_it_called() -> None:
         def call_at(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
             return super().call_at(*args, **kwargs)
 
-    for kind, lean in ((Own, False), (asyncio.SelectorEventLoop, True)):
+    for kind, fast in ((Own, False), (asyncio.SelectorEventLoop, True)):
         loop = kind()
-        assert _timers.takes_lean_timers(loop) is lean is Entered(loop).lean
+        assert _timers.takes_fast_timers(loop) is fast is InnermostTimeouts(loop).fast
         loop.close()
 
 
@@ -167,15 +167,15 @@ def standard_timer(
     return loop.call_at(when, fn, context=contextvars.Context())
 
 
-def lean_timer(loop: Any, when: float, fn: Callable[[], object]) -> asyncio.TimerHandle:
+def fast_timer(loop: Any, when: float, fn: Callable[[], object]) -> asyncio.TimerHandle:
     from heapq import heappush
 
-    timer = LeanTimer(when, fn, loop, contextvars.Context())
+    timer = FastTimer(when, fn, loop, contextvars.Context())
     heappush(loop._scheduled, timer)  # as Timeout.enter does
     return timer
 
 
-@pytest.fixture(params=[standard_timer, lean_timer], ids=["standard", "lean"])
+@pytest.fixture(params=[standard_timer, fast_timer], ids=["standard", "fast"])
 def make(request: pytest.FixtureRequest) -> Make:
     made: Make = request.param
     return made
@@ -208,7 +208,7 @@ def test_a_timer_has_all_slots_of_the_standard_one_with_the_same_values(
 ) -> None:
     when = plain_loop.time() + 60
     theirs = standard_timer(plain_loop, when, print)
-    ours = lean_timer(plain_loop, when, print)
+    ours = fast_timer(plain_loop, when, print)
     slots = {
         name for kind in asyncio.TimerHandle.__mro__ for name in getattr(kind, "__slots__", ())
     }
@@ -227,11 +227,11 @@ def test_a_timer_has_all_slots_of_the_standard_one_with_the_same_values(
 
 def test_a_timer_has_the_standard_repr(plain_loop: asyncio.SelectorEventLoop) -> None:
     when = plain_loop.time() + 60
-    theirs, ours = standard_timer(plain_loop, when, print), lean_timer(plain_loop, when, print)
-    assert repr(ours) == repr(theirs).replace("TimerHandle", "LeanTimer")
+    theirs, ours = standard_timer(plain_loop, when, print), fast_timer(plain_loop, when, print)
+    assert repr(ours) == repr(theirs).replace("TimerHandle", "FastTimer")
     theirs.cancel()
     ours.cancel()
-    assert repr(ours) == repr(theirs).replace("TimerHandle", "LeanTimer")
+    assert repr(ours) == repr(theirs).replace("TimerHandle", "FastTimer")
 
 
 def test_the_loop_clears_its_heap_of_cancelled_timers(

@@ -246,13 +246,13 @@ def test_the_callbacks_of_chained_futures_and_shields_have_their_names(loop) -> 
     work: concurrent.futures.Future[None] = concurrent.futures.Future()
     wrapped = asyncio.wrap_future(work, loop=loop)
     assert held_names(wrapped) == ["_chain_future"]
-    assert work in list(_waits._held_by_callbacks(wrapped))
+    assert work in list(_waits._contents_of_callbacks(wrapped))
 
     async def shielded() -> None:
         inner = loop.create_future()
         outer = asyncio.shield(inner)
         assert "shield" in held_names(outer)
-        assert inner in list(_waits._held_by_callbacks(outer))
+        assert inner in list(_waits._contents_of_callbacks(outer))
         inner.cancel()
         with pytest.raises(asyncio.CancelledError):
             await outer
@@ -396,7 +396,7 @@ def test_calls_and_jumps_backward_look_at_what_is_pending() -> None:
     noticed = {
         instruction.opname
         for instruction in dis.get_instructions(loops)
-        if _breakin._notices(loops.__code__, instruction.offset)
+        if _breakin._checks_pending(loops.__code__, instruction.offset)
     }
     assert "JUMP_BACKWARD" in noticed
     assert {"CALL"} & noticed

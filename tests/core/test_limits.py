@@ -188,7 +188,7 @@ def test_a_limit_asked_for_in_the_last_step_ends_with_the_task() -> None:
 
     asyncnb.launch(last_step()).join(10)
     asyncnb.run(asyncio.sleep(0))
-    with pytest.raises(RuntimeError, match="ended already"):
+    with pytest.raises(RuntimeError, match="already ended"):
         limits[0].reschedule(now() + 1000)
     assert not asyncnb.embedded_loop()._asyncnb_timeouts  # type: ignore[attr-defined]
 
@@ -201,7 +201,7 @@ def test_a_limit_that_comes_too_late_for_the_task_ends_at_once() -> None:
     limit._record.first_limit = BEGUN
     limit.enter_around(task)
     asyncnb.run(asyncio.sleep(0))
-    with pytest.raises(RuntimeError, match="ended already"):
+    with pytest.raises(RuntimeError, match="already ended"):
         limit.reschedule(now() + 1000)
 
 

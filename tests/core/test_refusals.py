@@ -23,12 +23,12 @@ NO_TIME: dict[str, tuple[Any, type[Exception], str]] = {
     "negative": (-1, ValueError, "must be 0 or more seconds, not -1."),
     "nan": (float("nan"), ValueError, "must be 0 or more seconds, not nan."),
     "minus infinity": (float("-inf"), ValueError, "must be 0 or more seconds, not -inf."),
-    "too large": (10**400, ValueError, "must be 0 or more seconds, not a number that long."),
-    "too large to write out": (10**5000, ValueError, "not a number that long."),
-    "a bool": (True, TypeError, "must be seconds as a number or None, not True."),
-    "a str": ("5", TypeError, "must be seconds as a number or None, not '5'."),
-    "an object": ([], TypeError, "must be seconds as a number or None, not list."),
-    "a complex": (1j, TypeError, "must be seconds as a number or None, not complex."),
+    "too large": (10**400, ValueError, "must be 0 or more seconds, not a number that large."),
+    "too large to write out": (10**5000, ValueError, "not a number that large."),
+    "a bool": (True, TypeError, "must be a number of seconds or None, not True."),
+    "a str": ("5", TypeError, "must be a number of seconds or None, not '5'."),
+    "an object": ([], TypeError, "must be a number of seconds or None, not list."),
+    "a complex": (1j, TypeError, "must be a number of seconds or None, not complex."),
 }
 
 closed = asyncio.new_event_loop()

@@ -80,7 +80,7 @@ def test_to_thread_carries_context_results_and_errors(factory: Any) -> None:
             await to_thread(divmod, 1, 0)
         with pytest.raises(RuntimeError, match="StopIteration"):
             await to_thread(stop)
-        with pytest.raises(TypeError, match="plain function"):
+        with pytest.raises(TypeError, match="regular function"):
             await (await to_thread(give, 1))
 
     run(main(), loop_factory=factory)
@@ -114,7 +114,7 @@ def test_on_the_loops_own_thread_result_is_refused_and_cancel_is_prompt(factory:
         future = run_coroutine_threadsafe(asyncio.Event().wait(), loop)
         await asyncio.sleep(0)
         for wait in (future.result, future.exception):
-            with pytest.raises(RuntimeError, match="write `await coro`"):
+            with pytest.raises(RuntimeError, match="use `await coro`"):
                 wait()
         (task,) = asyncio.all_tasks() - {asyncio.current_task()}
         future.cancel()

@@ -453,7 +453,7 @@ def test_run_until_complete_raises_what_the_work_raises(loop: EmbeddedLoop) -> N
     async def there() -> None:
         loop.run_until_complete(waits())
 
-    with pytest.raises(RuntimeError, match="write `await"):
+    with pytest.raises(RuntimeError, match="use `await"):
         asyncnb.run(there())
 
 
@@ -494,12 +494,12 @@ def test_what_cannot_be_done_to_the_loop_is_refused_with_a_sentence(loop: Embedd
     }
     with visiting(loop):
         for name, call in calls.items():
-            with pytest.raises(RuntimeError, match=rf"loop\.{name}\(\) is not for .*: .*"):
+            with pytest.raises(RuntimeError, match=rf"loop\.{name}\(\) does not work on .*: .*"):
                 call()
         with pytest.raises(RuntimeError, match=r"signal\.signal\(\.\.\.\) in the main thread"):
             loop.add_signal_handler(2, print)
     for name in ("close", "run_forever"):
-        with pytest.raises(RuntimeError, match=rf"loop\.{name}\(\) is not for"):
+        with pytest.raises(RuntimeError, match=rf"loop\.{name}\(\) does not work on"):
             asyncnb.run(_call(calls[name]))
     assert asyncnb.run(asyncio.sleep(0, "alive"), timeout=10) == "alive"
 

@@ -150,7 +150,7 @@ def test_many_short_steps_are_no_block(watched: Watched) -> None:
 
 def test_a_loop_without_work_is_not_asked(watched: Watched) -> None:
     watched.answer()
-    asked = watched.loop.watchdog._asked  # type: ignore[union-attr]
+    asked = watched.loop.watchdog._asked_at  # type: ignore[union-attr]
     looked = threading.Event()
     dog = watched.loop.watchdog
     assert dog is not None
@@ -163,7 +163,7 @@ def test_a_loop_without_work_is_not_asked(watched: Watched) -> None:
 
     dog._current = look  # type: ignore[method-assign]
     assert looked.wait(10)
-    assert asked == dog._asked == 0.0
+    assert asked == dog._asked_at == 0.0
 
 
 def test_a_suspended_process_is_no_block(watched: Watched) -> None:
@@ -176,7 +176,7 @@ def test_a_suspended_process_is_no_block(watched: Watched) -> None:
     while asyncio.current_task(watched.loop) is not task:
         pass
     now = time.monotonic()
-    dog._look(now, 2 * dog._period(), 0.0)
+    dog._check(now, 2 * dog._period(), 0.0)
     assert dog.blocked is None
     gate.set()
     task.join(10)
@@ -291,7 +291,7 @@ def test_each_break_in_hits_the_task_and_nothing_else() -> None:
     shot_at = Task(target(), loop=loop)
     for sent in range(1, 201):
         deadline = time.monotonic() + 10
-        while not _breakin.raise_in_task(loop, shot_at, Shot, looks=3):
+        while not _breakin.raise_in_task(loop, shot_at, Shot, attempts=3):
             assert time.monotonic() < deadline, "it is never met"
         while caught + killed < sent:
             assert time.monotonic() < deadline, "it went astray"
@@ -326,7 +326,7 @@ def test_a_look_and_the_sending_are_one_call(monkeypatch: pytest.MonkeyPatch) ->
         frames.append(sys._current_frames()[thread.ident or 0])
         monkeypatch.setattr(_breakin, "_send_to", lambda ident, exc: 0)
         # Found somewhere else than it was seen: nothing is sent.
-        assert not _breakin.send_if_there(thread.ident or 0, sys._getframe(), ValueError)
+        assert not _breakin.send_if_in_frame(thread.ident or 0, sys._getframe(), ValueError)
     finally:
         ended.set()
         thread.join()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 LOOK = """
-from asyncnb._core.introspection.unmanaged import plain_task_info
+from asyncnb._core.introspection.unmanaged import unmanaged_task_info
 def look(name):
     (task,) = asyncnb.tasks(name, all=True)
-    return plain_task_info(task)
+    return unmanaged_task_info(task)
 gate = asyncio.Event()
 async def waits(): await gate.wait()
 async def fails(): raise ValueError("dropped")

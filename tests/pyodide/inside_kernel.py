@@ -169,10 +169,10 @@ async def test_a_cell_without_await_is_refused_unless_it_says_where(page):
 async def test_what_would_block_says_what_to_write(page):
     assert not can_run_sync(), "this Node switches stacks: asyncnb.run() should be tried here"
     said = await page.error("asyncnb.run(asyncio.sleep(0))")
-    assert "WrongThreadError" in said and "write `await ...`" in said, said
+    assert "WrongThreadError" in said and "use `await ...`" in said, said
     await page.cell("job = asyncnb.launch(asyncio.sleep(60), name='job')")
     said = await page.error("job.join()")
-    assert "WrongThreadError" in said and "write `await task`" in said, said
+    assert "WrongThreadError" in said and "use `await task`" in said, said
     said = await page.refused("%tasks wait job")
     assert "await asyncnb.task('job')" in said, said
     said = await page.refused("%%atask --wait\nawait asyncio.sleep(60)")

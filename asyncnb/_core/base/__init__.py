@@ -1,1 +1,1 @@
-"""What everything else is built on: it imports nothing of asyncnb but itself."""
+"""The foundation of the package: it imports nothing of asyncnb outside this folder."""

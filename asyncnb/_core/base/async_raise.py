@@ -1,10 +1,10 @@
-"""Getting a task out of code that blocks its loop, without hitting anything else.
+"""Raise an exception in a task whose code blocks its loop, without hitting anything else.
 
-``PyThreadState_SetAsyncExc`` raises in a thread, wherever that is by then: perhaps the task has
-just let go, and it would be the loop's own code, or another task. So the exception is sent only
-when it must surface in the task's code: the look at the thread and the sending are one call, during
-which no other thread runs, and the instruction that the thread is at is one that ends with a look
-at what is pending.
+``PyThreadState_SetAsyncExc`` raises in a thread, wherever that thread is by then: the task may have
+just yielded, and the exception would hit the loop's own code or another task. So the exception is
+sent only when it is certain to surface in the task's code: checking the thread and sending are one
+call, during which no other thread runs, and the instruction that the thread is executing is one
+that ends with a check for pending exceptions.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from collections.abc import Callable
 from itertools import compress
 from typing import Any
 
-from asyncnb._core.base.breakpoints import is_debuggers
+from asyncnb._core.base.breakpoints import is_debugger_code
 from asyncnb._core.base.frames import is_loop_frame
 
-#: Looks until the task is seen at an instruction where it can be hit; a millisecond apart.
-_LOOKS = 20
+#: Attempts, a millisecond apart, to find the task at an instruction where it can be interrupted.
+_MAX_ATTEMPTS = 20
 
 _send_to = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
@@ -36,57 +36,58 @@ def raise_in_task(
     exc: type[BaseException],
     *,
     within: Callable[[types.FrameType], bool] | None = None,
-    looks: int = _LOOKS,
+    attempts: int = _MAX_ATTEMPTS,
 ) -> bool:
-    """Raise ``exc`` in the code of ``task`` that blocks its ``loop``; from another thread.
+    """Raise ``exc`` in the code of ``task`` that blocks its ``loop``; call from another thread.
 
-    In code that waits inside of a C function (``time.sleep``) it surfaces when that returns.
-    With ``within``, only while a frame of the task for which that is true has not ended.
-    Returns whether it was sent: False if the task is not in the middle of a step, or could not
-    be hit without danger for what comes after it, such as in one long operation of C code.
+    In code that waits inside a C function (``time.sleep``), it surfaces when that function returns.
+    With ``within``, raise only while a frame of the task for which ``within`` is true is active.
+    Return whether the exception was sent: False if the task is not in the middle of a step, or
+    could not be interrupted without endangering what runs after it, such as during one long
+    operation in C code.
     """
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return False  # nothing holds the thread still between the look and the sending
+        return False  # nothing stops the thread between the check and the sending
     ident = loop.thread.ident
-    for number in range(looks):
+    for number in range(attempts):
         if number:
             time.sleep(0.001)
         if asyncio.current_task(loop) is not task:
             return False
         frame = sys._current_frames().get(ident)
-        if frame is None or not _may_hit(frame, task, within):
+        if frame is None or not _is_in_task_code(frame, task, within):
             continue
-        if send_if_there(ident, frame, exc):
+        if send_if_in_frame(ident, frame, exc):
             return True
     return False
 
 
-def _may_hit(
+def _is_in_task_code(
     frame: types.FrameType,
     task: asyncio.Task[Any],
     within: Callable[[types.FrameType], bool] | None,
 ) -> bool:
-    """Whether an exception in ``frame``, where its thread is now, is one in the task's code."""
+    """Return whether an exception in ``frame``, its thread's current one, hits the task's code."""
     if is_loop_frame(frame):
-        return False  # a call_soon() cut in half would be everybody's loss
+        return False  # a call_soon() cut in half would damage every task of the loop
     coro: Any = task.get_coro()
     outermost = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     inner: types.FrameType | None = frame
     inside = within is None
     while inner is not None and inner is not outermost:
-        if is_debuggers(inner.f_code):
-            return False  # which would answer no more, or trace this thread no longer
+        if is_debugger_code(inner.f_code):
+            return False  # the debugger would stop answering, or stop tracing this thread
         inside = inside or (within is not None and within(inner))
         inner = inner.f_back
     return inside and inner is not None and outermost is not None
 
 
-def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
-    """Send ``exc`` if the thread is in ``frame`` still, at an instruction that will notice."""
-    at = frame.f_lasti
-    if not _notices(frame.f_code, at):
+def send_if_in_frame(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
+    """Send ``exc`` if the thread is still in ``frame``, at an instruction that will notice it."""
+    offset = frame.f_lasti
+    if not _checks_pending(frame.f_code, offset):
         return False
-    # One call of C code, and nothing in it lets another thread run: the thread is where it is
+    # One call into C code, in which nothing lets another thread run: the thread stays where it was
     # found until the exception is pending.
     return bool(
         sum(
@@ -97,7 +98,7 @@ def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) 
                     map(
                         operator.and_,
                         map(operator.is_, _top_frames(ident), (frame,)),
-                        map(operator.eq, map(operator.attrgetter("f_lasti"), (frame,)), (at,)),
+                        map(operator.eq, map(operator.attrgetter("f_lasti"), (frame,)), (offset,)),
                     ),
                 ),
                 (exc,),
@@ -107,23 +108,23 @@ def send_if_there(ident: int, frame: types.FrameType, exc: type[BaseException]) 
 
 
 def send_if_user_code(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
-    """As :func:`send_if_there`, but not in the middle of a loop's own code."""
+    """Do the same as :func:`send_if_in_frame`, except in the middle of a loop's own code."""
     if is_loop_frame(frame):
         return False
-    return send_if_there(ident, frame, exc)
+    return send_if_in_frame(ident, frame, exc)
 
 
 def _top_frames(ident: int) -> Any:
     return map(operator.itemgetter(ident), map(operator.call, (sys._current_frames,)))
 
 
-def _notices(code: types.CodeType, at: int) -> bool:
-    """Whether the instruction at ``at`` ends with a look at pending exceptions (3.11 to 3.15)."""
+def _checks_pending(code: types.CodeType, offset: int) -> bool:
+    """Return whether the instruction at ``offset`` checks for exceptions at its end (3.11-3.15)."""
     from opcode import opname  # rarely needed
 
-    if not 0 <= at < len(code.co_code):
+    if not 0 <= offset < len(code.co_code):
         return False
-    name = opname[code.co_code[at]]
+    name = opname[code.co_code[offset]]
     if name.startswith("CALL_INTRINSIC"):
         return False
     return name.startswith(("CALL", "PRECALL")) or "JUMP_BACKWARD" in name

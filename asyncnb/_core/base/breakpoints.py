@@ -1,4 +1,4 @@
-"""Whether a thread is in a debugger's code, or stands still there because a person looks at it.
+"""Detect a thread that runs a debugger's code, or is paused there while a person inspects it.
 
 pydevd is the debugger of Jupyter, VS Code and PyCharm.
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import types
 
-#: A thread that waits has few frames above that one, and more where it evaluates something.
-_MOST_FRAMES = 50
+#: A waiting thread has few frames above pydevd's, and more while it evaluates an expression.
+_MAX_FRAMES = 50
 
 
 def is_at_breakpoint(frame: types.FrameType | None) -> bool:
-    """Return whether ``frame``, the innermost of a thread, is one of pydevd's that waits.
+    """Return whether the thread with the innermost ``frame`` is waiting in pydevd.
 
-    What is evaluated at a breakpoint runs in the same frame.
+    Expressions evaluated at a breakpoint run above the same frame of pydevd.
     """
-    for _ in range(_MOST_FRAMES):
+    for _ in range(_MAX_FRAMES):
         if frame is None:
             return False
         code = frame.f_code
@@ -27,6 +27,6 @@ def is_at_breakpoint(frame: types.FrameType | None) -> bool:
     return False
 
 
-def is_debuggers(code: types.CodeType) -> bool:
-    """Return whether ``code`` is of pydevd, which traces: before a stop, in it, and after it."""
+def is_debugger_code(code: types.CodeType) -> bool:
+    """Return whether ``code`` belongs to pydevd, which traces before, during and after a stop."""
     return "pydevd" in code.co_filename

@@ -1,8 +1,8 @@
-"""A word between a C task and its loop: what the constructor hands to ``loop.call_soon``.
+"""Intercept the call of ``loop.call_soon`` that the constructor of a C task makes.
 
-The constructor of the C task looks ``call_soon`` up on the loop object, so an attribute set on
-that object for the moment of construction is asked instead. It works on the standard loops and on
-uvloop, whose own internals do not go through it, and nothing of asyncio is patched.
+The constructor of the C task looks up ``call_soon`` on the loop object, so an attribute that is set
+on that object during construction is called instead. This works on the standard loops and on
+uvloop, whose own internals do not use that attribute, and nothing in asyncio is patched.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import runs_here
 
-# A signal handler or a finaliser may make a task while one is being made.
+# A signal handler or a finaliser may create a task while another one is being created.
 call_soon_lock = fork_safe_lock()
 
 
 def call_soon_anywhere(
     loop: AbstractEventLoop, fn: Callable[..., object], *args: Any, context: Any = None
 ) -> Any:
-    """Do what ``loop.call_soon`` does when it is not replaced; from another thread, safely."""
+    """Call the original ``loop.call_soon``, or ``call_soon_threadsafe`` from another thread."""
     if runs_here(loop) or not loop.is_running():
         return type(loop).call_soon(loop, fn, *args, context=context)
     return loop.call_soon_threadsafe(fn, *args, context=context)
@@ -32,10 +32,10 @@ def call_soon_anywhere(
 
 @contextlib.contextmanager
 def lazy_starts(loop: Any) -> Iterator[None]:
-    """Have the task that this thread makes in the block start lazily, whatever its factory says.
+    """Make the task that this thread creates in the block start lazily, whatever its factory does.
 
-    asyncio starts a task eagerly if its loop runs, which it asks the loop. While the block runs,
-    an attribute of this one loop object answers the calling thread that it does not.
+    asyncio starts a task eagerly if ``loop.is_running()`` is true. While the block runs, an
+    attribute of this one loop object makes that return False in the calling thread.
     """
     ident = get_ident()
 
@@ -55,29 +55,29 @@ def lazy_starts(loop: Any) -> Iterator[None]:
 
 
 class replaced_call_soon:
-    """While the block runs, ``loop.call_soon`` is safe to call from every thread.
+    """A context manager in whose block ``loop.call_soon`` is safe to call from every thread.
 
-    In a foreign thread it becomes ``call_soon_threadsafe``; in the loop's own thread the call
-    goes on unchanged. *take*, when given, is asked first with (function, context); True means
-    that it took the call.
+    In another thread it becomes ``call_soon_threadsafe``; in the loop's own thread the call is
+    passed on unchanged. *intercept*, if given, is called first with (function, context); it returns
+    True if it has handled the call.
     """
 
-    __slots__ = ("_loop", "_saved", "_take")
+    __slots__ = ("_intercept", "_loop", "_saved")
 
     def __init__(
-        self, loop: AbstractEventLoop, take: Callable[[Any, Any], bool] | None = None
+        self, loop: AbstractEventLoop, intercept: Callable[[Any, Any], bool] | None = None
     ) -> None:
         self._loop = loop
-        self._take = take
+        self._intercept = intercept
 
     def __enter__(self) -> None:
         call_soon_lock.acquire()
-        loop, take = self._loop, self._take
+        loop, intercept = self._loop, self._intercept
         self._saved = loop.__dict__.get("call_soon")
         original = loop.call_soon
 
         def call_soon(fn: Any, *args: Any, context: Any = None) -> Any:
-            if take is not None and take(fn, context):
+            if intercept is not None and intercept(fn, context):
                 return None
             if runs_here(loop) or not loop.is_running():
                 return original(fn, *args, context=context)

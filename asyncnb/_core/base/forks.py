@@ -1,8 +1,9 @@
-"""What a fork does to asyncnb: the one place that a forked child starts from.
+"""Reset asyncnb's state in a forked child process.
 
-A child has the memory of its parent, but of the parent's threads only the one that forked. A lock
-that another thread held is held for good there, and whatever needs a thread (the embedded loop, its
-groups, connections of workers) is dead. So each module says here what a child gets instead.
+A child process has its parent's memory, but only one of its threads: the one that forked. There, a
+lock that another thread held stays locked permanently, and everything that needs a thread (the
+embedded loop, its groups, connections to workers) is dead. So each module registers here what a
+child gets instead.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from typing import Any
 
 logger = logging.getLogger("asyncnb")
 
-#: The locks of the package that exist.
+#: All existing locks of the package.
 locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _resets: list[Callable[[], object]] = []
 
 
 def renew_lock(lock: Any) -> None:
-    """Free ``lock`` in each forked child, as long as it exists. Before any ``at_fork``."""
+    """Release ``lock`` in each forked child, as long as it exists, before the resets run."""
     locks.add(lock)
 
 
 def at_fork(reset: Callable[[], object]) -> None:
-    """Have ``reset`` called in each forked child, after those registered before it.
+    """Call ``reset`` in each forked child, after the functions that were registered before it.
 
-    Modules register when they are imported, so what others build on comes first.
+    Modules register on import, so the modules that others depend on are reset first.
     """
     _resets.append(reset)
 
@@ -39,7 +40,7 @@ def _in_child() -> None:
     for reset in _resets:
         try:
             reset()
-        except Exception:  # os.fork() would drop it, and the resets behind it
+        except Exception:  # os.fork() would drop the exception and skip the remaining resets
             logger.exception("A reset after a fork failed: %r", reset)
 
 

@@ -1,13 +1,14 @@
-"""Which frames of a stack are asyncnb's own, and which of these a user need not see.
+"""Which frames of a stack are asyncnb's own, and which of those a user need not see.
 
-A module whose frames stand between the user's code and what runs it says so by a global, as
-functions do for pytest by ``__tracebackhide__``: so it may move or be renamed.
+A module whose frames appear between the user's code and the code that runs it declares this with a
+global, as functions do for pytest with ``__tracebackhide__``, so that the module may move or be
+renamed.
 
-    __asyncnb_frames__ = "launches"  # carries a coroutine of the user's
-    __asyncnb_frames__ = "waits"     # the same, and awaits something itself meanwhile
-    __asyncnb_frames__ = "loop"      # runs an event loop, which rests there when it has no work
+    __asyncnb_frames__ = "launches"  # runs a coroutine of the user
+    __asyncnb_frames__ = "waits"     # the same, and awaits something itself in the meantime
+    __asyncnb_frames__ = "loop"      # runs an event loop, which is idle there when it has no work
 
-All code of the kernel's side launches, and all of the offloading waits.
+All code on the kernel side counts as "launches", and all of the offloading as "waits".
 """
 
 from __future__ import annotations
@@ -35,27 +36,27 @@ def is_asyncio_frame(frame: types.FrameType) -> bool:
     return frame.f_code.co_filename.startswith(ASYNCIO)
 
 
-def launches(frame: types.FrameType) -> bool:
-    """Return whether ``frame`` belongs to what launches tasks and runs them."""
+def is_launching_frame(frame: types.FrameType) -> bool:
+    """Return whether ``frame`` belongs to code that launches and runs tasks."""
     if frame.f_globals.get("__asyncnb_frames__") in ("launches", "waits"):
         return True
     return frame.f_code.co_filename.startswith((_KERNEL, _OFFLOAD))
 
 
-def launches_and_waits(frame: types.FrameType) -> bool:
-    """Return whether ``frame`` launches tasks and itself awaits something for that."""
+def is_waiting_frame(frame: types.FrameType) -> bool:
+    """Return whether ``frame`` belongs to code that launches tasks and itself awaits something."""
     if frame.f_globals.get("__asyncnb_frames__") == "waits":
         return True
     return frame.f_code.co_filename.startswith(_OFFLOAD)
 
 
-def rests(frame: types.FrameType) -> bool:
-    """Return whether a loop without work stands in ``frame``."""
+def is_idle_frame(frame: types.FrameType) -> bool:
+    """Return whether ``frame`` is where a loop without work is idle."""
     if frame.f_globals.get("__asyncnb_frames__") == "loop":
         return True
     return frame.f_code.co_filename == selectors.__file__
 
 
 def is_loop_frame(frame: types.FrameType) -> bool:
-    """Return whether ``frame`` is asyncnb's, asyncio's or a selector's."""
+    """Return whether ``frame`` belongs to asyncnb, asyncio or a selector."""
     return frame.f_code.co_filename.startswith((PACKAGE, ASYNCIO, selectors.__file__))

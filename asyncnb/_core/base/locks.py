@@ -1,8 +1,8 @@
-"""Locks that survive a fork, and code that interrupts the code which holds one.
+"""Locks that survive a fork, and that survive code interrupting the code that holds one.
 
 A finaliser or a signal handler may call asyncnb while its own thread is in the middle of another
-call, at any bytecode. So the locks are reentrant, and each change made under one is right at each
-point where the interpreter may run other code, which is after a call and at the end of a loop.
+call, at any bytecode. So the locks are reentrant, and each change made under a lock is consistent
+at every point where the interpreter may run other code: after a call and at the end of a loop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from asyncnb._core.base.forks import locks, renew_lock
 
 
 def fork_safe_lock() -> Any:
-    """Make a reentrant lock that is free in a forked child, whatever held it in the parent."""
+    """Return a reentrant lock that is free in a forked child, even if it was held in the parent."""
     lock: Any = threading.RLock()
     renew_lock(lock)
     return lock
@@ -23,7 +23,7 @@ def fork_safe_lock() -> Any:
 def holds_a_lock() -> bool:
     """Return whether the calling code has interrupted code of its thread that holds a lock.
 
-    It must not wait for another thread then: that one may need the lock.
+    If so, the caller must not wait for another thread: that thread may need the lock.
     """
     for ref in cast(Any, locks).data.copy():  # list(locks) takes three times as long
         lock = ref()

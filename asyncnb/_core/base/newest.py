@@ -1,4 +1,4 @@
-"""A set of the newest values that were added: for marks of things that never come back."""
+"""A set that keeps only the newest values added to it: for marks that nothing would remove."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Hashable
 
 
 class Newest:
-    """The newest ``most`` of the values that were added. Any thread."""
+    """A set of the ``max_count`` newest values that were added. Any thread."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_count: int) -> None:
+        self._max_count = max_count
         self._values: dict[Hashable, None] = {}
 
     def add(self, value: Hashable) -> None:
-        """Take in ``value``; drop the oldest if there are too many."""
+        """Add ``value``; discard the oldest values if there are too many."""
         self._values[value] = None
-        while len(self._values) > self._most:
+        while len(self._values) > self._max_count:
             self._values.pop(next(iter(self._values.copy()), value), None)
 
     def discard(self, value: Hashable) -> None:
-        """Drop ``value`` if it is there."""
+        """Discard ``value`` if it is present."""
         self._values.pop(value, None)
 
     def __contains__(self, value: Hashable) -> bool:

@@ -1,4 +1,4 @@
-"""Observers: functions that are called with what happens, until they are removed."""
+"""Observers: functions that are called on each event until they are removed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _lock = fork_safe_lock()
 
 
 class Observers:
-    """A list of functions with one policy: one that raises is logged once and removed.
+    """A list of functions with one policy: a function that raises is logged once and removed.
 
-    What is observed must not fail because of who looks at it, and nothing is logged a thousand
-    times. ``each`` is the tuple of the functions, empty where there are none, which is the quickest
-    thing to ask. Any thread, and any finaliser.
+    The observed code must not fail because an observer does, and no failure is logged a thousand
+    times. ``each`` is the tuple of the functions; testing whether it is empty is the fastest check
+    for observers. Any thread, and any finaliser.
     """
 
     __slots__ = ("_what", "each")
@@ -28,10 +28,10 @@ class Observers:
         self.each: tuple[Callable[..., Any], ...] = ()
 
     def add(self, observer: Callable[..., Any]) -> Callable[[], None]:
-        """Call ``observer`` from now on; return the function that removes it.
+        """Call ``observer`` from now on; return a function that removes it.
 
-        The same one may be added twice; each removal takes one of them. A second removal does
-        nothing.
+        The same observer may be added twice; each removal removes one of the two. Calling the
+        returned function a second time does nothing.
         """
         with _lock:
             self.each += (observer,)
@@ -44,7 +44,7 @@ class Observers:
         return remove
 
     def discard(self, observer: Callable[..., Any]) -> None:
-        """Remove ``observer``, once; nothing happens when it is not there."""
+        """Remove one occurrence of ``observer``; do nothing if there is none."""
         with _lock:
             each = list(self.each)
             if observer in each:
@@ -55,11 +55,11 @@ class Observers:
         return len(self.each)
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all observers."""
         self.each = ()
 
     def notify(self, *args: Any) -> None:
-        """Call each with ``args``, in the order in which they were added."""
+        """Call each observer with ``args``, in the order in which they were added."""
         for observer in self.each:
             try:
                 observer(*args)
@@ -67,7 +67,7 @@ class Observers:
                 self._unplug(observer)
 
     def claimed(self, *args: Any) -> bool:
-        """Call each with ``args`` until one returns True, which this returns then."""
+        """Call the observers with ``args`` until one returns True; return whether one did."""
         for observer in self.each:
             try:
                 if observer(*args):

@@ -1,4 +1,4 @@
-"""Progress: facts for whoever shows them, and track, which reports an iteration."""
+"""Progress reports for observers that display them, and track(), which reports an iteration."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _numbers = itertools.count(1)
 
 
 class Progress(NamedTuple):
-    """How far a piece of work has come.
+    """The progress of one piece of work.
 
-    ``id`` tells bars apart, ``done`` counts items, ``total`` is None when nobody knows, ``ended``
-    says that no further report with this id will come; ``failed`` that an exception ended it.
+    ``id`` distinguishes bars, ``done`` counts items, ``total`` is None if unknown, ``ended`` says
+    that no further report with this id will follow, ``failed`` that an exception ended the work.
     ``task`` is the task that reports, or None in a thread.
     """
 
@@ -36,25 +36,25 @@ class Progress(NamedTuple):
 
 
 Observer: TypeAlias = Callable[[Progress], object]
-#: Every observer with what makes it one of its kind: the same function may observe twice.
+#: Every observer with an object that identifies its registration: a function may observe twice.
 _observers: tuple[tuple[object, Observer], ...] = ()
 _lock = fork_safe_lock()
-#: The observer of the job that the running code belongs to. It alone gets the job's reports: it
-#: relays them to the kernel, which shows them, and may live in this very process.
+#: The observer of the job that the running code belongs to. Only this observer receives the job's
+#: reports: it relays them to the kernel, which displays them and may be this very process.
 job_observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar(
     "asyncnb_job_observer", default=None
 )
-#: Ids of the work whose report an observer could not take; no more is reported of that.
+#: The ids of work whose report made an observer raise; nothing more is reported for these.
 _failed: set[int] = set()
 
 
 def observe_progress(observer: Observer) -> Callable[[], None]:
-    """Have ``observer`` called with every Progress from now on; return what ends that.
+    """Call ``observer`` with every Progress from now on; return a function that ends this.
 
-    It is called in the thread, task and context of the work, once per item, so it must be quick
-    and pick what it shows. Where it raises, that is logged once, and the work at hand reports no
-    more; other work does. Any number of observers may observe, and end in any order; without one,
-    reporting costs next to nothing. From any thread.
+    The observer is called in the thread, task and context of the work, once per item, so it must be
+    quick and select what it shows. If it raises, the error is logged once and this piece of work
+    reports nothing more; other work continues to report. Any number of observers may be registered,
+    and removed in any order; without one, reporting costs next to nothing. Any thread.
     """
     global _observers
     entry = (object(), observer)
@@ -69,22 +69,22 @@ def observe_progress(observer: Observer) -> Callable[[], None]:
     return end
 
 
-def _forget_after_fork() -> None:
+def _reset_after_fork() -> None:
     global _observers
-    _observers = ()  # their front end is the parent's
+    _observers = ()  # their front end belongs to the parent process
     _failed.clear()
 
 
-at_fork(_forget_after_fork)
+at_fork(_reset_after_fork)
 
 
-def next_number() -> int:
-    """Return the id for reports of one more piece of work."""
+def next_progress_id() -> int:
+    """Return a new id for the reports of another piece of work."""
     return next(_numbers)
 
 
-def tell(progress: Progress) -> None:
-    """Report to the job's observer, else to all observers, in the running context."""
+def report(progress: Progress) -> None:
+    """Report to the job's observer, or without one to all observers, in the current context."""
     job = job_observer.get()
     if job is None and not _observers:
         return
@@ -96,7 +96,7 @@ def tell(progress: Progress) -> None:
         try:
             observer(progress)
         except Exception:
-            # The work must not fail because its bar does, and no other bar with it.
+            # A failing bar must make neither its work nor any other bar fail.
             logger.exception("The progress of %r could not be shown", progress.label)
             if not progress.ended:
                 _failed.add(progress.id)
@@ -110,27 +110,27 @@ def _current_task() -> asyncio.Task[Any] | None:
 class Bar:
     """One piece of work that reports its progress."""
 
-    __slots__ = ("_now",)
+    __slots__ = ("_progress",)
 
     def __init__(self, label: str | None, total: int | None) -> None:
-        self._now = Progress(next(_numbers), label, 0, total, _current_task())
-        tell(self._now)
+        self._progress = Progress(next(_numbers), label, 0, total, _current_task())
+        report(self._progress)
 
     def advance(self, *_: object) -> None:
-        """Count one item; takes and ignores arguments, so it can be a done callback."""
-        if not self._now.ended:
-            self._now = self._now._replace(done=self._now.done + 1)
-            tell(self._now)
+        """Count one item; accept and ignore arguments, so that this can be a done callback."""
+        if not self._progress.ended:
+            self._progress = self._progress._replace(done=self._progress.done + 1)
+            report(self._progress)
 
     def end(self, *, failed: bool = False) -> None:
-        """Report the end, once."""
-        if not self._now.ended:
-            self._now = self._now._replace(ended=True, failed=failed)
-            tell(self._now)
+        """Report the end of the work, once."""
+        if not self._progress.ended:
+            self._progress = self._progress._replace(ended=True, failed=failed)
+            report(self._progress)
 
 
 class _Tracked(Generic[T]):
-    """Iterates over what it was given and reports; ``for`` and ``async for`` alike."""
+    """An iterable that reports the progress of its iteration; for ``for`` and ``async for``."""
 
     def __init__(self, items: Any, total: int | None, name: str | None) -> None:
         self._items = items
@@ -145,7 +145,7 @@ class _Tracked(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         if not hasattr(self._items, "__iter__"):
             raise TypeError(
-                f"{type(self._items).__name__} is an asynchronous iterable: write "
+                f"{type(self._items).__name__} is an asynchronous iterable: use "
                 "`async for item in track(...)`"
             )
         return self._run()
@@ -158,7 +158,7 @@ class _Tracked(Generic[T]):
                 yield item
                 bar.advance()
             failed = False
-        except GeneratorExit:  # `break`: not all of it, but no failure either
+        except GeneratorExit:  # `break`: incomplete, but not a failure
             failed = False
             raise
         finally:
@@ -195,10 +195,11 @@ def track(
 def track(iterable_or_aiterable: Any, total: int | None = None, name: str | None = None) -> Any:
     """Return an iterable over the same items that reports how many are done.
 
-    ``for`` over an iterable, ``async for`` over either kind. An item counts as done when the next
-    one is asked for. ``total`` is taken from the items' length where they have one. Reports go to
-    whoever observes, as progress of the current task; works in worker threads and without any
-    loop too. Raises TypeError for what cannot be iterated and ValueError for a negative total.
+    Use ``for`` over an iterable, ``async for`` over an iterable or asynchronous iterable. An item
+    counts as done when the next one is requested. ``total`` defaults to the items' length, if they
+    have one. The reports appear as progress of the current task, for example in ``%tasks``; this
+    works in worker threads and without a loop, too. Raises TypeError if the argument is not
+    iterable and ValueError for a negative total.
 
     >>> [page async for page in asyncnb.track(range(4), name="pages")]
     [0, 1, 2, 3]
@@ -208,11 +209,11 @@ def track(iterable_or_aiterable: Any, total: int | None = None, name: str | None
     ):
         hint = ""
         if isinstance(iterable_or_aiterable, int):
-            hint = f"; write track(range({iterable_or_aiterable}))"
+            hint = f"; use track(range({iterable_or_aiterable}))"
         raise TypeError(
-            "track() takes something to iterate over, not "
+            "track() takes an iterable or asynchronous iterable, not "
             f"{type(iterable_or_aiterable).__name__}{hint}"
         )
     if total is not None and total < 0:
-        raise ValueError(f"track(total={total!r}): a total is zero or more; None if unknown")
+        raise ValueError(f"track(total={total!r}): total must be 0 or more, or None if unknown")
     return _Tracked(iterable_or_aiterable, total, name)

@@ -1,4 +1,4 @@
-"""The one check of what users give as a time limit."""
+"""Validation of the time limits that users pass."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import numbers
 
 
 def check_timeout(timeout: object, *, what: str = "timeout") -> float | None:
-    """Return ``timeout`` as seconds; None and infinity are no limit.
+    """Return ``timeout`` in seconds; None and infinity mean no limit.
 
-    Raises TypeError for what is no number and ValueError for one that is no time, each with a
-    sentence that names ``what``.
+    Raises TypeError if it is not a number and ValueError if the number is not a valid duration,
+    each with a sentence that names ``what``.
     """
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
         given = f"{type(timeout).__name__}" if not isinstance(timeout, bool | str) else ""
         raise TypeError(
-            f"{what} must be seconds as a number or None, not {given or repr(timeout)[:40]}."
+            f"{what} must be a number of seconds or None, not {given or repr(timeout)[:40]}."
         )
     try:
         seconds = float(timeout)
     except OverflowError:
-        raise ValueError(f"{what} must be 0 or more seconds, not a number that long.") from None
+        raise ValueError(f"{what} must be 0 or more seconds, not a number that large.") from None
     if math.isnan(seconds) or seconds < 0:
         raise ValueError(f"{what} must be 0 or more seconds, not {timeout!r}.")
     return seconds

@@ -1,8 +1,8 @@
 """Threads that a part of asyncnb starts when it first needs one, and ends when it is closed.
 
-Such a thread is started without a lock: ``start()`` waits until the thread runs, and before that a
-finaliser may be called on it that wants the lock. So between its construction and its first step
-others may ask whether there is one, or close what it belongs to.
+Start such a thread without holding a lock: ``start()`` waits until the thread runs, and before that
+a finaliser that needs the lock may be called on the new thread. So between its construction and its
+first step, other code may check whether the thread exists, or close the object it belongs to.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ServiceThread(threading.Thread):
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Start it. Raises RuntimeError at the system's limit of threads."""
+        """Start the thread. Raises RuntimeError at the system's limit of threads."""
         try:
             super().start()
         except RuntimeError:
@@ -34,11 +34,11 @@ class ServiceThread(threading.Thread):
         finally:
             self._ended.set()
 
-    def runs_or_will(self) -> bool:
-        """Return whether it runs or is about to; a forked child has no threads of its parent."""
+    def is_running_or_starting(self) -> bool:
+        """Return whether the thread runs or is about to; False in a forked child of its process."""
         return not self._ended.is_set() and self._pid == os.getpid()
 
     def wait(self, timeout: float) -> None:
-        """Wait until it has ended, for at most ``timeout`` seconds. Any other thread."""
-        if self.runs_or_will() and self._ended.wait(timeout) and self.is_alive():
+        """Wait until the thread has ended, for at most ``timeout`` seconds. Any other thread."""
+        if self.is_running_or_starting() and self._ended.wait(timeout) and self.is_alive():
             self.join(timeout)

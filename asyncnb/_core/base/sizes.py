@@ -1,8 +1,8 @@
-"""Sizes in bytes, as people write and read them; how much may be sent elsewhere."""
+"""Sizes in bytes, as people write and read them; the limit on what may be sent elsewhere."""
 
 from __future__ import annotations
 
-#: Bytes that a task may take with it to where it runs, unless an option says otherwise.
+#: The maximum number of bytes sent with a task to where it runs, unless an option changes it.
 OFFLOAD_LIMIT = 256 * 10**6
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -10,7 +10,7 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 def parse_size(text: int | str) -> int:
-    """Return a number of bytes; raise ValueError that teaches."""
+    """Return a number of bytes; raise ValueError with an example for anything else."""
     if isinstance(text, int) and text > 0:
         return text
     words = str(text).strip().upper()
@@ -27,7 +27,7 @@ def parse_size(text: int | str) -> int:
 
 
 def size_text(size: float) -> str:
-    """Return ``size`` bytes as people say it."""
+    """Return ``size`` bytes as a person would write it, such as ``1.5 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000 or unit == "GB":
             break

@@ -1,11 +1,11 @@
-"""In which thread's list of tasks a task stands, since Python 3.14.
+"""The per-thread lists of tasks of Python 3.14 and later, and which one a task is in.
 
-A C task stands in a list of the thread that constructs it, and ``all_tasks()`` on the loop's
-thread reads only that thread's (CPython's InternalDocs/asyncio.md; gh-128869). So a task that was
-constructed in another thread leaves that list at once and enters the one of the loop's thread
-before its first step, by the calls that "Extending asyncio" documents. A task left in the list of
-a foreign thread is not found when the loop shuts down, and crashes the interpreter when that
-exits.
+A C task is added to a list of the thread that constructs it, and ``all_tasks()`` on the loop's
+thread reads only that thread's list (CPython's InternalDocs/asyncio.md; gh-128869). So a task that
+was constructed in another thread is removed from that list at once and added to the list of the
+loop's thread before its first step, by the calls that "Extending asyncio" documents. A task left in
+the list of another thread is not found when the loop shuts down, and crashes the interpreter at
+exit.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-#: Enter a task into the calling thread's list, take it out of the list it is in; None where there
-#: are no such lists.
+#: Add a task to the calling thread's list; remove a task from the list it is in. None where Python
+#: has no such lists.
 register: Callable[[Any], None] | None = None
 unregister: Callable[[Any], None] | None = None
 if sys.version_info >= (3, 14):

@@ -1,4 +1,4 @@
-"""Worker: blocking code on a thread of its own, stoppable."""
+"""Worker: runs blocking code on a dedicated thread, and can stop it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from asyncnb._core.base.async_raise import send_if_there, send_if_user_code
+from asyncnb._core.base.async_raise import send_if_in_frame, send_if_user_code
 from asyncnb._core.base.inner_loops import InnerLoop, ended_by_cancel, inner_loop
 from asyncnb._core.base.visits import guard, unguard
 
@@ -23,33 +23,33 @@ __asyncnb_frames__ = "launches"
 
 T = TypeVar("T")
 
-#: Seconds between two looks at a thread whose own loop has been asked to cancel what it runs.
-_LOOK_SECONDS = 0.1
-#: Looks until a loop that has not answered is taken to be blocked by one of its steps.
-_BLOCKED_LOOKS = 3
+#: Seconds between two checks of a thread whose own loop has been asked to cancel what it runs.
+_CHECK_SECONDS = 0.1
+#: The number of checks after which a loop that has not answered counts as blocked by a step.
+_BLOCKED_CHECKS = 3
 #: Seconds after a cancel until a function that still runs is reported.
 STUCK_SECONDS = 2.0
 
 
 class ThreadCancelled(asyncio.CancelledError):
-    """Raised inside a worker thread whose task was cancelled, at the next bytecode."""
+    """Raised in a worker thread whose task was cancelled, at the next bytecode."""
 
 
 def raise_in_thread(ident: int, exc: type[BaseException] | None) -> bool:
-    """Make ``exc`` surface in thread ``ident`` at its next bytecode; None takes it back.
+    """Raise ``exc`` in thread ``ident`` at its next bytecode; None withdraws a pending one.
 
-    CPython's ``PyThreadState_SetAsyncExc``: code inside a C call (``time.sleep``, a socket read)
-    sees it when the call returns. Returns whether there is such a thread.
+    Uses CPython's ``PyThreadState_SetAsyncExc``: code inside a C call (``time.sleep``, a socket
+    read) sees the exception when the call returns. Return whether the thread exists.
     """
     api = ctypes.pythonapi.PyThreadState_SetAsyncExc
     return bool(api(ctypes.c_ulong(ident), ctypes.py_object(exc) if exc is not None else None))
 
 
 class Worker:
-    """One function on one daemon thread, with a cancel that stops pure-Python code.
+    """One function on one daemon thread, with a ``cancel`` that stops pure-Python code.
 
-    A daemon thread of its own, not a pool's: a blocking cell must neither wait for other
-    blocking cells nor keep the interpreter from ending.
+    A dedicated daemon thread, not one from a pool: a blocking cell must neither wait for other
+    blocking cells nor keep the interpreter from exiting.
 
     ``asyncio.get_event_loop()`` returns *loop* there, as it does in a cell on the main thread.
     """
@@ -66,14 +66,14 @@ class Worker:
         self._func = func
         self._loop = loop
         self._on_stuck = on_stuck
-        #: The loop that the function runs itself, when it was asked to cancel what it runs.
+        #: The loop that the function itself runs, once it has been asked to cancel what it runs.
         self._inner: InnerLoop | None = None
         self._cancelled = False
-        # Reentrant: a finaliser or a signal handler that asks for the task's cpu may interrupt it.
+        # Reentrant: a finaliser or signal handler that reads the task's CPU time may interrupt it.
         self._lock = threading.RLock()
-        self._open = True  # guarded by the lock: may an exception still be sent in?
+        self._open = True  # guarded by the lock: whether an exception may still be sent
         self._sent = False
-        self._wake: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._result: Any = None
         self._exception: BaseException | None = None
         self.ended = False
@@ -87,19 +87,19 @@ class Worker:
         )
 
     def cancel(self) -> None:
-        """Raise ThreadCancelled in the function, if it still runs. From any thread.
+        """Raise ThreadCancelled in the function if it is still running. Any thread.
 
-        If it runs an event loop itself, cancel what that loop runs instead.
+        If the function itself runs an event loop, cancel what that loop runs instead.
         """
         with self._lock:
             if self._open:
                 self._cancelled = True
-                self._ask_or_raise()
-                asked = self._inner
-                if asked is not None:
-                    self._loop.call_soon_threadsafe(self._look_later, asked, 1)
+                self._cancel_loop_or_raise()
+                requested = self._inner
+                if requested is not None:
+                    self._loop.call_soon_threadsafe(self._check_later, requested, 1)
 
-    def _ask_or_raise(self, *, guess: bool = True) -> None:
+    def _cancel_loop_or_raise(self, *, allow_guess: bool = True) -> None:
         ident = self.thread.ident
         self._inner = None
         if ident is None:
@@ -107,49 +107,52 @@ class Worker:
             return
         frame = sys._current_frames().get(ident)
         inner = inner_loop(ident, frame)
-        if inner is not None and (guess or inner.sure):
+        if inner is not None and (allow_guess or inner.is_certain):
             self._inner = inner
             inner.cancel()
             return
         self._sent = True
-        # The first, so that the thread cannot enter a loop between the look and the sending.
-        if frame is None or not send_if_there(ident, frame, ThreadCancelled):
+        # Try this first, so that the thread cannot enter a loop between the check and the sending.
+        if frame is None or not send_if_in_frame(ident, frame, ThreadCancelled):
             raise_in_thread(ident, ThreadCancelled)
         if not self.thread.is_alive():
-            # It ended before its code began: a profile function that raised.
+            # The thread ended before its code began: a profile function raised.
             self._open, self._exception = False, ThreadCancelled()
-            self._loop.call_soon_threadsafe(self._tell)
+            self._loop.call_soon_threadsafe(self._notify_end)
 
-    def _look_later(self, asked: InnerLoop, looks: int) -> None:
-        self._loop.call_later(_LOOK_SECONDS, self._look_again, asked, looks)
+    def _check_later(self, requested: InnerLoop, checks: int) -> None:
+        self._loop.call_later(_CHECK_SECONDS, self._check_cancel, requested, checks)
 
-    def _look_again(self, asked: InnerLoop, looks: int) -> None:
-        """See that ``asked``, a loop of the function, takes the cancel. On the embedded loop.
+    def _check_cancel(self, requested: InnerLoop, checks: int) -> None:
+        """Check that ``requested``, a loop of the function, has accepted the cancel.
 
-        It may have ended before it could, or one of its steps blocks it: then the exception is
-        raised in that step.
+        The loop may have ended before it could, or be blocked by one of its steps: then raise the
+        exception in that step. Thread of the embedded loop.
         """
         with self._lock:
-            if not self._open or asked.taken or self._inner is not asked:
+            if not self._open or requested.accepted or self._inner is not requested:
                 return
             ident = self.thread.ident or 0
             frame = sys._current_frames().get(ident)
             now = inner_loop(ident, frame)
-            if now is None or now.loops != asked.loops or not asked.sure:
-                if asked.withdraw():
-                    self._ask_or_raise(guess=asked.sure)
-                    looks = 0
-            elif looks >= _BLOCKED_LOOKS and frame is not None:
+            if now is None or now.loops != requested.loops or not requested.is_certain:
+                if requested.withdraw():
+                    self._cancel_loop_or_raise(allow_guess=requested.is_certain)
+                    checks = 0
+            elif checks >= _BLOCKED_CHECKS and frame is not None:
                 self._sent = True
-                if asked.break_in(lambda: send_if_user_code(ident, frame, ThreadCancelled)):
+                if requested.interrupt_step(
+                    lambda: send_if_user_code(ident, frame, ThreadCancelled)
+                ):
                     return
             if self._inner is not None:
-                self._look_later(self._inner, looks + 1)
+                self._check_later(self._inner, checks + 1)
 
     def cpu(self) -> float | None:
-        """Return the seconds of processor time that the function has used, or None. Any thread.
+        """Return the seconds of CPU time that the function has used, or None. Any thread.
 
-        While it runs only Linux tells (``pthread_getcpuclockid``); afterwards every system does.
+        While the function runs, this is known only on Linux (``pthread_getcpuclockid``); once it
+        has ended, on every system.
         """
         with self._lock:
             if self._clock is None:
@@ -160,11 +163,11 @@ class Worker:
         try:
             try:
                 if hasattr(time, "pthread_getcpuclockid"):
-                    # The id of the calling thread: of another one, which may have ended, asking
-                    # is undefined.
+                    # The clock of the calling thread: for another thread, which may have ended, the
+                    # call is undefined.
                     self._clock = time.pthread_getcpuclockid(threading.get_ident())
-                # Clients with a plain interface ask for it and call run_until_complete(), which
-                # waits for the loop. It is not the running one: asyncio.run() works, too.
+                # Clients with a synchronous interface get this loop and call run_until_complete(),
+                # which waits for it. It is not the running loop, so asyncio.run() works, too.
                 asyncio.set_event_loop(self._loop)
                 self._result = context.run(self._func)
             finally:
@@ -173,17 +176,17 @@ class Worker:
             self._exception = exc
             if self._inner is not None and ended_by_cancel(exc):
                 # A server that is cancelled leaves its socket to the garbage collector (uvicorn
-                # 0.54), and the next run of the cell wants the port.
+                # 0.54), and the next run of the cell needs the port.
                 _free_frames(exc.__traceback__)
                 gc.collect()
-        self._close()  # again: the exception may have cut the first call short
+        self._close()  # again: the exception may have interrupted the first call
         with self._lock:
             self._clock = None
             self._cpu = time.thread_time()
-        self._loop.call_soon_threadsafe(self._tell)
+        self._loop.call_soon_threadsafe(self._notify_end)
 
     def _close(self) -> None:
-        """Let no exception in from here on, and take back one that has not surfaced yet.
+        """Refuse exceptions from here on, and withdraw one that has not surfaced yet.
 
         Otherwise it would surface later, in whatever this thread does then.
         """
@@ -197,25 +200,25 @@ class Worker:
             except ThreadCancelled as exc:
                 self._exception = self._exception or exc
 
-    def _tell(self) -> None:
+    def _notify_end(self) -> None:
         self.ended = True
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def run(self) -> Any:
-        """Start the thread and wait for it; a cancel goes to the function, and the wait continues.
+        """Start the thread and wait for it; pass a cancel on to the function and keep waiting.
 
-        So the task ends when its code has really ended. Raises what the function raised.
-        ``on_stuck`` is called when that takes more than two seconds.
+        So the task ends only when its code has really ended. Raises what the function raised.
+        ``on_stuck`` is called if the function still runs two seconds after the cancel.
         """
         report: asyncio.TimerHandle | None = None
-        guard(self._loop)  # `event.set()` in the function wakes a task of the loop at once
+        guard(self._loop)  # so that `event.set()` in the function wakes a task of the loop at once
         try:
             self.thread.start()
             while not self.ended:
-                self._wake = self._loop.create_future()
+                self._waiter = self._loop.create_future()
                 try:
-                    await self._wake
+                    await self._waiter
                 except asyncio.CancelledError:
                     if not self.ended:
                         self.cancel()
@@ -228,17 +231,17 @@ class Worker:
         exc, self._exception = self._exception, None
         try:
             if exc is not None and self._cancelled and ended_by_cancel(exc):
-                # asyncio.timeout() of 3.11 and 3.12 knows CancelledError itself only.
+                # asyncio.timeout() of 3.11 and 3.12 recognizes only CancelledError itself.
                 raise asyncio.CancelledError(*exc.args).with_traceback(exc.__traceback__)
             if exc is not None:
                 raise exc
         finally:
-            del exc  # no reference cycle through this frame
+            del exc  # avoid a reference cycle through this frame
         return self._result
 
 
 def _free_frames(tb: types.TracebackType | None) -> None:
-    """Free what the ended functions of a traceback held; the outermost still runs."""
+    """Free what the finished functions of a traceback hold; the outermost one is still running."""
     traceback.clear_frames(tb)
     while tb is not None and (tb := tb.tb_next) is not None:
-        _ = tb.tb_frame.f_locals  # until 3.12 it renews the copy that inner_loop() looked at
+        _ = tb.tb_frame.f_locals  # up to 3.12 this renews the copy that inner_loop() looked at

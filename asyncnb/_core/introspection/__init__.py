@@ -1,1 +1,1 @@
-"""Reads any asyncio task, and changes none."""
+"""Read any asyncio task without changing it."""

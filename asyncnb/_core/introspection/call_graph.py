@@ -1,8 +1,9 @@
-"""Who awaits whom, and where: frames of a whole await chain, and the graph of awaited-by edges.
+"""Which task awaits which, and where: frames of a whole await chain, and the awaited-by graph.
 
-Nothing is recorded while tasks run. When somebody asks, the edges are read from the callbacks of
-the futures: whoever waits for one has left a callback there, and it leads back to the waiting
-task, through gather(), wait(), shield(), as_completed(), TaskGroup and bridges between loops.
+Nothing is recorded while tasks run. On request, the edges are read from the callbacks of the
+futures: a task that waits for a future has registered a callback on it, which leads back to the
+waiting task, through gather(), wait(), shield(), as_completed(), TaskGroup and bridges between
+loops.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "form
 __all__ += ["print_call_graph"]
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
-_DEEPEST_INDENT = 32  # levels; a chain of 10,000 tasks would be a triangle of spaces otherwise
+_MAX_INDENT = 32  # levels; otherwise a chain of 10,000 tasks would be a triangle of spaces
 
-# What `await` puts between two coroutines, without saying whom it stands for.
+# The objects that `await` puts between two coroutines and that do not expose what they wrap.
 _OPAQUE = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"}
 _OPAQUE |= {"coroutine_wrapper", "async_callable_iterator_awaitable"}
 
 
 def _next_link(obj: Any) -> Any:
-    """Return what *obj*, a link of an await chain, is waiting for itself."""
+    """Return what *obj*, a link of an await chain, is itself waiting for."""
     for name in ("cr_await", "ag_await", "gi_yieldfrom"):
         if hasattr(obj, name):
             return getattr(obj, name)
@@ -54,7 +55,7 @@ def _frame_of(obj: Any) -> types.FrameType | None:
 
 
 def frames_of_coroutine(coro: Any) -> list[types.FrameType]:
-    """Return the frames of a suspended coroutine and all it awaits, outermost first."""
+    """Return the frames of a suspended coroutine and everything it awaits, outermost first."""
     frames: list[types.FrameType] = []
     seen: set[int] = set()
     while coro is not None and id(coro) not in seen:
@@ -67,7 +68,7 @@ def frames_of_coroutine(coro: Any) -> list[types.FrameType]:
 
 
 def running_frames(outermost: types.FrameType) -> list[types.FrameType]:
-    """Return the frames of a running task, *outermost* first, plain functions included."""
+    """Return the frames of a running task, *outermost* first, including regular functions."""
     for top in sys._current_frames().values():
         frames: list[types.FrameType] = []
         frame: types.FrameType | None = top
@@ -75,14 +76,14 @@ def running_frames(outermost: types.FrameType) -> list[types.FrameType]:
             frames.append(frame)
             if frame is outermost:
                 while frames and is_internal_frame(frames[0]):
-                    del frames[0]  # our own, when the task asks about itself
+                    del frames[0]  # asyncnb's own, when the task inspects itself
                 return frames[::-1]
             frame = frame.f_back
-    return [outermost]  # it suspended meanwhile
+    return [outermost]  # the task has been suspended in the meantime
 
 
 def task_frames(task: asyncio.Task[Any], limit: int | None) -> list[types.FrameType]:
-    """Return the frames for ``Task.get_stack``, which says what they are."""
+    """Return the frames for ``Task.get_stack``, which documents them."""
     coro = task.get_coro()
     outermost = _frame_of(coro)
     if outermost is None:
@@ -104,17 +105,17 @@ def _belongs_to_asyncio(obj: Any) -> bool:
     return module.partition(".")[0] in ("asyncio", "asyncnb")
 
 
-def _led_to(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
+def _futures_behind_callback(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
     """Yield the futures that *callback*, registered on *fut*, exists for."""
     if depth > 4:
         return
     if isinstance(callback, functools.partial):
         for part in (callback.func, *callback.args):
-            yield from _led_to(part, fut, depth + 1)
+            yield from _futures_behind_callback(part, fut, depth + 1)
         return
     if asyncio.isfuture(callback):
         if isinstance(callback, asyncio.Task) and depth == 1:
-            # Bound to a task: its wake-up, if it sleeps on this future; else `task.cancel`.
+            # Bound to a task: its wake-up if the task waits for this future, else `task.cancel`.
             if getattr(callback, "_fut_waiter", None) is fut:
                 yield callback
         else:
@@ -123,10 +124,10 @@ def _led_to(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
     owner = getattr(callback, "__self__", None)
     if asyncio.isfuture(owner):
         if isinstance(owner, asyncio.Task) or _belongs_to_asyncio(type(owner)):
-            yield from _led_to(owner, fut, 1)
+            yield from _futures_behind_callback(owner, fut, 1)
         return
     if owner is not None and _belongs_to_asyncio(type(owner)):
-        yield from _led_from_object(owner)
+        yield from _futures_behind_object(owner)
         return
     if isinstance(callback, types.FunctionType) and _belongs_to_asyncio(callback):
         for cell in callback.__closure__ or ():
@@ -139,35 +140,35 @@ def _led_to(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
             if asyncio.isfuture(content):
                 yield content
             elif callable(content):
-                yield from _led_to(content, fut, depth + 1)
+                yield from _futures_behind_callback(content, fut, depth + 1)
             elif _belongs_to_asyncio(type(content)):
-                yield from _led_from_object(content)
+                yield from _futures_behind_object(content)
 
 
-def _led_from_object(owner: Any) -> Iterator[Any]:
-    """Yield the futures behind an object of asyncio or ours: a TaskGroup, an iterator, a queue."""
+def _futures_behind_object(owner: Any) -> Iterator[Any]:
+    """Yield the futures behind a TaskGroup, an iterator or a queue of asyncio or asyncnb."""
     for name in ("_parent_task", "_waiter", "_outer"):
         future = getattr(owner, name, None)
         if asyncio.isfuture(future):
             yield future
-    yield from list(getattr(owner, "_waiting", ()))  # our as_completed()
-    queue = getattr(owner, "_done", owner)  # asyncio's keeps the finished in a queue
+    yield from list(getattr(owner, "_waiting", ()))  # asyncnb's as_completed()
+    queue = getattr(owner, "_done", owner)  # asyncio's keeps finished futures in a queue
     yield from list(getattr(queue, "_getters", ()))
 
 
 def awaited_by(fut: asyncio.Future[Any]) -> list[asyncio.Task[Any]]:
-    """Return the tasks that wait for *fut*, directly or through gather, shield and the like.
+    """Return the tasks that wait for *fut*, directly or through gather, shield and similar.
 
-    In the order in which they began to. A snapshot, for any thread; takes time in proportion to
-    the callbacks on the way.
+    In the order in which they began to wait. A snapshot, from any thread; takes time proportional
+    to the number of callbacks on the way.
     """
     waiting: dict[asyncio.Task[Any], None] = {}
     passed = {id(fut)}
     todo: list[Any] = [fut]
     while todo:
         current = todo.pop()
-        recorded = getattr(current, "_asyncio_awaited_by", None) or ()  # 3.14 keeps its own
-        creator = getattr(current, "_parent_task", None)  # of our gather() or shield()
+        recorded = getattr(current, "_asyncio_awaited_by", None) or ()  # recorded by 3.14 itself
+        creator = getattr(current, "_parent_task", None)  # of asyncnb's gather() or shield()
         for future in (*_callback_targets(current), *recorded, creator):
             if isinstance(future, asyncio.Task):
                 waiting.setdefault(future)
@@ -180,7 +181,7 @@ def awaited_by(fut: asyncio.Future[Any]) -> list[asyncio.Task[Any]]:
 
 def _callback_targets(fut: Any) -> Iterator[Any]:
     for callback, _ in list(getattr(fut, "_callbacks", None) or ()):
-        yield from _led_to(callback, fut)
+        yield from _futures_behind_callback(callback, fut)
 
 
 class FrameCallGraphEntry(NamedTuple):
@@ -190,7 +191,7 @@ class FrameCallGraphEntry(NamedTuple):
 
 
 class FutureCallGraph(NamedTuple):
-    """A future, the frames of its task (innermost first), and the same for who awaits it."""
+    """A future, the frames of its task (innermost first), and the same for tasks awaiting it."""
 
     future: asyncio.Future[Any]
     call_stack: tuple[FrameCallGraphEntry, ...]
@@ -198,7 +199,7 @@ class FutureCallGraph(NamedTuple):
 
 
 def _limited(frames: Iterable[types.FrameType], limit: int | None) -> tuple[Any, ...]:
-    """Cut innermost-first *frames*: a positive limit keeps the innermost, a negative the others."""
+    """Limit *frames* (innermost first): positive keeps the innermost, negative the outermost."""
     entries = tuple(FrameCallGraphEntry(frame) for frame in frames)
     if limit is None:
         return entries
@@ -210,19 +211,18 @@ def _stack_of(fut: asyncio.Future[Any], limit: int | None) -> tuple[Any, ...]:
         return ()
     frames = strip_outer_frames(frames_of_coroutine(fut.get_coro()))
     native = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-    while frames and not frames[-1].f_code.co_flags & native and _is_of_a_library(frames[-1]):
-        del frames[-1]  # the generator behind a primitive: CPython shows no generator there
+    while frames and not frames[-1].f_code.co_flags & native and _is_library_frame(frames[-1]):
+        del frames[-1]  # the generator that implements a primitive: CPython shows none there
     return _limited(reversed(frames), limit)
 
 
-def _is_of_a_library(frame: types.FrameType) -> bool:
+def _is_library_frame(frame: types.FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] in ("asyncio", "asyncnb")
 
 
 def _build(root: asyncio.Future[Any], stack: tuple[Any, ...], limit: int | None) -> FutureCallGraph:
-    # Each future is looked at once, whatever the number of paths to it (gh-156860); without
-    # recursion, so that a long chain is no RecursionError; an edge that closes a circle is left
-    # out.
+    # Each future is visited once, however many paths lead to it (gh-156860); without recursion, so
+    # that a long chain raises no RecursionError; an edge that closes a cycle is omitted.
     stacks = {root: stack}
     parents = {root: awaited_by(root)}
     found: dict[Any, list[FutureCallGraph]] = {root: []}
@@ -254,29 +254,29 @@ def capture_call_graph(
     depth: int = 1,
     limit: int | None = None,
 ) -> FutureCallGraph | None:
-    """Capture the stack of *future* and of all who await it, by default of the current task.
+    """Capture the stack of *future*, by default the current task, and of all tasks that await it.
 
-    None when no future is given and no task is running. *depth* leaves out so many frames at the
-    top when the current task is captured. *limit* keeps at most so many frames of each stack: the
-    innermost ones when it is positive, the outermost when negative, none when 0. A future that is
-    awaited on several paths appears as the same object on each.
+    Returns None if no future is given and no task is running. When the current task is captured,
+    *depth* frames at the top are omitted. *limit* is the maximum number of frames of each stack:
+    the innermost ones if positive, the outermost if negative, none if 0. A future that is awaited
+    on several paths appears as the same object on each.
 
-    ``RuntimeError`` without a future outside a running loop, ``TypeError`` for what is no future.
-    Any thread; another thread's tasks are a snapshot. Source: CPython 3.15, on every Python, in
-    linear time (gh-156860), through async generators (gh-156980).
+    Raises ``RuntimeError`` without a future outside a running loop, ``TypeError`` if *future* is
+    not a future. Any thread; tasks of another thread are captured as a snapshot. Source: CPython
+    3.15, on every Python, in linear time (gh-156860), through async generators (gh-156980).
     """
     loop = _get_running_loop()
     if future is None:
         if loop is None:
             raise RuntimeError(
                 "capture_call_graph() is called outside of a running event loop and no *future* "
-                "to introspect was provided; call it with a task: capture_call_graph(task)"
+                "to introspect was provided; pass a task: capture_call_graph(task)"
             )
         future = asyncio.current_task(loop)
         if future is None:
             return None
     if not asyncio.isfuture(future):
-        hint = "; give it the task that runs it" if inspect.iscoroutine(future) else ""
+        hint = "; pass the task that runs the coroutine" if inspect.iscoroutine(future) else ""
         raise TypeError(
             f"{future!r} object does not appear to be compatible with asyncio.Future{hint}"
         )
@@ -303,9 +303,9 @@ def format_call_graph(
     depth: int = 1,
     limit: int | None = None,
 ) -> str:
-    """Return the graph of :func:`capture_call_graph` as text, empty when there is none.
+    """Return the graph of :func:`capture_call_graph` as text, an empty string if there is none.
 
-    Each future is shown in full once; where it comes again there is a line that says so. Same
+    Each future is shown in full once; where it appears again, one line refers to it. Same
     arguments, errors and threads. Source: CPython 3.15.
     """
     graph = capture_call_graph(future, depth=depth + 1, limit=limit)
@@ -316,7 +316,7 @@ def format_call_graph(
     todo = [(graph, 0)]
     while todo:
         node, level = todo.pop()
-        indent = min(level, _DEEPEST_INDENT) * "    "
+        indent = min(level, _MAX_INDENT) * "    "
         head = f"{indent}* {_title(node.future)}"
         if id(node.future) in shown:
             lines.append(f"{head} (shown above)")
@@ -325,7 +325,7 @@ def format_call_graph(
         lines.append(head)
         if node.call_stack:
             lines.append(f"{indent}  + Call stack:")
-            lines += [f"{indent}  |   {_place(entry.frame)}" for entry in node.call_stack]
+            lines += [f"{indent}  |   {_format_frame(entry.frame)}" for entry in node.call_stack]
         if node.awaited_by:
             lines.append(f"{indent}  + Awaited by:")
             todo += [(parent, level + 1) for parent in reversed(node.awaited_by)]
@@ -338,7 +338,7 @@ def _title(fut: asyncio.Future[Any]) -> str:
     return f"Future(id={id(fut):#x})"
 
 
-def _place(frame: types.FrameType) -> str:
+def _format_frame(frame: types.FrameType) -> str:
     code = frame.f_code
     kind = ""
     if code.co_flags & inspect.CO_ASYNC_GENERATOR:
@@ -360,9 +360,9 @@ def print_call_graph(
     depth: int = 1,
     limit: int | None = None,
 ) -> None:
-    """Print :func:`format_call_graph` to *file*, by default standard output.
+    """Print :func:`format_call_graph` to *file*, by default to standard output.
 
-    Same arguments, errors and threads. Its own frame is not in the graph (gh-156327).
+    Same arguments, errors and threads. The frame of this function is not in the graph (gh-156327).
     Source: CPython 3.15.
     """
     print(format_call_graph(future, depth=depth + 1, limit=limit), file=file)

@@ -1,7 +1,7 @@
-"""What the outside may know of a task: frozen facts, raw numbers, no formatting.
+"""The public facts about a task: immutable, as raw numbers, without formatting.
 
-Named tuples, here and elsewhere in the package: a dataclass takes a millisecond of ``%load_ext`` to
-make.
+These are named tuples, here and elsewhere in the package: creating a dataclass takes a millisecond
+of ``%load_ext``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 from typing import Any, Final, NamedTuple, Protocol
 
-#: Every state a task can be in, in the order of a life.
+#: Every state a task can be in, in the order of its lifecycle.
 STATES: Final = (
     "pending",
     "running",
@@ -27,8 +27,8 @@ ENDED: Final = frozenset({"done", "failed", "cancelled"})
 class CellRef(NamedTuple):
     """The cell that launched a task.
 
-    ``number`` is n of ``In[n]`` (0 where there is no history); ``id`` is the front end's cell
-    id, or None where the front end sends none (Jupyter protocol 5.x leaves it optional).
+    ``number`` is n of ``In[n]`` (0 if there is no history); ``id`` is the front end's cell id, or
+    None if the front end sends none (it is optional in the Jupyter protocol 5.x).
     """
 
     number: int
@@ -42,18 +42,18 @@ class TaskInfo(NamedTuple):
     """A snapshot of one task; times are seconds since the epoch (``time.time()``).
 
     ``kind`` is ``"loop"``, ``"thread"`` or ``"kernel"``, or for a task that runs elsewhere
-    ``"process"``, ``"executor"``, ``"dask"`` or ``"ipyparallel"``, and ``worker`` says where it
-    runs (None while it waits for one); ``group`` is the name of its open group; ``timeout`` is
-    the seconds left of its time limit, if it has one; ``progress`` is (items done, items in all or
-    None), of a task that reports it; ``error`` of a failed task is
+    ``"process"``, ``"executor"``, ``"dask"`` or ``"ipyparallel"``; then ``worker`` says where it
+    runs (None while it waits for a worker). ``group`` is the name of its open group. ``timeout`` is
+    the number of seconds left of its time limit, if it has one. ``progress`` is (items done, total
+    number of items or None) for a task that reports progress. ``error`` of a failed task is
     ``Type: message``. ``waiting_on`` says what a suspended task waits for, such as ``sleep, 3.2 s
-    left``. ``cpu`` is the seconds of processor time used and ``steps`` the number of times that the
-    loop ran it; both are None where nobody counts, as counting would slow down each step. They are
-    known of a task launched with ``--trace``, ``cpu`` there being the seconds for which its steps
-    had the loop, and ``cpu`` of one in a worker thread: at any time on Linux, elsewhere once it has
-    ended. ``rounds`` is how often the body of a task with ``--every`` has run to its end, and
-    ``failures`` how often it failed, or was tried again with ``--retry``; ``error`` is then the
-    last of its failures.
+    left``. ``cpu`` is the CPU time used, in seconds, and ``steps`` the number of times that the
+    loop ran the task; both are None where they are not counted, as counting would slow down every
+    step. Both are known for a task launched with ``--trace``, where ``cpu`` is the time for which
+    its steps occupied the loop; ``cpu`` is also known for a task in a worker thread: on Linux at
+    any time, elsewhere once it has ended. ``rounds`` is the number of completed runs of the body of
+    a task with ``--every``, and ``failures`` the number of times that it failed or was retried with
+    ``--retry``; ``error`` is then the most recent failure.
     """
 
     id: int
@@ -78,16 +78,16 @@ class TaskInfo(NamedTuple):
 
     @property
     def elapsed(self) -> float | None:
-        """Seconds from start to end of a task that has ended, None before."""
+        """Seconds from the start to the end of a task that has ended; None before that."""
         if self.started is None or self.ended is None:
             return None
         return self.ended - self.started
 
 
 class TaskHandle(Protocol):
-    """What is known of a launched task besides the task: what the lower floors ask of its record.
+    """The record of a launched task, as far as the lower layers use it.
 
-    Its members may be used in any thread.
+    Its members may be used from any thread.
     """
 
     id: int
@@ -104,43 +104,43 @@ class TaskHandle(Protocol):
 
     @property
     def task(self) -> Any:
-        """The task, or what stands for it."""
+        """The task, or the object that represents it."""
         ...
 
     def changed(self) -> None:
-        """Notify the observers that a fact of the task is new."""
+        """Notify the observers that a fact about the task has changed."""
 
     def info(self) -> TaskInfo:
-        """Return a snapshot of the task's facts."""
+        """Return a snapshot of the facts about the task."""
         ...
 
     def printed(self) -> str:
-        """Return the end of what the task printed."""
+        """Return the last part of what the task has printed."""
         ...
 
     def time_limit(self) -> Any:
-        """Return the ``Timeout`` of the whole task; None if it ended without one."""
+        """Return the ``Timeout`` of the whole task; None if the task ended without one."""
         ...
 
     def pause_refusal(self) -> str | None:
-        """Return the sentence for a task that cannot be paused, None for one that can."""
+        """Return why the task cannot be paused, as a sentence; None if it can."""
         ...
 
     def report_failure(self) -> None:
         """Pass the exception of a task that has failed to its loop's exception handler."""
 
     def set_shown(self) -> None:
-        """Note that all that the task's end has to say is shown."""
+        """Record that everything about the end of the task has been shown."""
 
     def never_retrieved(self) -> bool:
-        """Note that a failed task is gone, and no code asked for its exception.
+        """Record that a failed task was garbage-collected and its exception never retrieved.
 
-        Returns whether it was shown, so that nothing has to be logged.
+        Return whether the failure was shown, so that nothing needs to be logged.
         """
         ...
 
 
-#: The record of the launched task that the running code belongs to, with all that it starts.
+#: The record of the launched task that the running code belongs to; inherited by its tasks.
 current_record: contextvars.ContextVar[TaskHandle | None] = contextvars.ContextVar(
     "asyncnb_record", default=None
 )

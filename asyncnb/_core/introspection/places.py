@@ -1,4 +1,4 @@
-"""Where code stands, as a person reads it: ``In[3], line 2``, ``asyncio/queues.py, line 158``."""
+"""Locations in code, written for people: ``In[3], line 2``, ``asyncio/queues.py, line 158``."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from asyncnb._core import frontend
-from asyncnb._core.base.frames import is_asyncio_frame, launches, launches_and_waits
+from asyncnb._core.base.frames import is_asyncio_frame, is_launching_frame, is_waiting_frame
 
-#: Code of coroutines that only carry a user's own one: their frames are left out.
+#: Code of coroutines that only wrap a user's coroutine: their frames are omitted.
 wrappers: set[types.CodeType] = set()
 
 
 def hide_wrapper(function: Callable[..., object]) -> None:
-    """Leave the frames of ``function`` out: it only carries a coroutine of the user's."""
+    """Omit the frames of ``function``, which only wraps a user's coroutine, from stacks."""
     wrappers.add(function.__code__)
 
 
 def cell_of(filename: str) -> str | None:
-    """Return the ``In[n]`` that the code of a file name came from, None if it is no cell."""
+    """Return the ``In[n]`` that a file name's code came from, None if it is not a cell."""
     return frontend.current.cell_of(filename)
 
 
 class Place(NamedTuple):
-    """One frame of a stack: where it stands and which line it is at.
+    """One frame of a stack: its location, line and function.
 
-    ``where`` is ``In[n]`` for code of a cell, otherwise the file's path from where Python found
-    it; ``function`` is empty for a cell's own code, outside of any function; ``source`` is the
-    text of the line, empty where there is none to be had.
+    ``where`` is ``In[n]`` for code of a cell, otherwise the file's path relative to the entry of
+    ``sys.path`` it was found in; ``function`` is empty for a cell's own code, outside of any
+    function; ``source`` is the text of the line, empty if it is not available.
     """
 
     where: str
@@ -48,22 +48,22 @@ class Place(NamedTuple):
 
 
 def place(frame: types.FrameType, line: int | None = None) -> Place:
-    """Return where ``frame`` is, or ``line`` of it. Any thread."""
+    """Return the location of ``frame``, at its current line or at ``line``. Any thread."""
     code = frame.f_code
     line = line or frame.f_lineno or 0
-    if line < 1:  # compiled code of others has no lines
+    if line < 1:  # compiled code of other libraries has no line numbers
         line = max(code.co_firstlineno, 0)
     source = linecache.getline(code.co_filename, line, frame.f_globals).strip()
     return Place(where(code.co_filename), line, function_name(code), source)
 
 
 def where(filename: str) -> str:
-    """Return ``In[n]`` for the code of a cell, else the file's path from where Python found it."""
-    return cell_of(filename) or _short(filename)
+    """Return ``In[n]`` for the code of a cell, otherwise the path relative to ``sys.path``."""
+    return cell_of(filename) or _relative_path(filename)
 
 
 def function_name(code: types.CodeType) -> str:
-    """Return a name such as ``fetch()``; empty for a cell's own code."""
+    """Return a name such as ``fetch()``; an empty string for a cell's own code."""
     name = code.co_qualname
     if name.startswith("<cell line") or (name == "<module>" and cell_of(code.co_filename)):
         return ""
@@ -71,8 +71,8 @@ def function_name(code: types.CodeType) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _short(filename: str) -> str:
-    # The longest entry of sys.path that holds it: site-packages lies inside of the library.
+def _relative_path(filename: str) -> str:
+    # The longest entry of sys.path that contains the file: site-packages is inside the library.
     for folder in sorted({p for p in sys.path if p}, key=len, reverse=True):
         if filename.startswith(folder.rstrip(os.sep) + os.sep):
             return filename[len(folder.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
@@ -80,12 +80,12 @@ def _short(filename: str) -> str:
 
 
 def strip_outer_frames(frames: Iterable[types.FrameType]) -> list[types.FrameType]:
-    """Return frames, outermost first, without asyncnb's launching and without what is above it."""
+    """Return frames, outermost first, without asyncnb's launching frames and those above them."""
     kept = []
     waits = False
     for frame in frames:
-        if launches(frame):
-            waits = launches_and_waits(frame)
+        if is_launching_frame(frame):
+            waits = is_waiting_frame(frame)
         elif not (waits and is_asyncio_frame(frame)):
             kept.append(frame)
             waits = False

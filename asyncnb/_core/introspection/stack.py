@@ -1,7 +1,8 @@
-"""The stack of a task down to what it waits for, who waits for it, and the time it has used.
+"""The stack of a task down to what it waits for, the tasks that wait for it, and its worker thread.
 
-Read when somebody asks, without asking the loop: the answer comes at once while the loop is
-blocked, and tells by what. Any thread; a task that moves meanwhile gives the moment before.
+This is read on request and without involving the loop: while the loop is blocked, the answer comes
+at once and shows what blocks it. Any thread; for a task that runs at the same time, the answer may
+be a moment out of date.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ __all__ = ["Place", "await_chain", "awaited_by", "waiting_on", "worker_of"]
 
 
 def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
-    """Return where ``task`` stands: its outermost coroutine first, the primitive it awaits last.
+    """Return the stack of ``task``, from its outermost coroutine to the primitive it awaits.
 
-    Of a task that runs: the frames of its thread too, plain functions included. Of one that runs
-    in a worker thread: that thread's frames. Of one that failed: its traceback. Frames of asyncnb
-    are left out. Any thread, at any time; a snapshot.
+    For a running task, include the frames of its thread, regular functions too. For a task in a
+    worker thread, return that thread's frames; for a failed task, its traceback. Omit frames of
+    asyncnb. Any thread, at any time; a snapshot.
     """
     error = getattr(task, "_exception", None)
     if error is not None:
@@ -37,12 +38,12 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
             if not is_internal_frame(frame)
         ]
         return tuple(_places.place(frame, line) for frame, line in entries)
-    frames = _places.strip_outer_frames(_frames(_followed(task)))
+    frames = _places.strip_outer_frames(_frames(_working_task(task)))
     return tuple(_places.place(frame) for frame in frames if not is_internal_frame(frame))
 
 
-def _followed(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
-    """Return the task that does the work of ``task``: another one with ``--on kernel``."""
+def _working_task(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    """Return the task that does the work of ``task``: with ``--on kernel``, a different one."""
     for frame in frames_of_coroutine(task.get_coro()):
         name = str(frame.f_globals.get("__name__", ""))
         if frame.f_code.co_qualname == "on_loop" and name.startswith("asyncnb."):
@@ -63,7 +64,7 @@ def _frames(task: asyncio.Task[Any]) -> list[types.FrameType]:
 
 
 def frames_of_thread(ident: int | None) -> list[types.FrameType]:
-    """Return the frames that a thread is in now, outermost first; none if it has ended."""
+    """Return the current frames of a thread, outermost first; none if the thread has ended."""
     frame = sys._current_frames().get(ident or 0)
     frames = []
     while frame is not None:
@@ -73,7 +74,7 @@ def frames_of_thread(ident: int | None) -> list[types.FrameType]:
 
 
 def worker_of(task: asyncio.Task[Any]) -> Worker | None:
-    """Return the worker thread that runs the code of ``task``, if one does."""
+    """Return the worker that runs the code of ``task`` in a thread, or None."""
     return _worker_in(frames_of_coroutine(task.get_coro()))
 
 
@@ -86,14 +87,15 @@ def _worker_in(frames: list[types.FrameType]) -> Worker | None:
 
 
 def waiting_on(task: asyncio.Task[Any]) -> str | None:
-    """Return in a few words what ``task`` waits for; None when it runs or has ended.
+    """Return in a few words what ``task`` waits for; None if it is running or has ended.
 
     ``sleep, 3.2 s left``; ``Queue.get (0 of 10)``; ``task 'dl'``; ``socket 127.0.0.1:8080 to
-    read``; ``gather, 3 of 10 done``; ``its turn`` when only the loop has to get to it. Any thread.
+    read``; ``gather, 3 of 10 done``; ``its turn`` if the task is ready to run and only waits for
+    the loop to run it. Any thread.
     """
     if task.done():
         return None
-    task = _followed(task)
+    task = _working_task(task)
     coro: Any = task.get_coro()
     if coro is None or getattr(coro, "cr_running", getattr(coro, "gi_running", False)):
         return None

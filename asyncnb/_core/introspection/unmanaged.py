@@ -1,7 +1,7 @@
-"""Tasks that nobody launched: made by ``asyncio.create_task`` in a cell, or by a library.
+"""Tasks that were not launched: created by ``asyncio.create_task`` in a cell, or by a library.
 
-They leave no note anywhere. Whoever asks finds them in their loops, and where they come from in
-their contexts: a task runs in a copy of the context in which it was made.
+They are not recorded anywhere. They are found on request in their loops, and their origin in their
+contexts: a task runs in a copy of the context in which it was created.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from asyncnb._core.introspection import places as _places
 from asyncnb._core.introspection import stack as _stack
 from asyncnb._core.introspection.info import CellRef, TaskHandle, TaskInfo, current_record
 
-#: The cell whose code is running; the extension sets it at the start of each.
+#: The cell whose code is running; the extension sets it at the start of each cell.
 current_cell: contextvars.ContextVar[CellRef | None] = contextvars.ContextVar(
     "asyncnb_cell", default=None
 )
 
-#: The packages whose tasks a notebook runs in: shown as tasks, they would look like the user's, and
-#: cancelled by name they would end the session.
+#: The packages whose own tasks run the notebook: in a list of tasks they would look like the user's
+#: tasks, and cancelling them by name would end the session.
 HOSTS = ("ipykernel", "prompt_toolkit")
 
 
@@ -33,7 +33,7 @@ def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
     if get_context is not None:
         context: contextvars.Context = get_context()
         return context
-    # 3.11 keeps it to itself; the collector must see it all the same, before those of callbacks.
+    # On 3.11 it is private, but visible to the garbage collector, before the contexts of callbacks.
     for held in gc.get_referents(task):
         if isinstance(held, contextvars.Context):
             return held
@@ -41,13 +41,13 @@ def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
 
 
 def launched_ancestor(task: asyncio.Task[Any]) -> TaskHandle | None:
-    """Return the record of the launched task whose code made ``task``, over any number of steps."""
+    """Return the record of the launched task that created ``task``, directly or indirectly."""
     context = context_of(task)
     return None if context is None else context.get(current_record)
 
 
 def cell_of(task: asyncio.Task[Any]) -> CellRef | None:
-    """Return the cell that made ``task``, or else that its code was written in."""
+    """Return the cell that created ``task``, or else the cell that contains its code."""
     context = context_of(task)
     if context is not None:
         record = context.get(current_record)
@@ -63,26 +63,25 @@ def cell_of(task: asyncio.Task[Any]) -> CellRef | None:
     return CellRef(int(number)) if number.isdecimal() else None
 
 
-def is_hosts(task: asyncio.Task[Any]) -> bool:
-    """Return whether ``task`` is the kernel's or the terminal's own work, not a user's."""
+def is_host_task(task: asyncio.Task[Any]) -> bool:
+    """Return whether ``task`` is the kernel's or terminal's own, not the user's."""
     frame: Any = getattr(task.get_coro(), "cr_frame", None)
     module = "" if frame is None else str(frame.f_globals.get("__name__"))
     return module.partition(".")[0] in HOSTS
 
 
 def loop_kind(loop: asyncio.AbstractEventLoop) -> str:
-    """Return "kernel" for the kernel's own loop, "loop" for the embedded one and any other."""
-    # Hosted by the kernel's loop, the embedded loop is both.
+    """Return "kernel" for the kernel's own loop, "loop" for the embedded loop and any other."""
+    # Where the kernel's loop hosts the embedded loop, the two are the same.
     hosted = getattr(loop, "is_own_thread", None) is not None
     return "kernel" if not hosted and loop in frontend.current.other_loops() else "loop"
 
 
-def plain_task_info(task: asyncio.Task[Any]) -> TaskInfo:
-    """Return the facts of a task that was not launched. Any thread.
+def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
+    """Return the facts about a task that was not launched. Any thread.
 
-    ``parent`` is the id of the launched task that it belongs to, ``cell`` the cell it was made in,
-    ``kind`` "kernel" if the kernel's own loop runs it.
-    Nobody has noted when.
+    ``parent`` is the id of the launched task that it belongs to, ``cell`` the cell that created it,
+    ``kind`` is "kernel" if the kernel's own loop runs it. The times are unknown.
     """
     error: BaseException | None = getattr(task, "_exception", None)
     coro: Any = task.get_coro()

@@ -1,8 +1,8 @@
 """What a suspended task waits for, in a few words: ``sleep, 3.2 s left``, ``Queue.get (0 of 10)``.
 
-Read from the frames of its await chain and from the future it sleeps on, when somebody asks;
-waiting itself leaves no notes. Everything is read as it stands, from any thread, and may be of the
-moment before.
+This is read on request from the frames of the task's await chain and from the future it is
+suspended on; waiting itself records nothing. Everything is read without synchronization, from any
+thread, and may be a moment out of date.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from asyncnb._core.base.text import one_line, seconds
 
 
 def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
-    """Return what ``task``, whose suspended ``frames`` these are, outermost first, waits for."""
+    """Return what ``task`` waits for; ``frames`` are its suspended frames, outermost first."""
     leaf = getattr(task, "_fut_waiter", None)
-    said = None
+    found = None
     for depth, frame in enumerate(reversed(frames)):
         root = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if root not in _LIBRARIES:
             break
         describer = _FRAMES.get(frame.f_code.co_qualname)
         if describer is not None:
-            # The outermost says most: a read of a socket, not the event that the read sleeps on.
-            said = describer(frame.f_locals, task) or said
+            # The outermost says most: a socket read, not the event that the read waits for.
+            found = describer(frame.f_locals, task) or found
         elif depth == 0 and frame.f_code.co_qualname in _INNERMOST:
-            said = _INNERMOST[frame.f_code.co_qualname](frame.f_locals, task)
-    return said or _future(leaf, task, frames)
+            found = _INNERMOST[frame.f_code.co_qualname](frame.f_locals, task)
+    return found or _future(leaf, task, frames)
 
 
 _LIBRARIES = {"asyncio", "asyncnb", "anyio"}
@@ -44,7 +44,7 @@ def _sleep(names: dict[str, Any], task: Any) -> str | None:
     handle = names.get("handle", names.get("h"))
     if handle is None:
         return None
-    if not hasattr(handle, "when"):  # Pyodide's loop does not say
+    if not hasattr(handle, "when"):  # handles of Pyodide's loop have no time
         return "sleep"
     return f"sleep, {seconds(max(0.0, handle.when() - task.get_loop().time()))} left"
 
@@ -62,8 +62,8 @@ def _queue_put(names: dict[str, Any], task: Any) -> str:
 
 
 def _filled(queue: Any) -> str:
-    size, most = queue.qsize(), queue.maxsize
-    return f"({size} of {most})" if most > 0 else f"({size} in it)"
+    size, maxsize = queue.qsize(), queue.maxsize
+    return f"({size} of {maxsize})" if maxsize > 0 else f"({size} in it)"
 
 
 def _queue_join(names: dict[str, Any], task: Any) -> str:
@@ -100,7 +100,7 @@ def _wait(names: dict[str, Any], task: Any) -> str | None:
 
 
 def _wait_for(names: dict[str, Any], task: Any) -> str | None:
-    inner = names.get("fut")  # until 3.11 a task of its own
+    inner = names.get("fut")  # up to 3.11 a separate task
     return _future(inner, task, []) if asyncio.isfuture(inner) else None
 
 
@@ -164,7 +164,7 @@ def _serve(names: dict[str, Any], task: Any) -> str:
     return "server on " + ", ".join(address(s.getsockname()) for s in sockets[:3])
 
 
-#: By the qualified name of a coroutine of asyncio, anyio or ours, what its frame says.
+#: The describer for a frame, by the qualified name of its coroutine of asyncio, anyio or asyncnb.
 _FRAMES: dict[str, _Describer] = {
     "sleep": _sleep,
     "Queue.get": _queue_get,
@@ -195,7 +195,7 @@ for _name in ("sock_recv", "sock_recv_into", "sock_accept", "sock_sendall", "soc
 _FRAMES["BaseSelectorEventLoop.sock_connect"] = _sock_connect
 _FRAMES["BaseProactorEventLoop.sock_connect"] = _sock_connect
 
-#: The same for those that say something only while no other coroutine runs inside of them.
+#: The same for coroutines that are described only while they await no other coroutine.
 _INNERMOST: dict[str, _Describer] = {
     "wait_for": _wait_for,
     "TaskGroup.__aexit__": _group,
@@ -204,7 +204,7 @@ _INNERMOST: dict[str, _Describer] = {
 
 
 def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
-    """Return what a future is that a task sleeps on."""
+    """Return a description of ``leaf``, the future that ``task`` is suspended on."""
     if leaf is None:
         return "its turn"
     if isinstance(leaf, asyncio.Task):
@@ -220,7 +220,7 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
         iterates = any(f.f_code.co_qualname.startswith("AsCompleted.") for f in frames[-2:])
         what = "as_completed" if iterates else "gather"
         return _progress(what, children) or what
-    for content in _held_by_callbacks(leaf):
+    for content in _contents_of_callbacks(leaf):
         if isinstance(content, concurrent.futures.Future):
             return _executor(content)
         if asyncio.isfuture(content) and content is not leaf and content is not task:
@@ -233,14 +233,14 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
     return f"{name} in {frames[-1].f_code.co_qualname}()"
 
 
-def _held_by_callbacks(future: Any) -> Iterable[Any]:
-    """Yield what asyncio's own callbacks of a future hold: whom it is chained to."""
+def _contents_of_callbacks(future: Any) -> Iterable[Any]:
+    """Yield what asyncio's own callbacks on a future refer to: the futures it is chained to."""
     for callback, _ in list(getattr(future, "_callbacks", None) or ()):
         if getattr(callback, "__qualname__", "").partition(".")[0] in ("_chain_future", "shield"):
             cells = zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=True)
             for name, cell in cells:
                 if name == "cur_task":
-                    continue  # the one that called shield(), since 3.14: it waits itself
+                    continue  # since 3.14 the task that called shield(): it is the one that waits
                 try:
                     yield cell.cell_contents
                 except ValueError:  # not filled yet
@@ -252,9 +252,9 @@ def _executor(future: concurrent.futures.Future[Any]) -> str:
 
 
 def _socket_in(future: Any) -> Any:
-    """Return the socket that uvloop's ``sock_recv`` and the like have tied to their future.
+    """Return the socket that uvloop's ``sock_recv`` and similar methods attached to their future.
 
-    These coroutines are compiled and have no names to read.
+    These coroutines are compiled and have no local variables to read.
     """
     for held in gc.get_referents(future):
         for content in held.values() if isinstance(held, dict) else (held,):
@@ -279,7 +279,7 @@ def _peer(transport: Any) -> str:
     peer = transport.get_extra_info("peername")
     if peer:
         return f"socket {address(peer)}"
-    # uvloop's pipes have no extra info, but names.
+    # uvloop's pipes have no extra info and are recognized by the names of their types.
     one_way = type(transport).__name__ in ("ReadUnixTransport", "WriteUnixTransport")
     return "pipe" if one_way or transport.get_extra_info("pipe") is not None else "stream"
 
@@ -289,7 +289,7 @@ def _of_socket(sock: Any) -> str:
         return "socket"
     try:
         return f"socket {address(sock.getpeername())}"
-    except OSError:  # it listens, is not connected, or was closed
+    except OSError:  # the socket listens, is not connected, or was closed
         pass
     try:
         return f"socket {address(sock.getsockname())}"
@@ -298,7 +298,7 @@ def _of_socket(sock: Any) -> str:
 
 
 def address(found: Any) -> str:
-    """Return a socket's address as text: ``127.0.0.1:8080``, ``[::1]:8080``, a path."""
+    """Return a socket's address as text: ``127.0.0.1:8080``, ``[::1]:8080`` or a path."""
     if isinstance(found, tuple) and len(found) >= 2:
         host = f"[{found[0]}]" if ":" in str(found[0]) else found[0]
         return f"{host}:{found[1]}"

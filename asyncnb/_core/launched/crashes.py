@@ -17,8 +17,8 @@ from asyncnb._core.loop.embedded import on_dead_loop
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.groups import TaskGroup
-from asyncnb._core.primitives.joining import end_lost, fail_waiters
-from asyncnb._core.tracing.recording import end_lost as end_lost_trace
+from asyncnb._core.primitives.joining import fail_on_dead_loop, fail_waiters
+from asyncnb._core.tracing.recording import end_on_dead_loop
 
 
 def end_all_of(loop: AbstractEventLoop, exc: BaseException | None) -> int:
@@ -39,7 +39,7 @@ def end_all_of(loop: AbstractEventLoop, exc: BaseException | None) -> int:
             close_unstarted(record.body)
             record.body = None
             if record.trace is not None:
-                end_lost_trace(record.trace, loop, _reason("task", exc))
+                end_on_dead_loop(record.trace, loop, _reason("task", exc))
             registry.end_lost(record)
     others: set[Any] = all_tasks(loop)  # those that these made, and of other code
     for plain in others:
@@ -62,7 +62,7 @@ def _end(task: asyncio.Task[Any], error: EmbeddedLoopError) -> None:
     # What its coroutine runs when it is collected may drop the task, as a group's block does: freed
     # in the middle of that, the task would close what is executing.
     task.asyncnb_itself = task  # type: ignore[attr-defined]
-    end_lost(task, error)
+    fail_on_dead_loop(task, error)
 
 
 def _reason(what: str, exc: BaseException | None) -> EmbeddedLoopError:

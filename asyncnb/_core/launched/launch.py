@@ -19,7 +19,7 @@ from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
 from asyncnb._core.loop.current import running_embedded_loop
-from asyncnb._core.primitives.all_tasks import plain_tasks
+from asyncnb._core.primitives.all_tasks import unmanaged_tasks
 from asyncnb._core.primitives.joining import is_dead
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._core.tracing import recording as _recording
@@ -149,14 +149,14 @@ def tasks(
     ]
     if all and group is None:
         from asyncnb._core.introspection.unmanaged import (
-            plain_task_info,  # not needed until somebody looks
+            unmanaged_task_info,  # not needed until somebody looks
         )
 
         found += [
             task
             for task in other_tasks()
             if fnmatch.fnmatchcase(task.get_name(), pattern)
-            and (state is None or plain_task_info(task).state == state)
+            and (state is None or unmanaged_task_info(task).state == state)
         ]
     return found
 
@@ -164,7 +164,7 @@ def tasks(
 def other_tasks() -> list[asyncio.Task[Any]]:
     """Return the unfinished tasks that were not launched, of all the loops a notebook has."""
     loops = [running_embedded_loop(), *frontend.current.other_loops()]
-    return plain_tasks([loop for loop in loops if loop is not None])
+    return unmanaged_tasks([loop for loop in loops if loop is not None])
 
 
 def plain_tasks_named(pattern: str, *, exactly: bool = False) -> list[asyncio.Task[Any]]:
@@ -173,9 +173,9 @@ def plain_tasks_named(pattern: str, *, exactly: bool = False) -> list[asyncio.Ta
     ``exactly``: not by glob, but by the name as a table shows it, see ``shown_as``. Without those
     that the kernel itself is made of. Any thread.
     """
-    from asyncnb._core.introspection.unmanaged import is_hosts  # it builds on this module
+    from asyncnb._core.introspection.unmanaged import is_host_task  # it builds on this module
 
-    users = [task for task in other_tasks() if not is_hosts(task)]
+    users = [task for task in other_tasks() if not is_host_task(task)]
     names = {task.get_name() for task in users}
     if not exactly:
         names = {each for each in names if each == pattern or fnmatch.fnmatchcase(each, pattern)}

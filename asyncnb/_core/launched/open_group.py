@@ -26,7 +26,7 @@ from asyncnb._core.primitives.futures import (
     runs_elsewhere,
 )
 from asyncnb._core.primitives.groups import TaskGroup, is_base_error
-from asyncnb._core.primitives.joining import end_lost, is_dead
+from asyncnb._core.primitives.joining import fail_on_dead_loop, is_dead
 from asyncnb._core.primitives.tasks import Task as OwnTask
 from asyncnb._core.primitives.waiting import wait
 
@@ -134,7 +134,7 @@ class OpenGroup(TaskGroup):
             self._tasks.clear()
             self._leave_named()
         if lost:
-            end_lost(self._outcome, error)
+            fail_on_dead_loop(self._outcome, error)
         for task in members:
             home = task.get_loop() if asyncio.isfuture(task) else None
             if home is None or not is_dead(home):

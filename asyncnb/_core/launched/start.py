@@ -23,7 +23,7 @@ from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.futures import isfuture, wrap_future
-from asyncnb._core.primitives.joining import end_lost
+from asyncnb._core.primitives.joining import fail_on_dead_loop
 from asyncnb._core.primitives.tasks import Task, create_suspended
 from asyncnb._core.primitives.timeouts import limits_lock
 from asyncnb._core.tracing import recording as _recording
@@ -130,7 +130,7 @@ def _start(
         )
         registry.lose([record])
         if not task.done():
-            end_lost(task, error)
+            fail_on_dead_loop(task, error)
         for coro in (task.get_coro(), record.body):
             if coro is not None:
                 coro.close()

@@ -7,7 +7,7 @@ import os
 import sys
 
 from asyncnb._core.base.errors import EmbeddedLoopError
-from asyncnb._core.loop.fast_call_soon import LeanLoop
+from asyncnb._core.loop.fast_call_soon import FastCallSoonLoop
 
 
 def base_class() -> type[asyncio.AbstractEventLoop]:
@@ -38,8 +38,10 @@ def base_class() -> type[asyncio.AbstractEventLoop]:
     return asyncio.SelectorEventLoop
 
 
-def lean(base: type[asyncio.AbstractEventLoop]) -> type[asyncio.AbstractEventLoop]:
-    """Put :class:`LeanLoop` before *base* if that is a loop of the standard library."""
+def with_fast_call_soon(base: type[asyncio.AbstractEventLoop]) -> type[asyncio.AbstractEventLoop]:
+    """Put :class:`FastCallSoonLoop` before *base* if that is a loop of the standard library."""
     if not issubclass(base, asyncio.BaseEventLoop):
         return base
-    return type(base.__name__, (LeanLoop, base), {"__slots__": (), "__module__": base.__module__})
+    return type(
+        base.__name__, (FastCallSoonLoop, base), {"__slots__": (), "__module__": base.__module__}
+    )

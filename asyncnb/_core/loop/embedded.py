@@ -19,7 +19,7 @@ from asyncnb._core.base.errors import EmbeddedLoopError, would_deadlock
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.config import config
 from asyncnb._core.introspection.info import current_record
-from asyncnb._core.loop.base_class import base_class, lean
+from asyncnb._core.loop.base_class import base_class, with_fast_call_soon
 from asyncnb._core.loop.guarded import GuardedCalls, guarded_class
 from asyncnb._core.loop.statistics import LoopStatistics
 from asyncnb._core.loop.subprocesses import cell_children, wants_own_process_group
@@ -28,7 +28,7 @@ from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import iscoroutine, iscoroutinefunction
 from asyncnb._core.primitives.suspended import run_first_step
 from asyncnb._core.primitives.tasks import Task, note_unseen
-from asyncnb._core.primitives.timeouts import Entered
+from asyncnb._core.primitives.timeouts import InnermostTimeouts
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncnb")
@@ -37,12 +37,12 @@ logger = logging.getLogger("asyncnb")
 if TYPE_CHECKING:
     _Base = asyncio.SelectorEventLoop
 else:
-    _Base = lean(base_class())
+    _Base = with_fast_call_soon(base_class())
 
 __asyncnb_frames__ = "loop"
 
 
-class _State(Entered):
+class _State(InnermostTimeouts):
     """What an EmbeddedLoop has besides a standard loop, apart from it.
 
     In one attribute, and that one is the timeouts' (``loop._asyncnb_timeouts``): the standard loop
@@ -144,7 +144,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
     def guard(self, on: bool) -> None:
         """Let other threads call ``call_soon`` and the timers, or no longer; see ``guard()``."""
         if issubclass(_Base, asyncio.BaseEventLoop):
-            return  # LeanLoop looks itself
+            return  # FastCallSoonLoop checks the thread itself
         if on and self._state.guarded_class is None:
             self._state.guarded_class = guarded_class(self, _Base)
         _set_class(self, self._state.guarded_class if on else EmbeddedLoop)

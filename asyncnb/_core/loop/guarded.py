@@ -1,10 +1,10 @@
-"""What a loop does with calls that come from a thread other than its own.
+"""Handle calls to a loop that come from a thread other than its own.
 
 asyncio allows ``call_soon`` and everything that leads to it (``Future.set_result``, ``Event.set``,
-``Queue.put_nowait``, ``create_task``) on the loop's own thread alone. In a notebook such calls come
-from cells on the main thread and from the bodies of tasks in worker threads. While such code runs
-the loop is guarded, and these calls end up here instead of in a queue of which the loop knows
-nothing until something else wakes it.
+``Queue.put_nowait``, ``create_task``) only on the loop's own thread. In a notebook such calls come
+from cells on the main thread and from the bodies of tasks in worker threads. While such code runs,
+the loop is guarded, and these calls arrive here instead of in a queue that the loop does not notice
+until something else wakes it.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ __asyncnb_frames__ = "loop"
 
 _NONE: Any = object()
 
-#: Seconds between two looks whether a worker thread has left asyncio's own code.
-_LOOK_AGAIN = 0.0005
-#: Seconds that the main thread's loop gets to set a signal handler: far more than a free one needs,
-#: and the embedded loop stands still meanwhile.
-_MAIN_SECONDS = 1.0
+#: Seconds between two checks whether a worker thread has left asyncio's own code.
+_RECHECK_SECONDS = 0.0005
+#: The maximum number of seconds to wait for the main thread's loop to set a signal handler: far
+#: more than an idle loop needs, and the embedded loop is blocked in the meantime.
+_MAIN_THREAD_TIMEOUT = 1.0
 
-#: Called in the main thread when its loop has got a signal handler or lost one. With the first and
-#: the last the loop replaces the wake-up fd of signals, also one that is not its own.
+#: Called in the main thread after a signal handler was added to its loop or removed from it. With
+#: the first and the last handler the loop replaces the signal wake-up fd, even one it does not own.
 on_wakeup_fd_replaced: list[Callable[[], object]] = []
 
 
-def call_soon_from_elsewhere(
+def call_soon_from_other_thread(
     loop: Any, callback: Any, args: Any, context: contextvars.Context | None
 ) -> Handle:
-    """Do what ``loop.call_soon`` promises, in a thread that does not run *loop*."""
+    """Do the work of ``loop.call_soon`` in a thread that does not run *loop*."""
     visit = visits.get(get_ident())
     if visit is not None and visit.loop is loop:
-        return visit.hold(DeferredHandle(callback, args, loop, context))  # type: ignore[no-any-return]
+        return visit.defer(DeferredHandle(callback, args, loop, context))  # type: ignore[no-any-return]
     if _in_asyncio(sys._getframe(1)):
         handle = DeferredHandle(callback, args, loop, context)
         loop.call_soon_threadsafe(_release_after, handle, get_ident())
@@ -54,31 +54,31 @@ def call_soon_from_elsewhere(
     return loop.call_soon_threadsafe(callback, *args, context=context)  # type: ignore[no-any-return]
 
 
-def call_at_from_elsewhere(
+def call_at_from_other_thread(
     loop: Any, when: float, callback: Any, args: Any, context: contextvars.Context | None
 ) -> TimerHandle:
-    """Do what ``loop.call_at`` promises, in a thread that does not run *loop*."""
+    """Do the work of ``loop.call_at`` in a thread that does not run *loop*."""
     timer = DeferredTimer(when, callback, args, loop, context)
     visit = visits.get(get_ident())
     if visit is not None and visit.loop is loop:
-        return visit.hold(timer)  # type: ignore[no-any-return]
+        return visit.defer(timer)  # type: ignore[no-any-return]
     loop.call_soon_threadsafe(timer.release)
     return timer
 
 
-def create_task_from_elsewhere(
+def create_task_from_other_thread(
     loop: Any, create_task: Callable[..., Any], coro: Any, kwargs: dict[str, Any]
 ) -> Any:
-    """Do what ``loop.create_task`` promises, in a thread that does not run *loop*.
+    """Do the work of ``loop.create_task`` in a thread that does not run *loop*.
 
-    The task starts lazily, also when an eager start was asked for. A first step in this thread
-    would make the task the current one of the loop, whose own thread then fails to run what it is
-    at (until 3.13, "Cannot enter into task"), and leave it in this thread's list of tasks (3.14).
+    The task starts lazily, even if an eager start was requested. A first step in this thread would
+    make the task the loop's current one, so that the loop's own thread fails to run its next step
+    (up to 3.13, "Cannot enter into task"), and leave it in this thread's list of tasks (3.14).
     """
     visit = visits.get(get_ident())
     visiting = visit is not None and visit.loop is loop
     if loop.get_task_factory() is None and visiting and not kwargs:
-        return asyncio.tasks.Task(coro, loop=loop)  # all that it would do, sooner
+        return asyncio.tasks.Task(coro, loop=loop)  # the same as create_task(), faster
     if kwargs.get("eager_start"):
         kwargs["eager_start"] = False
     if loop.get_task_factory() is not None:
@@ -88,33 +88,34 @@ def create_task_from_elsewhere(
         return create_task(loop, coro, **kwargs)
     from asyncnb._core.primitives.tasks import Task
 
-    return Task(coro, loop=loop, **kwargs)  # begins in the list of the loop's own thread (3.14)
+    return Task(coro, loop=loop, **kwargs)  # it joins the list of the loop's own thread (3.14)
 
 
 def _release_after(handle: DeferredHandle, ident: int) -> None:
     """Release *handle* once the thread that scheduled it has left asyncio's own code.
 
-    ``Event.set`` goes through the waiting futures one by one. If the first one woke its task while
-    the thread is still on its way, the task would take itself out of the list under its feet.
+    ``Event.set`` iterates over the waiting futures. If the first of them woke its task while the
+    thread is still iterating, the task would remove itself from the list during the iteration.
     """
     frame = sys._current_frames().get(ident)
     if frame is not None and _in_asyncio(frame):
-        handle._loop.call_later(_LOOK_AGAIN, _release_after, handle, ident)
+        handle._loop.call_later(_RECHECK_SECONDS, _release_after, handle, ident)
     else:
         handle.release()
 
 
 def _in_asyncio(frame: FrameType | None) -> bool:
-    """Return whether *frame*, or the first of its callers that is not ours, is asyncio's."""
+    """Return whether *frame*, or its first caller outside asyncnb, belongs to asyncio."""
     while frame is not None and is_internal_frame(frame):
         frame = frame.f_back
     return frame is not None and is_asyncio_frame(frame)
 
 
 class GuardedCalls:
-    """The rest of a loop's methods, for a loop that lives on a thread of its own.
+    """The other methods of a loop, for a loop that runs on a dedicated thread.
 
-    Comes before the loop's class among the bases. What cannot work on such a loop says so.
+    Comes before the loop's class among the bases. Methods that cannot work on such a loop raise an
+    error that names an alternative.
     """
 
     __slots__ = ()
@@ -122,7 +123,7 @@ class GuardedCalls:
     _state: Any  # of EmbeddedLoop
 
     def _is_foreign(self) -> bool:
-        """Return whether the loop runs, in another thread than the calling one."""
+        """Return whether the loop is running in a thread other than the calling one."""
         thread: threading.Thread = self._state.thread
         return thread.ident is not None and thread.ident != get_ident() and thread.is_alive()
 
@@ -132,16 +133,16 @@ class GuardedCalls:
 
     def _refuse(self, call: str, instead: str) -> RuntimeError:
         return RuntimeError(
-            f"loop.{call} is not for the embedded loop, which runs for the whole notebook, on its "
-            f"own thread: {instead}"
+            f"loop.{call} does not work on the embedded loop, which runs for the whole notebook on "
+            f"its own thread: {instead}"
         )
 
     def run_until_complete(self, future: Any) -> Any:
         """Wait, from another thread, until *future* is done; return its result or raise its error.
 
-        A coroutine becomes a task. Ctrl-C ends the wait, not the task; where a background cell
-        that waits is cancelled, the task of its coroutine is, too. On the loop's own thread
-        ``RuntimeError``, which says what to write.
+        A coroutine becomes a task. Ctrl-C ends the wait, not the task; if a waiting background cell
+        is cancelled, the task of its coroutine is cancelled, too. On the loop's own thread, raises
+        ``RuntimeError`` with the call to use instead.
         """
         if not self._is_foreign():
             if self._is_running_here():
@@ -149,7 +150,7 @@ class GuardedCalls:
                     future.close()
                 raise self._refuse(
                     "run_until_complete()",
-                    "write `await ...` here; or, for a function that calls this or a patched "
+                    "use `await ...` here; or, if a function calls this or a patched "
                     "asyncio.run() itself, `await asyncio.to_thread(function, ...)`",
                 )
             return super().run_until_complete(future)  # type: ignore[misc]
@@ -166,36 +167,37 @@ class GuardedCalls:
             return join_future(future)
         except ThreadCancelled:
             if made:
-                loop.call_soon_threadsafe(future.cancel)  # nothing else knows it
+                loop.call_soon_threadsafe(future.cancel)  # no other code has a reference to it
             raise
 
     def run_forever(self) -> None:
-        """Refuse to, with RuntimeError: the loop runs already."""
+        """Raise RuntimeError: the loop is already running."""
         if self._is_foreign() or self._is_running_here():
             raise self._refuse(
-                "run_forever()", "it runs already; `asyncnb.launch(...)` starts work"
+                "run_forever()", "it is already running; `asyncnb.launch(...)` starts a task"
             )
         super().run_forever()  # type: ignore[misc]
 
     def stop(self) -> None:
-        """Refuse to in another thread, with RuntimeError; see ``EmbeddedLoop`` for its own."""
+        """Raise RuntimeError in another thread; see ``EmbeddedLoop`` for the loop's own thread."""
         if self._is_foreign():
-            raise self._refuse("stop()", '`asyncnb.cancel("*")` ends the tasks')
+            raise self._refuse("stop()", '`asyncnb.cancel("*")` cancels the tasks')
         super().stop()  # type: ignore[misc]
 
     def close(self) -> None:
-        """Close the loop; RuntimeError while it runs."""
+        """Close the loop. Raises RuntimeError while it is running."""
         if self._is_foreign() or self._is_running_here():
             raise self._refuse(
-                "close()", "`%asyncnb restart` starts a new one, and the kernel's end closes it"
+                "close()", "`%asyncnb restart` starts a new one, and it is closed with the kernel"
             )
         super().close()  # type: ignore[misc]
 
     def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
-        """Have *callback* called on this loop when the signal *sig* comes.
+        """Call *callback* on this loop when the signal *sig* arrives.
 
-        Signals reach the main thread alone: its loop, a kernel's, gets the handler. Where the main
-        thread has no loop, as in a script, or is busy for a second, RuntimeError says what to do.
+        Only the main thread receives signals: the handler is added to its loop, the kernel's. If
+        the main thread has no loop, as in a script, or is busy for a second, raises RuntimeError
+        that says what to do instead.
         """
         _on_main_loop(
             self,
@@ -205,44 +207,44 @@ class GuardedCalls:
         )
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Undo ``add_signal_handler``; False if there was none. RuntimeError as there."""
+        """Undo ``add_signal_handler``; return False if there was none. Same RuntimeError."""
         return bool(_on_main_loop(self, "remove_signal_handler", sig))
 
     def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
-        """As ``asyncio``'s, from other threads as well."""
-        return self._anywhere("add_reader", fd, callback, *args)
+        """Call *callback* whenever *fd* is readable, as in asyncio. Any thread."""
+        return self._from_any_thread("add_reader", fd, callback, *args)
 
     def add_writer(self, fd: Any, callback: Any, *args: Any) -> Any:
-        """As ``asyncio``'s, from other threads as well."""
-        return self._anywhere("add_writer", fd, callback, *args)
+        """Call *callback* whenever *fd* is writable, as in asyncio. Any thread."""
+        return self._from_any_thread("add_writer", fd, callback, *args)
 
     def remove_reader(self, fd: Any) -> Any:
-        """As ``asyncio``'s, from other threads as well."""
-        return self._anywhere("remove_reader", fd)
+        """Undo ``add_reader``, as in asyncio. Any thread."""
+        return self._from_any_thread("remove_reader", fd)
 
     def remove_writer(self, fd: Any) -> Any:
-        """As ``asyncio``'s, from other threads as well."""
-        return self._anywhere("remove_writer", fd)
+        """Undo ``add_writer``, as in asyncio. Any thread."""
+        return self._from_any_thread("remove_writer", fd)
 
-    def _anywhere(self, method: str, *args: Any) -> Any:
+    def _from_any_thread(self, method: str, *args: Any) -> Any:
         call = getattr(super(), method)
         if not self._is_foreign():
             return call(*args)
         visit = visits.get(get_ident())
         if visit is not None and visit.loop is self:
-            visit.hold(DeferredHandle(call, args, self, None))
+            visit.defer(DeferredHandle(call, args, self, None))
         else:
             self.call_soon_threadsafe(call, *args)  # type: ignore[attr-defined]
-        return True  # that it was registered, of `remove_...`: the loop finds out later
+        return True  # for `remove_...`: that it was registered; only the loop can know, later
 
 
 def _on_main_loop(loop: Any, method: str, *args: Any) -> Any:
     main = loop._state.main_loop
     if main is None:
         raise RuntimeError(
-            "signals reach the main thread alone, and the embedded loop runs on another: use "
-            "signal.signal(...) in the main thread, and in the handler "
-            "loop.call_soon_threadsafe(...)"
+            "only the main thread receives signals, and the embedded loop runs on another one: use "
+            "signal.signal(...) in the main thread, and loop.call_soon_threadsafe(...) in the "
+            "handler"
         )
 
     def act() -> Any:
@@ -256,33 +258,33 @@ def _on_main_loop(loop: Any, method: str, *args: Any) -> Any:
         return act()
     answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
-    def answer_there() -> None:
+    def answer_on_main_loop() -> None:
         if answer.set_running_or_notify_cancel():
             try:
                 answer.set_result(act())
             except Exception as exc:
                 answer.set_exception(exc)
 
-    main.call_soon_threadsafe(answer_there)
+    main.call_soon_threadsafe(answer_on_main_loop)
     try:
-        return answer.result(_MAIN_SECONDS)
+        return answer.result(_MAIN_THREAD_TIMEOUT)
     except TimeoutError:
         if not answer.cancel():
             return answer.result()  # just now
         raise RuntimeError(
-            f"loop.{method}() acts in the main thread, where signals arrive, and code there, such "
-            f"as a cell without `await`, has kept it busy for {_MAIN_SECONDS:g} s. Call it again "
-            "when that cell has ended; or start this from a cell with `await`, which leaves the "
-            "main thread free."
+            f"loop.{method}() has to run in the main thread, where signals arrive, and code there, "
+            f"such as a cell without `await`, has kept it busy for {_MAIN_THREAD_TIMEOUT:g} s. "
+            "Call it again when that cell has ended; or start this from a cell with `await`, which "
+            "leaves the main thread free."
         ) from None
 
 
 def guarded_class(loop: Any, base: Any) -> type[Any]:
-    """Make the class that *loop*, written in C, has while it is guarded.
+    """Return the class that *loop*, written in C, has while it is guarded.
 
-    A class for a while, since a method in Python makes each step of each task dearer; a class of
-    its own for each loop, since that way the method knows the loop's thread. A loop of the
-    standard library looks itself: see ``LeanLoop``.
+    The class is temporary, since a method in Python makes every step of every task slower; each
+    loop has a separate class, so that the method knows the loop's thread. A loop of the standard
+    library checks the thread itself: see ``FastCallSoonLoop``.
     """
     own = loop._state.thread.ident
     base_call_soon, base_call_at, base_call_later = base.call_soon, base.call_at, base.call_later
@@ -291,31 +293,31 @@ def guarded_class(loop: Any, base: Any) -> type[Any]:
         self: Any, callback: Any, arg: Any = _NONE, *args: Any, context: Any = None
     ) -> Handle:
         if get_ident() == own:
-            # A task's step takes one argument at most; passing that on by itself saves a third.
+            # A task's step takes at most one argument; passing it on separately saves a third.
             if arg is _NONE:
                 return base_call_soon(self, callback, context=context)  # type: ignore[no-any-return]
             if not args:
                 return base_call_soon(self, callback, arg, context=context)  # type: ignore[no-any-return]
             return base_call_soon(self, callback, arg, *args, context=context)  # type: ignore[no-any-return]
         args = () if arg is _NONE else (arg, *args)
-        return call_soon_from_elsewhere(self, callback, args, context)
+        return call_soon_from_other_thread(self, callback, args, context)
 
     def call_at(self: Any, when: float, callback: Any, *args: Any, context: Any = None) -> Handle:
         if get_ident() == own:
             return base_call_at(self, when, callback, *args, context=context)  # type: ignore[no-any-return]
-        return call_at_from_elsewhere(self, when, callback, args, context)
+        return call_at_from_other_thread(self, when, callback, args, context)
 
     def call_later(
         self: Any, delay: float, callback: Any, *args: Any, context: Any = None
     ) -> Handle:
         if get_ident() == own:
             return base_call_later(self, delay, callback, *args, context=context)  # type: ignore[no-any-return]
-        return call_at_from_elsewhere(self, self.time() + delay, callback, args, context)
+        return call_at_from_other_thread(self, self.time() + delay, callback, args, context)
 
     def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
         if get_ident() == own:
             return base.create_task(self, coro, **kwargs)
-        return create_task_from_elsewhere(self, base.create_task, coro, kwargs)
+        return create_task_from_other_thread(self, base.create_task, coro, kwargs)
 
     methods: dict[str, Any] = {"call_soon": call_soon, "call_at": call_at, "call_later": call_later}
     methods |= {"create_task": create_task, "__slots__": (), "__module__": type(loop).__module__}

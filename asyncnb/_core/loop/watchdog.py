@@ -1,9 +1,9 @@
-"""Watchdog: finds out that a step blocks the embedded loop, and which line of which task it is.
+"""Watchdog: detects that a step blocks the embedded loop, and which line of which task it is.
 
-A thread looks at the loop's thread from outside, seven times a second, without waking the loop: is
-one of its tasks, or a callback, in the middle of a step? Only then it asks the loop for an answer,
-and a loop that goes on giving none, in the same step, is blocked. Many short steps give many
-different looks, and an answer.
+A thread observes the loop's thread from outside, seven times a second, without waking the loop: is
+a task or a callback in the middle of a step? Only then does it request an answer from the loop, and
+a loop that still gives none, in the same step, is blocked. Many short steps are observed as
+different steps, and the loop answers.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.breakpoints import is_at_breakpoint
-from asyncnb._core.base.frames import is_asyncio_frame, is_internal_frame, rests
+from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame, is_internal_frame
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.places import Place, place, strip_outer_frames
 
 logger = logging.getLogger("asyncnb")
 
-_MOST_FRAMES = 30
-#: A look that comes this late, in seconds, was kept by the interpreter's lock and not by a busy
-#: machine.
-_HELD = 0.3
+_MAX_FRAMES = 30
+#: A check that is late by this many seconds was delayed by the interpreter's lock (GIL) and not by
+#: a busy machine.
+_GIL_HELD_SECONDS = 0.3
 
 
 class Blocked(NamedTuple):
-    """A step that keeps the loop from all other work, as it was found at that moment.
+    """A step that blocks all other work of the loop, as observed at one moment.
 
-    ``seconds`` since it was first seen, which is up to half the threshold late; ``task_id`` and
-    ``cell`` are those of the launched task it belongs to, None for other tasks and callbacks;
-    ``where`` is its line, in a cell if it runs through one; ``frames`` are lines of text,
-    outermost first.
+    ``seconds`` is the time since it was first seen, which is up to half the threshold late;
+    ``task_id`` and ``cell`` are those of the launched task it belongs to, None for other tasks and
+    callbacks; ``where`` is its current line, the one in a cell if the stack contains one;
+    ``frames`` are lines of text, outermost first.
     """
 
     seconds: float
@@ -56,14 +56,14 @@ class Blocked(NamedTuple):
 
 
 class SlowStep(NamedTuple):
-    """The slowest step seen: seconds, and the name of its task (or callback)."""
+    """The slowest step observed: its seconds, and the name of its task or callback."""
 
     seconds: float
     name: str
 
 
 class WatchedLoop(Protocol):
-    """What a watchdog needs of a loop that lives on a thread of its own."""
+    """The interface that a watchdog needs of a loop with a dedicated thread."""
 
     @property
     def thread(self) -> threading.Thread: ...
@@ -76,48 +76,48 @@ class WatchedLoop(Protocol):
 
 
 class Watchdog:
-    """Looks after one loop from a thread of its own.
+    """Observes one loop from a dedicated thread.
 
-    ``blocked``, ``lag`` and ``slowest`` may be read by any thread. Observers in
+    ``blocked``, ``lag`` and ``slowest`` may be read from any thread. Observers in
     ``loop.on_blocked`` are called on the watchdog's thread.
     """
 
     def __init__(self, loop: WatchedLoop, threshold: float) -> None:
         self.loop = loop
         self.threshold = threshold
-        #: The step that blocks the loop now, as it was first reported.
-        self._found: Blocked | None = None
+        #: The step that is blocking the loop, as it was first reported.
+        self._blocked: Blocked | None = None
         self.slowest: SlowStep | None = None
-        #: The context in which the blocking step runs, so that a report can go to its cell.
+        #: The context in which the blocking step runs, so that a report can be routed to its cell.
         self.context: contextvars.Context | None = None
         self._pid = os.getpid()
-        # A lock, not an Event: that takes twice as long to wake up, and this is all it does.
+        # A lock, not an Event: an Event takes twice as long to wake up, and that is its only use.
         self._stop = threading.Lock()
         self._stop.acquire()
-        # What follows is written by the watchdog's thread, `_answered` by the loop's.
-        self._asked = 0.0
-        self._answered = 0.0
+        # The following are written by the watchdog's thread, `_answered_at` by the loop's.
+        self._asked_at = 0.0
+        self._answered_at = 0.0
         self._answered_lag = 0.0
         self._step: tuple[object, int] | None = None
         self._step_name = ""
         self._step_seconds = 0.0
-        #: Wishes to cancel tasks that came from other threads, until the loop has heard them.
+        #: Requests from other threads to cancel tasks, until the loop has received them.
         self._requests: deque[_Cancel] = deque()
-        #: Whether its thread has ended; the loop alone grants wishes then.
-        self._off = False
+        #: Whether the watchdog's thread has ended; then only the loop carries out requests.
+        self._stopped = False
         self._thread = threading.Thread(target=self._main, name="asyncnb watchdog", daemon=True)
 
     def start(self) -> None:
-        """Start looking."""
+        """Start the watchdog's thread."""
         self._thread.start()
 
     def is_own_thread(self) -> bool:
-        """Return whether the caller runs on its thread."""
+        """Return whether the caller runs on the watchdog's thread."""
         return threading.get_ident() == self._thread.ident
 
     def stop(self) -> None:
-        """Look no more; return when the thread has ended. Any thread but its own."""
-        with contextlib.suppress(RuntimeError):  # it was released before
+        """Stop watching; return when the thread has ended. Any thread but the watchdog's own."""
+        with contextlib.suppress(RuntimeError):  # stop() was called before
             self._stop.release()
         me = threading.current_thread()
         if os.getpid() == self._pid and self._thread.is_alive() and me is not self._thread:
@@ -125,31 +125,32 @@ class Watchdog:
 
     @property
     def blocked(self) -> Blocked | None:
-        """What blocks the loop now, with the seconds until now."""
-        found = self._found
+        """The step that is blocking the loop, with the seconds it has taken so far, or None."""
+        found = self._blocked
         return None if found is None else found._replace(seconds=self._step_seconds)
 
     @property
     def lag(self) -> float:
-        """Seconds the loop took to answer when it was last asked, or has taken so far.
+        """The seconds that the loop took to answer the last request, or has taken so far.
 
-        It is asked only while it works, and an answer older than five seconds counts no more.
+        The loop is asked only while it is working, and an answer older than five seconds is
+        discarded.
         """
-        asked = self._asked
-        if self._answered < asked:
+        asked = self._asked_at
+        if self._answered_at < asked:
             return max(0.0, time.monotonic() - asked)
-        return self._answered_lag if time.monotonic() - self._answered < 5.0 else 0.0
+        return self._answered_lag if time.monotonic() - self._answered_at < 5.0 else 0.0
 
     def cancel(self, task: asyncio.Task[Any], cancel: Callable[[], object]) -> None:
-        """Have the loop call ``cancel``, which cancels ``task``, from another thread.
+        """Schedule ``cancel``, which cancels ``task``, on the loop; call this from another thread.
 
-        If the task blocks the loop, it is got out with a CancelledError in its code instead.
+        If the task blocks the loop, raise a CancelledError in its code instead.
         """
         request = _Cancel(task, cancel)
         self.loop.call_soon_threadsafe(request)
-        if not self._off:
+        if not self._stopped:
             self._requests.append(request)
-            if self._off:  # just now
+            if self._stopped:  # the thread has ended just now
                 self._requests.clear()
 
     def _main(self) -> None:
@@ -158,59 +159,59 @@ class Watchdog:
         used = cpu()
         while not self._stop.acquire(timeout=self._period()) and not self.loop.lost:
             now, used_now = time.monotonic(), cpu()
-            # A process that was suspended wakes up late in all of its threads, and has not worked.
+            # All threads of a suspended process wake up late, and none of them has worked.
             passed = min(now - last, 2 * self._period())
-            # If the loop's own thread has worked meanwhile, it held the interpreter all the time,
-            # in C code that does not let go, and this thread could not look.
-            held = used_now - used if used_now - used > _HELD else 0.0
+            # If the loop's own thread used the CPU in the meantime, it held the GIL all the time,
+            # in C code that does not release it, and this thread could not check.
+            gil_held = used_now - used if used_now - used > _GIL_HELD_SECONDS else 0.0
             last, used = now, used_now
             try:
-                self._look(now, passed, held)
+                self._check(now, passed, gil_held)
             except Exception:
-                if self.loop.is_closed():  # it has ended meanwhile
+                if self.loop.is_closed():  # the loop has ended in the meantime
                     break
-                logger.exception("The watchdog of the embedded loop failed, and is off.")
+                logger.exception("The embedded loop's watchdog failed and is now disabled.")
                 break
-        # Whatever it would have answered later, nothing looks for any more.
-        self._off = True
+        # Requests that it would have handled later are dropped: nothing checks them any more.
+        self._stopped = True
         self._requests.clear()
-        self._found = self.context = self._step = None
-        self._asked = 0.0
+        self._blocked = self.context = self._step = None
+        self._asked_at = 0.0
 
     def _period(self) -> float:
-        return self.threshold / 2 if not self._asked else self.threshold / 6
+        return self.threshold / 2 if not self._asked_at else self.threshold / 6
 
-    def _look(self, now: float, passed: float, held: float) -> None:
-        for _ in range(len(self._requests)):  # other threads may add to it meanwhile
+    def _check(self, now: float, passed: float, gil_held: float) -> None:
+        for _ in range(len(self._requests)):  # other threads may append at the same time
             request = self._requests.popleft()
-            if not request.taken and not request.granted:
+            if not request.handled and not request.raised:
                 self._requests.append(request)
-        if self._asked and self._answered >= self._asked:
-            self._end_of_step(self._answered - self._asked)
+        if self._asked_at and self._answered_at >= self._asked_at:
+            self._handle_answer(self._answered_at - self._asked_at)
         task, frame = self._current()
         if task is None and frame is None:
             return
         if is_at_breakpoint(self._top()):
-            # What a step has taken before does not count either: a person steps through it.
+            # The time before the breakpoint does not count either: a person steps through the code.
             if self._step is not None:
-                self._left_step()
+                self._end_step()
             self._step = None
             return
         step = (task if task is not None else frame, id(frame))
         if step != self._step:
             if self._step is not None:
-                self._left_step()
+                self._end_step()
             self._step, self._step_name = step, _name_of(task, frame)
-            self._step_seconds = held
+            self._step_seconds = gil_held
         else:
-            self._step_seconds += held or passed
-        if not self._asked:
-            self._asked = now
+            self._step_seconds += gil_held or passed
+        if not self._asked_at:
+            self._asked_at = now
             self.loop.call_soon_threadsafe(self._answer)
-        if self._found is None and self._step_seconds >= self.threshold:
-            self._begin(task)
-        if self._found is not None and task is not None:
-            self._get_out(task)
+        if self._blocked is None and self._step_seconds >= self.threshold:
+            self._report_blocked(task)
+        if self._blocked is not None and task is not None:
+            self._interrupt(task)
 
     def _current(self) -> tuple[asyncio.Task[Any] | None, types.FrameType | None]:
         """Return the task in the middle of a step, and the outermost frame of the step."""
@@ -219,7 +220,7 @@ class Watchdog:
         if task is not None:
             return task, None
         frame = self._top()
-        if frame is None or rests(frame) or is_asyncio_frame(frame):
+        if frame is None or is_idle_frame(frame) or is_asyncio_frame(frame):
             return None, None
         frames = _frames_of(None, frame)
         return None, frames[0] if frames else None
@@ -229,24 +230,24 @@ class Watchdog:
         return sys._current_frames().get(self.loop.thread.ident or 0)
 
     def _answer(self) -> None:
-        """Called by the loop."""
-        self._answered = time.monotonic()
+        """Record that the loop has answered. The loop calls this."""
+        self._answered_at = time.monotonic()
 
-    def _end_of_step(self, lag: float) -> None:
+    def _handle_answer(self, lag: float) -> None:
         self._answered_lag = lag
         if self._step is not None:
-            self._left_step(lag)
-        self._step, self._asked = None, 0.0
+            self._end_step(lag)
+        self._step, self._asked_at = None, 0.0
 
-    def _left_step(self, seconds: float = 0.0) -> None:
+    def _end_step(self, seconds: float = 0.0) -> None:
         seconds = max(self._step_seconds, min(seconds, self._step_seconds + self._period()))
         if seconds and (self.slowest is None or seconds > self.slowest.seconds):
             self.slowest = SlowStep(seconds, self._step_name)
-        if self._found is not None:
-            self._found = self.context = None
-            self._tell(None)
+        if self._blocked is not None:
+            self._blocked = self.context = None
+            self._notify(None)
 
-    def _begin(self, task: asyncio.Task[Any] | None) -> None:
+    def _report_blocked(self, task: asyncio.Task[Any] | None) -> None:
         top = self._top()
         if (
             asyncio.current_task(cast(Any, self.loop)) is not task
@@ -255,61 +256,61 @@ class Watchdog:
         ):
             return
         self.context = None if task is None else context_of(task)
-        self._found = _describe(task, self.context, top, self._step_seconds)
+        self._blocked = _describe(task, self.context, top, self._step_seconds)
         del top
-        self._tell(self.blocked)
+        self._notify(self.blocked)
 
-    def _tell(self, blocked: Blocked | None) -> None:
+    def _notify(self, blocked: Blocked | None) -> None:
         self.loop.on_blocked.notify(self.loop, blocked)
 
-    def _get_out(self, task: asyncio.Task[Any]) -> None:
-        """Raise CancelledError in ``task``, which blocks the loop, if somebody wishes its end."""
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+        """Raise CancelledError in ``task``, which blocks the loop, if its cancel was requested."""
         others = []
         for request in list(self._requests):
             wanted = request.task()
-            if request.taken or request.granted or wanted is None:
+            if request.handled or request.raised or wanted is None:
                 continue
             if wanted is not task:
                 others.append((request, wanted))
                 continue
-            request.sent = True  # first: the loop may go on with it as soon as it is sent
+            request.sent = True  # first: the loop may handle it as soon as the exception is sent
             if raise_in_task(self.loop, task, asyncio.CancelledError):
-                request.granted = True
+                request.raised = True
                 return
             request.sent = False
-            if request.taken:
+            if request.handled:
                 self.loop.call_soon_threadsafe(request)
             return
         for request, wanted in others:
-            # Its cancellation would go on to the one it awaits, so that one gets it, and it
-            # itself takes the request when its turn comes.
-            if task in _awaited(wanted):
-                request.granted = raise_in_task(self.loop, task, asyncio.CancelledError)
+            # The cancellation would be passed on to the task that it awaits, so that task gets it
+            # here; the requested task itself handles its request once the loop is free.
+            if task in _futures_cancelled_with(wanted):
+                request.raised = raise_in_task(self.loop, task, asyncio.CancelledError)
                 return
 
 
 class _Cancel:
-    """A wish to cancel a task: the loop grants it, unless an exception was sent in its place."""
+    """A request to cancel a task: the loop carries it out unless an exception was sent instead."""
 
-    __slots__ = ("_cancel", "granted", "sent", "taken", "task")
+    __slots__ = ("_cancel", "handled", "raised", "sent", "task")
 
     def __init__(self, task: asyncio.Task[Any], cancel: Callable[[], object]) -> None:
         self.task = weakref.ref(task)
         self._cancel = cancel
         self.sent = False
-        self.taken = False
-        #: Whether the exception is on its way, so that no second one is sent.
-        self.granted = False
+        self.handled = False
+        #: Whether the exception has been sent, so that no second one is.
+        self.raised = False
 
     def __call__(self) -> None:
-        self.taken = True
+        self.handled = True
         if not self.sent:
             self._cancel()
 
 
 def thread_clock(thread: threading.Thread) -> Callable[[], float]:
-    """Return a function that tells the CPU seconds of ``thread``, of the process where it must."""
-    getter = getattr(time, "pthread_getcpuclockid", None)  # neither on macOS nor on Windows
+    """Return a function that returns the CPU seconds of ``thread``, or else of the process."""
+    getter = getattr(time, "pthread_getcpuclockid", None)  # not on macOS and Windows
     if getter is None or thread.ident is None:
         return time.process_time
     clock = getter(thread.ident)
@@ -324,17 +325,17 @@ def thread_clock(thread: threading.Thread) -> Callable[[], float]:
 
 
 def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
-    """Return the context a task runs in. Any thread."""
+    """Return the context in which ``task`` runs. Any thread."""
     getter = getattr(task, "get_context", None)
     if getter is not None:
         return getter()  # type: ignore[no-any-return]
-    # 3.11: the C task shows it to the garbage collector alone, before those of its callbacks.
+    # 3.11: the C task exposes it only to the garbage collector, before those of its callbacks.
     found = (it for it in gc.get_referents(task) if isinstance(it, contextvars.Context))
     return next(found, None)
 
 
-def _awaited(task: asyncio.Task[Any]) -> Iterator[Any]:
-    """Yield the futures to which a cancellation of ``task`` goes on."""
+def _futures_cancelled_with(task: asyncio.Task[Any]) -> Iterator[Any]:
+    """Yield the futures to which a cancellation of ``task`` is passed on."""
     todo: list[Any] = [task]
     for future in todo:
         waiter = getattr(future, "_fut_waiter", None)
@@ -350,14 +351,14 @@ def _name_of(task: asyncio.Task[Any] | None, frame: types.FrameType | None) -> s
 
 
 def _frames_of(task: asyncio.Task[Any] | None, top: types.FrameType) -> list[types.FrameType]:
-    """Return the frames of the running step, outermost first, without what runs loops and cells."""
+    """Return the frames of the running step, outermost first, without loop and cell runners."""
     coro: Any = None if task is None else task.get_coro()
     outermost = getattr(coro, "cr_frame", None)
     frames: list[types.FrameType] = []
     frame: types.FrameType | None = top
     while frame is not None:
-        if task is None and rests(frame):
-            break  # a callback's frames begin here, or after a few of asyncio's
+        if task is None and is_idle_frame(frame):
+            break  # a callback's frames begin here or after a few frames of asyncio
         frames.append(frame)
         if frame is outermost:
             break
@@ -394,7 +395,7 @@ def _describe(
         name=_name_of(task, frames[0]),
         cell=cell,
         where=f"{innermost.where}, line {innermost.line}",
-        frames=tuple(_line(at) for at in places[-_MOST_FRAMES:]),
+        frames=tuple(_line(at) for at in places[-_MAX_FRAMES:]),
     )
 
 

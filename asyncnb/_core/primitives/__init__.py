@@ -1,1 +1,1 @@
-"""asyncio's tasks, timeouts and ways to wait, across loops and threads."""
+"""asyncio's tasks, timeouts and waiting functions, across loops and threads."""

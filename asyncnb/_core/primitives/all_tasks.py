@@ -1,4 +1,4 @@
-"""Finding the tasks of a loop, whoever made them."""
+"""Find all tasks of a loop, including those that asyncnb did not create."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from asyncnb._core.base.visits import visits
 def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
     """Return the tasks of *loop*, by default the running one, that are not done.
 
-    Also right while other threads make tasks: the registry is copied in one step, where the
-    standard one until 3.13 iterates over it and gives up after 1,000 collisions. ``RuntimeError``
-    without a loop. Any thread.
+    Correct even while other threads create tasks: the registry is copied in one step, where the
+    standard function up to 3.13 iterates over it and gives up after 1,000 collisions. Raises
+    ``RuntimeError`` without a loop. Any thread.
     """
     if loop is None:
         loop = asyncio.get_running_loop()
@@ -30,7 +30,7 @@ def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
 def _all_threads_tasks(loop: AbstractEventLoop) -> set[asyncio.Task[Any]]:
     if not (visits and get_ident() in visits):
         return asyncio.all_tasks(loop)
-    # Of the running loop it reads this thread's list alone, and this thread is only visiting.
+    # For the running loop it reads only this thread's list, and this thread is only visiting.
     before = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:
@@ -39,17 +39,17 @@ def _all_threads_tasks(loop: AbstractEventLoop) -> set[asyncio.Task[Any]]:
         asyncio._set_running_loop(before)
 
 
-#: Tasks that were constructed in another thread than their loop's: until their first step they
-#: are in no thread's list (3.14). Launched ones are found in the embedded loop's inbox instead,
-#: since this costs a microsecond each.
+#: Tasks that were constructed in a thread other than their loop's: until their first step they are
+#: in no thread's list (3.14). Launched tasks are found in the embedded loop's inbox instead, since
+#: an entry here costs a microsecond.
 _suspended: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 note_suspended = _suspended.add
 
 
 def _unstarted(loop: Any) -> Iterator[asyncio.Task[Any]]:
-    """Yield the tasks of *loop* that may still have to take their first step."""
+    """Yield the tasks of *loop* that may not have run their first step yet."""
     refs: Iterable[Any] = _suspended.data.copy()  # type: ignore[attr-defined]
-    # A list: a stand-in loop of a test answers every question with something.
+    # Check for a list: a test's stand-in loop returns something for every attribute.
     launched = getattr(loop, "unstarted_tasks", None)
     launched = launched if isinstance(launched, list) else []
     for task in (*launched, *(ref() for ref in refs)):
@@ -58,7 +58,7 @@ def _unstarted(loop: Any) -> Iterator[asyncio.Task[Any]]:
 
 
 def _known_tasks() -> Iterator[Any]:
-    """Yield every task of every loop that somebody still holds; until 3.13."""
+    """Yield every task of every loop that is still referenced; up to 3.13."""
     registry: Any = asyncio.tasks
     if sys.version_info >= (3, 12):
         refs = registry._scheduled_tasks.data.copy()
@@ -71,13 +71,13 @@ def _known_tasks() -> Iterator[Any]:
             yield task
 
 
-def plain_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
+def unmanaged_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
     """Return the unfinished tasks of *loops* that were not launched. Any thread."""
     if sys.version_info >= (3, 14):
         known: Iterable[Any] = (task for loop in loops for task in all_tasks(loop))
     else:
         known = _known_tasks()
-    # What was launched first: nobody asks for a loop 100,000 times for nothing.
+    # Launched tasks are excluded first, to avoid up to 100,000 needless calls of get_loop().
     others = {task for task in known if not getattr(task, "_launched", False)}
     return [task for task in others if not task.done() and _loop_of(task) in loops]
 

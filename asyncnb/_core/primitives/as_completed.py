@@ -1,4 +1,4 @@
-"""as_completed: awaitables in the order in which they end."""
+"""as_completed: iterate over awaitables in the order in which they finish."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from asyncnb._core.primitives.cross_loop import (
     all_local,
     discard_edge,
     done_callback_adder,
+    done_signal,
     is_foreign,
-    signal,
 )
 from asyncnb._core.primitives.gather import loop_for
 from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class AsCompleted:
-    """What as_completed() returns: an asynchronous iterator, and a plain one."""
+    """The result of as_completed(): an asynchronous iterator and a plain iterator in one."""
 
     __slots__ = (
         "__weakref__",
@@ -59,14 +59,14 @@ class AsCompleted:
         except BaseException:
             close_all(unique)
             raise
-        #: The one that called as_completed(): call graphs show it (gh-156523).
+        #: The task that called as_completed(): call graphs show it (gh-156523).
         self._parent_task = current_task(loop)
         self._bar = Bar(progress, len(unique)) if progress is not None else None
-        #: Those that have ended and were not handed out; None stands for one that ran out of time.
+        #: Finished futures that have not been returned yet; None stands for one that timed out.
         self._ended: deque[Future[Any] | None] = deque()
         self._waiting: deque[Future[None]] = deque()
         self._todo: set[Future[Any]] = set()
-        #: Signals of futures of other loops and threads, and whose they are.
+        #: The signals for futures of other loops and threads, with their original futures.
         self._originals: dict[Future[Any], AnyFuture] = {}
         self._left = len(unique)
         self._error: BaseException | None = None
@@ -86,7 +86,7 @@ class AsCompleted:
         else:
             for aw in unique:
                 if is_foreign(aw, loop):
-                    future = signal(aw, loop)
+                    future = done_signal(aw, loop)
                     self._originals[future] = aw
                 else:
                     future = start(loop, aw)
@@ -112,11 +112,11 @@ class AsCompleted:
         self._left -= 1
         ended = self._ended
         if not ended:
-            await self._something()
+            await self._wait_for_one()
         future = ended.popleft()
         if ended and self._waiting:
             self._wake()
-        return future if future is not None and not self._originals else self._original(future)
+        return future if future is not None and not self._originals else self._original_of(future)
 
     def __next__(self) -> Coroutine[Any, Any, Any]:
         if not self._left:
@@ -127,30 +127,30 @@ class AsCompleted:
     async def _result(self) -> Any:
         ended = self._ended
         if not ended:
-            await self._something()
+            await self._wait_for_one()
         future = ended.popleft()
         if ended and self._waiting:
             self._wake()
         if future is None or self._originals:
-            return self._original(future).result()
+            return self._original_of(future).result()
         return future.result()
 
-    async def _something(self) -> None:
-        """Wait until there is one to take."""
+    async def _wait_for_one(self) -> None:
+        """Wait until there is a finished future to take."""
         while not self._ended:
             waiter = Waiter(self._todo, loop=self._loop)
             self._waiting.append(waiter)
             try:
                 await waiter
             except BaseException:
-                self._left += 1  # nothing was handed out: iteration may be resumed (gh-158004)
+                self._left += 1  # nothing was returned: iteration may be resumed (gh-158004)
                 if waiter in self._waiting:
                     self._waiting.remove(waiter)
                 elif self._ended:
-                    self._wake()  # the turn was ours and we cannot take it
+                    self._wake()  # this one was woken but cannot take its turn: wake the next
                 raise
 
-    def _original(self, future: Future[Any] | None) -> Any:
+    def _original_of(self, future: Future[Any] | None) -> Any:
         if future is None:
             raise TimeoutError if self._error is None else self._error
         return self._originals.get(future, future)
@@ -170,7 +170,7 @@ class AsCompleted:
     def _on_done(self, future: Future[Any]) -> None:
         todo = self._todo
         if future not in todo:
-            return  # the time was up first
+            return  # the timeout came first
         todo.discard(future)
         if discard_edge is not None:
             discard_edge(future, self._parent_task)
@@ -190,12 +190,12 @@ class AsCompleted:
             self._bar.end()
 
     def _on_timeout(self) -> None:
-        self._give_up(None)
+        self._end_early(None)
 
     def _failed(self, error: BaseException) -> None:
-        self._give_up(error)
+        self._end_early(error)
 
-    def _give_up(self, error: BaseException | None) -> None:
+    def _end_early(self, error: BaseException | None) -> None:
         missing = len(self._todo)
         for future in self._todo:
             future.remove_done_callback(self._on_done)
@@ -223,24 +223,25 @@ def as_completed(
     limit: int | None = None,
     progress: str | None = None,
 ) -> AsCompleted:
-    """Run awaitables concurrently and iterate over them in the order in which they end.
+    """Run awaitables concurrently and iterate over them in the order in which they finish.
 
-    ``async for task in as_completed(...)`` gives the very tasks and futures that were passed, and
-    tasks for other awaitables; each is done. A ``concurrent.futures.Future`` comes as it is too:
-    take its ``result()``. ``for coro in as_completed(...)`` gives coroutines; each, awaited,
+    ``async for task in as_completed(...)`` yields the original task and future objects, and tasks
+    for other awaitables; each is done. A ``concurrent.futures.Future`` is yielded unchanged, too:
+    call its ``result()``. ``for coro in as_completed(...)`` yields coroutines; each, when awaited,
     returns or raises the next result. Iteration may be resumed after ``break``.
 
-    After ``timeout`` seconds ``async for``, or each remaining coroutine, raises TimeoutError;
-    what runs goes on. ``limit`` is how many may run at a time: the rest has not been started, and
-    is closed when the time is up. Tasks and futures run already and take no place.
-    ``progress="label"`` reports each end.
+    After ``timeout`` seconds, ``async for`` or each remaining coroutine raises TimeoutError;
+    running tasks keep running. ``limit`` is the maximum number that run at the same time: the
+    others are started later, and closed if the timeout expires first. Tasks and futures that were
+    passed are already running and do not count. ``progress="label"`` reports each one that ends.
 
     >>> tasks = {asyncio.create_task(asyncio.sleep(n)): f"{n} s" for n in (3, 1, 2)}
     >>> [tasks[task] async for task in asyncnb.as_completed(tasks)]
     ['1 s', '2 s', '3 s']
 
-    Raises TypeError for one awaitable in the place of several, ValueError for a limit below 1,
-    RuntimeError without any loop. Takes futures of other loops and threads. As CPython 3.15's.
+    Raises TypeError for a single awaitable instead of an iterable, ValueError for a limit below 1,
+    RuntimeError without a loop. Accepts futures of other loops and threads. Otherwise as in
+    CPython 3.15.
     """
     if inspect.isawaitable(fs) or isinstance(fs, concurrent.futures.Future):
         raise TypeError(

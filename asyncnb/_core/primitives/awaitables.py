@@ -1,4 +1,4 @@
-"""What can be awaited: telling coroutines, futures and other awaitables apart."""
+"""Awaitables: distinguish coroutines, futures and other objects that can be awaited."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _coroutine_types: set[type] = {types.CoroutineType}
 
 
 def iscoroutine(obj: object) -> TypeGuard[Coroutine[Any, Any, Any]]:
-    """Tell whether *obj* is a coroutine object.
+    """Return whether *obj* is a coroutine object.
 
     True for native coroutines and for instances of :class:`collections.abc.Coroutine` (Cython's,
-    for example); False for plain generators, on 3.11 too. Raises nothing; any thread.
+    for example); False for plain generators, on 3.11 too. Never raises; any thread.
     Source: CPython 3.15 (gh-102748).
     """
     if type(obj) in _coroutine_types:
         return True
     if isinstance(obj, collections.abc.Coroutine):
-        # Asking an ABC is slow; remember the type, but never so many that it leaks classes.
+        # isinstance() with an ABC is slow: cache the type, but not so many that classes are leaked.
         if len(_coroutine_types) < 100:
             _coroutine_types.add(type(obj))
         return True
@@ -34,11 +34,11 @@ def iscoroutine(obj: object) -> TypeGuard[Coroutine[Any, Any, Any]]:
 
 
 def iscoroutinefunction(func: object) -> bool:
-    """Tell whether calling *func* gives a coroutine.
+    """Return whether calling *func* returns a coroutine.
 
     True for ``async def`` functions (also inside ``functools.partial``), for those marked with
     ``inspect.markcoroutinefunction`` and for those marked the old way with
-    ``asyncio.coroutines._is_coroutine``. Raises nothing; any thread. Source: CPython 3.15; no
+    ``asyncio.coroutines._is_coroutine``. Never raises; any thread. Source: CPython 3.15; no
     deprecation warning, unlike ``asyncio.iscoroutinefunction`` on 3.14.
     """
     if inspect.iscoroutinefunction(func):
@@ -48,9 +48,10 @@ def iscoroutinefunction(func: object) -> bool:
 
 
 class close_refused:
-    """Closes a coroutine that was not started when the block raises: nothing will await it.
+    """A context manager that closes an unstarted coroutine if its block raises.
 
-    A ``with`` for where it is rare to be there; an exception passes as it is.
+    Nothing will await the coroutine then. The exception propagates unchanged. For code that rarely
+    runs.
     """
 
     __slots__ = ("_awaitable",)
@@ -68,7 +69,7 @@ class close_refused:
 
 
 def close_unstarted(awaitable: object) -> None:
-    """Close a coroutine that has not begun, so that it does not warn it was never awaited."""
+    """Close a coroutine that has not started, so that no "never awaited" warning is issued."""
     if (
         type(awaitable) is types.CoroutineType
         and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
@@ -81,7 +82,7 @@ async def _await_it(awaitable: Any) -> Any:
 
 
 def as_coroutine(awaitable: Any) -> Coroutine[Any, Any, Any]:
-    """Give *awaitable* as a coroutine; ``TypeError`` when it is nothing to await. Any thread."""
+    """Return *awaitable* as a coroutine; ``TypeError`` if it cannot be awaited. Any thread."""
     if iscoroutine(awaitable):
         return awaitable
     if inspect.isawaitable(awaitable):
@@ -90,7 +91,7 @@ def as_coroutine(awaitable: Any) -> Coroutine[Any, Any, Any]:
     if iscoroutinefunction(awaitable):
         hint = f": call it, {getattr(awaitable, '__name__', 'f')}()"
     elif awaitable is None:
-        hint = ": that call has run already and returned None; was `async def` meant?"
+        hint = ": that call has already run and returned None; did you mean `async def`?"
     raise TypeError(
         f"An asyncio.Future, a coroutine or an awaitable is required, got {awaitable!r}{hint}"
     )

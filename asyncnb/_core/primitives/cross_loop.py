@@ -1,7 +1,7 @@
-"""What the waiting primitives are built from.
+"""The building blocks of the waiting primitives.
 
-Signals from futures of elsewhere, a future to sleep on that knows what for, and cheap ways to
-look at and register with many futures of this loop at once.
+Signals for futures of other loops and threads, a future to wait on that knows what it waits for,
+and cheap ways to check many futures of this loop and add callbacks to them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from asyncnb._core.primitives.futures import Future, register_waiter, takes_calls
+from asyncnb._core.primitives.futures import Future, accepts_calls, register_waiter
 from asyncnb._core.primitives.tasks import Task
 
 #: ``add_edge(future, waiter)``, ``discard_edge(future, waiter)``: the interpreter's own call graph
@@ -23,22 +23,22 @@ Edge: TypeAlias = Callable[[Any, Any], None]
 add_edge: Edge | None = getattr(asyncio, "future_add_to_awaited_by", None)
 discard_edge: Edge | None = getattr(asyncio, "future_discard_from_awaited_by", None)
 
-#: What can be waited for without being awaited: it has a state, callbacks and a result.
+#: An object that can be waited for without being awaited: it has a state, callbacks and a result.
 AnyFuture: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any]"
 
 
 class Waiter(asyncio.Future[None]):
-    """The future a waiting primitive sleeps on; it knows what for, so call graphs can tell."""
+    """The future that a waiting primitive awaits; call graphs read from it what it waits for."""
 
     def __init__(self, children: Collection[AnyFuture], *, loop: AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self._children = children
 
 
-#: ``add_callback(task, fn)`` for tasks of our own on the loop that runs here: theirs asks first
-#: which thread it is in.
+#: ``add_callback(task, fn)`` for asyncnb's tasks on the loop of this thread: their own method first
+#: checks in which thread it is called.
 add_callback: Any = asyncio.Task.add_done_callback
-# Now, not when they are called: nest_asyncio puts classes in Python in the place of these.
+# Looked up now, not when called: nest_asyncio replaces these classes by pure-Python ones.
 _add_to_future: Any = asyncio.Future.add_done_callback
 _remove_from_task: Any = asyncio.Task.remove_done_callback
 _remove_from_future: Any = asyncio.Future.remove_done_callback
@@ -48,9 +48,9 @@ _home_of = attrgetter("_loop")
 
 
 def done_callback_adder(kind: Any) -> Callable[..., object]:
-    """Return ``add_done_callback`` for a future of type ``kind`` on the loop that runs here.
+    """Return ``add_done_callback`` for a future of type ``kind`` on the loop of this thread.
 
-    Ours ask first which thread they are in; who knows already saves that.
+    asyncnb's futures first check which thread they are called in; here the check is skipped.
     """
     add: Callable[..., object] | None = _adders.get(kind)
     if add is None:
@@ -64,7 +64,7 @@ def done_callback_adder(kind: Any) -> Callable[..., object]:
 
 
 def done_callback_remover(kind: Any) -> Callable[[Any, Callable[[Any], object]], int]:
-    """Return ``remove_done_callback`` as ``done_callback_adder`` returns ``add_done_callback``."""
+    """Return ``remove_done_callback`` in the way ``done_callback_adder`` returns its method."""
     remove: Callable[[Any, Callable[[Any], object]], int] | None = _removers.get(kind)
     if remove is None:
         remove = kind.remove_done_callback
@@ -77,7 +77,7 @@ def done_callback_remover(kind: Any) -> Callable[[Any, Callable[[Any], object]],
 
 
 def all_local(given: Iterable[Any], loop: AbstractEventLoop) -> bool:
-    """Return whether all of ``given`` are futures of ``loop``, at a few nanoseconds for each."""
+    """Return whether all of ``given`` are futures of ``loop``, in a few nanoseconds for each."""
     try:
         if set(map(_home_of, given)) != {loop}:
             return False
@@ -87,34 +87,35 @@ def all_local(given: Iterable[Any], loop: AbstractEventLoop) -> bool:
 
 
 def is_foreign(source: object, loop: AbstractEventLoop) -> bool:
-    """Return whether ``source`` is a future, but none of ``loop``."""
+    """Return whether ``source`` is a future that does not belong to ``loop``."""
     if asyncio.isfuture(source):
         return source.get_loop() is not loop
     return isinstance(source, concurrent.futures.Future)
 
 
-_signals: weakref.WeakKeyDictionary[Any, list[DoneSignal]] = weakref.WeakKeyDictionary()
+_done_signals: weakref.WeakKeyDictionary[Any, list[DoneSignal]] = weakref.WeakKeyDictionary()
 
 
-def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
-    """Return ``source`` if it belongs to ``loop``, else a future that is done when it is done.
+def done_signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
+    """Return ``source`` if it belongs to ``loop``, else a future that is done once ``source`` is.
 
-    There is one per source and loop, so that a loop around ``wait()`` leaves no callbacks behind
-    on a source that outlives it. Do not cancel it: nobody would hear. Call on the thread of
-    ``loop``. Raises RuntimeError for an unfinished future of a closed loop: it would never end.
+    There is only one per source and loop, so that repeated calls of ``wait()`` do not accumulate
+    callbacks on a long-lived source. Do not cancel it: the source would not notice. Call this on
+    the thread of ``loop``. Raises RuntimeError for an unfinished future of a closed loop, which
+    would never end.
     """
     if asyncio.isfuture(source) and source.get_loop() is loop:
         return source
-    known = _signals.setdefault(source, [])
+    known = _done_signals.setdefault(source, [])
     for future in known:
         if future.get_loop() is loop:
             return future
     future = DoneSignal(loop=loop)
     if source.done():
-        future.fire()
+        future.set()
         return future
     if not asyncio.isfuture(source):
-        source.add_done_callback(future.relay)
+        source.add_done_callback(future.forward)
     else:
         home = source.get_loop()
         if home.is_closed() and not source.done():  # it may have ended with its loop
@@ -124,43 +125,43 @@ def signal(source: AnyFuture, loop: AbstractEventLoop) -> asyncio.Future[Any]:
             )
         register_waiter(home, future)
         try:
-            if takes_calls(home):
-                home.call_soon_threadsafe(source.add_done_callback, future.relay)
+            if accepts_calls(home):
+                home.call_soon_threadsafe(source.add_done_callback, future.forward)
             else:
-                source.add_done_callback(future.relay)
+                source.add_done_callback(future.forward)
         except RuntimeError:
             if not source.done():
                 raise
-            future.fire()  # its loop was closed just now, and that has ended it
+            future.set()  # its loop was closed just now, which has ended it
     known.append(future)
     return future
 
 
 class DoneSignal(asyncio.Future[None]):
-    """Done when a future of elsewhere is; fails when the loop of that one is lost."""
+    """A future that is done when one of another loop or thread is; it fails if that loop dies."""
 
-    def relay(self, _: object) -> None:
-        """Fire on our own loop. Any thread."""
-        self._post(self.fire)
+    def forward(self, _: object) -> None:
+        """Set the signal on its own loop. Any thread."""
+        self._post(self.set)
 
     def fail(self, exc: BaseException) -> None:
-        """End with ``exc``: the source will never be done. Any thread."""
-        self._post(self.fire, exc)
+        """End with ``exc``, because the source will never be done. Any thread."""
+        self._post(self.set, exc)
 
     def _post(self, call: Callable[..., None], *args: BaseException) -> None:
         loop = self.get_loop()
         try:
             loop.call_soon_threadsafe(call, *args)
         except RuntimeError:
-            if not loop.is_closed():  # else nobody waits there any more
+            if not loop.is_closed():  # closed: nothing waits there any more
                 raise
 
-    def fire(self, exc: BaseException | None = None) -> None:
-        """End. Thread of our loop."""
+    def set(self, exc: BaseException | None = None) -> None:
+        """Mark the signal as done, with ``exc`` if given. Thread of its own loop."""
         if self.done():
             return
         if exc is None:
             self.set_result(None)
         else:
             self.set_exception(exc)
-            self._log_traceback = False  # who waits asks the source
+            self._log_traceback = False  # the waiting code retrieves the source's exception

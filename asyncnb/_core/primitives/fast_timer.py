@@ -1,9 +1,9 @@
-"""A timer of the standard loop at half its price, for timeouts, which hardly ever fire.
+"""The standard loop's timer at half its cost, for timeouts, which hardly ever fire.
 
 ``loop.call_at`` and ``cancel`` of the standard loop take ten calls of Python functions for each
-timer. Here are the same two in two, by writing the handle's slots and pushing it onto the loop's
-own heap. Loops of other kinds, those that have a ``call_at`` of their own (virtual time), loops
-in debug mode, and Pythons that it has not been tried on get their ``call_at`` called.
+timer. This version takes two, by writing the handle's slots and pushing it onto the loop's own
+heap. For other kinds of loops, those that override ``call_at`` (virtual time), loops in debug mode,
+and Pythons on which this has not been tested, the loop's own ``call_at`` is called.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Any
 
-#: Whether this and ``loop.fast_call_soon`` have been tried on this Python: 3.16 may change the
+#: Whether this module and ``loop.fast_call_soon`` are tested on this Python: 3.16 may change the
 #: parts of the standard loop that they write to, and then tests/core/test_lean.py fails until the
-#: bound is raised or what they write is mended.
+#: bound is raised or the two modules are fixed.
 KNOWN = sys.version_info < (3, 16)
 
 _known_call_at: list[Any] = [asyncio.BaseEventLoop.call_at]
 
 
 def trust_call_at(call_at: Callable[..., object]) -> None:
-    """Use ``LeanTimer`` on loops with this ``call_at``, which does what the standard one does."""
+    """Use ``FastTimer`` on loops whose ``call_at`` is this one, equivalent to the standard one."""
     _known_call_at.append(call_at)
 
 
-class LeanTimer(TimerHandle):
-    """A ``TimerHandle``, to be pushed onto ``loop._scheduled`` by who makes it."""
+class FastTimer(TimerHandle):
+    """A ``TimerHandle`` that its creator must push onto ``loop._scheduled``."""
 
     __slots__ = ()
 
@@ -51,10 +51,10 @@ class LeanTimer(TimerHandle):
             return
         self._cancelled = True
         if self._scheduled:
-            self._loop._timer_cancelled_count += 1  # by which the loop decides to clear its heap
+            self._loop._timer_cancelled_count += 1  # tells the loop when to clear its heap
         self._callback = self._args = None  # type: ignore[assignment]
 
 
-def takes_lean_timers(loop: AbstractEventLoop) -> bool:
-    """Return whether ``LeanTimer`` works on ``loop``, unless that is in debug mode."""
+def takes_fast_timers(loop: AbstractEventLoop) -> bool:
+    """Return whether ``FastTimer`` works on ``loop`` while it is not in debug mode."""
     return getattr(type(loop), "call_at", None) in _known_call_at and KNOWN

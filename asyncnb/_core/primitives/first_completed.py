@@ -1,9 +1,9 @@
-"""``wait(FIRST_COMPLETED)`` in a loop, without starting anew with all that are left each time.
+"""``wait(FIRST_COMPLETED)`` in a loop, without registering all remaining futures again each time.
 
-The standard one adds a callback to each of n futures and takes each away again, n times over. Here
-the callbacks stay, and the set of those still pending, which the caller gives back to the next
-``wait()``, knows who watches them. That set may be changed meanwhile; when it is dropped instead,
-so are the callbacks.
+The standard ``wait()`` adds a callback to each of n futures and removes each of them again, n times
+over. Here the callbacks remain, and the set of futures still pending, which the caller passes to
+the next ``wait()``, refers to the object that watches them. That set may be changed in the
+meantime; if it is dropped instead, the callbacks are removed.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from asyncnb._core.primitives.futures import runs_elsewhere
 
 F = TypeVar("F")
 
-#: Below, starting anew is cheaper.
-MANY = 16
+#: Below this number of futures, registering them again is cheaper.
+MIN_WATCHED = 16
 
 
 class Pending(set[F]):
-    """The futures that a ``wait()`` left pending: a set that knows who watches them."""
+    """The futures that a ``wait()`` left pending: a set that refers to their watch."""
 
     __slots__ = ("watch",)
 
-    watch: Watch | None  # missing in one that set's own methods made
+    watch: Watch | None  # missing in a copy made by a method of set
 
     def __repr__(self) -> str:
         return repr(set(self))
 
     def __reduce__(self) -> Any:
-        return set, (list(self),)  # not the watch: it has one owner
+        return set, (list(self),)  # without the watch, which has only one owner
 
     def __del__(self) -> None:
         watch = getattr(self, "watch", None)
@@ -48,9 +48,9 @@ class Pending(set[F]):
 
 
 class Watch:
-    """Callbacks on the futures of one loop, that stay from one ``wait()`` to the next."""
+    """Callbacks on the futures of one loop that remain from one ``wait()`` to the next."""
 
-    __slots__ = ("_hit", "_is_done", "_kinds", "_loop", "_on_done", "_waiter", "_watched")
+    __slots__ = ("_is_done", "_kinds", "_loop", "_missed_end", "_on_done", "_waiter", "_watched")
 
     def __init__(self, loop: AbstractEventLoop, futures: Collection[Future[Any]]) -> None:
         self._loop = loop
@@ -58,7 +58,7 @@ class Watch:
         self._kinds: set[type] = set()
         self._is_done: Callable[[Any], bool] = methodcaller("done")
         self._waiter: Waiter | None = None
-        self._hit = False  # one has ended while nobody waited
+        self._missed_end = False  # whether a future has ended while there was no waiter
         self._on_done = self._ended
         self._add(futures)
 
@@ -69,7 +69,7 @@ class Watch:
             self._is_done = next(iter(self._kinds)).done  # type: ignore[attr-defined]
         else:
             self._is_done = methodcaller("done")
-        context = contextvars.copy_context()  # one for all, and no copy for each
+        context = contextvars.copy_context()  # one for all callbacks instead of one copy each
         on_done = self._on_done
         for future in futures:
             done_callback_adder(type(future))(future, on_done, context=context)
@@ -81,14 +81,14 @@ class Watch:
 
     def _ended(self, future: Future[Any]) -> None:
         if future not in self._watched:
-            return  # told already, or taken out of the set: the call was on its way
+            return  # already reported, or removed from the set after this call was scheduled
         if self._waiter is None:
-            self._hit = True
+            self._missed_end = True
         elif not self._waiter.done():
             self._waiter.set_result(None)
 
-    def follow(self, futures: set[Any]) -> bool:
-        """Watch just these; False when one is no future of the loop: nothing is watched then."""
+    def update(self, futures: set[Any]) -> bool:
+        """Watch exactly ``futures``; if one is not a future of the loop, stop and return False."""
         if futures != self._watched:
             new = futures - self._watched
             if new and not all_local(new, self._loop):
@@ -101,17 +101,17 @@ class Watch:
         return True
 
     def begin(self, waiter: Waiter) -> None:
-        """Have ``waiter`` released when the first one has ended, not before the next turn."""
+        """Release ``waiter`` when the first future ends, in the loop's next iteration or later."""
         self._waiter = waiter
-        if self._hit:
-            self._hit = False
+        if self._missed_end:
+            self._missed_end = False
             if any(map(self._is_done, self._watched)):
                 self._loop.call_soon(_release, waiter)
 
     def end(self, futures: Pending[Any]) -> set[Any]:
-        """Take those that are done out of ``futures``, which owns us from now on; return them."""
+        """Remove the done ones from ``futures``, this watch's owner from now on; return them."""
         assert self._waiter is not None
-        self._waiter._children = ()  # the step that it woke still holds it
+        self._waiter._children = ()  # the step that it woke still refers to it
         self._waiter = None
         done = set(filter(self._is_done, futures))
         futures -= done
@@ -120,13 +120,13 @@ class Watch:
         return done
 
     def stop(self) -> None:
-        """Take all callbacks away. Thread of the loop."""
+        """Remove all callbacks. Thread of the loop."""
         watched, self._watched = self._watched, set()
         self._remove(watched)
         self._waiter = None
 
     def drop(self) -> None:
-        """Take all callbacks away. Any thread."""
+        """Remove all callbacks. Any thread."""
         if not self._watched:
             return
         if not runs_elsewhere(self._loop):
@@ -145,12 +145,15 @@ def _release(waiter: Waiter) -> None:
 
 
 def watch_for(given: object, futures: Pending[Any], loop: AbstractEventLoop) -> Watch | None:
-    """Return who watches ``futures``, a copy of what ``wait()`` was given; None: not worth it."""
+    """Return the watch for ``futures``, a copy of ``given``; None if a watch does not pay off.
+
+    ``given`` is the argument of ``wait()``.
+    """
     watch = getattr(given, "watch", None) if type(given) is Pending else None
     if watch is not None and watch._loop is loop:
         assert isinstance(given, Pending)
         given.watch = None
-        return watch if watch.follow(futures) else None
-    if len(futures) < MANY or not all_local(futures, loop):
+        return watch if watch.update(futures) else None
+    if len(futures) < MIN_WATCHED or not all_local(futures, loop):
         return None
     return Watch(loop, futures)

@@ -1,4 +1,4 @@
-"""gather: several awaitables at once, their results in order."""
+"""gather: run several awaitables concurrently and return their results in order."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class GatherFuture(_futures.Future[list[Any]]):
         self._children = children
         self._cancel_requested = False
         self._throttle: Throttle | None = None
-        #: The one that called gather(), while children are watched: call graphs show it.
+        #: The task that called gather(), while children are watched: call graphs show it.
         self._parent_task: asyncio.Task[Any] | None = asyncio.current_task(loop)
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the children; they decide. Thread-safe. False when done.
+        """Request the children to cancel, which decide the outcome; return False if done.
 
-        With the message of an interrupt launched tasks go on, and if there are any this ends at
-        once: the stop button ends the wait, not background work.
+        Thread-safe. With the message of an interrupt, launched tasks keep running, and if there are
+        any, this future ends at once: the stop button ends the wait, not background work.
         """
         loop = self.get_loop()
         if self.done():
@@ -64,25 +64,25 @@ class GatherFuture(_futures.Future[list[Any]]):
             if child.cancel(msg=msg):
                 asked = True
         if asked:
-            # Whatever the children make of it, with return_exceptions too (bpo-32684).
+            # Whatever the children do in response, even with return_exceptions (bpo-32684).
             self._cancel_requested = True
         return asked
 
     def drop_edges(self) -> None:
-        """Note that children are not waited for any more, nor those that outlive this."""
+        """Remove the call-graph edges to all children, even running ones: the wait is over."""
         if discard_edge is not None:
             for child in self._children:
                 discard_edge(child, self._parent_task)
         self._parent_task = None
 
     def fail(self, error: BaseException) -> None:
-        """End with ``error`` while children may still run."""
-        self.drop_edges()  # before the waiting task can look (gh-157213)
+        """End with ``error`` while children may still be running."""
+        self.drop_edges()  # before the waiting task can look at them (gh-157213)
         self.set_exception(error)
 
 
 def _is_launched(child: object) -> bool:
-    source = getattr(child, "source", child)  # a mirror of a task of elsewhere
+    source = getattr(child, "source", child)  # the child may be a FutureProxy
     return bool(getattr(source, "_launched", False))
 
 
@@ -92,24 +92,26 @@ def gather(
     limit: int | None = None,
     progress: str | None = None,
 ) -> Future[list[Any]]:
-    """Run awaitables concurrently; return a future of the list of their results, in their order.
+    """Run awaitables concurrently; return a future of the list of their results, in order.
 
-    The first exception is set on that future at once while the others go on; with
-    ``return_exceptions`` exceptions count as results. Cancelling the future cancels all children
-    that are not done. A child that somebody else cancels counts as one that raised
-    CancelledError. The same awaitable given twice runs once.
+    The first exception is set on that future at once, while the others keep running; with
+    ``return_exceptions``, exceptions are returned as results. Cancelling the future cancels all
+    children that are not done. If other code cancels a child, that counts as the child raising
+    CancelledError. An awaitable that is passed twice runs once.
 
-    ``limit`` is how many may run at a time; the rest has not been started. Tasks and futures run
-    already and take no place. When the gathering is cancelled or fails, those not started are
-    closed. ``progress="label"`` reports each end to whoever shows progress.
+    ``limit`` is the maximum number that run at the same time; the others are started later. Tasks
+    and futures that were passed are already running and do not count. If the gather is cancelled or
+    fails, awaitables that have not been started are closed. ``progress="label"`` reports each one
+    that ends as progress of the current task.
 
     >>> await asyncnb.gather(asyncio.sleep(2, "slow"), asyncio.sleep(1, "quick"), limit=10)
     ['slow', 'quick']
 
-    Takes futures of other loops and ``concurrent.futures.Future`` too. The future belongs to the
-    running loop, or without one to that of the first future, or the one that was set. Raises
-    TypeError for what cannot be awaited and ValueError for a limit below 1, in both cases with
-    nothing started and the coroutines closed; RuntimeError without any loop. As CPython 3.15's.
+    Accepts futures of other loops and ``concurrent.futures.Future``, too. The returned future
+    belongs to the running loop, otherwise to the loop of the first future passed, otherwise to the
+    thread's current loop. Raises TypeError for arguments that cannot be awaited and ValueError for
+    a limit below 1, in both cases with nothing started and all coroutines closed; RuntimeError
+    without a loop. Otherwise as in CPython 3.15.
     """
     loop: AbstractEventLoop
     try:
@@ -146,7 +148,7 @@ def gather(
         if limit is None:
             for child in dict.fromkeys(outer._children):
                 child.add_done_callback(advance)
-        # Not exception(): that would count as somebody having seen it.
+        # Not exception(): calling that would mark the exception as retrieved.
         outer.add_done_callback(
             lambda _: bar.end(failed=outer.cancelled() or outer._exception is not None)
         )
@@ -154,9 +156,9 @@ def gather(
 
 
 def loop_for(aws: Sequence[Any]) -> AbstractEventLoop:
-    """Return the loop that is to watch ``aws``: the running one, else theirs, else the set one.
+    """Return the loop that will watch ``aws``: the running one, else theirs, else the current one.
 
-    Raises ValueError when they disagree and RuntimeError when there is none.
+    Raises ValueError if their loops differ and RuntimeError if there is no loop.
     """
     running = asyncio._get_running_loop()
     if running is not None:
@@ -164,8 +166,8 @@ def loop_for(aws: Sequence[Any]) -> AbstractEventLoop:
     homes = {aw.get_loop(): None for aw in aws if asyncio.isfuture(aw)}
     if len(homes) > 1:
         raise ValueError(
-            "The futures belong to different loops and none of these runs here: make this call "
-            "in a coroutine, whose loop can follow them all"
+            "The futures belong to different loops and none of these runs in this thread: make "
+            "this call in a coroutine, whose loop can follow all of them"
         )
     for home in homes:
         return home
@@ -176,7 +178,7 @@ def _unique(aws: Sequence[Any]) -> dict[Any, None]:
     try:
         return dict.fromkeys(aws)
     except TypeError:
-        _check(aws)  # says more than "unhashable"
+        _check(aws)  # its message says more than "unhashable"
         raise
 
 
@@ -190,7 +192,7 @@ def _check(aws: Iterable[Any]) -> None:
         if iscoroutinefunction(aw):
             hint = f": call the function, {getattr(aw, '__name__', 'f')}()"
         elif isinstance(aw, (list, tuple, set)):
-            hint = ": put a star before it, gather(*coros)"
+            hint = ": unpack it with a star, gather(*coros)"
         raise TypeError(
             f"An asyncio.Future, a coroutine or an awaitable is required, got {aw!r}{hint}"
         )
@@ -220,7 +222,7 @@ def _child(loop: AbstractEventLoop, aw: Any) -> Future[Any]:
 
 
 def _watch(outer: GatherFuture, children: list[Future[Any]], return_exceptions: bool) -> None:
-    """End ``outer`` when ``children``, all different, have ended."""
+    """End ``outer`` when ``children``, which are distinct, have ended."""
     if add_edge is not None:
         parent = outer._parent_task
         for child in children:
@@ -255,7 +257,7 @@ def _watch(outer: GatherFuture, children: list[Future[Any]], return_exceptions: 
 
 
 class SequentialWatch:
-    """Ends a gathering that is not interested in failures: one callback on one child at a time."""
+    """Ends a gather that returns exceptions: with one callback, on one child at a time."""
 
     __slots__ = ("_left", "_outer")
 
@@ -274,7 +276,7 @@ class SequentialWatch:
             if discard_edge is not None:
                 discard_edge(child, outer._parent_task)
             if outer.done() and not child.cancelled():
-                child.exception()  # nobody will ask any more: mark it as seen
+                child.exception()  # no code will retrieve it any more: mark it as retrieved
         if not outer.done():
             assert child is not None
             _finish(outer, child, True)
@@ -293,7 +295,7 @@ def _finish(outer: GatherFuture, last: Future[Any], return_exceptions: bool) -> 
 
 def _outcome(child: Future[Any]) -> Any:
     if child.cancelled():
-        # Not through the child, whose own CancelledError can be had only once.
+        # Not through the child, whose own CancelledError can be retrieved only once.
         message = getattr(child, "_cancel_message", None)
         return CancelledError("" if message is None else message)
     error = child.exception()
@@ -324,7 +326,7 @@ def _with_limit(
             discard_edge(child, outer._parent_task)
         if outer.done():
             if not child.cancelled():
-                child.exception()  # mark it as seen
+                child.exception()  # mark it as retrieved
         elif not return_exceptions and (child.cancelled() or child.exception() is not None):
             throttle.close()
             error = _cancelled_error(child) if child.cancelled() else child.exception()

@@ -1,4 +1,4 @@
-"""TaskGroup: tasks that live and fail together."""
+"""TaskGroup: tasks that run, fail and are cancelled together."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 
 class TaskGroup:
-    """An asynchronous context manager that holds a group of tasks.
+    """An asynchronous context manager that runs a group of tasks.
 
-    Leaving the block waits for all of them. The first one that fails, or an exception in the
-    body, cancels the others and the body; all failures come out together as an ExceptionGroup
-    (a BaseExceptionGroup if one is no Exception) when all have ended. SystemExit and
-    KeyboardInterrupt come out bare. A cancellation from outside cancels all children and comes
-    out as CancelledError, unless there are failures.
+    Leaving the block waits for all of them. The first one that fails, or an exception in the body,
+    cancels the others and the body; once all have ended, all failures are raised together as an
+    ExceptionGroup (a BaseExceptionGroup if one of them is not an Exception). SystemExit and
+    KeyboardInterrupt are raised unwrapped. A cancellation from outside cancels all children and
+    raises CancelledError, unless there are failures.
 
     >>> async with asyncnb.TaskGroup() as group:
     ...     tasks = [group.create_task(asyncio.sleep(n, n)) for n in (2, 1)]
@@ -52,7 +52,7 @@ class TaskGroup:
         self._base_error: BaseException | None = None
         self._on_completed_fut: Future[None] | None = None
         self._scope: Timeout | None = None
-        #: One for all callbacks instead of a copy each; they run nothing of the user's.
+        #: One context for all callbacks instead of one copy each; they run no user code.
         self._context: contextvars.Context | None = None
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class TaskGroup:
         return f"<{type(self).__name__}{' '.join(info)}>"
 
     async def __aenter__(self) -> Self:
-        """Enter the group. Raises RuntimeError the second time and outside a task."""
+        """Enter the group. Raises RuntimeError if entered before, or outside a task."""
         if self._entered:
             raise RuntimeError(
                 f"TaskGroup {self!r} has already been entered: each `async with` needs a new "
@@ -78,8 +78,8 @@ class TaskGroup:
         parent = current_task(loop)
         if parent is None:
             raise RuntimeError(
-                f"TaskGroup {self!r} cannot determine the parent task: put the `async with` into "
-                "an `async def` and run that with create_task(), launch() or run()"
+                f"TaskGroup {self!r} cannot determine the parent task: put the `async with` in an "
+                "`async def` and run that with create_task(), launch() or run()"
             )
         self._parent_task = parent
         timeouts = getattr(loop, "_asyncnb_timeouts", None)
@@ -101,8 +101,8 @@ class TaskGroup:
         self._exiting = True
         loop, parent = self._loop, self._parent_task
         assert loop is not None and parent is not None
-        cancelled: BaseException | None = None  # the CancelledError that has to come out
-        latest: BaseException | None = None  # the last one that reached us while we waited
+        cancelled: BaseException | None = None  # the CancelledError that has to be raised
+        latest: BaseException | None = None  # the latest one that arrived during the wait
         try:
             if exc is not None:
                 if isinstance(exc, CancelledError):
@@ -126,8 +126,8 @@ class TaskGroup:
                 self._report_hidden(loop)
                 raise self._base_error
             if self._parent_cancel_requested:
-                # After the wait, not before: a cancellation from outside that arrived meanwhile
-                # must still be counted (gh-117407).
+                # After the wait, not before: a cancellation from outside that arrived during the
+                # wait must still be counted (gh-117407).
                 if parent.uncancel() == 0:
                     cancelled = None
                     if has_stale_cancel(parent):
@@ -136,15 +136,15 @@ class TaskGroup:
                         except CancelledError as error:
                             cancelled = error
                 elif cancelled is None:
-                    cancelled = latest  # not ours: it must come out (gh-155433)
+                    cancelled = latest  # not the group's own: it must be raised (gh-155433)
             if cancelled is not None and not self._errors:
                 raise cancelled
             if exc is not None and not isinstance(exc, CancelledError):
                 self._errors.append(exc)
             if self._errors:
                 if parent.cancelling():
-                    # Somebody else cancelled the parent too, and the errors outrank that: leave
-                    # the count as it is and let its next await feel it.
+                    # The parent was also cancelled from outside, but the errors take precedence:
+                    # leave the count unchanged and deliver the cancellation at its next await.
                     parent.uncancel()
                     parent.cancel()
                 if isinstance(exc, GeneratorExit) and len(self._errors) == 1:
@@ -152,26 +152,26 @@ class TaskGroup:
                 raise BaseExceptionGroup("unhandled errors in a TaskGroup", self._errors) from None
             return True
         finally:
-            # Exceptions reach this frame through their traceback: no cycles (gh-128552).
+            # Exceptions refer to this frame through their traceback: avoid cycles (gh-128552).
             self._parent_task = parent = None
             self._errors = []
             self._base_error = None
             exc = cancelled = latest = None
 
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
-        """Start ``coro`` as a task of this group and return it.
+        """Start ``coro`` as a task of this group and return the task.
 
-        Keywords are those of ``create_task``: ``name``, ``context``, ``eager_start``. Raises
-        RuntimeError, and closes ``coro``, if the group was not entered, has finished or is
+        The keywords are those of ``create_task``: ``name``, ``context``, ``eager_start``. Raises
+        RuntimeError, and closes ``coro``, if the group has not been entered, has finished or is
         shutting down. New children may be created while the group waits for the others.
         """
         if not self._open:
             raise self._refuse(coro)
         loop: Any = self._loop
-        # A look at the attribute where there is one: the method costs a call for each child.
+        # Read the attribute where there is one: the method would cost a call for each child.
         factory = loop._task_factory if self._on_standard_loop else loop.get_task_factory()
-        # The callback is for tasks that are done already (eager start) too: the end must be
-        # handled after this call, else it cancels the creator in the middle of creating
+        # Add the callback even to a task that is already done (eager start): its end must be
+        # handled after this call, otherwise it would cancel the creator in the middle of creating
         # (gh-128550, gh-128588).
         task: Task[T]
         try:
@@ -183,7 +183,7 @@ class TaskGroup:
                 self._tasks.add(task)
                 add_callback(task, self._on_task_done, context=self._context)
             else:
-                # Without keywords the plain call is the quicker one.
+                # Without keywords the plain call is faster.
                 task = factory(loop, coro, **kwargs) if kwargs else factory(loop, coro)
                 self._tasks.add(task)
                 task.add_done_callback(self._on_task_done, context=self._context)
@@ -197,7 +197,7 @@ class TaskGroup:
         try:
             return task
         finally:
-            del task  # no cycle through the traceback of an eager failure (gh-128552)
+            del task  # avoid a cycle through the traceback of an eager failure (gh-128552)
 
     def _refuse(self, coro: object) -> RuntimeError:
         close = getattr(coro, "close", None)
@@ -206,7 +206,7 @@ class TaskGroup:
         if not self._entered:
             why = "has not been entered: create_task() works inside `async with TaskGroup() as g:`"
         elif self._exiting and not self._tasks:
-            why = "is finished: its block has ended, open a new TaskGroup()"
+            why = "is finished: its block has ended; use a new TaskGroup()"
         else:
             why = "is shutting down: one of its tasks failed or it was cancelled"
         return RuntimeError(f"TaskGroup {self!r} {why}")
@@ -214,8 +214,8 @@ class TaskGroup:
     def cancel(self) -> None:
         """Cancel the tasks and the body of the group; its block then ends without an error.
 
-        Failures of children on the way are raised as ever. Before entry: acts on entry. Idempotent;
-        does nothing after the end. CPython 3.15 (gh-108951).
+        Failures of children in the process are raised as usual. Called before entry, this takes
+        effect on entry. Idempotent; does nothing after the end. CPython 3.15 (gh-108951).
         """
         if not self._entered:
             self._cancel_on_enter = True
@@ -246,7 +246,7 @@ class TaskGroup:
             waiter = self._on_completed_fut
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
-        # The attribute, where there is one, is one look instead of two calls.
+        # Where there is the attribute, reading it replaces two calls.
         if getattr(task, "_exception", task) is not None and not task.cancelled():
             error = task.exception()
             if error is not None:
@@ -269,7 +269,7 @@ class TaskGroup:
                 }
             )
         elif not self._aborting and not self._parent_cancel_requested:
-            # Interrupt whatever the body is doing; __aexit__ takes this request back.
+            # Interrupt whatever the body is doing; __aexit__ withdraws this request.
             self._abort()
             self._cancel_parent()
 
@@ -291,8 +291,8 @@ def is_base_error(exc: BaseException) -> bool:
 
 
 def group_of(task: Future[Any]) -> TaskGroup | None:
-    """Return the open group that ``task`` is a child of, or None. From any thread."""
-    # The group's callback says so, and keeping a register would cost every group and child.
+    """Return the open group that ``task`` is a child of, or None. Any thread."""
+    # Known from the group's callback; maintaining a registry would cost every group and child.
     for callback, _ in getattr(task, "_callbacks", None) or ():
         group = getattr(callback, "__self__", None)
         if isinstance(group, TaskGroup):
@@ -303,10 +303,11 @@ def group_of(task: Future[Any]) -> TaskGroup | None:
 def current_deadline() -> float | None:
     """Return the earliest deadline (loop time) that applies to the current task, or None.
 
-    All timeouts the task is inside count, and for a child of a TaskGroup also those around its
-    group (they cancel the group's owner, who then cancels the child), over any number of levels;
-    for a child that starts eagerly from its first suspension on. A task made with ``create_task``
-    or ``launch`` inside a timeout is not bound by it. Outside of a task: None. Never raises.
+    All timeouts that the task is inside count, and for a child of a TaskGroup also those around its
+    group (they cancel the task that owns the group, which then cancels the child), across any
+    number of levels; for a child that starts eagerly, from its first suspension on. A task created
+    with ``create_task`` or ``launch`` inside a timeout is not bound by that timeout. Returns None
+    outside of a task. Never raises.
     """
     loop = asyncio._get_running_loop()
     task = current_task(loop) if loop is not None else None

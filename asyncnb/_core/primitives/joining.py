@@ -1,6 +1,6 @@
-"""Waiting for something of a loop from outside: from another thread, or from another loop.
+"""Wait for a future of a loop from outside: from another thread or from another loop.
 
-Who waits is registered with the loop, weakly, so that nobody waits forever for one that died.
+Waiters are registered with the loop, weakly, so that none of them waits forever for a dead loop.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, cannot_block, 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock, holds_a_lock
 from asyncnb._core.base.seconds import check_timeout
-from asyncnb._core.base.visits import release_held, runs_here
+from asyncnb._core.base.visits import release_deferred, runs_here
 
 _T = TypeVar("_T")
 
-# A lock's acquire cannot be interrupted by Ctrl-C on Windows, so waits are cut there; elsewhere a
-# slice only serves to notice a loop that was closed without a word to fail_waiters().
+# On Windows, Ctrl-C cannot interrupt a lock's acquire(), so waits are divided into short slices;
+# elsewhere a slice only serves to notice a loop that was closed without calling fail_waiters().
 _WAIT_SLICE = 0.05 if sys.platform == "win32" else 1.0
 
 
@@ -41,7 +41,7 @@ _joiners: dict[AbstractEventLoop, set[Joiner]] = {}
 
 
 def _forget_after_fork() -> None:
-    # They wait in the parent, for loops of the parent.
+    # The waiters are in the parent process and wait for loops of the parent.
     _waiters.clear()
     _joiners.clear()
 
@@ -50,13 +50,13 @@ at_fork(_forget_after_fork)
 
 
 def register_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
-    """Remember, weakly, that *waiter* waits for something of *loop* from outside of it."""
+    """Register, weakly, that *waiter* waits from outside for a future of *loop*."""
     with _guard:
         _waiters.setdefault(loop, weakref.WeakSet()).add(waiter)
 
 
-def forget_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
-    """Undo :func:`register_waiter`; nothing happens when it was not registered."""
+def unregister_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
+    """Undo :func:`register_waiter`; do nothing if *waiter* is not registered."""
     with _guard:
         known = _waiters.get(loop)
         if known is not None:
@@ -64,10 +64,11 @@ def forget_waiter(loop: AbstractEventLoop, waiter: _Waiter) -> None:
 
 
 def fail_waiters(loop: AbstractEventLoop, exc: BaseException) -> int:
-    """Release everybody who waits from outside for something of *loop*, which will not come.
+    """Release all waiters outside *loop* that wait for its futures, because none will be done.
 
-    Blocked ``join()`` calls raise *exc*, and so do ``await`` expressions in other loops. For the
-    owner of a loop to call once it crashed or closed. Returns how many were released. Any thread.
+    Blocked ``join()`` calls raise *exc*, and so do ``await`` expressions in other loops. The owner
+    of a loop calls this once the loop has crashed or closed. Return the number of released waiters.
+    Any thread.
     """
     with _guard:
         waiters = [*_waiters.pop(loop, ()), *_joiners.pop(loop, ())]
@@ -76,20 +77,21 @@ def fail_waiters(loop: AbstractEventLoop, exc: BaseException) -> int:
     return len(waiters)
 
 
-def end_lost(future: asyncio.Future[Any], error: BaseException) -> None:
-    """Have a future or task of a loop that runs no more fail with ``error``.
+def fail_on_dead_loop(future: asyncio.Future[Any], error: BaseException) -> None:
+    """Fail a future or task of a loop that no longer runs with ``error``.
 
-    Its callbacks are for that loop, and are not called. Nothing is logged when no code asks for it.
+    Its callbacks belong to that loop and are not called. An error that is never retrieved is not
+    logged.
     """
     for callback, _ in getattr(future, "_callbacks", None) or ():
         asyncio.Future.remove_done_callback(future, callback)
-    # Of a task, too: its own set_exception() only refuses.
+    # This works for a task, too, whose own set_exception() only raises.
     asyncio.Future.set_exception(future, error)
     future._log_traceback = False
 
 
 class Joiner:
-    """One thread that waits for something of a loop that runs in another."""
+    """One thread that waits for a future of a loop that runs in another thread."""
 
     __slots__ = ("__weakref__", "error", "lock")
 
@@ -99,36 +101,37 @@ class Joiner:
         self.error: BaseException | None = None
 
     def register(self, loop: AbstractEventLoop) -> None:
-        """Be released when *loop* is lost; ``forget`` must follow."""
-        # Not weakly: who is blocked does not go away, and a weak set costs three times as much.
+        """Register to be released when *loop* is dead; ``unregister`` must follow."""
+        # Not weakly: a blocked thread keeps its joiner alive, and a weak set costs three times as
+        # much.
         with _guard:
             _joiners.setdefault(loop, set()).add(self)
 
-    def forget(self, loop: AbstractEventLoop) -> None:
-        """Undo ``register``; nothing happens when it was not registered."""
+    def unregister(self, loop: AbstractEventLoop) -> None:
+        """Undo ``register``; do nothing if it is not registered."""
         with _guard:
             known = _joiners.get(loop)
             if known is not None:
                 known.discard(self)
                 if not known:
-                    _joiners.pop(loop, None)  # a finaliser that joined may have come before
+                    _joiners.pop(loop, None)  # a finaliser that joined may have removed it already
 
-    def wake(self, _: object = None) -> None:
-        """Release the thread. Any thread; the second time nothing happens."""
-        with contextlib.suppress(RuntimeError):  # it was released before
+    def release(self, _: object = None) -> None:
+        """Release the thread; do nothing the second time. Any thread."""
+        with contextlib.suppress(RuntimeError):  # the lock was released before
             self.lock.release()
 
     def fail(self, exc: BaseException) -> None:
-        """Release the thread with an error to raise, if there is no result. Any thread."""
+        """Release the thread with an error to raise if there is no result. Any thread."""
         self.error = exc
-        self.wake()
+        self.release()
 
     def wait(self, loop: AbstractEventLoop, timeout: float | None = None) -> bool:
-        """Block until woken or until *loop* is closed (True), or for *timeout* seconds (False)."""
+        """Block until released or *loop* is closed (True), or for *timeout* seconds (False)."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        release_held()
+        release_deferred()
         if not THREADS and self.lock.locked():
-            raise cannot_block("join()", "await task")  # nobody could wake us
+            raise cannot_block("join()", "await task")  # no thread could release this one
         while True:
             left = _WAIT_SLICE
             if deadline is not None:
@@ -140,89 +143,89 @@ class Joiner:
 
 
 def refuse_own_thread(loop: AbstractEventLoop, call: str, instead: str) -> None:
-    """Raise ``WrongThreadError`` in the thread of *loop*, where blocking would be a deadlock."""
+    """Raise ``WrongThreadError`` in the thread of *loop*, where blocking would deadlock."""
     if runs_here(loop):
         raise would_deadlock(call, instead)
 
 
-def refuse_inside(call: str) -> None:
-    """Raise ``EmbeddedLoopError`` where blocking could deadlock, as a lock of ours is held."""
+def refuse_with_lock_held(call: str) -> None:
+    """Raise ``EmbeddedLoopError`` where blocking could deadlock because asyncnb holds a lock."""
     if holds_a_lock():
         raise EmbeddedLoopError(
-            f"{call} cannot wait here: this finaliser or signal handler came in the middle of "
-            "another call of asyncnb, which the loop may wait for. Write asyncnb.launch(...), "
-            "which does not wait."
+            f"{call} cannot wait here: this finaliser or signal handler interrupted another call "
+            "into asyncnb, which the loop may be waiting for. Use asyncnb.launch(...), which does "
+            "not wait."
         )
 
 
 def is_dead(loop: AbstractEventLoop) -> bool:
-    """Tell whether *loop* will never run again: closed, crashed, or left behind by a fork."""
+    """Return whether *loop* will never run again: closed, crashed, or left behind by a fork."""
     return loop.is_closed() or getattr(loop, "lost", False)
 
 
-def takes_calls(loop: AbstractEventLoop) -> bool:
-    """Tell whether *loop* runs, or its thread will run it again or end what is on it.
+def accepts_calls(loop: AbstractEventLoop) -> bool:
+    """Return whether *loop* is running, or its thread will run it again or end its tasks.
 
-    The embedded loop's thread is between two runs after a ``stop()``, or when SystemExit has left
-    a task, and past its last one in a crash. Any thread.
+    The embedded loop's thread is between two runs after a ``stop()`` or after a task has raised
+    SystemExit, and past its last run in a crash. Any thread.
     """
-    if loop.is_running() is True:  # a stand-in of a test answers with something truthy
+    if loop.is_running() is True:  # a test's stand-in loop returns something truthy
         return True
     return getattr(loop, "lost", None) is False and not loop.is_closed()
 
 
 def dead_loop_error(what: object) -> RuntimeError:
-    """Make the error for who waits for something of a closed loop."""
+    """Return the error to raise when waiting for a future of a closed loop."""
     return EmbeddedLoopError(
-        f"{what!r} can never be done: its event loop is closed, or lives in the process that this "
-        "one was forked from"
+        f"{what!r} can never be done: its event loop is closed, or belongs to the process that "
+        "this one was forked from"
     )
 
 
 def join_future(fut: asyncio.Future[_T], timeout: float | None = None) -> _T:
-    """Block this thread until *fut* is done; see ``Task.join``, whose body this is."""
+    """Block this thread until *fut* is done; this implements ``Task.join``, which documents it."""
     if timeout is not None and (timeout != timeout or isinstance(timeout, bool | str)):
-        check_timeout(timeout)  # refuses it; what is below 0 is a time that is up
+        check_timeout(timeout)  # raises; a negative timeout has already expired
     if fut.done():
         return fut.result()
     loop = fut.get_loop()
     if not THREADS and _get_running_loop() is loop:
         return _join_here(fut, timeout)
     refuse_own_thread(loop, "join()", "await task")
-    refuse_inside("join()")
+    refuse_with_lock_held("join()")
     if is_dead(loop):
         raise dead_loop_error(fut)
     joiner = Joiner()
     joiner.register(loop)
     try:
         try:
-            if takes_calls(loop):
-                loop.call_soon_threadsafe(fut.add_done_callback, joiner.wake)
+            if accepts_calls(loop):
+                loop.call_soon_threadsafe(fut.add_done_callback, joiner.release)
             else:
-                fut.add_done_callback(joiner.wake)
+                fut.add_done_callback(joiner.release)
         except RuntimeError:
-            if not loop.is_closed():  # closed meanwhile: *fut* is done by now, or never
+            if not loop.is_closed():  # just closed: *fut* is done by now or never will be
                 raise
         in_time = joiner.wait(loop, timeout)
     finally:
-        joiner.forget(loop)
+        joiner.unregister(loop)
         if not fut.done():
             try:
-                loop.call_soon_threadsafe(fut.remove_done_callback, joiner.wake)
+                loop.call_soon_threadsafe(fut.remove_done_callback, joiner.release)
             except RuntimeError:
-                if not loop.is_closed():  # closed meanwhile: it calls nobody back any more
+                if not loop.is_closed():  # just closed: it runs no more callbacks
                     raise
     if fut.done():
         return fut.result()
     if not in_time:
-        raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
+        raise TimeoutError(f"not done after {timeout} seconds; still running: {fut!r}")
     raise joiner.error or dead_loop_error(fut)
 
 
 def blocking_wait() -> Callable[[Any], Any] | None:
-    """Return what blocks here while the host's loop goes on, None where nothing can.
+    """Return a function that blocks here while the host's loop keeps running, None if impossible.
 
-    A browser that can switch stacks (JSPI, in Chrome from 137 on) lets Pyodide do that.
+    Pyodide can do this in a browser that can switch stacks (JSPI, in Chrome 137 and later).
     """
     ffi: Any = sys.modules.get("pyodide.ffi")
     if ffi is None or not ffi.can_run_sync():
@@ -231,7 +234,7 @@ def blocking_wait() -> Callable[[Any], Any] | None:
 
 
 def _join_here(fut: asyncio.Future[_T], timeout: float | None) -> _T:
-    """Wait for ``fut`` where this browser can wait; see ``Task.join``."""
+    """Wait for ``fut`` if this browser can block; see ``Task.join``."""
     wait = blocking_wait()
     if wait is None:
         raise cannot_block("join()", "await task")
@@ -240,5 +243,5 @@ def _join_here(fut: asyncio.Future[_T], timeout: float | None) -> _T:
         return bool((await asyncio.wait([fut], timeout=timeout))[0])
 
     if not wait(asyncio.ensure_future(ended())):
-        raise TimeoutError(f"not done after {timeout} seconds; it goes on: {fut!r}")
+        raise TimeoutError(f"not done after {timeout} seconds; still running: {fut!r}")
     return fut.result()

@@ -1,4 +1,4 @@
-"""limit=: at most so many awaitables at a time, the rest not yet started."""
+"""The ``limit=`` option: run a limited number of awaitables at a time and start the rest later."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from asyncnb._core.primitives.create_task import ensure_future, new_task
 
 
 def check_limit(call: str, limit: object) -> int:
-    """Return ``limit`` as an int. Raises TypeError for no integer, ValueError below 1."""
+    """Return ``limit`` as an int. Raises TypeError if not an integer, ValueError if below 1."""
     try:
         number = index(limit)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(
-            f"{call}(limit=...) takes an integer, not {type(limit).__name__}: how many may run "
-            "at a time"
+            f"{call}(limit=...) must be an integer, not {type(limit).__name__}: the maximum number "
+            "that run at the same time"
         ) from None
     if number < 1:
         raise ValueError(
-            f"{call}(limit={number}) would never start anything: limit is how many may run at a "
-            "time, at least 1; leave it out to run all at once"
+            f"{call}(limit={number}) would never start anything: limit is the maximum number that "
+            "run at the same time, at least 1; omit it to run all of them at once"
         )
     return number
 
 
 def close_all(awaitables: Iterable[object]) -> None:
-    """Close coroutines that will not be started, so that none warns it was never awaited."""
+    """Close coroutines that will not start, so that no "never awaited" warning is issued."""
     for awaitable in awaitables:
         if iscoroutine(awaitable):
             awaitable.close()
 
 
 def start(loop: AbstractEventLoop, awaitable: Any) -> Future[Any]:
-    """Return ``awaitable`` as a future of ``loop``; start a task if it is none."""
+    """Return ``awaitable`` as a future of ``loop``; start a task for it if it is not a future."""
     future: Any = (
         new_task(loop, awaitable) if iscoroutine(awaitable) else ensure_future(awaitable, loop=loop)
     )
     if future is not awaitable:
-        # Nobody but us holds this task, so nobody can be blamed for dropping it.
+        # User code has no reference to this task, so it must not be blamed for dropping it.
         future._log_destroy_pending = False
     return future  # type: ignore[no-any-return]
 
@@ -51,12 +51,12 @@ def start(loop: AbstractEventLoop, awaitable: Any) -> Future[Any]:
 class Throttle:
     """Starts awaitables in order, ``limit`` of them at a time, on the thread of ``loop``.
 
-    ``started(awaitable, future)`` is called with each when it starts and ``ended(future)`` when it
-    is done; if that closes the throttle, nothing more is started. ``failed(exc)`` is called when
-    a later one cannot be started.
+    ``started(awaitable, future)`` is called for each one when it starts and ``ended(future)`` when
+    it is done; if that closes the throttle, no more are started. ``failed(exc)`` is called if a
+    later one cannot be started.
     """
 
-    #: What waits for them all: call graphs and timelines go on from there.
+    #: The future that waits for all of them: call graphs and timelines continue from there.
     _outer: Future[Any] | None = None
 
     def __init__(
@@ -76,11 +76,11 @@ class Throttle:
         self._failed = failed
 
     def __len__(self) -> int:
-        """How many have not been started."""
+        """Return the number of awaitables that have not been started."""
         return len(self._waiting)
 
     def fill(self) -> None:
-        """Start as many as may run. Raises what starting a task raises; the rest is closed then."""
+        """Start as many as may run. If starting one raises, close the rest and re-raise."""
         while self._free and self._waiting:
             awaitable = self._waiting.popleft()
             try:
@@ -102,11 +102,11 @@ class Throttle:
             self._failed(exc)
 
     def close(self) -> None:
-        """Give up those that have not been started."""
+        """Close the awaitables that have not been started."""
         close_all(self._waiting)
         self._waiting.clear()
 
 
 def is_started(awaitable: object) -> bool:
-    """Return whether ``awaitable`` runs already, so that it takes no place under a limit."""
+    """Return whether ``awaitable`` is already running, so that it does not count for a limit."""
     return asyncio.isfuture(awaitable) or hasattr(awaitable, "add_done_callback")

@@ -15,20 +15,20 @@ _cancel = asyncio.Future.cancel
 
 
 class _Shield(asyncio.Future[_T]):
-    """What ``await shield(inner)`` waits for; cancelling it lets go of the inner future."""
+    """The future that ``await shield(inner)`` waits for; cancelling it disconnects ``inner``."""
 
     __slots__ = ("_inner", "_parent_task")
 
     _inner: asyncio.Future[_T]
-    _parent_task: asyncio.Task[Any] | None  # the one that called shield(), for call graphs
+    _parent_task: asyncio.Task[Any] | None  # the task that called shield(), for call graphs
 
     def cancel(self, msg: Any | None = None) -> bool:
         if not _cancel(self, msg):
             return False
         inner = self._inner
         if not inner.done():
-            # What becomes of it now is its own affair: a failure that is never looked at is
-            # reported by the future itself, as any other (gh-156321).
+            # The shield no longer handles its outcome: a failure that is never retrieved is
+            # reported by the future itself, like any other (gh-156321).
             inner.remove_done_callback(self._inner_done)
         if discard_edge is not None:
             discard_edge(inner, self._parent_task)
@@ -54,10 +54,10 @@ class _Shield(asyncio.Future[_T]):
 def shield(arg: Any) -> asyncio.Future[Any]:
     """Wait for *arg* without passing a cancellation on to it.
 
-    ``await shield(aw)`` is ``await aw``, except that when the awaiting task is cancelled, *aw*
-    keeps running. If it then fails and its exception is never retrieved, the loop's exception
-    handler is called, as for any task (gh-156321). When *aw* itself is cancelled, so is the
-    shield. Keep a reference to what you shield. *arg* may be a future of another loop or thread.
+    ``await shield(aw)`` is ``await aw``, except that if the awaiting task is cancelled, *aw* keeps
+    running. If *aw* then fails and its exception is never retrieved, the loop's exception handler
+    is called, as for any task (gh-156321). If *aw* itself is cancelled, so is the shield. Keep a
+    reference to what you shield. *arg* may be a future of another loop or thread.
 
     >>> saving = asyncio.create_task(asyncio.sleep(9, "saved"))
     >>> try:
@@ -66,7 +66,7 @@ def shield(arg: Any) -> asyncio.Future[Any]:
     ...     print("no longer waited for:", await saving)
     no longer waited for: saved
 
-    ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop. Thread of the
+    Raises ``TypeError`` if *arg* cannot be awaited, ``RuntimeError`` without a loop. Thread of the
     awaiting loop. Source: CPython 3.15.
     """
     inner = ensure_future(arg)

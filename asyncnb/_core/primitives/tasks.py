@@ -28,9 +28,9 @@ from asyncnb._core.primitives.futures import (
     INTERRUPT,
     Future,
     FutureProxy,
+    accepts_calls,
     iscoroutine,
     runs_elsewhere,
-    takes_calls,
 )
 from asyncnb._core.primitives.pause import Pause
 from asyncnb._core.primitives.pause import pause as _hold
@@ -152,10 +152,10 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
             name = str(name)  # may run anything: not while the loop's call_soon is replaced
         kwargs |= {"loop": loop, "name": name, "context": context}
         if loop is running:
-            if eager_start and runs_here(loop):  # else lazily: see create_task_from_elsewhere()
+            if eager_start and runs_here(loop):  # else lazily: see create_task_from_other_thread()
                 return _hide_frames(_make_eagerly(cls, coro, **kwargs))
             return _hide_frames(construct(cls, coro, **kwargs))
-        if not takes_calls(loop):
+        if not accepts_calls(loop):
             return _hide_frames(construct(cls, coro, **kwargs))
         if eager_start:
             raise RuntimeError(
@@ -360,9 +360,9 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """Return a frozen snapshot of the task's facts. Any thread."""
         if self._record is not None:
             return self._record.info()
-        from asyncnb._core.introspection.unmanaged import plain_task_info  # seldom needed
+        from asyncnb._core.introspection.unmanaged import unmanaged_task_info  # seldom needed
 
-        return plain_task_info(self)
+        return unmanaged_task_info(self)
 
     @property
     def output(self) -> str:

@@ -1,4 +1,4 @@
-"""Between threads and loops: run in a thread, submit to a loop, run a loop to its end."""
+"""Between threads and loops: run in a thread, submit to a loop, run a loop to completion."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from asyncnb._core.primitives.create_task import ensure_future, new_task
 from asyncnb._core.primitives.joining import (
     Joiner,
     dead_loop_error,
-    refuse_inside,
     refuse_own_thread,
+    refuse_with_lock_held,
 )
 from asyncnb._core.primitives.tasks import Task, interrupt
 
@@ -46,7 +46,7 @@ def _call(func: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     try:
         return func(*args, **kwargs)
     except StopIteration as exc:
-        # A future of 3.11 refuses it, and the awaiting task would wait forever (gh-112182).
+        # A future of 3.11 rejects it, and the awaiting task would wait forever (gh-112182).
         raise RuntimeError("StopIteration cannot be raised into a coroutine") from exc
 
 
@@ -55,26 +55,28 @@ async def to_thread(func: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwar
 
     It runs in the loop's default executor, in a copy of the current context, so context variables
     can be read there. What it raises is raised here; a ``StopIteration`` as a ``RuntimeError``.
-    Cancelling ends the wait; the thread goes on to the end of *func*. Any loop.
-    ``TypeError`` when *func* is an ``async def`` function, which would only make a coroutine in
-    the thread, and ``RuntimeError`` where there are no threads (Pyodide). Source: CPython 3.9.
+    Cancelling ends the wait; the thread keeps running to the end of *func*. Any loop. Raises
+    ``TypeError`` if *func* is an ``async def`` function, which would only create a coroutine in the
+    thread, and ``RuntimeError`` where threads are not available (Pyodide). Source: CPython 3.9.
     """
     if iscoroutinefunction(func):
         raise TypeError(
-            f"to_thread() takes a plain function, and {func!r} is an async def one, which would "
-            "only make a coroutine in the thread: await it here, or create_task() it"
+            f"to_thread() takes a regular function, but {func!r} is an async def function, which "
+            "would only create a coroutine in the thread: await it here, or use create_task()"
         )
     if not THREADS:
-        # Pyodide's own would call it here, and everything else would stand still meanwhile.
+        # Pyodide's own to_thread() would call it here and block everything else.
         what = getattr(func, "__name__", "function")
-        raise no_threads("to_thread()", f"call {what}(...) itself, and nothing else runs meanwhile")
+        raise no_threads(
+            "to_thread()", f"call {what}(...) directly, which blocks everything else until it ends"
+        )
     loop = asyncio.get_running_loop()
     call = functools.partial(_call, func, *args, **kwargs)
     return await loop.run_in_executor(None, contextvars.copy_context().run, call)
 
 
 class _Submitted(concurrent.futures.Future[_T]):
-    """What run_coroutine_threadsafe() returns: waiting on the loop's own thread is an error."""
+    """The future of run_coroutine_threadsafe(): waiting for it on the loop's thread is an error."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         super().__init__()
@@ -83,8 +85,8 @@ class _Submitted(concurrent.futures.Future[_T]):
     def _refuse_own_thread(self, method: str) -> None:
         if runs_here(self._loop_of_task) and not self.done():
             raise RuntimeError(
-                f"{method}() on the loop's own thread would wait forever, since the coroutine "
-                "needs this thread to go on; write `await coro`, or `await wrap_future(future)`"
+                f"{method}() on the loop's own thread would deadlock, because the coroutine needs "
+                "this thread to run; use `await coro` or `await wrap_future(future)` instead"
             )
 
     def result(self, timeout: float | None = None) -> _T:
@@ -101,11 +103,11 @@ def run_coroutine_threadsafe(
 ) -> concurrent.futures.Future[_T]:
     """Start *coro* as a task of *loop*, which runs in another thread.
 
-    Returns a ``concurrent.futures.Future``: ``result(timeout)`` blocks this thread and raises
-    what the coroutine raised, or ``TimeoutError`` after *timeout* seconds; ``cancel()`` cancels
-    the task. On the loop's own thread ``result()`` and ``exception()`` raise ``RuntimeError`` at
-    once instead of waiting forever. ``TypeError`` when *coro* is no coroutine, ``RuntimeError``
-    when the loop is closed. Any thread, any loop. Source: CPython 3.15; the refusal is ours.
+    Return a ``concurrent.futures.Future``: ``result(timeout)`` blocks this thread and raises what
+    the coroutine raised, or ``TimeoutError`` after *timeout* seconds; ``cancel()`` cancels the
+    task. On the loop's own thread ``result()`` and ``exception()`` raise ``RuntimeError`` at once
+    instead of deadlocking. Raises ``TypeError`` if *coro* is not a coroutine, ``RuntimeError`` if
+    the loop is closed. Any thread, any loop. Source: CPython 3.15; that refusal is asyncnb's.
     """
     if not isinstance(loop, AbstractEventLoop):
         close_unstarted(coro)
@@ -131,7 +133,7 @@ def run_coroutine_threadsafe(
             if not submitted.cancelled():
                 return
             if runs_here(loop):
-                task.cancel()  # at once, not a turn later (gh-105836)
+                task.cancel()  # at once, not one loop iteration later (gh-105836)
             else:
                 try:
                     loop.call_soon_threadsafe(task.cancel)
@@ -166,15 +168,16 @@ def run_on(
 ) -> _T:
     """Run an awaitable as a task of *loop*, which runs in another thread; return the result.
 
-    Blocks the calling thread. Ctrl-C cancels the task, waits for its cleanup (a second one does
-    not) and raises ``KeyboardInterrupt``; after *timeout* seconds it is cancelled the same way,
-    and ``TimeoutError`` raised. ``RuntimeError`` on the loop's own thread, and when the loop
-    closes or crashes meanwhile; ``TypeError`` for what cannot be awaited. Any other thread.
+    Blocks the calling thread. Ctrl-C cancels the task, waits for its cleanup (a second Ctrl-C does
+    not) and raises ``KeyboardInterrupt``; after *timeout* seconds the task is cancelled in the same
+    way, and ``TimeoutError`` is raised. Raises ``RuntimeError`` on the loop's own thread and if the
+    loop closes or crashes in the meantime; ``TypeError`` if the argument cannot be awaited. Any
+    other thread.
     """
     refuse_own_thread(loop, "run()", "await ...")
     coro = as_coroutine(awaitable)
     try:
-        refuse_inside("run()")
+        refuse_with_lock_held("run()")
     except EmbeddedLoopError:
         coro.close()
         raise
@@ -183,8 +186,8 @@ def run_on(
     started: list[asyncio.Task[_T]] = []
 
     def start() -> None:
-        # Here and not in the waiting thread, and eagerly: one wake-up of the loop instead of two,
-        # and a coroutine that does not suspend is done before the waiting thread falls asleep.
+        # Here, not in the waiting thread, and eagerly: the loop wakes up once instead of twice, and
+        # a coroutine that does not suspend is done before the waiting thread falls asleep.
         try:
             task = Task(coro, loop=loop, name=name, context=context, eager_start=True)
         except BaseException as exc:
@@ -192,16 +195,16 @@ def run_on(
             raise
         started.append(task)
         if task.done():
-            joiner.wake()
+            joiner.release()
         else:
-            task.add_done_callback(joiner.wake)
+            task.add_done_callback(joiner.release)
 
     def cancel() -> None:
         if started:
-            interrupt(started[0])  # launched tasks that it waits for go on
-        else:  # Ctrl-C came before the loop had been told
+            interrupt(started[0])  # launched tasks that it waits for keep running
+        else:  # Ctrl-C came before the loop had started the task
             coro.close()
-            joiner.wake()
+            joiner.release()
 
     joiner.register(loop)
     try:
@@ -213,9 +216,9 @@ def run_on(
             raise
         if not in_time:
             _end_and_wait(loop, cancel, joiner)
-            raise TimeoutError(f"not done after {timeout} seconds, and cancelled: {awaitable!r}")
+            raise TimeoutError(f"cancelled because not done after {timeout} seconds: {awaitable!r}")
     finally:
-        joiner.forget(loop)
+        joiner.unregister(loop)
     if started and started[0].done():
         return started[0].result()
     raise joiner.error or dead_loop_error(awaitable)
@@ -237,16 +240,16 @@ class _State(enum.Enum):
 
 
 class _NotAwaitable(TypeError, ValueError):
-    """A TypeError, as in 3.14; a ValueError too, for handlers written for Python up to 3.13."""
+    """A TypeError, as in 3.14; also a ValueError, for handlers written for Python up to 3.13."""
 
 
 class Runner:
-    """A context manager that makes an event loop, runs coroutines in it and closes it properly.
+    """A context manager that creates an event loop, runs coroutines in it and closes it properly.
 
-    ``Runner(*, debug=None, loop_factory=None)``: *debug* sets the loop's debug mode when not
-    None; *loop_factory* makes the loop, otherwise :func:`new_event_loop` does and the loop is
-    set as the thread's current one. ``run()`` may be called several times: same loop, same
-    context. For one thread, usually the main one, where Ctrl-C cancels the running task.
+    ``Runner(*, debug=None, loop_factory=None)``: *debug* sets the loop's debug mode unless it is
+    None; *loop_factory* creates the loop, otherwise :func:`new_event_loop` does and the loop is set
+    as the thread's current one. ``run()`` may be called several times, with the same loop and
+    context. For use on one thread, usually the main one, where Ctrl-C cancels the running task.
     Source: CPython 3.15.
     """
 
@@ -277,10 +280,10 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """Cancel all tasks, wait for their cleanup, shut generators and executor down, close.
+        """Cancel all tasks, wait for their cleanup, shut down generators and executor, and close.
 
-        Waits up to 300 seconds for the threads of the default executor. Nothing happens when
-        there is no loop (any more).
+        Waits up to 300 seconds for the threads of the default executor. Does nothing if there is no
+        loop yet, or no longer.
         """
         if self._state is not _State.INITIALIZED:
             return
@@ -297,14 +300,14 @@ class Runner:
             self._state = _State.CLOSED
 
     def get_loop(self) -> AbstractEventLoop:
-        """Return the loop, made now if need be; ``RuntimeError`` when the runner is closed."""
+        """Return the loop, created now if needed. ``RuntimeError`` if the runner is closed."""
         if self._state is _State.CLOSED:
-            raise RuntimeError("Runner is closed; make another one")
+            raise RuntimeError("Runner is closed; create a new one")
         if self._loop is None:
             if self._loop_factory is None:
                 self._loop = asyncio.new_event_loop()
                 if not self._set_event_loop:
-                    # Once only: a second time would attach the child watcher again.
+                    # Only once: a second call would attach the child watcher again.
                     asyncio.set_event_loop(self._loop)
                     self._set_event_loop = True
             else:
@@ -316,16 +319,16 @@ class Runner:
         return self._loop
 
     def run(self, coro: Awaitable[_T], *, context: contextvars.Context | None = None) -> _T:
-        """Run an awaitable to its end in the runner's loop and return its result.
+        """Run an awaitable to completion in the runner's loop and return its result.
 
-        In *context*, by default the one context of the runner. In the main thread the first
-        Ctrl-C cancels the task, and ``KeyboardInterrupt`` is raised once it has ended; the second
-        raises it at once. ``RuntimeError`` when a loop runs in this thread or the runner is
-        closed; ``TypeError`` for what cannot be awaited.
+        It runs in *context*, by default the runner's one context. In the main thread the first
+        Ctrl-C cancels the task, and ``KeyboardInterrupt`` is raised once the task has ended; the
+        second one raises it at once. Raises ``RuntimeError`` if a loop runs in this thread or the
+        runner is closed; ``TypeError`` if *coro* cannot be awaited.
         """
         if _get_running_loop() is not None:
             raise RuntimeError(
-                "Runner.run() cannot be called from a running event loop; write `await coro`"
+                "Runner.run() cannot be called from a running event loop; use `await coro` instead"
             )
         with close_refused(coro):
             loop = self.get_loop()
@@ -357,13 +360,13 @@ class Runner:
         ):
             return None
 
-        # A function, no partial: signal.signal() of 3.11 and 3.12.1 calls repr() of the handler,
-        # a partial's reprs the task, and that its result (gh-112559).
+        # A function, not a partial: signal.signal() of 3.11 and 3.12.1 calls repr() on the handler,
+        # the repr of a partial includes that of the task, and that includes its result (gh-112559).
         def on_sigint(signum: int, frame: FrameType | None) -> None:
             self._interrupt_count += 1
             if self._interrupt_count == 1 and not task.done():
                 task.cancel()
-                loop.call_soon_threadsafe(lambda: None)  # it may sleep in select()
+                loop.call_soon_threadsafe(lambda: None)  # the loop may be sleeping in select()
                 return
             raise KeyboardInterrupt
 
@@ -377,7 +380,7 @@ class Runner:
 async def _shutdown_executor(loop: AbstractEventLoop) -> None:
     try:
         shutdown = loop.shutdown_default_executor(_EXECUTOR_SHUTDOWN)  # type: ignore[call-arg]
-    except TypeError:  # 3.11 and uvloop take no timeout
+    except TypeError:  # on 3.11 and uvloop it has no timeout parameter
         shutdown = loop.shutdown_default_executor()
     await shutdown
 
@@ -412,16 +415,16 @@ def run(
 ) -> _T:
     """Run an awaitable in a new event loop, close the loop, and return the result.
 
-    At the end all tasks are cancelled and waited for, async generators closed and the default
-    executor shut down (up to 300 seconds). *debug* and *loop_factory* as for :class:`Runner`.
-    ``RuntimeError`` when a loop runs in this thread, ``TypeError`` for what cannot be awaited;
-    otherwise what *main* raises, ``KeyboardInterrupt`` after Ctrl-C. Source: CPython 3.15, which
-    takes any awaitable.
+    At the end all remaining tasks are cancelled and awaited, async generators closed and the
+    default executor shut down (up to 300 seconds). *debug* and *loop_factory* are those of
+    :class:`Runner`. Raises ``RuntimeError`` if a loop runs in this thread, ``TypeError`` if *main*
+    cannot be awaited, ``KeyboardInterrupt`` after Ctrl-C, otherwise what *main* raises. Source:
+    CPython 3.15, which accepts any awaitable.
     """
     if _get_running_loop() is not None:
         close_unstarted(main)
         raise RuntimeError(
-            "asyncio.run() cannot be called from a running event loop; write `await main()`"
+            "asyncio.run() cannot be called from a running event loop; use `await main()` instead"
         )
     with Runner(debug=debug, loop_factory=loop_factory) as runner:
         return runner.run(main)

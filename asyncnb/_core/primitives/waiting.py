@@ -1,7 +1,7 @@
 """sleep, wait, wait_for: suspend the current task until a time or until others are done.
 
-``wait`` and ``wait_for`` take tasks and futures of the running loop, of loops in other threads,
-and ``concurrent.futures.Future``. ``gather`` and ``as_completed`` have files of their own.
+``wait`` and ``wait_for`` accept tasks and futures of the running loop, of loops in other threads,
+and ``concurrent.futures.Future``. ``gather`` and ``as_completed`` are in separate files.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from asyncnb._core.primitives.cross_loop import (
     discard_edge,
     done_callback_adder,
     done_callback_remover,
+    done_signal,
     is_foreign,
-    signal,
 )
 from asyncnb._core.primitives.first_completed import Pending, watch_for
 from asyncnb._core.primitives.futures import iscoroutine, local
@@ -42,7 +42,7 @@ ALL_COMPLETED = concurrent.futures.ALL_COMPLETED
 
 @types.coroutine
 def checkpoint() -> Generator[None, None, None]:
-    """Let the loop run once round: a bare yield, which every task understands."""
+    """Yield to the loop for one iteration: a bare ``yield``, which every kind of task supports."""
     yield
 
 
@@ -54,8 +54,8 @@ def _release(future: Future[T], result: T) -> None:
 async def sleep(delay: float, result: T = None) -> T:  # type: ignore[assignment]
     """Suspend for ``delay`` seconds of loop time, then return ``result``.
 
-    Zero or less gives way for exactly one turn of the loop. Raises ValueError for NaN, and
-    CancelledError when the task is cancelled. Any loop. As CPython 3.15's.
+    Zero or less yields for exactly one iteration of the loop. Raises ValueError for NaN, and
+    CancelledError if the task is cancelled. Any loop. As in CPython 3.15.
     """
     if delay <= 0:
         await checkpoint()
@@ -74,13 +74,13 @@ async def sleep(delay: float, result: T = None) -> T:  # type: ignore[assignment
 async def wait(
     fs: Iterable[F], *, timeout: float | None = None, return_when: str = ALL_COMPLETED
 ) -> tuple[set[F], set[F]]:
-    """Wait for tasks or futures; return the sets ``(done, pending)`` of the very ones given.
+    """Wait for tasks or futures; return the sets ``(done, pending)`` of the original objects.
 
-    Returns when all are done, or the first (``FIRST_COMPLETED``), or the first that failed
-    (``FIRST_EXCEPTION``), or after ``timeout`` seconds, which is no error. Never cancels any of
-    them, not even when it is cancelled itself. Raises ValueError for an empty ``fs`` or an
-    unknown ``return_when`` and TypeError for coroutines. As CPython 3.15's; takes futures of any
-    loop and thread besides.
+    Returns when all of them are done, or the first one is (``FIRST_COMPLETED``), or the first one
+    has failed (``FIRST_EXCEPTION``), or after ``timeout`` seconds, which is not an error. Never
+    cancels any of them, not even if the waiting task is cancelled. Raises ValueError for an empty
+    ``fs`` or an unknown ``return_when`` and TypeError for coroutines. As in CPython 3.15; also
+    accepts futures of any loop and thread.
 
     >>> tasks = [asyncio.create_task(asyncio.sleep(n, n)) for n in (1, 60)]
     >>> done, pending = await asyncnb.wait(tasks, timeout=5)
@@ -89,7 +89,7 @@ async def wait(
     """
     if asyncio.isfuture(fs) or iscoroutine(fs) or isinstance(fs, concurrent.futures.Future):
         raise TypeError(
-            f"expect a list of futures, not {type(fs).__name__}: write wait([task]), or "
+            f"expect a list of futures, not {type(fs).__name__}: use wait([task]), or "
             "`await task` for a single one"
         )
     first = return_when == FIRST_COMPLETED
@@ -102,8 +102,8 @@ async def wait(
         for each in given:
             close_unstarted(each)
         raise ValueError(
-            f"Invalid return_when value: {return_when!r}; it is FIRST_COMPLETED, FIRST_EXCEPTION "
-            "or ALL_COMPLETED"
+            f"Invalid return_when value: {return_when!r}; it must be FIRST_COMPLETED, "
+            "FIRST_EXCEPTION or ALL_COMPLETED"
         )
     loop = get_running_loop()
     watch = watch_for(fs, cast("Pending[F]", given), loop) if first else None
@@ -112,7 +112,7 @@ async def wait(
         waiter = Waiter(futures, loop=loop)
         watch.begin(waiter)
         try:
-            await _sleep_on(waiter, futures, timeout, loop)
+            await _await_waiter(waiter, futures, timeout, loop)
         except BaseException:
             watch.stop()
             raise
@@ -120,7 +120,7 @@ async def wait(
     if all_local(given, loop):
         pending = await _wait(cast("set[Future[Any]]", given), timeout, return_when, loop)
         return given - pending if pending else given, cast("set[F]", pending)
-    # Somewhere a coroutine, or a future of another loop or thread.
+    # At least one is a coroutine, or a future of another loop or thread.
     if any(iscoroutine(f) for f in given):
         for each in given:
             close_unstarted(each)
@@ -131,11 +131,11 @@ async def wait(
     for f in given:
         if not asyncio.isfuture(f) and not isinstance(f, concurrent.futures.Future):
             raise TypeError(f"wait() takes tasks and futures, not {type(f).__name__}: {f!r}")
-    here = {signal(f, loop): f for f in given}
-    await _wait(set(here), timeout, return_when, loop, here.get)
-    for future, f in here.items():
-        if future is not f and future.done() and (lost := future.exception()) is not None:
-            raise lost  # its loop crashed or was closed: waiting on would be for ever
+    signals = {done_signal(f, loop): f for f in given}
+    await _wait(set(signals), timeout, return_when, loop, signals.get)
+    for future, f in signals.items():
+        if future is not f and future.done() and (error := future.exception()) is not None:
+            raise error  # its loop crashed or was closed: the wait would never end
     done = {f for f in given if f.done()}
     return done, given - done
 
@@ -157,14 +157,14 @@ async def _wait(
     else:
         watch = _FirstException(waiter, given, original)
     try:
-        await _sleep_on(waiter, given, timeout, loop)
+        await _await_waiter(waiter, given, timeout, loop)
     except BaseException:
         watch.stop()
         raise
     return watch.stop()
 
 
-async def _sleep_on(
+async def _await_waiter(
     waiter: Future[None],
     given: Collection[Future[Any]],
     timeout: float | None,
@@ -199,8 +199,9 @@ def _failed(
 class WaitAll:
     """Releases a waiter when all futures are done, with a callback on one of them at a time.
 
-    Whichever is the last to end has, when it ends, either the callback or a predecessor with it;
-    those that ended before cost a look at ``done()`` instead of a callback of their own.
+    Whenever that future ends, the callback moves to the next unfinished one, so that the waiter is
+    released after the last; a future that has ended before its turn costs a call of ``done()``
+    instead of a callback.
     """
 
     __slots__ = ("_left", "_waiter")
@@ -208,7 +209,7 @@ class WaitAll:
     def __init__(self, waiter: Future[None], given: Collection[Future[Any]]) -> None:
         self._waiter = waiter
         self._left = list(given)
-        # On the last one even if it is done: then the callback gives others a turn of the loop.
+        # On the last one even if it is done: then the callback lets others run for one iteration.
         self._left[-1].add_done_callback(self._next)
 
     def _next(self, future: Future[Any]) -> None:
@@ -222,7 +223,7 @@ class WaitAll:
         _release(self._waiter, None)
 
     def stop(self) -> set[Future[Any]]:
-        """Take the callback away and return what is still pending."""
+        """Remove the callback and return the futures that are still pending."""
         if self._left:
             self._left[-1].remove_done_callback(self._next)
         return {future for future in self._left if not future.done()}
@@ -238,7 +239,7 @@ class WaitFirst:
         self._given = given
         self._release = release = self._ended
         kinds = set(map(type, given))
-        # One context for all, and no copy for each.
+        # One context for all callbacks instead of one copy each.
         context = contextvars.copy_context()
         if len(kinds) == 1:
             add = done_callback_adder(kinds.pop())
@@ -253,12 +254,12 @@ class WaitFirst:
             self._waiter.set_result(None)
 
     def stop(self) -> set[Future[Any]]:
-        """Take the callbacks away and return what is still pending."""
+        """Remove the callbacks and return the futures that are still pending."""
         release, given = self._release, self._given
-        del self._release  # it refers to us: no cycle for the collector
+        del self._release  # it refers to this object: leave no cycle to the collector
         kinds = set(map(type, given))
         remove = done_callback_remover(kinds.pop()) if len(kinds) == 1 else _remove
-        # A future that is done has given its callbacks to the loop: there is none to remove.
+        # A done future has passed its callbacks to the loop: there is none to remove.
         return {future for future in given if remove(future, release)}
 
 
@@ -288,13 +289,13 @@ class _FirstException(WaitFirst):
 
 
 async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
-    """Await ``fut`` for at most ``timeout`` seconds (None: without limit); return its result.
+    """Await ``fut`` for at most ``timeout`` seconds (None: no limit); return its result.
 
     A coroutine runs in the caller's own task, so no cancellation is lost between two tasks. When
-    the time is up ``fut`` is cancelled, its cleanup awaited, and TimeoutError raised; a value
-    that it returns all the same is returned and an exception it raises then is raised. To keep it
-    running, wait for ``shield(fut)``. With ``timeout <= 0`` a coroutine never starts. Takes
-    futures of any loop and thread; for those cancellation travels there. As CPython 3.15's.
+    the timeout expires, ``fut`` is cancelled, its cleanup awaited, and TimeoutError raised; if it
+    still returns a value, that is returned, and if it raises another exception, that is raised. To
+    keep it running, wait for ``shield(fut)``. With ``timeout <= 0`` a coroutine never starts.
+    Accepts futures of any loop and thread; a cancellation is passed on to them. As in CPython 3.15.
 
     >>> try:
     ...     await asyncnb.wait_for(asyncio.sleep(60), timeout=5)
@@ -314,7 +315,7 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
     limit: Timeout | None = None
     try:
         if not timeout <= 0:
-            # `async with Timeout(...)`, without two coroutines for it.
+            # The same as `async with Timeout(...)`, without its two coroutines.
             now = loop.time()
             limit = Timeout(now + timeout)
             limit.enter(loop, now)
@@ -322,7 +323,7 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
         close_unstarted(fut)
         raise
     if limit is None:
-        return await _without_time(ensure_future(fut))
+        return await _with_expired_timeout(ensure_future(fut))
     try:
         result = await fut
     except BaseException as exc:
@@ -334,11 +335,11 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
     return result
 
 
-async def _without_time(future: Future[T]) -> T:
+async def _with_expired_timeout(future: Future[T]) -> T:
     if future.done():
         return future.result()
     future.cancel()
-    # Waiting for it, not awaiting it: a cancellation of the caller must come through at once.
+    # Wait for it instead of awaiting it: a cancellation of the caller must take effect at once.
     await wait([future])
     try:
         return future.result()

@@ -20,7 +20,7 @@ from asyncnb._core.tracing.recording import Recording, Step, TaskTrace
 Tasks = Any
 
 
-def record(most_steps: int = _trace.MOST_STEPS) -> Recording:
+def record(most_steps: int = _trace.MAX_STEPS) -> Recording:
     """Return a new recording, for ``with record() as it:``; ``timeline(it)`` draws it.
 
     Recorded is every task that the block launches or makes with asyncnb's calls, and all that
@@ -268,7 +268,7 @@ def _add_recorded(facts: dict[str, Any], trace: TaskTrace, steps: list[Step], no
         else:
             continue
         facts["waits"].append([step.end + epoch, until, _what(step), step.on])
-    facts["marks"] = [[when + epoch, what, text] for when, what, text in trace.marks]
+    facts["marks"] = [[when + epoch, what, text] for when, what, text in trace.events]
 
 
 def _what(step: Step) -> str:

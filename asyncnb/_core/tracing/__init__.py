@@ -1,1 +1,1 @@
-"""Recording the steps of tasks."""
+"""Record the steps of tasks."""

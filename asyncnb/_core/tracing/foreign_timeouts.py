@@ -1,4 +1,4 @@
-"""Timeouts that are not ours: whether one of asyncio's has struck."""
+"""Timeouts that are not asyncnb's: detect whether one of asyncio's has expired."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def expired_in(coro: Any) -> bool:
-    """Return whether ``coro`` is suspended inside of an ``asyncio.timeout`` whose time is up.
+    """Return whether ``coro`` is suspended inside an ``asyncio.timeout`` that has expired.
 
-    Inside of ``asyncio.wait_for``, too, where that is built on one (Python 3.12 and later).
+    This includes ``asyncio.wait_for``, where it is built on a timeout (Python 3.12 and later).
     """
     while True:
         kind = type(coro)
@@ -21,8 +21,8 @@ def expired_in(coro: Any) -> bool:
             inner = coro.gi_yieldfrom
         else:
             return False
-        # `async with asyncio.timeout(1):` keeps it nowhere but on the stack of its frame, as
-        # itself or as a bound method; the garbage collector alone tells what is there.
+        # `async with asyncio.timeout(1):` keeps the timeout only on the stack of its frame, as the
+        # object or as a bound method; only the garbage collector can say what is on that stack.
         for held in gc.get_referents(coro):
             owner = getattr(held, "__self__", held) if type(held) is types.MethodType else held
             if isinstance(owner, Timeout) and owner.expired():

@@ -1,10 +1,10 @@
-"""Recording: when a traced task ran, what it waited for, what struck it.
+"""Recording: when a traced task ran, what it waited for, and what cancelled it.
 
-Off unless asked. A traced task's coroutine is wrapped in an object through which every step goes;
-other tasks are made and stepped as ever. What is written down is bounded: the newest steps, in a
-ring; a task knows how many it made, so what the ring lost can be told.
+Off by default. A traced task's coroutine is wrapped in an object that every step passes through;
+other tasks are created and stepped as usual. The amount recorded is bounded: the newest steps, in a
+ring buffer; a task counts the steps it made, so the number of dropped steps is known.
 
-Loop threads write, any thread reads: appending to a deque is atomic, and who reads copies first.
+Loop threads write and any thread reads: appending to a deque is atomic, and readers copy first.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ __asyncnb_frames__ = "launches"
 
 _lock = fork_safe_lock()
 
-#: Steps that a recording keeps, the newest: some 15 MB when it is full.
-MOST_STEPS = 100_000
-#: Tasks that a recording keeps, the newest.
-MOST_TASKS = 10_000
-#: Cancellations, timeouts and awaiters that are kept for one task.
-MOST_MARKS = 100
+#: The maximum number of steps that a recording keeps, the newest: about 15 MB when it is full.
+MAX_STEPS = 100_000
+#: The maximum number of tasks that a recording keeps, the newest.
+MAX_TASKS = 10_000
+#: The maximum number of cancellations and timeouts, and of awaiters, that are kept for one task.
+MAX_EVENTS = 100
 
 
 class Step(NamedTuple):
-    """One step of a task: it had the loop from ``start`` to ``end``, then waited.
+    """One step of a task: it occupied the loop from ``start`` to ``end``, then waited.
 
-    ``code`` is that of the innermost coroutine it stopped in, None when it merely let others run;
-    ``on`` is the id of the traced task it waits for, if it awaits one directly. Times are the
-    recording's clock.
+    ``code`` is that of the innermost coroutine in which the task was suspended, None if it only
+    yielded to other tasks; ``on`` is the id of the traced task it waits for, if it awaits one
+    directly. Times are those of the recording's clock.
     """
 
     task: TaskTrace
@@ -58,7 +58,7 @@ class Step(NamedTuple):
 
 
 class TaskTrace:
-    """What a recording knows of one task besides its steps. Times are the recording's clock."""
+    """The facts recorded about one task besides its steps. Times are the recording's clock."""
 
     __slots__ = (
         "__weakref__",
@@ -67,10 +67,10 @@ class TaskTrace:
         "created",
         "ended",
         "error",
+        "events",
         "gathered_in",
         "id",
         "launched",
-        "marks",
         "name",
         "parent",
         "recording",
@@ -87,7 +87,8 @@ class TaskTrace:
     def __init__(self, recording: Recording, record: TaskHandle | None) -> None:
         self.recording: Recording = recording
         self.launched: bool = record is not None
-        # Weakly: a recording outlasts the registry's history, and must keep no result alive.
+        # A weak reference: a recording outlives the registry's history and must keep no result
+        # alive.
         self._record = _nothing if record is None else weakref.ref(record)
         self.id: int = record.id if record is not None else -next(self._ids)
         self.name: str = ""
@@ -97,26 +98,26 @@ class TaskTrace:
         self.ended: float | None = None
         self.state: str = "pending"
         self.error: str | None = None
-        #: Steps taken, and the seconds for which they had the loop.
+        #: The number of steps taken, and the seconds for which they occupied the loop.
         self.steps: int = 0
         self.seconds: float = 0.0
-        #: Whether it was asked to end, and has not gone on with something else since.
+        #: Whether the task was asked to end and has not resumed other work since.
         self.stopping: bool = False
-        #: (when, "cancel" or "timeout", message): delivered to its code; "on": it went on.
-        self.marks: list[tuple[float, str, str]] = []
-        #: Gatherings that its end is part of, with the id of who awaits each.
+        #: (when, "cancel" or "timeout", message) as delivered to its code; "on": it kept running.
+        self.events: list[tuple[float, str, str]] = []
+        #: The gather() futures that its end is part of, with the id of the task awaiting each.
         self.gathered_in: list[tuple[asyncio.Future[Any], int]] = []
-        #: (when, id of a traced task that awaited the end of this one).
+        #: (when, id of a traced task that was awaiting this one when it ended).
         self.awaited_by: list[tuple[float, int]] = []
         self.task: Callable[[], asyncio.Task[Any] | None] = _nothing
 
     @property
     def record(self) -> TaskHandle | None:
-        """What the registry knows of a launched task, until it has forgotten it."""
+        """The registry's record of a launched task, as long as the registry keeps it."""
         return self._record()
 
     def begin(self) -> None:
-        """Note the first step. Called in it."""
+        """Record the start of the first step. Call it within that step."""
         task = asyncio.current_task()
         if task is not None:
             self.task = weakref.ref(task)
@@ -125,38 +126,38 @@ class TaskTrace:
         self.started = self.recording.now()
         self.state = "running"
 
-    def struck(self, exc: CancelledError, coro: Coroutine[Any, Any, Any]) -> None:
-        """Note a cancellation that is about to be delivered to ``coro``."""
+    def record_cancel(self, exc: CancelledError, coro: Coroutine[Any, Any, Any]) -> None:
+        """Record a cancellation that is about to be delivered to ``coro``."""
         task = self.task()
         text = exc.args[0] if exc.args and isinstance(exc.args[0], str) else ""
         timed_out = (task is not None and _timed_out(task)) or expired_in(coro)
         what = "timeout" if timed_out else "cancel"
-        if len(self.marks) < MOST_MARKS:
-            self.marks.append((self.recording.now(), what, text))
+        if len(self.events) < MAX_EVENTS:
+            self.events.append((self.recording.now(), what, text))
         self.stopping = True
 
     def record_recovery(self, when: float) -> None:
-        """After a step of a task that was asked to end: note if that was taken back."""
+        """Record a withdrawal of the request, after a step of a task that was asked to end."""
         task = self.task()
         if task is None or not task.cancelling():
             self.stopping = False
-            if len(self.marks) < MOST_MARKS:
-                self.marks.append((when, "on", ""))
+            if len(self.events) < MAX_EVENTS:
+                self.events.append((when, "on", ""))
 
-    def gathers(self, gathering: asyncio.Future[Any], children: Iterable[Any]) -> None:
-        """Note that this task awaits ``gathering``, and so the end of each of ``children``."""
+    def note_gather(self, gathering: asyncio.Future[Any], children: Iterable[Any]) -> None:
+        """Record that this task awaits ``gathering``, and so the end of each of ``children``."""
         for child in children:
             trace = trace_of(child)
-            if trace is not None and len(trace.gathered_in) < MOST_MARKS:
+            if trace is not None and len(trace.gathered_in) < MAX_EVENTS:
                 trace.gathered_in.append((gathering, self.id))
 
     def end(self, error: BaseException | None, loop: AbstractEventLoop | None = None) -> None:
-        """Note the end and who awaited it; called in the last step, before they are told.
+        """Record the end and the tasks awaiting it; call it in the last step, before they wake up.
 
-        With ``loop``, of a task on that loop, which will take no step any more.
+        Pass ``loop`` for a task on a loop that will run no further step of it.
         """
         if self.ended is not None:
-            return  # its loop has crashed, and now the garbage collector closes the coroutine
+            return  # the loop has crashed, and the garbage collector is now closing the coroutine
         self.ended = now = self.recording.now()
         self.recording.note_ended(self)
         if error is None:
@@ -167,13 +168,13 @@ class TaskTrace:
             self.state = "failed"
             if not isinstance(error, GeneratorExit):
                 self.error = describe(error)
-        _hook(-1)
+        _count_recorded(-1)
         task = self.task()
         if task is not None:
             self.name = task.get_name()
             # gather(return_exceptions=True) leaves a callback on one child at a time.
             ids = {to: None for gathering, to in self.gathered_in if not gathering.done()}
-            for waiting in awaited_by(task)[:MOST_MARKS]:
+            for waiting in awaited_by(task)[:MAX_EVENTS]:
                 trace = trace_of(waiting)
                 if trace is not None and trace.recording is self.recording:
                     ids[trace.id] = None
@@ -185,7 +186,7 @@ class TaskTrace:
             unwatch(loop)
 
     def current_name(self) -> str:
-        """Return the task's name as it is now. Any thread."""
+        """Return the task's current name. Any thread."""
         if (record := self.record) is not None:
             return record.name
         task = self.task()
@@ -193,7 +194,7 @@ class TaskTrace:
 
 
 def trace_of(task: Any) -> TaskTrace | None:
-    """Return what is recorded of ``task``, also before its first step; None for what is not."""
+    """Return the trace of ``task``, even before its first step; None if it is not recorded."""
     trace: TaskTrace | None = getattr(task, "_trace", None)
     return trace or getattr(getattr(task, "_coro", None), "trace", None)
 
@@ -218,99 +219,99 @@ def _timed_out(task: asyncio.Task[Any]) -> bool:
 class Recording:
     """The steps of some tasks, newest last.
 
-    ``with recording:`` records every task that the block makes, and all that these make in turn,
-    with asyncnb's calls on any loop, with asyncio's on the embedded one and under
+    ``with recording:`` records every task that the block creates, and all tasks that these create
+    in turn: with asyncnb's calls on any loop, with asyncio's on the embedded loop and under
     ``run_virtual``. Tasks on a virtual clock are timed by that clock.
     """
 
-    def __init__(self, most_steps: int = MOST_STEPS, most_tasks: int = MOST_TASKS) -> None:
+    def __init__(self, most_steps: int = MAX_STEPS, most_tasks: int = MAX_TASKS) -> None:
         self.steps: deque[Step] = deque(maxlen=most_steps)
         self.traces: OrderedDict[int, TaskTrace] = OrderedDict()
-        #: The ids of those that have ended, in that order.
+        #: The ids of the tasks that have ended, in the order in which they ended.
         self._ended: deque[int] = deque()
         self.most_tasks = most_tasks
-        #: Tasks that were forgotten with all their steps.
+        #: The number of tasks that were dropped with all their steps.
         self.tasks_dropped: int = 0
         self.clock: Callable[[], float] = time.perf_counter
-        #: What to add to the clock for seconds since the epoch; 0 on a virtual clock.
+        #: The offset that turns the clock into seconds since the epoch; 0 on a virtual clock.
         self.epoch: float = time.time() - time.perf_counter()
         self._tokens: list[Any] = []
 
     def now(self) -> float:
-        """Return the time of the recording's clock."""
+        """Return the current time of the recording's clock."""
         return self.clock()
 
     def use_clock_of(self, loop: AbstractEventLoop | None) -> None:
-        """Take the clock of ``loop`` if it is no real one and nothing is recorded yet."""
+        """Use the clock of ``loop`` if it is a virtual one and nothing is recorded yet."""
         if getattr(loop, "virtual", False) and not self.traces:
             assert loop is not None
             self.clock, self.epoch = loop.time, 0.0
 
     def __enter__(self) -> Recording:
-        _hook(1)
+        _count_recorded(1)
         self._tokens.append(current_recording.set(self))
         return self
 
     def __exit__(self, *exc: object) -> None:
         current_recording.reset(self._tokens.pop())
-        _hook(-1)
+        _count_recorded(-1)
 
     def root(
         self, coro: Coroutine[Any, Any, Any], record: TaskHandle, loop: AbstractEventLoop
     ) -> TracedCoroutine:
-        """Return the coroutine of a task that is being launched, traced. Any thread."""
+        """Return ``coro``, of a task that is being launched, as a traced coroutine. Any thread."""
         watch(loop, trace_child)
         return traced(coro, self, record)
 
     def add(self, trace: TaskTrace) -> None:
-        """Take in a task; forget the one that ended first when there are too many."""
+        """Add a task; drop the task that ended first if there are too many."""
         self.traces[trace.id] = trace
         while len(self.traces) > self.most_tasks and self._ended:
             if self.traces.pop(self._ended.popleft(), None) is not None:
                 self.tasks_dropped += 1
 
     def note_ended(self, trace: TaskTrace) -> None:
-        """Note that a task has ended, so that it may be forgotten."""
+        """Record that a task has ended, so that it may be dropped."""
         self._ended.append(trace.id)
 
     def steps_of(self) -> dict[int, list[Step]]:
-        """Return the steps that are still there, by the id of their task. Any thread."""
+        """Return the steps that are still kept, by the id of their task. Any thread."""
         found: dict[int, list[Step]] = {}
-        for step in _copied(self.steps):
+        for step in _copy_of(self.steps):
             found.setdefault(step[0].id, []).append(step)
         return found
 
     def clear(self) -> None:
-        """Forget the tasks that have ended, and their steps."""
+        """Drop the tasks that have ended, and their steps."""
         for trace in list(self.traces.values()):
             if trace.state in ENDED:
                 self.traces.pop(trace.id, None)
         for _ in range(len(self._ended)):
             if (ended := self._ended.popleft()) in self.traces:
                 self._ended.append(ended)
-        kept = [step for step in _copied(self.steps) if step[0].id in self.traces]
+        kept = [step for step in _copy_of(self.steps) if step[0].id in self.traces]
         self.steps.clear()
         self.steps.extend(kept)
 
 
-def _copied(steps: deque[Step]) -> list[Step]:
+def _copy_of(steps: deque[Step]) -> list[Step]:
     while True:
         try:
             return list(steps)
-        except RuntimeError:  # a loop's thread appended meanwhile
+        except RuntimeError:  # a loop's thread appended in the meantime
             continue
 
 
-#: How many blocks and traced tasks there are; while there is none, tasks are made as ever.
+#: The number of active ``with`` blocks and traced tasks; while it is 0, tasks are created as usual.
 _recorded = 0
-#: What takes the hook off by which new tasks are traced, while there is one.
+#: The function that removes the hook by which new tasks are traced, while there is one.
 _remove_task_hook: Callable[[], None] | None = None
 
 
-def _hook(change: int) -> None:
+def _count_recorded(change: int) -> None:
     global _recorded
     with _lock:
-        _recorded = max(0, _recorded + change)  # a child may end what its parent began
+        _recorded = max(0, _recorded + change)  # a forked child may end what its parent began
         _use_task_hook(_recorded > 0)
 
 
@@ -324,7 +325,7 @@ def _use_task_hook(wanted: bool) -> None:
 
 
 def _forget_after_fork() -> None:
-    # What was recorded is the parent's, and no task of it runs here.
+    # The recorded tasks belong to the parent process, and none of them runs here.
     global _recorded
     _recorded = 0
     _use_task_hook(False)
@@ -336,10 +337,10 @@ def _forget_after_fork() -> None:
 at_fork(_forget_after_fork)
 
 
-#: What ``launch(..., trace=True)`` and ``%%atask --trace`` record into.
+#: The recording that ``launch(..., trace=True)`` and ``%%atask --trace`` use.
 recorder = Recording()
 
-#: The recording that tasks made by the running code belong to; None: they are not recorded.
+#: The recording for tasks created by the running code; None: they are not recorded.
 current_recording: ContextVar[Recording | None] = ContextVar("asyncnb_recording", default=None)
 
 
@@ -351,7 +352,7 @@ def _innermost_code(coro: Any) -> types.CodeType | None:
         if kind is types.CoroutineType:
             code, coro = coro.cr_code, coro.cr_await
         elif kind is types.GeneratorType:
-            # What a future or a FutureProxy makes of itself to be awaited says nothing to a reader.
+            # The generator with which a future or FutureProxy is awaited tells a reader nothing.
             if coro.gi_code.co_name != "__await__":
                 code = coro.gi_code
             coro = coro.gi_yieldfrom
@@ -360,11 +361,11 @@ def _innermost_code(coro: Any) -> types.CodeType | None:
 
 
 def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, Any, Any]:
-    """Run ``coro``, step by step, as the task would; write down each step.
+    """Run ``coro`` step by step, as its task would, and record each step.
 
-    A generator that a task's ``send`` goes to directly: a method in between would cost as much
-    again. Its first ``yield`` comes before the first step, so that an exception thrown in before
-    that is caught here too.
+    A generator that receives a task's ``send`` directly: a method in between would double the cost.
+    Its first ``yield`` comes before the first step, so that an exception thrown in before that step
+    is caught here, too.
     """
     send, throw = coro.send, coro.throw
     recording = trace.recording
@@ -378,9 +379,9 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
     trace.begin()
     while True:
         if error is not None and isinstance(error, CancelledError):
-            trace.struck(error, coro)
+            trace.record_cancel(error, coro)
         if isinstance(error, GeneratorExit):
-            # Closed, or garbage; then the collector may have closed it before.
+            # Closed or garbage-collected; the collector may have closed ``coro`` already.
             try:
                 return coro.close()
             finally:
@@ -413,11 +414,11 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
         if awaited is None:
             append(new(Step, (trace, start, end, None, None)))
         else:
-            children = getattr(awaited, "_children", None)  # a gathering's
+            children = getattr(awaited, "_children", None)  # of a gather() future
             if children is not None:
-                trace.gathers(awaited, children)
+                trace.note_gather(awaited, children)
                 children = None
-            source = getattr(awaited, "source", awaited)  # a FutureProxy's
+            source = getattr(awaited, "source", awaited)  # of a FutureProxy
             on = trace_of(source) if isinstance(source, asyncio.Task) else None
             append(
                 new(Step, (trace, start, end, _innermost_code(coro), None if on is None else on.id))
@@ -431,9 +432,9 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
 
 
 class TracedCoroutine(Coroutine[Any, Any, Any]):
-    """A coroutine that records its steps; to whoever looks at it, the one that it wraps."""
+    """A coroutine that records its steps; to introspection it looks like the one that it wraps."""
 
-    # As slots, `send` and the others are the generator's own: nothing is called in between.
+    # As slots, `send` and the others are the generator's own methods: no call in between.
     __slots__ = (
         "__name__",
         "__qualname__",
@@ -459,19 +460,22 @@ class TracedCoroutine(Coroutine[Any, Any, Any]):
         self.send, self.throw, self.close = steps.send, steps.throw, steps.close
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        raise RuntimeError("a traced coroutine belongs to its task: await the task")
+        raise RuntimeError("a traced coroutine belongs to its task: await the task instead")
 
     def __getattr__(self, name: str) -> Any:
-        # cr_frame, cr_await, cr_running, cr_code...: stacks and graphs see through.
+        # cr_frame, cr_await, cr_running, cr_code...: stacks and graphs see the wrapped coroutine.
         return getattr(self.traced, name)
 
 
 def traced(
     coro: Coroutine[Any, Any, Any], recording: Recording, record: TaskHandle | None = None
 ) -> TracedCoroutine:
-    """Return ``coro`` as one whose steps ``recording`` keeps. Thread of whoever makes its task."""
+    """Return ``coro``, wrapped so that ``recording`` keeps its steps, for a task created next.
+
+    Call it on the thread that creates the task.
+    """
     trace = TaskTrace(recording, record)
-    _hook(1)
+    _count_recorded(1)
     if record is not None:
         record.trace = trace
         trace.parent = record.parent
@@ -486,7 +490,7 @@ def traced(
 
 
 def trace_child(coro: Any, loop: AbstractEventLoop | None = None) -> Any:
-    """Return ``coro``, traced if the running code is: for whoever makes a task of it now."""
+    """Return ``coro``, traced if the running code is traced, for a task that is created next."""
     recording = current_recording.get()
     if recording is None or type(coro) is TracedCoroutine or not iscoroutine(coro):
         return coro
@@ -494,10 +498,10 @@ def trace_child(coro: Any, loop: AbstractEventLoop | None = None) -> Any:
     return traced(coro, recording)
 
 
-def end_lost(trace: TaskTrace, loop: AbstractEventLoop, error: BaseException) -> None:
-    """Note that a launched task has ended with ``error``, as ``loop`` takes no step any more.
+def end_on_dead_loop(trace: TaskTrace, loop: AbstractEventLoop, error: BaseException) -> None:
+    """Record that a launched task has ended with ``error``, because ``loop`` runs no further step.
 
-    So have the other recorded tasks on that loop.
+    The other recorded tasks on that loop end with it.
     """
     for other, task in list(living(trace.recording)):
         if task.get_loop() is loop and not other.launched:

@@ -1,4 +1,4 @@
-"""Tasks that a traced one makes with plain asyncio: an embedded loop that traces them, too."""
+"""Trace the tasks that a traced task creates with plain asyncio on an embedded loop."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from asyncnb._core.base.locks import fork_safe_lock
 
 _lock = fork_safe_lock()
 
-#: How many launched tasks that are traced live on each embedded loop.
+#: The number of launched, traced tasks alive on each embedded loop.
 _watched: dict[AbstractEventLoop, int] = {}
 at_fork(_watched.clear)
 
 
 class _TracingCreateTask:
-    """``loop.create_task`` while traced tasks live on the loop."""
+    """``loop.create_task`` while traced tasks are alive on the loop."""
 
     __slots__ = ("_create_task", "_trace", "before")
 
     def __init__(self, loop: Any, trace: Callable[[Any], Any]) -> None:
         self._create_task = loop.create_task
         self._trace = trace
-        #: What other code had set on the loop, or None.
+        #: The ``create_task`` that other code had set on the loop, or None.
         self.before = vars(loop).get("create_task")
 
     def __call__(self, coro: Any, **kwargs: Any) -> Any:
@@ -32,12 +32,13 @@ class _TracingCreateTask:
 
 
 def watch(loop: AbstractEventLoop, trace: Callable[[Any], Any]) -> None:
-    """Have ``trace`` called with the coroutine of each plain task that is made on ``loop``.
+    """Call ``trace`` with the coroutine of each plain task that is created on ``loop``.
 
-    ``loop`` is ours; the hook is on the instance, and gone with the last ``unwatch``. Any thread.
+    ``loop`` is an embedded loop; the hook is set on the instance, and removed by the last
+    ``unwatch``. Any thread.
     """
     with _lock:
-        # Counted without a call, so that nothing that interrupts this counts in between.
+        # Counted without a call, so that no interrupting code can count in between.
         first = loop not in _watched
         if first:
             _watched[loop] = 0
@@ -47,7 +48,7 @@ def watch(loop: AbstractEventLoop, trace: Callable[[Any], Any]) -> None:
 
 
 def unwatch(loop: AbstractEventLoop) -> None:
-    """Undo one ``watch``. What other code has set on the loop, before or since, stays."""
+    """Undo one ``watch``. Anything that other code set on the loop, before or since, remains."""
     with _lock:
         if loop in _watched:
             _watched[loop] -= 1
@@ -56,12 +57,12 @@ def unwatch(loop: AbstractEventLoop) -> None:
             del _watched[loop]
         hook = _current(loop)
         if not isinstance(hook, _TracingCreateTask):
-            return  # wrapped by other code since: it passes on what is not traced
+            return  # wrapped by other code since: the hook passes on coroutines that are not traced
         if hook.before is None:
             del vars(loop)["create_task"]
         else:
             vars(loop)["create_task"] = hook.before
-        if loop in _watched:  # a finaliser or a signal handler has come in between
+        if loop in _watched:  # a finaliser or signal handler has called watch() in between
             vars(loop)["create_task"] = hook
 
 

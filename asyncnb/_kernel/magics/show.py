@@ -67,9 +67,9 @@ class LookVerbs:
         shown, left_out = choose(found)
         infos = [record.info() for record in shown]
         if plain:
-            from asyncnb._core.introspection.unmanaged import plain_task_info
+            from asyncnb._core.introspection.unmanaged import unmanaged_task_info
 
-            infos += [plain_task_info(task) for task in plain[:MOST_ROWS]]
+            infos += [unmanaged_task_info(task) for task in plain[:MOST_ROWS]]
             if len(plain) > MOST_ROWS:
                 left_out += f" {len(plain) - MOST_ROWS:,} that nobody launched are not shown."
         empty = "No failed tasks." if args.failed else "No tasks."
@@ -84,9 +84,9 @@ class LookVerbs:
             named = _launch.plain_tasks_named(args.name, exactly=True)
             if len(named) != 1:
                 raise
-            from asyncnb._core.introspection.unmanaged import plain_task_info
+            from asyncnb._core.introspection.unmanaged import unmanaged_task_info
 
-            print(describe(named[0], plain_task_info(named[0])))
+            print(describe(named[0], unmanaged_task_info(named[0])))
         else:
             print(describe(record.task, record.info()))
 

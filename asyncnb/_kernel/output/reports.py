@@ -62,7 +62,7 @@ class Reports:
             if not THREADS or self._stopped:
                 return False
             new = None
-            if self._writer is None or not self._writer.runs_or_will():
+            if self._writer is None or not self._writer.is_running_or_starting():
                 # Noted before it starts, so that stop() finds it whatever happens in between.
                 self._writer = new = ServiceThread(self._write, "asyncnb reports")
             if show is not None:
@@ -97,7 +97,7 @@ class Reports:
 
     def drain(self, timeout: float) -> None:
         """Wait until what waits now has been told, for at most ``timeout`` seconds."""
-        if self._writer is not None and self._writer.runs_or_will():
+        if self._writer is not None and self._writer.is_running_or_starting():
             told = threading.Event()
             self._waiting.put(lambda _: told.set())
             told.wait(timeout)

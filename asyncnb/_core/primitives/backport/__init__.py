@@ -1,1 +1,1 @@
-"""What 3.11 and 3.12 lack; to be deleted as a folder with them."""
+"""What 3.11 and 3.12 lack; delete this folder when support for both is dropped."""

@@ -1,9 +1,10 @@
-"""Eager start for the C task of 3.11, which has none. Goes when 3.11 does.
+"""Eager start for the C task of 3.11, which lacks it. To be removed with support for 3.11.
 
-A task whose coroutine ends in its first step never needs what makes a task expensive: a place among
-the scheduled ones and a turn of the loop. It is initialised as the future that it is, too, runs its
-coroutine, and gets the result. One that suspends becomes a whole C task then, with a generator in
-the place of its coroutine that begins with what that waits for.
+A task whose coroutine ends in its first step never needs what makes a task expensive: an entry
+among the scheduled tasks and an iteration of the loop. The object is initialised only as the future
+that it also is, runs its coroutine, and gets the result. If the coroutine suspends, the object
+becomes a complete C task, with a generator in place of the coroutine that begins with what the
+coroutine waits for.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from asyncnb._core.base.call_soon_hook import replaced_call_soon
 
 _tasks: Any = asyncio.tasks
 _current_tasks: dict[AbstractEventLoop, Any] = _tasks._current_tasks
-_known: Any = getattr(_tasks, "_all_tasks", None)  # 3.12, which needs nothing of this, has none
-#: False where nest_asyncio has put the Task of pure Python in asyncio's place.
+_known: Any = getattr(_tasks, "_all_tasks", None)  # None on 3.12, which needs nothing of this
+#: False where nest_asyncio has replaced asyncio's Task by the pure-Python one.
 _IS_C = hasattr(asyncio.Task, "_coro")
 _new: Callable[..., Any] = asyncio.Task.__new__
 _init: Callable[..., None] = asyncio.Task.__init__
@@ -44,7 +45,7 @@ def start_eagerly(
     context: contextvars.Context | None = None,
     eager_start: bool = True,
 ) -> Any:
-    """Make a task of type ``cls`` and run its first step. ``loop`` runs in this thread."""
+    """Create a task of type ``cls`` and run its first step. ``loop`` runs in this thread."""
     if context is None:
         context = contextvars.copy_context()
     if type(coro) is not types.CoroutineType or cls.__init__ is not _init or not _IS_C:
@@ -52,7 +53,7 @@ def start_eagerly(
         def make() -> Any:
             return type.__call__(cls, coro, loop=loop, name=name, context=context)
 
-        return _start_whole(cls, make, loop, context)
+        return _start_full_task(cls, make, loop, context)
     task = _new(cls)
     _init_future(task, loop=loop)
     if name is not None:
@@ -73,12 +74,12 @@ def start_eagerly(
         return task
     except BaseException as exc:
         if isinstance(exc, RuntimeError) and coro.cr_frame is not None and not coro.cr_suspended:
-            raise  # the context is entered already (gh-157301): nothing ran
+            raise  # the context has already been entered (gh-157301): nothing ran
         if not isinstance(exc, Exception):
-            # The C task alone can keep a CancelledError, and lets a KeyboardInterrupt through.
+            # Only the C task can store a CancelledError, and it propagates a KeyboardInterrupt.
             rest = _raising(exc)
         else:
-            # Without this frame, which holds the task.
+            # Without this frame, which refers to the task.
             exc.__traceback__ = exc.__traceback__ and exc.__traceback__.tb_next
             _set_exception(task, exc)
             return task
@@ -90,13 +91,13 @@ def start_eagerly(
             _current_tasks.pop(loop, None)
         else:
             _current_tasks[loop] = current
-    _become_whole(task, rest, loop, context)
+    _become_full_task(task, rest, loop, context)
     if task.done():
         task._eager = (None, context, coro)
     return task
 
 
-def _become_whole(
+def _become_full_task(
     task: Any, coro: Generator[Any, None, Any], loop: AbstractEventLoop, context: Any
 ) -> None:
     callbacks, requests = task._callbacks or (), task.cancelling()
@@ -109,17 +110,17 @@ def _become_whole(
         for fn, fn_context in callbacks:
             _add_done_callback(task, fn, context=fn_context)
         for _ in range(requests - 1 if cancelled else requests):
-            _cancel(task)  # counts, and the step that is next drops it
+            _cancel(task)  # this is counted, and the next step drops it
         return task
 
-    _start_whole(type(task), make, loop, context)
+    _start_full_task(type(task), make, loop, context)
     if cancelled:
-        _cancel(task, message)  # what it waits for, as a step that ends with the request does
+        _cancel(task, message)  # cancels what it waits for, as the end of a step does on request
 
 
 @types.coroutine
 def _resumed(coro: Any, waits_for: Any) -> Generator[Any, None, Any]:
-    """Go on with ``coro``, which waits for something already, at the step after the next."""
+    """Resume ``coro``, which already waits for a future, at the step after the next one."""
     try:
         yield
     except CancelledError:
@@ -151,25 +152,25 @@ def _raising(exc: BaseException) -> Generator[Any, None, Any]:
         del exc
 
 
-def _start_whole(
+def _start_full_task(
     cls: type, make: Callable[[], Any], loop: AbstractEventLoop, context: contextvars.Context
 ) -> Any:
-    """Make a task of type ``cls`` and run the first step, which it hands to ``loop.call_soon``."""
+    """Create a task of type ``cls`` and run the first step that it passes to ``loop.call_soon``."""
     steps: list[Callable[[], None]] = []
 
-    def take(fn: Any, context: Any) -> bool:
+    def take_step(fn: Any, context: Any) -> bool:
         mine = not steps and type(getattr(fn, "__self__", None)) is cls
         if mine:
             steps.append(fn)
         return mine
 
-    with replaced_call_soon(loop, take):
+    with replaced_call_soon(loop, take_step):
         task = make()
     current = _current_tasks.pop(loop, None)
     try:
         context.run(steps.pop())
     except RuntimeError:
-        # The context is entered already (gh-157301): nothing ran, nothing is pending.
+        # The context has already been entered (gh-157301): nothing ran, and nothing is pending.
         task._log_destroy_pending = False
         _tasks._unregister_task(task)
         raise
@@ -182,7 +183,7 @@ def _start_whole(
 
 
 class _NoLoop:
-    """Takes the step of a task that is made for its name alone."""
+    """A stand-in loop that receives the first step of a task created only for its name."""
 
     @staticmethod
     def get_debug() -> bool:
@@ -198,7 +199,7 @@ async def _nothing() -> None:
 
 
 def next_name() -> str:
-    """Return the name that the next task would have had without one."""
+    """Return the name that the next task would have been given by default."""
     coro = _nothing()
     loop: Any = _NoLoop()
     task = asyncio.Task(coro, loop=loop)

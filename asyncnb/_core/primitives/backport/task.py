@@ -1,11 +1,11 @@
-"""The C task of 3.11 and 3.12, brought to what 3.13's does. Goes when 3.12 does.
+"""The C task of 3.11 and 3.12 with the behaviour of 3.13's. To be removed with support for 3.12.
 
-A pure-Python task could do all of it, at 1.5 to 3 times the cost of each task. The C one lacks
-three things, and each has a way in:
+A pure-Python task could do all of this, at 1.5 to 3 times the cost of each task. The C task lacks
+three things, and there is a way to add each:
 
 * ``uncancel()`` to zero withdraws a cancellation that was not delivered yet. The flag is
-  read-only, but ``Task.__init__`` clears it. So a task is initialised anew, with the step it wants
-  to schedule thrown away and its callbacks, name and count put back. It happens only when there
+  read-only, but ``Task.__init__`` clears it. So the task is initialised again; the step that this
+  schedules is dropped, and the callbacks, name and count are restored. This happens only if there
   is a request to withdraw.
 * eager start (3.11): see ``backport.eager``.
 * ``get_context()`` (3.11), and ``get_coro()`` after an eager end, which is a segmentation fault
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 _init: Callable[..., None] = asyncio.Task.__init__
 _uncancel = asyncio.Task.uncancel
 _get_name: Callable[..., str | None] = asyncio.Task.get_name
-#: False where nest_asyncio has put the Task of pure Python in asyncio's place.
+#: False where nest_asyncio has replaced asyncio's Task by the pure-Python one.
 _IS_C = hasattr(asyncio.Task, "_coro")
 _c_coro: Callable[[Any], Any] = (
     asyncio.Task._coro.__get__ if _IS_C else operator.attrgetter("_coro")  # type: ignore[attr-defined]
@@ -55,15 +55,15 @@ class BackportedTask(asyncio.Task[_T]):
 
     def _withdraw_cancel(self) -> None:
         if _c_coro(self) is None:
-            return  # in its eager step, which looks at the count when it ends
+            return  # the task is in its eager step, which checks the count when it ends
         callbacks = self._callbacks or ()
         log_pending = self._log_destroy_pending
         loop = self.get_loop()
         context = self.get_context()
         init_args = {"loop": loop, "name": self.get_name()}
         with replaced_call_soon(loop, _drop(self)):
-            # Twice, the first time in an empty context: __init__ forgets to release the context
-            # that it replaces (unless it makes one), so let it lose an empty one.
+            # Twice, the first time in an empty context: __init__ leaks the context that it replaces
+            # (unless it creates one), so let it leak an empty one.
             contextvars.Context().run(lambda: _init(self, _c_coro(self), **init_args))
             _init(self, _c_coro(self), context=context, **init_args)
         self._log_destroy_pending = log_pending
@@ -90,8 +90,8 @@ class BackportedTask(asyncio.Task[_T]):
         def get_context(self) -> contextvars.Context: ...
 
     elif _IS_C:
-        #: Of one that was started eagerly: its coroutine (None if it ended so), its context, and
-        #: the coroutine for its repr.
+        #: Set on a task that was started eagerly: its coroutine (None if it ended in the eager
+        #: step), its context, and the coroutine for its repr.
         _eager: tuple[Any, contextvars.Context, Any]
 
         @property
@@ -112,7 +112,7 @@ class BackportedTask(asyncio.Task[_T]):
             try:
                 return self._eager[1]
             except AttributeError:
-                # The first thing a C task refers to, and the only way to it.
+                # The first object a C task refers to; there is no other way to get it.
                 return next(x for x in gc.get_referents(self) if type(x) is contextvars.Context)
 
         def get_name(self) -> str:

@@ -1,8 +1,8 @@
-"""Taking back a cancellation that a task has been asked for and has not yet felt.
+"""Withdraw a cancellation that was requested from a task but not yet delivered.
 
-Since CPython 3.13 ``Task.uncancel()`` that reaches zero does so by itself; asyncnb's own task
-does everywhere. The C task of 3.11 and 3.12 cannot: its ``_must_cancel`` is read-only, and the
-next ``await`` of the task would raise a CancelledError that nobody asks for any more.
+Since CPython 3.13 a call of ``Task.uncancel()`` that reaches zero does this by itself; asyncnb's
+own task does so on every Python. The C task of 3.11 and 3.12 cannot: its ``_must_cancel`` is
+read-only, and the task's next ``await`` would raise a CancelledError that is no longer requested.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ else:
 
     def has_stale_cancel(task: asyncio.Task[Any]) -> bool:
         """Return whether ``task`` still holds a cancellation that was withdrawn."""
-        # The C task shows the flag, though it does not let anybody reset it.
+        # The C task exposes the flag, although it cannot be reset.
         return bool(getattr(task, "_must_cancel", False)) and not task.cancelling()
 
 
@@ -31,7 +31,7 @@ else:
 def absorb_stale_cancel(task: asyncio.Task[Any]) -> Generator[None, None, None]:
     """Let the loop deliver the withdrawn cancellation to ``task``, the current one, and drop it.
 
-    Takes one turn of the loop. Raises CancelledError if somebody cancels the task meanwhile.
+    Takes one iteration of the loop. Raises CancelledError if the task is cancelled meanwhile.
     """
     try:
         yield
