@@ -427,7 +427,8 @@ class Extension:
 
 def _elsewhere(on: Any) -> Any:
     """Return where cells run that say ``--on``; the first one imports what it takes."""
-    from asyncnb._offload import _cells, _said
+    from asyncnb._offload import cells as _cells
+    from asyncnb._offload import relay as _said
 
     ip = IPython.get_ipython()
     # Looked up for each: now it may be what this cell captures with.
@@ -436,7 +437,7 @@ def _elsewhere(on: Any) -> Any:
 
 
 def _offload_limit(size: int) -> None:
-    from asyncnb._offload import _packing
+    from asyncnb._offload import packing as _packing
 
     _packing.set_limit(None if size == OFFLOAD_LIMIT else size)
 
@@ -459,7 +460,7 @@ def _refuse_on_loop(ended: str, order: str) -> None:
 
 
 def _end_workers() -> None:
-    process = sys.modules.get("asyncnb._offload._process")
+    process = sys.modules.get("asyncnb._offload.engines.process")
     if process is not None:
         process.close()
 

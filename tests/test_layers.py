@@ -130,7 +130,10 @@ def third_party_stays_in_its_layer(source: Source) -> Iterator[str]:
             continue  # the tools for kernels bring the kernel along when they are called
         if source.path == Path("_extension.py") and found.top == "IPython":
             continue
-        if source.path == Path("_offload/_notebook.py") and found.top in ("IPython", "traitlets"):
+        if source.path == Path("_offload/far/notebook.py") and found.top in (
+            "IPython",
+            "traitlets",
+        ):
             continue  # it runs at the far end, for what cells do with IPython
         if found.top not in allowed:
             yield f"{source.path}:{found.line} imports {found.module}"
@@ -152,7 +155,11 @@ def top_files_know_the_core_and_reach_the_rest_through_the_extension(
     for found in source.imports():
         if found.layer in (None, "_core") or found.type_only:
             continue
-        if source.path == Path("_elsewhere.py") and found.layer == "_offload" and found.in_function:
+        if (
+            source.path == Path("_offloading.py")
+            and found.layer == "_offload"
+            and found.in_function
+        ):
             continue  # plain Python has no extension to load, and may send its work away too
         if found.layer in LAYERS:
             yield f"{source.path}:{found.line} imports {found.module}: leave that to _extension.py"
@@ -250,8 +257,8 @@ def test_rule_holds(rule):
         ),
         (
             top_files_know_the_core_and_reach_the_rest_through_the_extension,
-            "_elsewhere.py",
-            "from asyncnb._offload._calls import offload",
+            "_offloading.py",
+            "from asyncnb._offload.calls import offload",
         ),
         (
             nothing_imports_ipykernel,
@@ -276,10 +283,10 @@ def test_rule_says_no(rule, path, text):
         ("_core/_x.py", "try:\n    import uvloop\nexcept ImportError:\n    pass"),
         ("_kernel/_x.py", "from IPython.core.error import UsageError\nfrom .._core import _loop"),
         ("_offload/_x.py", "def f():\n    import distributed"),
-        ("_offload/_ipyparallel.py", "import ipyparallel"),
+        ("_offload/engines/ipyparallel.py", "import ipyparallel"),
         ("widgets/_x.py", "import anywidget, traitlets\nfrom ._feed import Feed"),
         ("__init__.py", "from ._core._loop import launch\ndef f():\n    from . import _extension"),
-        ("_elsewhere.py", "def f():\n    from asyncnb._offload._calls import offload"),
+        ("_offloading.py", "def f():\n    from asyncnb._offload.calls import offload"),
         ("__init__.py", "if TYPE_CHECKING:\n    from .widgets import Dashboard"),
         ("_extension.py", "def f():\n    from .widgets import _chip"),
         ("_core/introspection/info.py", "@dataclass(frozen=True, slots=True)\nclass TaskInfo: ..."),

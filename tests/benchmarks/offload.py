@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncnb
 from asyncnb._core.loop.current import embedded_loop, shutdown
-from asyncnb._offload import _process
+from asyncnb._offload.engines import process as _process
 from tests.benchmarks import Contender, Row
 
 Clock = Callable[[], float]

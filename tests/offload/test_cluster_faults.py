@@ -13,7 +13,8 @@ import pytest
 
 import asyncnb
 from asyncnb._core.loop.current import shutdown
-from asyncnb._offload import _dask, _process
+from asyncnb._offload.engines import dask as _dask
+from asyncnb._offload.engines import process as _process
 from tests.offload.test_dask import Ear, by_value, distributed, stay
 
 dask = pytest.importorskip("dask", reason="dask is not installed for this Python")

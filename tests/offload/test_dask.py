@@ -14,7 +14,7 @@ import pytest
 
 import asyncnb
 from asyncnb._core.loop.current import shutdown
-from asyncnb._offload import _dask
+from asyncnb._offload.engines import dask as _dask
 
 distributed = pytest.importorskip(
     "distributed", reason="dask.distributed is not installed for this Python"

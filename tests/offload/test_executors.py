@@ -21,8 +21,8 @@ import pytest
 
 import asyncnb
 from asyncnb._core.loop import current as _current
-from asyncnb._offload import _process
-from asyncnb._offload._executor import switchboard
+from asyncnb._offload.engines import process as _process
+from asyncnb._offload.engines.executor import switchboard
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -329,7 +329,7 @@ def touch_when_done(path):
 
 @pytest.mark.parametrize("running", [False, True])
 def test_work_that_never_begins_can_be_cancelled(running, monkeypatch, tmp_path):
-    monkeypatch.setattr("asyncnb._offload._executor.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("asyncnb._offload.engines.executor.GRACE_SECONDS", 0.05)
     monkeypatch.setattr(sys, "stderr", heard := io.StringIO())
     executor = Holding(running)
     task = asyncnb.offload(touch_when_done, tmp_path / "done", on=executor)
@@ -376,7 +376,7 @@ def test_workers_are_heard_again_once_there_are_file_descriptors():
     code = """
         import os, resource, socket, threading, time
         from multiprocessing.connection import Client
-        from asyncnb._offload import _executor
+        from asyncnb._offload.engines import executor as _executor
         resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
         board, sockets, taken = _executor.switchboard(), [], []
         sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]  # so long is the line

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import asyncnb
-from asyncnb._offload import _process
+from asyncnb._offload.engines import process as _process
 
 
 def in_a_loop(test):

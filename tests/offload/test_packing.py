@@ -13,7 +13,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from asyncnb._offload import _remote
+from asyncnb._offload.far import remote as _remote
 
 
 def made(source: str, filename: str = "/cells/3.py") -> types.ModuleType:

@@ -155,7 +155,7 @@ def test_a_timeout_stops_the_work(kernel):
 def test_a_task_in_line_is_pending_and_never_starts_when_cancelled(kernel, tmp_path):
     kernel.ok(
         """
-        from asyncnb._offload._process import process_engine
+        from asyncnb._offload.engines.process import process_engine
         many = process_engine().most
         def stay(): time.sleep(60)
         busy = [asyncnb.offload(stay, name=f"busy{n}") for n in range(many)]

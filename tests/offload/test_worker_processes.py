@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._offload import _process
+from asyncnb._offload.engines import process as _process
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="one thread alone reads there")

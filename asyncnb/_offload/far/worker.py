@@ -1,6 +1,6 @@
 """A worker process: reads jobs from its standard input and tells how they go on its output.
 
-Started from the text of this file, so that it does not import asyncnb (see ``_process``). The main
+Started from the text of this file, so that it does not import asyncnb (see ``process``). The main
 thread runs the jobs, as signals interrupt only that one; another thread reads what the kernel
 sends. When the kernel is gone, also by SIGKILL, the input ends, and with it this process and all
 that it has started.
@@ -156,7 +156,7 @@ def end_with_the_kernel(lifeline: int) -> None:
 
 def main(remote: ModuleType, lifeline: int | None, load: Callable[[str], ModuleType]) -> None:
     """Run the worker; does not return. ``load`` makes a module of a file beside this one."""
-    remote.load_notebook = functools.cache(lambda: load("_notebook"))  # type: ignore[attr-defined]
+    remote.load_notebook = functools.cache(lambda: load("notebook"))  # type: ignore[attr-defined]
     if lifeline is not None:
         end_with_the_kernel(lifeline)
     # Jobs, and what they start, must neither read our input nor write into our output.

@@ -6,7 +6,7 @@ import concurrent.futures
 from typing import Any
 
 from asyncnb._core.base.errors import near
-from asyncnb._offload._jobs import Engine
+from asyncnb._offload.jobs import Engine
 
 #: What ``on=`` may say besides an object.
 WORDS = ("process",)
@@ -19,7 +19,7 @@ def engine_for(on: Any) -> Engine:
     """
     if isinstance(on, str):
         if on == "process":
-            from asyncnb._offload._process import process_engine
+            from asyncnb._offload.engines.process import process_engine
 
             return process_engine()
         raise ValueError(
@@ -35,13 +35,13 @@ def engine_for(on: Any) -> Engine:
             "ThreadPoolExecutor or a ProcessPoolExecutor."
         )
     if isinstance(on, concurrent.futures.ThreadPoolExecutor):
-        from asyncnb._offload._threadpool import ThreadPoolEngine
+        from asyncnb._offload.engines.thread_pool import ThreadPoolEngine
 
         return ThreadPoolEngine(on)
     if found := _of_a_cluster(on):
         return found
     if isinstance(on, concurrent.futures.Executor):
-        from asyncnb._offload._executor import executor_engine
+        from asyncnb._offload.engines.executor import executor_engine
 
         return executor_engine(on)
     raise TypeError(
@@ -62,14 +62,14 @@ def _of_a_cluster(on: Any) -> Engine | None:
         on = on._client  # dask's own executor hides from its client what runs
         names.add(("distributed", "Client"))
     if ("distributed", "Client") in names:
-        from asyncnb._offload._dask import dask_engine
+        from asyncnb._offload.engines.dask import dask_engine
 
         return dask_engine(on)
     if any(
         module == "ipyparallel" and name in ("View", "ViewExecutor", "Client")
         for module, name in names
     ):
-        from asyncnb._offload._ipyparallel import ipyparallel_engine
+        from asyncnb._offload.engines.ipyparallel import ipyparallel_engine
 
         return ipyparallel_engine(getattr(on, "view", on))
     return None

@@ -16,9 +16,9 @@ from typing import Any
 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._offload import _far
-from asyncnb._offload._executor import soon
-from asyncnb._offload._jobs import Job
+from asyncnb._offload.engines.executor import soon
+from asyncnb._offload.far import install as _far
+from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled function may take for its cleanup before its cell is told.
 GRACE_SECONDS = 5.0
@@ -81,7 +81,7 @@ class IpyparallelEngine:
         self.view = view
         self.client = getattr(view, "client", view)
         self._topic = uuid.uuid4().hex
-        self._far = _far.here("_ipp_far")
+        self._far = _far.here("ipyparallel")
         self._installed: set[int] = set()
         self._calls: dict[int, Call] = {}
         self._aborting: list[concurrent.futures.Future[Any]] = []
@@ -110,7 +110,7 @@ class IpyparallelEngine:
             ids = set(self.client.ids)
             if new := sorted(ids - self._installed):
                 view = self.client.direct_view(targets=new)
-                view.apply_async(_far.installer(), _far.far_modules("_ipp_far")).get(30)
+                view.apply_async(_far.installer(), _far.far_modules("ipyparallel")).get(30)
                 self._installed = ids
             view = self.client.load_balanced_view(targets=self._targets())
             result = view.apply_async(

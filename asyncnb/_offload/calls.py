@@ -13,10 +13,10 @@ from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._offload._engines import engine_for
-from asyncnb._offload._jobs import Engine, Job
-from asyncnb._offload._packing import pack_call
-from asyncnb._offload._said import Speaker
+from asyncnb._offload.engines.choose import engine_for
+from asyncnb._offload.jobs import Engine, Job
+from asyncnb._offload.packing import pack_call
+from asyncnb._offload.relay import Speaker
 
 
 class Errand:

@@ -1,4 +1,4 @@
-"""The far end on a dask worker; see ``_far``."""
+"""The far end on a dask worker; see ``install``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import sys
 import threading
 from typing import Any
 
-#: The name of ``_remote`` there; set by ``_far.install``.
-REMOTE = globals().get("REMOTE", "asyncnb._offload._remote")
+#: The name of ``remote`` there; set by ``install.install``.
+REMOTE = globals().get("REMOTE", "asyncnb._offload.far.remote")
+NOTEBOOK = REMOTE.removesuffix("remote") + "notebook"
 
-if REMOTE in sys.modules and f"{REMOTE[:-7]}_notebook" in sys.modules:
+if REMOTE in sys.modules and NOTEBOOK in sys.modules:
     sys.modules[REMOTE].load_notebook = functools.partial(  # type: ignore[attr-defined]
-        sys.modules.__getitem__, f"{REMOTE[:-7]}_notebook"
+        sys.modules.__getitem__, NOTEBOOK
     )
 
 #: Bytes of an outcome that travel with what is told, not as a result of dask: at once, and without

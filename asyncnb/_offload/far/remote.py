@@ -554,7 +554,7 @@ def _run_for(ident: int, main: Callable[[], Any]) -> Any:
             stream.streams.pop(threading.get_ident(), None)
 
 
-#: Set by a worker of the kernel's own: returns the module ``_notebook``.
+#: Set by a worker of the kernel's own: returns the module ``notebook``.
 load_notebook: Callable[[], types.ModuleType] | None = None
 
 

@@ -1,6 +1,6 @@
 """A notebook's surroundings for a cell in a worker: ``display``, magics, plots.
 
-Loaded by ``_remote`` when a cell uses them, by its text, so it imports nothing of asyncnb. It needs
+Loaded by ``remote`` when a cell uses them, by its text, so it imports nothing of asyncnb. It needs
 IPython on the worker; without it, ``display`` prints.
 """
 

@@ -1,4 +1,4 @@
-"""The far end on an ipyparallel engine; see ``_far``."""
+"""The far end on an ipyparallel engine; see ``install``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import contextvars
 import sys
 from typing import Any
 
-#: The name of ``_remote`` there; set by ``_far.install``.
-REMOTE = globals().get("REMOTE", "asyncnb._offload._remote")
+#: The name of ``remote`` there; set by ``install.install``.
+REMOTE = globals().get("REMOTE", "asyncnb._offload.far.remote")
 
 _shared: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._offload import _remote
+from asyncnb._offload.far import remote as _remote
 
 #: Seconds after which the kernel is told that a job runs; of a shorter one its outcome says so.
 MOMENT = 0.02
@@ -86,7 +86,7 @@ class Line:
 
 
 def _notebook() -> ModuleType:
-    from asyncnb._offload import _notebook
+    from asyncnb._offload.far import notebook as _notebook
 
     return _notebook
 

@@ -42,7 +42,7 @@ def offload(
     function raised, with WorkerLostError if its worker is gone, and with OffloadError if the worker
     lacks a module or the result cannot be sent back. From any thread.
     """
-    from asyncnb._offload._calls import offload as start
+    from asyncnb._offload.calls import offload as start
 
     return start(fn, args, kwargs, on=on, name=name, group=group, timeout=timeout)
 
@@ -74,7 +74,7 @@ def map(
     wrong arguments and OffloadError for a function that cannot be sent, before anything starts.
     On any running loop.
     """
-    from asyncnb._offload._map import check_map, stream
+    from asyncnb._offload.map import check_map, stream
 
     engine, most, chunk = check_map(fn, iterable, on, limit, chunksize)
     return stream(fn, iterable, engine, most, chunk, ordered, return_exceptions)
@@ -82,6 +82,6 @@ def map(
 
 def launch_on(work: Any, **options: Any) -> Any:
     """``launch(work, on=..., **options)``."""
-    from asyncnb._offload._calls import launch_on as start
+    from asyncnb._offload.calls import launch_on as start
 
     return start(work, **options)

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._offload import _remote
-from asyncnb._offload._jobs import Job
+from asyncnb._offload.far import remote as _remote
+from asyncnb._offload.jobs import Job
 
 
 class ThreadPoolEngine:
@@ -72,7 +72,7 @@ class ThreadPoolEngine:
 
 
 def call_each(function: Callable[..., Any], items: list[Any]) -> Any:
-    """Call ``function`` with each item, as ``_remote`` does for a chunk."""
+    """Call ``function`` with each item, as ``remote`` does for a chunk."""
     values: list[Any] = []
     failures: dict[int, BaseException] = {}
     began = time.monotonic()

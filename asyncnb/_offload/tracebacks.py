@@ -18,7 +18,7 @@ _GROUPS = ("ExceptionGroup", "BaseExceptionGroup")
 
 
 def rebuild_error(described: dict[str, Any]) -> BaseException:
-    """Return the exception that ``_remote.describe_error`` has described."""
+    """Return the exception that ``remote.describe_error`` has described."""
     exc: BaseException | None = None
     if described["pickled"] is not None:
         try:

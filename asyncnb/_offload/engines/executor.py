@@ -1,7 +1,7 @@
 """Any ``concurrent.futures.Executor``: loky, mpi4py, a ProcessPoolExecutor of one's own.
 
 The executor brings the call there and the result back. Output and cancel go over a connection that
-each worker opens to the kernel (see ``_line``). A cancelled job that waits is cancelled by the
+each worker opens to the kernel (see ``line``). A cancelled job that waits is cancelled by the
 executor; one that runs has CancelledError raised in it. One that does not give way stays
 ``cancelling``: its worker is the executor's, and a ProcessPoolExecutor fails all its work when one
 worker is killed. One of which nothing is heard by then is given up.
@@ -28,8 +28,8 @@ from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.newest import Newest
 from asyncnb._core.base.visits import runs_here
-from asyncnb._offload import _line
-from asyncnb._offload._jobs import Job
+from asyncnb._offload.far import line as _line
+from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled job may take to begin before it is given up.
 GRACE_SECONDS = 5.0

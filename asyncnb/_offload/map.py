@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
 from asyncnb._core.primitives.limiter import check_limit, start
-from asyncnb._offload._engines import engine_for
-from asyncnb._offload._jobs import Engine, Job
-from asyncnb._offload._packing import pack_chunk, pack_shared
-from asyncnb._offload._said import Speaker
-from asyncnb._offload._threadpool import call_each
-from asyncnb._offload._tracebacks import rebuild_error
+from asyncnb._offload.engines.choose import engine_for
+from asyncnb._offload.engines.thread_pool import call_each
+from asyncnb._offload.jobs import Engine, Job
+from asyncnb._offload.packing import pack_chunk, pack_shared
+from asyncnb._offload.relay import Speaker
+from asyncnb._offload.tracebacks import rebuild_error
 
 #: Items taken at a time on the loop, unless ``limit`` says so.
 LOOP_LIMIT = 100

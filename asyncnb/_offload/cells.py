@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncnb._core.launched.record import TaskRecord
-from asyncnb._offload._calls import run_job
-from asyncnb._offload._engines import engine_for
-from asyncnb._offload._packing import pack_cell
+from asyncnb._offload.calls import run_job
+from asyncnb._offload.engines.choose import engine_for
+from asyncnb._offload.packing import pack_cell
 
 
 class CellPlace:
@@ -24,7 +24,7 @@ class CellPlace:
         return pack_cell(**parts)
 
     def run_job(self, record: TaskRecord, kind: str, payload: bytes) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that runs the job; see ``_calls.run_job``."""
+        """Return a coroutine that runs the job; see ``calls.run_job``."""
         return run_job(record, self.engine, kind, payload)
 
     def run_here(self, record: TaskRecord, call: Callable[[], Any]) -> Coroutine[Any, Any, Any]:

@@ -26,20 +26,20 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._offload import _worker
-from asyncnb._offload._jobs import Job
+from asyncnb._offload.far import worker as _worker
+from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled job may take for its cleanup; then its process is killed.
 GRACE_SECONDS = 5.0
 #: Bytes that a pipe takes without blocking whoever writes, on every system.
 _SMALL = 32_000
 
-_HERE = Path(__file__).parent
+#: The folder of the far end, with a separator at its end.
+_FAR = os.path.dirname(_worker.__file__) + os.sep
 _BOOT = """
 import sys, types
 def load(name):
@@ -48,7 +48,7 @@ def load(name):
     with open(module.__file__, encoding="utf-8") as file:
         exec(compile(file.read(), module.__file__, "exec"), module.__dict__)
     return module
-remote, worker = load("_remote"), load("_worker")
+remote, worker = load("remote"), load("worker")
 worker.main(remote, int(sys.argv[2]) if len(sys.argv) > 2 else None, load)
 """
 
@@ -86,7 +86,7 @@ class WorkerProcess:
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         try:
             self.process = subprocess.Popen(
-                [sys.executable, *flags, "-c", _BOOT, f"{_HERE}{os.sep}", *arguments],
+                [sys.executable, *flags, "-c", _BOOT, _FAR, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

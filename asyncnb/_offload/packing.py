@@ -12,7 +12,7 @@ from typing import Any
 
 from asyncnb._core.base.errors import OffloadError
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT, parse_size, size_text
-from asyncnb._offload import _remote
+from asyncnb._offload.far import remote as _remote
 
 _limit: int | None = None
 

@@ -23,8 +23,8 @@ from typing import Any
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.newest import Newest
-from asyncnb._offload import _far
-from asyncnb._offload._jobs import Job
+from asyncnb._offload.far import install as _far
+from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled function may take for its cleanup.
 GRACE_SECONDS = 5.0
@@ -55,7 +55,7 @@ def _scheduler_plugin() -> Any:
 
     # By value, in the pickle: the scheduler may not have asyncnb.
     start.__module__ = update_graph.__module__ = "__main__"
-    modules = _far.far_modules("_dask_far")
+    modules = _far.far_modules("dask")
     body = {
         "start": start,
         "update_graph": update_graph,
@@ -89,7 +89,7 @@ def _worker_plugin() -> Any:
     """
     from distributed.diagnostics.plugin import WorkerPlugin
 
-    modules, install = _far.far_modules("_dask_far"), _far.installer()
+    modules, install = _far.far_modules("dask"), _far.installer()
 
     def setup(self: Any, worker: Any) -> None:
         self.install(self.modules)
@@ -125,7 +125,7 @@ class DaskEngine:
         self._client = weakref.ref(client)
         self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         self._topic = f"asyncnb-{uuid.uuid4().hex[:12]}"
-        self._far = _far.here("_dask_far")
+        self._far = _far.here("dask")
         self._waiting: collections.deque[tuple[Any, Job]] = collections.deque()
         self._lock = threading.Lock()
         self._submitting = False

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from asyncnb._core.base.errors import OffloadError, WorkerLostError
 from asyncnb._core.base.forks import at_fork
-from asyncnb._offload._tracebacks import rebuild_error
+from asyncnb._offload.tracebacks import rebuild_error
 
 _ids = itertools.count(1)
 
@@ -78,7 +78,7 @@ class _Outcome(asyncio.Future[tuple[str, Any]]):
 class Job:
     """One piece of work. An engine tells it how it goes, from any thread; ``wait`` waits for it.
 
-    ``kind`` and ``payload`` are what ``_remote.run_job`` takes; ``shared`` is a number and pickled
+    ``kind`` and ``payload`` are what ``remote.run_job`` takes; ``shared`` is a number and pickled
     data that many jobs have in common, so that a worker need get it only once. ``tell(kind,
     *data)`` is called with ``started``, ``said`` (stream, text), ``shown`` and ``progress``, on a
     thread of the engine.
@@ -127,7 +127,7 @@ class Job:
             self._tell(kind, *data)
 
     def end(self, status: str, data: bytes = b"") -> None:
-        """Take the outcome, as ``_remote.run_job`` returns it. From any thread, once."""
+        """Take the outcome, as ``remote.run_job`` returns it. From any thread, once."""
         value: Any = None
         try:
             if status in ("done", "refused"):

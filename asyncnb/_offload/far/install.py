@@ -19,15 +19,16 @@ _HERE = Path(__file__).parent
 
 @functools.cache
 def far_modules(glue: str) -> list[tuple[str, str]]:
-    """Return (name, text) of ``_remote``, ``_notebook`` and the module ``glue``.
+    """Return (name, text) of ``remote``, ``notebook`` and the module ``glue``.
 
     The latter know the first as REMOTE.
     """
-    files = ("_remote", "_notebook", glue)
+    files = ("remote", "notebook", glue)
     texts = [(_HERE / f"{name}.py").read_text(encoding="utf-8") for name in files]
     digest = hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
-    name = f"_asyncnb{glue}_{digest}"
-    return list(zip((f"{name}_remote", f"{name}_notebook", name), texts, strict=True))
+    name = f"_asyncnb_{glue}_{digest}"
+    names = [f"{name}_{file}" for file in files[:-1]]
+    return list(zip([*names, name], texts, strict=True))
 
 
 def here(glue: str) -> types.ModuleType:

@@ -1,0 +1,1 @@
+"""What runs at the far end: it imports nothing of asyncnb outside of this folder."""
