@@ -468,7 +468,7 @@ PYTHON = [
     ),
     Lean(
         "threading.RLock._at_fork_reinit",
-        "_core/base/forks.py _offload/far/notebook.py _offload/far/remote.py",
+        "_core/base/forks.py _offload/far/locks.py",
         "a forked child may hang on a lock",
         "callable(threading.RLock()._at_fork_reinit)",
     ),
@@ -480,7 +480,7 @@ PYTHON = [
     ),
     Lean(
         "_signal.signal",
-        "_offload/far/remote.py",
+        "_offload/far/running.py",
         "each job in a worker sets its signal handler more slowly",
         "__import__('_signal').signal is not None",
     ),

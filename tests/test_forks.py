@@ -114,8 +114,9 @@ OF_THE_PARENT = {
     "_offload/engines/process.py": "a child forgets the engine and its workers",
     "_offload/far/line.py": "found by the id of the process",
     "_offload/far/worker.py": "a worker's, which runs its jobs in the thread that a fork keeps",
-    "_offload/far/remote.py": "of one job; those of the module are renewed there",
-    "_offload/far/notebook.py": "renewed there",
+    "_offload/far/running.py": "of one job",
+    "_offload/far/output.py": "of one job's stream",
+    "_offload/far/locks.py": "makes those that are renewed",
 }
 
 
@@ -137,7 +138,7 @@ def test_one_place_registers_what_a_fork_does() -> None:
         if "os.register_at_fork(" in path.read_text()
     }
     # The far end has no asyncnb to ask.
-    assert calls == {"_core/base/forks.py", "_offload/far/remote.py", "_offload/far/notebook.py"}
+    assert calls == {"_core/base/forks.py", "_offload/far/locks.py"}
 
 
 #: Emptied or made anew in a child: what the test above fills and looks at.
@@ -158,9 +159,9 @@ RESET = {
     "_offload.engines.executor._engines",
     "_offload.engines.ipyparallel._engines",
     "_offload.jobs._mailboxes",
-    "_offload.far.remote._cancelled",
-    "_offload.far.remote._flusher",
-    "_offload.far.remote.running",
+    "_offload.far.running._cancelled",
+    "_offload.far.output._flusher",
+    "_offload.far.running.running",
 }
 
 #: Variables that functions set anew: True if a child gets them as a new process would, or why not.
@@ -181,7 +182,7 @@ REBOUND = {
     "_offload.far.notebook._shell": "the process's own; a fork copies it",
     "_offload.packing._limit": "an option, which stays as it was set",
     "_offload.engines.process._engine": True,
-    "_offload.far.remote._flusher": True,
+    "_offload.far.output._flusher": True,
     "_offload.relay._publish": True,
 }
 
@@ -211,10 +212,8 @@ KEPT = {
     "_core.introspection.waiting_on._LIBRARIES": "names",
     "_kernel.ipykernel.streams._retired": "what sys holds stays as it is, too",
     "_offload.far.dask._keys": "of a worker, whose key stays as it is",
-    "_offload.far.dask._shared": "functions that came with jobs",
-    "_offload.far.ipyparallel._shared": "functions that came with jobs",
     "_offload.far.line._lines": "by the id of the process",
-    "_offload.far.line._shared": "functions that came with jobs",
+    "_offload.far.remote._functions": "functions that came with jobs",
     "_offload.far.notebook._tells": "by thread; each cell enters its own before it runs",
     "_core.primitives.tasks._first_steps": "made anew for each loop",
 }
@@ -238,7 +237,8 @@ from asyncnb._offload.engines import executor as _executor
 from asyncnb._offload import jobs as _jobs
 from asyncnb._offload.engines import process as _process
 from asyncnb._offload import relay as _said
-from asyncnb._offload.far import remote as _remote
+from asyncnb._offload.far import output as _output
+from asyncnb._offload.far import running as _running
 from asyncnb._offload.engines import dask as _dask
 from asyncnb._offload.engines import ipyparallel as _ipyparallel
 
@@ -258,7 +258,7 @@ def state():
         "workers": (_process._engine, len(_dask._engines), len(_ipyparallel._engines)),
         "mailboxes": len(_jobs._mailboxes),
         "publish": _said._publish,
-        "jobs": (len(_remote.running), len(_remote._cancelled), _remote._flusher._thread),
+        "jobs": (len(_running.running), len(_running._cancelled), _output._flusher._thread),
     }
 """
 
@@ -283,10 +283,10 @@ _visits.guard(asyncnb.embedded_loop())
 _executor.switchboard(), _executor.soon(lambda: None)
 _executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)
 _process.process_engine(); _jobs._mailbox(asyncnb.embedded_loop())
-_remote.running[1] = 1; _remote._cancelled[2] = None
+_running.running[1] = 1; _running._cancelled[2] = None
 class Quiet:
     def flush(self): pass
-_remote._flusher.flush_soon(Quiet())
+_output._flusher.flush_soon(Quiet())
 full = state()
 filled = [name for name in begun if full[name] == begun[name]]
 assert not filled, filled

@@ -12,7 +12,7 @@ from typing import Any
 
 from asyncnb._core.base.errors import OffloadError
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT, parse_size, size_text
-from asyncnb._offload.far import remote as _remote
+from asyncnb._offload.far import outcomes
 
 _limit: int | None = None
 
@@ -51,7 +51,7 @@ def dump(value: Any) -> bytes:
         raise OffloadError(
             "Sending code to another process needs cloudpickle: pip install cloudpickle"
         ) from None
-    return _remote.dump(value)
+    return outcomes.dump(value)
 
 
 def pack(parts: Mapping[str, Any], whole: Any, *, instead: str) -> bytes:

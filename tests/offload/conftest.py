@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -103,6 +104,9 @@ def _no_process_survives() -> Iterator[None]:
     _, alive = psutil.wait_procs(workers(psutil.Process()), timeout=10)
     assert not alive, f"still alive: {alive}"
 
+
+#: In a traceback: a frame of the far end.
+FAR = re.compile(r"\bfar[/\\]|_asyncnb_(far|dask|ipyparallel)")
 
 #: In the command line of whatever a test of this folder may start.
 STARTED_HERE = ("_offload", "multiprocessing", "loky", "distributed", "ipyparallel")

@@ -13,7 +13,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from asyncnb._offload.far import remote as _remote
+from asyncnb._offload.far.outcomes import dump
 
 
 def made(source: str, filename: str = "/cells/3.py") -> types.ModuleType:
@@ -60,7 +60,7 @@ def test_code_arrives_as_it_is():
     assert types.CodeType in cloudpickle.Pickler.dispatch_table
     cell = made(SOURCE)
     whole = compile(SOURCE, "/cells/4.py", "exec")
-    back = pickle.loads(_remote.dump((cell.outer, cell.outer(1), cell.Thing, cell.later, whole)))
+    back = pickle.loads(dump((cell.outer, cell.outer(1), cell.Thing, cell.later, whole)))
     outer, nested, thing, later, body = back
     assert attributes(outer.__code__) == attributes(cell.outer.__code__)
     assert attributes(nested.__code__) == attributes(cell.outer(1).__code__)
@@ -73,7 +73,7 @@ def test_code_arrives_as_it_is():
 def test_pickles_of_the_user_stay_as_they_are():
     function = made(SOURCE).outer
     before = cloudpickle.dumps(function)
-    _remote.dump(function)
+    dump(function)
     assert cloudpickle.dumps(function) == before
     assert cloudpickle.Pickler.dispatch_table[types.CodeType].__module__.startswith("cloudpickle")
 
@@ -82,13 +82,13 @@ def test_a_reducer_that_the_user_registers_counts(monkeypatch):
     class Handle:
         pass
 
-    _remote.dump(made(SOURCE).outer)
+    dump(made(SOURCE).outer)
     monkeypatch.setitem(copyreg.dispatch_table, Handle, lambda _: (str, ("by copyreg",)))
-    assert pickle.loads(_remote.dump(Handle())) == "by copyreg"
+    assert pickle.loads(dump(Handle())) == "by copyreg"
     monkeypatch.setitem(
         cloudpickle.Pickler.dispatch_table, Handle, lambda _: (str, ("by cloudpickle",))
     )
-    assert pickle.loads(_remote.dump(Handle())) == "by cloudpickle"
+    assert pickle.loads(dump(Handle())) == "by cloudpickle"
 
 
 #: A script as a user would write it: functions of ``__main__``, which a worker cannot import.

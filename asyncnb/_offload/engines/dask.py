@@ -23,7 +23,7 @@ from typing import Any
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.newest import Newest
-from asyncnb._offload.far import install as _far
+from asyncnb._offload.far.install import far_package, here, installer
 from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled function may take for its cleanup.
@@ -44,7 +44,7 @@ def _scheduler_plugin() -> Any:
     from distributed.diagnostics.plugin import SchedulerPlugin
 
     def start(self: Any, scheduler: Any) -> None:
-        self.install(self.modules)
+        self.install(*self.far)
 
     def update_graph(self: Any, scheduler: Any, *, keys: Any, **_: Any) -> None:
         for key in keys:
@@ -55,14 +55,14 @@ def _scheduler_plugin() -> Any:
 
     # By value, in the pickle: the scheduler may not have asyncnb.
     start.__module__ = update_graph.__module__ = "__main__"
-    modules = _far.far_modules("dask")
+    far = far_package("dask")
     body = {
         "start": start,
         "update_graph": update_graph,
-        "name": f"{modules[-1][0]}-once",
+        "name": f"{far[0]}-once",
         "idempotent": True,  # another client may have brought the same
-        "modules": modules,
-        "install": staticmethod(_far.installer()),
+        "far": far,
+        "install": staticmethod(installer()),
         "__module__": "__main__",
     }
     return type("Once", (SchedulerPlugin,), body)()
@@ -89,25 +89,25 @@ def _worker_plugin() -> Any:
     """
     from distributed.diagnostics.plugin import WorkerPlugin
 
-    modules, install = _far.far_modules("dask"), _far.installer()
+    far = far_package("dask")
 
     def setup(self: Any, worker: Any) -> None:
-        self.install(self.modules)
+        self.install(*self.far)
 
     def transition(self: Any, key: Any, start: str, finish: str, **_: Any) -> None:
         ended = start in ("executing", "long-running") and finish in ("cancelled", "released")
         if ended and isinstance(key, str) and key.startswith("asyncnb-"):
             import sys
 
-            sys.modules[self.name].stop(key)
+            sys.modules[f"{self.name}.dask"].stop(key)
 
     setup.__module__ = transition.__module__ = "__main__"
     body = {
         "setup": setup,
         "transition": transition,
-        "name": modules[-1][0],
-        "modules": modules,
-        "install": staticmethod(install),
+        "name": far[0],
+        "far": far,
+        "install": staticmethod(installer()),
         "__module__": "__main__",
     }
     return type("Install", (WorkerPlugin,), body)()
@@ -125,7 +125,7 @@ class DaskEngine:
         self._client = weakref.ref(client)
         self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         self._topic = f"asyncnb-{uuid.uuid4().hex[:12]}"
-        self._far = _far.here("dask")
+        self._far = here("dask")
         self._waiting: collections.deque[tuple[Any, Job]] = collections.deque()
         self._lock = threading.Lock()
         self._submitting = False

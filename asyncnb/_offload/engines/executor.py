@@ -28,7 +28,7 @@ from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.newest import Newest
 from asyncnb._core.base.visits import runs_here
-from asyncnb._offload.far import line as _line
+from asyncnb._offload.far import line
 from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled job may take to begin before it is given up.
@@ -237,10 +237,10 @@ class ExecutorEngine:
 
     def _submit(self, executor: concurrent.futures.Executor, job: Job) -> None:
         board = self._board
-        _line.submitting.process = os.getpid()
+        line.submitting.process = os.getpid()
         try:
             job.place = executor.submit(
-                _line.run, board.address, board.key, job.id, job.kind, job.payload, job.shared
+                line.run, board.address, board.key, job.id, job.kind, job.payload, job.shared
             )
             if job.cancel_asked:
                 job.place.cancel()
@@ -248,7 +248,7 @@ class ExecutorEngine:
         except Exception as exc:
             self._end(job, "lost", f"The executor takes no work: {type(exc).__name__}: {exc}")
         finally:
-            del _line.submitting.process
+            del line.submitting.process
 
     def cancel(self, job: Job) -> None:
         """Keep ``job`` from starting, or cancel it where it runs."""

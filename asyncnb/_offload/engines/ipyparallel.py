@@ -17,7 +17,7 @@ from typing import Any
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._offload.engines.executor import soon
-from asyncnb._offload.far import install as _far
+from asyncnb._offload.far.install import far_package, here, installer
 from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled function may take for its cleanup before its cell is told.
@@ -81,7 +81,7 @@ class IpyparallelEngine:
         self.view = view
         self.client = getattr(view, "client", view)
         self._topic = uuid.uuid4().hex
-        self._far = _far.here("ipyparallel")
+        self._far = here("ipyparallel")
         self._installed: set[int] = set()
         self._calls: dict[int, Call] = {}
         self._aborting: list[concurrent.futures.Future[Any]] = []
@@ -110,7 +110,7 @@ class IpyparallelEngine:
             ids = set(self.client.ids)
             if new := sorted(ids - self._installed):
                 view = self.client.direct_view(targets=new)
-                view.apply_async(_far.installer(), _far.far_modules("ipyparallel")).get(30)
+                view.apply_async(installer(), *far_package("ipyparallel")).get(30)
                 self._installed = ids
             view = self.client.load_balanced_view(targets=self._targets())
             result = view.apply_async(

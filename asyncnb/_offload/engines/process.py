@@ -30,7 +30,8 @@ from typing import Any
 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._offload.far import worker as _worker
+from asyncnb._offload import far
+from asyncnb._offload.far.worker import Pipe
 from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled job may take for its cleanup; then its process is killed.
@@ -38,18 +39,13 @@ GRACE_SECONDS = 5.0
 #: Bytes that a pipe takes without blocking whoever writes, on every system.
 _SMALL = 32_000
 
-#: The folder of the far end, with a separator at its end.
-_FAR = os.path.dirname(_worker.__file__) + os.sep
+#: What a worker runs: it finds the folder of the far end as a package, without asyncnb around it.
 _BOOT = """
 import sys, types
-def load(name):
-    module = types.ModuleType(name)
-    module.__file__ = sys.argv[1] + name + ".py"
-    with open(module.__file__, encoding="utf-8") as file:
-        exec(compile(file.read(), module.__file__, "exec"), module.__dict__)
-    return module
-remote, worker = load("remote"), load("worker")
-worker.main(remote, int(sys.argv[2]) if len(sys.argv) > 2 else None, load)
+far = sys.modules["_asyncnb_far"] = types.ModuleType("_asyncnb_far")
+far.__path__ = [sys.argv[1]]
+from _asyncnb_far import worker
+worker.main(*map(int, sys.argv[2:]))
 """
 
 
@@ -63,7 +59,7 @@ class WorkerProcess:
         self.surroundings: Any = None
         self.known: set[int] = set()  # what many jobs have in common, and it has got
         self.process: subprocess.Popen[bytes] | None = None
-        self.pipe: _worker.Pipe | None = None
+        self.pipe: Pipe | None = None
         self.killed_for: Job | None = None
         self._lifeline: int | None = None
         self._errors: collections.deque[str] = collections.deque(maxlen=40)
@@ -86,7 +82,7 @@ class WorkerProcess:
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         try:
             self.process = subprocess.Popen(
-                [sys.executable, *flags, "-c", _BOOT, _FAR, *arguments],
+                [sys.executable, *flags, "-c", _BOOT, far.__path__[0], *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -96,9 +92,7 @@ class WorkerProcess:
             if theirs is not None:
                 os.close(theirs)
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.pipe = _worker.Pipe(
-            os.dup(self.process.stdout.fileno()), os.dup(self.process.stdin.fileno())
-        )
+        self.pipe = Pipe(os.dup(self.process.stdout.fileno()), os.dup(self.process.stdin.fileno()))
 
     def _main(self) -> None:
         try:

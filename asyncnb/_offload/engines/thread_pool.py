@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._offload.far import remote as _remote
+from asyncnb._offload.far.remote import run_coroutine
+from asyncnb._offload.far.running import cancel, running_as
 from asyncnb._offload.jobs import Job
 
 
@@ -51,19 +52,19 @@ class ThreadPoolEngine:
     def cancel(self, job: Job) -> None:
         """Keep ``job`` from starting, or raise CancelledError in its thread."""
         if not job.place.cancel():
-            _remote.cancel(job)
+            cancel(job)
 
     def _run(self, job: Job) -> None:
         job.start(threading.current_thread().name)
         assert job.local is not None
         outcome: tuple[str, Any] = ("cancelled", None)
-        with _remote.running_as(job) as here:
+        with running_as(job) as here:
             if here is not None:
                 try:
                     with here:
                         value = job.local()
                         if inspect.iscoroutine(value):
-                            value = _remote.run_coroutine(here, value)
+                            value = run_coroutine(here, value)
                     outcome = ("done", value)
                 except BaseException as exc:
                     if not (isinstance(exc, asyncio.CancelledError) and here.asked):

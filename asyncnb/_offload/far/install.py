@@ -1,7 +1,8 @@
 """The text of our far end, for workers that may not have asyncnb installed.
 
-A worker gets the modules once, by ``install``, under names that hold a digest of their text, and
-the kernel has them under the same names: so a job's function travels as a name.
+A worker gets the modules once, by ``install``, as a package whose name holds a digest of their
+text, and the kernel has the same package: so a job's function travels as a name. Within it, as in
+this folder, the modules know each other by relative imports.
 """
 
 from __future__ import annotations
@@ -12,50 +13,53 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 _HERE = Path(__file__).parent
 
+#: What each far end is made of besides its own module, each after those that it imports.
+_COMMON = ("locks", "running", "output", "outcomes", "notebook", "remote")
+
+#: The name of a package, and the name and the text of each of its modules.
+Package = tuple[str, list[tuple[str, str]]]
+
 
 @functools.cache
-def far_modules(glue: str) -> list[tuple[str, str]]:
-    """Return (name, text) of ``remote``, ``notebook`` and the module ``glue``.
-
-    The latter know the first as REMOTE.
-    """
-    files = ("remote", "notebook", glue)
-    texts = [(_HERE / f"{name}.py").read_text(encoding="utf-8") for name in files]
-    digest = hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
-    name = f"_asyncnb_{glue}_{digest}"
-    names = [f"{name}_{file}" for file in files[:-1]]
-    return list(zip([*names, name], texts, strict=True))
+def far_package(glue: str) -> Package:
+    """Return the package of the module ``glue`` and all that it imports."""
+    names = (*_COMMON, glue)
+    modules = [(name, (_HERE / f"{name}.py").read_text(encoding="utf-8")) for name in names]
+    digest = hashlib.sha256("".join(text for _, text in modules).encode()).hexdigest()[:12]
+    return f"_asyncnb_{glue}_{digest}", modules
 
 
 def here(glue: str) -> types.ModuleType:
     """Return the module ``glue`` as the workers know it."""
-    modules = far_modules(glue)
-    installer()(modules)
-    return sys.modules[modules[-1][0]]
+    package, modules = far_package(glue)
+    installer()(package, modules)
+    return sys.modules[f"{package}.{glue}"]
 
 
-def installer() -> Callable[[list[tuple[str, str]]], None]:
+def installer() -> Callable[..., None]:
     """Return ``install`` as a function that is pickled with its code, not by its name."""
     function = types.FunctionType(install.__code__, {"__builtins__": __builtins__}, "install")
     function.__module__ = "__main__"
     return function
 
 
-def install(modules: list[tuple[str, str]]) -> Any:
-    """Make the modules from their texts, unless they are there; runs anywhere."""
+def install(package: str, modules: list[tuple[str, str]]) -> None:
+    """Make the package from the texts of its modules, unless it is there; runs anywhere."""
+    import os
     import sys
-    import types
+    from importlib.machinery import ModuleSpec
+    from importlib.util import module_from_spec
 
-    remote = modules[0][0]
+    # Several threads may run this: a module is complete before it can be found, and the first wins.
+    new = module_from_spec(ModuleSpec(package, None, is_package=True))
+    parent = sys.modules.setdefault(package, new)
     for name, text in modules:
-        if name not in sys.modules:
-            module = types.ModuleType(name)
-            module.__file__ = f"<{name}>"
-            module.__dict__["REMOTE"] = remote
-            # Complete before it can be found: several threads may run this.
+        full = f"{package}.{name}"
+        if full not in sys.modules:
+            module = module_from_spec(ModuleSpec(full, None))
+            module.__file__ = f"<{package}>{os.sep}{name}.py"
             exec(compile(text, module.__file__, "exec"), module.__dict__)
-            sys.modules[name] = module
+            setattr(parent, name, sys.modules.setdefault(full, module))

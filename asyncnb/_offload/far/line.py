@@ -7,18 +7,17 @@ opened, as on another machine, what was said comes with the outcome.
 
 from __future__ import annotations
 
-import collections
+import functools
 import os
 import pickle
 import socket
 import threading
 import time
 from multiprocessing.connection import Client, Connection
-from types import ModuleType
 from typing import Any
 
-from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._offload.far import remote as _remote
+from . import remote, running
+from .locks import fork_safe_lock
 
 #: Seconds after which the kernel is told that a job runs; of a shorter one its outcome says so.
 MOMENT = 0.02
@@ -72,7 +71,7 @@ class Line:
     def _listen(self) -> None:
         try:
             while True:
-                _remote.cancel(self._connection.recv())
+                running.cancel(self._connection.recv())
         except (EOFError, OSError):
             pass  # the kernel is gone; whether this process goes too is its executor's affair
 
@@ -85,14 +84,6 @@ class Line:
                 pass
 
 
-def _notebook() -> ModuleType:
-    from asyncnb._offload.far import notebook as _notebook
-
-    return _notebook
-
-
-_remote.load_notebook = _notebook
-
 _IN_SUBMIT = (
     "This executor runs its work inside of submit(), which would block the loop. Use a "
     "ThreadPoolExecutor, a ProcessPoolExecutor or on='process'."
@@ -100,7 +91,6 @@ _IN_SUBMIT = (
 
 _lines: dict[Any, Line | None] = {}
 _lines_lock = fork_safe_lock()
-_shared: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 
 
 def _line(address: Any, key: bytes) -> Line | None:
@@ -151,7 +141,8 @@ def run(
     if line is not None:
         line.begin(job)
     try:
-        status, data = _run(address, job, kind, payload, shared, tell)
+        function = functools.partial(remote.shared_function, address, shared)
+        status, data = remote.run_job(job, kind, payload, tell, shared=function)
     finally:
         if line is not None:
             line.end(job)
@@ -160,25 +151,3 @@ def run(
         return status, data, who(), seconds, untold
     line.tell(job, "told")  # the outcome goes another way, and may be there before this
     return status, data, who(), seconds, None
-
-
-def _run(
-    address: Any,
-    job: object,
-    kind: str,
-    payload: bytes,
-    shared: tuple[int, bytes] | None,
-    tell: _remote.Tell,
-) -> tuple[str, bytes]:
-    function = None
-    if shared is not None:
-        name = (address, shared[0])
-        if name not in _shared:
-            try:
-                _shared[name] = _remote._load(shared[1])
-            except Exception as exc:
-                return _remote.ended_with(exc, _remote.Running(job))
-            if len(_shared) > 32:
-                _shared.popitem(last=False)
-        function = _shared[name]
-    return _remote.run_job(job, kind, payload, tell, shared=function)

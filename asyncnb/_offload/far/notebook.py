@@ -11,12 +11,12 @@ import sys
 import threading
 from typing import Any
 
+from .locks import fork_safe_lock
+
 #: What ``display`` of any thread finds, and the shell of each thread that runs cells.
 _shell: Any = None
 _of_thread = threading.local()
-_lock = threading.RLock()
-if hasattr(os, "register_at_fork"):  # as in _remote
-    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
+_lock = fork_safe_lock()
 #: Where the cells of threads tell, and the one that began last, for threads that a cell starts.
 _tells: dict[int, Any] = {}
 _last_tell: Any = None

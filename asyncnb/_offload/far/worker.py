@@ -1,9 +1,9 @@
 """A worker process: reads jobs from its standard input and tells how they go on its output.
 
-Started from the text of this file, so that it does not import asyncnb (see ``process``). The main
-thread runs the jobs, as signals interrupt only that one; another thread reads what the kernel
-sends. When the kernel is gone, also by SIGKILL, the input ends, and with it this process and all
-that it has started.
+It finds this folder as a package of its own, so that it does not import asyncnb (see
+``engines/process``). The main thread runs the jobs, as signals interrupt only that one; another
+thread reads what the kernel sends. When the kernel is gone, also by SIGKILL, the input ends, and
+with it this process and all that it has started.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
+
+from . import output, remote, running
+from .outcomes import load
 
 HEADER = struct.Struct("<Q")
 
@@ -59,9 +60,8 @@ class Pipe:
 class Worker:
     """What this process does from its start to its end."""
 
-    def __init__(self, pipe: Pipe, remote: ModuleType) -> None:
+    def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
-        self.remote = remote
         self.job: int | None = None
         self.jobs: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.shared: dict[int, Any] = {}
@@ -71,7 +71,7 @@ class Worker:
         try:
             while (message := self.pipe.read()) is not None:
                 if message[0] == "cancel":
-                    self.remote.cancel(message[1])
+                    running.cancel(message[1])
                 else:
                     self.jobs.put(message)
         finally:
@@ -98,28 +98,22 @@ class Worker:
     def run(self, job: int, kind: str, payload: bytes, token: int | None) -> None:
         """Run one job and send its outcome."""
         self.job = job
-        try:
-            shared = self._shared(token)
-        except BaseException as exc:
-            outcome = self.remote.ended_with(exc, self.remote.Running(job))
-        else:
-            outcome = self.remote.run_job(
-                job,
-                kind,
-                payload,
-                self.tell,
-                shared=shared,
-                capture=self.remote.output_of_this_process,
-            )
+        outcome = remote.run_job(
+            job,
+            kind,
+            payload,
+            self.tell,
+            shared=functools.partial(self._shared, token),
+            capture=output.output_of_this_process,
+        )
         self.job = None
         self.pipe.write("ended", job, *outcome)
 
     def _shared(self, token: int | None) -> Any:
-        if token is None:
-            return None
+        assert token is not None
         known = self.shared[token]
         if isinstance(known, bytes):
-            known = self.shared[token] = self.remote._load(known)
+            known = self.shared[token] = load(known)
         return known
 
 
@@ -154,9 +148,8 @@ def end_with_the_kernel(lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
-def main(remote: ModuleType, lifeline: int | None, load: Callable[[str], ModuleType]) -> None:
-    """Run the worker; does not return. ``load`` makes a module of a file beside this one."""
-    remote.load_notebook = functools.cache(lambda: load("notebook"))  # type: ignore[attr-defined]
+def main(lifeline: int | None = None) -> None:
+    """Run the worker; does not return."""
     if lifeline is not None:
         end_with_the_kernel(lifeline)
     # Jobs, and what they start, must neither read our input nor write into our output.
@@ -166,10 +159,10 @@ def main(remote: ModuleType, lifeline: int | None, load: Callable[[str], ModuleT
     os.dup2(2, 1)
     os.close(nothing)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # stop is for the kernel's cells; jobs see it
-    worker = Worker(Pipe(reads, writes), remote)
+    worker = Worker(Pipe(reads, writes))
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = remote.Stream("stdout", worker.tell)
-    sys.stderr = remote.Stream("stderr", worker.tell)
+    sys.stdout = output.Stream("stdout", worker.tell)
+    sys.stderr = output.Stream("stderr", worker.tell)
     threading.Thread(target=worker.listen, name="asyncnb listen", daemon=True).start()
     try:
         worker.work()

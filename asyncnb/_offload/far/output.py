@@ -1,0 +1,145 @@
+"""What a job prints, told as it is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .locks import at_fork, fork_safe_lock
+
+#: Characters of output that are held back at most, and seconds.
+BUFFER, DELAY = 8192, 0.02
+
+#: Called with the kind of what is told and its data.
+Tell = Callable[..., None]
+
+
+class Stream(io.TextIOBase):
+    """A text stream that tells what is written to it, in pieces of a reasonable size."""
+
+    def __init__(self, name: str, tell: Tell) -> None:
+        self._stream = name
+        self._tell_it = tell
+        self._lock = threading.RLock()
+        self._held: list[str] = []
+        self._size = 0
+        self._since = 0.0
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Always UTF-8: what is told is text."""
+        return "utf-8"
+
+    def writable(self) -> bool:
+        """It is there to be written to."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take ``text``; it is told at once, or within DELAY if something was told just now."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        with self._lock:
+            now = time.monotonic()
+            self._held.append(text)
+            self._size += len(text)
+            if self._size > BUFFER or ("\n" in text and now - self._since > DELAY):
+                self._since = now
+                self.flush()
+            else:
+                _flusher.flush_soon(self)
+        return len(text)
+
+    def flush(self) -> None:
+        """Tell what is held back."""
+        with self._lock:
+            text, self._held, self._size = "".join(self._held), [], 0
+            if text:
+                self._tell_it("said", self._stream, text)
+
+
+class _Flusher:
+    """One thread that flushes all the streams of this process a moment after they were written."""
+
+    def __init__(self) -> None:
+        self._waiting: set[Stream] = set()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def flush_soon(self, stream: Stream) -> None:
+        """Have ``stream`` flushed within DELAY."""
+        if stream in self._waiting:
+            return
+        self._waiting.add(stream)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="asyncnb flush", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _main(self) -> None:
+        while self._wake.wait():
+            time.sleep(DELAY)
+            self._wake.clear()
+            while self._waiting:
+                self._waiting.pop().flush()
+
+
+_flusher = _Flusher()
+
+
+class PerThread:
+    """``sys.stdout`` for a process whose threads run jobs of their own, such as a dask worker."""
+
+    def __init__(self, original: Any) -> None:
+        self.original = original
+        self.streams: dict[int, Stream] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.streams.get(threading.get_ident(), self.original), name)
+
+
+_streams_lock = fork_safe_lock()
+
+
+def _forget_after_fork() -> None:
+    global _flusher
+    _flusher = _Flusher()  # its thread is the parent's
+
+
+at_fork(_forget_after_fork)
+
+
+@contextlib.contextmanager
+def output_of_this_thread(tell: Tell) -> Iterator[None]:
+    """Lead what this thread prints to ``tell``."""
+    ident = threading.get_ident()
+    mine = []
+    for name in ("stdout", "stderr"):
+        with _streams_lock:
+            current = getattr(sys, name)
+            if not isinstance(current, PerThread):
+                current = PerThread(current)
+                setattr(sys, name, current)
+        stream = current.streams[ident] = Stream(name, tell)
+        mine.append((current, stream))
+    try:
+        yield
+    finally:
+        for current, stream in mine:
+            if stream._held:
+                stream.flush()
+            current.streams.pop(ident, None)
+
+
+@contextlib.contextmanager
+def output_of_this_process(tell: Tell) -> Iterator[None]:
+    """The streams of this process tell of its job already; flush them when it ends."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
