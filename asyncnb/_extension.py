@@ -428,12 +428,12 @@ class Extension:
 def _elsewhere(on: Any) -> Any:
     """Return where cells run that say ``--on``; the first one imports what it takes."""
     from asyncnb._offload import cells as _cells
-    from asyncnb._offload import relay as _said
+    from asyncnb._offload import relay as _relay
 
     ip = IPython.get_ipython()
     # Looked up for each: now it may be what this cell captures with.
-    _said.publish_with(lambda *args, **keywords: ip.display_pub.publish(*args, **keywords))
-    return _cells.CellPlace(on)
+    _relay.publish_with(lambda *args, **keywords: ip.display_pub.publish(*args, **keywords))
+    return _cells.CellRunner(on)
 
 
 def _offload_limit(size: int) -> None:

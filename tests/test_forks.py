@@ -75,7 +75,7 @@ def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
         """
         from asyncnb._offload.engines import executor as _executor
         from asyncnb._offload.engines import process as _process
-        asyncnb.embedded_loop(), _executor.switchboard(), _executor.soon(lambda: None)
+        asyncnb.embedded_loop(), _executor.worker_hub(), _executor.call_in_order(lambda: None)
         held, done = threading.Event(), threading.Event()
         before = {path: part for path, part in walk() if isinstance(part, LOCKS)}
         assert len(before) > 15, before
@@ -108,7 +108,7 @@ OF_THE_PARENT = {
     "_core/base/worker_thread.py": "of one thread that works in the parent",
     "_core/loop/watchdog.py": "a bell for a thread of the parent's",
     "_kernel/awaiting/detach.py": "of one request to a kernel, which the child is not",
-    "_offload/engines/executor.py": "a child opens a switchboard of its own",
+    "_offload/engines/executor.py": "a child opens a hub of its own",
     "_offload/engines/dask.py": "a child forgets the engines",
     "_offload/engines/ipyparallel.py": "a child forgets the engines",
     "_offload/engines/process.py": "a child forgets the engine and its workers",
@@ -176,9 +176,9 @@ REBOUND = {
     "_core.tracing.recording._remove_task_hook": True,
     "_core.tracing.recording._recorded": True,
     "_extension._loaded": True,
-    "_offload.engines.executor._soon": True,
-    "_offload.engines.executor._switchboard": True,
-    "_offload.far.notebook._last_tell": "each cell enters its own before it runs",
+    "_offload.engines.executor._calls": True,
+    "_offload.engines.executor._worker_hub": True,
+    "_offload.far.notebook._last_reporter": "each cell enters its own before it runs",
     "_offload.far.notebook._shell": "the process's own; a fork copies it",
     "_offload.packing._limit": "an option, which stays as it was set",
     "_offload.engines.process._engine": True,
@@ -212,9 +212,9 @@ KEPT = {
     "_core.introspection.waiting_on._LIBRARIES": "names",
     "_kernel.ipykernel.streams._retired": "what sys holds stays as it is, too",
     "_offload.far.dask._keys": "of a worker, whose key stays as it is",
-    "_offload.far.line._lines": "by the id of the process",
+    "_offload.far.line._connections": "by the id of the process",
     "_offload.far.remote._functions": "functions that came with jobs",
-    "_offload.far.notebook._tells": "by thread; each cell enters its own before it runs",
+    "_offload.far.notebook._reporters": "by thread; each cell enters its own before it runs",
     "_core.primitives.tasks._first_steps": "made anew for each loop",
 }
 
@@ -254,7 +254,7 @@ def state():
         "loop": _current._current,
         "visits": (len(_visits.visits), len(_visits.guarded)),
         "waiters": (len(_waiters._waiters), len(_waiters._joiners)),
-        "switchboard": (_executor._switchboard, _executor._soon, len(_executor._engines)),
+        "worker hub": (_executor._worker_hub, _executor._calls, len(_executor._engines)),
         "workers": (_process._engine, len(_dask._engines), len(_ipyparallel._engines)),
         "mailboxes": len(_jobs._mailboxes),
         "publish": _said._publish,
@@ -280,7 +280,7 @@ _record.observers.add(lambda record: None); frontend.attach(frontend.PlainFrontE
 _progress.observe_progress(print); _progress._failed.add(1)
 _said._publish = print
 _visits.guard(asyncnb.embedded_loop())
-_executor.switchboard(), _executor.soon(lambda: None)
+_executor.worker_hub(), _executor.call_in_order(lambda: None)
 _executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)
 _process.process_engine(); _jobs._mailbox(asyncnb.embedded_loop())
 _running.running[1] = 1; _running._cancelled[2] = None

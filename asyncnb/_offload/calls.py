@@ -16,10 +16,10 @@ from asyncnb._core.primitives.tasks import Task
 from asyncnb._offload.engines.choose import engine_for
 from asyncnb._offload.jobs import Engine, Job
 from asyncnb._offload.packing import pack_call
-from asyncnb._offload.relay import Speaker
+from asyncnb._offload.relay import OutputRelay
 
 
-class Errand:
+class JobRunner:
     """A job of a task: the record and the task's cell hear how it goes.
 
     Most jobs are short, so nothing is done for what nobody sees: that one runs is written down
@@ -36,9 +36,9 @@ class Errand:
     ) -> None:
         self.record = record
         self.engine = engine
-        self.job = Job(embedded_loop(), kind, payload, tell=self._told, local=local)
-        self._speaker: Speaker | None = None
-        self._looked = False
+        self.job = Job(embedded_loop(), kind, payload, report=self._on_report, local=local)
+        self._relay: OutputRelay | None = None
+        self._awaited = False
         #: What the task runs.
         self.waiting = self._wait()
 
@@ -47,7 +47,7 @@ class Errand:
         self.job.name = self.record.task.get_name()
         self.engine.submit(self.job)
 
-    def set_out(self) -> None:
+    def submit_early(self) -> None:
         """Be on the way before the task's first step. For ``launch_checked``, as its ``first``."""
         self.record.body = self  # a task cancelled before that step never waits for its work
         try:
@@ -59,7 +59,7 @@ class Errand:
         """Return what the job gives; see ``Job.wait``."""
         record, job = self.record, self.job
         record.worker, record.started = "", None  # it waits for a worker
-        self._looked = True
+        self._awaited = True
         self._started()
         try:
             return await job.wait(self.engine)
@@ -69,21 +69,21 @@ class Errand:
     def close(self) -> None:
         """Stop the work of a task that ended before it began."""
         self.waiting.close()
-        if not self._looked:
-            self.job.cancel_asked = True
+        if not self._awaited:
+            self.job.cancel_requested = True
             self.engine.cancel(self.job)
 
-    def _told(self, kind: str, *data: Any) -> None:
+    def _on_report(self, kind: str, *data: Any) -> None:
         if kind == "started":
-            if self._looked:
+            if self._awaited:
                 self.job.loop.call_soon_threadsafe(self._started)
             return
-        if self._speaker is None:
-            self._speaker = Speaker(self.record.task.get_context().copy())
+        if self._relay is None:
+            self._relay = OutputRelay(self.record.task.get_context().copy())
         if kind == "progress":
-            self.job.loop.call_soon_threadsafe(self._speaker.progress, *data)
+            self.job.loop.call_soon_threadsafe(self._relay.progress, *data)
         else:
-            self._speaker.say(kind, *data)
+            self._relay.emit(kind, *data)
 
     def _started(self) -> None:
         if self.job.began is not None and not self.record.task.done():
@@ -102,9 +102,9 @@ async def run_job(
 
     A cancel stops the work. Raises what the work raised, or OffloadError.
     """
-    errand = Errand(record, engine, kind, payload, local)
-    errand.submit()
-    return await errand.waiting
+    runner = JobRunner(record, engine, kind, payload, local)
+    runner.submit()
+    return await runner.waiting
 
 
 def offload(
@@ -139,8 +139,8 @@ def offload(
     if runs_here(embedded_loop()):
         work = run_job(record, engine, "call", payload, local)
     else:
-        errand = Errand(record, engine, "call", payload, local)
-        work, first = errand.waiting, errand.set_out
+        runner = JobRunner(record, engine, "call", payload, local)
+        work, first = runner.waiting, runner.submit_early
     return _launch.launch_checked(
         record,
         work,

@@ -11,7 +11,7 @@ from asyncnb._offload.engines.choose import engine_for
 from asyncnb._offload.packing import pack_cell
 
 
-class CellPlace:
+class CellRunner:
     """Where a cell runs, by what ``--on`` names. Raises TypeError or ValueError as engine_for."""
 
     def __init__(self, on: Any) -> None:

@@ -32,12 +32,12 @@ class _Mailbox:
         if not self._waking:
             self._waking = True
             try:
-                self.loop.call_soon_threadsafe(self._empty)
+                self.loop.call_soon_threadsafe(self._deliver)
             except RuntimeError:
                 if not self.loop.is_closed():  # nobody is left to be told
                     raise
 
-    def _empty(self) -> None:
+    def _deliver(self) -> None:
         self._waking = False  # first: what is put from here on needs another wake-up
         while self._items:
             future, result = self._items.popleft()
@@ -63,15 +63,15 @@ class _Outcome(asyncio.Future[tuple[str, Any]]):
     """The status and the value of a job. A cancel of who awaits it is for the job: it goes on."""
 
     #: Asks the engine to stop the job, while somebody waits.
-    ask: Callable[[], object] | None = None
+    request_cancel: Callable[[], object] | None = None
 
     def cancel(self, msg: Any = None) -> bool:
         """Have the job stopped; it is told here when it has."""
         if self.done():
             return False
-        if self.ask is None:
+        if self.request_cancel is None:
             return super().cancel(msg)
-        self.ask()
+        self.request_cancel()
         return True
 
 
@@ -79,9 +79,9 @@ class Job:
     """One piece of work. An engine tells it how it goes, from any thread; ``wait`` waits for it.
 
     ``kind`` and ``payload`` are what ``remote.run_job`` takes; ``shared`` is a number and pickled
-    data that many jobs have in common, so that a worker need get it only once. ``tell(kind,
-    *data)`` is called with ``started``, ``said`` (stream, text), ``shown`` and ``progress``, on a
-    thread of the engine.
+    data that many jobs have in common, so that a worker need get it only once. ``report(kind,
+    *data)`` is called with ``started``, ``output`` (stream, text), ``display`` and ``progress``, on
+    a thread of the engine.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Job:
         payload: bytes,
         *,
         shared: tuple[int, bytes] | None = None,
-        tell: Callable[..., object] | None = None,
+        report: Callable[..., object] | None = None,
         name: str = "",
         local: Callable[[], Any] | None = None,
     ) -> None:
@@ -103,14 +103,14 @@ class Job:
         self.name = name
         #: What an engine in this process calls instead of reading the payload.
         self.local = local
-        self.cancel_asked = False
+        self.cancel_requested = False
         #: The worker that runs it and when it began to (Unix time), once that is known.
         self.began: tuple[str, float] | None = None
         #: What the engine keeps here: the worker that runs it, a future.
-        self.place: Any = None
+        self.location: Any = None
         #: Set when the worker has told the outcome.
         self.ending = threading.Event()
-        self._tell = tell
+        self._report = report
         #: The status and the value, on the loop's thread.
         self.ended = _Outcome(loop=loop)
         self._mailbox = _mailbox(loop)
@@ -119,12 +119,12 @@ class Job:
         """Take who runs it, since how many seconds; nobody need be told of one that ended."""
         self.began = worker, time.time() - seconds
         if not ended:
-            self.tell("started")
+            self.report("started")
 
-    def tell(self, kind: str, *data: Any) -> None:
+    def report(self, kind: str, *data: Any) -> None:
         """Take what the worker tells of this job."""
-        if self._tell is not None:
-            self._tell(kind, *data)
+        if self._report is not None:
+            self._report(kind, *data)
 
     def end(self, status: str, data: bytes = b"") -> None:
         """Take the outcome, as ``remote.run_job`` returns it. From any thread, once."""
@@ -153,15 +153,15 @@ class Job:
         """
         ended = self.ended
 
-        def ask() -> None:
-            self.cancel_asked = True
+        def request_cancel() -> None:
+            self.cancel_requested = True
             engine.cancel(self)
 
-        ended.ask = ask
+        ended.request_cancel = request_cancel
         try:
             await ended
         finally:
-            ended.ask = None  # no reference cycle
+            ended.request_cancel = None  # no reference cycle
         return self.result()
 
     def result(self) -> Any:

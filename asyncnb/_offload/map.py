@@ -16,7 +16,7 @@ from asyncnb._offload.engines.choose import engine_for
 from asyncnb._offload.engines.thread_pool import call_each
 from asyncnb._offload.jobs import Engine, Job
 from asyncnb._offload.packing import pack_chunk, pack_shared
-from asyncnb._offload.relay import Speaker
+from asyncnb._offload.relay import OutputRelay
 from asyncnb._offload.tracebacks import rebuild_error
 
 #: Items taken at a time on the loop, unless ``limit`` says so.
@@ -121,8 +121,8 @@ class Chunk(Unit):
         except (Exception, asyncio.CancelledError) as exc:
             return [Failed(exc)] * self.count
         for index, described in failures.items():
-            here = isinstance(described, BaseException)
-            values[index] = Failed(described if here else rebuild_error(described))
+            is_error = isinstance(described, BaseException)
+            values[index] = Failed(described if is_error else rebuild_error(described))
         found: list[Any] = values
         return found
 
@@ -153,7 +153,7 @@ class Stream:
         self.wake = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self.chunk = chunksize or 1
-        self.speaker = Speaker(contextvars.copy_context())
+        self.relay = OutputRelay(contextvars.copy_context())
         self.shared: tuple[int, bytes] | None = None
         if engine is not None:
             if not engine.in_process:
@@ -193,7 +193,7 @@ class Stream:
                 "chunk",
                 payload,
                 shared=self.shared,
-                tell=self._told,
+                report=self._on_report,
                 name="map",
                 local=local,
             )
@@ -203,9 +203,9 @@ class Stream:
         self.running.append(unit)
         unit.future.add_done_callback(lambda _: self._ended(unit))
 
-    def _told(self, kind: str, *data: Any) -> None:
-        if kind in ("said", "shown"):
-            self.speaker.say(kind, *data)
+    def _on_report(self, kind: str, *data: Any) -> None:
+        if kind in ("output", "display"):
+            self.relay.emit(kind, *data)
 
     def _adapt(self, items: int, seconds: float) -> None:
         """Choose the next chunk's size by what the last one took."""

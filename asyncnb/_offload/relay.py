@@ -11,7 +11,7 @@ from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 
 
-class Speaker:
+class OutputRelay:
     """Repeats output and progress in ``context``, from any one thread at a time."""
 
     def __init__(self, context: contextvars.Context) -> None:
@@ -19,12 +19,12 @@ class Speaker:
         self._lock = fork_safe_lock()
         self._bars: dict[int, int] = {}
 
-    def say(self, kind: str, *data: Any) -> None:
-        """Say what was said: ``said`` (stream, text) or ``shown`` (data, metadata, keywords)."""
+    def emit(self, kind: str, *data: Any) -> None:
+        """Emit ``output`` (stream, text) or ``display`` (data, metadata, keywords)."""
         with self._lock:
-            if kind == "said":
+            if kind == "output":
                 self._context.run(self._write, *data)
-            elif kind == "shown":
+            elif kind == "display":
                 self._context.run(self._show, *data)
 
     def _write(self, stream: str, text: str) -> None:

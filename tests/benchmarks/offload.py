@@ -83,7 +83,7 @@ def first_line(on: Any) -> Contender:
     def run(clock: Clock, count: int) -> float:
         heard = threading.Event()
 
-        class Ear:
+        class OutputCapture:
             def write(self, text: str) -> int:
                 heard.set()
                 return len(text)
@@ -91,7 +91,7 @@ def first_line(on: Any) -> Contender:
             def flush(self) -> None:
                 pass
 
-        before, sys.stdout = sys.stdout, Ear()  # type: ignore[assignment]
+        before, sys.stdout = sys.stdout, OutputCapture()  # type: ignore[assignment]
         try:
             start = clock()
             task = asyncnb.offload(speak, on=on)

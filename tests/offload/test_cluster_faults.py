@@ -15,7 +15,7 @@ import asyncnb
 from asyncnb._core.loop.current import shutdown
 from asyncnb._offload.engines import dask as _dask
 from asyncnb._offload.engines import process as _process
-from tests.offload.test_dask import Ear, by_value, distributed, stay
+from tests.offload.test_dask import OutputCapture, by_value, distributed, stay
 
 dask = pytest.importorskip("dask", reason="dask is not installed for this Python")
 
@@ -88,11 +88,11 @@ def fails_and_the_rest_goes_on(client, task, match):
 @pytest.mark.usefixtures("quick")
 def test_a_killed_scheduler_fails_its_tasks_and_others_go_on(cluster, monkeypatch):
     process, address = cluster()
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     with distributed.Client(address, timeout=2) as client:
         assert asyncnb.offload(answer, on=client).join(30) == 42
         task = asyncnb.offload(stay, on=client)
-        ear.wait_for("begun")
+        captured.wait_for("begun")
         process.kill()
         fails_and_the_rest_goes_on(client, task, "lost its scheduler")
 
@@ -126,11 +126,11 @@ def network():
 def test_a_cut_network_fails_the_tasks_behind_it(network, cluster, monkeypatch):
     name, host, cut = network
     _, address = cluster(host, "ip", "netns", "exec", name)
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     with distributed.Client(address, timeout=2) as client:
         assert asyncnb.offload(answer, on=client).join(30) == 42
         task = asyncnb.offload(stay, on=client)
-        ear.wait_for("begun")
+        captured.wait_for("begun")
         # How long data may stay unanswered: dask says 30 s and takes no less than 11.
         line = client.scheduler_comm.comm.stream.socket
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000)

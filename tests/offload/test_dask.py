@@ -68,7 +68,7 @@ def fail():
     return 1 / 0
 
 
-class Ear:
+class OutputCapture:
     """What is said in this process."""
 
     def __init__(self, monkeypatch):
@@ -89,9 +89,9 @@ def ended(task):
 
 
 def test_a_call_on_a_cluster(client, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     task = asyncnb.offload(say, str(tmp_path / "go"), on=client)
-    ear.wait_for("said\n")
+    captured.wait_for("said\n")
     asyncnb.run(asyncnb.sleep(0))
     info = task.info()
     assert (info.kind, info.state) == ("dask", "running")
@@ -107,20 +107,20 @@ def test_a_large_result_and_an_error(client):
 
 
 def test_cancel_stops_the_function_and_its_worker_goes_on(client, monkeypatch):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     task = asyncnb.offload(stay, on=client)
-    ear.wait_for("begun")
+    captured.wait_for("begun")
     task.cancel()
     assert ended(task) == "cancelled"
-    assert ear.text.getvalue() == "begun\ncleaned up\n"
+    assert captured.text.getvalue() == "begun\ncleaned up\n"
     workers = set(client.scheduler_info()["workers"])
     assert task.info().worker in workers
 
 
 def test_what_waits_never_starts_when_cancelled(client, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     busy = [asyncnb.offload(stay, on=client) for _ in range(2)]
-    ear.wait_for("begun\nbegun")
+    captured.wait_for("begun\nbegun")
     late = [asyncnb.offload((tmp_path / name).touch, on=client) for name in "abc"]
     for task in (*late, *busy):
         task.cancel()
@@ -129,14 +129,14 @@ def test_what_waits_never_starts_when_cancelled(client, monkeypatch, tmp_path):
 
 
 def test_a_function_that_does_not_give_way_costs_its_worker(client, monkeypatch):
-    monkeypatch.setattr(_dask, "GRACE_SECONDS", 0.3)
-    ear = Ear(monkeypatch)
+    monkeypatch.setattr(_dask, "CANCEL_GRACE_SECONDS", 0.3)
+    captured = OutputCapture(monkeypatch)
     monkeypatch.setattr(sys, "stderr", said := io.StringIO())
     task = asyncnb.offload(hold, on=client)
-    ear.wait_for("begun")
+    captured.wait_for("begun")
     task.cancel()
     assert ended(task) == "cancelled"
-    assert "did not give way within 0.3 s" in said.getvalue()
+    assert "did not stop within 0.3 s" in said.getvalue()
     assert asyncnb.offload(abs, -1, on=client).join(30) == 1  # the other one is there
 
 
@@ -165,11 +165,11 @@ def stay_until_stopped(path):
 
 
 def test_what_runs_is_stopped_when_its_client_is_gone(dask_cluster, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     path = tmp_path / "stopped"
     with distributed.Client(dask_cluster(sys.executable)) as other:
         task = asyncnb.offload(stay_until_stopped, str(path), on=other)
-        ear.wait_for("begun")
+        captured.wait_for("begun")
     with pytest.raises(asyncnb.WorkerLostError):
         task.join(20)
     deadline = time.monotonic() + 20
@@ -179,13 +179,13 @@ def test_what_runs_is_stopped_when_its_client_is_gone(dask_cluster, monkeypatch,
 
 
 def test_a_client_whose_loop_is_closed_before_it_could_tell(dask_cluster, monkeypatch):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     late = threading.Event()
     with distributed.Client(dask_cluster(sys.executable)) as other:
         # Dask has one thread for what it calls back.
         other.submit(abs, -1).add_done_callback(lambda _: late.wait(20))
         task = asyncnb.offload(stay, on=other)
-        ear.wait_for("begun")
+        captured.wait_for("begun")
     assert not task.done()
     late.set()
     with pytest.raises(asyncnb.WorkerLostError, match="closed"):
@@ -193,19 +193,19 @@ def test_a_client_whose_loop_is_closed_before_it_could_tell(dask_cluster, monkey
 
 
 def test_an_asynchronous_client_and_one_that_is_closed(client, monkeypatch):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     address = client.scheduler.address
 
     async def main():
         async with distributed.Client(address, asynchronous=True) as client:
             assert await asyncnb.offload(abs, -1, on=client) == 1
             task = asyncnb.offload(stay, on=client)
-            await asyncio.to_thread(ear.wait_for, "begun")
+            await asyncio.to_thread(captured.wait_for, "begun")
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
             task = asyncnb.offload(stay, on=client)
-            await asyncio.to_thread(ear.wait_for, "cleaned up\nbegun")
+            await asyncio.to_thread(captured.wait_for, "cleaned up\nbegun")
             await client.close()
             with pytest.raises(asyncnb.WorkerLostError):
                 await task
@@ -217,9 +217,9 @@ def test_an_asynchronous_client_and_one_that_is_closed(client, monkeypatch):
 
 def test_a_lost_worker_fails_its_task_once_and_others_go_on(client, monkeypatch, tmp_path):
     client.wait_for_workers(2, timeout=60)
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     other = asyncnb.offload(say, str(tmp_path / "go"), on=client)
-    ear.wait_for("said")
+    captured.wait_for("said")
     with pytest.raises(asyncnb.WorkerLostError, match="KilledWorker"):
         asyncnb.offload(end, on=client).join(30)
     (tmp_path / "go").touch()

@@ -22,7 +22,7 @@ import pytest
 import asyncnb
 from asyncnb._core.loop import current as _current
 from asyncnb._offload.engines import process as _process
-from asyncnb._offload.engines.executor import switchboard
+from asyncnb._offload.engines.executor import worker_hub
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -329,21 +329,21 @@ def touch_when_done(path):
 
 @pytest.mark.parametrize("running", [False, True])
 def test_work_that_never_begins_can_be_cancelled(running, monkeypatch, tmp_path):
-    monkeypatch.setattr("asyncnb._offload.engines.executor.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("asyncnb._offload.engines.executor.CANCEL_GRACE_SECONDS", 0.05)
     monkeypatch.setattr(sys, "stderr", heard := io.StringIO())
     executor = Holding(running)
     task = asyncnb.offload(touch_when_done, tmp_path / "done", on=executor)
     assert executor.has_one.wait(20)
     task.cancel()
     assert ended(task) == "cancelled"
-    assert ("no worker has begun touch_when_done" in heard.getvalue()) is running
+    assert ("no worker started touch_when_done" in heard.getvalue()) is running
     if running:
         # It begins nevertheless, and is cancelled as soon as that is known.
         [(future, call)] = executor.held
         future.set_result(call())
         assert future.result()[0] == "cancelled"
     assert not list(tmp_path.iterdir())
-    assert not switchboard().jobs and not switchboard()._dropped
+    assert not worker_hub().jobs and not worker_hub()._dropped
 
 
 def test_loky_works_like_any_other(listen):
@@ -362,7 +362,7 @@ def test_loky_works_like_any_other(listen):
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="lines are pipes on Windows")
 def test_a_caller_that_says_nothing_does_not_keep_workers_out():
-    board = switchboard()
+    board = worker_hub()
     with socket.socket(socket.AF_UNIX) as silent:
         silent.connect(board.address)
         with contextlib.closing(Client(board.address, authkey=board.key)):
@@ -378,7 +378,7 @@ def test_workers_are_heard_again_once_there_are_file_descriptors():
         from multiprocessing.connection import Client
         from asyncnb._offload.engines import executor as _executor
         resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-        board, sockets, taken = _executor.switchboard(), [], []
+        board, sockets, taken = _executor.worker_hub(), [], []
         sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]  # so long is the line
         try:
             while True: taken.append(os.open(os.devnull, os.O_RDONLY))

@@ -68,7 +68,7 @@ async def later(said):
     return said
 
 
-class Ear:
+class OutputCapture:
     """What is said in this process."""
 
     def __init__(self, monkeypatch):
@@ -89,9 +89,9 @@ def ended(task):
 
 
 def test_a_call_on_an_engine(view, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     task = asyncnb.offload(say, str(tmp_path / "go"), on=view)
-    ear.wait_for("said\n")
+    captured.wait_for("said\n")
     asyncnb.run(asyncnb.sleep(0))
     info = task.info()
     assert (info.kind, info.state) == ("ipyparallel", "running")
@@ -101,32 +101,32 @@ def test_a_call_on_an_engine(view, monkeypatch, tmp_path):
 
 
 def test_errors_coroutines_and_other_kinds_of_view(client, view, monkeypatch):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     with pytest.raises(ZeroDivisionError):
         asyncnb.offload(divmod, 1, 0, on=view).join(20)
     assert asyncnb.offload(later, "there", on=view).join(20) == "there"
-    assert ear.text.getvalue() == "there\n"
+    assert captured.text.getvalue() == "there\n"
     for on in (client, client[:], client[1]):
         assert asyncnb.offload(abs, -1, on=on).join(20) == 1
     assert asyncnb.offload(os.getpid, on=client[1]).join(20) == client[1].apply_sync(os.getpid)
 
 
 def test_cancel_interrupts_the_engine_and_it_goes_on(client, view, monkeypatch):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     engines = client.ids
     task = asyncnb.offload(stay, on=view)
-    ear.wait_for("begun")
+    captured.wait_for("begun")
     task.cancel()
     assert ended(task) == "cancelled"
-    assert ear.text.getvalue() == "begun\ncleaned up\n"
+    assert captured.text.getvalue() == "begun\ncleaned up\n"
     assert asyncnb.offload(abs, -1, on=view).join(20) == 1
     assert client.ids == engines
 
 
 def test_what_waits_never_starts_when_cancelled(view, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     busy = [asyncnb.offload(stay, on=view) for _ in range(2)]
-    ear.wait_for("begun\nbegun")
+    captured.wait_for("begun\nbegun")
     late = [asyncnb.offload((tmp_path / name).touch, on=view) for name in "abc"]
     for task in (*late, *busy):
         task.cancel()
@@ -144,9 +144,9 @@ def test_map_on_a_cluster(view):
 
 
 def test_a_lost_engine_fails_its_task_and_the_others_go_on(view, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     other = asyncnb.offload(say, str(tmp_path / "go"), on=view)
-    ear.wait_for("said")
+    captured.wait_for("said")
     with pytest.raises(asyncnb.WorkerLostError, match="died while running"):
         asyncnb.offload(end, on=view).join(60)
     (tmp_path / "go").touch()

@@ -80,7 +80,7 @@ async def test_a_local_function_and_an_asynchronous_source():
 
 @in_a_loop
 async def test_unordered_results_do_not_wait_for_a_slow_one(tmp_path):
-    if _process.process_engine().most < 2:
+    if _process.process_engine().max_workers < 2:
         pytest.skip("one worker process: nothing can overtake")
     path = str(tmp_path / "go")
 

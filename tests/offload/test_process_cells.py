@@ -156,7 +156,7 @@ def test_a_task_in_line_is_pending_and_never_starts_when_cancelled(kernel, tmp_p
     kernel.ok(
         """
         from asyncnb._offload.engines.process import process_engine
-        many = process_engine().most
+        many = process_engine().max_workers
         def stay(): time.sleep(60)
         busy = [asyncnb.offload(stay, name=f"busy{n}") for n in range(many)]
         """

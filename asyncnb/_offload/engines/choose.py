@@ -9,7 +9,7 @@ from asyncnb._core.base.errors import near
 from asyncnb._offload.jobs import Engine
 
 #: What ``on=`` may say besides an object.
-WORDS = ("process",)
+NAMES = ("process",)
 
 
 def engine_for(on: Any) -> Engine:
@@ -24,7 +24,7 @@ def engine_for(on: Any) -> Engine:
             return process_engine()
         raise ValueError(
             f"on={on!r}: it takes 'process', or an executor, dask client or ipyparallel view "
-            f"itself.{near(on, WORDS)}"
+            f"itself.{near(on, NAMES)}"
         )
     if _has_class(on, "concurrent.futures.interpreter", "InterpreterPoolExecutor"):
         # It is a ThreadPoolExecutor, and would pickle our call. An interpreter of its own takes no

@@ -23,14 +23,14 @@ from typing import Any
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.newest import Newest
-from asyncnb._offload.far.install import far_package, here, installer
+from asyncnb._offload.far.install import far_package, installer, local_module
 from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled function may take for its cleanup.
-GRACE_SECONDS = 5.0
+CANCEL_GRACE_SECONDS = 5.0
 
 #: Seconds for workers to answer that they will not begin something.
-TELL_SECONDS = 2.0
+CANCEL_REPLY_SECONDS = 2.0
 
 #: Begins the keys of all our tasks.
 PREFIX = "asyncnb-"
@@ -59,26 +59,26 @@ def _scheduler_plugin() -> Any:
     body = {
         "start": start,
         "update_graph": update_graph,
-        "name": f"{far[0]}-once",
+        "name": f"{far[0]}-no-retry",
         "idempotent": True,  # another client may have brought the same
         "far": far,
         "install": staticmethod(installer()),
         "__module__": "__main__",
     }
-    return type("Once", (SchedulerPlugin,), body)()
+    return type("NoRetryPlugin", (SchedulerPlugin,), body)()
 
 
-def _pardon() -> Any:
+def _clear_failure_count() -> Any:
     """Return what has the tasks that wait at a worker survive its end, which is our doing."""
 
-    def pardon(dask_scheduler: Any, worker: str, key: Any) -> None:
+    def clear_failure_count(dask_scheduler: Any, worker: str, key: Any) -> None:
         state = dask_scheduler.workers.get(worker)
         for task in () if state is None else state.processing:
             if task.key != key:
                 task.suspicious -= 1
 
-    pardon.__module__ = "__main__"
-    return pardon
+    clear_failure_count.__module__ = "__main__"
+    return clear_failure_count
 
 
 def _worker_plugin() -> Any:
@@ -125,7 +125,7 @@ class DaskEngine:
         self._client = weakref.ref(client)
         self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         self._topic = f"asyncnb-{uuid.uuid4().hex[:12]}"
-        self._far = here("dask")
+        self._far = local_module("dask")
         self._waiting: collections.deque[tuple[Any, Job]] = collections.deque()
         self._lock = threading.Lock()
         self._submitting = False
@@ -150,7 +150,7 @@ class DaskEngine:
         client = self._client()
         assert client is not None, "whoever submits holds it"
         if client.status != "running":
-            job.end_with("lost", _why_not(client))
+            job.end_with("lost", _unusable_reason(client))
             return
         with self._lock:
             self._waiting.append((client, job))
@@ -161,7 +161,7 @@ class DaskEngine:
 
     def cancel(self, job: Job) -> None:
         """Stop ``job``: in line, on its way, or where it runs. One after the other, in order."""
-        job.cancel_asked = True
+        job.cancel_requested = True
         with self._lock:
             self._to_cancel.append(job)
             if self._cancelling:
@@ -210,7 +210,7 @@ class DaskEngine:
             raise RuntimeError("the client is gone")
         connection = client.scheduler_comm
         if self._ready is not connection:  # the first one, or a scheduler started again
-            client.subscribe_topic(self._topic, self._heard)
+            client.subscribe_topic(self._topic, self._on_event)
             await client.register_plugin(_scheduler_plugin())
             await client.register_plugin(_worker_plugin())
             self._ready = connection
@@ -223,7 +223,7 @@ class DaskEngine:
                     return
             alive = []
             for job in jobs:
-                if job.cancel_asked:
+                if job.cancel_requested:
                     self._end(job, "cancelled")
                 else:
                     alive.append(job)
@@ -251,80 +251,80 @@ class DaskEngine:
             ]
             futures = client.map(self._far.run, *columns, key=keys, **options)
         for job, future in zip(jobs, futures, strict=True):
-            job.place = Placed(future)
+            job.location = Placement(future)
             future.add_done_callback(
                 # In a thread of dask's, which may come when the client's loop is closed.
-                lambda _, job=job: self._start(self._done(job), lambda _: self._lose(job))
+                lambda _, job=job: self._start(self._done(job), lambda _: self._mark_lost(job))
             )
 
-    def _heard(self, event: tuple[float, Any]) -> None:
+    def _on_event(self, event: tuple[float, Any]) -> None:
         number, kind, *data = event[1]
         job = self._jobs.get(number)
         if job is None:
             if kind == "started" and number in self._dropped:
-                self._start(self._tell_worker(number, data[0]), _ignore)
+                self._start(self._cancel_on_worker(number, data[0]), _ignore)
         elif kind == "started":
-            if job.place.worker not in (None, data[0]):
-                lost = f"The dask worker {job.place.worker} that ran this is gone."
+            if job.location.worker not in (None, data[0]):
+                lost = f"The dask worker {job.location.worker} that ran this is gone."
                 self._start(self._drop(job, "lost", lost), _ignore)
                 return
-            job.place.worker = data[0]
+            job.location.worker = data[0]
             job.start(data[0])
-            if job.cancel_asked:
-                self._start(self._tell_worker(number, data[0]), _ignore)
+            if job.cancel_requested:
+                self._start(self._cancel_on_worker(number, data[0]), _ignore)
         elif kind == "ended":
             self._jobs.pop(number)
-            job.place.release()
+            job.location.release()
             job.end(*data)
         else:
-            job.tell(kind, *data)
+            job.report(kind, *data)
 
     async def _done(self, job: Job) -> None:
         """The future is done: fetch a large outcome, or tell what went wrong."""
-        if job.id not in self._jobs or job.place.future is None:
+        if job.id not in self._jobs or job.location.future is None:
             return  # told before
-        future = job.place.future
+        future = job.location.future
         try:
             if future.status == "finished":
                 outcome = await future
                 if outcome is not None:
                     self._jobs.pop(job.id, None)
-                    job.place.release()
+                    job.location.release()
                     await self._loop.run_in_executor(self._reader, job.end, *outcome)
                 return
             if future.status == "error":
-                if job.place.ends_its_worker:
+                if job.location.ends_its_worker:
                     self._end(job, "cancelled")
                     return
                 exc = await future.exception()
-                said = f"{type(exc).__name__}: {exc}"
-                self._end(job, "lost", f"The dask cluster lost this work. {said}")
+                reason = f"{type(exc).__name__}: {exc}"
+                self._end(job, "lost", f"The dask cluster lost this work. {reason}")
             else:
-                self._lose(job)
+                self._mark_lost(job)
         except Exception as exc:
             self._end(job, "lost", f"Its result was lost: {type(exc).__name__}: {exc}")
 
-    def _lose(self, job: Job) -> None:
+    def _mark_lost(self, job: Job) -> None:
         """The cluster has forgotten its key, or the client its loop."""
         if job.id not in self._jobs:
             return
-        if job.cancel_asked:
+        if job.cancel_requested:
             self._end(job, "cancelled")
             return
         client = self._client()
         why = "somebody has cancelled its key, or its scheduler was started again."
         if client is None or client.status != "running":
-            why = _why_not(client)
+            why = _unusable_reason(client)
         self._end(job, "lost", f"The dask cluster lost this work: {why}")
 
     def _end(self, job: Job, status: str, value: Any = None) -> None:
         self._jobs.pop(job.id, None)
-        if job.place is not None:
-            job.place.release()
+        if job.location is not None:
+            job.location.release()
         job.end_with(status, value)
 
     async def _drop(self, job: Job, status: str, value: Any = None) -> None:
-        client, future = self._client(), job.place.future
+        client, future = self._client(), job.location.future
         self._dropped.add(job.id)
         self._end(job, status, value)
         if client is not None and future is not None:
@@ -338,39 +338,39 @@ class DaskEngine:
                     self._cancelling = False
                     return
             # One that has not been submitted will not be; see _submit_all.
-            jobs = [job for job in jobs if job.place is not None and job.id in self._jobs]
+            jobs = [job for job in jobs if job.location is not None and job.id in self._jobs]
             # Those in line first: else one of them begins as soon as one that runs gives way.
-            await self._cancel_pending([job for job in jobs if job.place.worker is None])
+            await self._cancel_pending([job for job in jobs if job.location.worker is None])
             for job in jobs:
-                if job.id in self._jobs and job.place.worker is not None:
-                    self._start(self._stop(job, job.place.worker), _ignore)
+                if job.id in self._jobs and job.location.worker is not None:
+                    self._start(self._stop(job, job.location.worker), _ignore)
 
     async def _cancel_pending(self, jobs: list[Job]) -> None:
         client = self._client()
         if not jobs or client is None:
             return
         # A worker may have it already, and be about to begin: it is told not to.
-        told = client.run(
+        cancelling = client.run(
             self._far.cancel, self._topic, *(job.id for job in jobs), on_error="ignore"
         )
         try:
-            await asyncio.wait_for(told, TELL_SECONDS)
+            await asyncio.wait_for(cancelling, CANCEL_REPLY_SECONDS)
         except TimeoutError:
             pass  # one that does not answer; what it may have begun is told on as it begins
-        left = [job for job in jobs if job.id in self._jobs and job.place.worker is None]
-        futures = [job.place.future for job in left if job.place.future is not None]
+        left = [job for job in jobs if job.id in self._jobs and job.location.worker is None]
+        futures = [job.location.future for job in left if job.location.future is not None]
         for job in left:
             self._dropped.add(job.id)
             self._end(job, "cancelled")
         await client.cancel(futures, force=True)
 
     async def _stop(self, job: Job, worker: str) -> None:
-        await self._tell_worker(job.id, worker)
-        await asyncio.to_thread(job.ending.wait, GRACE_SECONDS)
+        await self._cancel_on_worker(job.id, worker)
+        await asyncio.to_thread(job.ending.wait, CANCEL_GRACE_SECONDS)
         if job.id in self._jobs:
             await self._end_worker(job, worker)
 
-    async def _tell_worker(self, number: int, worker: str) -> None:
+    async def _cancel_on_worker(self, number: int, worker: str) -> None:
         client = self._client()
         if client is not None:
             await client.run(
@@ -382,30 +382,30 @@ class DaskEngine:
         client = self._client()
         if client is None:
             return
-        key = None if job.place.future is None else job.place.future.key
+        key = None if job.location.future is None else job.location.future.key
         answer = await client.run(self._far.end, workers=[worker], on_error="ignore")
         if answer.get(worker):
             # The key stays until the worker is gone, else others would be sent there meanwhile.
-            job.place.ends_its_worker = True
-            job.tell(
-                "said",
+            job.location.ends_its_worker = True
+            job.report(
+                "output",
                 "stderr",
-                f"asyncnb: this function did not give way within {GRACE_SECONDS:g} s, as Python "
-                "can interrupt it between two of its own steps only. Its dask worker is ended and "
-                "started again; cleanup that it still had to do is lost.\n",
+                f"asyncnb: this function did not stop within {CANCEL_GRACE_SECONDS:g} s: Python "
+                "can interrupt it only between two of its own steps. Its dask worker is ended and "
+                "restarted; the rest of its cleanup is lost.\n",
             )
-            await client.run_on_scheduler(_pardon(), worker=worker, key=key)
+            await client.run_on_scheduler(_clear_failure_count(), worker=worker, key=key)
             return
-        job.tell(
-            "said",
+        job.report(
+            "output",
             "stderr",
-            f"asyncnb: this function does not give way, and its worker {worker} cannot be ended: "
-            "it has no nanny to start another, or runs other tasks too. It goes on until it is "
-            "done.\n",
+            f"asyncnb: this function did not stop, and its worker {worker} cannot be ended: it "
+            "has no nanny that would restart it, or it is running other tasks too. The function "
+            "keeps running until it returns.\n",
         )
 
 
-class Placed:
+class Placement:
     """Where dask has put a job: its future, and its worker once it runs."""
 
     def __init__(self, future: Any) -> None:
@@ -419,7 +419,7 @@ class Placed:
         self.future = None
 
 
-def _why_not(client: Any) -> str:
+def _unusable_reason(client: Any) -> str:
     if client is None:
         return "The dask client is gone."
     if client.status == "connecting":

@@ -32,15 +32,15 @@ from asyncnb._offload.far import line
 from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled job may take to begin before it is given up.
-GRACE_SECONDS = 5.0
+CANCEL_GRACE_SECONDS = 5.0
 
 #: Seconds between two attempts to take a connection while no file descriptor is left.
-FULL_SECONDS = 0.2
+NO_DESCRIPTOR_PAUSE = 0.2
 
 logger = logging.getLogger("asyncnb")
 
 
-class Switchboard:
+class WorkerHub:
     """Takes the connections of workers, and leads what they tell to the jobs."""
 
     def __init__(self) -> None:
@@ -50,14 +50,14 @@ class Switchboard:
         )  # the key is asked for where a caller that is silent holds up nothing
         self.address = self._listener.address
         self.jobs: dict[int, Job] = {}
-        self._where: dict[int, Connection] = {}
-        self._lines: set[Connection] = set()
-        self._told: set[int] = set()
+        self._running_on: dict[int, Connection] = {}
+        self._connections: set[Connection] = set()
+        self._reported: set[int] = set()
         self._outcomes: dict[int, tuple[str, bytes]] = {}
         #: Jobs that were given up, and that may begin nevertheless.
         self._dropped = Newest(1000)
         self._lock = threading.Lock()
-        threading.Thread(target=self._accept, name="asyncnb lines", daemon=True).start()
+        threading.Thread(target=self._accept, name="asyncnb connections", daemon=True).start()
 
     def _accept(self) -> None:
         while True:
@@ -67,10 +67,10 @@ class Switchboard:
                 # One that hung up, or no file descriptor is left: then the caller stays in line,
                 # and asking again at once would take a whole processor.
                 if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    time.sleep(FULL_SECONDS)
+                    time.sleep(NO_DESCRIPTOR_PAUSE)
                 continue
             threading.Thread(
-                target=self._listen, args=(connection,), name="asyncnb line", daemon=True
+                target=self._listen, args=(connection,), name="asyncnb connection", daemon=True
             ).start()
 
     def _has_key(self, connection: Connection) -> bool:
@@ -86,48 +86,52 @@ class Switchboard:
             connection.close()
             return
         with self._lock:
-            self._lines.add(connection)
+            self._connections.add(connection)
         try:
             while True:
                 message = connection.recv()
                 try:
-                    self._take(connection, *message)
+                    self._handle(connection, *message)
                 except Exception:  # of what shows it here: the next message is not to blame
                     logger.exception("What a worker told could not be shown")
         except (EOFError, OSError):
             # The worker is gone, perhaps with an outcome that is here already.
-            for number in [n for n, where in list(self._where.items()) if where is connection]:
+            for number in [
+                n
+                for n, its_connection in list(self._running_on.items())
+                if its_connection is connection
+            ]:
                 if (job := self.jobs.get(number)) is not None:
                     self._end(job, None)
             with self._lock:
-                self._lines.discard(connection)
+                self._connections.discard(connection)
             connection.close()
 
-    def _take(self, connection: Connection, number: int, kind: str, *data: Any) -> None:
+    def _handle(self, connection: Connection, number: int, kind: str, *data: Any) -> None:
         job = self.jobs.get(number)
         if job is None:
             if kind == "started" and number in self._dropped:
                 connection.send(number)
-        elif kind == "told":
+        elif kind == "reported":
             self._end(job, None)
         elif kind == "started":
             with self._lock:
-                self._where[number] = connection
-                asked = job.cancel_asked
+                self._running_on[number] = connection
+                asked = job.cancel_requested
             if asked:
                 self.cancel(job)
             job.start(*data)
         else:
-            job.tell(kind, *data)
+            job.report(kind, *data)
 
     def _end(self, job: Job, outcome: tuple[str, bytes] | None) -> None:
         """End ``job`` when both are here: its outcome, and all that it has said (None)."""
         with self._lock:
             if outcome is None:
-                self._told.add(job.id)
+                self._reported.add(job.id)
             else:
                 self._outcomes[job.id] = outcome
-            if job.id not in self._told or job.id not in self._outcomes:
+            if job.id not in self._reported or job.id not in self._outcomes:
                 return
             outcome = self._outcomes[job.id]
         self.forget(job)
@@ -140,14 +144,14 @@ class Switchboard:
         data: bytes,
         worker: str,
         seconds: float,
-        untold: list[Any] | None,
+        unsent: list[Any] | None,
     ) -> None:
         """Take the outcome of ``job``, who ran it, and what was not told over a line."""
         if job.began is None:
             job.start(worker, seconds, ended=True)
-        if untold is not None:
-            for said in untold:
-                job.tell(*said)
+        if unsent is not None:
+            for message in unsent:
+                job.report(*message)
             self.forget(job)
             job.end(status, data)
         else:
@@ -159,9 +163,11 @@ class Switchboard:
         Executors hand work to a process before it has time for it, and then call it running.
         """
         with self._lock:
-            job.cancel_asked = True
-            where = self._where.get(job.id)
-            for connection in list(self._lines) if where is None else [where]:
+            job.cancel_requested = True
+            its_connection = self._running_on.get(job.id)
+            for connection in (
+                list(self._connections) if its_connection is None else [its_connection]
+            ):
                 try:
                     connection.send(job.id)
                 except OSError:
@@ -170,7 +176,7 @@ class Switchboard:
     def drop(self, job: Job) -> bool:
         """Forget a job of which no worker has told anything; should it begin, it is cancelled."""
         with self._lock:
-            if job.id not in self.jobs or job.id in self._where:
+            if job.id not in self.jobs or job.id in self._running_on:
                 return False
             self._dropped.add(job.id)
         self.forget(job)
@@ -186,22 +192,22 @@ class Switchboard:
         """Forget a job that has ended."""
         with self._lock:
             self.jobs.pop(job.id, None)
-            self._where.pop(job.id, None)
+            self._running_on.pop(job.id, None)
             self._outcomes.pop(job.id, None)
-            self._told.discard(job.id)
+            self._reported.discard(job.id)
 
 
-_switchboard: Switchboard | None = None
+_worker_hub: WorkerHub | None = None
 _lock = fork_safe_lock()
 
 
-def switchboard() -> Switchboard:
+def worker_hub() -> WorkerHub:
     """Return the one of this process; the first call opens it."""
-    global _switchboard
+    global _worker_hub
     with _lock:
-        if _switchboard is None:
-            _switchboard = Switchboard()
-        return _switchboard
+        if _worker_hub is None:
+            _worker_hub = WorkerHub()
+        return _worker_hub
 
 
 class ExecutorEngine:
@@ -213,13 +219,13 @@ class ExecutorEngine:
 
     def __init__(self, executor: concurrent.futures.Executor) -> None:
         self._executor = weakref.ref(executor)  # the engine must not keep it from ending
-        self._board = switchboard()
+        self._hub = worker_hub()
         self._answered = False
 
     def slots(self) -> int:
         """Return how many workers the executor says it has."""
-        most = getattr(self._executor(), "_max_workers", None)
-        return most if isinstance(most, int) and most > 0 else 4
+        workers = getattr(self._executor(), "_max_workers", None)
+        return workers if isinstance(workers, int) and workers > 0 else 4
 
     def submit(self, job: Job) -> None:
         """Hand ``job`` to the executor, as its own ``submit`` would.
@@ -227,24 +233,24 @@ class ExecutorEngine:
         Some start their processes in it, and a loop must not wait for that: there, another thread
         does it until the executor has answered once.
         """
-        self._board.jobs[job.id] = job
+        self._hub.jobs[job.id] = job
         executor = self._executor()
         assert executor is not None, "whoever submits holds it"
         if not self._answered and runs_here(job.loop):
-            soon(functools.partial(self._submit, executor, job))
+            call_in_order(functools.partial(self._submit, executor, job))
         else:
             self._submit(executor, job)
 
     def _submit(self, executor: concurrent.futures.Executor, job: Job) -> None:
-        board = self._board
+        hub = self._hub
         line.submitting.process = os.getpid()
         try:
-            job.place = executor.submit(
-                line.run, board.address, board.key, job.id, job.kind, job.payload, job.shared
+            job.location = executor.submit(
+                line.run, hub.address, hub.key, job.id, job.kind, job.payload, job.shared
             )
-            if job.cancel_asked:
-                job.place.cancel()
-            job.place.add_done_callback(lambda future: self._done(job, future))
+            if job.cancel_requested:
+                job.location.cancel()
+            job.location.add_done_callback(lambda future: self._done(job, future))
         except Exception as exc:
             self._end(job, "lost", f"The executor takes no work: {type(exc).__name__}: {exc}")
         finally:
@@ -252,24 +258,26 @@ class ExecutorEngine:
 
     def cancel(self, job: Job) -> None:
         """Keep ``job`` from starting, or cancel it where it runs."""
-        job.cancel_asked = True
-        if job.place is None or not job.place.cancel():
-            soon(functools.partial(self._board.cancel, job))
-            job.loop.call_soon_threadsafe(job.loop.call_later, GRACE_SECONDS, self._give_up, job)
+        job.cancel_requested = True
+        if job.location is None or not job.location.cancel():
+            call_in_order(functools.partial(self._hub.cancel, job))
+            job.loop.call_soon_threadsafe(
+                job.loop.call_later, CANCEL_GRACE_SECONDS, self._give_up, job
+            )
 
     def _give_up(self, job: Job) -> None:
         """End a cancelled job that has not begun: the executor may never come to it."""
-        if self._board.drop(job):
-            job.tell(
-                "said",
+        if self._hub.drop(job):
+            job.report(
+                "output",
                 "stderr",
-                f"asyncnb: no worker has begun {job.name} within {GRACE_SECONDS:g} seconds of its "
-                "cancel, or none can be reached. It is given up.\n",
+                f"asyncnb: no worker started {job.name} within {CANCEL_GRACE_SECONDS:g} seconds of "
+                "its cancel, or none can be reached. It is abandoned.\n",
             )
             job.end_with("cancelled")
 
     def _done(self, job: Job, future: concurrent.futures.Future[Any]) -> None:
-        if self._board.ended_late(job):
+        if self._hub.ended_late(job):
             return
         if future.cancelled():
             self._end(job, "cancelled")
@@ -281,29 +289,29 @@ class ExecutorEngine:
         self._answered = True
         outcome = future.result()
         if isinstance(outcome, tuple) and len(outcome) == 5:
-            self._board.outcome(job, *outcome)
+            self._hub.outcome(job, *outcome)
         else:
             lost = f"The executor did not run this work: it returned {type(outcome).__name__}."
             self._end(job, "lost", lost)
 
     def _end(self, job: Job, status: str, value: Any = None) -> None:
-        self._board.forget(job)
+        self._hub.forget(job)
         job.end_with(status, value)
 
 
-_soon: queue.SimpleQueue[Callable[[], None]] | None = None
+_calls: queue.SimpleQueue[Callable[[], None]] | None = None
 
 
-def soon(call: Callable[[], None]) -> None:
+def call_in_order(call: Callable[[], None]) -> None:
     """Have ``call`` called in a thread that does nothing else, in the order of the calls here."""
-    global _soon
+    global _calls
     with _lock:
-        if _soon is None:
-            _soon = queue.SimpleQueue()
+        if _calls is None:
+            _calls = queue.SimpleQueue()
             threading.Thread(
-                target=_call_all, args=(_soon,), name="asyncnb submit", daemon=True
+                target=_call_all, args=(_calls,), name="asyncnb submit", daemon=True
             ).start()
-    _soon.put(call)
+    _calls.put(call)
 
 
 def _call_all(waiting: queue.SimpleQueue[Callable[[], None]]) -> None:
@@ -320,8 +328,8 @@ _engines: weakref.WeakKeyDictionary[Any, ExecutorEngine] = weakref.WeakKeyDictio
 
 def _forget_after_fork() -> None:
     # Their threads, and the connections, are the parent's.
-    global _switchboard, _soon
-    _switchboard = _soon = None
+    global _worker_hub, _calls
+    _worker_hub = _calls = None
     _engines.clear()
 
 

@@ -35,7 +35,7 @@ from asyncnb._offload.far.worker import Pipe
 from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled job may take for its cleanup; then its process is killed.
-GRACE_SECONDS = 5.0
+CANCEL_GRACE_SECONDS = 5.0
 #: Bytes that a pipe takes without blocking whoever writes, on every system.
 _SMALL = 32_000
 
@@ -56,7 +56,7 @@ class WorkerProcess:
         self.engine = engine
         self.name = f"process {number}"
         self.job: Job | None = None
-        self.surroundings: Any = None
+        self.environment: Any = None
         self.known: set[int] = set()  # what many jobs have in common, and it has got
         self.process: subprocess.Popen[bytes] | None = None
         self.pipe: Pipe | None = None
@@ -98,7 +98,7 @@ class WorkerProcess:
         try:
             self._start()
         except Exception as exc:
-            self.engine._gone(self, f"A worker process cannot be started: {exc}")
+            self.engine._on_worker_exit(self, f"A worker process cannot be started: {exc}")
             return
         assert self.process is not None and self.pipe is not None
         errors = threading.Thread(
@@ -108,24 +108,24 @@ class WorkerProcess:
         try:
             while (message := self.pipe.read()) is not None:
                 try:
-                    self._take(*message)
+                    self._handle(*message)
                 except Exception:  # of what shows it here: the next message is not to blame
                     logger.exception("What a worker told could not be shown")
         finally:
             code = self.process.wait()
             errors.join(1.0)
             self._close()
-            self.engine._gone(self, self._epitaph(code))
+            self.engine._on_worker_exit(self, self._exit_message(code))
 
-    def _take(self, kind: str, job: Any, *data: Any) -> None:
+    def _handle(self, kind: str, job: Any, *data: Any) -> None:
         if kind == "ready":
-            self.engine._idle(self, None)
+            self.engine._on_worker_idle(self, None)
         elif kind == "ended":
             self._drain_errors()
-            self.engine._idle(self, data)
+            self.engine._on_worker_idle(self, data)
         elif self.job is not None:
             self._drain_errors()  # about in the order in which it was said
-            self.job.tell(kind, *data)
+            self.job.report(kind, *data)
 
     # What goes to the standard error of the process: of C code, of programs it starts.
 
@@ -146,7 +146,7 @@ class WorkerProcess:
         text = data.decode(errors="replace")
         self._errors.extend(text.splitlines())
         if self.job is not None and text:
-            self.job.tell("said", "stdout", text)
+            self.job.report("output", "stdout", text)
         return bool(data)
 
     def _drain_errors(self) -> bool:
@@ -166,19 +166,19 @@ class WorkerProcess:
                     return False
         return True
 
-    def _epitaph(self, code: int) -> str:
+    def _exit_message(self, code: int) -> str:
         how = f"ended with exit code {code}"
         if code < 0:
             try:
                 how = f"was killed by {signal.Signals(-code).name}"
             except ValueError:
                 how = f"was killed by signal {-code}"
-        said = "\n".join(self._errors)
+        last_output = "\n".join(self._errors)
         hint = ""
         if code == -9:
             hint = " SIGKILL comes from a person or from the system, when memory runs out."
         return f"The worker process that ran this {how}.{hint}" + (
-            f" It said last:\n{said}" if said else ""
+            f" It said last:\n{last_output}" if last_output else ""
         )
 
     def send(self, *message: Any) -> None:
@@ -221,14 +221,14 @@ class WorkerProcess:
 
 
 class ProcessEngine:
-    """A line of jobs and up to ``most`` worker processes, started when there is work for them."""
+    """A queue of jobs and up to ``max_workers`` worker processes, started when they are needed."""
 
     kind = "process"
     ahead = 64
     in_process = False
 
-    def __init__(self, most: int | None = None) -> None:
-        self.most = most or _processors()
+    def __init__(self, max_workers: int | None = None) -> None:
+        self.max_workers = max_workers or _processors()
         self._lock = threading.RLock()
         self._waiting: collections.deque[Job] = collections.deque()
         self._workers: list[WorkerProcess] = []
@@ -238,20 +238,23 @@ class ProcessEngine:
 
     def slots(self) -> int:
         """Return how many worker processes there may be."""
-        return self.most
+        return self.max_workers
 
     def submit(self, job: Job) -> None:
         """Give ``job`` to an idle worker, or put it in line. From any thread; returns at once."""
         with self._lock:
-            if job.cancel_asked:  # before it came here
+            if job.cancel_requested:  # before it came here
                 job.end_with("cancelled")
                 return
             self._waiting.append(job)
             starting = sum(w.job is None and w not in self._free for w in self._workers)
-            if len(self._waiting) > starting + len(self._free) and len(self._workers) < self.most:
+            if (
+                len(self._waiting) > starting + len(self._free)
+                and len(self._workers) < self.max_workers
+            ):
                 self._numbers += 1
                 self._workers.append(WorkerProcess(self, self._numbers))
-            self._hand_out()
+            self._assign_jobs()
 
     def cancel(self, job: Job) -> None:
         """Take ``job`` out of the line, or interrupt it, and kill its worker after the grace."""
@@ -260,23 +263,23 @@ class ProcessEngine:
                 self._waiting.remove(job)
                 job.end_with("cancelled")
                 return
-            worker = job.place
+            worker = job.location
             if worker is None or worker.job is not job:
                 return
         threading.Thread(target=self._stop, args=(worker, job), daemon=True).start()
 
     def _stop(self, worker: WorkerProcess, job: Job) -> None:
         worker.send("cancel", job.id)
-        job.ending.wait(GRACE_SECONDS)
+        job.ending.wait(CANCEL_GRACE_SECONDS)
         with self._lock:
             if worker.job is job:
                 worker.killed_for = job
                 worker.kill()
 
-    def _hand_out(self) -> None:
+    def _assign_jobs(self) -> None:
         while self._waiting and self._free:
             worker, job = self._free.pop(), self._waiting.popleft()
-            worker.job, job.place = job, worker
+            worker.job, job.location = job, worker
             job.start(worker.name)
             if len(job.payload) + len(job.shared[1] if job.shared else b"") < _SMALL:
                 self._send(worker, job)
@@ -291,10 +294,10 @@ class ProcessEngine:
                 worker.known.add(token)
                 worker.send("share", token, data)
         if job.kind != "chunk":
-            surroundings = (list(sys.path), _directory(), _variables())
-            if surroundings != worker.surroundings:
-                worker.surroundings = surroundings
-                worker.send("environment", *surroundings[:2], dict(os.environ))
+            environment = (list(sys.path), _directory(), _variables())
+            if environment != worker.environment:
+                worker.environment = environment
+                worker.send("environment", *environment[:2], dict(os.environ))
         worker.send("job", job.id, job.kind, job.payload, token)
 
     def forget(self, token: int) -> None:
@@ -305,34 +308,34 @@ class ProcessEngine:
                     worker.known.discard(token)
                     worker.send("forget", token)
 
-    def _idle(self, worker: WorkerProcess, outcome: tuple[str, bytes] | None) -> None:
+    def _on_worker_idle(self, worker: WorkerProcess, outcome: tuple[str, bytes] | None) -> None:
         with self._lock:
             job, worker.job = worker.job, None
             self._free.append(worker)
-            self._hand_out()
+            self._assign_jobs()
         if job is not None and outcome is not None:
             job.end(*outcome)
 
-    def _gone(self, worker: WorkerProcess, epitaph: str) -> None:
+    def _on_worker_exit(self, worker: WorkerProcess, exit_message: str) -> None:
         with self._lock:
             job, worker.job = worker.job, None
             self._workers.remove(worker)
             if worker in self._free:
                 self._free.remove(worker)
-            never_began = worker.surroundings is None and job is None
+            never_began = worker.environment is None and job is None
             waiting = list(self._waiting) if never_began and not self._workers else []
             for each in waiting:
                 self._waiting.remove(each)
-            missing = min(len(self._waiting), self.most) - len(self._workers)
+            missing = min(len(self._waiting), self.max_workers) - len(self._workers)
             if not self._closed and not never_began:
                 for _ in range(max(0, missing)):
                     self._numbers += 1
                     self._workers.append(WorkerProcess(self, self._numbers))
         if job is not None:
             killed = worker.killed_for is job
-            job.end_with("cancelled" if killed else "lost", None if killed else epitaph)
+            job.end_with("cancelled" if killed else "lost", None if killed else exit_message)
         for each in waiting:
-            each.end_with("lost", epitaph)
+            each.end_with("lost", exit_message)
 
     def close(self, timeout: float = 2.0) -> None:
         """Kill the workers; what they run is lost. From any thread but theirs."""

@@ -29,18 +29,18 @@ class ThreadPoolEngine:
 
     def slots(self) -> int:
         """Return how many threads the executor may have."""
-        most = getattr(self._executor, "_max_workers", None)
-        return most if isinstance(most, int) and most > 0 else 4
+        workers = getattr(self._executor, "_max_workers", None)
+        return workers if isinstance(workers, int) and workers > 0 else 4
 
     def submit(self, job: Job) -> None:
         """Hand ``job`` to the executor; starting a thread takes no time worth a thread."""
         context = contextvars.copy_context()
         try:
-            job.place = self._executor.submit(context.run, self._run, job)
+            job.location = self._executor.submit(context.run, self._run, job)
         except Exception as exc:
             job.end_with("lost", f"The executor takes no work: {type(exc).__name__}: {exc}")
             return
-        job.place.add_done_callback(functools.partial(self._done, job))
+        job.location.add_done_callback(functools.partial(self._done, job))
 
     def _done(self, job: Job, future: concurrent.futures.Future[None]) -> None:
         """End a job that no thread has run, such as that of a pool whose initializer failed."""
@@ -51,23 +51,23 @@ class ThreadPoolEngine:
 
     def cancel(self, job: Job) -> None:
         """Keep ``job`` from starting, or raise CancelledError in its thread."""
-        if not job.place.cancel():
+        if not job.location.cancel():
             cancel(job)
 
     def _run(self, job: Job) -> None:
         job.start(threading.current_thread().name)
         assert job.local is not None
         outcome: tuple[str, Any] = ("cancelled", None)
-        with running_as(job) as here:
-            if here is not None:
+        with running_as(job) as current:
+            if current is not None:
                 try:
-                    with here:
+                    with current:
                         value = job.local()
                         if inspect.iscoroutine(value):
-                            value = run_coroutine(here, value)
+                            value = run_coroutine(current, value)
                     outcome = ("done", value)
                 except BaseException as exc:
-                    if not (isinstance(exc, asyncio.CancelledError) and here.asked):
+                    if not (isinstance(exc, asyncio.CancelledError) and current.cancel_requested):
                         outcome = ("failed", exc)
         job.end_with(*outcome)
 

@@ -25,18 +25,18 @@ def run(
 
     worker = get_worker()
 
-    def tell(*what: Any) -> None:
+    def report(*what: Any) -> None:
         worker.log_event(topic, (job, *what))
 
     key = worker.active_threads.get(threading.get_ident())
     _keys[key] = (topic, job)
     try:
-        tell("started", worker.address)
+        report("started", worker.address)
         function = functools.partial(remote.shared_function, topic, shared)
-        outcome = remote.run_job((topic, job), kind, payload, tell, shared=function)
+        outcome = remote.run_job((topic, job), kind, payload, report, shared=function)
         if len(outcome[1]) > SMALL:
             return outcome
-        tell("ended", *outcome)
+        report("ended", *outcome)
         return None
     finally:
         _keys.pop(key, None)

@@ -32,7 +32,7 @@ def far_package(glue: str) -> Package:
     return f"_asyncnb_{glue}_{digest}", modules
 
 
-def here(glue: str) -> types.ModuleType:
+def local_module(glue: str) -> types.ModuleType:
     """Return the module ``glue`` as the workers know it."""
     package, modules = far_package(glue)
     installer()(package, modules)

@@ -24,8 +24,8 @@ def run(
         stream.write(text)
         stream.flush()
 
-    def tell(kind: str, *data: Any) -> None:
-        if kind == "said":
+    def report(kind: str, *data: Any) -> None:
+        if kind == "output":
             stream, context = originals[data[0]]
             context.run(write, stream, data[1])
         elif kind == "progress":
@@ -35,5 +35,5 @@ def run(
 
     function = functools.partial(remote.shared_function, topic, shared)
     return remote.run_job(
-        (topic, job), kind, payload, tell, shared=function, by_signal=True, displays=True
+        (topic, job), kind, payload, report, shared=function, by_signal=True, displays=True
     )

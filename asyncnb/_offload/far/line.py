@@ -20,33 +20,33 @@ from . import remote, running
 from .locks import fork_safe_lock
 
 #: Seconds after which the kernel is told that a job runs; of a shorter one its outcome says so.
-MOMENT = 0.02
+START_REPORT_SECONDS = 0.02
 
 
 _HOST = socket.gethostname()
 
 
-def who() -> str:
+def worker_name() -> str:
     """Return this process, which may have been forked, as a user sees it."""
     return f"{_HOST}:{os.getpid()}"
 
 
-class Line:
+class WorkerConnection:
     """The connection of this process to one kernel."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
         self._new: dict[object, float] = {}  # the jobs it has not been told of, since when they run
-        self._some = threading.Event()
+        self._any_new = threading.Event()
         for work in (self._listen, self._announce_all):
-            threading.Thread(target=work, name="asyncnb line", daemon=True).start()
+            threading.Thread(target=work, name="asyncnb connection", daemon=True).start()
 
     def begin(self, job: object) -> None:
         """Have the kernel told that ``job`` runs here, if it still does in a moment."""
         self._new[job] = time.monotonic()
-        if not self._some.is_set():
-            self._some.set()
+        if not self._any_new.is_set():
+            self._any_new.set()
 
     def end(self, job: object) -> None:
         """Tell no more that ``job`` runs."""
@@ -56,17 +56,17 @@ class Line:
         """Tell that ``job`` runs, unless that is known or it has ended."""
         since = self._new.pop(job, None)
         if since is not None:
-            self.tell(job, "started", who(), time.monotonic() - since)
+            self.report(job, "started", worker_name(), time.monotonic() - since)
 
     def _announce_all(self) -> None:
-        while self._some.wait():
-            time.sleep(MOMENT)
-            self._some.clear()  # first: who begins from here on sets it again
+        while self._any_new.wait():
+            time.sleep(START_REPORT_SECONDS)
+            self._any_new.clear()  # first: who begins from here on sets it again
             for job, since in list(self._new.items()):
-                if time.monotonic() - since >= MOMENT:
+                if time.monotonic() - since >= START_REPORT_SECONDS:
                     self.announce(job)
             if self._new:
-                self._some.set()
+                self._any_new.set()
 
     def _listen(self) -> None:
         try:
@@ -75,7 +75,7 @@ class Line:
         except (EOFError, OSError):
             pass  # the kernel is gone; whether this process goes too is its executor's affair
 
-    def tell(self, job: object, *what: Any) -> None:
+    def report(self, job: object, *what: Any) -> None:
         """Send something said in ``job``."""
         with self._lock:
             try:
@@ -89,19 +89,19 @@ _IN_SUBMIT = (
     "ThreadPoolExecutor, a ProcessPoolExecutor or on='process'."
 )
 
-_lines: dict[Any, Line | None] = {}
-_lines_lock = fork_safe_lock()
+_connections: dict[Any, WorkerConnection | None] = {}
+_connections_lock = fork_safe_lock()
 
 
-def _line(address: Any, key: bytes) -> Line | None:
-    with _lines_lock:
-        if (os.getpid(), address) not in _lines:
+def _connection_to(address: Any, key: bytes) -> WorkerConnection | None:
+    with _connections_lock:
+        if (os.getpid(), address) not in _connections:
             try:
-                line = Line(Client(address, authkey=key))
+                connection = WorkerConnection(Client(address, authkey=key))
             except (OSError, EOFError):
-                line = None
-            _lines[os.getpid(), address] = line
-        return _lines[os.getpid(), address]
+                connection = None
+            _connections[os.getpid(), address] = connection
+        return _connections[os.getpid(), address]
 
 
 #: In a thread that hands a job to an executor: the id of this process, which may be forked by that.
@@ -123,31 +123,31 @@ def run(
     calls it inside of ``submit`` it runs nothing: that would block the submitting thread.
     """
     if getattr(submitting, "process", None) == os.getpid():
-        return "refused", pickle.dumps(_IN_SUBMIT), who(), 0.0, []
-    line = _line(address, key)
-    untold: list[Any] = []
-    spoke = False
+        return "refused", pickle.dumps(_IN_SUBMIT), worker_name(), 0.0, []
+    connection = _connection_to(address, key)
+    unsent: list[Any] = []
+    reported = False
 
-    def tell(*what: Any) -> None:
-        nonlocal spoke
-        if line is None:
-            untold.append(what)
+    def report(*what: Any) -> None:
+        nonlocal reported
+        if connection is None:
+            unsent.append(what)
         else:
-            spoke = True
-            line.announce(job)
-            line.tell(job, *what)
+            reported = True
+            connection.announce(job)
+            connection.report(job, *what)
 
     began = time.monotonic()
-    if line is not None:
-        line.begin(job)
+    if connection is not None:
+        connection.begin(job)
     try:
         function = functools.partial(remote.shared_function, address, shared)
-        status, data = remote.run_job(job, kind, payload, tell, shared=function)
+        status, data = remote.run_job(job, kind, payload, report, shared=function)
     finally:
-        if line is not None:
-            line.end(job)
+        if connection is not None:
+            connection.end(job)
     seconds = time.monotonic() - began
-    if line is None or not spoke:
-        return status, data, who(), seconds, untold
-    line.tell(job, "told")  # the outcome goes another way, and may be there before this
-    return status, data, who(), seconds, None
+    if connection is None or not reported:
+        return status, data, worker_name(), seconds, unsent
+    connection.report(job, "reported")  # the outcome goes another way, and may be there before this
+    return status, data, worker_name(), seconds, None

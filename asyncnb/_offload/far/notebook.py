@@ -18,25 +18,25 @@ _shell: Any = None
 _of_thread = threading.local()
 _lock = fork_safe_lock()
 #: Where the cells of threads tell, and the one that began last, for threads that a cell starts.
-_tells: dict[int, Any] = {}
-_last_tell: Any = None
+_reporters: dict[int, Any] = {}
+_last_reporter: Any = None
 
 
-def surroundings(tell: Any, namespace: dict[str, Any]) -> dict[str, Any]:
+def environment(report: Any, namespace: dict[str, Any]) -> dict[str, Any]:
     """Return the names that a cell of a notebook may use without an import.
 
-    What it displays is told as ``shown``. Each thread has a shell; the first is that of the
+    What it displays is told as ``display``. Each thread has a shell; the first is that of the
     process. In a process that has one already, such as the kernel itself, that one stays.
     """
-    global _shell, _last_tell
+    global _shell, _last_reporter
     try:
         from IPython.core.interactiveshell import InteractiveShell
         from IPython.display import display
     except ImportError:
         return {"display": print}
     if _shell is None and InteractiveShell.initialized():
-        return _guest(tell, InteractiveShell.instance())
-    _last_tell = _tells[threading.get_ident()] = tell
+        return _guest(report, InteractiveShell.instance())
+    _last_reporter = _reporters[threading.get_ident()] = report
     mine = getattr(_of_thread, "shell", None)
     if mine is None:
         with _lock:
@@ -46,12 +46,12 @@ def surroundings(tell: Any, namespace: dict[str, Any]) -> dict[str, Any]:
     return {"display": display, "get_ipython": lambda: mine}
 
 
-def _guest(tell: Any, shell: Any) -> dict[str, Any]:
+def _guest(report: Any, shell: Any) -> dict[str, Any]:
     """Return the names for a cell in a process whose shell belongs to somebody else."""
 
     def display(*values: Any) -> None:
         for value in values:
-            tell("shown", *shell.display_formatter.format(value), {})
+            report("display", *shell.display_formatter.format(value), {})
 
     return {"display": display, "get_ipython": lambda: shell}
 
@@ -66,8 +66,8 @@ def _make_shell(first: bool) -> Any:
             self, data: Any, metadata: Any = None, **keywords: Any
         ) -> None:
             kept = {k: v for k, v in keywords.items() if k in ("transient", "update")}
-            tell = _tells.get(threading.get_ident(), _last_tell)
-            tell("shown", data, metadata or {}, kept)
+            report = _reporters.get(threading.get_ident(), _last_reporter)
+            report("display", data, metadata or {}, kept)
 
     class Shell(InteractiveShell):
         def system(self, command: str) -> None:

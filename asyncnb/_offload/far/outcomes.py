@@ -14,12 +14,12 @@ import types
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from .running import JobCancelled, Running
+from .running import JobCancelled, RunningJob
 
 PLAIN = (type(None), bool, int, float, str, bytes)
 
 
-class Refused(Exception):
+class JobRejected(Exception):
     """The job cannot be run here: its data cannot be read, its result cannot be sent."""
 
 
@@ -70,8 +70,8 @@ def dump(value: Any) -> bytes:
         return file.getvalue()
 
 
-def unsendable(what: str, exc: Exception) -> Refused:
-    return Refused(
+def unsendable(what: str, exc: Exception) -> JobRejected:
+    return JobRejected(
         f"{what} cannot be sent: {type(exc).__name__}: {exc}. The work itself was done. Return "
         "plain data, or save it to a file and return its name."
     )
@@ -81,12 +81,12 @@ def load(payload: bytes) -> Any:
     try:
         return pickle.loads(payload)
     except ModuleNotFoundError as exc:
-        raise Refused(
+        raise JobRejected(
             f"The worker ({sys.executable}) has no module {exc.name!r}, which this work needs. "
             "Install it there, or import what is needed inside of the cell or function."
         ) from None
     except (AttributeError, ImportError) as exc:
-        raise Refused(
+        raise JobRejected(
             f"The worker ({sys.executable}) could not read what was sent: "
             f"{type(exc).__name__}: {exc}. Does it have the same version of that module?"
         ) from None
@@ -143,21 +143,23 @@ def _frames(tb: types.TracebackType | None) -> Iterator[tuple[Any, ...]]:
         if not outside:
             positions = list(code.co_positions())
             index = tb.tb_lasti // 2
-            place = (
+            position = (
                 positions[index] if index < len(positions) else (tb.tb_lineno,) * 2 + (None,) * 2
             )
-            if place[0] is None:
-                place = (tb.tb_lineno, tb.tb_lineno, None, None)
+            if position[0] is None:
+                position = (tb.tb_lineno, tb.tb_lineno, None, None)
             line = linecache.getline(code.co_filename, tb.tb_lineno)
             function = code.co_name, code.co_qualname, code.co_firstlineno
-            yield code.co_filename, function, place, line
+            yield code.co_filename, function, position, line
         tb = tb.tb_next
 
 
-def ended_with(exc: BaseException, here: Running) -> tuple[str, bytes]:
+def ended_with(exc: BaseException, current: RunningJob) -> tuple[str, bytes]:
     """Return the outcome of a job that raised."""
-    if isinstance(exc, Refused):
+    if isinstance(exc, JobRejected):
         return "refused", pickle.dumps(str(exc))
-    if isinstance(exc, JobCancelled) or (isinstance(exc, asyncio.CancelledError) and here.asked):
+    if isinstance(exc, JobCancelled) or (
+        isinstance(exc, asyncio.CancelledError) and current.cancel_requested
+    ):
         return "cancelled", b""
     return "failed", pickle.dumps(describe_error(exc))

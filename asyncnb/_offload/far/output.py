@@ -16,15 +16,15 @@ from .locks import at_fork, fork_safe_lock
 BUFFER, DELAY = 8192, 0.02
 
 #: Called with the kind of what is told and its data.
-Tell = Callable[..., None]
+Report = Callable[..., None]
 
 
 class Stream(io.TextIOBase):
     """A text stream that tells what is written to it, in pieces of a reasonable size."""
 
-    def __init__(self, name: str, tell: Tell) -> None:
+    def __init__(self, name: str, report: Report) -> None:
         self._stream = name
-        self._tell_it = tell
+        self._report = report
         self._lock = threading.RLock()
         self._held: list[str] = []
         self._size = 0
@@ -59,7 +59,7 @@ class Stream(io.TextIOBase):
         with self._lock:
             text, self._held, self._size = "".join(self._held), [], 0
             if text:
-                self._tell_it("said", self._stream, text)
+                self._report("output", self._stream, text)
 
 
 class _Flusher:
@@ -91,7 +91,7 @@ class _Flusher:
 _flusher = _Flusher()
 
 
-class PerThread:
+class PerThreadStream:
     """``sys.stdout`` for a process whose threads run jobs of their own, such as a dask worker."""
 
     def __init__(self, original: Any) -> None:
@@ -114,17 +114,17 @@ at_fork(_forget_after_fork)
 
 
 @contextlib.contextmanager
-def output_of_this_thread(tell: Tell) -> Iterator[None]:
-    """Lead what this thread prints to ``tell``."""
+def output_of_this_thread(report: Report) -> Iterator[None]:
+    """Lead what this thread prints to ``report``."""
     ident = threading.get_ident()
     mine = []
     for name in ("stdout", "stderr"):
         with _streams_lock:
             current = getattr(sys, name)
-            if not isinstance(current, PerThread):
-                current = PerThread(current)
+            if not isinstance(current, PerThreadStream):
+                current = PerThreadStream(current)
                 setattr(sys, name, current)
-        stream = current.streams[ident] = Stream(name, tell)
+        stream = current.streams[ident] = Stream(name, report)
         mine.append((current, stream))
     try:
         yield
@@ -136,7 +136,7 @@ def output_of_this_thread(tell: Tell) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def output_of_this_process(tell: Tell) -> Iterator[None]:
+def output_of_this_process(report: Report) -> Iterator[None]:
     """The streams of this process tell of its job already; flush them when it ends."""
     try:
         yield

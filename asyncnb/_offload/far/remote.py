@@ -23,21 +23,21 @@ from types import CoroutineType
 from typing import Any
 
 from .outcomes import PLAIN, describe_error, dump, ended_with, load, unsendable
-from .output import PerThread, Tell, output_of_this_thread
-from .running import Running, running_as
+from .output import PerThreadStream, Report, output_of_this_thread
+from .running import RunningJob, running_as
 
 #: Functions of many jobs that are kept.
-MOST_FUNCTIONS = 32
+MAX_FUNCTIONS = 32
 
 
 def run_job(
     job: object,
     kind: str,
     payload: bytes,
-    tell: Tell,
+    report: Report,
     *,
     shared: Callable[[], Any] | None = None,
-    capture: Callable[[Tell], Any] = output_of_this_thread,
+    capture: Callable[[Report], Any] = output_of_this_thread,
     by_signal: bool = False,
     displays: bool = False,
 ) -> tuple[str, bytes]:
@@ -47,42 +47,42 @@ def run_job(
     ``cancelled`` with nothing, and ``refused`` with a pickled sentence: nothing was run.
     ``shared`` returns the function of a chunk, ``displays`` is that of ``run_cell``.
     """
-    with running_as(job, by_signal) as here:
-        if here is None:
+    with running_as(job, by_signal) as current:
+        if current is None:
             return "cancelled", b""
         try:
-            with here, capture(tell):
-                return _run(here, kind, payload, tell, shared, displays)
+            with current, capture(report):
+                return _run(current, kind, payload, report, shared, displays)
         except BaseException as exc:
-            return ended_with(exc, here)
+            return ended_with(exc, current)
 
 
 def _run(
-    here: Running,
+    current: RunningJob,
     kind: str,
     payload: bytes,
-    tell: Tell,
+    report: Report,
     shared: Callable[[], Any] | None,
     displays: bool,
 ) -> tuple[str, bytes]:
     if kind == "chunk":
         assert shared is not None
-        return "done", _call_each(here, shared(), load(payload))
-    with observed_progress(tell):
+        return "done", _call_each(current, shared(), load(payload))
+    with observed_progress(report):
         if kind == "call":
             function, args, kwargs = load(payload)
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
-                value = run_coroutine(here, value)
+                value = run_coroutine(current, value)
         else:
-            value = run_cell(here, load(payload), tell, displays)
+            value = run_cell(current, load(payload), report, displays)
     try:
         return "done", dump(value)
     except Exception as exc:
         raise unsendable("The result" if kind == "call" else "What comes back", exc) from None
 
 
-def _call_each(here: Running, function: Any, items: list[Any]) -> bytes:
+def _call_each(current: RunningJob, function: Any, items: list[Any]) -> bytes:
     """Call ``function`` with each item; return the pickled results, failures and seconds."""
     values: list[Any] = []
     failures: dict[int, Any] = {}
@@ -95,7 +95,7 @@ def _call_each(here: Running, function: Any, items: list[Any]) -> bytes:
                 if type(value) is CoroutineType:
                     if runner is None and asyncio._get_running_loop() is None:
                         runner = asyncio.Runner()  # one loop for all of them
-                    value = run_coroutine(here, value, runner)
+                    value = run_coroutine(current, value, runner)
             except Exception as exc:
                 failures[len(values)] = describe_error(exc)
                 value = None
@@ -121,21 +121,21 @@ def _dump_values(values: list[Any], failures: dict[int, Any], seconds: float) ->
     return (pickle.dumps if plain else dump)((values, failures, seconds))
 
 
-def run_coroutine(here: Running, coro: Any, runner: asyncio.Runner | None = None) -> Any:
+def run_coroutine(current: RunningJob, coro: Any, runner: asyncio.Runner | None = None) -> Any:
     """Run ``coro`` on a loop of its own, or the runner's; a cancel cancels its task."""
 
     async def main() -> Any:
         task = asyncio.ensure_future(coro)
         loop = asyncio.get_running_loop()
-        with here.lock:
-            here.cancel_task = lambda: loop.call_soon_threadsafe(task.cancel)
-            if here.asked:
+        with current.lock:
+            current.cancel_task = lambda: loop.call_soon_threadsafe(task.cancel)
+            if current.cancel_requested:
                 task.cancel()
         try:
             return await task
         finally:
-            with here.lock:
-                here.cancel_task = None
+            with current.lock:
+                current.cancel_task = None
 
     if runner is not None:
         return runner.run(main())
@@ -148,7 +148,7 @@ def run_coroutine(here: Running, coro: Any, runner: asyncio.Runner | None = None
 
 def _run_for(ident: int, main: Callable[[], Any]) -> Any:
     """Run a coroutine in this thread, with the output of another one."""
-    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, PerThread)]
+    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, PerThreadStream)]
     for stream in streams:
         if ident in stream.streams:
             stream.streams[threading.get_ident()] = stream.streams[ident]
@@ -171,12 +171,14 @@ def shared_function(sender: Any, shared: tuple[int, bytes] | None) -> Any:
     function = _functions.get(name)
     if function is None:
         function = _functions[name] = load(shared[1])
-        while len(_functions) > MOST_FUNCTIONS:
+        while len(_functions) > MAX_FUNCTIONS:
             _functions.popitem(last=False)
     return function
 
 
-def run_cell(here: Running, cell: dict[str, Any], tell: Tell, displays: bool = False) -> Any:
+def run_cell(
+    current: RunningJob, cell: dict[str, Any], report: Report, displays: bool = False
+) -> Any:
     """Run a cell sent as a dict: its code, its source, its names, and what comes back.
 
     The names' functions share one dict of globals, which ``anchor`` leads to: the cell runs in it,
@@ -189,9 +191,9 @@ def run_cell(here: Running, cell: dict[str, Any], tell: Tell, displays: bool = F
     namespace.setdefault("__builtins__", __builtins__)
     at_its_end: Callable[[], None] | None = None
     if cell["notebook"] and not displays:
-        from .notebook import show_figures, surroundings
+        from .notebook import environment, show_figures
 
-        namespace |= surroundings(tell, namespace)
+        namespace |= environment(report, namespace)
         at_its_end = show_figures
     name, source = cell["file"], cell["source"]
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
@@ -201,7 +203,7 @@ def run_cell(here: Running, cell: dict[str, Any], tell: Tell, displays: bool = F
             continue
         part = eval(code, namespace)
         if code.co_flags & inspect.CO_COROUTINE:
-            part = run_coroutine(here, part)
+            part = run_coroutine(current, part)
         if is_last:
             value = part
     if at_its_end is not None:
@@ -213,7 +215,7 @@ def run_cell(here: Running, cell: dict[str, Any], tell: Tell, displays: bool = F
 
 
 @contextlib.contextmanager
-def observed_progress(tell: Tell) -> Iterator[None]:
+def observed_progress(report: Report) -> Iterator[None]:
     """Tell what ``asyncnb.track`` reports, if the job uses it."""
     progress = sys.modules.get("asyncnb._core.base.progress")
     if progress is None:
@@ -222,13 +224,13 @@ def observed_progress(tell: Tell) -> Iterator[None]:
     last = 0.0
     running = True
 
-    def observe(report: Any) -> None:
+    def observe(update: Any) -> None:
         nonlocal last
         now = time.monotonic()
-        if not running or (now - last < 0.1 and not report.ended):
+        if not running or (now - last < 0.1 and not update.ended):
             return
         last = now
-        tell("progress", *report[:4], report.ended, report.failed)
+        report("progress", *update[:4], update.ended, update.failed)
 
     # In the job's context and not for the whole process, in which other jobs may run, and the
     # kernel itself with its own bars (dask with threads).

@@ -20,7 +20,7 @@ class JobCancelled(asyncio.CancelledError):
         return asyncio.CancelledError, self.args  # the kernel has no module of this name
 
 
-class Running:
+class RunningJob:
     """The job that runs now in one thread; ``cancel`` stops it from another one."""
 
     def __init__(self, job: object, by_signal: bool = False) -> None:
@@ -31,9 +31,9 @@ class Running:
         self.in_main = threading.current_thread() is threading.main_thread()
         self.lock = threading.Lock()
         self.open = True
-        self.asked = False
+        self.cancel_requested = False
         self.sent = False
-        self._before: Any = None
+        self._previous_handler: Any = None
         #: Cancels a job that runs on a loop of its own, or None.
         self.cancel_task: Callable[[], object] | None = None
 
@@ -42,7 +42,7 @@ class Running:
         with self.lock:
             if not self.open:
                 return
-            self.asked = True
+            self.cancel_requested = True
             if self.cancel_task is not None:
                 self.cancel_task()
             elif not self.in_main:
@@ -53,17 +53,17 @@ class Running:
             else:
                 signal.raise_signal(signal.SIGINT)  # Windows: wakes time.sleep() up as well
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> RunningJob:
         if self.in_main:
-            self._before = _set_handler(signal.SIGINT, self._interrupted)
+            self._previous_handler = _set_handler(signal.SIGINT, self._interrupted)
         return self
 
     def _interrupted(self, *_: object) -> None:
         if self.by_signal:
-            self.asked = True
+            self.cancel_requested = True
             if self.cancel_task is not None:
                 self.cancel_task()
-        if self.open and self.asked and self.cancel_task is None:
+        if self.open and self.cancel_requested and self.cancel_task is None:
             raise JobCancelled("cancelled")
 
     def __exit__(self, *_: object) -> None:
@@ -73,8 +73,8 @@ class Running:
                     self.open = False
                     if self.sent:
                         raise_in_thread(self.thread, None)
-                if self._before is not None:
-                    _set_handler(signal.SIGINT, self._before)
+                if self._previous_handler is not None:
+                    _set_handler(signal.SIGINT, self._previous_handler)
                 return
             except JobCancelled:
                 pass  # it came when the job had ended
@@ -94,10 +94,10 @@ except ImportError:
 
 
 #: Jobs that are remembered as cancelled before they came here.
-MOST_CANCELLED = 100_000
+MAX_CANCELLED = 100_000
 
 #: The jobs that run in this process, by their ids; and those cancelled before they ran.
-running: dict[object, Running] = {}
+running: dict[object, RunningJob] = {}
 _cancelled: dict[object, None] = {}
 _running_lock = fork_safe_lock()
 
@@ -108,25 +108,25 @@ def cancel(job: object) -> None:
         found = running.get(job)
         if found is None:
             _cancelled[job] = None
-            if len(_cancelled) > MOST_CANCELLED:  # most of them run elsewhere, or never will
+            if len(_cancelled) > MAX_CANCELLED:  # most of them run elsewhere, or never will
                 del _cancelled[next(iter(_cancelled))]
     if found is not None:
         found.cancel()
 
 
 @contextlib.contextmanager
-def running_as(job: object, by_signal: bool = False) -> Iterator[Running | None]:
+def running_as(job: object, by_signal: bool = False) -> Iterator[RunningJob | None]:
     """Make ``job`` known as running in this thread; None if it has been cancelled before."""
-    here: Running | None = Running(job, by_signal)
+    current: RunningJob | None = RunningJob(job, by_signal)
     with _running_lock:
         if job in _cancelled:
             del _cancelled[job]
-            here = None
+            current = None
         else:
-            assert here is not None
-            running[job] = here
+            assert current is not None
+            running[job] = current
     try:
-        yield here
+        yield current
     finally:
         running.pop(job, None)
 

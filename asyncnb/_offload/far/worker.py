@@ -77,7 +77,7 @@ class Worker:
         finally:
             end_all()
 
-    def tell(self, *what: Any) -> None:
+    def report(self, *what: Any) -> None:
         """Tell the kernel something about the job that runs."""
         self.pipe.write(what[0], self.job, *what[1:])
 
@@ -102,7 +102,7 @@ class Worker:
             job,
             kind,
             payload,
-            self.tell,
+            self.report,
             shared=functools.partial(self._shared, token),
             capture=output.output_of_this_process,
         )
@@ -161,8 +161,8 @@ def main(lifeline: int | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # stop is for the kernel's cells; jobs see it
     worker = Worker(Pipe(reads, writes))
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = output.Stream("stdout", worker.tell)
-    sys.stderr = output.Stream("stderr", worker.tell)
+    sys.stdout = output.Stream("stdout", worker.report)
+    sys.stderr = output.Stream("stderr", worker.report)
     threading.Thread(target=worker.listen, name="asyncnb listen", daemon=True).start()
     try:
         worker.work()
