@@ -48,7 +48,7 @@ class JobRunner:
         self.engine.submit(self.job)
 
     def submit_early(self) -> None:
-        """Be on the way before the task's first step. For ``launch_checked``, as its ``first``."""
+        """Submit the job before the task's first step; ``before_start`` of ``launch_checked``."""
         self.record.body = self  # a task cancelled before that step never waits for its work
         try:
             self.submit()
@@ -135,19 +135,19 @@ def offload(
         payload = pack_call(function, args, kwargs or {})
     record = TaskRecord()
     record.kind, record.worker = engine.kind, ""
-    first = None
+    before_start = None
     if runs_here(embedded_loop()):
         work = run_job(record, engine, "call", payload, local)
     else:
         runner = JobRunner(record, engine, "call", payload, local)
-        work, first = runner.waiting, runner.submit_early
+        work, before_start = runner.waiting, runner.submit_early
     return _launch.launch_checked(
         record,
         work,
         name=name or getattr(function, "__name__", None),
         group=group,
         timeout=timeout,
-        first=first,
+        before_start=before_start,
         trace=trace,
     )
 
