@@ -1,1 +1,1 @@
-"""What runs at the far end: it imports nothing of asyncnb outside of this folder."""
+"""The code that runs where work is sent; it imports nothing of asyncnb outside this folder."""

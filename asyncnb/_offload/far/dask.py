@@ -1,4 +1,4 @@
-"""The far end on a dask worker; see ``install``."""
+"""The far end on a dask worker; ``install`` brings it there."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 from . import remote, running
 
-#: Bytes of an outcome that travel with what is told, not as a result of dask: at once, and without
-#: being computed again when this worker is lost afterwards.
+#: Up to how many bytes an outcome travels as a report, not as a result of dask: it arrives at once,
+#: and is not computed again when this worker is lost later.
 SMALL = 16_384
 
-#: Keys of dask that run here, and the jobs behind them.
+#: The keys of dask that run here, and their jobs.
 _keys: dict[Any, tuple[str, int]] = {}
 
 
 def run(
     topic: str, job: int, kind: str, payload: bytes, shared: tuple[int, bytes] | None
 ) -> tuple[str, bytes] | None:
-    """Run a job in this worker thread; return its outcome, or None if that has been told."""
+    """Run a job in this worker thread; return its outcome, or None if it was reported."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -43,27 +43,27 @@ def run(
 
 
 def cancel(topic: str, *jobs: int) -> None:
-    """Cancel jobs that run in this worker, or are about to."""
+    """Cancel jobs that run in this worker or are about to."""
     for job in jobs:
         running.cancel((topic, job))
 
 
 def stop(key: Any) -> None:
-    """Cancel what runs under a key that nobody wants any more."""
+    """Cancel what runs under a key whose result is no longer wanted."""
     found = _keys.get(key)
     if found is not None:
         running.cancel(found)
 
 
 def end(dask_worker: Any) -> bool:
-    """End this worker process, if nothing but the one task runs in it and a nanny looks after it.
+    """End this worker process if it runs only the one task and has a nanny; return whether it will.
 
-    Restarting it through dask would wait for the task, and start two of them.
+    A restart through dask would wait for the task, and start two workers.
     """
     if dask_worker.nanny is None or len(dask_worker.state.executing) > 1:
         return False
     from distributed import Status
 
-    dask_worker.status = Status.paused  # nothing more comes here
+    dask_worker.status = Status.paused  # dask sends it nothing more
     dask_worker.loop.call_later(0.3, os._exit, 1)
     return True

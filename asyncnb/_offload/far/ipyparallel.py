@@ -1,4 +1,4 @@
-"""The far end on an ipyparallel engine; see ``install``."""
+"""The far end on an ipyparallel engine; ``install`` brings it there."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from . import remote
 def run(
     topic: str, job: int, kind: str, payload: bytes, shared: tuple[int, bytes] | None
 ) -> tuple[str, bytes]:
-    """Run a job in the main thread of this engine, where a signal cancels it."""
+    """Run a job in the main thread of this engine, where a signal can cancel it."""
     originals = {}
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        # The engine finds the client that asked through the context, also from another thread.
+        # The engine finds the requesting client through the context, even from another thread.
         originals[name] = getattr(stream, "original", stream), contextvars.copy_context()
 
     def write(stream: Any, text: str) -> None:

@@ -1,8 +1,8 @@
-"""The far end for the workers of any executor: a line to the kernel beside the executor's own.
+"""The far end for workers of any executor: a connection to the kernel beside the executor's own.
 
-An executor brings a call there and its result back, and nothing in between. So each worker process
-opens one connection to the kernel, for output while it is said and for a cancel. Where none can be
-opened, as on another machine, what was said comes with the outcome.
+An executor delivers a call and returns its result, and nothing in between. So each worker process
+opens one connection to the kernel, for output as it is produced and for a cancel. Where none can be
+opened, as on another machine, the output comes with the outcome.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from . import remote, running
 from .locks import fork_safe_lock
 
-#: Seconds after which the kernel is told that a job runs; of a shorter one its outcome says so.
+#: Seconds until the kernel hears that a job has started; a shorter job says so in its outcome.
 START_REPORT_SECONDS = 0.02
 
 
@@ -27,33 +27,33 @@ _HOST = socket.gethostname()
 
 
 def worker_name() -> str:
-    """Return this process, which may have been forked, as a user sees it."""
+    """Return the name of this process that users see; it may be a fork of another."""
     return f"{_HOST}:{os.getpid()}"
 
 
 class WorkerConnection:
-    """The connection of this process to one kernel."""
+    """The connection from this process to one kernel."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        self._new: dict[object, float] = {}  # the jobs it has not been told of, since when they run
+        self._new: dict[object, float] = {}  # jobs not reported yet, and when they started
         self._any_new = threading.Event()
         for work in (self._listen, self._announce_all):
             threading.Thread(target=work, name="asyncnb connection", daemon=True).start()
 
     def begin(self, job: object) -> None:
-        """Have the kernel told that ``job`` runs here, if it still does in a moment."""
+        """Report soon that ``job`` runs here, if it still does then."""
         self._new[job] = time.monotonic()
         if not self._any_new.is_set():
             self._any_new.set()
 
     def end(self, job: object) -> None:
-        """Tell no more that ``job`` runs."""
+        """Do not report any more that ``job`` runs."""
         self._new.pop(job, None)
 
     def announce(self, job: object) -> None:
-        """Tell that ``job`` runs, unless that is known or it has ended."""
+        """Report that ``job`` runs, unless that is known or the job has ended."""
         since = self._new.pop(job, None)
         if since is not None:
             self.report(job, "started", worker_name(), time.monotonic() - since)
@@ -61,7 +61,7 @@ class WorkerConnection:
     def _announce_all(self) -> None:
         while self._any_new.wait():
             time.sleep(START_REPORT_SECONDS)
-            self._any_new.clear()  # first: who begins from here on sets it again
+            self._any_new.clear()  # first: a job that begins after this sets it again
             for job, since in list(self._new.items()):
                 if time.monotonic() - since >= START_REPORT_SECONDS:
                     self.announce(job)
@@ -73,10 +73,10 @@ class WorkerConnection:
             while True:
                 running.cancel(self._connection.recv())
         except (EOFError, OSError):
-            pass  # the kernel is gone; whether this process goes too is its executor's affair
+            pass  # the kernel is gone; its executor decides whether this process ends too
 
     def report(self, job: object, *what: Any) -> None:
-        """Send something said in ``job``."""
+        """Send a report of ``job``."""
         with self._lock:
             try:
                 self._connection.send((job, *what))
@@ -85,7 +85,7 @@ class WorkerConnection:
 
 
 _IN_SUBMIT = (
-    "This executor runs its work inside of submit(), which would block the loop. Use a "
+    "This executor runs its work inside submit(), which would block the loop. Use a "
     "ThreadPoolExecutor, a ProcessPoolExecutor or on='process'."
 )
 
@@ -104,7 +104,7 @@ def _connection_to(address: Any, key: bytes) -> WorkerConnection | None:
         return _connections[os.getpid(), address]
 
 
-#: In a thread that hands a job to an executor: the id of this process, which may be forked by that.
+#: In a thread that is submitting to an executor: the id of this process, as submit() may fork.
 submitting = threading.local()
 
 
@@ -118,9 +118,9 @@ def run(
 ) -> tuple[str, bytes, str, float, list[Any] | None]:
     """Run a job in a worker of an executor.
 
-    Returns its outcome, who ran it for how many seconds, and what could not be told; None for the
-    latter if it has said something, and all of it has been told over the line. In an executor that
-    calls it inside of ``submit`` it runs nothing: that would block the submitting thread.
+    Returns the outcome, the worker's name, the seconds taken, and the reports that could not be
+    sent: None if there were some and all went over the connection. An executor that calls this
+    inside ``submit`` gets a refusal: the job would block the submitting thread.
     """
     if getattr(submitting, "process", None) == os.getpid():
         return "refused", pickle.dumps(_IN_SUBMIT), worker_name(), 0.0, []
@@ -149,5 +149,5 @@ def run(
     seconds = time.monotonic() - began
     if connection is None or not reported:
         return status, data, worker_name(), seconds, unsent
-    connection.report(job, "reported")  # the outcome goes another way, and may be there before this
+    connection.report(job, "reported")  # the outcome takes another way, and may arrive before this
     return status, data, worker_name(), seconds, None

@@ -1,4 +1,4 @@
-"""Locks that are free in a forked child: the far end has no asyncnb to ask for them."""
+"""Locks that are free in a forked child; the far end may not have asyncnb's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def at_fork(reset: Callable[[], object]) -> None:
 
 
 def fork_safe_lock() -> Any:
-    """Return a reentrant lock of a module, which is free in a forked child."""
+    """Return a reentrant lock for a module; a forked child finds it free."""
     lock: Any = threading.RLock()
     at_fork(lock._at_fork_reinit)
     return lock

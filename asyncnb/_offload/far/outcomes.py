@@ -1,4 +1,4 @@
-"""What a job is made of and what it ends with, as bytes."""
+"""Pickles: what a job consists of, and its outcome."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ PLAIN = (type(None), bool, int, float, str, bytes)
 
 
 class JobRejected(Exception):
-    """The job cannot be run here: its data cannot be read, its result cannot be sent."""
+    """The job cannot run here: its data cannot be read, or its result cannot be sent."""
 
 
-#: Where ``types.CodeType`` takes the name of the file, on every Python since 3.11.
+#: The position of the file name among the arguments of ``types.CodeType``, since Python 3.11.
 _FILENAME = 10
 
 
 @functools.cache
 def _pickler() -> Any:
-    """Return cloudpickle's pickler, but with the file that each function is from.
+    """Return cloudpickle's pickler, changed to keep the file name of each function.
 
-    cloudpickle 3.1.3 writes "<dynamic-code>" there, so that equal functions give equal bytes. A
-    traceback would then show no line of the cell. A subclass, as the user's own pickles are none of
-    our business.
+    cloudpickle 3.1.3 writes "<dynamic-code>" instead, so that equal functions give equal bytes; a
+    traceback would then show no line of the cell. It is a subclass, so the user's own pickles stay
+    as they are.
     """
     import cloudpickle
 
@@ -45,10 +45,10 @@ def _pickler() -> Any:
         return make, (*args[:_FILENAME], code.co_filename, *args[_FILENAME + 1 :])
 
     class Reducers(dict[type, Any]):
-        """Ours, then theirs: looked up each time, as a user may register some at any time."""
+        """Our reducers, then cloudpickle's, looked up each time: users may add some at any time."""
 
-        # Asked for the class of nearly each object. The ChainMap itself, which raises and catches
-        # a KeyError for each of its maps, took 30 to 80 % more for 10,000 instances.
+        # Called for the class of nearly every object. The ChainMap itself raises and catches a
+        # KeyError for each of its maps, which took 30 to 80 % longer for 10,000 instances.
         def __missing__(self, kind: type) -> Any:
             for known in table.maps:
                 if kind in known:
@@ -62,7 +62,7 @@ def _pickler() -> Any:
 
 
 def dump(value: Any) -> bytes:
-    """Pickle a value, functions and classes of a notebook included."""
+    """Pickle a value, including functions and classes defined in a notebook."""
     if type(value) in PLAIN:
         return pickle.dumps(value, protocol=5)
     with io.BytesIO() as file:
@@ -72,8 +72,8 @@ def dump(value: Any) -> bytes:
 
 def unsendable(what: str, exc: Exception) -> JobRejected:
     return JobRejected(
-        f"{what} cannot be sent: {type(exc).__name__}: {exc}. The work itself was done. Return "
-        "plain data, or save it to a file and return its name."
+        f"{what} cannot be sent back: {type(exc).__name__}: {exc}. The work itself has finished. "
+        "Return plain data, or save the result to a file and return the file's name."
     )
 
 
@@ -83,7 +83,7 @@ def load(payload: bytes) -> Any:
     except ModuleNotFoundError as exc:
         raise JobRejected(
             f"The worker ({sys.executable}) has no module {exc.name!r}, which this work needs. "
-            "Install it there, or import what is needed inside of the cell or function."
+            "Install it there, or import what you need inside the cell or function."
         ) from None
     except (AttributeError, ImportError) as exc:
         raise JobRejected(
@@ -93,7 +93,7 @@ def load(payload: bytes) -> Any:
 
 
 def describe_error(exc: BaseException, seen: frozenset[int] = frozenset()) -> dict[str, Any]:
-    """Return all that is needed to show ``exc`` elsewhere; tracebacks cannot be pickled."""
+    """Return what the kernel needs to show ``exc``; a traceback cannot be pickled."""
     seen |= {id(exc)}
 
     def other(linked: BaseException | None) -> dict[str, Any] | None:
@@ -123,7 +123,7 @@ def describe_error(exc: BaseException, seen: frozenset[int] = frozenset()) -> di
     }
 
 
-#: What stands above a job's own frames: this folder, and what runs a coroutine, in a thread too.
+#: The frames above a job's own: this folder, and what runs a coroutine, also in a thread.
 _MACHINERY = (
     os.path.dirname(describe_error.__code__.co_filename) + os.sep,
     os.path.dirname(asyncio.__file__) + os.sep,
@@ -132,9 +132,9 @@ _MACHINERY = (
 
 
 def _frames(tb: types.TracebackType | None) -> Iterator[tuple[Any, ...]]:
-    """Yield (file, function, position, source line) of the job's own frames.
+    """Yield (file, function, position, source line) for each of the job's own frames.
 
-    A function is its name, its qualified name and the line where it begins.
+    The function is given as its name, its qualified name and its first line.
     """
     outside = True
     while tb is not None:

@@ -1,4 +1,4 @@
-"""What a job prints, told as it is printed."""
+"""Reports what a job prints while it prints it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 from .locks import at_fork, fork_safe_lock
 
-#: Characters of output that are held back at most, and seconds.
+#: How much output is buffered at most, in characters and in seconds.
 BUFFER, DELAY = 8192, 0.02
 
-#: Called with the kind of what is told and its data.
+#: Called with the kind of a report and its data.
 Report = Callable[..., None]
 
 
 class Stream(io.TextIOBase):
-    """A text stream that tells what is written to it, in pieces of a reasonable size."""
+    """A text stream that reports what is written to it, in pieces of a reasonable size."""
 
     def __init__(self, name: str, report: Report) -> None:
         self._stream = name
@@ -32,15 +32,15 @@ class Stream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Always UTF-8: what is told is text."""
+        """Always UTF-8: text is reported as text."""
         return "utf-8"
 
     def writable(self) -> bool:
-        """It is there to be written to."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Take ``text``; it is told at once, or within DELAY if something was told just now."""
+        """Report ``text`` now, or within DELAY if some was reported a moment ago."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         with self._lock:
@@ -55,7 +55,7 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Tell what is held back."""
+        """Report what is buffered."""
         with self._lock:
             text, self._held, self._size = "".join(self._held), [], 0
             if text:
@@ -63,7 +63,7 @@ class Stream(io.TextIOBase):
 
 
 class _Flusher:
-    """One thread that flushes all the streams of this process a moment after they were written."""
+    """A thread that flushes all streams of this process shortly after a write."""
 
     def __init__(self) -> None:
         self._waiting: set[Stream] = set()
@@ -71,7 +71,7 @@ class _Flusher:
         self._thread: threading.Thread | None = None
 
     def flush_soon(self, stream: Stream) -> None:
-        """Have ``stream`` flushed within DELAY."""
+        """Flush ``stream`` within DELAY."""
         if stream in self._waiting:
             return
         self._waiting.add(stream)
@@ -92,7 +92,7 @@ _flusher = _Flusher()
 
 
 class PerThreadStream:
-    """``sys.stdout`` for a process whose threads run jobs of their own, such as a dask worker."""
+    """``sys.stdout`` for a process that runs a job in each thread, such as a dask worker."""
 
     def __init__(self, original: Any) -> None:
         self.original = original
@@ -107,7 +107,7 @@ _streams_lock = fork_safe_lock()
 
 def _forget_after_fork() -> None:
     global _flusher
-    _flusher = _Flusher()  # its thread is the parent's
+    _flusher = _Flusher()  # its thread exists only in the parent
 
 
 at_fork(_forget_after_fork)
@@ -115,7 +115,7 @@ at_fork(_forget_after_fork)
 
 @contextlib.contextmanager
 def output_of_this_thread(report: Report) -> Iterator[None]:
-    """Lead what this thread prints to ``report``."""
+    """Route what this thread prints to ``report``."""
     ident = threading.get_ident()
     mine = []
     for name in ("stdout", "stderr"):
@@ -137,7 +137,7 @@ def output_of_this_thread(report: Report) -> Iterator[None]:
 
 @contextlib.contextmanager
 def output_of_this_process(report: Report) -> Iterator[None]:
-    """The streams of this process tell of its job already; flush them when it ends."""
+    """Flush the streams of this process at the end: they already report to its one job."""
     try:
         yield
     finally:

@@ -1,9 +1,9 @@
-"""Runs a job where it was sent; also on machines that do not have asyncnb.
+"""Runs a job where it was sent, including machines without asyncnb.
 
-This folder imports the standard library alone (cloudpickle when the first job arrives), so that its
-text can be sent to a worker and executed there. A job is a cell, a call, or a chunk of calls; it
-comes as bytes and leaves as an outcome: a status and bytes. Nothing a job does may raise out of
-``run_job`` but the end of the process.
+This folder imports only the standard library (and cloudpickle when the first job arrives), so that
+its text can be sent to a worker and executed there. A job is a cell, a call or a chunk of calls. It
+arrives as bytes and leaves as an outcome: a status and bytes. Whatever a job does, ``run_job`` does
+not raise; only the end of the process gets through.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .outcomes import PLAIN, describe_error, dump, ended_with, load, unsendable
 from .output import PerThreadStream, Report, output_of_this_thread
 from .running import RunningJob, running_as
 
-#: Functions of many jobs that are kept.
+#: How many functions shared by many jobs are kept.
 MAX_FUNCTIONS = 32
 
 
@@ -43,9 +43,9 @@ def run_job(
 ) -> tuple[str, bytes]:
     """Run one job in this thread; return its status and data.
 
-    ``done`` comes with the pickled value, ``failed`` with a pickled description of the error,
-    ``cancelled`` with nothing, and ``refused`` with a pickled sentence: nothing was run.
-    ``shared`` returns the function of a chunk, ``displays`` is that of ``run_cell``.
+    The data of ``done`` is the pickled value, of ``failed`` a pickled description of the error, of
+    ``cancelled`` nothing, and of ``refused`` a pickled sentence that says why. ``shared`` returns
+    the function of a chunk; for ``displays`` see ``run_cell``.
     """
     with running_as(job, by_signal) as current:
         if current is None:
@@ -83,7 +83,7 @@ def _run(
 
 
 def _call_each(current: RunningJob, function: Any, items: list[Any]) -> bytes:
-    """Call ``function`` with each item; return the pickled results, failures and seconds."""
+    """Call ``function`` on each item; return the pickled results, failures and seconds taken."""
     values: list[Any] = []
     failures: dict[int, Any] = {}
     began = time.monotonic()
@@ -94,7 +94,7 @@ def _call_each(current: RunningJob, function: Any, items: list[Any]) -> bytes:
                 value = function(item)
                 if type(value) is CoroutineType:
                     if runner is None and asyncio._get_running_loop() is None:
-                        runner = asyncio.Runner()  # one loop for all of them
+                        runner = asyncio.Runner()  # one loop for all items
                     value = run_coroutine(current, value, runner)
             except Exception as exc:
                 failures[len(values)] = describe_error(exc)
@@ -122,7 +122,7 @@ def _dump_values(values: list[Any], failures: dict[int, Any], seconds: float) ->
 
 
 def run_coroutine(current: RunningJob, coro: Any, runner: asyncio.Runner | None = None) -> Any:
-    """Run ``coro`` on a loop of its own, or the runner's; a cancel cancels its task."""
+    """Run ``coro`` on a new loop, or the runner's; cancelling the job cancels its task."""
 
     async def main() -> Any:
         task = asyncio.ensure_future(coro)
@@ -141,13 +141,13 @@ def run_coroutine(current: RunningJob, coro: Any, runner: asyncio.Runner | None 
         return runner.run(main())
     if asyncio._get_running_loop() is None:
         return asyncio.run(main())
-    # An ipyparallel engine has a loop in this thread, which stands still meanwhile.
+    # The thread of an ipyparallel engine has a loop already, which is blocked meanwhile.
     with concurrent.futures.ThreadPoolExecutor(1) as aside:
         return aside.submit(_run_for, threading.get_ident(), main).result()
 
 
 def _run_for(ident: int, main: Callable[[], Any]) -> Any:
-    """Run a coroutine in this thread, with the output of another one."""
+    """Run a coroutine in this thread with the output streams of thread ``ident``."""
     streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, PerThreadStream)]
     for stream in streams:
         if ident in stream.streams:
@@ -159,12 +159,12 @@ def _run_for(ident: int, main: Callable[[], Any]) -> Any:
             stream.streams.pop(threading.get_ident(), None)
 
 
-#: The functions of many jobs that have come here, the newest last, by who sent them and a number.
+#: Functions shared by many jobs, by sender and number; the newest last.
 _functions: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 
 
 def shared_function(sender: Any, shared: tuple[int, bytes] | None) -> Any:
-    """Return the function that many jobs have in common, read once; None if there is none."""
+    """Return the function that many jobs share, unpickled once; None if there is none."""
     if shared is None:
         return None
     name = sender, shared[0]
@@ -179,22 +179,22 @@ def shared_function(sender: Any, shared: tuple[int, bytes] | None) -> Any:
 def run_cell(
     current: RunningJob, cell: dict[str, Any], report: Report, displays: bool = False
 ) -> Any:
-    """Run a cell sent as a dict: its code, its source, its names, and what comes back.
+    """Run a cell that was sent as a dict: its code, its source, its names, and what to return.
 
-    The names' functions share one dict of globals, which ``anchor`` leads to: the cell runs in it,
-    so that what these functions read and write are the variables of the cell. ``displays`` says
-    that this process shows what a cell displays by itself.
+    All functions among the names share one dict of globals, found through ``anchor``. The cell runs
+    in this dict, so these functions read and write the cell's own variables. ``displays`` says that
+    the process itself shows what a cell displays.
     """
     namespace: dict[str, Any] = cell["anchor"].__globals__
     namespace.update(cell["names"])
     namespace["__name__"] = "__main__"
     namespace.setdefault("__builtins__", __builtins__)
-    at_its_end: Callable[[], None] | None = None
+    finish: Callable[[], None] | None = None
     if cell["notebook"] and not displays:
         from .notebook import environment, show_figures
 
         namespace |= environment(report, namespace)
-        at_its_end = show_figures
+        finish = show_figures
     name, source = cell["file"], cell["source"]
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     value = None
@@ -206,17 +206,17 @@ def run_cell(
             part = run_coroutine(current, part)
         if is_last:
             value = part
-    if at_its_end is not None:
-        at_its_end()
+    if finish is not None:
+        finish()
     missing = [out for out in cell["out"] if out not in namespace]
     if missing:
-        raise NameError(f"--out {missing[0]}: the cell ended without giving it a value")
+        raise NameError(f"--out {missing[0]}: the cell ended without assigning it a value")
     return value, {out: namespace[out] for out in cell["out"]}
 
 
 @contextlib.contextmanager
 def observed_progress(report: Report) -> Iterator[None]:
-    """Tell what ``asyncnb.track`` reports, if the job uses it."""
+    """Report the progress of ``asyncnb.track``, if the job uses it."""
     progress = sys.modules.get("asyncnb._core.base.progress")
     if progress is None:
         yield
@@ -232,11 +232,11 @@ def observed_progress(report: Report) -> Iterator[None]:
         last = now
         report("progress", *update[:4], update.ended, update.failed)
 
-    # In the job's context and not for the whole process, in which other jobs may run, and the
-    # kernel itself with its own bars (dask with threads).
+    # Set in the job's context, not for the whole process: other jobs may run in it, and even the
+    # kernel with its own progress bars (dask with threads).
     token = progress.job_observer.set(observe)
     try:
         yield
     finally:
-        running = False  # a thread that the job has started may still report
+        running = False  # a thread started by the job may still report
         progress.job_observer.reset(token)

@@ -1,4 +1,4 @@
-"""The jobs that run in this process, and how to cancel them."""
+"""The jobs running in this process, and how to cancel them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .locks import at_fork, fork_safe_lock
 
 
 class JobCancelled(asyncio.CancelledError):
-    """Raised inside a function whose task was cancelled, at the next bytecode."""
+    """Raised at the next bytecode of a function whose task was cancelled."""
 
     def __reduce__(self) -> Any:
-        return asyncio.CancelledError, self.args  # the kernel has no module of this name
+        return asyncio.CancelledError, self.args  # the kernel has no module with this name
 
 
 class RunningJob:
-    """The job that runs now in one thread; ``cancel`` stops it from another one."""
+    """The job that a thread is running; ``cancel`` stops it from another thread."""
 
     def __init__(self, job: object, by_signal: bool = False) -> None:
         self.job = job
-        #: Whether SIGINT by itself is a cancel: where nothing but a signal gets here.
+        #: Whether SIGINT alone means cancel: where only a signal can reach this process.
         self.by_signal = by_signal
         self.thread = threading.get_ident()
         self.in_main = threading.current_thread() is threading.main_thread()
@@ -34,11 +34,11 @@ class RunningJob:
         self.cancel_requested = False
         self.sent = False
         self._previous_handler: Any = None
-        #: Cancels a job that runs on a loop of its own, or None.
+        #: Cancels a job that runs on its own event loop, or None.
         self.cancel_task: Callable[[], object] | None = None
 
     def cancel(self) -> None:
-        """Make CancelledError surface in the job. From any other thread."""
+        """Raise CancelledError in the job. From any other thread."""
         with self.lock:
             if not self.open:
                 return
@@ -49,9 +49,9 @@ class RunningJob:
                 self.sent = True
                 raise_in_thread(self.thread, JobCancelled)
             elif hasattr(signal, "pthread_kill"):
-                signal.pthread_kill(self.thread, signal.SIGINT)  # cuts a system call short
+                signal.pthread_kill(self.thread, signal.SIGINT)  # interrupts a system call
             else:
-                signal.raise_signal(signal.SIGINT)  # Windows: wakes time.sleep() up as well
+                signal.raise_signal(signal.SIGINT)  # Windows: interrupts time.sleep() too
 
     def __enter__(self) -> RunningJob:
         if self.in_main:
@@ -77,38 +77,38 @@ class RunningJob:
                     _set_handler(signal.SIGINT, self._previous_handler)
                 return
             except JobCancelled:
-                pass  # it came when the job had ended
+                pass  # it arrived after the job had ended
 
 
 def raise_in_thread(ident: int, exc: type[BaseException] | None) -> None:
-    """Make ``exc`` surface in thread ``ident`` at its next bytecode; None takes it back."""
+    """Raise ``exc`` in thread ``ident`` at its next bytecode; None withdraws it."""
     api = ctypes.pythonapi.PyThreadState_SetAsyncExc
     api(ctypes.c_ulong(ident), ctypes.py_object(exc) if exc is not None else None)
 
 
 try:
-    # What signal.signal calls, without making an enum member of each handler: twice for each job.
+    # What signal.signal calls, but without making an enum member of each handler, twice per job.
     from _signal import signal as _set_handler  # type: ignore[import-not-found]
 except ImportError:
     _set_handler = signal.signal
 
 
-#: Jobs that are remembered as cancelled before they came here.
+#: How many jobs that were cancelled before they arrived are remembered.
 MAX_CANCELLED = 100_000
 
-#: The jobs that run in this process, by their ids; and those cancelled before they ran.
+#: The jobs running in this process, by id, and those that were cancelled before they ran.
 running: dict[object, RunningJob] = {}
 _cancelled: dict[object, None] = {}
 _running_lock = fork_safe_lock()
 
 
 def cancel(job: object) -> None:
-    """Cancel the job, which runs in this process or is about to. From any other thread."""
+    """Cancel a job that runs in this process or is about to. From any other thread."""
     with _running_lock:
         found = running.get(job)
         if found is None:
             _cancelled[job] = None
-            if len(_cancelled) > MAX_CANCELLED:  # most of them run elsewhere, or never will
+            if len(_cancelled) > MAX_CANCELLED:  # most run in another process, or never will
                 del _cancelled[next(iter(_cancelled))]
     if found is not None:
         found.cancel()
@@ -116,7 +116,7 @@ def cancel(job: object) -> None:
 
 @contextlib.contextmanager
 def running_as(job: object, by_signal: bool = False) -> Iterator[RunningJob | None]:
-    """Make ``job`` known as running in this thread; None if it has been cancelled before."""
+    """Register ``job`` as running in this thread; yield None if it was already cancelled."""
     current: RunningJob | None = RunningJob(job, by_signal)
     with _running_lock:
         if job in _cancelled:

@@ -1,9 +1,9 @@
-"""A worker process: reads jobs from its standard input and tells how they go on its output.
+"""A worker process: reads jobs from its standard input and reports on its standard output.
 
-It finds this folder as a package of its own, so that it does not import asyncnb (see
-``engines/process``). The main thread runs the jobs, as signals interrupt only that one; another
-thread reads what the kernel sends. When the kernel is gone, also by SIGKILL, the input ends, and
-with it this process and all that it has started.
+It imports this folder as a package with another name, so it does not import asyncnb (see
+``engines/process``). The main thread runs the jobs, because signals interrupt only that thread;
+another one reads what the kernel sends. When the kernel is gone, even by SIGKILL, the input ends,
+and this process ends with everything it has started.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HEADER = struct.Struct("<Q")
 
 
 class Pipe:
-    """Messages, pickled tuples with their length before them, over two file descriptors."""
+    """Messages over two file descriptors: pickled tuples, each preceded by its length."""
 
     def __init__(self, reads: int, writes: int) -> None:
         self._reads = open(reads, "rb", buffering=1 << 16)  # noqa: SIM115
@@ -50,7 +50,7 @@ class Pipe:
                 view = view[os.write(self._writes, view) :]
 
     def close(self) -> None:
-        """Close both ends; a later write raises OSError instead of going to whoever has it next."""
+        """Close both ends; a later write raises OSError, even if the descriptor is in use again."""
         with self._lock:
             writes, self._writes = self._writes, -1
             os.close(writes)
@@ -58,7 +58,7 @@ class Pipe:
 
 
 class Worker:
-    """What this process does from its start to its end."""
+    """The main loop of this process, its reader thread and its current job."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
@@ -67,7 +67,7 @@ class Worker:
         self.shared: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """Read what the kernel sends until it is gone. On a thread of its own."""
+        """Read what the kernel sends until it is gone. Runs on its own thread."""
         try:
             while (message := self.pipe.read()) is not None:
                 if message[0] == "cancel":
@@ -78,11 +78,11 @@ class Worker:
             end_all()
 
     def report(self, *what: Any) -> None:
-        """Tell the kernel something about the job that runs."""
+        """Report something about the running job to the kernel."""
         self.pipe.write(what[0], self.job, *what[1:])
 
     def work(self) -> None:
-        """Run one job after the other, for ever."""
+        """Run one job after another; never returns."""
         self.pipe.write("ready", os.getpid())
         while True:
             message = self.jobs.get()
@@ -118,7 +118,7 @@ class Worker:
 
 
 def adopt(path: list[str], directory: str, environment: dict[str, str]) -> None:
-    """Take over where the kernel finds its modules, stands, and what its environment says."""
+    """Take over the module path, the working directory and the environment of the kernel."""
     sys.path[:] = path
     try:
         os.chdir(directory)
@@ -130,16 +130,16 @@ def adopt(path: list[str], directory: str, environment: dict[str, str]) -> None:
 
 
 def end_all() -> None:
-    """End this process and its children, whatever they do."""
+    """End this process and its children, whatever they are doing."""
     if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 
 def end_with_the_kernel(lifeline: int) -> None:
-    """Linux: have the process group killed when ``lifeline`` ends, also inside of C code.
+    """Let Linux kill the process group when ``lifeline`` is closed, even inside C code.
 
-    The thread that listens does so everywhere, but needs the interpreter lock for it.
+    The listening thread does the same on every system, but needs the interpreter lock for it.
     """
     import fcntl
 
@@ -149,16 +149,17 @@ def end_with_the_kernel(lifeline: int) -> None:
 
 
 def main(lifeline: int | None = None) -> None:
-    """Run the worker; does not return."""
+    """Run the worker; never returns."""
     if lifeline is not None:
         end_with_the_kernel(lifeline)
-    # Jobs, and what they start, must neither read our input nor write into our output.
+    # Jobs, and what they start, must neither read this input nor write to this output.
     reads, writes = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     os.close(nothing)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # stop is for the kernel's cells; jobs see it
+    # An interrupt is meant for the kernel's cells; a running job sets its own handler.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = Worker(Pipe(reads, writes))
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = output.Stream("stdout", worker.report)
