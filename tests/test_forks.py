@@ -73,9 +73,8 @@ def plain_python(code: str) -> str:
 def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
     printed = plain_python(
         """
-        from asyncnb._offload.engines import executor as _executor
-        from asyncnb._offload.engines import process as _process
-        asyncnb.embedded_loop(), _executor.worker_hub(), _executor.call_in_order(lambda: None)
+        from asyncnb._offload.engines import in_order, process, worker_hub
+        asyncnb.embedded_loop(), worker_hub.worker_hub(), in_order.call_in_order(lambda: None)
         held, done = threading.Event(), threading.Event()
         before = {path: part for path, part in walk() if isinstance(part, LOCKS)}
         assert len(before) > 15, before
@@ -108,7 +107,7 @@ OF_THE_PARENT = {
     "_core/base/worker_thread.py": "of one thread that works in the parent",
     "_core/loop/watchdog.py": "a bell for a thread of the parent's",
     "_kernel/awaiting/detach.py": "of one request to a kernel, which the child is not",
-    "_offload/engines/executor.py": "a child opens a hub of its own",
+    "_offload/engines/worker_hub.py": "a child opens a hub of its own",
     "_offload/engines/dask.py": "a child forgets the engines",
     "_offload/engines/ipyparallel.py": "a child forgets the engines",
     "_offload/engines/process.py": "a child forgets the engine and its workers",
@@ -176,8 +175,8 @@ REBOUND = {
     "_core.tracing.recording._remove_task_hook": True,
     "_core.tracing.recording._recorded": True,
     "_extension._loaded": True,
-    "_offload.engines.executor._calls": True,
-    "_offload.engines.executor._worker_hub": True,
+    "_offload.engines.in_order._calls": True,
+    "_offload.engines.worker_hub._worker_hub": True,
     "_offload.far.notebook._last_reporter": "each cell enters its own before it runs",
     "_offload.far.notebook._shell": "the process's own; a fork copies it",
     "_offload.packing._limit": "an option, which stays as it was set",
@@ -234,6 +233,8 @@ from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._core.primitives import joining as _waiters
 from asyncnb._core.base import visits as _visits
 from asyncnb._offload.engines import executor as _executor
+from asyncnb._offload.engines import in_order as _in_order
+from asyncnb._offload.engines import worker_hub as _worker_hub
 from asyncnb._offload import jobs as _jobs
 from asyncnb._offload.engines import process as _process
 from asyncnb._offload import relay as _said
@@ -254,7 +255,7 @@ def state():
         "loop": _current._current,
         "visits": (len(_visits.visits), len(_visits.guarded)),
         "waiters": (len(_waiters._waiters), len(_waiters._joiners)),
-        "worker hub": (_executor._worker_hub, _executor._calls, len(_executor._engines)),
+        "worker hub": (_worker_hub._worker_hub, _in_order._calls, len(_executor._engines)),
         "workers": (_process._engine, len(_dask._engines), len(_ipyparallel._engines)),
         "mailboxes": len(_jobs._mailboxes),
         "publish": _said._publish,
@@ -280,7 +281,7 @@ _record.observers.add(lambda record: None); frontend.attach(frontend.PlainFrontE
 _progress.observe_progress(print); _progress._failed.add(1)
 _said._publish = print
 _visits.guard(asyncnb.embedded_loop())
-_executor.worker_hub(), _executor.call_in_order(lambda: None)
+_worker_hub.worker_hub(), _in_order.call_in_order(lambda: None)
 _executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)
 _process.process_engine(); _jobs._mailbox(asyncnb.embedded_loop())
 _running.running[1] = 1; _running._cancelled[2] = None

@@ -22,7 +22,7 @@ import pytest
 import asyncnb
 from asyncnb._core.loop import current as _current
 from asyncnb._offload.engines import process as _process
-from asyncnb._offload.engines.executor import worker_hub
+from asyncnb._offload.engines.worker_hub import worker_hub
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -204,7 +204,7 @@ def test_a_broken_pool_fails_its_tasks_with_a_reason(listen):
         with pytest.raises(asyncnb.WorkerLostError, match="BrokenProcessPool"):
             task.join(20)
         again = asyncnb.offload(fail, on=executor)
-        with pytest.raises(asyncnb.WorkerLostError, match="takes no work"):
+        with pytest.raises(asyncnb.WorkerLostError, match="accepts no work"):
             again.join(20)
 
 
@@ -257,7 +257,7 @@ def test_a_pool_that_was_shut_down_takes_no_work(kind):
         executor = concurrent.futures.ProcessPoolExecutor(1, context)
     executor.shutdown()
     for work in on_each_way(executor):
-        with pytest.raises(asyncnb.WorkerLostError, match=r"takes no work.* after shutdown"):
+        with pytest.raises(asyncnb.WorkerLostError, match=r"accepts no work.* after shutdown"):
             work()
 
 
@@ -290,11 +290,11 @@ class Raising(concurrent.futures.ThreadPoolExecutor):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Inside, r"inside of submit\(\), which would block the loop. Use a ThreadPoolExecutor"),
-        (WithoutFuture, "takes no work: AttributeError: 'NoneType'"),
+        (Inside, r"inside submit\(\), which would block the loop. Use a ThreadPoolExecutor"),
+        (WithoutFuture, "accepts no work: AttributeError: 'NoneType'"),
         (WithAnotherAnswer, "did not run this work: it returned str"),
-        (Raising, "takes no work: ValueError: the wrong queue"),
-        (concurrent.futures.Executor, "takes no work: NotImplementedError"),
+        (Raising, "accepts no work: ValueError: the wrong queue"),
+        (concurrent.futures.Executor, "accepts no work: NotImplementedError"),
     ],
 )
 def test_an_executor_that_runs_nothing_ends_its_tasks_with_a_reason(kind, said):
@@ -360,35 +360,35 @@ def test_loky_works_like_any_other(listen):
         executor.shutdown(kill_workers=True)
 
 
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="lines are pipes on Windows")
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="connections are pipes on Windows")
 def test_a_caller_that_says_nothing_does_not_keep_workers_out():
-    board = worker_hub()
+    hub = worker_hub()
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.connect(board.address)
-        with contextlib.closing(Client(board.address, authkey=board.key)):
+        silent.connect(hub.address)
+        with contextlib.closing(Client(hub.address, authkey=hub.key)):
             pass
         with pytest.raises(multiprocessing.AuthenticationError):
-            Client(board.address, authkey=b"another")
+            Client(hub.address, authkey=b"another")
 
 
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="lines are pipes on Windows")
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="connections are pipes on Windows")
 def test_workers_are_heard_again_once_there_are_file_descriptors():
     code = """
         import os, resource, socket, threading, time
         from multiprocessing.connection import Client
-        from asyncnb._offload.engines import executor as _executor
+        from asyncnb._offload.engines.worker_hub import worker_hub
         resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-        board, sockets, taken = _executor.worker_hub(), [], []
-        sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]  # so long is the line
+        hub, sockets, taken = worker_hub(), [], []
+        sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]  # the length of its queue
         try:
             while True: taken.append(os.open(os.devnull, os.O_RDONLY))
         except OSError: pass
-        for each in sockets: each.connect(board.address)
+        for each in sockets: each.connect(hub.address)
         before = time.process_time()
         time.sleep(1)
         print(time.process_time() - before < 0.3)
         for each in taken: os.close(each)
-        Client(board.address, authkey=board.key).close()
+        Client(hub.address, authkey=hub.key).close()
         print("heard")
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]

@@ -1,1 +1,1 @@
-"""What runs jobs: worker processes, executors and clusters."""
+"""Engines, which run jobs: worker processes, executors and clusters."""

@@ -1,4 +1,4 @@
-"""From what a user writes for ``on=`` to the engine that runs it."""
+"""Finds the engine for what a user passes as ``on=``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from asyncnb._core.base.errors import near
 from asyncnb._offload.jobs import Engine
 
-#: What ``on=`` may say besides an object.
+#: The names that ``on=`` takes besides an object.
 NAMES = ("process",)
 
 
 def engine_for(on: Any) -> Engine:
     """Return the engine for ``on``: "process", an Executor, a dask Client, an ipyparallel view.
 
-    Raises TypeError or ValueError that says what it may be.
+    Raises TypeError or ValueError with a message that says what it may be.
     """
     if isinstance(on, str):
         if on == "process":
@@ -27,11 +27,11 @@ def engine_for(on: Any) -> Engine:
             f"itself.{near(on, NAMES)}"
         )
     if _has_class(on, "concurrent.futures.interpreter", "InterpreterPoolExecutor"):
-        # It is a ThreadPoolExecutor, and would pickle our call. An interpreter of its own takes no
-        # daemon thread either, which a connection needs that brings output here and a cancel there.
+        # It is a ThreadPoolExecutor, but would pickle the call. Its interpreters allow no daemon
+        # threads either, which a connection for output and cancels needs.
         raise TypeError(
             f"on= takes no {type(on).__name__}: work in another interpreter could not be "
-            "cancelled, and its output would not come here. Write on='process', or give a "
+            "cancelled, and its output would be lost. Use on='process', or pass a "
             "ThreadPoolExecutor or a ProcessPoolExecutor."
         )
     if isinstance(on, concurrent.futures.ThreadPoolExecutor):
@@ -51,15 +51,15 @@ def engine_for(on: Any) -> Engine:
 
 
 def _has_class(on: Any, module: str, name: str) -> bool:
-    """Whether ``on`` is of that class or a subclass; without importing it."""
+    """Return whether ``on`` is of that class or a subclass, without importing it."""
     return any(c.__module__ == module and c.__name__ == name for c in type(on).__mro__)
 
 
 def _of_a_cluster(on: Any) -> Engine | None:
-    """Return the engine if ``on`` is of dask or ipyparallel; without importing either."""
+    """Return the engine if ``on`` belongs to dask or ipyparallel, without importing either."""
     names = {(c.__module__.partition(".")[0], c.__name__) for c in type(on).__mro__}
     if ("distributed", "ClientExecutor") in names:
-        on = on._client  # dask's own executor hides from its client what runs
+        on = on._client  # dask's own executor hides what runs from its client
         names.add(("distributed", "Client"))
     if ("distributed", "Client") in names:
         from asyncnb._offload.engines.dask import dask_engine

@@ -1,12 +1,12 @@
 """A dask cluster: ``--on client``, with a synchronous client or one made with asynchronous=True.
 
-Dask places the work; its events bring back what is said, as soon as it is said. ``Client.cancel``
-forgets a key and leaves its function running, so a running function is told itself: CancelledError
-is raised in its thread. Python can do that between bytecodes only; a function that is still at it
-after the grace (one long call into C) has its worker ended, if nothing else runs there and a nanny
-starts another.
+Dask decides where the work runs; its events bring back output as it is produced. ``Client.cancel``
+forgets a key and leaves its function running, so a running function is cancelled directly:
+CancelledError is raised in its thread. Python can do this only between bytecodes. If a function
+still runs after the grace period (one long call into C), its worker is ended, provided that nothing
+else runs there and a nanny starts another.
 
-A task whose worker dies is not run again, as dask would do: nobody said that it may be.
+A task whose worker dies is not run again, as dask would do: the user has not allowed that.
 """
 
 from __future__ import annotations
@@ -23,102 +23,32 @@ from typing import Any
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.newest import Newest
-from asyncnb._offload.far.install import far_package, installer, local_module
+from asyncnb._offload.engines.dask_plugins import (
+    PREFIX,
+    clear_failure_count,
+    scheduler_plugin,
+    worker_plugin,
+)
+from asyncnb._offload.far.install import local_module
 from asyncnb._offload.jobs import Job
 
 #: Seconds that a cancelled function may take for its cleanup.
 CANCEL_GRACE_SECONDS = 5.0
 
-#: Seconds for workers to answer that they will not begin something.
+#: Seconds that workers may take to confirm that they will not begin something.
 CANCEL_REPLY_SECONDS = 2.0
-
-#: Begins the keys of all our tasks.
-PREFIX = "asyncnb-"
-
-
-def _scheduler_plugin() -> Any:
-    """Return a plugin that keeps the scheduler from running our tasks again when a worker dies.
-
-    And that gives it our far end: a scheduler in another process than ours reads what it hands on.
-    """
-    from distributed.diagnostics.plugin import SchedulerPlugin
-
-    def start(self: Any, scheduler: Any) -> None:
-        self.install(*self.far)
-
-    def update_graph(self: Any, scheduler: Any, *, keys: Any, **_: Any) -> None:
-        for key in keys:
-            if isinstance(key, str) and key.startswith("asyncnb-"):
-                task = scheduler.tasks.get(key)
-                if task is not None:
-                    task.suspicious = scheduler.allowed_failures
-
-    # By value, in the pickle: the scheduler may not have asyncnb.
-    start.__module__ = update_graph.__module__ = "__main__"
-    far = far_package("dask")
-    body = {
-        "start": start,
-        "update_graph": update_graph,
-        "name": f"{far[0]}-no-retry",
-        "idempotent": True,  # another client may have brought the same
-        "far": far,
-        "install": staticmethod(installer()),
-        "__module__": "__main__",
-    }
-    return type("NoRetryPlugin", (SchedulerPlugin,), body)()
-
-
-def _clear_failure_count() -> Any:
-    """Return what has the tasks that wait at a worker survive its end, which is our doing."""
-
-    def clear_failure_count(dask_scheduler: Any, worker: str, key: Any) -> None:
-        state = dask_scheduler.workers.get(worker)
-        for task in () if state is None else state.processing:
-            if task.key != key:
-                task.suspicious -= 1
-
-    clear_failure_count.__module__ = "__main__"
-    return clear_failure_count
-
-
-def _worker_plugin() -> Any:
-    """Return a plugin that gives our far end to each worker, also to those that come later.
-
-    And that stops what runs for nobody: dask forgets the keys of a client that was closed, or
-    whose process has died, and leaves their functions running.
-    """
-    from distributed.diagnostics.plugin import WorkerPlugin
-
-    far = far_package("dask")
-
-    def setup(self: Any, worker: Any) -> None:
-        self.install(*self.far)
-
-    def transition(self: Any, key: Any, start: str, finish: str, **_: Any) -> None:
-        ended = start in ("executing", "long-running") and finish in ("cancelled", "released")
-        if ended and isinstance(key, str) and key.startswith("asyncnb-"):
-            import sys
-
-            sys.modules[f"{self.name}.dask"].stop(key)
-
-    setup.__module__ = transition.__module__ = "__main__"
-    body = {
-        "setup": setup,
-        "transition": transition,
-        "name": far[0],
-        "far": far,
-        "install": staticmethod(installer()),
-        "__module__": "__main__",
-    }
-    return type("Install", (WorkerPlugin,), body)()
 
 
 class DaskEngine:
-    """Jobs as tasks of a dask cluster. All of its methods but two run on the client's loop."""
+    """Runs jobs as tasks of a dask cluster.
+
+    ``submit``, ``cancel`` and ``slots`` may be called from any thread; everything else runs on the
+    client's loop.
+    """
 
     kind = "dask"
     in_process = False
-    #: Items of a stream for each slot: an answer takes long to come, but dask's line is long.
+    #: Items of a stream per slot: an answer takes long, but dask's queue may be long.
     ahead = 512
 
     def __init__(self, client: Any) -> None:
@@ -131,24 +61,22 @@ class DaskEngine:
         self._submitting = False
         self._to_cancel: list[Job] = []
         self._cancelling = False
-        self._ready: Any = None  # the connection to the scheduler that has our far end
+        self._ready: Any = None  # the connection to the scheduler that has the far end
         self._jobs: dict[int, Job] = {}
         self._dropped = Newest(1000)
         self._background: set[asyncio.Task[Any]] = set()
         self._reader = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="asyncnb dask")
 
     def slots(self) -> int:
-        """Return how many threads the cluster's workers had when the client last heard."""
+        """Return how many threads the cluster's workers have, as far as the client knows."""
         facts: dict[str, Any] = getattr(self._client(), "_scheduler_identity", None) or {}
         workers = facts.get("workers", {}).values()
         return int(facts.get("total_threads") or sum(w["nthreads"] for w in workers) or 4)
 
-    # From any thread.
-
     def submit(self, job: Job) -> None:
-        """Have ``job`` submitted on the client's loop, with all that come meanwhile."""
+        """Schedule ``job`` on the client's loop; jobs that arrive meanwhile are sent together."""
         client = self._client()
-        assert client is not None, "whoever submits holds it"
+        assert client is not None, "the caller holds a reference"
         if client.status != "running":
             job.end_with("lost", _unusable_reason(client))
             return
@@ -160,7 +88,7 @@ class DaskEngine:
         self._start(self._submit_all(), self._refuse_all)
 
     def cancel(self, job: Job) -> None:
-        """Stop ``job``: in line, on its way, or where it runs. One after the other, in order."""
+        """Stop ``job``, whether it is queued, on its way or running. Cancels are made in order."""
         job.cancel_requested = True
         with self._lock:
             self._to_cancel.append(job)
@@ -200,19 +128,17 @@ class DaskEngine:
             waiting = list(self._waiting)
             self._waiting.clear()
         for _, job in waiting:
-            self._end(job, "lost", f"The dask client takes no work: {type(exc).__name__}: {exc}")
-
-    # On the client's loop.
+            self._end(job, "lost", f"The dask client accepts no work: {type(exc).__name__}: {exc}")
 
     async def _submit_all(self) -> None:
         client = self._client()
         if client is None:
             raise RuntimeError("the client is gone")
         connection = client.scheduler_comm
-        if self._ready is not connection:  # the first one, or a scheduler started again
+        if self._ready is not connection:  # the first one, or the scheduler was restarted
             client.subscribe_topic(self._topic, self._on_event)
-            await client.register_plugin(_scheduler_plugin())
-            await client.register_plugin(_worker_plugin())
+            await client.register_plugin(scheduler_plugin())
+            await client.register_plugin(worker_plugin())
             self._ready = connection
         while True:
             with self._lock:
@@ -232,7 +158,7 @@ class DaskEngine:
             del jobs, alive
 
     def _submit(self, client: Any, jobs: list[Job]) -> None:
-        # A key of its own each time: dask would think that it knows the answer.
+        # A new key each time: with a known key, dask would return the earlier result.
         keys = [f"{PREFIX}{job.name or 'call'}-{uuid.uuid4().hex}" for job in jobs]
         options: dict[str, Any] = {"pure": False, "retries": 0}
         for job in jobs:
@@ -253,7 +179,7 @@ class DaskEngine:
         for job, future in zip(jobs, futures, strict=True):
             job.location = Placement(future)
             future.add_done_callback(
-                # In a thread of dask's, which may come when the client's loop is closed.
+                # Runs in a thread of dask, possibly after the client's loop is closed.
                 lambda _, job=job: self._start(self._done(job), lambda _: self._mark_lost(job))
             )
 
@@ -280,9 +206,9 @@ class DaskEngine:
             job.report(kind, *data)
 
     async def _done(self, job: Job) -> None:
-        """The future is done: fetch a large outcome, or tell what went wrong."""
+        """Fetch a large outcome, or report what went wrong; the future is done."""
         if job.id not in self._jobs or job.location.future is None:
-            return  # told before
+            return  # reported before
         future = job.location.future
         try:
             if future.status == "finished":
@@ -305,14 +231,14 @@ class DaskEngine:
             self._end(job, "lost", f"Its result was lost: {type(exc).__name__}: {exc}")
 
     def _mark_lost(self, job: Job) -> None:
-        """The cluster has forgotten its key, or the client its loop."""
+        """End a job whose key the cluster has forgotten, or whose client's loop is closed."""
         if job.id not in self._jobs:
             return
         if job.cancel_requested:
             self._end(job, "cancelled")
             return
         client = self._client()
-        why = "somebody has cancelled its key, or its scheduler was started again."
+        why = "its key was cancelled by other code, or its scheduler was restarted."
         if client is None or client.status != "running":
             why = _unusable_reason(client)
         self._end(job, "lost", f"The dask cluster lost this work: {why}")
@@ -337,9 +263,9 @@ class DaskEngine:
                 if not jobs:
                     self._cancelling = False
                     return
-            # One that has not been submitted will not be; see _submit_all.
+            # A job that has not been submitted yet will not be; see _submit_all.
             jobs = [job for job in jobs if job.location is not None and job.id in self._jobs]
-            # Those in line first: else one of them begins as soon as one that runs gives way.
+            # Queued jobs first: else one of them would begin as soon as a running one stops.
             await self._cancel_pending([job for job in jobs if job.location.worker is None])
             for job in jobs:
                 if job.id in self._jobs and job.location.worker is not None:
@@ -349,14 +275,14 @@ class DaskEngine:
         client = self._client()
         if not jobs or client is None:
             return
-        # A worker may have it already, and be about to begin: it is told not to.
+        # A worker may already have one and be about to begin it: cancel it there too.
         cancelling = client.run(
             self._far.cancel, self._topic, *(job.id for job in jobs), on_error="ignore"
         )
         try:
             await asyncio.wait_for(cancelling, CANCEL_REPLY_SECONDS)
         except TimeoutError:
-            pass  # one that does not answer; what it may have begun is told on as it begins
+            pass  # a worker does not answer; a job that it begins is cancelled when it reports that
         left = [job for job in jobs if job.id in self._jobs and job.location.worker is None]
         futures = [job.location.future for job in left if job.location.future is not None]
         for job in left:
@@ -378,14 +304,14 @@ class DaskEngine:
             )
 
     async def _end_worker(self, job: Job, worker: str) -> None:
-        """The function does not give way: its worker has to go, if nobody else needs it."""
+        """End the worker of a function that does not stop, unless other work needs it."""
         client = self._client()
         if client is None:
             return
         key = None if job.location.future is None else job.location.future.key
         answer = await client.run(self._far.end, workers=[worker], on_error="ignore")
         if answer.get(worker):
-            # The key stays until the worker is gone, else others would be sent there meanwhile.
+            # The key stays until the worker is gone; else dask would send other work there.
             job.location.ends_its_worker = True
             job.report(
                 "output",
@@ -394,7 +320,7 @@ class DaskEngine:
                 "can interrupt it only between two of its own steps. Its dask worker is ended and "
                 "restarted; the rest of its cleanup is lost.\n",
             )
-            await client.run_on_scheduler(_clear_failure_count(), worker=worker, key=key)
+            await client.run_on_scheduler(clear_failure_count(), worker=worker, key=key)
             return
         job.report(
             "output",
@@ -406,16 +332,16 @@ class DaskEngine:
 
 
 class Placement:
-    """Where dask has put a job: its future, and its worker once it runs."""
+    """Where dask has placed a job: its future, and its worker once it runs."""
 
     def __init__(self, future: Any) -> None:
         self.future = future
         self.worker: str | None = None
-        #: Whether its worker is being ended because of it.
+        #: Whether its worker is being ended because of this job.
         self.ends_its_worker = False
 
     def release(self) -> None:
-        """Let the cluster forget the key."""
+        """Drop the future, so that the cluster can forget the key."""
         self.future = None
 
 
@@ -425,13 +351,13 @@ def _unusable_reason(client: Any) -> str:
     if client.status == "connecting":
         return (
             f"The dask client has lost its scheduler, {client._start_arg or 'which it started'}, "
-            "and tries to reach it again. A new one takes work: client = Client(...)."
+            "and is trying to reach it again. Use a new client: client = Client(...)."
         )
-    return f"The dask client is {client.status}, not running. Make a new one: client = Client(...)."
+    return f"The dask client is {client.status}, not running. Use a new one: client = Client(...)."
 
 
 def _ignore(_: BaseException) -> None:
-    """The client is gone, or going; its futures tell what that means for each job."""
+    """Do nothing: the client is gone or closing, and its futures say so for each job."""
 
 
 _lock = fork_safe_lock()

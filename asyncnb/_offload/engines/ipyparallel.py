@@ -1,8 +1,8 @@
 """An ipyparallel cluster: ``--on view``, a load-balanced or direct view, or the client itself.
 
-``abort`` keeps a task from starting and leaves one that runs alone; a running one gets SIGINT,
-which the engine's nanny delivers, and which raises CancelledError in it. What an engine prints
-comes over the cluster's own channel. A view of several engines runs each task on one of them.
+``abort`` prevents a task from starting and does not affect a running one. A running task gets
+SIGINT, delivered by the engine's nanny, which raises CancelledError in it. What an engine prints
+arrives over the cluster's own channel. A view of several engines runs each task on one of them.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any
 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._offload.engines.executor import call_in_order
+from asyncnb._offload.engines.in_order import call_in_order
 from asyncnb._offload.far.install import far_package, installer, local_module
 from asyncnb._offload.jobs import Job
 
-#: Seconds that a cancelled function may take for its cleanup before its cell is told.
+#: Seconds that a cancelled function may take for its cleanup before its cell says that it runs.
 CANCEL_GRACE_SECONDS = 5.0
-#: Seconds for engines to answer that they will not begin something.
+#: Seconds that engines may take to confirm that they will not begin something.
 ABORT_SECONDS = 2.0
-#: Seconds that output may come later than the result.
+#: Seconds by which output may arrive after the result.
 OUTPUT_SECONDS = 2.0
 
 
 class Call:
-    """A job on its way: ipyparallel's result, and how much of its output was told."""
+    """A job that was sent: ipyparallel's result, and how much of its output was reported."""
 
     def __init__(self, job: Job, result: Any) -> None:
         self.job = job
@@ -41,7 +41,7 @@ class Call:
         self._lock = threading.Lock()
 
     def report_new(self, _: object = None) -> None:
-        """Tell what is new of it. From any thread; called with each message of its engine."""
+        """Report what is new. From any thread; called with each message of its engine."""
         with self._lock:
             engine = self.metadata["engine_id"]
             if self.engine is None and engine is not None:
@@ -64,14 +64,14 @@ class Call:
                 self.job.report("progress", *progress)
 
     def interrupt(self) -> None:
-        """Interrupt the engine that runs it."""
+        """Interrupt the engine that runs the job."""
         client = self.result._client
         if not self.result.done() and not client._closed:
             client.send_signal("SIGINT", targets=[self.engine], block=False)
 
 
 class IpyparallelEngine:
-    """Jobs as calls of a view."""
+    """Runs jobs as calls of a view."""
 
     kind = "ipyparallel"
     in_process = False
@@ -99,7 +99,7 @@ class IpyparallelEngine:
         return len(self._targets() or self.client.ids) or 1
 
     def submit(self, job: Job) -> None:
-        """Send ``job`` to an engine, in a thread: the first one sends our far end before."""
+        """Send ``job`` to an engine from another thread; the first job installs the far end."""
         call_in_order(functools.partial(self._submit, job))
 
     def _submit(self, job: Job) -> None:
@@ -117,18 +117,18 @@ class IpyparallelEngine:
                 self._far.run, self._topic, job.id, job.kind, job.payload, job.shared
             )
         except Exception as exc:
-            job.end_with("lost", f"The cluster takes no work: {type(exc).__name__}: {exc}")
+            job.end_with("lost", f"The cluster accepts no work: {type(exc).__name__}: {exc}")
             return
         call = job.location = Call(job, result)
         self._calls[job.id] = call
         result._children[0].iopub_callbacks.append(call.report_new)
-        call.report_new()  # what came before
+        call.report_new()  # what has arrived before
         result.add_done_callback(lambda _: self._ended.put(call))
         if job.cancel_requested:
             self.cancel(job)
 
     def cancel(self, job: Job) -> None:
-        """Keep ``job`` from starting, or interrupt its engine."""
+        """Prevent ``job`` from starting, or interrupt its engine."""
         job.cancel_requested = True
         call_in_order(functools.partial(self._cancel, job))
 
@@ -138,15 +138,16 @@ class IpyparallelEngine:
             return
         if self.client._closed:
             self._calls.pop(job.id)
-            job.end_with("lost", "The ipyparallel client was closed while this ran.")
+            job.end_with("lost", "The ipyparallel client was closed while this was running.")
             return
         if call.engine is None:
-            # All engines know then that they must not start it; if one just has, `look` hears it.
+            # All engines then know that they must not start it. If one just has, it is interrupted
+            # when report_new sees that.
             self._aborting = [f for f in self._aborting if not f.done()]
             self._aborting.append(self.client.abort(jobs=[call.result.msg_ids[0]], block=False))
             job.end_with("cancelled")
             return
-        # Else an engine that gives way at once begins what it has not heard of yet.
+        # Else an engine that stops at once would begin a job whose abort has not reached it.
         concurrent.futures.wait(self._aborting, ABORT_SECONDS)
         self._aborting.clear()
         call.interrupt()
@@ -180,7 +181,7 @@ class IpyparallelEngine:
             why = f"{type(exc).__name__}: {exc}"
         call.report_new()
         self._calls.pop(job.id, None)
-        # The client keeps every result until it is told not to.
+        # The client keeps every result until it is purged.
         self.client.purge_local_results(result)
         if outcome is not None:
             job.end(*outcome)

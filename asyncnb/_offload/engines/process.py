@@ -1,18 +1,19 @@
-"""Worker processes of the kernel's own: ``--on process``.
+"""Worker processes that the kernel starts itself: ``--on process``.
 
-Why not ``concurrent.futures.ProcessPoolExecutor`` or loky: in both a worker that is killed breaks
-the pool and fails everything in it, and a cancel that really stops the work has to be able to kill
-one. In both there is no way to a running function, for a cancel or its output; and ``spawn``
-starts a worker in the kernel's process group, where Jupyter's interrupt ends it while it still
-imports. One such pool with one worker for each slot would cure the first of these alone, with two
-threads and a queue on semaphores for each. So: interpreters started with ``subprocess``, pickles
-over pipes, each with a thread that reads. A round trip of a small call takes 0.17 ms, against
-0.32 ms with ``ProcessPoolExecutor`` and 1.15 ms with loky on the same busy machine.
+Why not ``concurrent.futures.ProcessPoolExecutor`` or loky? In both, killing a worker breaks the
+pool and fails everything in it, but a cancel that really stops the work must be able to kill a
+worker. Neither gives access to a running function, for a cancel or its output. And ``spawn`` starts
+a worker in the kernel's process group, where Jupyter's interrupt ends it while it is still
+importing. A pool of one worker for each slot would solve only the first problem, at the cost of two
+threads and a queue with semaphores per pool. So asyncnb starts interpreters with ``subprocess`` and
+sends pickles over pipes, with one reading thread per worker. The round trip of a small call takes
+0.17 ms, against 0.32 ms with ``ProcessPoolExecutor`` and 1.15 ms with loky on the same busy
+machine.
 
-There is no scheduler here: a job goes to an idle worker, or waits in line.
+There is no scheduler: a job goes to an idle worker, or waits in a queue.
 
-A worker has a process group of its own, so the kernel's interrupt does not reach it. When the
-kernel is gone, the worker's input ends, and it ends itself and all it has started.
+A worker has its own process group, so the kernel's interrupt does not reach it. When the kernel is
+gone, the worker's input ends; the worker then ends itself and everything it has started.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from asyncnb._offload import far
 from asyncnb._offload.far.worker import Pipe
 from asyncnb._offload.jobs import Job
 
-#: Seconds that a cancelled job may take for its cleanup; then its process is killed.
+#: Seconds that a cancelled job may take for its cleanup before its process is killed.
 CANCEL_GRACE_SECONDS = 5.0
-#: Bytes that a pipe takes without blocking whoever writes, on every system.
+#: How many bytes a pipe takes on every system without blocking the writer.
 _SMALL = 32_000
 
-#: What a worker runs: it finds the folder of the far end as a package, without asyncnb around it.
+#: What a worker runs: it imports the folder of the far end as a package without asyncnb.
 _BOOT = """
 import sys, types
 far = sys.modules["_asyncnb_far"] = types.ModuleType("_asyncnb_far")
@@ -50,14 +51,14 @@ worker.main(*map(int, sys.argv[2:]))
 
 
 class WorkerProcess:
-    """One worker; its thread starts it and reads what it tells until it ends."""
+    """One worker process; its thread starts it and reads its reports until it ends."""
 
     def __init__(self, engine: ProcessEngine, number: int) -> None:
         self.engine = engine
         self.name = f"process {number}"
         self.job: Job | None = None
         self.environment: Any = None
-        self.known: set[int] = set()  # what many jobs have in common, and it has got
+        self.known: set[int] = set()  # the shared functions that it has received
         self.process: subprocess.Popen[bytes] | None = None
         self.pipe: Pipe | None = None
         self.killed_for: Job | None = None
@@ -98,7 +99,7 @@ class WorkerProcess:
         try:
             self._start()
         except Exception as exc:
-            self.engine._on_worker_exit(self, f"A worker process cannot be started: {exc}")
+            self.engine._on_worker_exit(self, f"A worker process could not be started: {exc}")
             return
         assert self.process is not None and self.pipe is not None
         errors = threading.Thread(
@@ -109,8 +110,8 @@ class WorkerProcess:
             while (message := self.pipe.read()) is not None:
                 try:
                     self._handle(*message)
-                except Exception:  # of what shows it here: the next message is not to blame
-                    logger.exception("What a worker told could not be shown")
+                except Exception:  # in what shows it here: later messages must still arrive
+                    logger.exception("A worker's report could not be shown")
         finally:
             code = self.process.wait()
             errors.join(1.0)
@@ -124,12 +125,11 @@ class WorkerProcess:
             self._drain_errors()
             self.engine._on_worker_idle(self, data)
         elif self.job is not None:
-            self._drain_errors()  # about in the order in which it was said
+            self._drain_errors()  # roughly in the order in which it was written
             self.job.report(kind, *data)
 
-    # What goes to the standard error of the process: of C code, of programs it starts.
-
     def _read_errors(self) -> None:
+        """Read the standard error of the process: of C code, of programs that it starts."""
         assert self.process is not None and self.process.stderr is not None
         number = self.process.stderr.fileno()
         if sys.platform == "win32":
@@ -139,7 +139,7 @@ class WorkerProcess:
         more = True
         while more:
             select.select([number], [], [])
-            more = self._drain_errors()  # which looks again: a message may have emptied it by now
+            more = self._drain_errors()  # which checks again: the other thread may have read it
 
     def _read_some_errors(self, number: int) -> bool:
         data = os.read(number, 65536)
@@ -150,10 +150,10 @@ class WorkerProcess:
         return bool(data)
 
     def _drain_errors(self) -> bool:
-        """Read what has been written so far: it was said before the job ended.
+        """Read what has been written so far, which was before the job ended.
 
-        Two threads do, so that neither may wait for more while it holds the lock. Returns False
-        at the end of the stream.
+        Two threads do this, so neither may wait for more while it holds the lock. Returns False at
+        the end of the stream.
         """
         if sys.platform == "win32" or self.process is None or self.process.stderr is None:
             return True
@@ -176,13 +176,13 @@ class WorkerProcess:
         last_output = "\n".join(self._errors)
         hint = ""
         if code == -9:
-            hint = " SIGKILL comes from a person or from the system, when memory runs out."
+            hint = " SIGKILL is sent by a user, or by the system when memory runs out."
         return f"The worker process that ran this {how}.{hint}" + (
-            f" It said last:\n{last_output}" if last_output else ""
+            f" Its last output:\n{last_output}" if last_output else ""
         )
 
     def send(self, *message: Any) -> None:
-        """Send a message; a worker that is gone does not hear it, and its end is told elsewhere."""
+        """Send a message; if the worker is gone, its end is reported elsewhere."""
         assert self.pipe is not None
         try:
             self.pipe.write(*message)
@@ -190,7 +190,7 @@ class WorkerProcess:
             pass
 
     def kill(self) -> None:
-        """End the process, and on POSIX all it has started."""
+        """End the process, and on POSIX everything it has started."""
         if self.process is None or self.process.poll() is not None:
             return
         try:
@@ -216,7 +216,7 @@ class WorkerProcess:
             self._lifeline = None
 
     def join(self, timeout: float) -> None:
-        """Wait for the end of the process and of the thread that reads."""
+        """Wait until the process and its reading thread have ended."""
         self._reader.join(timeout)
 
 
@@ -241,9 +241,9 @@ class ProcessEngine:
         return self.max_workers
 
     def submit(self, job: Job) -> None:
-        """Give ``job`` to an idle worker, or put it in line. From any thread; returns at once."""
+        """Give ``job`` to an idle worker, or queue it. From any thread; returns at once."""
         with self._lock:
-            if job.cancel_requested:  # before it came here
+            if job.cancel_requested:  # before it was submitted
                 job.end_with("cancelled")
                 return
             self._waiting.append(job)
@@ -257,7 +257,7 @@ class ProcessEngine:
             self._assign_jobs()
 
     def cancel(self, job: Job) -> None:
-        """Take ``job`` out of the line, or interrupt it, and kill its worker after the grace."""
+        """Remove ``job`` from the queue, or interrupt it and kill its worker after the grace."""
         with self._lock:
             if job in self._waiting:
                 self._waiting.remove(job)
@@ -283,7 +283,7 @@ class ProcessEngine:
             job.start(worker.name)
             if len(job.payload) + len(job.shared[1] if job.shared else b"") < _SMALL:
                 self._send(worker, job)
-            else:  # nobody must wait until it has gone through the pipe
+            else:  # the caller must not wait until all of it has gone through the pipe
                 threading.Thread(target=self._send, args=(worker, job), daemon=True).start()
 
     def _send(self, worker: WorkerProcess, job: Job) -> None:
@@ -301,7 +301,7 @@ class ProcessEngine:
         worker.send("job", job.id, job.kind, job.payload, token)
 
     def forget(self, token: int) -> None:
-        """Have the workers drop what jobs had in common."""
+        """Make the workers drop a shared function."""
         with self._lock:
             for worker in self._workers:
                 if token in worker.known:
@@ -338,7 +338,7 @@ class ProcessEngine:
             each.end_with("lost", exit_message)
 
     def close(self, timeout: float = 2.0) -> None:
-        """Kill the workers; what they run is lost. From any thread but theirs."""
+        """Kill the workers; what they are running is lost. From any thread but theirs."""
         with self._lock:
             self._closed = True
             workers = list(self._workers)
@@ -362,7 +362,7 @@ def _directory() -> str:
 
 
 def _variables() -> dict[Any, Any]:
-    """Return the environment to compare with; decoded it takes longer than all the rest."""
+    """Return the raw environment, for comparison; decoding it takes longer than all the rest."""
     return dict(getattr(os.environ, "_data", os.environ))
 
 
@@ -373,7 +373,7 @@ _engine: ProcessEngine | None = None
 
 
 def process_engine() -> ProcessEngine:
-    """Return the workers of this process; a forked child gets its own."""
+    """Return the engine of this process; a forked child gets its own."""
     global _engine
     with _lock:
         if _engine is None or _engine._closed:
@@ -396,7 +396,7 @@ def _after_fork_in_child() -> None:
     global _engine
     if _engine is not None:
         atexit.unregister(close)
-    _engine = None  # its workers are children of the parent, and its threads are not here
+    _engine = None  # its workers are children of the parent, and its threads exist only there
 
 
 at_fork(_after_fork_in_child)

@@ -1,4 +1,4 @@
-"""A ThreadPoolExecutor of the user's: work in the kernel's own process, nothing is sent."""
+"""A user's ThreadPoolExecutor: the work runs in the kernel's process, and nothing is sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asyncnb._offload.jobs import Job
 
 
 class ThreadPoolEngine:
-    """Jobs as calls in the threads of an executor; they see the kernel's variables themselves."""
+    """Runs jobs in the threads of an executor, where they see the kernel's own variables."""
 
     kind = "executor"
     ahead = 64
@@ -33,24 +33,24 @@ class ThreadPoolEngine:
         return workers if isinstance(workers, int) and workers > 0 else 4
 
     def submit(self, job: Job) -> None:
-        """Hand ``job`` to the executor; starting a thread takes no time worth a thread."""
+        """Submit ``job`` to the executor directly: starting a thread takes very little time."""
         context = contextvars.copy_context()
         try:
             job.location = self._executor.submit(context.run, self._run, job)
         except Exception as exc:
-            job.end_with("lost", f"The executor takes no work: {type(exc).__name__}: {exc}")
+            job.end_with("lost", f"The executor accepts no work: {type(exc).__name__}: {exc}")
             return
         job.location.add_done_callback(functools.partial(self._done, job))
 
     def _done(self, job: Job, future: concurrent.futures.Future[None]) -> None:
-        """End a job that no thread has run, such as that of a pool whose initializer failed."""
+        """End a job that no thread has run, as in a pool whose initializer failed."""
         if future.cancelled():
             job.end_with("cancelled")
         elif (exc := future.exception()) is not None:
             job.end_with("lost", f"The executor lost this work: {type(exc).__name__}: {exc}")
 
     def cancel(self, job: Job) -> None:
-        """Keep ``job`` from starting, or raise CancelledError in its thread."""
+        """Prevent ``job`` from starting, or raise CancelledError in its thread."""
         if not job.location.cancel():
             cancel(job)
 
@@ -73,7 +73,7 @@ class ThreadPoolEngine:
 
 
 def call_each(function: Callable[..., Any], items: list[Any]) -> Any:
-    """Call ``function`` with each item, as ``remote`` does for a chunk."""
+    """Call ``function`` on each item, as ``far/remote`` does for a chunk."""
     values: list[Any] = []
     failures: dict[int, BaseException] = {}
     began = time.monotonic()
