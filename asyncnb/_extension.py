@@ -426,20 +426,20 @@ class Extension:
 
 
 def _elsewhere(on: Any) -> Any:
-    """Return where cells run that say ``--on``; the first one imports what it takes."""
-    from asyncnb._offload import cells as _cells
-    from asyncnb._offload import relay as _relay
+    """Return what runs cells on ``on``; the first one imports what is needed."""
+    from asyncnb._offload.cells import CellRunner
+    from asyncnb._offload.relay import publish_with
 
     ip = IPython.get_ipython()
     # Looked up for each: now it may be what this cell captures with.
-    _relay.publish_with(lambda *args, **keywords: ip.display_pub.publish(*args, **keywords))
-    return _cells.CellRunner(on)
+    publish_with(lambda *args, **keywords: ip.display_pub.publish(*args, **keywords))
+    return CellRunner(on)
 
 
 def _offload_limit(size: int) -> None:
-    from asyncnb._offload import packing as _packing
+    from asyncnb._offload.packing import set_limit
 
-    _packing.set_limit(None if size == OFFLOAD_LIMIT else size)
+    set_limit(None if size == OFFLOAD_LIMIT else size)
 
 
 def _refuse_on_loop(ended: str, order: str) -> None:

@@ -1,4 +1,4 @@
-"""``offload`` and ``map``: their contracts. The work is done in ``_offload``, imported on use."""
+"""The contracts of ``offload`` and ``map``; ``_offload``, imported on first use, does the work."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ def offload(
 ) -> Task[T]:
     """Call ``fn(*args, **kwargs)`` elsewhere, as a task of the embedded loop; return the Task.
 
-    ``on`` is "process" (worker processes of the kernel's own), a ``concurrent.futures.Executor``,
-    a dask ``Client`` or an ipyparallel view. An executor has to run its work in threads or
-    processes: an ``InterpreterPoolExecutor`` is refused, and so is work by an executor that would
-    run it inside of ``submit``. The function goes with cloudpickle, so it may be one of the
-    notebook; a coroutine function runs on a loop of its own there. What it prints lands in the
-    launching cell while it runs. Cancelling the task stops the work: one that waits never starts,
-    one that runs has CancelledError raised in it, so that its ``finally`` blocks run, and its
-    worker process is killed if it has not ended after 5 s. (Those of an executor are left alone;
-    work that none of them has begun by then is given up.) ``name``, ``group`` and ``timeout``
-    (seconds, waiting included) are those of ``launch``; for keywords of these names use
-    ``functools.partial``.
+    ``on`` is "process" (worker processes that the kernel starts), a
+    ``concurrent.futures.Executor``, a dask ``Client`` or an ipyparallel view. An executor must run
+    its work in threads or processes: an ``InterpreterPoolExecutor`` is refused, and so is work that
+    an executor would run inside ``submit``. The function is sent with cloudpickle, so it may be
+    defined in the notebook; a coroutine function runs on a new event loop there. Its output appears
+    in the launching cell while it runs.
 
-    Raises OffloadError if something cannot be pickled or is larger than the limit (256 MB, or what
-    the option ``offload_limit`` or the variable ASYNCNB_OFFLOAD_LIMIT says), TypeError or
-    ValueError for a wrong ``on`` or option; nothing is started then. The task fails with what the
-    function raised, with WorkerLostError if its worker is gone, and with OffloadError if the worker
-    lacks a module or the result cannot be sent back. From any thread.
+    Cancelling the task stops the work. Work that is still waiting never starts. Running work has
+    CancelledError raised in it, so its ``finally`` blocks run; if it has not ended after 5 s, its
+    worker process is killed. (Workers of an executor are not killed; work that none of them has
+    begun by then is abandoned.) ``name``, ``group`` and ``timeout`` (in seconds, including the time
+    spent waiting) are those of ``launch``; to pass keyword arguments with these names to ``fn``,
+    use ``functools.partial``.
+
+    Raises OffloadError if something cannot be pickled or exceeds the size limit (256 MB, or the
+    value of the option ``offload_limit`` or of the environment variable ASYNCNB_OFFLOAD_LIMIT), and
+    TypeError or ValueError for an invalid ``on`` or option; nothing is started then. The task fails
+    with the function's exception, with WorkerLostError if its worker is gone, and with OffloadError
+    if the worker lacks a module or the result cannot be sent back. From any thread.
     """
     from asyncnb._offload.calls import offload as start
 
@@ -57,27 +59,28 @@ def map(
     return_exceptions: bool = False,
     chunksize: int | None = None,
 ) -> AsyncGenerator[Any, None]:
-    """Call ``fn`` with each item and iterate over the results: ``async for r in map(...)``.
+    """Call ``fn`` on each item and yield the results: ``async for result in map(...)``.
 
-    With ``on=None`` an ``async def`` function runs on the running loop; else ``fn`` runs where
-    ``on`` says, as for ``offload``. At most ``limit`` items are taken from the iterable and not yet
-    given out (100 on the loop, 64 for each worker elsewhere, 512 on a cluster), so that memory
-    stays bounded however many there are, and whoever is slow to take results slows down the rest.
-    Results come in the order of the items, or with ``ordered=False`` as they are ready.
+    With ``on=None``, ``fn`` is an ``async def`` function and runs on the running loop; otherwise it
+    runs where ``on`` says, as for ``offload``. At most ``limit`` items are in progress: taken from
+    the iterable and not yet yielded (by default 100 on the loop, 64 per worker elsewhere, 512 per
+    worker of a cluster). So memory stays bounded for any number of items, and a slow consumer slows
+    down the rest. Results come in the order of the items, or as they are ready with
+    ``ordered=False``.
 
-    The first item that fails raises its exception here, and all that runs is stopped; with
-    ``return_exceptions=True`` the exception takes the place of the result. Leaving the iteration
-    early stops what runs, too; ``aclose()``, or ``contextlib.aclosing``, does so at once.
+    The first item that fails raises its exception here, and everything that runs is stopped; with
+    ``return_exceptions=True``, the exception is yielded in place of the result. Leaving the loop
+    early stops everything, too; ``aclose()`` or ``contextlib.aclosing`` does so at once.
 
-    Elsewhere items travel in chunks: as many as take about 0.05 s, or ``chunksize``. If a worker
-    is lost, all items of its chunk fail with WorkerLostError. Raises TypeError or ValueError for
-    wrong arguments and OffloadError for a function that cannot be sent, before anything starts.
-    On any running loop.
+    Elsewhere, items are sent in chunks of about 0.05 s of work, or of ``chunksize`` items. If a
+    worker is lost, all items of its chunk fail with WorkerLostError. Raises TypeError or ValueError
+    for invalid arguments and OffloadError for a function that cannot be sent, before anything
+    starts. On any running loop.
     """
     from asyncnb._offload.map import check_map, stream
 
-    engine, most, chunk = check_map(fn, iterable, on, limit, chunksize)
-    return stream(fn, iterable, engine, most, chunk, ordered, return_exceptions)
+    engine, count, chunk = check_map(fn, iterable, on, limit, chunksize)
+    return stream(fn, iterable, engine, count, chunk, ordered, return_exceptions)
 
 
 def launch_on(work: Any, **options: Any) -> Any:

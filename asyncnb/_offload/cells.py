@@ -1,4 +1,4 @@
-"""Cells of a notebook, for the kernel side: an engine with the two things it asks of one."""
+"""Runs cells elsewhere: what the kernel side needs of an engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asyncnb._offload.packing import pack_cell
 
 
 class CellRunner:
-    """Where a cell runs, by what ``--on`` names. Raises TypeError or ValueError as engine_for."""
+    """Packs and runs cells on the engine for ``on``. Raises as ``engine_for`` does."""
 
     def __init__(self, on: Any) -> None:
         self.engine = engine_for(on)
@@ -28,5 +28,5 @@ class CellRunner:
         return run_job(record, self.engine, kind, payload)
 
     def run_here(self, record: TaskRecord, call: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that runs a call, or the coroutine it makes, in this process."""
+        """Return a coroutine that runs ``call``, or a coroutine it returns, in this process."""
         return run_job(record, self.engine, "call", b"", call)

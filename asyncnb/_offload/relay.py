@@ -1,4 +1,4 @@
-"""What a worker says, said again in the context of its task: so it lands in the task's cell."""
+"""Repeats a worker's output in the context of its task, so that it appears in the task's cell."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import contextvars
 import sys
 from typing import Any
 
-from asyncnb._core.base import progress as _progress
+from asyncnb._core.base import progress
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 
 
 class OutputRelay:
-    """Repeats output and progress in ``context``, from any one thread at a time."""
+    """Emits output and progress in ``context``; from any thread, one at a time."""
 
     def __init__(self, context: contextvars.Context) -> None:
         self._context = context
@@ -38,13 +38,13 @@ class OutputRelay:
             publish(data, metadata, **keywords)
 
     def progress(self, number: int, *rest: Any) -> None:
-        """Report progress as if the task had reported it here."""
+        """Report progress as if the task itself reported it."""
         if number not in self._bars:
-            self._bars[number] = _progress.next_number()
+            self._bars[number] = progress.next_number()
         label, done, total, ended, failed = rest
-        report = _progress.Progress(self._bars[number], label, done, total, None, ended, failed)
+        report = progress.Progress(self._bars[number], label, done, total, None, ended, failed)
         with self._lock:
-            self._context.run(_progress.tell, report)
+            self._context.run(progress.tell, report)
 
 
 #: Set by the extension: publishes a mime bundle in the running context.
@@ -53,6 +53,6 @@ at_fork(lambda: publish_with(None))
 
 
 def publish_with(publish: Any) -> None:
-    """Have displays of workers published with ``publish(data, metadata, **keywords)``."""
+    """Publish the displays of workers with ``publish(data, metadata, **keywords)``."""
     global _publish
     _publish = publish
