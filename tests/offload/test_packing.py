@@ -1,4 +1,4 @@
-"""What is sent keeps the names of its files, with every cloudpickle, and changes nobody else's."""
+"""Code that is sent keeps its file names, with every cloudpickle; other pickles do not change."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def attributes(code: types.CodeType) -> dict[str, object]:
     return found | {"inner": [attributes(c) for c in inner]}
 
 
-def test_code_arrives_as_it_is():
+def test_code_arrives_unchanged():
     """Leans on the reducer in ``cloudpickle.Pickler.dispatch_table``: on its arguments' order."""
     assert types.CodeType in cloudpickle.Pickler.dispatch_table
     cell = made(SOURCE)
@@ -70,7 +70,7 @@ def test_code_arrives_as_it_is():
     assert nested.__code__.co_filename == "/cells/3.py"
 
 
-def test_pickles_of_the_user_stay_as_they_are():
+def test_the_users_own_pickles_stay_as_they_are():
     function = made(SOURCE).outer
     before = cloudpickle.dumps(function)
     dump(function)
@@ -78,7 +78,7 @@ def test_pickles_of_the_user_stay_as_they_are():
     assert cloudpickle.Pickler.dispatch_table[types.CodeType].__module__.startswith("cloudpickle")
 
 
-def test_a_reducer_that_the_user_registers_counts(monkeypatch):
+def test_a_reducer_registered_by_the_user_is_used(monkeypatch):
     class Handle:
         pass
 
