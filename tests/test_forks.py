@@ -237,7 +237,7 @@ from asyncnb._offload.engines import in_order as _in_order
 from asyncnb._offload.engines import worker_hub as _worker_hub
 from asyncnb._offload import jobs as _jobs
 from asyncnb._offload.engines import process as _process
-from asyncnb._offload import relay as _said
+from asyncnb._offload import relay as _relay
 from asyncnb._offload.far import output as _output
 from asyncnb._offload.far import running as _running
 from asyncnb._offload.engines import dask as _dask
@@ -258,7 +258,7 @@ def state():
         "worker hub": (_worker_hub._worker_hub, _in_order._calls, len(_executor._engines)),
         "workers": (_process._engine, len(_dask._engines), len(_ipyparallel._engines)),
         "mailboxes": len(_jobs._mailboxes),
-        "publish": _said._publish,
+        "publish": _relay._publish,
         "jobs": (len(_running.running), len(_running._cancelled), _output._flusher._thread),
     }
 """
@@ -279,7 +279,7 @@ threading.Thread(target=lambda: task.join(), daemon=True).start()
 while not _waiters._joiners: os.sched_yield()
 _record.observers.add(lambda record: None); frontend.attach(frontend.PlainFrontEnd())
 _progress.observe_progress(print); _progress._failed.add(1)
-_said._publish = print
+_relay._publish = print
 _visits.guard(asyncnb.embedded_loop())
 _worker_hub.worker_hub(), _in_order.call_in_order(lambda: None)
 _executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)

@@ -43,7 +43,7 @@ def scheduler_plugin() -> Any:
 
 
 def clear_failure_count() -> Any:
-    """Return a function for the scheduler: tasks waiting at a worker survive its end, our doing."""
+    """Return a function for the scheduler: asyncnb ends a worker, and its waiting tasks survive."""
 
     def clear(dask_scheduler: Any, worker: str, key: Any) -> None:
         state = dask_scheduler.workers.get(worker)

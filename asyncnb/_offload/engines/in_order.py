@@ -17,7 +17,7 @@ _calls: queue.SimpleQueue[Callable[[], None]] | None = None
 
 
 def call_in_order(call: Callable[[], None]) -> None:
-    """Schedule ``call`` in a thread of its own, after all calls scheduled before it."""
+    """Schedule ``call`` on a dedicated thread, after all calls scheduled before it."""
     global _calls
     with _lock:
         if _calls is None:
