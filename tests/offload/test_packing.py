@@ -161,5 +161,6 @@ def test_a_script_shows_its_lines_with_another_cloudpickle(version, tmp_path):
     )
     if done.returncode:
         pytest.skip(f"pip cannot install cloudpickle {version} here: {done.stderr.strip()[-300:]}")
-    shown = run_script(tmp_path, version, {"PYTHONPATH": str(target)})
+    paths = [str(target), *filter(None, [os.environ.get("PYTHONPATH")])]
+    shown = run_script(tmp_path, version, {"PYTHONPATH": os.pathsep.join(paths)})
     assert shown == 2 * SHOWN.lstrip()
