@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from asyncnb._core.primitives.gather import gather
     from asyncnb._core.primitives.shield import shield
     from asyncnb._core.timeline.timeline import Timeline, export_trace, record, timeline
-    from asyncnb._elsewhere import map, offload
+    from asyncnb._offloading import map, offload
 
 #: Names whose modules are imported on first use: importing them takes a tenth of ``%load_ext``.
 _LATER = {
@@ -101,8 +101,8 @@ _LATER = {
     "export_trace": "asyncnb._core.timeline.timeline",
     "record": "asyncnb._core.timeline.timeline",
     "timeline": "asyncnb._core.timeline.timeline",
-    "map": "asyncnb._elsewhere",
-    "offload": "asyncnb._elsewhere",
+    "map": "asyncnb._offloading",
+    "offload": "asyncnb._offloading",
 }
 
 
@@ -187,7 +187,7 @@ __all__ = [
 
 
 def _launch_elsewhere(work: Any, **options: Any) -> Any:
-    from asyncnb._elsewhere import launch_on  # imports many modules
+    from asyncnb._offloading import launch_on  # imports many modules
 
     return launch_on(work, **options)
 

@@ -426,19 +426,16 @@ class Extension:
 
 
 def _elsewhere(on: Any) -> Any:
-    """Return where cells run that say ``--on``; the first one imports what it takes."""
-    from asyncnb._offload import _cells, _said
+    """Return what runs cells on ``on``; the first one imports what is needed."""
+    from asyncnb._offload.cells import CellRunner
 
-    ip = IPython.get_ipython()
-    # Looked up for each: now it may be what this cell captures with.
-    _said.publish_with(lambda *args, **keywords: ip.display_pub.publish(*args, **keywords))
-    return _cells.CellPlace(on)
+    return CellRunner(on)
 
 
 def _offload_limit(size: int) -> None:
-    from asyncnb._offload import _packing
+    from asyncnb._offload.packing import set_limit
 
-    _packing.set_limit(None if size == OFFLOAD_LIMIT else size)
+    set_limit(None if size == OFFLOAD_LIMIT else size)
 
 
 def _refuse_on_loop(ended: str, order: str) -> None:
@@ -459,7 +456,7 @@ def _refuse_on_loop(ended: str, order: str) -> None:
 
 
 def _end_workers() -> None:
-    process = sys.modules.get("asyncnb._offload._process")
+    process = sys.modules.get("asyncnb._offload.engines.process")
     if process is not None:
         process.close()
 

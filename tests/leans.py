@@ -468,7 +468,7 @@ PYTHON = [
     ),
     Lean(
         "threading.RLock._at_fork_reinit",
-        "_core/base/forks.py _offload/_notebook.py _offload/_remote.py",
+        "_core/base/forks.py _offload/far/locks.py",
         "a forked child may hang on a lock",
         "callable(threading.RLock()._at_fork_reinit)",
     ),
@@ -480,7 +480,7 @@ PYTHON = [
     ),
     Lean(
         "_signal.signal",
-        "_offload/_remote.py",
+        "_offload/far/running.py",
         "each job in a worker sets its signal handler more slowly",
         "__import__('_signal').signal is not None",
     ),
@@ -492,19 +492,19 @@ PYTHON = [
     ),
     Lean(
         "subprocess._args_from_interpreter_flags",
-        "_offload/_process.py",
+        "_offload/engines/process.py",
         "no worker process starts",
         "type(subprocess._args_from_interpreter_flags()) is list",
     ),
     Lean(
         "os.environ._data",
-        "_offload/_process.py",
+        "_offload/engines/process.py",
         "each look whether the environment has changed costs ten times as much",
         "type(os.environ._data) is dict",
     ),
     Lean(
         "concurrent.futures.ThreadPoolExecutor._max_workers",
-        "_offload/_executor.py _offload/_threadpool.py",
+        "_offload/engines/executor.py _offload/engines/thread_pool.py",
         "a stream to a pool keeps 4 of its threads busy, however many it has",
         "concurrent.futures.ThreadPoolExecutor(3)._max_workers == 3",
     ),
@@ -612,7 +612,7 @@ NOTEBOOK = [
     ),
     Lean(
         "IPython.core.interactiveshell.InteractiveShell.user_ns._exit_code",
-        "_offload/_notebook.py",
+        "_offload/far/notebook.py",
         "`!command` in a cell on a worker leaves no exit code",
         "(ip.system('exit 3'), ip.user_ns['_exit_code'])[1] == 3",
     ),
@@ -630,38 +630,38 @@ ELSEWHERE_PREAMBLE = ""
 ELSEWHERE = [
     Lean(
         "distributed.Client._scheduler_identity",
-        "_offload/_dask.py",
+        "_offload/engines/dask.py",
         "a stream to a cluster of any size keeps 4 of its threads busy",
         "'_scheduler_identity' in "
         "__import__('distributed').Client.scheduler_info.__code__.co_names",
     ),
     Lean(
         "distributed.Client._start_arg",
-        "_offload/_dask.py",
+        "_offload/engines/dask.py",
         "the message for a lost scheduler fails, and the task with it",
         "'_start_arg' in __import__('distributed').Client.__init__.__code__.co_names",
     ),
     Lean(
         "ipyparallel.AsyncResult._children",
-        "_offload/_ipyparallel.py",
+        "_offload/engines/ipyparallel.py",
         "no work runs on an ipyparallel cluster",
         "'_children' in __import__('ipyparallel').AsyncResult.__init__.__code__.co_names",
     ),
     Lean(
         "ipyparallel.AsyncResult._client",
-        "_offload/_ipyparallel.py",
+        "_offload/engines/ipyparallel.py",
         "a call that runs on an engine cannot be cancelled",
         "'_client' in __import__('ipyparallel').AsyncResult.__init__.__code__.co_names",
     ),
     Lean(
         "ipyparallel.Client._closed",
-        "_offload/_ipyparallel.py",
+        "_offload/engines/ipyparallel.py",
         "no work runs on an ipyparallel cluster",
         "__import__('ipyparallel').Client._closed is not None",
     ),
     Lean(
         "loky.ProcessPoolExecutor._max_workers",
-        "_offload/_executor.py",
+        "_offload/engines/executor.py",
         "a stream to a pool keeps 4 of its processes busy, however many it has",
         "'_max_workers' in __import__('loky').ProcessPoolExecutor.__init__.__code__.co_names",
     ),

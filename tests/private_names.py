@@ -30,7 +30,6 @@ REACHED = {
     "_eager",
     "_inner",
     "_launched",
-    "_load",
     "_pause",
     "_record",
     "_timeout",

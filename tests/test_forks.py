@@ -73,8 +73,8 @@ def plain_python(code: str) -> str:
 def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
     printed = plain_python(
         """
-        from asyncnb._offload import _executor, _process
-        asyncnb.embedded_loop(), _executor.switchboard(), _executor.soon(lambda: None)
+        from asyncnb._offload.engines import in_order, process, worker_hub
+        asyncnb.embedded_loop(), worker_hub.worker_hub(), in_order.call_in_order(lambda: None)
         held, done = threading.Event(), threading.Event()
         before = {path: part for path, part in walk() if isinstance(part, LOCKS)}
         assert len(before) > 15, before
@@ -107,14 +107,15 @@ OF_THE_PARENT = {
     "_core/base/worker_thread.py": "of one thread that works in the parent",
     "_core/loop/watchdog.py": "a bell for a thread of the parent's",
     "_kernel/awaiting/detach.py": "of one request to a kernel, which the child is not",
-    "_offload/_executor.py": "a child opens a switchboard of its own",
-    "_offload/_dask.py": "a child forgets the engines",
-    "_offload/_ipyparallel.py": "a child forgets the engines",
-    "_offload/_process.py": "a child forgets the engine and its workers",
-    "_offload/_line.py": "found by the id of the process",
-    "_offload/_worker.py": "a worker's, which runs its jobs in the thread that a fork keeps",
-    "_offload/_remote.py": "of one job; those of the module are renewed there",
-    "_offload/_notebook.py": "renewed there",
+    "_offload/engines/worker_hub.py": "a child opens a hub of its own",
+    "_offload/engines/dask.py": "a child forgets the engines",
+    "_offload/engines/ipyparallel.py": "a child forgets the engines",
+    "_offload/engines/process.py": "a child forgets the engine and its workers",
+    "_offload/far/line.py": "found by the id of the process",
+    "_offload/far/worker.py": "a worker's, which runs its jobs in the thread that a fork keeps",
+    "_offload/far/running.py": "of one job",
+    "_offload/far/output.py": "of one job's stream",
+    "_offload/far/locks.py": "makes those that are renewed",
 }
 
 
@@ -136,7 +137,7 @@ def test_one_place_registers_what_a_fork_does() -> None:
         if "os.register_at_fork(" in path.read_text()
     }
     # The far end has no asyncnb to ask.
-    assert calls == {"_core/base/forks.py", "_offload/_remote.py", "_offload/_notebook.py"}
+    assert calls == {"_core/base/forks.py", "_offload/far/locks.py"}
 
 
 #: Emptied or made anew in a child: what the test above fills and looks at.
@@ -153,13 +154,13 @@ RESET = {
     "_core.base.visits.visits",
     "_core.primitives.joining._joiners",
     "_core.primitives.joining._waiters",
-    "_offload._dask._engines",
-    "_offload._executor._engines",
-    "_offload._ipyparallel._engines",
-    "_offload._jobs._mailboxes",
-    "_offload._remote._cancelled",
-    "_offload._remote._flusher",
-    "_offload._remote.running",
+    "_offload.engines.dask._engines",
+    "_offload.engines.executor._engines",
+    "_offload.engines.ipyparallel._engines",
+    "_offload.jobs._mailboxes",
+    "_offload.far.running._cancelled",
+    "_offload.far.output._flusher",
+    "_offload.far.running.running",
 }
 
 #: Variables that functions set anew: True if a child gets them as a new process would, or why not.
@@ -174,14 +175,13 @@ REBOUND = {
     "_core.tracing.recording._remove_task_hook": True,
     "_core.tracing.recording._recorded": True,
     "_extension._loaded": True,
-    "_offload._executor._soon": True,
-    "_offload._executor._switchboard": True,
-    "_offload._notebook._last_tell": "each cell enters its own before it runs",
-    "_offload._notebook._shell": "the process's own; a fork copies it",
-    "_offload._packing._limit": "an option, which stays as it was set",
-    "_offload._process._engine": True,
-    "_offload._remote._flusher": True,
-    "_offload._said._publish": True,
+    "_offload.engines.in_order._calls": True,
+    "_offload.engines.worker_hub._worker_hub": True,
+    "_offload.far.notebook._last_reporter": "each cell enters its own before it runs",
+    "_offload.far.notebook._shell": "the process's own; a fork copies it",
+    "_offload.packing._limit": "an option, which stays as it was set",
+    "_offload.engines.process._engine": True,
+    "_offload.far.output._flusher": True,
 }
 
 #: Module variables that a child keeps, and why.
@@ -209,12 +209,10 @@ KEPT = {
     "_core.primitives.fast_timer._known_call_at": "functions",
     "_core.introspection.waiting_on._LIBRARIES": "names",
     "_kernel.ipykernel.streams._retired": "what sys holds stays as it is, too",
-    "_offload._dask_far._keys": "of a worker, whose key stays as it is",
-    "_offload._dask_far._shared": "functions that came with jobs",
-    "_offload._ipp_far._shared": "functions that came with jobs",
-    "_offload._line._lines": "by the id of the process",
-    "_offload._line._shared": "functions that came with jobs",
-    "_offload._notebook._tells": "by thread; each cell enters its own before it runs",
+    "_offload.far.dask._keys": "of a worker, whose key stays as it is",
+    "_offload.far.line._connections": "by the id of the process",
+    "_offload.far.remote._functions": "functions that came with jobs",
+    "_offload.far.notebook._reporters": "by thread; each cell enters its own before it runs",
     "_core.primitives.suspended._first_steps": "made anew for each loop",
 }
 
@@ -233,7 +231,15 @@ from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._core.primitives import joining as _waiters
 from asyncnb._core.base import visits as _visits
-from asyncnb._offload import _executor, _jobs, _process, _said, _remote, _dask, _ipyparallel
+from asyncnb._offload.engines import executor as _executor
+from asyncnb._offload.engines import in_order as _in_order
+from asyncnb._offload.engines import worker_hub as _worker_hub
+from asyncnb._offload import jobs as _jobs
+from asyncnb._offload.engines import process as _process
+from asyncnb._offload.far import output as _output
+from asyncnb._offload.far import running as _running
+from asyncnb._offload.engines import dask as _dask
+from asyncnb._offload.engines import ipyparallel as _ipyparallel
 
 def state():
     return {
@@ -247,11 +253,10 @@ def state():
         "loop": _current._current,
         "visits": (len(_visits.visits), len(_visits.guarded)),
         "waiters": (len(_waiters._waiters), len(_waiters._joiners)),
-        "switchboard": (_executor._switchboard, _executor._soon, len(_executor._engines)),
+        "worker hub": (_worker_hub._worker_hub, _in_order._calls, len(_executor._engines)),
         "workers": (_process._engine, len(_dask._engines), len(_ipyparallel._engines)),
         "mailboxes": len(_jobs._mailboxes),
-        "publish": _said._publish,
-        "jobs": (len(_remote.running), len(_remote._cancelled), _remote._flusher._thread),
+        "jobs": (len(_running.running), len(_running._cancelled), _output._flusher._thread),
     }
 """
 
@@ -271,15 +276,14 @@ threading.Thread(target=lambda: task.join(), daemon=True).start()
 while not _waiters._joiners: os.sched_yield()
 _record.observers.add(lambda record: None); frontend.attach(frontend.PlainFrontEnd())
 _progress.observe_progress(print); _progress._failed.add(1)
-_said._publish = print
 _visits.guard(asyncnb.embedded_loop())
-_executor.switchboard(), _executor.soon(lambda: None)
+_worker_hub.worker_hub(), _in_order.call_in_order(lambda: None)
 _executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)
 _process.process_engine(); _jobs._mailbox(asyncnb.embedded_loop())
-_remote.running[1] = 1; _remote._cancelled[2] = None
+_running.running[1] = 1; _running._cancelled[2] = None
 class Quiet:
     def flush(self): pass
-_remote._flusher.flush_soon(Quiet())
+_output._flusher.flush_soon(Quiet())
 full = state()
 filled = [name for name in begun if full[name] == begun[name]]
 assert not filled, filled

@@ -34,6 +34,27 @@ ALLOWED = {
 }
 # Not before their first use: inside a function, or in a file of that name.
 ON_FIRST_USE = {"dask", "distributed", "ipyparallel"}
+# The files of `_offload` from the ground up. Each imports only files of earlier rows, for types and
+# in functions too, so no ring of files is possible.
+OFFLOAD_FLOORS = [
+    row.split()
+    for row in (
+        "__init__ engines/__init__ far/__init__",
+        "far/locks far/install relay tracebacks",
+        "far/running far/output far/notebook",
+        "far/outcomes",
+        "far/remote",
+        "far/worker far/line far/dask far/ipyparallel packing",
+        "jobs",
+        "engines/in_order engines/worker_hub engines/dask_plugins",
+        "engines/process engines/executor engines/thread_pool engines/dask engines/ipyparallel",
+        "engines/choose",
+        "calls map",
+        "cells",
+    )
+]
+# What engines know of the rest of `_offload`.
+ENGINES_KNOW = {"jobs", "far", "engines"}
 # The kernel is reached through the shell, `shell.kernel`, and by what it can do; only in these.
 MAY_TOUCH_THE_KERNEL = {"router.py", "autoawait.py", "comm_channel.py"}
 
@@ -130,7 +151,10 @@ def third_party_stays_in_its_layer(source: Source) -> Iterator[str]:
             continue  # the tools for kernels bring the kernel along when they are called
         if source.path == Path("_extension.py") and found.top == "IPython":
             continue
-        if source.path == Path("_offload/_notebook.py") and found.top in ("IPython", "traitlets"):
+        if source.path == Path("_offload/far/notebook.py") and found.top in (
+            "IPython",
+            "traitlets",
+        ):
             continue  # it runs at the far end, for what cells do with IPython
         if found.top not in allowed:
             yield f"{source.path}:{found.line} imports {found.module}"
@@ -152,12 +176,55 @@ def top_files_know_the_core_and_reach_the_rest_through_the_extension(
     for found in source.imports():
         if found.layer in (None, "_core") or found.type_only:
             continue
-        if source.path == Path("_elsewhere.py") and found.layer == "_offload" and found.in_function:
+        if (
+            source.path == Path("_offloading.py")
+            and found.layer == "_offload"
+            and found.in_function
+        ):
             continue  # plain Python has no extension to load, and may send its work away too
         if found.layer in LAYERS:
             yield f"{source.path}:{found.line} imports {found.module}: leave that to _extension.py"
         elif found.layer == "_extension" and not found.in_function:
             yield f"{source.path}:{found.line} imports {found.module} before it is needed"
+
+
+def the_far_end_imports_only_its_own_folder(source: Source) -> Iterator[str]:
+    """By `from .x`, as its text runs under another name on machines without asyncnb."""
+    if source.path.parent != Path("_offload/far"):
+        return
+    for node in ast.walk(source.tree):
+        for module in source._modules(node):
+            if module.partition(".")[0] == "asyncnb" and getattr(node, "level", 0) != 1:
+                line = getattr(node, "lineno", 0)
+                yield f"{source.path}:{line} imports {module}, which the far end need not have"
+
+
+def offloading_keeps_its_floors(source: Source) -> Iterator[str]:
+    if source.layer != "_offload":
+        return
+    floors = {name: floor for floor, row in enumerate(OFFLOAD_FLOORS) for name in row}
+    own = source.path.relative_to("_offload").with_suffix("").as_posix()
+    if own not in floors:
+        yield f"{source.path} has no row in OFFLOAD_FLOORS"
+        return
+    for path, line in files_imported(source, "asyncnb._offload."):
+        other = path if path in floors else f"{path}/__init__"
+        if other in floors and floors[other] >= floors[own]:
+            yield f"{source.path}:{line} imports {path}, which is not below it"
+        folder = path.partition("/")[0]
+        if own.startswith("engines/") and other in floors and folder not in ENGINES_KNOW:
+            yield f"{source.path}:{line} imports {path}: engines know {sorted(ENGINES_KNOW)} alone"
+
+
+def files_imported(source: Source, package: str) -> Iterator[tuple[str, int]]:
+    """Yield each path below ``package`` that is imported, without a suffix, and the line."""
+    for node in ast.walk(source.tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        for module in source._modules(node):
+            for full in (module, *(f"{module}.{name}" for name in names)):
+                if full.startswith(package):
+                    path = full.removeprefix(package).replace(".", "/")
+                    yield path, getattr(node, "lineno", 0)
 
 
 def nothing_imports_ipykernel(source: Source) -> Iterator[str]:
@@ -204,6 +271,8 @@ RULES = [
     third_party_stays_in_its_layer,
     layers_know_the_core_alone,
     top_files_know_the_core_and_reach_the_rest_through_the_extension,
+    the_far_end_imports_only_its_own_folder,
+    offloading_keeps_its_floors,
     nothing_imports_ipykernel,
     few_files_touch_the_kernel,
     heavy_modules_wait_for_their_first_use,
@@ -224,7 +293,7 @@ def test_rule_holds(rule):
         (third_party_stays_in_its_layer, "_core/_x.py", "import IPython"),
         (third_party_stays_in_its_layer, "_core/_x.py", "def f():\n    from tornado import ioloop"),
         (third_party_stays_in_its_layer, "_kernel/_x.py", "import anywidget"),
-        (third_party_stays_in_its_layer, "_offload/_x.py", "import IPython"),
+        (third_party_stays_in_its_layer, "_offload/calls.py", "import IPython"),
         (third_party_stays_in_its_layer, "widgets/_feed.py", "import anywidget"),
         (third_party_stays_in_its_layer, "__init__.py", "def f():\n    import anywidget"),
         (third_party_stays_in_its_layer, "testing.py", "import IPython"),
@@ -250,8 +319,35 @@ def test_rule_holds(rule):
         ),
         (
             top_files_know_the_core_and_reach_the_rest_through_the_extension,
-            "_elsewhere.py",
-            "from asyncnb._offload._calls import offload",
+            "_offloading.py",
+            "from asyncnb._offload.calls import offload",
+        ),
+        *(
+            (the_far_end_imports_only_its_own_folder, "_offload/far/x.py", text)
+            for text in (
+                "import asyncnb",
+                "from asyncnb._core.base.locks import fork_safe_lock",
+                "def f():\n    from asyncnb._offload.far import remote",
+                "if TYPE_CHECKING:\n    from asyncnb._offload.jobs import Job",
+                "from ..jobs import Job",
+                "import importlib\nimportlib.import_module('asyncnb.testing')",
+            )
+        ),
+        *(
+            (offloading_keeps_its_floors, path, text)
+            for path, text in (
+                ("_offload/jobs.py", "from asyncnb._offload.engines.choose import engine_for"),
+                ("_offload/jobs.py", "from asyncnb._offload import calls"),
+                ("_offload/jobs.py", "def f():\n    from asyncnb._offload import packing, calls"),
+                (
+                    "_offload/calls.py",
+                    "if TYPE_CHECKING:\n    from asyncnb._offload.map import Stream",
+                ),
+                ("_offload/engines/process.py", "from asyncnb._offload.packing import dump"),
+                ("_offload/far/running.py", "from .remote import run_job"),
+                ("_offload/far/running.py", "from . import remote"),
+                ("_offload/x.py", ""),
+            )
         ),
         (
             nothing_imports_ipykernel,
@@ -260,7 +356,7 @@ def test_rule_holds(rule):
         ),
         (few_files_touch_the_kernel, "_kernel/magics/magics.py", "shell.kernel.io_loop"),
         (few_files_touch_the_kernel, "_kernel/magics/magics.py", "getattr(shell, 'kernel', None)"),
-        (heavy_modules_wait_for_their_first_use, "_offload/_pool.py", "import distributed"),
+        (heavy_modules_wait_for_their_first_use, "_offload/jobs.py", "import distributed"),
         (heavy_modules_wait_for_their_first_use, "_extension.py", "from .widgets import _chip"),
         (facts_are_frozen, "_core/introspection/info.py", "@dataclass\nclass TaskInfo: ..."),
     ],
@@ -275,11 +371,14 @@ def test_rule_says_no(rule, path, text):
         ("_core/_x.py", "import asyncio, os.path\nfrom . import _y\nfrom ._y import z"),
         ("_core/_x.py", "try:\n    import uvloop\nexcept ImportError:\n    pass"),
         ("_kernel/_x.py", "from IPython.core.error import UsageError\nfrom .._core import _loop"),
-        ("_offload/_x.py", "def f():\n    import distributed"),
-        ("_offload/_ipyparallel.py", "import ipyparallel"),
+        ("_offload/calls.py", "def f():\n    import distributed"),
+        ("_offload/calls.py", "from asyncnb._offload import jobs"),
+        ("_offload/engines/dask.py", "from asyncnb._offload.far.install import installer"),
+        ("_offload/far/remote.py", "import os\nfrom . import running\nfrom .output import Stream"),
+        ("_offload/engines/ipyparallel.py", "import ipyparallel"),
         ("widgets/_x.py", "import anywidget, traitlets\nfrom ._feed import Feed"),
         ("__init__.py", "from ._core._loop import launch\ndef f():\n    from . import _extension"),
-        ("_elsewhere.py", "def f():\n    from asyncnb._offload._calls import offload"),
+        ("_offloading.py", "def f():\n    from asyncnb._offload.calls import offload"),
         ("__init__.py", "if TYPE_CHECKING:\n    from .widgets import Dashboard"),
         ("_extension.py", "def f():\n    from .widgets import _chip"),
         ("_core/introspection/info.py", "@dataclass(frozen=True, slots=True)\nclass TaskInfo: ..."),

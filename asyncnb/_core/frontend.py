@@ -50,8 +50,8 @@ class FrontEnd(Protocol):
         """Return the ``In[n]`` that the code of a file name came from, None if it is no cell."""
         ...
 
-    def publish(self, *args: Any, **keywords: Any) -> None:
-        """Display what a job sent: the arguments of IPython's ``display_pub.publish``."""
+    def publish(self, data: dict[str, Any], metadata: dict[str, Any], **keywords: Any) -> None:
+        """Display the mime bundle ``data``, in the running context, as ``display_pub.publish``."""
 
 
 class PlainFrontEnd:
@@ -78,8 +78,8 @@ class PlainFrontEnd:
     def cell_of(self, filename: str) -> str | None:
         return None
 
-    def publish(self, *args: Any, **keywords: Any) -> None:
-        pass
+    def publish(self, data: dict[str, Any], metadata: dict[str, Any], **keywords: Any) -> None:
+        print(data.get("text/plain", ""))
 
 
 PLAIN = PlainFrontEnd()

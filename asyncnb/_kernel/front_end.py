@@ -48,7 +48,7 @@ class NotebookFrontEnd:
         found = self._ip.compile.format_code_name(filename)
         return None if found is None else found[1]
 
-    def publish(self, *args: Any, **keywords: Any) -> None:
-        """Display what a job sent."""
+    def publish(self, data: dict[str, Any], metadata: dict[str, Any], **keywords: Any) -> None:
+        """Display a mime bundle that a worker sent."""
         # Looked up for each: now it may be what this cell captures with.
-        self._ip.display_pub.publish(*args, **keywords)
+        self._ip.display_pub.publish(data, metadata, **keywords)

@@ -1,4 +1,4 @@
-"""Work that leaves the loop: worker processes, executors, dask, ipyparallel.
+"""Work outside the loop: in worker processes, executors, dask and ipyparallel clusters.
 
-Nothing here is imported before its first use. ``_remote`` and ``_worker`` run at the far end.
+Imported on first use. ``engines`` send jobs; ``far`` is the code that runs them.
 """

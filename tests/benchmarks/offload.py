@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncnb
 from asyncnb._core.loop.current import embedded_loop, shutdown
-from asyncnb._offload import _process
+from asyncnb._offload.engines import process as _process
 from tests.benchmarks import Contender, Row
 
 Clock = Callable[[], float]
@@ -83,7 +83,7 @@ def first_line(on: Any) -> Contender:
     def run(clock: Clock, count: int) -> float:
         heard = threading.Event()
 
-        class Ear:
+        class OutputCapture:
             def write(self, text: str) -> int:
                 heard.set()
                 return len(text)
@@ -91,7 +91,7 @@ def first_line(on: Any) -> Contender:
             def flush(self) -> None:
                 pass
 
-        before, sys.stdout = sys.stdout, Ear()  # type: ignore[assignment]
+        before, sys.stdout = sys.stdout, OutputCapture()  # type: ignore[assignment]
         try:
             start = clock()
             task = asyncnb.offload(speak, on=on)

@@ -195,10 +195,10 @@ def coroutine_named(qualname: str) -> list[types.CodeType]:
     """The code of each coroutine function of that name in asyncio, anyio and asyncnb."""
     import asyncnb._core.base.worker_thread
     import asyncnb._core.launched.open_group
-    import asyncnb._offload._jobs
+    import asyncnb._offload.jobs
 
     modules = [*MODULES, asyncnb._core.launched.open_group, asyncnb._core.base.worker_thread]
-    modules += [asyncnb._offload._jobs]
+    modules += [asyncnb._offload.jobs]
     if qualname.startswith("SocketStream."):
         modules.append(pytest.importorskip("anyio._backends._asyncio"))
     found = []

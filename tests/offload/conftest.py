@@ -1,14 +1,22 @@
-"""What the tests of work elsewhere need, and that none of its processes is left alive."""
+"""Helpers for the tests of offloading; they also check that no process is left alive."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
+import io
+import re
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psutil
 import pytest
+
+import asyncnb
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,12 +27,12 @@ def _needs_cloudpickle() -> None:
 
 @functools.cache
 def lacking(python: str, *modules: str) -> str:
-    """Those of the modules that this Python does not have."""
+    """Return those of the modules that this Python does not have."""
     code = f"import importlib.util as u; print(*[m for m in {modules} if not u.find_spec(m)])"
     return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
 
 
-#: Run by the Python of a kernel: a cluster whose scheduler is nobody's own process.
+#: Run by the Python of a kernel: a dask cluster in its own process.
 _DASK = """
 import sys, time
 from distributed import LocalCluster
@@ -38,9 +46,9 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="session")
 def dask_cluster() -> Iterator[Callable[[str], str]]:
-    """Called with a Python: the address of a dask cluster of two workers with one thread each.
+    """Return a function from a Python to the address of a dask cluster: two workers of one thread.
 
-    In a process of its own, as a real one is, and one for all tests: it takes seconds to start.
+    It has its own process, as a real one has, and serves all tests: it takes seconds to start.
     """
     started: dict[str, tuple[subprocess.Popen[str], str]] = {}
 
@@ -62,7 +70,7 @@ def dask_cluster() -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Callable[[str], str]]:
-    """Called with a Python: the connection file of an ipyparallel cluster of two engines."""
+    """Return a function from a Python to the connection file of a cluster of two engines."""
     started: dict[str, tuple[subprocess.Popen[str], str]] = {}
 
     def start(python: str) -> str:
@@ -104,12 +112,43 @@ def _no_process_survives() -> Iterator[None]:
     assert not alive, f"still alive: {alive}"
 
 
-#: In the command line of whatever a test of this folder may start.
+class OutputCapture:
+    """The standard output of this process during a test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.text = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", self.text)
+
+    def wait_for(self, words: str) -> None:
+        """Wait until ``words`` were printed."""
+        deadline = time.monotonic() + 20
+        while words not in self.text.getvalue():
+            assert time.monotonic() < deadline, self.text.getvalue()
+            time.sleep(0.01)
+
+
+def ended(task: asyncnb.Task[Any]) -> str:
+    """Wait for the end of ``task``; return its state."""
+    with contextlib.suppress(asyncnb.CancelledError):
+        task.join(20)
+    return task.info().state
+
+
+def by_value(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make ``function`` look like one of a notebook, which workers cannot import."""
+    function.__module__ = "__main__"
+    return function
+
+
+#: In a traceback: a frame of the far end.
+FAR = re.compile(r"\bfar[/\\]|_asyncnb_(far|dask|ipyparallel)")
+
+#: Part of the command line of any process that a test of this folder may start.
 STARTED_HERE = ("_offload", "multiprocessing", "loky", "distributed", "ipyparallel")
 
 
 def workers(process: psutil.Process) -> list[psutil.Process]:
-    """The worker processes below this one; kernels of other tests are not meant."""
+    """Return the worker processes below ``process``, but not the kernels of other tests."""
     found = []
     for child in process.children(recursive=True):
         try:

@@ -1,9 +1,8 @@
-"""A real dask cluster on this machine: live output, a cancel that stops, lost workers."""
+"""A real dask cluster on this machine: live output, a cancel that stops the work, lost workers."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import os
 import sys
@@ -13,8 +12,7 @@ import time
 import pytest
 
 import asyncnb
-from asyncnb._core.loop.current import shutdown
-from asyncnb._offload import _dask
+from tests.offload.conftest import OutputCapture, by_value, ended
 
 distributed = pytest.importorskip(
     "distributed", reason="dask.distributed is not installed for this Python"
@@ -25,13 +23,7 @@ distributed = pytest.importorskip(
 def client(dask_cluster):
     with distributed.Client(dask_cluster(sys.executable)) as client:
         yield client
-        shutdown()
-
-
-def by_value(function):
-    """As of a notebook, which the workers cannot import."""
-    function.__module__ = "__main__"
-    return function
+        asyncnb.embedded_loop().shutdown()
 
 
 @by_value
@@ -45,7 +37,7 @@ def say(path):
 @by_value
 def stay():
     try:
-        print("begun", flush=True)  # a cancel may come while this returns
+        print("begun", flush=True)  # a cancel may arrive while this returns
         while True:
             time.sleep(0.01)
     finally:
@@ -68,30 +60,10 @@ def fail():
     return 1 / 0
 
 
-class Ear:
-    """What is said in this process."""
-
-    def __init__(self, monkeypatch):
-        self.text = io.StringIO()
-        monkeypatch.setattr(sys, "stdout", self.text)
-
-    def wait_for(self, words):
-        deadline = time.monotonic() + 20
-        while words not in self.text.getvalue():
-            assert time.monotonic() < deadline, self.text.getvalue()
-            time.sleep(0.01)
-
-
-def ended(task):
-    with contextlib.suppress(asyncnb.CancelledError):
-        task.join(20)
-    return task.info().state
-
-
 def test_a_call_on_a_cluster(client, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     task = asyncnb.offload(say, str(tmp_path / "go"), on=client)
-    ear.wait_for("said\n")
+    captured.wait_for("said\n")
     asyncnb.run(asyncnb.sleep(0))
     info = task.info()
     assert (info.kind, info.state) == ("dask", "running")
@@ -106,21 +78,21 @@ def test_a_large_result_and_an_error(client):
         asyncnb.offload(fail, on=client).join(20)
 
 
-def test_cancel_stops_the_function_and_its_worker_goes_on(client, monkeypatch):
-    ear = Ear(monkeypatch)
+def test_cancel_stops_the_function_and_not_its_worker(client, monkeypatch):
+    captured = OutputCapture(monkeypatch)
     task = asyncnb.offload(stay, on=client)
-    ear.wait_for("begun")
+    captured.wait_for("begun")
     task.cancel()
     assert ended(task) == "cancelled"
-    assert ear.text.getvalue() == "begun\ncleaned up\n"
+    assert captured.text.getvalue() == "begun\ncleaned up\n"
     workers = set(client.scheduler_info()["workers"])
     assert task.info().worker in workers
 
 
-def test_what_waits_never_starts_when_cancelled(client, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+def test_a_queued_task_never_starts_when_cancelled(client, monkeypatch, tmp_path):
+    captured = OutputCapture(monkeypatch)
     busy = [asyncnb.offload(stay, on=client) for _ in range(2)]
-    ear.wait_for("begun\nbegun")
+    captured.wait_for("begun\nbegun")
     late = [asyncnb.offload((tmp_path / name).touch, on=client) for name in "abc"]
     for task in (*late, *busy):
         task.cancel()
@@ -128,16 +100,16 @@ def test_what_waits_never_starts_when_cancelled(client, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_function_that_does_not_give_way_costs_its_worker(client, monkeypatch):
-    monkeypatch.setattr(_dask, "GRACE_SECONDS", 0.3)
-    ear = Ear(monkeypatch)
-    monkeypatch.setattr(sys, "stderr", said := io.StringIO())
+def test_the_worker_of_a_function_that_does_not_stop_is_restarted(client, monkeypatch):
+    monkeypatch.setattr("asyncnb._offload.engines.dask.CANCEL_GRACE_SECONDS", 0.3)
+    captured = OutputCapture(monkeypatch)
+    monkeypatch.setattr(sys, "stderr", errors := io.StringIO())
     task = asyncnb.offload(hold, on=client)
-    ear.wait_for("begun")
+    captured.wait_for("begun")
     task.cancel()
     assert ended(task) == "cancelled"
-    assert "did not give way within 0.3 s" in said.getvalue()
-    assert asyncnb.offload(abs, -1, on=client).join(30) == 1  # the other one is there
+    assert "did not stop within 0.3 s" in errors.getvalue()
+    assert asyncnb.offload(abs, -1, on=client).join(30) == 1  # by the other worker
 
 
 def test_map_on_a_cluster(client):
@@ -164,28 +136,28 @@ def stay_until_stopped(path):
         open(path, "w").close()
 
 
-def test_what_runs_is_stopped_when_its_client_is_gone(dask_cluster, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+def test_a_running_function_is_stopped_when_its_client_is_gone(dask_cluster, monkeypatch, tmp_path):
+    captured = OutputCapture(monkeypatch)
     path = tmp_path / "stopped"
     with distributed.Client(dask_cluster(sys.executable)) as other:
         task = asyncnb.offload(stay_until_stopped, str(path), on=other)
-        ear.wait_for("begun")
+        captured.wait_for("begun")
     with pytest.raises(asyncnb.WorkerLostError):
         task.join(20)
     deadline = time.monotonic() + 20
     while not path.exists():
-        assert time.monotonic() < deadline, "it goes on for nobody"
+        assert time.monotonic() < deadline, "it is still running"
         time.sleep(0.01)
 
 
-def test_a_client_whose_loop_is_closed_before_it_could_tell(dask_cluster, monkeypatch):
-    ear = Ear(monkeypatch)
+def test_a_client_whose_loop_is_closed_before_it_reports(dask_cluster, monkeypatch):
+    captured = OutputCapture(monkeypatch)
     late = threading.Event()
     with distributed.Client(dask_cluster(sys.executable)) as other:
-        # Dask has one thread for what it calls back.
+        # Dask has one thread for callbacks.
         other.submit(abs, -1).add_done_callback(lambda _: late.wait(20))
         task = asyncnb.offload(stay, on=other)
-        ear.wait_for("begun")
+        captured.wait_for("begun")
     assert not task.done()
     late.set()
     with pytest.raises(asyncnb.WorkerLostError, match="closed"):
@@ -193,19 +165,19 @@ def test_a_client_whose_loop_is_closed_before_it_could_tell(dask_cluster, monkey
 
 
 def test_an_asynchronous_client_and_one_that_is_closed(client, monkeypatch):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     address = client.scheduler.address
 
     async def main():
         async with distributed.Client(address, asynchronous=True) as client:
             assert await asyncnb.offload(abs, -1, on=client) == 1
             task = asyncnb.offload(stay, on=client)
-            await asyncio.to_thread(ear.wait_for, "begun")
+            await asyncio.to_thread(captured.wait_for, "begun")
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
             task = asyncnb.offload(stay, on=client)
-            await asyncio.to_thread(ear.wait_for, "cleaned up\nbegun")
+            await asyncio.to_thread(captured.wait_for, "cleaned up\nbegun")
             await client.close()
             with pytest.raises(asyncnb.WorkerLostError):
                 await task
@@ -215,18 +187,18 @@ def test_an_asynchronous_client_and_one_that_is_closed(client, monkeypatch):
     asyncnb.run(main(), timeout=60)
 
 
-def test_a_lost_worker_fails_its_task_once_and_others_go_on(client, monkeypatch, tmp_path):
+def test_a_lost_worker_fails_its_task_once_and_no_others(client, monkeypatch, tmp_path):
     client.wait_for_workers(2, timeout=60)
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     other = asyncnb.offload(say, str(tmp_path / "go"), on=client)
-    ear.wait_for("said")
+    captured.wait_for("said")
     with pytest.raises(asyncnb.WorkerLostError, match="KilledWorker"):
         asyncnb.offload(end, on=client).join(30)
     (tmp_path / "go").touch()
     assert other.join(20) == "done"
 
 
-def test_jobs_that_overlap_in_this_process_leave_its_own_progress_alone(monkeypatch):
+def test_overlapping_jobs_in_this_process_do_not_affect_its_own_progress(monkeypatch):
     from asyncnb._core.base.progress import observe_progress, track
 
     seen = []
@@ -241,16 +213,16 @@ def test_jobs_that_overlap_in_this_process_leave_its_own_progress_alone(monkeypa
             jobs = [asyncnb.offload(_report_here, index, on=local) for index in range(2)]
             assert all(event.wait(20) for event in begun)
             list(track([1], name="while they run"))
-            for event, job in zip(ended, jobs, strict=True):  # the first to begin ends first
+            for event, job in zip(ended, jobs, strict=True):  # the job that began first ends first
                 event.set()
                 job.join(20)
             list(track([1], name="afterwards"))
     finally:
         end()
-        shutdown()
+        asyncnb.embedded_loop().shutdown()
     assert seen.count(("while they run", 1)) == 2  # the item and the end
     assert seen.count(("afterwards", 1)) == 2
-    # Each job's reports came once, by its relay, and not as this process's own as well.
+    # Each job's reports arrived once, by its relay, and not as this process's own as well.
     assert [label for label, _ in seen].count("job 0") == [label for label, _ in seen].count(
         "job 1"
     )

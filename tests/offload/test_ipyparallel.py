@@ -1,9 +1,7 @@
-"""A real ipyparallel cluster on this machine: live output, a cancel that stops, a lost engine."""
+"""A real ipyparallel cluster on this machine: live output, cancels, a lost engine."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
 import time
@@ -11,7 +9,7 @@ import time
 import pytest
 
 import asyncnb
-from asyncnb._core.loop.current import shutdown
+from tests.offload.conftest import OutputCapture, by_value, ended
 
 ipyparallel = pytest.importorskip(
     "ipyparallel", reason="ipyparallel is not installed for this Python"
@@ -22,19 +20,13 @@ ipyparallel = pytest.importorskip(
 def client(engines):
     client = ipyparallel.Client(engines(sys.executable))
     yield client
-    shutdown()
+    asyncnb.embedded_loop().shutdown()
     client.close()
 
 
 @pytest.fixture
 def view(client):
     return client.load_balanced_view()
-
-
-def by_value(function):
-    """As of a notebook, which the engines cannot import."""
-    function.__module__ = "__main__"
-    return function
 
 
 @by_value
@@ -48,7 +40,7 @@ def say(path):
 @by_value
 def stay():
     try:
-        print("begun")  # a cancel may come while this returns
+        print("begun")  # a cancel may arrive while this returns
         time.sleep(600)
     finally:
         print("cleaned up")
@@ -60,38 +52,18 @@ def end():
 
 
 @by_value
-async def later(said):
+async def later(message):
     import asyncio
 
     await asyncio.sleep(0)
-    print(said)
-    return said
-
-
-class Ear:
-    """What is said in this process."""
-
-    def __init__(self, monkeypatch):
-        self.text = io.StringIO()
-        monkeypatch.setattr(sys, "stdout", self.text)
-
-    def wait_for(self, words):
-        deadline = time.monotonic() + 20
-        while words not in self.text.getvalue():
-            assert time.monotonic() < deadline, self.text.getvalue()
-            time.sleep(0.01)
-
-
-def ended(task):
-    with contextlib.suppress(asyncnb.CancelledError):
-        task.join(20)
-    return task.info().state
+    print(message)
+    return message
 
 
 def test_a_call_on_an_engine(view, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     task = asyncnb.offload(say, str(tmp_path / "go"), on=view)
-    ear.wait_for("said\n")
+    captured.wait_for("said\n")
     asyncnb.run(asyncnb.sleep(0))
     info = task.info()
     assert (info.kind, info.state) == ("ipyparallel", "running")
@@ -101,32 +73,32 @@ def test_a_call_on_an_engine(view, monkeypatch, tmp_path):
 
 
 def test_errors_coroutines_and_other_kinds_of_view(client, view, monkeypatch):
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     with pytest.raises(ZeroDivisionError):
         asyncnb.offload(divmod, 1, 0, on=view).join(20)
     assert asyncnb.offload(later, "there", on=view).join(20) == "there"
-    assert ear.text.getvalue() == "there\n"
+    assert captured.text.getvalue() == "there\n"
     for on in (client, client[:], client[1]):
         assert asyncnb.offload(abs, -1, on=on).join(20) == 1
     assert asyncnb.offload(os.getpid, on=client[1]).join(20) == client[1].apply_sync(os.getpid)
 
 
-def test_cancel_interrupts_the_engine_and_it_goes_on(client, view, monkeypatch):
-    ear = Ear(monkeypatch)
+def test_cancel_interrupts_the_function_and_not_its_engine(client, view, monkeypatch):
+    captured = OutputCapture(monkeypatch)
     engines = client.ids
     task = asyncnb.offload(stay, on=view)
-    ear.wait_for("begun")
+    captured.wait_for("begun")
     task.cancel()
     assert ended(task) == "cancelled"
-    assert ear.text.getvalue() == "begun\ncleaned up\n"
+    assert captured.text.getvalue() == "begun\ncleaned up\n"
     assert asyncnb.offload(abs, -1, on=view).join(20) == 1
     assert client.ids == engines
 
 
-def test_what_waits_never_starts_when_cancelled(view, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+def test_a_queued_task_never_starts_when_cancelled(view, monkeypatch, tmp_path):
+    captured = OutputCapture(monkeypatch)
     busy = [asyncnb.offload(stay, on=view) for _ in range(2)]
-    ear.wait_for("begun\nbegun")
+    captured.wait_for("begun\nbegun")
     late = [asyncnb.offload((tmp_path / name).touch, on=view) for name in "abc"]
     for task in (*late, *busy):
         task.cancel()
@@ -143,10 +115,10 @@ def test_map_on_a_cluster(view):
     asyncnb.run(main(), timeout=60)
 
 
-def test_a_lost_engine_fails_its_task_and_the_others_go_on(view, monkeypatch, tmp_path):
-    ear = Ear(monkeypatch)
+def test_a_lost_engine_fails_its_task_and_no_others(view, monkeypatch, tmp_path):
+    captured = OutputCapture(monkeypatch)
     other = asyncnb.offload(say, str(tmp_path / "go"), on=view)
-    ear.wait_for("said")
+    captured.wait_for("said")
     with pytest.raises(asyncnb.WorkerLostError, match="died while running"):
         asyncnb.offload(end, on=view).join(60)
     (tmp_path / "go").touch()

@@ -1,6 +1,6 @@
-"""What asyncnb leans on in the packages that run work elsewhere, and in anyio and uvloop.
+"""What asyncnb relies on in the packages that run work elsewhere, and in anyio and uvloop.
 
-The tests beside this one drive real clusters; these name what is missing when one of them fails.
+The other tests here use real clusters; these name what is missing when one of them fails.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def test_the_package_has(lean: Lean) -> None:
     assert holds, lean.complaint()
 
 
-def test_cloudpickle_says_which_modules_it_sends_by_value() -> None:
+def test_cloudpickle_lists_the_modules_that_it_pickles_by_value() -> None:
     import cloudpickle
 
     assert cloudpickle.list_registry_pickle_by_value() == set()
 
 
-def test_a_dask_scheduler_calls_its_plugins_as_ours_expect() -> None:
+def test_dask_calls_its_plugins_with_the_expected_arguments() -> None:
     pytest.importorskip("distributed")
     from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
@@ -39,7 +39,7 @@ def test_a_dask_scheduler_calls_its_plugins_as_ours_expect() -> None:
     ]  # fmt: skip
 
 
-def test_dask_has_what_keeps_a_task_from_running_twice() -> None:
+def test_dask_has_what_prevents_a_task_from_running_twice() -> None:
     pytest.importorskip("distributed")
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
@@ -63,7 +63,7 @@ def test_dask_workers_have_the_states_in_which_a_function_runs() -> None:
     assert "executing" in WorkerState.__init__.__code__.co_names
 
 
-def test_a_dask_client_takes_what_is_asked_of_it() -> None:
+def test_a_dask_client_accepts_the_arguments_used() -> None:
     distributed = pytest.importorskip("distributed")
     for name, wanted in {
         "submit": {"key", "pure", "retries"},
@@ -78,7 +78,7 @@ def test_a_dask_client_takes_what_is_asked_of_it() -> None:
         assert wanted <= set(parameters), name
 
 
-def test_an_ipyparallel_result_tells_what_was_said_meanwhile() -> None:
+def test_an_ipyparallel_result_has_the_output_so_far() -> None:
     ipyparallel = pytest.importorskip("ipyparallel")
     from ipyparallel.client.client import ExecuteReply, Metadata
     from ipyparallel.client.futures import MessageFuture

@@ -11,11 +11,11 @@ import threading
 import pytest
 
 import asyncnb
-from asyncnb._offload import _process
+from asyncnb._offload.engines import process
 
 
 def in_a_loop(test):
-    """Run an async test on a loop of its own."""
+    """Run an async test on a new event loop."""
 
     @functools.wraps(test)
     def run(*args, **kwargs):
@@ -27,7 +27,7 @@ def in_a_loop(test):
 @pytest.fixture(scope="module", autouse=True)
 def _workers():
     yield
-    _process.close()
+    process.close()
 
 
 def double(item):
@@ -80,8 +80,8 @@ async def test_a_local_function_and_an_asynchronous_source():
 
 @in_a_loop
 async def test_unordered_results_do_not_wait_for_a_slow_one(tmp_path):
-    if _process.process_engine().most < 2:
-        pytest.skip("one worker process: nothing can overtake")
+    if process.process_engine().max_workers < 2:
+        pytest.skip("with one worker process, nothing can overtake")
     path = str(tmp_path / "go")
 
     def wait_for_the_others(item):
@@ -104,7 +104,7 @@ async def test_unordered_results_do_not_wait_for_a_slow_one(tmp_path):
 
 @pytest.mark.parametrize("on", [None, "process"])
 @in_a_loop
-async def test_no_more_than_limit_items_are_taken_ahead(on):
+async def test_no_more_than_limit_items_are_in_progress(on):
     taken = 0
 
     def source():
@@ -126,7 +126,7 @@ async def test_no_more_than_limit_items_are_taken_ahead(on):
 
 
 @in_a_loop
-async def test_the_limit_bounds_what_runs_at_a_time_on_the_loop():
+async def test_the_limit_bounds_how_many_calls_run_on_the_loop():
     now = most = 0
 
     async def count(item):
@@ -143,7 +143,7 @@ async def test_the_limit_bounds_what_runs_at_a_time_on_the_loop():
 
 @pytest.mark.parametrize("on", [None, "process"])
 @in_a_loop
-async def test_a_failed_item_raises_in_its_place_and_ends_the_rest(on):
+async def test_a_failed_item_raises_in_its_place_and_stops_the_rest(on):
     async def picky_later(item):
         return picky(item)
 
@@ -156,7 +156,7 @@ async def test_a_failed_item_raises_in_its_place_and_ends_the_rest(on):
 
 @pytest.mark.parametrize("on", [None, "process"])
 @in_a_loop
-async def test_return_exceptions_puts_them_among_the_results(on):
+async def test_return_exceptions_yields_them_in_place_of_results(on):
     async def picky_later(item):
         return picky(item)
 
@@ -166,7 +166,7 @@ async def test_return_exceptions_puts_them_among_the_results(on):
 
 
 @in_a_loop
-async def test_a_lost_worker_fails_its_items_alone():
+async def test_a_lost_worker_fails_only_its_own_items():
     results = asyncnb.map(killer, range(8), on="process", chunksize=1, return_exceptions=True)
     found = [r async for r in results]
     assert [r for r in found if isinstance(r, int)] == [0, 1, 2, 4, 5, 6, 7]
@@ -174,7 +174,7 @@ async def test_a_lost_worker_fails_its_items_alone():
 
 
 @in_a_loop
-async def test_leaving_early_stops_what_runs():
+async def test_leaving_early_stops_running_calls():
     def stay(item):
         import time
 
@@ -187,16 +187,16 @@ async def test_leaving_early_stops_what_runs():
         assert result == 0
         break
     await results.aclose()
-    engine = _process.process_engine()
+    engine = process.process_engine()
     assert not [worker for worker in engine._workers if worker.job is not None]
     assert threading.current_thread() is threading.main_thread()
 
 
 @pytest.mark.parametrize(
-    ("args", "options", "error", "said"),
+    ("args", "options", "error", "message"),
     [
         ((1, [1]), {}, TypeError, "takes a function"),
-        ((double, [1]), {}, TypeError, "say on='process'"),
+        ((double, [1]), {}, TypeError, "use on='process'"),
         ((double, 5), {"on": "process"}, TypeError, "write range(5)"),
         ((double, [1]), {"on": "proces"}, ValueError, "Did you mean 'process'"),
         ((double, [1]), {"on": "process", "limit": 0}, ValueError, "at least 1"),
@@ -204,6 +204,6 @@ async def test_leaving_early_stops_what_runs():
         ((double_later, [1]), {"chunksize": 3}, ValueError, "sent elsewhere"),
     ],
 )
-def test_what_cannot_work_is_refused_at_once(args, options, error, said):
-    with pytest.raises(error, match=said.replace("(", r"\(").replace(")", r"\)")):
+def test_invalid_arguments_are_refused_at_once(args, options, error, message):
+    with pytest.raises(error, match=message.replace("(", r"\(").replace(")", r"\)")):
         asyncnb.map(*args, **options)

@@ -1,4 +1,4 @@
-"""What is sent keeps the names of its files, with every cloudpickle, and changes nobody else's."""
+"""Code that is sent keeps its file names, with every cloudpickle; other pickles do not change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from asyncnb._offload import _remote
+from asyncnb._offload.far.outcomes import dump
 
 
 def made(source: str, filename: str = "/cells/3.py") -> types.ModuleType:
@@ -55,12 +55,12 @@ def attributes(code: types.CodeType) -> dict[str, object]:
     return found | {"inner": [attributes(c) for c in inner]}
 
 
-def test_code_arrives_as_it_is():
+def test_code_arrives_unchanged():
     """Leans on the reducer in ``cloudpickle.Pickler.dispatch_table``: on its arguments' order."""
     assert types.CodeType in cloudpickle.Pickler.dispatch_table
     cell = made(SOURCE)
     whole = compile(SOURCE, "/cells/4.py", "exec")
-    back = pickle.loads(_remote.dump((cell.outer, cell.outer(1), cell.Thing, cell.later, whole)))
+    back = pickle.loads(dump((cell.outer, cell.outer(1), cell.Thing, cell.later, whole)))
     outer, nested, thing, later, body = back
     assert attributes(outer.__code__) == attributes(cell.outer.__code__)
     assert attributes(nested.__code__) == attributes(cell.outer(1).__code__)
@@ -70,25 +70,25 @@ def test_code_arrives_as_it_is():
     assert nested.__code__.co_filename == "/cells/3.py"
 
 
-def test_pickles_of_the_user_stay_as_they_are():
+def test_the_users_own_pickles_stay_as_they_are():
     function = made(SOURCE).outer
     before = cloudpickle.dumps(function)
-    _remote.dump(function)
+    dump(function)
     assert cloudpickle.dumps(function) == before
     assert cloudpickle.Pickler.dispatch_table[types.CodeType].__module__.startswith("cloudpickle")
 
 
-def test_a_reducer_that_the_user_registers_counts(monkeypatch):
+def test_a_reducer_registered_by_the_user_is_used(monkeypatch):
     class Handle:
         pass
 
-    _remote.dump(made(SOURCE).outer)
+    dump(made(SOURCE).outer)
     monkeypatch.setitem(copyreg.dispatch_table, Handle, lambda _: (str, ("by copyreg",)))
-    assert pickle.loads(_remote.dump(Handle())) == "by copyreg"
+    assert pickle.loads(dump(Handle())) == "by copyreg"
     monkeypatch.setitem(
         cloudpickle.Pickler.dispatch_table, Handle, lambda _: (str, ("by cloudpickle",))
     )
-    assert pickle.loads(_remote.dump(Handle())) == "by cloudpickle"
+    assert pickle.loads(dump(Handle())) == "by cloudpickle"
 
 
 #: A script as a user would write it: functions of ``__main__``, which a worker cannot import.
@@ -161,5 +161,6 @@ def test_a_script_shows_its_lines_with_another_cloudpickle(version, tmp_path):
     )
     if done.returncode:
         pytest.skip(f"pip cannot install cloudpickle {version} here: {done.stderr.strip()[-300:]}")
-    shown = run_script(tmp_path, version, {"PYTHONPATH": str(target)})
+    paths = [str(target), *filter(None, [os.environ.get("PYTHONPATH")])]
+    shown = run_script(tmp_path, version, {"PYTHONPATH": os.pathsep.join(paths)})
     assert shown == 2 * SHOWN.lstrip()

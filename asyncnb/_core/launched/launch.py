@@ -86,11 +86,11 @@ def launch_checked(
     group: str | OpenGroup | None,
     timeout: float | None,
     trace: bool = False,
-    first: Callable[[], object] | None = None,
+    before_start: Callable[[], object] | None = None,
 ) -> Task[T]:
     """Start ``coro`` under ``record``, or refuse the options and close it; see ``launch``.
 
-    ``first`` is called when the task is known, before a loop in another thread is woken for it.
+    ``before_start`` is called once the task exists, before a loop in another thread is woken.
     """
     try:
         if timeout is not None:
@@ -107,7 +107,9 @@ def launch_checked(
     if group is not None:
         record.belong_to(group)
     record.body, record.first_limit = coro, timeout
-    task = launch_record(record, run_body(coro, record), name=name, trace=trace, first=first)
+    task = launch_record(
+        record, run_body(coro, record), name=name, trace=trace, before_start=before_start
+    )
     if group is not None:
         join_group(group, task)
     return task

@@ -73,7 +73,7 @@ def launch_record(
     *,
     name: str | None,
     trace: bool = False,
-    first: Callable[[], object] | None = None,
+    before_start: Callable[[], object] | None = None,
     context: contextvars.Context | None = None,
 ) -> Task[T]:
     """Start ``coro`` under ``record``: the one way by which tasks are launched.
@@ -106,8 +106,8 @@ def launch_record(
         raise
     registry.add(record, task)
     try:
-        if first is not None:
-            first()
+        if before_start is not None:
+            before_start()
     finally:
         if step is not None:
             _start(loop, record, step, context)

@@ -1,4 +1,4 @@
-"""What becomes of a task when its cluster is gone, or the network to it."""
+"""Tasks whose cluster, or the network to it, is gone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import sys
 import pytest
 
 import asyncnb
-from asyncnb._core.loop.current import shutdown
-from asyncnb._offload import _dask, _process
-from tests.offload.test_dask import Ear, by_value, distributed, stay
+from asyncnb._offload.engines import process
+from asyncnb._offload.engines.dask import DaskEngine
+from tests.offload.conftest import OutputCapture, by_value
+from tests.offload.test_dask import distributed, stay
 
 dask = pytest.importorskip("dask", reason="dask is not installed for this Python")
 
-#: A whole cluster in one process: killed or cut off with one stroke, and started within a second.
+#: A whole cluster in one process, which can be killed or cut off at once and starts in a second.
 _CLUSTER = """
 import asyncio, sys
 from distributed import Scheduler, Worker
@@ -33,34 +34,34 @@ asyncio.run(main())
 
 @pytest.fixture
 def cluster():
-    """Called with the command to start it in, if not here: the process and the address."""
+    """Return a function that starts a cluster, by a command if given: its process and address."""
     started = []
 
     def start(host="127.0.0.1", *before):
-        process = subprocess.Popen(
+        cluster = subprocess.Popen(
             [*before, sys.executable, "-c", _CLUSTER, host],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
         )
-        started.append(process)
-        assert process.stdout is not None
-        return process, process.stdout.readline().strip()
+        started.append(cluster)
+        assert cluster.stdout is not None
+        return cluster, cluster.stdout.readline().strip()
 
     yield start
-    shutdown()
-    _process.close()
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(20)
-        process.stdout.close()
+    asyncnb.embedded_loop().shutdown()
+    process.close()
+    for each in started:
+        if each.poll() is None:
+            os.killpg(each.pid, signal.SIGKILL)
+        each.wait(20)
+        each.stdout.close()
 
 
 @pytest.fixture
 def quick():
-    """Have dask ask more often whether anybody is there."""
+    """Make dask check its connections more often."""
     with dask.config.set(
         {
             "distributed.client.heartbeat": "200ms",
@@ -75,7 +76,7 @@ def answer():
     return 42
 
 
-def fails_and_the_rest_goes_on(client, task, match):
+def fails_and_the_rest_keeps_running(client, task, match):
     with pytest.raises(asyncnb.WorkerLostError, match=match):
         task.join(30)
     assert task.info().state == "failed"
@@ -85,15 +86,15 @@ def fails_and_the_rest_goes_on(client, task, match):
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_killed_scheduler_fails_its_tasks_and_others_go_on(cluster, monkeypatch):
-    process, address = cluster()
-    ear = Ear(monkeypatch)
+def test_a_killed_scheduler_fails_its_tasks_and_no_others(cluster, monkeypatch):
+    scheduler, address = cluster()
+    captured = OutputCapture(monkeypatch)
     with distributed.Client(address, timeout=2) as client:
         assert asyncnb.offload(answer, on=client).join(30) == 42
         task = asyncnb.offload(stay, on=client)
-        ear.wait_for("begun")
-        process.kill()
-        fails_and_the_rest_goes_on(client, task, "lost its scheduler")
+        captured.wait_for("begun")
+        scheduler.kill()
+        fails_and_the_rest_keeps_running(client, task, "lost its scheduler")
 
 
 def _ip(*command):
@@ -104,7 +105,7 @@ def _ip(*command):
 
 @pytest.fixture
 def network():
-    """A network of its own with a cable to it: its name, the address there, what cuts the cable."""
+    """A separate network and a cable to it: its name, an address in it, what cuts the cable."""
     if shutil.which("ip") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("cutting a network takes Linux, root and the program ip")
     name, here = f"asyncnb{os.getpid()}", f"anb{os.getpid()}"[:15]
@@ -125,28 +126,28 @@ def network():
 def test_a_cut_network_fails_the_tasks_behind_it(network, cluster, monkeypatch):
     name, host, cut = network
     _, address = cluster(host, "ip", "netns", "exec", name)
-    ear = Ear(monkeypatch)
+    captured = OutputCapture(monkeypatch)
     with distributed.Client(address, timeout=2) as client:
         assert asyncnb.offload(answer, on=client).join(30) == 42
         task = asyncnb.offload(stay, on=client)
-        ear.wait_for("begun")
-        # How long data may stay unanswered: dask says 30 s and takes no less than 11.
+        captured.wait_for("begun")
+        # How long data may stay unanswered: dask sets 30 s and accepts no less than 11.
         line = client.scheduler_comm.comm.stream.socket
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000)
         cut()
-        fails_and_the_rest_goes_on(client, task, "lost its scheduler")
+        fails_and_the_rest_keeps_running(client, task, "lost its scheduler")
 
 
-def test_a_result_that_is_lost_before_it_is_fetched_fails_its_task(cluster, monkeypatch):
-    process, address = cluster()
-    fetch = _dask.DaskEngine._done
+def test_a_result_lost_before_it_is_fetched_fails_its_task(cluster, monkeypatch):
+    scheduler, address = cluster()
+    fetch = DaskEngine._done
 
     async def kill_then_fetch(engine, job):
-        process.kill()
+        scheduler.kill()
         await fetch(engine, job)
 
     with distributed.Client(address, timeout=2) as client:
         assert asyncnb.offload(answer, on=client).join(30) == 42
-        monkeypatch.setattr(_dask.DaskEngine, "_done", kill_then_fetch)
+        monkeypatch.setattr(DaskEngine, "_done", kill_then_fetch)
         with pytest.raises(asyncnb.WorkerLostError, match="lost"):
             asyncnb.offload(bytes, 10_000_000, on=client).join(30)

@@ -1,4 +1,4 @@
-"""A stream of calls with back-pressure: on the loop, or elsewhere in chunks."""
+"""Streams calls with back-pressure, on the loop or in chunks elsewhere."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
 from asyncnb._core.primitives.limiter import check_limit, start
-from asyncnb._offload._engines import engine_for
-from asyncnb._offload._jobs import Engine, Job
-from asyncnb._offload._packing import pack_chunk, pack_shared
-from asyncnb._offload._said import Speaker
-from asyncnb._offload._threadpool import call_each
-from asyncnb._offload._tracebacks import rebuild_error
+from asyncnb._offload.engines.choose import engine_for
+from asyncnb._offload.engines.thread_pool import call_each
+from asyncnb._offload.jobs import Engine, Job
+from asyncnb._offload.packing import pack_chunk, pack_shared
+from asyncnb._offload.relay import OutputRelay
+from asyncnb._offload.tracebacks import rebuild_error
 
-#: Items taken at a time on the loop, unless ``limit`` says so.
+#: How many items are in progress on the loop, unless ``limit`` is given.
 LOOP_LIMIT = 100
-#: Seconds of work that a chunk of items should hold: much more than it takes to send one, little
-#: enough for a cancel, a progress bar and the end of the stream.
+#: Seconds of work in a chunk of items: much longer than it takes to send one, and short enough for
+#: a cancel, a progress bar and the end of the stream.
 CHUNK_SECONDS = 0.05
 
 _tokens = itertools.count(1)
@@ -31,7 +31,7 @@ _tokens = itertools.count(1)
 def check_map(
     function: Any, items: Any, on: Any, limit: Any, chunksize: Any
 ) -> tuple[Engine | None, int, int | None]:
-    """Return engine, limit and chunk size; raise TypeError or ValueError that teaches."""
+    """Return engine, limit and chunk size. Raises TypeError or ValueError that says what to do."""
     if not callable(function):
         raise TypeError(f"map() takes a function and its items, not {type(function).__name__}")
     if not hasattr(items, "__iter__") and not hasattr(items, "__aiter__"):
@@ -40,12 +40,12 @@ def check_map(
     engine = None if on is None else engine_for(on)
     if engine is None:
         if chunksize is not None:
-            raise ValueError("map(chunksize=...) is for work that is sent elsewhere with on=...")
+            raise ValueError("map(chunksize=...) is only for work sent elsewhere with on=...")
         if not _makes_awaitables(function):
             raise TypeError(
-                "map() without on= calls an async def function on the loop; "
-                f"{getattr(function, '__name__', function)!r} is a plain one, which would block it:"
-                " say on='process', or wrap it with asyncio.to_thread"
+                "map() without on= calls an async def function on the loop, but "
+                f"{getattr(function, '__name__', function)!r} is a plain function, which would "
+                "block it: use on='process', or wrap it with asyncio.to_thread"
             )
         return None, LOOP_LIMIT if limit is None else check_limit("map", limit), None
     if chunksize is not None:
@@ -68,25 +68,25 @@ def _makes_awaitables(function: Any) -> bool:
 
 
 class Failed:
-    """An item that failed, among results that may be exceptions themselves."""
+    """A failed item, as results may be exceptions themselves."""
 
     def __init__(self, exc: BaseException) -> None:
         self.exc = exc
 
 
 class Unit:
-    """What is started together: one call on the loop, or a chunk of them elsewhere."""
+    """What is started as one: a call on the loop, or a chunk of calls elsewhere."""
 
     def __init__(self, count: int, future: asyncio.Future[Any]) -> None:
         self.count = count
         self.future = future
 
     def results(self) -> list[Any]:
-        """Return one result or Failed for each of its items. Raises what ended all of it."""
+        """Return a result or Failed for each item. Raises what ended the whole unit."""
         raise NotImplementedError
 
     def cancel(self) -> None:
-        """Stop it; nobody will ask for its results."""
+        """Stop it; its results are no longer needed."""
         self.future.cancel()
 
 
@@ -110,7 +110,7 @@ class Chunk(Unit):
         self._job = job
 
     def took(self) -> tuple[int, float] | None:
-        """Return how many calls took how many seconds, if they have ended well."""
+        """Return the number of calls and the seconds they took, if they succeeded."""
         status, value = self.future.result()
         return (self.count, value[2]) if status == "done" else None
 
@@ -121,8 +121,8 @@ class Chunk(Unit):
         except (Exception, asyncio.CancelledError) as exc:
             return [Failed(exc)] * self.count
         for index, described in failures.items():
-            here = isinstance(described, BaseException)
-            values[index] = Failed(described if here else rebuild_error(described))
+            is_error = isinstance(described, BaseException)
+            values[index] = Failed(described if is_error else rebuild_error(described))
         found: list[Any] = values
         return found
 
@@ -132,7 +132,7 @@ class Chunk(Unit):
 
 
 class Stream:
-    """The state of one ``map``: what was taken, what runs, what waits to be given out."""
+    """The state of one ``map``: items taken, units running, results waiting to be yielded."""
 
     def __init__(
         self,
@@ -147,33 +147,33 @@ class Stream:
         self.limit = limit
         self.chunksize = chunksize
         self.ordered = ordered
-        self.out = 0  # items taken and not given out
+        self.out = 0  # items taken and not yet yielded
         self.running: collections.deque[Unit] = collections.deque()
         self.finished: collections.deque[Unit] = collections.deque()
         self.wake = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self.chunk = chunksize or 1
-        self.speaker = Speaker(contextvars.copy_context())
+        self.relay = OutputRelay(contextvars.copy_context())
         self.shared: tuple[int, bytes] | None = None
         if engine is not None:
             if not engine.in_process:
                 self.shared = (next(_tokens), pack_shared(function))
-            # Of our own line: one that runs in each slot and one that waits behind it; not more, so
-            # that a job of somebody else need not wait long.
+            # In our own queue, one unit runs in each slot and one waits behind it; not more, so
+            # that other jobs need not wait long.
             slots = engine.slots()
-            self.first_units = 2 * slots
-            self.most_units = 2 * slots if engine.kind == "process" else limit
+            self.units_at_first = 2 * slots
+            self.max_units = 2 * slots if engine.kind == "process" else limit
             self.adapted = chunksize is not None
-            self.most_in_chunk = max(1, limit // (2 * slots + 1))
+            self.max_chunk = max(1, limit // (2 * slots + 1))
 
     def room(self) -> int:
         """Return how many items may be taken for the next unit, 0 if none."""
         if self.engine is not None and len(self.running) >= (
-            # Until it is known how long an item takes, a flood of single ones helps nobody.
-            self.most_units if self.adapted else self.first_units
+            # Until it is known how long an item takes, a flood of single items helps no one.
+            self.max_units if self.adapted else self.units_at_first
         ):
             return 0
-        # The rest of a chunk is taken when there is room for all of it.
+        # A chunk is taken when there is room for all of it.
         free = self.limit - self.out
         return self.chunk if free >= self.chunk else 0
 
@@ -193,7 +193,7 @@ class Stream:
                 "chunk",
                 payload,
                 shared=self.shared,
-                tell=self._told,
+                report=self._on_report,
                 name="map",
                 local=local,
             )
@@ -203,15 +203,15 @@ class Stream:
         self.running.append(unit)
         unit.future.add_done_callback(lambda _: self._ended(unit))
 
-    def _told(self, kind: str, *data: Any) -> None:
-        if kind in ("said", "shown"):
-            self.speaker.say(kind, *data)
+    def _on_report(self, kind: str, *data: Any) -> None:
+        if kind in ("output", "display"):
+            self.relay.emit(kind, *data)
 
     def _adapt(self, items: int, seconds: float) -> None:
-        """Choose the next chunk's size by what the last one took."""
+        """Choose the size of the next chunk by the time that the last one took."""
         self.adapted = True
         wanted = int(items * CHUNK_SECONDS / max(seconds, 1e-6))
-        self.chunk = max(1, min(wanted, 4 * self.chunk, self.most_in_chunk))
+        self.chunk = max(1, min(wanted, 4 * self.chunk, self.max_chunk))
 
     def _ended(self, unit: Unit) -> None:
         if self.chunksize is None and isinstance(unit, Chunk) and (took := unit.took()):
@@ -233,14 +233,14 @@ class Stream:
         return unit
 
     async def close(self) -> None:
-        """Stop all that runs and wait for its end."""
+        """Stop everything that runs and wait until it has ended."""
         units = [unit for unit in self.running if not unit.future.done()]
         for unit in units:
             unit.cancel()
         if units:
             await asyncio.wait([unit.future for unit in units])
         for unit in self.running:
-            unit.results()  # nobody else will ask for them
+            unit.results()  # else their exceptions would be reported as never retrieved
         forget = getattr(self.engine, "forget", None)
         if forget is not None and self.shared is not None:
             forget(self.shared[0])
@@ -287,7 +287,7 @@ async def stream(
 
 
 class Source:
-    """The items, of an iterable or an asynchronous one, taken when there is room."""
+    """The items of an iterable or an asynchronous iterable, taken when there is room."""
 
     def __init__(self, items: Any, wake: asyncio.Event) -> None:
         self.exhausted = False
@@ -301,13 +301,13 @@ class Source:
         else:
             self._anext = aiter(items).__anext__
 
-    def take(self, most: int) -> list[Any]:
-        """Return up to ``most`` items that are there. Raises what the iterable raises."""
+    def take(self, count: int) -> list[Any]:
+        """Return up to ``count`` available items. Raises what the iterable raises."""
         if self._error is not None:
             raise self._error
         if self._iterator is not None:
-            taken = list(itertools.islice(self._iterator, most))
-            self.exhausted = self.exhausted or len(taken) < most
+            taken = list(itertools.islice(self._iterator, count))
+            self.exhausted = self.exhausted or len(taken) < count
             return taken
         taken, self._got = self._got, []
         return taken
@@ -331,6 +331,6 @@ class Source:
         self._wake.set()
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking for items."""
         if self._asking is not None:
             self._asking.cancel()

@@ -6,18 +6,18 @@ import re
 
 import pytest
 
-from tests.offload.conftest import lacking
+from tests.offload.conftest import FAR, lacking
 
-_DASK = "from distributed import Client; _place = Client({address!r}"
-_LOKY = "import loky; _place = loky.get_reusable_executor(1, timeout=None)"
-_ENGINES = "import ipyparallel; _place = ipyparallel.Client({address!r}).load_balanced_view()"
+_DASK = "from distributed import Client; _target = Client({address!r}"
+_LOKY = "import loky; _target = loky.get_reusable_executor(1, timeout=None)"
+_ENGINES = "import ipyparallel; _target = ipyparallel.Client({address!r}).load_balanced_view()"
 _POOL = (
     "import concurrent.futures as cf, multiprocessing as mp\n"
-    "_place = cf.ProcessPoolExecutor(1, mp.get_context('spawn'))"
+    "_target = cf.ProcessPoolExecutor(1, mp.get_context('spawn'))"
 )
 
-#: What is bound to ``_place`` in the kernel, and how its tasks and their workers are called.
-PLACES = {
+#: The code that binds ``_target`` in the kernel, the kind of its tasks, and how worker names begin.
+TARGETS = {
     "dask": (_DASK + ")", "dask", "tcp://127.0.0.1"),
     "dask, asynchronous": (
         _DASK.replace("= Client", "= await Client") + ", asynchronous=True)",
@@ -26,16 +26,16 @@ PLACES = {
     ),
     "dask's executor": (_DASK + ").get_executor()", "dask", "tcp://127.0.0.1"),
     "ipyparallel": (_ENGINES, "ipyparallel", "engine "),
-    "process": ("_place = 'process'", "process", "process "),
+    "process": ("_target = 'process'", "process", "process "),
     "loky": (_LOKY, "executor", ""),
     "a pool": (_POOL, "executor", ""),
 }
 
 
-@pytest.fixture(params=PLACES, scope="module")
-def place(request, python):
-    """The code that binds ``_place``, run in a kernel once; the kind and worker of its tasks."""
-    code, kind, worker = PLACES[request.param]
+@pytest.fixture(params=TARGETS, scope="module")
+def target(request, python):
+    """Return a row of TARGETS, for a cluster that runs."""
+    code, kind, worker = TARGETS[request.param]
     needs = {"dask": "distributed", "ipyparallel": "ipyparallel"}.get(kind, "cloudpickle")
     if missing := lacking(python, "loky" if request.param == "loky" else needs):
         pytest.skip(f"{missing}: not installed for {python}")
@@ -48,9 +48,9 @@ def place(request, python):
 
 
 @pytest.fixture
-def there(kernel, place):
-    """The kernel, with ``_place`` bound."""
-    code, _, _ = place
+def there(kernel, target):
+    """The kernel, with ``_target`` bound."""
+    code, _, _ = target
     kernel.ok(
         f"import os, time, asyncio\nif globals().get('_bound') != {code!r}:\n"
         + f"    _bound = {code!r}\n"
@@ -59,12 +59,12 @@ def there(kernel, place):
     return kernel
 
 
-def test_a_cell_lives_there_as_any_task_does(there, place, tmp_path):
-    _, kind, worker = place
+def test_a_remote_cell_is_a_task_like_any_other(there, target, tmp_path):
+    _, kind, worker = target
     there.ok(f"go = {str(tmp_path / 'go')!r}\nbase = 10\ndef add(n): return n + base\nunread = 1")
     cell = there.ok(
         """
-        %%atask far --on _place -g flock -t 60 -o total,value
+        %%atask far --on _target -g flock -t 60 -o total,value
         print("said at once")
         while not os.path.exists(go):
             await asyncio.sleep(0.01)
@@ -97,17 +97,17 @@ def test_a_cell_lives_there_as_any_task_does(there, place, tmp_path):
 
 def test_its_traceback_shows_the_lines_of_the_cell(there):
     cell = there.ok(
-        "%%atask far --on _place\ndef inner():\n    return 1 / 0\ntry:\n    inner()\n"
+        "%%atask far --on _target\ndef inner():\n    return 1 / 0\ntry:\n    inner()\n"
         "except ZeroDivisionError as exc:\n    raise KeyError('outer') from exc"
     )
     error = cell.wait_for(lambda c: c.errors).errors[0]
     assert error.ename == "KeyError"
     assert "----> 3     return 1 / 0" in error.traceback
     assert "----> 7     raise KeyError('outer') from exc" in error.traceback
-    assert "_remote" not in error.traceback
+    assert not FAR.search(error.traceback)
 
 
-#: What a notebook defines in a cell of its own, and the ways of it to fail.
+#: What a notebook defines in another cell, each with a way to fail.
 _DEFINED = """
 def plain():
     return 1 / 0  # plain
@@ -162,7 +162,7 @@ def in_context():
         raise KeyError("context")  # context
 """
 
-#: A call, and what stands behind the lines that its traceback shows.
+#: A call, and the comments at the lines that its traceback shows.
 _FAILURES = {
     "plain()": ["plain"],
     "outer()()": ["nested"],
@@ -182,45 +182,45 @@ _FAILURES = {
 
 
 def _shows(seen: str, mark: str) -> bool:
-    """Whether a traceback shows the line of ``_DEFINED`` with ``mark``, and its number."""
+    """Return whether a traceback shows the line of ``_DEFINED`` with ``mark``, and its number."""
     lines = _DEFINED[1:].splitlines()
     [number] = [n for n, line in enumerate(lines, 1) if line.endswith(f"  # {mark}")]
     line = lines[number - 1].strip()
-    # An arrow at it, as IPython shows one error; or below its place, as Python shows a group.
+    # With an arrow, as IPython shows one error; or below its location, as Python shows a group.
     arrow = rf"-> {number} +{re.escape(line)}"
     below = rf"Cell In\[\d+\], line {number}, in .*\n[ |]+{re.escape(line)}"
     return re.search(f"{arrow}|{below}", seen) is not None
 
 
-def test_a_traceback_shows_the_lines_of_whatever_a_notebook_defines(there):
+def test_a_traceback_shows_the_lines_of_anything_defined_in_a_notebook(there):
     there.ok(_DEFINED)
     for call, marks in _FAILURES.items():
-        cell = there.ok(f"%%atask far --on _place\n{call}")
+        cell = there.ok(f"%%atask far --on _target\n{call}")
         seen = cell.wait_for(lambda c: c.errors).errors[0].traceback
         assert all(_shows(seen, mark) for mark in marks), (call, seen)
-        assert "_remote" not in seen and "asyncio/" not in seen, (call, seen)
+        assert not FAR.search(seen) and "asyncio/" not in seen, (call, seen)
 
 
-def test_so_does_that_of_a_function_that_was_sent_alone(there):
+def test_a_traceback_shows_the_lines_of_a_function_sent_by_itself(there):
     there.ok(_DEFINED)
     for call in (
-        "asyncnb.offload(outer(), on=_place).join(30)",
-        "asyncnb.launch(later(), on=_place).join(30)",
-        "[n async for n in asyncnb.map(lambda n: Thing().value, [1], on=_place)]",
-        # One that comes back, to be called here.
-        "(await asyncnb.offload(outer, on=_place))()",
+        "asyncnb.offload(outer(), on=_target).join(30)",
+        "asyncnb.launch(later(), on=_target).join(30)",
+        "[n async for n in asyncnb.map(lambda n: Thing().value, [1], on=_target)]",
+        # A function that is returned, and called in the kernel.
+        "(await asyncnb.offload(outer, on=_target))()",
     ):
         seen = there.run(call).error.traceback
         marks = {"outer": ["nested"], "later": ["later", "plain"], "Thing": ["value", "plain"]}
         [expected] = [marks[name] for name in marks if name in call]
         assert all(_shows(seen, mark) for mark in expected), (call, seen)
-        assert "_remote" not in seen and "asyncio/" not in seen, (call, seen)
+        assert not FAR.search(seen) and "asyncio/" not in seen, (call, seen)
 
 
-def test_a_cancel_stops_it_and_its_cleanup_runs(there):
+def test_a_cancel_stops_it_and_runs_its_cleanup(there):
     cell = there.ok(
         """
-        %%atask far --on _place
+        %%atask far --on _target
         try:
             print("begun")  # a cancel may come while this returns
             while True:
@@ -234,16 +234,16 @@ def test_a_cancel_stops_it_and_its_cleanup_runs(there):
     assert there.evaluate("asyncnb.task('far').info().state") == "cancelled"
     there.drain()
     assert cell.stdout.endswith("begun\ncleaned up\n")
-    there.ok("%%atask next --on _place\n6 * 7")
+    there.ok("%%atask next --on _target\n6 * 7")
     assert there.evaluate("asyncnb.task('next').join(20)") == 42
 
 
-def test_what_it_displays_and_runs_in_a_shell_lands_in_its_cell(there, place):
-    if place[1] == "ipyparallel":
-        pytest.skip("an engine of ipyparallel has an IPython of its own for that")
+def test_its_displays_and_shell_output_appear_in_its_cell(there, target):
+    if target[1] == "ipyparallel":
+        pytest.skip("an engine of ipyparallel has its own IPython for that")
     cell = there.ok(
         """
-        %%atask far --on _place
+        %%atask far --on _target
         from IPython.display import HTML
         display(HTML("<b>bold</b>"))
         !echo from a shell
@@ -254,20 +254,20 @@ def test_what_it_displays_and_runs_in_a_shell_lands_in_its_cell(there, place):
     assert cell.displays[0]["text/html"] == "<b>bold</b>"
 
 
-def test_what_cannot_be_sent_is_refused_before_anything_starts(there):
+def test_a_variable_that_cannot_be_sent_is_refused_before_anything_starts(there):
     there.ok("lock = threading.Lock()")
-    cell = there.run("%%atask far --on _place\nlock")
+    cell = there.run("%%atask far --on _target\nlock")
     assert "lock (lock) cannot be sent" in cell.text
     assert there.evaluate("len(asyncnb.tasks('far'))") == 0
 
 
-def test_retry_runs_it_again_when_its_worker_is_lost(there, place, tmp_path, request):
-    if request.node.callspec.params["place"] != "dask":
-        pytest.skip("its cluster starts another worker; once is enough")
+def test_retry_runs_it_again_when_its_worker_is_lost(there, target, tmp_path, request):
+    if request.node.callspec.params["target"] != "dask":
+        pytest.skip("needs a cluster that starts another worker; once is enough")
     there.ok(f"died = {str(tmp_path / 'died')!r}")
     cell = there.ok(
         """
-        %%atask far --on _place --retry 1
+        %%atask far --on _target --retry 1
         if not os.path.exists(died):
             open(died, "w").close()
             os._exit(3)
@@ -276,5 +276,5 @@ def test_retry_runs_it_again_when_its_worker_is_lost(there, place, tmp_path, req
     )
     assert there.evaluate("asyncnb.task('far').join(60)") == "second time"
     cell.wait_for("second time")
-    there.ok("%%atask far --on _place\nos._exit(3)")
+    there.ok("%%atask far --on _target\nos._exit(3)")
     assert there.run("asyncnb.task('far').join(60)").error.ename == "WorkerLostError"

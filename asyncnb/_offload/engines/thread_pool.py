@@ -1,4 +1,4 @@
-"""A ThreadPoolExecutor of the user's: work in the kernel's own process, nothing is sent."""
+"""A user's ThreadPoolExecutor: the work runs in the kernel's process, and nothing is sent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._offload import _remote
-from asyncnb._offload._jobs import Job
+from asyncnb._offload.far.remote import run_coroutine
+from asyncnb._offload.far.running import cancel, running_as
+from asyncnb._offload.jobs import Job
 
 
 class ThreadPoolEngine:
-    """Jobs as calls in the threads of an executor; they see the kernel's variables themselves."""
+    """Runs jobs in the threads of an executor, where they see the kernel's own variables."""
 
     kind = "executor"
     ahead = 64
@@ -28,51 +29,51 @@ class ThreadPoolEngine:
 
     def slots(self) -> int:
         """Return how many threads the executor may have."""
-        most = getattr(self._executor, "_max_workers", None)
-        return most if isinstance(most, int) and most > 0 else 4
+        workers = getattr(self._executor, "_max_workers", None)
+        return workers if isinstance(workers, int) and workers > 0 else 4
 
     def submit(self, job: Job) -> None:
-        """Hand ``job`` to the executor; starting a thread takes no time worth a thread."""
+        """Submit ``job`` to the executor directly: starting a thread takes very little time."""
         context = contextvars.copy_context()
         try:
-            job.place = self._executor.submit(context.run, self._run, job)
+            job.location = self._executor.submit(context.run, self._run, job)
         except Exception as exc:
-            job.end_with("lost", f"The executor takes no work: {type(exc).__name__}: {exc}")
+            job.end_with("lost", f"The executor accepts no work: {type(exc).__name__}: {exc}")
             return
-        job.place.add_done_callback(functools.partial(self._done, job))
+        job.location.add_done_callback(functools.partial(self._done, job))
 
     def _done(self, job: Job, future: concurrent.futures.Future[None]) -> None:
-        """End a job that no thread has run, such as that of a pool whose initializer failed."""
+        """End a job that no thread has run, as in a pool whose initializer failed."""
         if future.cancelled():
             job.end_with("cancelled")
         elif (exc := future.exception()) is not None:
             job.end_with("lost", f"The executor lost this work: {type(exc).__name__}: {exc}")
 
     def cancel(self, job: Job) -> None:
-        """Keep ``job`` from starting, or raise CancelledError in its thread."""
-        if not job.place.cancel():
-            _remote.cancel(job)
+        """Prevent ``job`` from starting, or raise CancelledError in its thread."""
+        if not job.location.cancel():
+            cancel(job)
 
     def _run(self, job: Job) -> None:
         job.start(threading.current_thread().name)
         assert job.local is not None
         outcome: tuple[str, Any] = ("cancelled", None)
-        with _remote.running_as(job) as here:
-            if here is not None:
+        with running_as(job) as current:
+            if current is not None:
                 try:
-                    with here:
+                    with current:
                         value = job.local()
                         if inspect.iscoroutine(value):
-                            value = _remote.run_coroutine(here, value)
+                            value = run_coroutine(current, value)
                     outcome = ("done", value)
                 except BaseException as exc:
-                    if not (isinstance(exc, asyncio.CancelledError) and here.asked):
+                    if not (isinstance(exc, asyncio.CancelledError) and current.cancel_requested):
                         outcome = ("failed", exc)
         job.end_with(*outcome)
 
 
 def call_each(function: Callable[..., Any], items: list[Any]) -> Any:
-    """Call ``function`` with each item, as ``_remote`` does for a chunk."""
+    """Call ``function`` on each item, as ``far/remote`` does for a chunk."""
     values: list[Any] = []
     failures: dict[int, BaseException] = {}
     began = time.monotonic()

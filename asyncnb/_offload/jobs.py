@@ -1,4 +1,4 @@
-"""A job: work on its way to a worker and back, as the kernel's side sees it."""
+"""A job: work sent to a worker, as seen from the kernel."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 from asyncnb._core.base.errors import OffloadError, WorkerLostError
 from asyncnb._core.base.forks import at_fork
-from asyncnb._offload._tracebacks import rebuild_error
+from asyncnb._offload.tracebacks import rebuild_error
 
 _ids = itertools.count(1)
 
 
 class _Mailbox:
-    """Sets futures of a loop from other threads: one wake-up for all that come at nearly once."""
+    """Sets futures of a loop from other threads, with one wake-up for many at the same time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -27,18 +27,18 @@ class _Mailbox:
         self._waking = False
 
     def put(self, future: asyncio.Future[Any], result: Any) -> None:
-        """Set the result of ``future`` soon, unless it is done by then."""
+        """Set the result of ``future`` on its loop, unless it is done by then."""
         self._items.append((future, result))
         if not self._waking:
             self._waking = True
             try:
-                self.loop.call_soon_threadsafe(self._empty)
+                self.loop.call_soon_threadsafe(self._deliver)
             except RuntimeError:
-                if not self.loop.is_closed():  # nobody is left to be told
+                if not self.loop.is_closed():  # else no code is left that waits
                     raise
 
-    def _empty(self) -> None:
-        self._waking = False  # first: what is put from here on needs another wake-up
+    def _deliver(self) -> None:
+        self._waking = False  # first: an item put after this needs another wake-up
         while self._items:
             future, result = self._items.popleft()
             if not future.done():
@@ -53,35 +53,35 @@ def _mailbox(loop: asyncio.AbstractEventLoop) -> _Mailbox:
     for mailbox in _mailboxes:
         if mailbox.loop is loop:
             return mailbox
-    # A list, as uvloop's loops take no weak references; there is one loop, or few.
+    # A list, because uvloop's loops do not support weak references; there are very few loops.
     _mailboxes[:] = [m for m in _mailboxes if not m.loop.is_closed()]
     _mailboxes.append(_Mailbox(loop))
     return _mailboxes[-1]
 
 
 class _Outcome(asyncio.Future[tuple[str, Any]]):
-    """The status and the value of a job. A cancel of who awaits it is for the job: it goes on."""
+    """The status and the value of a job. A cancel is passed on to the job, whose end it awaits."""
 
-    #: Asks the engine to stop the job, while somebody waits.
-    ask: Callable[[], object] | None = None
+    #: Asks the engine to stop the job, while a task waits for it.
+    request_cancel: Callable[[], object] | None = None
 
     def cancel(self, msg: Any = None) -> bool:
-        """Have the job stopped; it is told here when it has."""
+        """Stop the job; this future is done once the job has ended."""
         if self.done():
             return False
-        if self.ask is None:
+        if self.request_cancel is None:
             return super().cancel(msg)
-        self.ask()
+        self.request_cancel()
         return True
 
 
 class Job:
-    """One piece of work. An engine tells it how it goes, from any thread; ``wait`` waits for it.
+    """One piece of work. Its engine reports on it from any thread; ``wait`` waits for its end.
 
-    ``kind`` and ``payload`` are what ``_remote.run_job`` takes; ``shared`` is a number and pickled
-    data that many jobs have in common, so that a worker need get it only once. ``tell(kind,
-    *data)`` is called with ``started``, ``said`` (stream, text), ``shown`` and ``progress``, on a
-    thread of the engine.
+    ``kind`` and ``payload`` are arguments of ``far/remote.run_job``. ``shared`` is a number and a
+    pickled function that many jobs have in common, so a worker needs to receive it only once.
+    ``report(kind, *data)`` is called with ``started``, ``output`` (stream, text), ``display`` and
+    ``progress``, on a thread of the engine.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Job:
         payload: bytes,
         *,
         shared: tuple[int, bytes] | None = None,
-        tell: Callable[..., object] | None = None,
+        report: Callable[..., object] | None = None,
         name: str = "",
         local: Callable[[], Any] | None = None,
     ) -> None:
@@ -101,33 +101,33 @@ class Job:
         self.payload = payload
         self.shared = shared
         self.name = name
-        #: What an engine in this process calls instead of reading the payload.
+        #: What an engine in this process calls, instead of unpickling the payload.
         self.local = local
-        self.cancel_asked = False
-        #: The worker that runs it and when it began to (Unix time), once that is known.
+        self.cancel_requested = False
+        #: The worker that runs it and when it started (Unix time), once they are known.
         self.began: tuple[str, float] | None = None
-        #: What the engine keeps here: the worker that runs it, a future.
-        self.place: Any = None
-        #: Set when the worker has told the outcome.
+        #: Set by the engine: the worker that runs it, or a future.
+        self.location: Any = None
+        #: Set when the outcome has arrived.
         self.ending = threading.Event()
-        self._tell = tell
-        #: The status and the value, on the loop's thread.
+        self._report = report
+        #: The status and the value; on the loop's thread.
         self.ended = _Outcome(loop=loop)
         self._mailbox = _mailbox(loop)
 
     def start(self, worker: str, seconds: float = 0.0, *, ended: bool = False) -> None:
-        """Take who runs it, since how many seconds; nobody need be told of one that ended."""
+        """Note which worker runs it, and since when; a job that has ended is not reported."""
         self.began = worker, time.time() - seconds
         if not ended:
-            self.tell("started")
+            self.report("started")
 
-    def tell(self, kind: str, *data: Any) -> None:
-        """Take what the worker tells of this job."""
-        if self._tell is not None:
-            self._tell(kind, *data)
+    def report(self, kind: str, *data: Any) -> None:
+        """Handle a report of the worker about this job."""
+        if self._report is not None:
+            self._report(kind, *data)
 
     def end(self, status: str, data: bytes = b"") -> None:
-        """Take the outcome, as ``_remote.run_job`` returns it. From any thread, once."""
+        """Handle the outcome, as ``far/remote.run_job`` returns it. From any thread, once."""
         value: Any = None
         try:
             if status in ("done", "refused"):
@@ -136,36 +136,36 @@ class Job:
                 value = rebuild_error(pickle.loads(data))
         except Exception as exc:
             status = "lost"
-            value = f"What the worker sent back cannot be read here: {type(exc).__name__}: {exc}."
+            value = f"The worker's answer cannot be unpickled here: {type(exc).__name__}: {exc}."
         self.end_with(status, value)
 
     def end_with(self, status: str, value: Any = None) -> None:
-        """Take an outcome that is no pickle: ``lost`` with a sentence, ``cancelled``, an error."""
+        """Handle an unpickled outcome: ``lost`` with a message, ``cancelled`` or an error."""
         self.ending.set()
         self._mailbox.put(self.ended, (status, value))
 
     async def wait(self, engine: Engine) -> Any:
-        """Wait for the end; a cancel goes to the engine, and the wait goes on.
+        """Wait for the end. A cancel is passed on to the engine, and the wait continues.
 
-        So the task ends when its work has really ended. Raises what the work raised,
-        WorkerLostError if its worker did not live to tell, OffloadError if it could not be run
-        there or its result not be sent.
+        So the task ends when its work has really ended. Raises the exception of the work,
+        WorkerLostError if its worker ended before it, and OffloadError if the work could not run
+        there or its result could not be sent back.
         """
         ended = self.ended
 
-        def ask() -> None:
-            self.cancel_asked = True
+        def request_cancel() -> None:
+            self.cancel_requested = True
             engine.cancel(self)
 
-        ended.ask = ask
+        ended.request_cancel = request_cancel
         try:
             await ended
         finally:
-            ended.ask = None  # no reference cycle
+            ended.request_cancel = None  # no reference cycle
         return self.result()
 
     def result(self) -> Any:
-        """Return the value of a job that has ended, or raise; see ``wait``."""
+        """Return the value of a job that has ended, or raise as ``wait`` does."""
         status, value = self.ended.result()
         if status == "done":
             return value
@@ -180,20 +180,20 @@ class Job:
 
 
 class Engine(Protocol):
-    """Where jobs run. Both methods return at once and may be called from any thread."""
+    """Runs jobs. Its methods return at once and may be called from any thread."""
 
-    #: What ``TaskInfo.kind`` says of its tasks.
+    #: The value of ``TaskInfo.kind`` for its tasks.
     kind: str
     #: Whether it calls ``Job.local`` in this process.
     in_process: bool
-    #: Items of a stream taken for each slot, unless the user says how many.
+    #: How many items of a stream are taken per slot, unless the user sets a limit.
     ahead: int
 
     def submit(self, job: Job) -> None:
-        """Start the job, or let it wait for a worker."""
+        """Start the job, or queue it for a worker."""
 
     def cancel(self, job: Job) -> None:
-        """Stop the job; its ``end`` comes when it has."""
+        """Stop the job; ``job.end`` is called once it has ended."""
 
     def slots(self) -> int:
-        """Return how many jobs run at a time, as far as is known."""
+        """Return how many jobs run at the same time, as far as is known."""

@@ -1,4 +1,4 @@
-"""Functions and coroutines, run elsewhere as tasks of the embedded loop."""
+"""Runs functions and coroutines elsewhere, as tasks of the embedded loop."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from asyncnb._core.base.visits import runs_here
-from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.launch import launch_checked
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._offload._engines import engine_for
-from asyncnb._offload._jobs import Engine, Job
-from asyncnb._offload._packing import pack_call
-from asyncnb._offload._said import Speaker
+from asyncnb._offload.engines.choose import engine_for
+from asyncnb._offload.jobs import Engine, Job
+from asyncnb._offload.packing import pack_call
+from asyncnb._offload.relay import OutputRelay
 
 
-class Errand:
-    """A job of a task: the record and the task's cell hear how it goes.
+class JobRunner:
+    """Runs a job for a task, and passes reports on to the task's record and its cell.
 
-    Most jobs are short, so nothing is done for what nobody sees: that one runs is written down
-    with its end, unless it still runs a moment later.
+    Most jobs are short, so nothing is done that no one would see: the start of a job is recorded
+    together with its end, unless it is still running a moment later.
     """
 
     def __init__(
@@ -36,30 +36,30 @@ class Errand:
     ) -> None:
         self.record = record
         self.engine = engine
-        self.job = Job(embedded_loop(), kind, payload, tell=self._told, local=local)
-        self._speaker: Speaker | None = None
-        self._looked = False
-        #: What the task runs.
+        self.job = Job(embedded_loop(), kind, payload, report=self._on_report, local=local)
+        self._relay: OutputRelay | None = None
+        self._awaited = False
+        #: The coroutine that the task runs.
         self.waiting = self._wait()
 
     def submit(self) -> None:
-        """Have the engine run it. From any thread, once the record has its task."""
+        """Submit the job to its engine. From any thread, once the record has its task."""
         self.job.name = self.record.task.get_name()
         self.engine.submit(self.job)
 
-    def set_out(self) -> None:
-        """Be on the way before the task's first step. For ``launch_checked``, as its ``first``."""
-        self.record.body = self  # a task cancelled before that step never waits for its work
+    def submit_early(self) -> None:
+        """Submit the job before the task's first step; ``before_start`` of ``launch_checked``."""
+        self.record.body = self  # a task cancelled before that step never runs ``waiting``
         try:
             self.submit()
-        except Exception as exc:  # such as no memory for a thread: as if the loop had met it
+        except Exception as exc:  # such as no memory for a thread: the task fails with it
             self.job.end_with("failed", exc)
 
     async def _wait(self) -> Any:
-        """Return what the job gives; see ``Job.wait``."""
+        """Return the result of the job; see ``Job.wait``."""
         record, job = self.record, self.job
-        record.worker, record.started = "", None  # it waits for a worker
-        self._looked = True
+        record.worker, record.started = "", None  # it is waiting for a worker
+        self._awaited = True
         self._started()
         try:
             return await job.wait(self.engine)
@@ -69,21 +69,21 @@ class Errand:
     def close(self) -> None:
         """Stop the work of a task that ended before it began."""
         self.waiting.close()
-        if not self._looked:
-            self.job.cancel_asked = True
+        if not self._awaited:
+            self.job.cancel_requested = True
             self.engine.cancel(self.job)
 
-    def _told(self, kind: str, *data: Any) -> None:
+    def _on_report(self, kind: str, *data: Any) -> None:
         if kind == "started":
-            if self._looked:
+            if self._awaited:
                 self.job.loop.call_soon_threadsafe(self._started)
             return
-        if self._speaker is None:
-            self._speaker = Speaker(self.record.task.get_context().copy())
+        if self._relay is None:
+            self._relay = OutputRelay(self.record.task.get_context().copy())
         if kind == "progress":
-            self.job.loop.call_soon_threadsafe(self._speaker.progress, *data)
+            self.job.loop.call_soon_threadsafe(self._relay.progress, *data)
         else:
-            self._speaker.say(kind, *data)
+            self._relay.emit(kind, *data)
 
     def _started(self) -> None:
         if self.job.began is not None and not self.record.task.done():
@@ -98,13 +98,13 @@ async def run_job(
     payload: bytes,
     local: Callable[[], Any] | None = None,
 ) -> Any:
-    """Run one job on ``engine`` and return what it gives; the record says how it goes.
+    """Run one job on ``engine`` and return its result; reports go to the record.
 
-    A cancel stops the work. Raises what the work raised, or OffloadError.
+    A cancel stops the work. Raises the exception of the work, or OffloadError.
     """
-    errand = Errand(record, engine, kind, payload, local)
-    errand.submit()
-    return await errand.waiting
+    runner = JobRunner(record, engine, kind, payload, local)
+    runner.submit()
+    return await runner.waiting
 
 
 def offload(
@@ -123,7 +123,7 @@ def offload(
         hint = ""
         if inspect.iscoroutine(function):
             function.close()
-            hint = f" A coroutine: asyncnb.launch({function.__name__}(...), on=...)."
+            hint = f" For a coroutine, use asyncnb.launch({function.__name__}(...), on=...)."
         raise TypeError(
             f"offload() takes a function and its arguments, not {type(function).__name__}.{hint}"
         )
@@ -135,19 +135,19 @@ def offload(
         payload = pack_call(function, args, kwargs or {})
     record = TaskRecord()
     record.kind, record.worker = engine.kind, ""
-    first = None
+    before_start = None
     if runs_here(embedded_loop()):
         work = run_job(record, engine, "call", payload, local)
     else:
-        errand = Errand(record, engine, "call", payload, local)
-        work, first = errand.waiting, errand.set_out
-    return _launch.launch_checked(
+        runner = JobRunner(record, engine, "call", payload, local)
+        work, before_start = runner.waiting, runner.submit_early
+    return launch_checked(
         record,
         work,
         name=name or getattr(function, "__name__", None),
         group=group,
         timeout=timeout,
-        first=first,
+        before_start=before_start,
         trace=trace,
     )
 
@@ -183,15 +183,15 @@ def launch_on(
 def call_of(
     coro: types.CoroutineType[Any, Any, Any],
 ) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
-    """Return the call that made the not yet started ``coro``: its function and arguments.
+    """Return the call that made ``coro``, which has not started: its function and arguments.
 
-    A coroutine cannot be pickled; one that has not started is its code and its arguments. Raises
-    TypeError for one that has.
+    A coroutine cannot be pickled, but one that has not started is no more than its code and its
+    arguments. Raises TypeError if it has started.
     """
     if inspect.getcoroutinestate(coro) != inspect.CORO_CREATED:
         raise TypeError(
-            f"The coroutine {coro.__qualname__!r} has started, so it cannot be sent away any more. "
-            "Call the function again for a new one."
+            f"The coroutine {coro.__qualname__!r} has started, so it can no longer be sent to "
+            "another process. Call the function again to get a new one."
         )
     frame = coro.cr_frame
     assert frame is not None

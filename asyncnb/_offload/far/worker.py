@@ -1,9 +1,9 @@
-"""A worker process: reads jobs from its standard input and tells how they go on its output.
+"""A worker process: reads jobs from its standard input and reports on its standard output.
 
-Started from the text of this file, so that it does not import asyncnb (see ``_process``). The main
-thread runs the jobs, as signals interrupt only that one; another thread reads what the kernel
-sends. When the kernel is gone, also by SIGKILL, the input ends, and with it this process and all
-that it has started.
+It imports this folder as a package with another name, so it does not import asyncnb (see
+``engines/process``). The main thread runs the jobs, because signals interrupt only that thread;
+another one reads what the kernel sends. When the kernel is gone, even by SIGKILL, the input ends,
+and this process ends with everything it has started.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
+
+from . import output, remote, running
+from .outcomes import load
 
 HEADER = struct.Struct("<Q")
 
 
 class Pipe:
-    """Messages, pickled tuples with their length before them, over two file descriptors."""
+    """Messages over two file descriptors: pickled tuples, each preceded by its length."""
 
     def __init__(self, reads: int, writes: int) -> None:
         self._reads = open(reads, "rb", buffering=1 << 16)  # noqa: SIM115
@@ -49,7 +50,7 @@ class Pipe:
                 view = view[os.write(self._writes, view) :]
 
     def close(self) -> None:
-        """Close both ends; a later write raises OSError instead of going to whoever has it next."""
+        """Close both ends; a later write raises OSError, even if the descriptor is in use again."""
         with self._lock:
             writes, self._writes = self._writes, -1
             os.close(writes)
@@ -57,32 +58,31 @@ class Pipe:
 
 
 class Worker:
-    """What this process does from its start to its end."""
+    """The main loop of this process, its reader thread and its current job."""
 
-    def __init__(self, pipe: Pipe, remote: ModuleType) -> None:
+    def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
-        self.remote = remote
         self.job: int | None = None
         self.jobs: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.shared: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """Read what the kernel sends until it is gone. On a thread of its own."""
+        """Read what the kernel sends until it is gone. Runs on its own thread."""
         try:
             while (message := self.pipe.read()) is not None:
                 if message[0] == "cancel":
-                    self.remote.cancel(message[1])
+                    running.cancel(message[1])
                 else:
                     self.jobs.put(message)
         finally:
             end_all()
 
-    def tell(self, *what: Any) -> None:
-        """Tell the kernel something about the job that runs."""
+    def report(self, *what: Any) -> None:
+        """Report something about the running job to the kernel."""
         self.pipe.write(what[0], self.job, *what[1:])
 
     def work(self) -> None:
-        """Run one job after the other, for ever."""
+        """Run one job after another; never returns."""
         self.pipe.write("ready", os.getpid())
         while True:
             message = self.jobs.get()
@@ -98,33 +98,27 @@ class Worker:
     def run(self, job: int, kind: str, payload: bytes, token: int | None) -> None:
         """Run one job and send its outcome."""
         self.job = job
-        try:
-            shared = self._shared(token)
-        except BaseException as exc:
-            outcome = self.remote.ended_with(exc, self.remote.Running(job))
-        else:
-            outcome = self.remote.run_job(
-                job,
-                kind,
-                payload,
-                self.tell,
-                shared=shared,
-                capture=self.remote.output_of_this_process,
-            )
+        outcome = remote.run_job(
+            job,
+            kind,
+            payload,
+            self.report,
+            shared=functools.partial(self._shared, token),
+            capture=output.output_of_this_process,
+        )
         self.job = None
         self.pipe.write("ended", job, *outcome)
 
     def _shared(self, token: int | None) -> Any:
-        if token is None:
-            return None
+        assert token is not None
         known = self.shared[token]
         if isinstance(known, bytes):
-            known = self.shared[token] = self.remote._load(known)
+            known = self.shared[token] = load(known)
         return known
 
 
 def adopt(path: list[str], directory: str, environment: dict[str, str]) -> None:
-    """Take over where the kernel finds its modules, stands, and what its environment says."""
+    """Take over the module path, the working directory and the environment of the kernel."""
     sys.path[:] = path
     try:
         os.chdir(directory)
@@ -136,16 +130,16 @@ def adopt(path: list[str], directory: str, environment: dict[str, str]) -> None:
 
 
 def end_all() -> None:
-    """End this process and its children, whatever they do."""
+    """End this process and its children, whatever they are doing."""
     if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 
 def end_with_the_kernel(lifeline: int) -> None:
-    """Linux: have the process group killed when ``lifeline`` ends, also inside of C code.
+    """Let Linux kill the process group when ``lifeline`` is closed, even inside C code.
 
-    The thread that listens does so everywhere, but needs the interpreter lock for it.
+    The listening thread does the same on every system, but needs the interpreter lock for it.
     """
     import fcntl
 
@@ -154,22 +148,22 @@ def end_with_the_kernel(lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
-def main(remote: ModuleType, lifeline: int | None, load: Callable[[str], ModuleType]) -> None:
-    """Run the worker; does not return. ``load`` makes a module of a file beside this one."""
-    remote.load_notebook = functools.cache(lambda: load("_notebook"))  # type: ignore[attr-defined]
+def main(lifeline: int | None = None) -> None:
+    """Run the worker; never returns."""
     if lifeline is not None:
         end_with_the_kernel(lifeline)
-    # Jobs, and what they start, must neither read our input nor write into our output.
+    # Jobs, and what they start, must neither read this input nor write to this output.
     reads, writes = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     os.close(nothing)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # stop is for the kernel's cells; jobs see it
-    worker = Worker(Pipe(reads, writes), remote)
+    # An interrupt is meant for the kernel's cells; a running job sets its own handler.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker = Worker(Pipe(reads, writes))
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = remote.Stream("stdout", worker.tell)
-    sys.stderr = remote.Stream("stderr", worker.tell)
+    sys.stdout = output.Stream("stdout", worker.report)
+    sys.stderr = output.Stream("stderr", worker.report)
     threading.Thread(target=worker.listen, name="asyncnb listen", daemon=True).start()
     try:
         worker.work()

@@ -1,4 +1,4 @@
-"""What goes to a worker, made into bytes; refused with a sentence if it cannot be."""
+"""Pickles what goes to a worker; refuses with an explanation what cannot be pickled."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 
 from asyncnb._core.base.errors import OffloadError
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT, parse_size, size_text
-from asyncnb._offload import _remote
+from asyncnb._offload.far import outcomes
 
 _limit: int | None = None
 
 
 def set_limit(limit: int | str | None) -> None:
-    """Set how many bytes a task may take with it: a number, ``"500 MB"``, None for the default.
+    """Set how many bytes a task may send: a number, ``"500 MB"``, or None for the default.
 
     The option ``offload_limit`` calls this. Raises ValueError for anything else. From any thread;
-    tasks launched from now on.
+    applies to tasks launched from now on.
     """
     global _limit
     _limit = None if limit is None else parse_size(limit)
 
 
 def limit() -> int:
-    """Return how many bytes a task may take with it.
+    """Return how many bytes a task may send.
 
-    As set, else what the environment variable ASYNCNB_OFFLOAD_LIMIT says, else the default.
+    As set, else the value of the environment variable ASYNCNB_OFFLOAD_LIMIT, else the default.
     """
     if _limit is not None:
         return _limit
@@ -44,21 +44,21 @@ def limit() -> int:
 
 
 def dump(value: Any) -> bytes:
-    """Pickle ``value``, functions and classes of a notebook included; raises what pickling does."""
+    """Pickle ``value``, including functions and classes of a notebook; raises as pickling does."""
     try:
         import cloudpickle  # noqa: F401
     except ImportError:
         raise OffloadError(
             "Sending code to another process needs cloudpickle: pip install cloudpickle"
         ) from None
-    return _remote.dump(value)
+    return outcomes.dump(value)
 
 
 def pack(parts: Mapping[str, Any], whole: Any, *, instead: str) -> bytes:
-    """Return ``whole`` pickled; ``parts`` are what it is made of, by the names a user knows.
+    """Return ``whole`` pickled; ``parts`` are its parts, by the names that the user knows.
 
-    Raises OffloadError that names the part that cannot be pickled, or the largest ones if all of
-    it is over the limit; ``instead`` says what to do then.
+    Raises OffloadError, which names the part that cannot be pickled, or the largest parts if the
+    whole exceeds the limit; ``instead`` says what to do then.
     """
     try:
         data = dump(whole)
@@ -70,9 +70,9 @@ def pack(parts: Mapping[str, Any], whole: Any, *, instead: str) -> bytes:
         sizes = sorted(((_size(part), name) for name, part in parts.items()), reverse=True)
         largest = ", ".join(f"{name} {size_text(size)}" for size, name in sizes[:3])
         raise OffloadError(
-            f"{size_text(len(data))} would have to be sent, and the limit is "
-            f"{size_text(limit())} ({largest}). {instead} Or set another limit: `%asyncnb option "
-            "offload_limit 2GB`, or the environment variable ASYNCNB_OFFLOAD_LIMIT."
+            f"This would send {size_text(len(data))}, and the limit is {size_text(limit())} "
+            f"({largest}). {instead} Or set another limit with `%asyncnb option offload_limit 2GB` "
+            "or the environment variable ASYNCNB_OFFLOAD_LIMIT."
         )
     return data
 
@@ -107,7 +107,7 @@ def pack_call(
     return pack(
         parts,
         (function, tuple(args), dict(kwargs)),
-        instead="Make it inside of the function, or hand over what it is made from.",
+        instead="Create it inside the function, or pass what it is made from.",
     )
 
 
@@ -124,10 +124,10 @@ def pack_cell(
 ) -> bytes:
     """Return a cell as the payload of a job. Raises OffloadError if a name cannot be sent.
 
-    ``notebook`` says that it uses ``display``, magics or plots, which a worker prepares for.
+    ``notebook`` says that it uses ``display``, magics or plots, which a worker has to provide.
     """
-    # cloudpickle gives all functions with the same globals one new dict of globals between them:
-    # one function more leads to that dict at the other end.
+    # cloudpickle gives all functions with the same globals one common new dict of globals; through
+    # one additional function, the other end finds this dict.
     anchor = types.FunctionType((lambda: None).__code__, namespace, "anchor")
     anchor.__module__ = "__main__"
     cell = {
@@ -143,22 +143,22 @@ def pack_cell(
     return pack(
         names,
         cell,
-        instead="Make it in the cell itself, or name with --in what goes along.",
+        instead="Create it in the cell itself, or name with --in what to send.",
     )
 
 
 def pack_shared(function: Callable[..., Any]) -> bytes:
     """Return the function of many jobs as bytes. Raises OffloadError if it cannot be sent."""
     name = getattr(function, "__qualname__", repr(function))
-    return pack({name: function}, function, instead="Make what it uses inside of the function.")
+    return pack({name: function}, function, instead="Create what it uses inside the function.")
 
 
 def pack_chunk(items: list[Any]) -> bytes:
-    """Return the items of some calls as bytes. Raises OffloadError that names the first bad one."""
+    """Return the items of some calls as bytes. Raises OffloadError, naming the first bad one."""
     if _is_plain(items):
         return pickle.dumps(items, protocol=5)
     parts = {f"item {number} of this chunk": item for number, item in enumerate(items, 1)}
-    return pack(parts, items, instead="Hand over what it is made from.")
+    return pack(parts, items, instead="Pass what it is made from.")
 
 
 _PLAIN = (int, float, str, bytes, bool, type(None))
@@ -169,7 +169,7 @@ def _is_plain(values: Iterable[Any]) -> bool:
 
 
 def _is_by_name(function: Any) -> bool:
-    """Whether the worker imports it: what cloudpickle finds too, at ten times the price."""
+    """Return whether the worker can import it; cloudpickle's own check takes ten times as long."""
     if not isinstance(function, _FUNCTIONS):
         return False
     module = sys.modules.get(function.__module__ or "")

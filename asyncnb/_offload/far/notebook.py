@@ -1,7 +1,7 @@
-"""A notebook's surroundings for a cell in a worker: ``display``, magics, plots.
+"""The environment of a notebook for a cell in a worker: ``display``, magics, plots.
 
-Loaded by ``_remote`` when a cell uses them, by its text, so it imports nothing of asyncnb. It needs
-IPython on the worker; without it, ``display`` prints.
+``remote`` imports it when a cell uses one of them. It needs IPython on the worker; without IPython,
+``display`` prints.
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ import sys
 import threading
 from typing import Any
 
-#: What ``display`` of any thread finds, and the shell of each thread that runs cells.
+from .locks import fork_safe_lock
+
+#: The shell of the process, which ``display`` finds in any thread; that of each cell's thread.
 _shell: Any = None
 _of_thread = threading.local()
-_lock = threading.RLock()
-if hasattr(os, "register_at_fork"):  # as in _remote
-    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
-#: Where the cells of threads tell, and the one that began last, for threads that a cell starts.
-_tells: dict[int, Any] = {}
-_last_tell: Any = None
+_lock = fork_safe_lock()
+#: What each thread's cell reports to, and that of the newest cell, for threads that cells start.
+_reporters: dict[int, Any] = {}
+_last_reporter: Any = None
 
 
-def surroundings(tell: Any, namespace: dict[str, Any]) -> dict[str, Any]:
+def environment(report: Any, namespace: dict[str, Any]) -> dict[str, Any]:
     """Return the names that a cell of a notebook may use without an import.
 
-    What it displays is told as ``shown``. Each thread has a shell; the first is that of the
-    process. In a process that has one already, such as the kernel itself, that one stays.
+    What the cell displays is reported as ``display``. Each thread gets its own shell; the first one
+    becomes the shell of the process. A process that has a shell already, such as the kernel itself,
+    keeps it.
     """
-    global _shell, _last_tell
+    global _shell, _last_reporter
     try:
         from IPython.core.interactiveshell import InteractiveShell
         from IPython.display import display
     except ImportError:
         return {"display": print}
     if _shell is None and InteractiveShell.initialized():
-        return _guest(tell, InteractiveShell.instance())
-    _last_tell = _tells[threading.get_ident()] = tell
+        return _guest(report, InteractiveShell.instance())
+    _last_reporter = _reporters[threading.get_ident()] = report
     mine = getattr(_of_thread, "shell", None)
     if mine is None:
         with _lock:
@@ -46,12 +47,12 @@ def surroundings(tell: Any, namespace: dict[str, Any]) -> dict[str, Any]:
     return {"display": display, "get_ipython": lambda: mine}
 
 
-def _guest(tell: Any, shell: Any) -> dict[str, Any]:
-    """Return the names for a cell in a process whose shell belongs to somebody else."""
+def _guest(report: Any, shell: Any) -> dict[str, Any]:
+    """Return the names for a cell in a process that already has a shell."""
 
     def display(*values: Any) -> None:
         for value in values:
-            tell("shown", *shell.display_formatter.format(value), {})
+            report("display", *shell.display_formatter.format(value), {})
 
     return {"display": display, "get_ipython": lambda: shell}
 
@@ -66,12 +67,12 @@ def _make_shell(first: bool) -> Any:
             self, data: Any, metadata: Any = None, **keywords: Any
         ) -> None:
             kept = {k: v for k, v in keywords.items() if k in ("transient", "update")}
-            tell = _tells.get(threading.get_ident(), _last_tell)
-            tell("shown", data, metadata or {}, kept)
+            report = _reporters.get(threading.get_ident(), _last_reporter)
+            report("display", data, metadata or {}, kept)
 
     class Shell(InteractiveShell):
         def system(self, command: str) -> None:
-            """Run a shell command; what it writes is written here, while it runs."""
+            """Run a shell command and write its output as it arrives."""
             line = self.var_expand(command, 1)  # type: ignore[no-untyped-call]
             self.user_ns["_exit_code"] = _run(line)
 
@@ -80,7 +81,7 @@ def _make_shell(first: bool) -> Any:
     options = {"config": config, "display_pub_class": Publisher}
     if not first:
         return Shell(**options)  # type: ignore[no-untyped-call]
-    # No InteractiveShell.instance() has been made in a worker; whoever asks for it finds this one.
+    # A worker has no InteractiveShell.instance() yet; code that asks for one gets this one.
     shell = Shell.instance(**options)
     shell.builtin_trap.__enter__()
     return shell
@@ -109,7 +110,7 @@ def _run(line: str) -> int:
 
 
 def show_figures() -> None:
-    """Show the plots that the cell left open, as a notebook does at its end."""
+    """Show the plots that the cell left open, as a notebook does after a cell."""
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is None or _shell is None:
         return

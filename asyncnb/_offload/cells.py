@@ -1,4 +1,4 @@
-"""Cells of a notebook, for the kernel side: an engine with the two things it asks of one."""
+"""Runs cells elsewhere: what the kernel side needs of an engine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncnb._core.launched.record import TaskRecord
-from asyncnb._offload._calls import run_job
-from asyncnb._offload._engines import engine_for
-from asyncnb._offload._packing import pack_cell
+from asyncnb._offload.calls import run_job
+from asyncnb._offload.engines.choose import engine_for
+from asyncnb._offload.packing import pack_cell
 
 
-class CellPlace:
-    """Where a cell runs, by what ``--on`` names. Raises TypeError or ValueError as engine_for."""
+class CellRunner:
+    """Packs and runs cells on the engine for ``on``. Raises as ``engine_for`` does."""
 
     def __init__(self, on: Any) -> None:
         self.engine = engine_for(on)
@@ -24,9 +24,9 @@ class CellPlace:
         return pack_cell(**parts)
 
     def run_job(self, record: TaskRecord, kind: str, payload: bytes) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that runs the job; see ``_calls.run_job``."""
+        """Return a coroutine that runs the job; see ``calls.run_job``."""
         return run_job(record, self.engine, kind, payload)
 
     def run_here(self, record: TaskRecord, call: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that runs a call, or the coroutine it makes, in this process."""
+        """Return a coroutine that runs ``call``, or a coroutine it returns, in this process."""
         return run_job(record, self.engine, "call", b"", call)

@@ -1,8 +1,8 @@
 """An ipyparallel cluster: ``--on view``, a load-balanced or direct view, or the client itself.
 
-``abort`` keeps a task from starting and leaves one that runs alone; a running one gets SIGINT,
-which the engine's nanny delivers, and which raises CancelledError in it. What an engine prints
-comes over the cluster's own channel. A view of several engines runs each task on one of them.
+``abort`` prevents a task from starting and does not affect a running one. A running task gets
+SIGINT, delivered by the engine's nanny, which raises CancelledError in it. What an engine prints
+arrives over the cluster's own channel. A view of several engines runs each task on one of them.
 """
 
 from __future__ import annotations
@@ -16,62 +16,62 @@ from typing import Any
 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._offload import _far
-from asyncnb._offload._executor import soon
-from asyncnb._offload._jobs import Job
+from asyncnb._offload.engines.in_order import call_in_order
+from asyncnb._offload.far.install import far_package, installer, local_module
+from asyncnb._offload.jobs import Job
 
-#: Seconds that a cancelled function may take for its cleanup before its cell is told.
-GRACE_SECONDS = 5.0
-#: Seconds for engines to answer that they will not begin something.
+#: Seconds that a cancelled function may take for its cleanup before its cell says that it runs.
+CANCEL_GRACE_SECONDS = 5.0
+#: Seconds that engines may take to confirm that they will not begin something.
 ABORT_SECONDS = 2.0
-#: Seconds that output may come later than the result.
+#: Seconds by which output may arrive after the result.
 OUTPUT_SECONDS = 2.0
 
 
 class Call:
-    """A job on its way: ipyparallel's result, and how much of its output was told."""
+    """A job that was sent: ipyparallel's result, and how much of its output was reported."""
 
     def __init__(self, job: Job, result: Any) -> None:
         self.job = job
         self.result = result
         self.metadata = result._children[0].output.metadata
         self.engine: int | None = None
-        self._told = {"stdout": 0, "stderr": 0, "outputs": 0}
+        self._reported = {"stdout": 0, "stderr": 0, "outputs": 0}
         self._progress: Any = None
         self._lock = threading.Lock()
 
-    def look(self, _: object = None) -> None:
-        """Tell what is new of it. From any thread; called with each message of its engine."""
+    def report_new(self, _: object = None) -> None:
+        """Report what is new. From any thread; called with each message of its engine."""
         with self._lock:
             engine = self.metadata["engine_id"]
             if self.engine is None and engine is not None:
                 self.engine = engine
                 self.job.start(f"engine {engine}")
-                if self.job.cancel_asked:
-                    soon(self.signal)
+                if self.job.cancel_requested:
+                    call_in_order(self.interrupt)
             for name in ("stdout", "stderr"):
                 text = self.metadata[name] or ""
-                if len(text) > self._told[name]:
-                    new, self._told[name] = text[self._told[name] :], len(text)
-                    self.job.tell("said", name, new)
+                if len(text) > self._reported[name]:
+                    new, self._reported[name] = text[self._reported[name] :], len(text)
+                    self.job.report("output", name, new)
             outputs = list(self.metadata["outputs"])
-            for content in outputs[self._told["outputs"] :]:
-                self.job.tell("shown", content["data"], content.get("metadata") or {}, {})
-            self._told["outputs"] = len(outputs)
+            for content in outputs[self._reported["outputs"] :]:
+                self.job.report("display", content["data"], content.get("metadata") or {}, {})
+            self._reported["outputs"] = len(outputs)
             progress = self.metadata["data"].get("asyncnb_progress")
             if progress is not None and progress != self._progress:
                 self._progress = progress
-                self.job.tell("progress", *progress)
+                self.job.report("progress", *progress)
 
-    def signal(self) -> None:
-        """Interrupt the engine that runs it."""
+    def interrupt(self) -> None:
+        """Interrupt the engine that runs the job."""
         client = self.result._client
         if not self.result.done() and not client._closed:
             client.send_signal("SIGINT", targets=[self.engine], block=False)
 
 
 class IpyparallelEngine:
-    """Jobs as calls of a view."""
+    """Runs jobs as calls of a view."""
 
     kind = "ipyparallel"
     in_process = False
@@ -81,7 +81,7 @@ class IpyparallelEngine:
         self.view = view
         self.client = getattr(view, "client", view)
         self._topic = uuid.uuid4().hex
-        self._far = _far.here("_ipp_far")
+        self._far = local_module("ipyparallel")
         self._installed: set[int] = set()
         self._calls: dict[int, Call] = {}
         self._aborting: list[concurrent.futures.Future[Any]] = []
@@ -99,68 +99,69 @@ class IpyparallelEngine:
         return len(self._targets() or self.client.ids) or 1
 
     def submit(self, job: Job) -> None:
-        """Send ``job`` to an engine, in a thread: the first one sends our far end before."""
-        soon(functools.partial(self._submit, job))
+        """Send ``job`` to an engine from another thread; the first job installs the far end."""
+        call_in_order(functools.partial(self._submit, job))
 
     def _submit(self, job: Job) -> None:
-        if job.cancel_asked:
+        if job.cancel_requested:
             job.end_with("cancelled")
             return
         try:
             ids = set(self.client.ids)
             if new := sorted(ids - self._installed):
                 view = self.client.direct_view(targets=new)
-                view.apply_async(_far.installer(), _far.far_modules("_ipp_far")).get(30)
+                view.apply_async(installer(), *far_package("ipyparallel")).get(30)
                 self._installed = ids
             view = self.client.load_balanced_view(targets=self._targets())
             result = view.apply_async(
                 self._far.run, self._topic, job.id, job.kind, job.payload, job.shared
             )
         except Exception as exc:
-            job.end_with("lost", f"The cluster takes no work: {type(exc).__name__}: {exc}")
+            job.end_with("lost", f"The cluster accepts no work: {type(exc).__name__}: {exc}")
             return
-        call = job.place = Call(job, result)
+        call = job.location = Call(job, result)
         self._calls[job.id] = call
-        result._children[0].iopub_callbacks.append(call.look)
-        call.look()  # what came before
+        result._children[0].iopub_callbacks.append(call.report_new)
+        call.report_new()  # what has arrived before
         result.add_done_callback(lambda _: self._ended.put(call))
-        if job.cancel_asked:
+        if job.cancel_requested:
             self.cancel(job)
 
     def cancel(self, job: Job) -> None:
-        """Keep ``job`` from starting, or interrupt its engine."""
-        job.cancel_asked = True
-        soon(functools.partial(self._cancel, job))
+        """Prevent ``job`` from starting, or interrupt its engine."""
+        job.cancel_requested = True
+        call_in_order(functools.partial(self._cancel, job))
 
     def _cancel(self, job: Job) -> None:
-        call: Call | None = job.place
+        call: Call | None = job.location
         if call is None or job.id not in self._calls:
             return
         if self.client._closed:
             self._calls.pop(job.id)
-            job.end_with("lost", "The ipyparallel client was closed while this ran.")
+            job.end_with("lost", "The ipyparallel client was closed while this was running.")
             return
         if call.engine is None:
-            # All engines know then that they must not start it; if one just has, `look` hears it.
+            # All engines then know that they must not start it. If one just has, it is interrupted
+            # when report_new sees that.
             self._aborting = [f for f in self._aborting if not f.done()]
             self._aborting.append(self.client.abort(jobs=[call.result.msg_ids[0]], block=False))
             job.end_with("cancelled")
             return
-        # Else an engine that gives way at once begins what it has not heard of yet.
+        # Else an engine that stops at once would begin a job whose abort has not reached it.
         concurrent.futures.wait(self._aborting, ABORT_SECONDS)
         self._aborting.clear()
-        call.signal()
-        timer = threading.Timer(GRACE_SECONDS, self._tell_stuck, (call,))
+        call.interrupt()
+        timer = threading.Timer(CANCEL_GRACE_SECONDS, self._report_stuck, (call,))
         timer.daemon = True
         timer.start()
 
-    def _tell_stuck(self, call: Call) -> None:
+    def _report_stuck(self, call: Call) -> None:
         if call.job.id in self._calls:
-            call.job.tell(
-                "said",
+            call.job.report(
+                "output",
                 "stderr",
-                f"asyncnb: this function does not give way. It goes on, on engine {call.engine}, "
-                "until it is done; client.send_signal('SIGKILL', targets=...) ends that engine.\n",
+                f"asyncnb: this function did not stop. It keeps running on engine {call.engine} "
+                "until it returns; client.send_signal('SIGKILL', targets=...) ends that engine.\n",
             )
 
     def _end_all(self) -> None:
@@ -178,13 +179,13 @@ class IpyparallelEngine:
         except Exception as exc:
             outcome = None
             why = f"{type(exc).__name__}: {exc}"
-        call.look()
+        call.report_new()
         self._calls.pop(job.id, None)
-        # The client keeps every result until it is told not to.
+        # The client keeps every result until it is purged.
         self.client.purge_local_results(result)
         if outcome is not None:
             job.end(*outcome)
-        elif job.cancel_asked and call.engine is None:
+        elif job.cancel_requested and call.engine is None:
             job.end_with("cancelled")
         else:
             job.end_with("lost", f"The cluster lost this work: {why}")

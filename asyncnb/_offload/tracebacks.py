@@ -1,7 +1,7 @@
-"""Errors from elsewhere, with tracebacks that show where they arose.
+"""Rebuilds errors of workers, with tracebacks that show where they were raised.
 
-A traceback cannot be pickled. What comes is a description of its frames; here it gets frames that
-stand at the same lines of the same files, so that whatever formats it finds the same source.
+A traceback cannot be pickled. What arrives is a description of its frames; here, frames are made at
+the same lines of the same files, so that every formatter finds the same source.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _GROUPS = ("ExceptionGroup", "BaseExceptionGroup")
 
 
 def rebuild_error(described: dict[str, Any]) -> BaseException:
-    """Return the exception that ``_remote.describe_error`` has described."""
+    """Return the exception that ``far/outcomes.describe_error`` described."""
     exc: BaseException | None = None
     if described["pickled"] is not None:
         try:
             exc = pickle.loads(described["pickled"])
         except Exception:
-            exc = None  # its class is not here, or not the same
+            exc = None  # its class does not exist here, or differs
     if not isinstance(exc, BaseException):
-        kind, said, members = described["type"], described["message"], described["members"]
-        if members:  # one that cannot be brought here costs none of the others
-            said = said if kind in _GROUPS else f"{kind}: {said}"
-            exc = BaseExceptionGroup(said, [rebuild_error(member) for member in members])
+        kind, message, members = described["type"], described["message"], described["members"]
+        if members:  # a member that cannot be rebuilt must not lose the others
+            message = message if kind in _GROUPS else f"{kind}: {message}"
+            exc = BaseExceptionGroup(message, [rebuild_error(member) for member in members])
         else:
-            exc = RemoteError(f"{kind}: {said}")
+            exc = RemoteError(f"{kind}: {message}")
     _complete(exc, described)
     return exc
 
@@ -49,27 +49,27 @@ def _complete(exc: BaseException, described: dict[str, Any]) -> None:
 
 def _traceback(frames: list[tuple[Any, ...]]) -> types.TracebackType | None:
     found: types.TracebackType | None = None
-    for file, function, place, line in reversed(frames):
-        if line and not linecache.getline(file, place[0]):
-            # A file of the other machine, or a cell that this kernel does not know: the one line.
-            lines = ["\n"] * (place[0] - 1) + [line]
+    for file, function, position, line in reversed(frames):
+        if line and not linecache.getline(file, position[0]):
+            # A file of another machine, or a cell unknown to this kernel: only this line is known.
+            lines = ["\n"] * (position[0] - 1) + [line]
             linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
-        entry = _stand_in(file, function, place)
+        entry = _stand_in(file, function, position)
         found = types.TracebackType(found, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return found
 
 
 def _stand_in(
-    file: str, function: tuple[str, str, int], place: tuple[Any, ...]
+    file: str, function: tuple[str, str, int], position: tuple[Any, ...]
 ) -> types.TracebackType:
-    """Return a traceback of one frame of ``function``, which stands at ``place`` of ``file``.
+    """Return a traceback with one frame of ``function``, at ``position`` of ``file``.
 
-    Its code has the names and the first line of that function's: IPython 9 shows, of a cell, the
-    lines of the function that begins there.
+    Its code has the function's names and first line: for a cell, IPython 9 shows the lines of the
+    function that begins there.
     """
     name, qualname, first = function
-    line, end_line, column, end_column = place
-    above = min(first, line) - 1  # a code object counts its lines from its first one
+    line, end_line, column, end_column = position
+    above = min(first, line) - 1  # a code object counts its lines from its first line
     there = {
         "lineno": line - above,
         "end_lineno": (end_line or line) - above,

@@ -1,4 +1,4 @@
-"""From what a user writes for ``on=`` to the engine that runs it."""
+"""Finds the engine for what a user passes as ``on=``."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import concurrent.futures
 from typing import Any
 
 from asyncnb._core.base.errors import near
-from asyncnb._offload._jobs import Engine
+from asyncnb._offload.jobs import Engine
 
-#: What ``on=`` may say besides an object.
-WORDS = ("process",)
+#: The names that ``on=`` takes besides an object.
+NAMES = ("process",)
 
 
 def engine_for(on: Any) -> Engine:
     """Return the engine for ``on``: "process", an Executor, a dask Client, an ipyparallel view.
 
-    Raises TypeError or ValueError that says what it may be.
+    Raises TypeError or ValueError with a message that says what it may be.
     """
     if isinstance(on, str):
         if on == "process":
-            from asyncnb._offload._process import process_engine
+            from asyncnb._offload.engines.process import process_engine
 
             return process_engine()
         raise ValueError(
             f"on={on!r}: it takes 'process', or an executor, dask client or ipyparallel view "
-            f"itself.{near(on, WORDS)}"
+            f"itself.{near(on, NAMES)}"
         )
     if _has_class(on, "concurrent.futures.interpreter", "InterpreterPoolExecutor"):
-        # It is a ThreadPoolExecutor, and would pickle our call. An interpreter of its own takes no
-        # daemon thread either, which a connection needs that brings output here and a cancel there.
+        # It is a ThreadPoolExecutor, but would pickle the call. Its interpreters allow no daemon
+        # threads either, which a connection for output and cancels needs.
         raise TypeError(
             f"on= takes no {type(on).__name__}: work in another interpreter could not be "
-            "cancelled, and its output would not come here. Write on='process', or give a "
+            "cancelled, and its output would be lost. Use on='process', or pass a "
             "ThreadPoolExecutor or a ProcessPoolExecutor."
         )
     if isinstance(on, concurrent.futures.ThreadPoolExecutor):
-        from asyncnb._offload._threadpool import ThreadPoolEngine
+        from asyncnb._offload.engines.thread_pool import ThreadPoolEngine
 
         return ThreadPoolEngine(on)
     if found := _of_a_cluster(on):
         return found
     if isinstance(on, concurrent.futures.Executor):
-        from asyncnb._offload._executor import executor_engine
+        from asyncnb._offload.engines.executor import executor_engine
 
         return executor_engine(on)
     raise TypeError(
@@ -51,25 +51,25 @@ def engine_for(on: Any) -> Engine:
 
 
 def _has_class(on: Any, module: str, name: str) -> bool:
-    """Whether ``on`` is of that class or a subclass; without importing it."""
+    """Return whether ``on`` is of that class or a subclass, without importing it."""
     return any(c.__module__ == module and c.__name__ == name for c in type(on).__mro__)
 
 
 def _of_a_cluster(on: Any) -> Engine | None:
-    """Return the engine if ``on`` is of dask or ipyparallel; without importing either."""
+    """Return the engine if ``on`` belongs to dask or ipyparallel, without importing either."""
     names = {(c.__module__.partition(".")[0], c.__name__) for c in type(on).__mro__}
     if ("distributed", "ClientExecutor") in names:
-        on = on._client  # dask's own executor hides from its client what runs
+        on = on._client  # dask's own executor hides what runs from its client
         names.add(("distributed", "Client"))
     if ("distributed", "Client") in names:
-        from asyncnb._offload._dask import dask_engine
+        from asyncnb._offload.engines.dask import dask_engine
 
         return dask_engine(on)
     if any(
         module == "ipyparallel" and name in ("View", "ViewExecutor", "Client")
         for module, name in names
     ):
-        from asyncnb._offload._ipyparallel import ipyparallel_engine
+        from asyncnb._offload.engines.ipyparallel import ipyparallel_engine
 
         return ipyparallel_engine(getattr(on, "view", on))
     return None

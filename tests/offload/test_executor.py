@@ -1,4 +1,4 @@
-"""Any `concurrent.futures.Executor`: output, traceback and cancel as anywhere."""
+"""Any `concurrent.futures.Executor`: output, tracebacks and cancels, and what a broken one does."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ import psutil
 import pytest
 
 import asyncnb
-from asyncnb._core.loop import current as _current
-from asyncnb._offload import _process
-from asyncnb._offload._executor import switchboard
+from asyncnb._offload.engines import process
+from asyncnb._offload.engines.worker_hub import worker_hub
+from tests.offload.conftest import ended
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _loop_of_this_module():
     yield
-    _current.shutdown()
+    asyncnb.embedded_loop().shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,10 @@ def threads():
 
 
 @pytest.fixture
-def listen(monkeypatch):
-    """Called in a test: gathers what is said in this process, with an event for the first of it."""
+def capture(monkeypatch):
+    """Return a function that captures the output of this process, with an event for the first."""
 
-    class Heard(io.StringIO):
+    class SignallingCapture(io.StringIO):
         first: threading.Event
 
         def write(self, text):
@@ -57,31 +57,25 @@ def listen(monkeypatch):
             return count
 
     def start():  # not in the fixture: pytest changes sys.stdout before the test itself
-        heard = Heard()
-        heard.first = threading.Event()
-        monkeypatch.setattr(sys, "stdout", heard)
-        return heard
+        captured = SignallingCapture()
+        captured.first = threading.Event()
+        monkeypatch.setattr(sys, "stdout", captured)
+        return captured
 
     return start
 
 
-def ended(task):
-    with contextlib.suppress(asyncnb.CancelledError):
-        task.join(20)
-    return task.info().state
-
-
-def say_and_stay(said):
+def say_and_stay(message):
     try:
-        print(said, flush=True)  # a cancel may come while this returns
+        print(message, flush=True)  # a cancel may arrive while this returns
         time.sleep(60)
     finally:
         print("cleaned up", flush=True)
 
 
-def say_and_spin(said):
+def say_and_spin(message):
     try:
-        print(said, flush=True)  # a cancel may come while this returns
+        print(message, flush=True)  # a cancel may arrive while this returns
         while True:
             time.sleep(0.001)
     finally:
@@ -100,19 +94,19 @@ def test_a_call_returns_what_the_function_does(pool):
     assert info.worker
 
 
-def test_functions_that_cannot_be_imported_go_along(pool):
+def test_functions_that_cannot_be_imported_are_sent(pool):
     base = 10
     assert asyncnb.offload(lambda n: n + base, 1, on=pool).join(20) == 11
 
 
-def test_a_coroutine_goes_along(pool):
+def test_a_coroutine_is_sent(pool):
     async def later(n, *more, key=0):
         return n, more, key
 
     assert asyncnb.launch(later(1, 2, 3, key=4), on=pool).join(20) == (1, (2, 3), 4)
 
 
-def test_launching_elsewhere_needs_no_other_name_of_asyncnb_first():
+def test_launching_on_an_executor_needs_no_other_name_of_asyncnb_first():
     code = "import asyncnb, concurrent.futures as cf; pool = cf.ThreadPoolExecutor(1)\n"
     code += "print(asyncnb.launch(lambda: 1, on=pool).join(20)); pool.shutdown()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -124,7 +118,7 @@ def slow_one():
     return 1
 
 
-def test_work_that_is_elsewhere_is_recorded_as_far_as_it_is_seen_from_here(pool):
+def test_the_timeline_records_remote_work_as_seen_from_the_kernel(pool):
     task: asyncnb.Task[int] = asyncnb.launch(slow_one, on=pool, name="far", trace=True)
     assert task.join(20) == 1
     [row] = asyncnb.timeline(task).data["rows"]
@@ -132,7 +126,7 @@ def test_work_that_is_elsewhere_is_recorded_as_far_as_it_is_seen_from_here(pool)
     assert row["waits"]
 
 
-def test_an_error_shows_where_it_arose(pool):
+def test_an_error_shows_where_it_was_raised(pool):
     import traceback
 
     task = asyncnb.offload(fail, on=pool)
@@ -141,21 +135,21 @@ def test_an_error_shows_where_it_arose(pool):
     assert "return 1 / 0" in "".join(traceback.format_exception(caught.value))
 
 
-def test_output_is_heard_while_the_work_goes_on_and_cancel_stops_it(pool, listen):
-    heard = listen()
+def test_output_arrives_while_the_work_runs_and_cancel_stops_it(pool, capture):
+    captured = capture()
     task = asyncnb.offload(say_and_stay, "begun", on=pool)
-    assert heard.first.wait(20)
-    asyncnb.run(asyncnb.sleep(0))  # the loop writes down what it was told before
+    assert captured.first.wait(20)
+    asyncnb.run(asyncnb.sleep(0))  # the loop handles earlier reports first
     assert task.info().state == "running"
     task.cancel()
     assert ended(task) == "cancelled"
-    assert heard.getvalue() == "begun\ncleaned up\n"
+    assert captured.getvalue() == "begun\ncleaned up\n"
 
 
-def test_what_waits_for_a_worker_never_starts_when_cancelled(pool, tmp_path, listen):
-    heard = listen()
+def test_a_task_waiting_for_a_worker_never_starts_when_cancelled(pool, tmp_path, capture):
+    captured = capture()
     busy = asyncnb.offload(say_and_stay, "busy", on=pool)
-    assert heard.first.wait(20)
+    assert captured.first.wait(20)
     paths = [tmp_path / name for name in "abc"]
     late = [asyncnb.offload(path.touch, on=pool) for path in paths]
     assert {task.info().state for task in late} == {"pending"}
@@ -165,17 +159,17 @@ def test_what_waits_for_a_worker_never_starts_when_cancelled(pool, tmp_path, lis
     assert not any(path.exists() for path in paths)
 
 
-def test_a_thread_pool_works_in_this_process(threads, listen):
-    heard = listen()
+def test_a_thread_pool_works_in_this_process(threads, capture):
+    captured = capture()
     mine = []
     task = asyncnb.offload(lambda: mine.append(threading.current_thread().name), on=threads)
     task.join(10)
     assert mine[0].startswith("ThreadPoolExecutor")
     task = asyncnb.offload(say_and_spin, "begun", on=threads)
-    assert heard.first.wait(20)
+    assert captured.first.wait(20)
     task.cancel()
     assert ended(task) == "cancelled"
-    assert heard.getvalue() == "begun\ncleaned up\n"
+    assert captured.getvalue() == "begun\ncleaned up\n"
     with pytest.raises(ZeroDivisionError):
         asyncnb.offload(fail, on=threads).join(10)
 
@@ -192,19 +186,19 @@ def test_map_over_an_executor(which, request):
     asyncnb.run(main(), timeout=30)
 
 
-def test_a_broken_pool_fails_its_tasks_with_a_reason(listen):
-    heard = listen()
+def test_a_broken_pool_fails_its_tasks_with_a_reason(capture):
+    captured = capture()
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
         task = asyncnb.offload(say_and_stay, "begun", on=executor)
-        assert heard.first.wait(20)
+        assert captured.first.wait(20)
         for process in psutil.Process().children(recursive=True):
             if "spawn_main" in " ".join(process.cmdline()) and process.pid in executor._processes:
                 process.kill()
         with pytest.raises(asyncnb.WorkerLostError, match="BrokenProcessPool"):
             task.join(20)
         again = asyncnb.offload(fail, on=executor)
-        with pytest.raises(asyncnb.WorkerLostError, match="takes no work"):
+        with pytest.raises(asyncnb.WorkerLostError, match="accepts no work"):
             again.join(20)
 
 
@@ -213,7 +207,7 @@ async def through_map(executor):
 
 
 def on_each_way(executor):
-    """Work for an executor, on each way that leads there; what it gives."""
+    """Yield work for an executor, in each way that leads to it."""
     yield lambda: asyncnb.offload(abs, -3, on=executor).join(20)
     yield lambda: asyncnb.launch(lambda: 3, on=executor).join(20)
     yield lambda: asyncnb.run(through_map(executor), timeout=20)
@@ -250,19 +244,19 @@ def test_a_pool_whose_initializer_fails_ends_its_tasks(kind):
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_a_pool_that_was_shut_down_takes_no_work(kind):
+def test_a_pool_that_was_shut_down_accepts_no_work(kind):
     executor: concurrent.futures.Executor = concurrent.futures.ThreadPoolExecutor(1)
     if kind == "processes":
         context = multiprocessing.get_context("spawn")
         executor = concurrent.futures.ProcessPoolExecutor(1, context)
     executor.shutdown()
     for work in on_each_way(executor):
-        with pytest.raises(asyncnb.WorkerLostError, match=r"takes no work.* after shutdown"):
+        with pytest.raises(asyncnb.WorkerLostError, match=r"accepts no work.* after shutdown"):
             work()
 
 
 class Inside(concurrent.futures.Executor):
-    """Runs its calls where they are submitted, as executors for debugging do."""
+    """Runs calls inside submit(), as executors for debugging do."""
 
     def submit(self, function, /, *args, **kwargs):
         future: concurrent.futures.Future[object] = concurrent.futures.Future()
@@ -288,24 +282,24 @@ class Raising(concurrent.futures.ThreadPoolExecutor):
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
-        (Inside, r"inside of submit\(\), which would block the loop. Use a ThreadPoolExecutor"),
-        (WithoutFuture, "takes no work: AttributeError: 'NoneType'"),
+        (Inside, r"inside submit\(\), which would block the loop. Use a ThreadPoolExecutor"),
+        (WithoutFuture, "accepts no work: AttributeError: 'NoneType'"),
         (WithAnotherAnswer, "did not run this work: it returned str"),
-        (Raising, "takes no work: ValueError: the wrong queue"),
-        (concurrent.futures.Executor, "takes no work: NotImplementedError"),
+        (Raising, "accepts no work: ValueError: the wrong queue"),
+        (concurrent.futures.Executor, "accepts no work: NotImplementedError"),
     ],
 )
-def test_an_executor_that_runs_nothing_ends_its_tasks_with_a_reason(kind, said):
+def test_an_executor_that_runs_nothing_ends_its_tasks_with_a_reason(kind, message):
     executor = kind()
     for work in on_each_way(executor):
-        with pytest.raises(asyncnb.OffloadError, match=said):
+        with pytest.raises(asyncnb.OffloadError, match=message):
             work()
 
 
 class Holding(concurrent.futures.Executor):
-    """Runs nothing until it is asked to, perhaps although it says that it does."""
+    """Runs nothing until asked to, and perhaps claims that it does."""
 
     def __init__(self, running):
         self.running = running
@@ -329,30 +323,30 @@ def touch_when_done(path):
 
 @pytest.mark.parametrize("running", [False, True])
 def test_work_that_never_begins_can_be_cancelled(running, monkeypatch, tmp_path):
-    monkeypatch.setattr("asyncnb._offload._executor.GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(sys, "stderr", heard := io.StringIO())
+    monkeypatch.setattr("asyncnb._offload.engines.executor.CANCEL_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(sys, "stderr", captured := io.StringIO())
     executor = Holding(running)
     task = asyncnb.offload(touch_when_done, tmp_path / "done", on=executor)
     assert executor.has_one.wait(20)
     task.cancel()
     assert ended(task) == "cancelled"
-    assert ("no worker has begun touch_when_done" in heard.getvalue()) is running
+    assert ("no worker started touch_when_done" in captured.getvalue()) is running
     if running:
-        # It begins nevertheless, and is cancelled as soon as that is known.
+        # It begins all the same, and is cancelled as soon as that is known.
         [(future, call)] = executor.held
         future.set_result(call())
         assert future.result()[0] == "cancelled"
     assert not list(tmp_path.iterdir())
-    assert not switchboard().jobs and not switchboard()._dropped
+    assert not worker_hub().jobs and not worker_hub()._dropped
 
 
-def test_loky_works_like_any_other(listen):
-    heard = listen()
+def test_loky_works_like_any_other(capture):
+    captured = capture()
     loky = pytest.importorskip("loky", reason="loky is not installed for this Python")
     executor = loky.ProcessPoolExecutor(1)
     try:
         task = asyncnb.offload(say_and_stay, "begun", on=executor)
-        assert heard.first.wait(20)
+        assert captured.first.wait(20)
         task.cancel()
         assert ended(task) == "cancelled"
         assert asyncnb.offload(abs, -3, on=executor).join(20) == 3
@@ -360,44 +354,44 @@ def test_loky_works_like_any_other(listen):
         executor.shutdown(kill_workers=True)
 
 
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="lines are pipes on Windows")
-def test_a_caller_that_says_nothing_does_not_keep_workers_out():
-    board = switchboard()
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="connections are pipes on Windows")
+def test_a_silent_caller_does_not_keep_workers_out():
+    hub = worker_hub()
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.connect(board.address)
-        with contextlib.closing(Client(board.address, authkey=board.key)):
+        silent.connect(hub.address)
+        with contextlib.closing(Client(hub.address, authkey=hub.key)):
             pass
         with pytest.raises(multiprocessing.AuthenticationError):
-            Client(board.address, authkey=b"another")
+            Client(hub.address, authkey=b"another")
 
 
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="lines are pipes on Windows")
-def test_workers_are_heard_again_once_there_are_file_descriptors():
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="connections are pipes on Windows")
+def test_workers_connect_again_once_there_are_file_descriptors():
     code = """
         import os, resource, socket, threading, time
         from multiprocessing.connection import Client
-        from asyncnb._offload import _executor
+        from asyncnb._offload.engines.worker_hub import worker_hub
         resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-        board, sockets, taken = _executor.switchboard(), [], []
-        sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]  # so long is the line
+        hub, sockets, taken = worker_hub(), [], []
+        sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]  # the length of its queue
         try:
             while True: taken.append(os.open(os.devnull, os.O_RDONLY))
         except OSError: pass
-        for each in sockets: each.connect(board.address)
+        for each in sockets: each.connect(hub.address)
         before = time.process_time()
         time.sleep(1)
         print(time.process_time() - before < 0.3)
         for each in taken: os.close(each)
-        Client(board.address, authkey=board.key).close()
-        print("heard")
+        Client(hub.address, authkey=hub.key).close()
+        print("connected")
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split() == ["True", "heard"]
+    assert done.stdout.split() == ["True", "connected"]
 
 
 @pytest.mark.parametrize("where", ["executor", "process"])
-def test_a_worker_is_read_on_after_something_it_said_could_not_be_shown(pool, where, monkeypatch):
+def test_a_worker_is_still_read_after_some_output_could_not_be_shown(pool, where, monkeypatch):
     failed = []
 
     class Broken(io.StringIO):
@@ -419,5 +413,5 @@ def test_a_worker_is_read_on_after_something_it_said_could_not_be_shown(pool, wh
     try:
         assert task.join(30) == 5
     finally:
-        _process.close()
+        process.close()
     assert failed

@@ -1,0 +1,1 @@
+"""Engines, which run jobs: worker processes, executors and clusters."""
