@@ -27,11 +27,12 @@ from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.arguments import PLACES, task_name
-from asyncnb._kernel.cells.compiled import BackgroundCell, cell_number, compile_cell
+from asyncnb._kernel.cells.compiled import BackgroundCell, compile_cell
 from asyncnb._kernel.cells.on_kernel_loop import on_loop
 from asyncnb._kernel.cells.remote import Place, ship
 from asyncnb._kernel.cells.wait import wait
-from asyncnb._kernel.output.router import OutputRouter, cell_id
+from asyncnb._kernel.current_cell import cell_id, cell_number
+from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import format_error, user_frames
 
 if TYPE_CHECKING:

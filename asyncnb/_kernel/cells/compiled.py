@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.error import UsageError
 
+from asyncnb._kernel.current_cell import cell_number
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-
-
-def cell_number(ip: InteractiveShell) -> int:
-    """Return n of the ``In[n]`` that runs now, 0 where it leaves no history."""
-    # Not execution_count: run_cell has raised it before the cell's code runs, and keeps it where
-    # the cell is not stored.
-    return max(0, len(ip.user_ns.get("In", ())) - 1)
 
 
 class BackgroundCell(NamedTuple):

@@ -24,7 +24,7 @@ from asyncnb._core.base.visits import own_loop
 from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.unmanaged import context_of
 from asyncnb._core.launched.record import TaskRecord, current_record
-from asyncnb._kernel.cells.compiled import cell_number
+from asyncnb._kernel.current_cell import cell_id, cell_number
 from asyncnb._kernel.ipykernel.parents import header as _header
 from asyncnb._kernel.ipykernel.parents import parent_message as _parent
 from asyncnb._kernel.ipykernel.parents import route_by_context
@@ -488,10 +488,3 @@ def _recording_write(original: Callable[[str], int], kind: str) -> Callable[[str
         return said
 
     return write
-
-
-def cell_id(parent: dict[str, Any]) -> str | None:
-    """Return the front end's id of the cell that ``parent`` runs, if it sends one."""
-    metadata = parent.get("metadata") or {}
-    found = metadata.get("cellId") or metadata.get("cell_id")
-    return found if isinstance(found, str) else None

@@ -16,9 +16,9 @@ from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.unmanaged import context_of, current_cell
 from asyncnb._core.launched.record import current_record
 from asyncnb._core.loop.current import running_embedded_loop
-from asyncnb._kernel.cells.compiled import cell_number
+from asyncnb._kernel.current_cell import cell_id, cell_number
 from asyncnb._kernel.output.headless import is_headless
-from asyncnb._kernel.output.router import OutputRouter, cell_id
+from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.undo import UndoStack
 
 #: The message of the cell whose code is running.
