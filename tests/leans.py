@@ -156,7 +156,7 @@ PYTHON = [
         "_core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/primitives/pause.py _core/primitives/backport/task.py "
         "_core/primitives/joining.py "
-        "_core/introspection/waiting_on.py _kernel/awaiting/autoawait.py",
+        "_core/introspection/waiting_on.py _kernel/awaiting/running_cell.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
         "future._callbacks is None and is_slot(Future, '_callbacks')",
     ),
@@ -216,7 +216,7 @@ PYTHON = [
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/loop/watchdog.py "
-        "_kernel/awaiting/autoawait.py",
+        "_kernel/awaiting/running_cell.py",
         "no pause; stacks and the table do not say what a task waits for",
         "is_slot(Task, '_fut_waiter')",
     ),

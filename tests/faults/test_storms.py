@@ -59,13 +59,13 @@ def test_interrupt_storm_during_launches(victim):
 
 EARLY = """
 import signal, socket, types
-from asyncnb._kernel.awaiting import autoawait as _autoawait
+from asyncnb._kernel.ipykernel import interrupts
 def socketpair():  # what the kernel's thread calls before it waits for the cell
-    _autoawait.socket = socket
+    interrupts.socket = socket
     asyncnb.embedded_loop().call_soon_threadsafe(time.sleep, {busy})
     signal.raise_signal(signal.SIGINT)
     return socket.socketpair()
-_autoawait.socket = types.SimpleNamespace(socketpair=socketpair)
+interrupts.socket = types.SimpleNamespace(socketpair=socketpair)
 """
 
 #: What comes before the cell that is stopped, and the cell.

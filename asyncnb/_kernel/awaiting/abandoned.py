@@ -12,7 +12,9 @@ from asyncnb._core.introspection.places import strip_outer_frames
 from asyncnb._kernel.output.tracebacks import plain_lines, user_frames
 
 if TYPE_CHECKING:
-    from asyncnb._kernel.awaiting.autoawait import RunningCell
+    from collections.abc import Coroutine
+
+    from asyncnb._core.loop.embedded import EmbeddedLoop
 
 
 class _Stopped(KeyboardInterrupt):
@@ -26,9 +28,12 @@ _Stopped.__name__ = _Stopped.__qualname__ = "KeyboardInterrupt"
 _Stopped.__module__ = "builtins"
 
 
-def stopped_result(cell: RunningCell) -> ExecutionResult:
-    """Return what the kernel is told: KeyboardInterrupt, at the line where the cell waits."""
-    blocked = cell.loop.blocked
+def stopped_result(loop: EmbeddedLoop, coro: Coroutine[Any, Any, Any]) -> ExecutionResult:
+    """Return what the kernel is told: KeyboardInterrupt, at the line where the cell waits.
+
+    ``coro`` is the cell's, suspended on ``loop``, which something else blocks.
+    """
+    blocked = loop.blocked
     by = "another task" if blocked is None else f"task {blocked.name!r} ({blocked.where})"
     if blocked is not None and blocked.name.startswith("callback"):
         by = f"{blocked.name} ({blocked.where})"
@@ -36,7 +41,7 @@ def stopped_result(cell: RunningCell) -> ExecutionResult:
         f"stopped while {by} blocks the loop; what this cell has to clean up, it does after that"
     )
     result = ExecutionResult(None)
-    result.error_in_exec = error.with_traceback(user_frames(_traceback(cell.coro)))
+    result.error_in_exec = error.with_traceback(user_frames(_traceback(coro)))
     return result
 
 

@@ -24,7 +24,7 @@ from asyncnb._kernel.output.tracebacks import user_frames
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._kernel.awaiting.autoawait import RunningCell
+    from asyncnb._kernel.awaiting.running_cell import RunningCell
 
 #: Seconds that the loop gets to let a cell go before the cell is taken to block it.
 BLOCKED_AFTER = 0.25

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import signal
+import socket
 import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from asyncnb._core.loop.guarded import on_wakeup_fd_replaced
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -84,3 +91,79 @@ class InterruptGuard:
 def _replace(old: Any, new: Any) -> None:
     if signal.getsignal(signal.SIGINT) is old:
         signal.signal(signal.SIGINT, new)
+
+
+def _never() -> bool:
+    return False
+
+
+@contextlib.contextmanager
+def wake_on_signal(
+    loop: asyncio.AbstractEventLoop, on_interrupt: Callable[[], None]
+) -> Iterator[Callable[[], bool]]:
+    """Wake ``loop`` when a signal arrives, and call ``on_interrupt`` for each SIGINT.
+
+    Gives a function that returns whether the signals up to now have done so, and sees to it that
+    the next ones will. They do not in a subshell's thread, to which no signal comes.
+
+    A Python signal handler runs when the main thread gets to it, and a loop that sleeps in its
+    selector does not: ipykernel's handler cancels with ``call_soon``, which wakes nobody, and
+    the cell went on to its end (ipykernel#881). A byte on a socket that the loop watches does.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield _never
+        return
+    try:
+        receiver, sender = socket.socketpair()
+    except OSError:  # no file descriptor left: the cell runs all the same
+        yield _never
+        return
+    receiver.setblocking(False)
+    sender.setblocking(False)
+    previous = -1
+
+    def read() -> None:
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            signals = receiver.recv(4096)
+            if previous != -1:  # a loop of the main thread with signal handlers wants them too
+                with contextlib.suppress(OSError):
+                    os.write(previous, signals)
+            if signal.SIGINT in signals:
+                on_interrupt()
+
+    def hold() -> bool:
+        # A signal handler that the cell gives the loop, or takes from it, replaces the wake-up fd:
+        # the stop button would do nothing until the end of the cell.
+        nonlocal previous
+        owner = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        if owner == sender.fileno():
+            return True
+        previous = owner
+        return False
+
+    try:
+        loop.add_reader(receiver, read)
+    except NotImplementedError:  # a bare proactor loop, which no ipykernel runs on
+        receiver.close()
+        sender.close()
+        yield _never
+        return
+    hold()
+    on_wakeup_fd_replaced.append(hold)
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        # Terminal IPython: KeyboardInterrupt in the middle of the loop would leave the cell
+        # running with nobody waiting for it.
+        signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield hold
+    finally:
+        on_wakeup_fd_replaced.remove(hold)
+        if handler is signal.default_int_handler:
+            signal.signal(signal.SIGINT, handler)
+        if (now := signal.set_wakeup_fd(previous)) != sender.fileno():
+            signal.set_wakeup_fd(now)  # another owner has taken it meanwhile, and keeps it
+        loop.remove_reader(receiver)
+        read()  # what came since the loop last looked
+        receiver.close()
+        sender.close()

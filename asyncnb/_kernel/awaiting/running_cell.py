@@ -1,0 +1,226 @@
+"""A cell that runs on the embedded loop, and the kernel's side that waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import inspect
+import threading
+import time
+import types
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from IPython.core.interactiveshell import ExecutionResult
+
+from asyncnb._core.base.async_raise import raise_in_task
+from asyncnb._core.base.errors import EmbeddedLoopError
+from asyncnb._core.base.visits import runs_here
+from asyncnb._core.introspection import places as _places
+from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._core.loop.subprocesses import cell_children, interrupt_children
+from asyncnb._core.primitives.tasks import Task, interrupt
+
+_Task = asyncio.Task  # now: nest_asyncio puts another class in its place
+
+#: Seconds that the embedded loop gets to take an interrupt before the cell is taken to block it.
+BLOCKED_AFTER = 0.1
+
+
+class RunningCell:
+    """A foreground cell on the embedded loop, and the kernel's side that waits for it."""
+
+    def __init__(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        source: str,
+        loop: EmbeddedLoop,
+        here: asyncio.AbstractEventLoop,
+        *,
+        own_groups: bool,
+    ) -> None:
+        self.created = time.time()
+        self.coro = coro
+        self.source = source
+        self.loop = loop
+        self.here = here
+        self.interrupted = False
+        #: False once the cell has been cancelled before its first step.
+        self.began = True
+        #: Whether the code of the cell was interrupted, and had not ended before it could be.
+        self._delivered = False
+        self.reported = False
+        #: Processes that it has started in groups of their own.
+        self.children: list[asyncio.SubprocessTransport] = []
+        self._ended: asyncio.Future[None] = here.create_future()
+        self._taken = threading.Event()
+        self.task: Task[Any] | None = None
+        #: What the kernel is told in place of the result, once the cell was let go.
+        self.gone: ExecutionResult | None = None
+        #: Whether it was stopped, but still has to end.
+        self.left = False
+        #: Whether the loop crashed under it.
+        self.lost = False
+        self._held_by: asyncio.Task[Any] | None = self.task
+        self._failed: BaseException | None = None
+        loop.on_crash.add(self._loop_crashed)
+        self.context = contextvars.copy_context()
+        if own_groups:
+            self.context.run(cell_children.set, self.children)
+
+    def start(self) -> None:
+        """Have it begin, once an interrupt finds its way here: what it prints may bring one."""
+        self.loop.call_soon_threadsafe(self._start)
+
+    def _start(self) -> None:
+        # Ours, not asyncio.Task: nest_asyncio puts another class in that place.
+        self.task = Task(self.coro, loop=self.loop, name="cell", context=self.context)
+        self.task.add_done_callback(self._tell)
+
+    def let_go(self, reply: ExecutionResult) -> None:
+        """Have the waiter go on with ``reply`` while the cell runs on. On the loop's thread."""
+        self.gone = reply
+        self._tell(None)
+
+    def _tell(self, _: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the kernel's loop is closed: nobody waits
+            self.here.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _loop_crashed(self, _: EmbeddedLoop, exc: BaseException) -> None:
+        self._failed = exc
+        self._tell(None)
+
+    @property
+    def interrupted_late(self) -> bool:
+        """Whether the code had ended, but not the cell, when it was interrupted."""
+        return self.interrupted and not self._delivered
+
+    def is_current(self) -> bool:
+        """Whether the calling code is this cell's."""
+        return runs_here(self.loop) and (asyncio.current_task(self.loop) is self.task)
+
+    async def wait(self, wakes: Callable[[], bool]) -> Any:
+        """Wait for the cell, whoever cancels the waiter, and return its ExecutionResult.
+
+        Where signals have woken the loop, ``wakes()``, an interrupt arrives by itself, and the
+        cancellation of the waiter, by which ipykernel reports it once more, is only swallowed.
+        That of an interrupt from before anything could wake the loop is its only report.
+        """
+        waiter = asyncio.current_task()
+        try:
+            while not self._ended.done():
+                try:
+                    await asyncio.shield(self._ended)
+                except asyncio.CancelledError:
+                    # ipykernel cancels the waiter on SIGINT. Raising here would leave the cell
+                    # without a reply: the cell itself ends, and its result is the answer.
+                    if waiter is not None:
+                        waiter.uncancel()
+                    if not wakes() or not self.interrupted:
+                        self.interrupt()
+        finally:
+            self.loop.on_crash.discard(self._loop_crashed)
+        if self.gone is not None:
+            return self.gone
+        try:
+            if self.task is None or not self.task.done():
+                raise EmbeddedLoopError(
+                    "The embedded loop crashed under this cell; run it again."
+                ) from self._failed
+            return self.task.result()
+        except EmbeddedLoopError as exc:
+            # Raised here it would leave the kernel's loop, and the cell without a reply.
+            self.lost = True
+            result = ExecutionResult(None)
+            result.error_in_exec = exc
+            return result
+        except KeyboardInterrupt as exc:
+            # A stop that hit IPython after the cell's code had ended. Raised here it would leave
+            # the kernel's loop and end the kernel.
+            result = ExecutionResult(None)
+            result.error_in_exec = exc
+            return result
+        except asyncio.CancelledError:
+            # Before its first step: IPython has made no result of it. Raised here it would end
+            # what takes the kernel's requests, and no later cell would run.
+            self.began = False
+            return ExecutionResult(None)
+
+    def interrupt(self) -> None:
+        """Stop the cell as the stop button means it. Call it in the thread of ``here``."""
+        self.interrupted = True
+        if self._ended.done():
+            return
+        self._taken.clear()
+        self.loop.call_soon_threadsafe(self._interrupt_there)
+        self.here.call_later(BLOCKED_AFTER, self._break_in)
+
+    def _interrupt_there(self) -> None:
+        self._taken.set()
+        interrupt_children(self.children)
+        task = self.task
+        if task is None or task.done():
+            return
+        self._delivered = True
+        waiter = getattr(task, "_fut_waiter", None)
+        if isinstance(waiter, _Task) and _awaited_by_cell_code(task.get_coro()):
+            # A task that the cell's own code awaits by name lives on, launched or not; tasks
+            # that the functions it called made for themselves are cancelled with them.
+            _end_wait(task, waiter)
+        else:
+            interrupt(task)
+
+    def _break_in(self) -> None:
+        """The loop has not taken the interrupt: if this cell blocks it, raise in its code.
+
+        Once for each press on stop, and not while the cell shows the traceback of the first.
+        """
+        if self._taken.is_set() or self._ended.done() or self.reported or self.task is None:
+            return
+        current = asyncio.current_task(self.loop)
+        if current is self.task:
+            if raise_in_task(self.loop, self.task, KeyboardInterrupt, within=_is_cell_code):
+                self._delivered = True
+                return
+        elif self._held_by is current and (current is not None or self.loop.blocked is not None):
+            # Somebody else blocks the loop, for longer than a moment. The cell will end when it is
+            # free; who pressed stop does not wait for that.
+            from asyncnb._kernel.awaiting.abandoned import stopped_result  # rarely needed
+
+            self.left = True
+            self.gone = stopped_result(self.loop, self.coro)
+            self._wake()
+            return
+        self._held_by = current
+        self.here.call_later(BLOCKED_AFTER, self._break_in)
+
+
+def _end_wait(task: asyncio.Task[Any], waiter: Any) -> None:
+    """Throw CancelledError into ``task`` without a word to ``waiter``, on their loop's thread."""
+    loop = task.get_loop()
+    for callback, context in waiter._callbacks or ():
+        if getattr(callback, "__self__", None) is task:  # how a C task is woken
+            waiter.remove_done_callback(callback)
+            cancelled = loop.create_future()
+            cancelled.cancel()
+            loop.call_soon(functools.partial(callback, cancelled), context=context)
+            return
+    task.cancel()  # woken already, on its way
+
+
+def _is_cell_code(frame: types.FrameType) -> bool:
+    return _places.cell_of(frame.f_code.co_filename) is not None
+
+
+def _awaited_by_cell_code(coro: Any) -> bool:
+    """Return whether the innermost coroutine of the chain is a cell's top-level code."""
+    while inspect.iscoroutine(coro.cr_await):
+        coro = coro.cr_await
+    name: str = coro.cr_code.co_name
+    return name.startswith("<")  # "<module>" or IPython's "<cell line: n>"
