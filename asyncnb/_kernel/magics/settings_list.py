@@ -11,8 +11,8 @@ from asyncnb._core.launched import registry as _registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, count, one_of
 from asyncnb._kernel.output import headless as _headless
-from asyncnb._kernel.output import kept_output as _kept
 from asyncnb._kernel.output import progress as _progress
+from asyncnb._kernel.output import task_output as _kept
 
 
 def options(

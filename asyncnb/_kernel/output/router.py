@@ -31,8 +31,8 @@ from asyncnb._kernel.ipykernel.parents import route_by_context
 from asyncnb._kernel.ipykernel.streams import TaskStreams
 from asyncnb._kernel.output.figures import FigureKeeper
 from asyncnb._kernel.output.headless import LateOutput, LateOutputs
-from asyncnb._kernel.output.kept_output import TaskOutput
 from asyncnb._kernel.output.reports import Reports
+from asyncnb._kernel.output.task_output import TaskOutput, current_output, recording_write
 from asyncnb._kernel.output.tracebacks import format_error
 from asyncnb._kernel.undo import UndoStack
 
@@ -104,7 +104,7 @@ class OutputRouter:
     def _record_streams(self) -> None:
         for stream, kind in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
             original = stream.write
-            recorder = _recording_write(original, kind)
+            recorder = recording_write(original, kind)
             self._streams.append((stream, original, recorder))
             stream.write = recorder  # type: ignore[method-assign]
         self.task_streams.install()
@@ -463,28 +463,3 @@ def _one_timer(stream: Any) -> Callable[[], None]:
         stream._flush()
 
     return schedule
-
-
-def current_output() -> TaskOutput | None:
-    """Return the output record of the task that the running code belongs to."""
-    record = current_record.get()
-    return None if record is None else record.output
-
-
-def _recording_write(original: Callable[[str], int], kind: str) -> Callable[[str], int]:
-    get = current_record.get
-
-    def write(string: str) -> int:
-        record = get()
-        if record is None or record.output is None or not isinstance(string, str):
-            return original(string)
-        output, said = record.output, len(string)
-        string = replace_surrogates(string)
-        output.add(kind, string)
-        if output.late is None:
-            original(string)
-        else:
-            output.late.say(kind, string, original)
-        return said
-
-    return write

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from asyncnb._core.base.text import replace_surrogates
+from asyncnb._core.launched.record import current_record
 
 if TYPE_CHECKING:
     from asyncnb._kernel.output.headless import LateOutput
@@ -136,3 +140,29 @@ def rough_size(value: Any, limit: int) -> int:
         elif part is not None and not isinstance(part, (int, float)):
             size += sys.getsizeof(part, _PART)  # an array, say
     return size
+
+
+def current_output() -> TaskOutput | None:
+    """Return the output record of the task that the running code belongs to."""
+    record = current_record.get()
+    return None if record is None else record.output
+
+
+def recording_write(original: Callable[[str], int], kind: str) -> Callable[[str], int]:
+    """Return a ``write`` for the stream ``kind`` that also keeps what tasks print."""
+    get = current_record.get
+
+    def write(string: str) -> int:
+        record = get()
+        if record is None or record.output is None or not isinstance(string, str):
+            return original(string)
+        output, said = record.output, len(string)
+        string = replace_surrogates(string)
+        output.add(kind, string)
+        if output.late is None:
+            original(string)
+        else:
+            output.late.say(kind, string, original)
+        return said
+
+    return write
