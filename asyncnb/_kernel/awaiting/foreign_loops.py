@@ -1,4 +1,4 @@
-"""Objects of other loops in a cell: awaited by a bridge, and explained where there can be none.
+"""Awaits objects of other loops in a cell, by a bridge.
 
 A task that was made before ``%load_ext asyncnb`` belongs to the kernel's own loop, and a task of a
 loop that the user runs in a thread belongs to that one. asyncio refuses to await either on the
@@ -10,16 +10,13 @@ from __future__ import annotations
 import ast
 import asyncio
 import builtins
-import re
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core.base.errors import safe_str
 from asyncnb._core.base.visits import own_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives.futures import Future, FutureProxy
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._kernel.output.thread_bound import explanation
 
 #: The name that ``await x`` in a cell calls, among IPython's own builtins.
 BRIDGE = "__asyncnb_await__"
@@ -119,65 +116,3 @@ def _refused_elsewhere(loop: Any, name: str) -> Callable[..., Any]:
         return original(*args, **kwargs)
 
     return call
-
-
-_OTHER_LOOP = (
-    "{what} belongs to another loop than the one that cells run on: it was made before `%load_ext "
-    "asyncnb`, or by a loop in a thread. Make it again in a cell; a task or future can be awaited "
-    "here by itself, `await task`, and asyncnb.wait, asyncnb.wait_for, asyncnb.as_completed and "
-    "asyncnb.gather take those of any loop."
-)
-_RUNS_ALREADY = (
-    "In a notebook a loop runs already: write `await ...` in the cell, or `asyncnb.run(...)` in a "
-    "function without await."
-)
-
-#: What asyncio says, and what helps.
-_ADVICE: list[tuple[type[BaseException], str, str]] = [
-    (RuntimeError, "asyncio.run() cannot be called from a running event loop", _RUNS_ALREADY),
-    (RuntimeError, "Runner.run() cannot be called from a running event loop", _RUNS_ALREADY),
-    (RuntimeError, "attached to a different loop", _OTHER_LOOP),
-    (RuntimeError, "is bound to a different event loop", _OTHER_LOOP),
-    (ValueError, "The future belongs to a different loop", _OTHER_LOOP),
-    # What every further `await` of it raises: the first one left a mark on the future.
-    (RuntimeError, "await wasn't used with future", _OTHER_LOOP),
-    # What aiohttp says of a session that was made on another loop.
-    (RuntimeError, "Timeout context manager should be used inside a task", _OTHER_LOOP),
-    (RuntimeError, "is not the running loop", _OTHER_LOOP),
-]
-_ADVISED = frozenset(kind for kind, _, _ in _ADVICE)
-
-_REPR = re.compile(r"got Future (<.*>) attached to|^(<.*>) is bound to", re.DOTALL)
-_PLACE = re.compile(r"[^\s'\"]+\.py(?=:\d+)|(?<=at )[^\s'\"]+(?=:\d+)")
-
-
-def advise(exc: BaseException, cell_of: Callable[[str], str | None]) -> None:
-    """Add a line to *exc* that says what to write, if it was raised for want of a loop or thread.
-
-    *cell_of* gives the cell that a file name stands for.
-    """
-    advice = _loop_advice(exc, cell_of) or explanation(exc)
-    if advice is not None:
-        note = f"asyncnb: {advice}"
-        if note not in getattr(exc, "__notes__", ()):
-            exc.add_note(note)
-
-
-def _loop_advice(exc: BaseException, cell_of: Callable[[str], str | None]) -> str | None:
-    if type(exc) not in _ADVISED:
-        return None
-    text = safe_str(exc)
-    for kind, sign, advice in _ADVICE:
-        if type(exc) is kind and sign in text:
-            return advice.format(what=_what(text, cell_of))
-    return None
-
-
-def _what(text: str, cell_of: Callable[[str], str | None]) -> str:
-    found = _REPR.search(text)
-    if found is None:
-        return "It"
-    what = found[1] or found[2]
-    cells = [cell for cell in map(cell_of, _PLACE.findall(what)) if cell]
-    short = what if len(what) <= 80 else what[:77] + "..."
-    return f"{short} (its code stands in {cells[0]})" if cells else short

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core.base.errors import describe, safe_str
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame
 from asyncnb._core.introspection import places as _places
-from asyncnb._kernel.awaiting.foreign_loops import advise
+from asyncnb._kernel.output.advice import advise
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
