@@ -38,6 +38,7 @@ from asyncnb._kernel.front_end import NotebookFrontEnd
 from asyncnb._kernel.ipykernel.debugger import DebuggerRules
 from asyncnb._kernel.ipykernel.interrupts import InterruptGuard
 from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
+from asyncnb._kernel.ipykernel.kernel import kernel_loop, kernel_of
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
 from asyncnb._kernel.magics.control import ControlVerbs
 from asyncnb._kernel.magics.magics import AsyncMagics
@@ -73,8 +74,7 @@ class Extension:
         self.await_cells = AwaitCells(
             ip, enter=self.output.enter, hand_over=self.output.task_streams.hand_over
         )
-        kernel = getattr(ip, "kernel", None)
-        self.one_loop = OneLoop(ip, self.await_cells, getattr(kernel, "shell_handlers", {}))
+        self.one_loop = OneLoop(ip, self.await_cells)
         self.tracebacks = Tracebacks(
             ip,
             stopped=self.await_cells.stopped,
@@ -85,7 +85,7 @@ class Extension:
         self._browser: BrowserSide | None = None
         self.lost = LostFailures(ip, self.output)
         self.blocks = BlockedLoopReporter()
-        self.keep_alive = KeepAlive(getattr(ip, "kernel", None))
+        self.keep_alive = KeepAlive(kernel_of(ip))
         self.settings = Settings(
             ip,
             options(
@@ -111,7 +111,7 @@ class Extension:
             raise
 
     def _load(self) -> None:
-        ip, kernel, undo = self.ip, getattr(self.ip, "kernel", None), self._undo
+        ip, kernel, undo = self.ip, kernel_of(self.ip), self._undo
         undo.set(sys.modules[__name__], "_loaded", self)
         # get_ipython is a builtin only while a cell runs; background tasks run in between, and
         # libraries (rich) look there to see where they are.
@@ -133,7 +133,7 @@ class Extension:
         self._do(self.one_loop.install, self.one_loop.uninstall)
         rules = DebuggerRules(kernel)
         self._do(rules.install, rules.uninstall)
-        if kernel is not None and "shutdown_request" in getattr(kernel, "control_handlers", {}):
+        if ShutdownHook.suits(kernel):
             hook = ShutdownHook(kernel)
             self._do(hook.install, hook.uninstall)
         undo.push(self.lost.uninstall)
@@ -279,7 +279,7 @@ class Extension:
         bundle: dict[str, Any] = one_line(record.info())
         if not THREADS:
             return bundle
-        if getattr(self.ip, "kernel", None) is not None and not is_headless(self.output.parent()):
+        if kernel_of(self.ip) is not None and not is_headless(self.output.parent()):
             bundle = self.browser().chip(record, bundle)
         return bundle
 
@@ -289,7 +289,7 @@ class Extension:
         if (
             timeline.grid is not None
             or not THREADS  # no channel either, on which the picture could ask for more
-            or getattr(self.ip, "kernel", None) is None
+            or kernel_of(self.ip) is None
             or is_headless(self.output.parent())
         ):
             return bundle
@@ -336,9 +336,7 @@ class Extension:
         formatter.for_type(kind, bundle)
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:
-        io_loop = getattr(getattr(self.ip, "kernel", None), "io_loop", None)
-        loop: asyncio.AbstractEventLoop | None = getattr(io_loop, "asyncio_loop", None)
-        return loop
+        return kernel_loop(self.ip)
 
     def _watch(self, loop: EmbeddedLoop) -> None:
         self.keep_alive.again(loop)

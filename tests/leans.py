@@ -539,32 +539,32 @@ NOTEBOOK = [
     ),
     Lean(
         "ipykernel.iostream.OutStream._schedule_flush",
-        "_kernel/output/router.py",
+        "_kernel/ipykernel/streams.py",
         "a task that prints all the time sends more and more messages a second",
         "callable(type(sys.stdout)._schedule_flush)",
     ),
     Lean(
         "ipykernel.iostream.OutStream._io_loop",
-        "_kernel/output/router.py",
+        "_kernel/ipykernel/streams.py",
         "a task that prints all the time sends more and more messages a second",
         "callable(sys.stdout._io_loop.call_later)",
     ),
     Lean(
         "ipykernel.iostream.OutStream._flush",
-        "_kernel/output/router.py",
+        "_kernel/ipykernel/streams.py",
         "printed text stays in its buffer",
         "callable(sys.stdout._flush)",
     ),
     Lean(
         "ipykernel.zmqshell.ZMQInteractiveShell._parent_header",
-        "_kernel/output/router.py _kernel/ipykernel/parents.py",
+        "_kernel/ipykernel/parents.py",
         "results and displays of tasks appear under the cell that runs",
         "isinstance(ip._parent_header, ContextVar) if threads_have_parents else "
         "isinstance(sys.stdout._parent_header, ContextVar)",
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._shell_parent",
-        "_kernel/ipykernel/comm_channel.py _kernel/output/router.py",
+        "_kernel/ipykernel/comm_channel.py _kernel/ipykernel/parents.py",
         "widgets made by a task belong to the cell that runs; a click does not bring `busy` back",
         "not seven or isinstance(kernel._shell_parent, ContextVar)",
     ),
@@ -588,7 +588,7 @@ NOTEBOOK = [
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._topic",
-        "_kernel/ipykernel/keep_alive.py _kernel/output/router.py",
+        "_kernel/ipykernel/keep_alive.py _kernel/ipykernel/messages.py",
         "failures of tasks are not shown; no signs of life for a server that culls",
         "kernel._topic('error').endswith(b'.error')",
     ),

@@ -14,6 +14,7 @@ from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.awaiting.running_cell import RunningCell
 from asyncnb._kernel.ipykernel.interrupts import wake_on_signal
+from asyncnb._kernel.ipykernel.kernel import kernel_of
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -89,7 +90,7 @@ class AwaitCells:
             source,
             embedded_loop(),
             asyncio.get_running_loop(),
-            own_groups=hasattr(self.ip, "kernel"),  # a terminal's children stay in its own
+            own_groups=kernel_of(self.ip) is not None,  # a terminal's children stay in its own
         )
         self._cells.append(running)
         if self._may_meet_others:

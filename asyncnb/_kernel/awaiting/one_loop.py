@@ -17,6 +17,7 @@ from asyncnb._core.base.errors import THREADS
 from asyncnb._core.base.visits import Visit
 from asyncnb._core.loop.current import embedded_loop, running_embedded_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._kernel.ipykernel.kernel import shell_handlers
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -34,9 +35,7 @@ class OneLoop:
     a statement runs: IPython compiles them one by one.
     """
 
-    def __init__(
-        self, ip: InteractiveShell, await_cells: AwaitCells, handlers: dict[str, Any]
-    ) -> None:
+    def __init__(self, ip: InteractiveShell, await_cells: AwaitCells) -> None:
         self.ip = ip
         self._await_cells = await_cells
         self._run_ast_nodes: Any = None
@@ -45,7 +44,7 @@ class OneLoop:
         #: The cells that run now, by thread: a subshell may run one besides.
         self._cells: dict[int, Visit] = {}
         #: The kernel's, of requests of the front end, by message type.
-        self._handlers = handlers
+        self._handlers = shell_handlers(ip)
         self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     def install(self) -> None:

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from asyncnb._kernel.ipykernel.kernel import kernel_of
+
 logger = logging.getLogger("asyncnb")
 
 #: Gets the content of a widget's message, and its buffers, in the shell channel's thread.
@@ -23,7 +25,7 @@ class CommChannel:
     """Takes the custom messages of chosen comms out of the shell channel's stream."""
 
     def __init__(self, ip: Any) -> None:  # Any: what is hooked here is ipykernel's, untyped
-        self._kernel: Any = getattr(ip, "kernel", None)
+        self._kernel: Any = kernel_of(ip)
         self._lanes: dict[str, Lane] = {}
         self._original: Any = None
 

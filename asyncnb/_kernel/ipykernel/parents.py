@@ -7,9 +7,11 @@ results, JupyterLite's kernel a single one for all, which the page reads with ev
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from asyncnb._kernel.ipykernel.kernel import kernel_of
 from asyncnb._kernel.undo import UndoStack
 
 #: The message whose cell gets the output of the running code, where that is not the cell that
@@ -25,8 +27,72 @@ def header(message: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def route_by_context(undo: UndoStack, kernel: Any, *parts: Any) -> None:
-    """Let ``kernel`` and ``parts``, its publishers, go by the context."""
+class ParentMessages:
+    """The message whose cell gets the output of the running code, as the kernel keeps it.
+
+    ``replaced`` gives the streams and publishers of the notebook in whose place a cell has put
+    something else.
+    """
+
+    def __init__(self, ip: Any, replaced: Callable[[], Iterable[Any]]) -> None:
+        self.ip = ip
+        self._kernel = kernel_of(ip)
+        self._replaced = replaced
+        #: Where ipykernel 7.4 and later keep the message of the cell that a context belongs to.
+        self._thread_parent: contextvars.ContextVar[Any] | None = None
+        variable = getattr(ip, "_parent_header", None)
+        if isinstance(variable, contextvars.ContextVar) and hasattr(ip, "set_thread_parent"):
+            self._thread_parent = variable
+
+    def current(self) -> dict[str, Any]:
+        """Return the message of the cell to which the running code belongs."""
+        parent = parent_message.get()
+        if parent is None:
+            # JupyterLite's shell has none of its own; a terminal has no kernel either.
+            owner: Any = self.ip if hasattr(self.ip, "get_parent") else self._kernel
+            parent = owner.get_parent() if hasattr(owner, "get_parent") else None
+        return parent or {}
+
+    def enter(self, parent: dict[str, Any]) -> None:
+        """Lead the output of the running context to the cell with the message ``parent``."""
+        parent_message.set(parent)
+        if self._kernel is None or not parent:
+            return
+        # ipykernel gives a parent to what is in sys, which may be what a cell captures with.
+        for stream in self._replaced():
+            variable = getattr(stream, "_parent_header", None)
+            if isinstance(variable, contextvars.ContextVar):
+                variable.set(header(parent))
+        if self._belongs_to_cell(parent):
+            return
+        if hasattr(self.ip, "set_thread_parent"):  # ipykernel 7.4
+            self.ip.set_thread_parent(parent)
+        else:
+            for part in (self.ip.displayhook, self.ip.display_pub, sys.stdout, sys.stderr):
+                variable = getattr(part, "_parent_header", None)
+                if isinstance(variable, contextvars.ContextVar):
+                    variable.set(header(parent))
+            if isinstance(getattr(self.ip, "_parent_header", None), contextvars.ContextVar):
+                self.ip._parent_header.set(parent)
+        # Parents of comm messages: widgets made by the task.
+        if isinstance(getattr(self._kernel, "_shell_parent", None), contextvars.ContextVar):
+            self._kernel._shell_parent.set(parent)
+
+    def _belongs_to_cell(self, parent: dict[str, Any]) -> bool:
+        """Return whether ipykernel itself made all of this context ``parent``'s.
+
+        It does for the thread that runs a cell (7.4 and later), in one go; setting it all again
+        for each task would be half the cost of launching one.
+        """
+        variable = self._thread_parent
+        return variable is not None and variable.get(None) is parent
+
+
+def route_by_context(undo: UndoStack, ip: Any, *parts: Any) -> None:
+    """Let the kernel of ``ip`` and ``parts``, its publishers, go by the context."""
+    kernel = kernel_of(ip)
+    if kernel is None:
+        return
     if not hasattr(kernel, "session") and hasattr(kernel, "get_parent"):  # JupyterLite
         vars(kernel).setdefault("_parent_header", {})
         _tell(undo, kernel, "_parent_header", vars(kernel), lambda parent: parent)

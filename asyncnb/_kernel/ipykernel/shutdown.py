@@ -24,6 +24,11 @@ class ShutdownHook:
         self._handlers: dict[str, Callable[..., Awaitable[None]]] = kernel.control_handlers
         self._original = self._handlers["shutdown_request"]
 
+    @staticmethod
+    def suits(kernel: Any) -> bool:
+        """Return whether this kernel takes such requests."""
+        return "shutdown_request" in getattr(kernel, "control_handlers", {})
+
     def install(self) -> None:
         """Put the hook in."""
         self._handlers["shutdown_request"] = self.shutdown_request

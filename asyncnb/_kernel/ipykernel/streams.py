@@ -21,7 +21,9 @@ from typing import Any
 
 from IPython.core.displayhook import CapturingDisplayHook
 
+from asyncnb._core.base.visits import own_loop
 from asyncnb._core.launched.record import current_record
+from asyncnb._kernel.ipykernel.kernel import kernel_of
 from asyncnb._kernel.undo import UndoStack
 
 
@@ -301,3 +303,71 @@ def _of_one_variable() -> int:
 
 #: What ``_references`` says of a value that only the calling function has in a variable.
 _UNSAVED = _of_one_variable()
+
+
+def when_no_cell_runs(action: Callable[[], None]) -> None:
+    """Call ``action`` when the cell that runs now has ended; at once where that cannot be told.
+
+    IPython replaces ``sys.stdout.write`` while a cell without await runs, and puts back what it
+    found: a hook put in, or taken out, by the cell itself would be undone.
+    """
+    loop = own_loop()
+    if loop is None:
+        action()
+    else:
+        loop.call_soon(action)
+
+
+def use_one_timer(undo: UndoStack) -> None:
+    """Let each of ipykernel's streams in ``sys`` keep one timer at a time."""
+    for stream in (sys.stdout, sys.stderr):
+        if all(hasattr(stream, name) for name in ("_schedule_flush", "_io_loop", "pub_thread")):
+            undo.set(stream, "_schedule_flush", _one_timer(stream))
+
+
+def _one_timer(stream: Any) -> Callable[[], None]:
+    """Make a ``_schedule_flush`` for ipykernel's ``stream`` that keeps one timer at a time.
+
+    Its own forgets at each ``flush()`` that a timer runs, and the next write starts another. Where
+    a task prints all the time, every cell, which flushes at its end, would leave some more of
+    them, and each goes on for as long as the printing: dozens of messages a second.
+    """
+    waiting = False
+
+    def schedule() -> None:
+        nonlocal waiting
+        if not waiting:
+            waiting = True
+            stream.pub_thread.schedule(start)
+
+    def start() -> None:
+        stream._io_loop.call_later(stream.flush_interval, end)
+
+    def end() -> None:
+        nonlocal waiting
+        waiting = False  # first: what is written from here on gets a timer of its own
+        stream._flush()
+
+    return schedule
+
+
+def refuse_input_in_tasks(undo: UndoStack, ip: Any) -> None:
+    """Let ``input()`` and ``getpass()`` of ``ip``'s kernel raise RuntimeError in a task."""
+    kernel = kernel_of(ip)
+    for name in ("raw_input", "getpass"):
+        if hasattr(kernel, name):
+            undo.set(kernel, name, _refused_in_tasks(getattr(kernel, name)))
+
+
+def _refused_in_tasks(ask: Callable[..., str]) -> Callable[..., str]:
+    """Wrap ipykernel's ``input()``: in a task it would block the loop until somebody answers."""
+
+    def ask_or_refuse(*args: Any, **kwargs: Any) -> str:
+        if current_record.get() is not None:
+            raise RuntimeError(
+                "input() is not available in a background task: its question would stand under a "
+                "cell that is done. Ask in a cell, and hand the answer to the task."
+            )
+        return ask(*args, **kwargs)
+
+    return ask_or_refuse

@@ -2,7 +2,7 @@
 
 A task runs in a context in which ipykernel's parent header is that of its cell. ipykernel 7 keeps
 the parent of streams, displays and results in context variables; what other kernels lack of that
-they get from ``_parents.py``.
+they get from ``ipykernel/parents.py``.
 """
 
 from __future__ import annotations
@@ -20,15 +20,23 @@ from IPython.display import display
 from asyncnb._core.base.errors import describe
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.text import replace_surrogates
-from asyncnb._core.base.visits import own_loop
 from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.unmanaged import context_of
 from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._kernel.current_cell import cell_id, cell_number
-from asyncnb._kernel.ipykernel.parents import header as _header
-from asyncnb._kernel.ipykernel.parents import parent_message as _parent
-from asyncnb._kernel.ipykernel.parents import route_by_context
-from asyncnb._kernel.ipykernel.streams import TaskStreams
+from asyncnb._kernel.ipykernel.messages import error_sender
+from asyncnb._kernel.ipykernel.parents import (
+    ParentMessages,
+    header,
+    parent_message,
+    route_by_context,
+)
+from asyncnb._kernel.ipykernel.streams import (
+    TaskStreams,
+    refuse_input_in_tasks,
+    use_one_timer,
+    when_no_cell_runs,
+)
 from asyncnb._kernel.output.figures import FigureKeeper
 from asyncnb._kernel.output.headless import LateOutput, LateOutputs
 from asyncnb._kernel.output.reports import Reports
@@ -52,14 +60,9 @@ class OutputRouter:
 
     def __init__(self, ip: Any) -> None:  # Any: what is hooked here is ipykernel's, untyped
         self.ip = ip
-        self.kernel = getattr(ip, "kernel", None)
         self.figures = FigureKeeper()
         self.task_streams = TaskStreams()
-        #: Where ipykernel 7.4 and later keep the message of the cell that a context belongs to.
-        self._thread_parent: contextvars.ContextVar[Any] | None = None
-        variable = getattr(ip, "_parent_header", None)
-        if isinstance(variable, contextvars.ContextVar) and hasattr(ip, "set_thread_parent"):
-            self._thread_parent = variable
+        self._parents = ParentMessages(ip, self.task_streams.replaced)
         self._undo = UndoStack()
         self._streams: list[tuple[Any, Any, Any]] = []
         self._claims = fork_safe_lock()
@@ -75,11 +78,9 @@ class OutputRouter:
 
     def install(self) -> None:
         """Hook the streams and the display publisher of this shell."""
-        self._undo.push(lambda: _when_no_cell_runs(self._restore_streams))
-        _when_no_cell_runs(self._record_streams)
-        for stream in (sys.stdout, sys.stderr):
-            if all(hasattr(stream, name) for name in ("_schedule_flush", "_io_loop", "pub_thread")):
-                self._undo.set(stream, "_schedule_flush", _one_timer(stream))
+        self._undo.push(lambda: when_no_cell_runs(self._restore_streams))
+        when_no_cell_runs(self._record_streams)
+        use_one_timer(self._undo)
         self._route_pager()
         self._undo.push(self.figures.uninstall)
         self.figures.install()
@@ -87,12 +88,8 @@ class OutputRouter:
         publisher = self.task_streams.install_publisher(self.ip)
         self._publish = publisher.publish
         self._undo.set(publisher, "publish", self._recording_publish(publisher.publish))
-        if self.kernel is not None:
-            for name in ("raw_input", "getpass"):
-                if hasattr(self.kernel, name):
-                    hook = _refused_in_tasks(getattr(self.kernel, name))
-                    self._undo.set(self.kernel, name, hook)
-            route_by_context(self._undo, self.kernel, publisher, self.ip.displayhook)
+        refuse_input_in_tasks(self._undo, self.ip)
+        route_by_context(self._undo, self.ip, publisher, self.ip.displayhook)
         # First of all, as the last one: the reports under way come out.
         self._undo.push(lambda: self._reports.stop(2.0))
         self._reports.start()
@@ -135,12 +132,7 @@ class OutputRouter:
 
     def parent(self) -> dict[str, Any]:
         """Return the message of the cell to which the running code belongs."""
-        parent = _parent.get()
-        if parent is None:
-            # JupyterLite's shell has none of its own; a terminal has no kernel either.
-            owner: Any = self.ip if hasattr(self.ip, "get_parent") else self.kernel
-            parent = owner.get_parent() if hasattr(owner, "get_parent") else None
-        return parent or {}
+        return self._parents.current()
 
     def source(self) -> str:
         """Return the cell of the running code as the front end sent it, or ``""``."""
@@ -166,7 +158,8 @@ class OutputRouter:
             if record.cell is None:
                 record.cell = cell
             record.output.late = self._late.of(parent, lambda: self._late_output(parent))
-        if outer is None or _parent.get() is not parent:  # else copied from one that had entered
+        # Else the context was copied from one that had entered.
+        if outer is None or parent_message.get() is not parent:
             self.enter(parent)
 
     def adopt(self, records: list[TaskRecord]) -> None:
@@ -189,38 +182,7 @@ class OutputRouter:
 
     def enter(self, parent: dict[str, Any]) -> None:
         """Lead the output of the running context to the cell with the message ``parent``."""
-        _parent.set(parent)
-        if self.kernel is None or not parent:
-            return
-        # ipykernel gives a parent to what is in sys, which may be what a cell captures with.
-        for stream in self.task_streams.replaced():
-            variable = getattr(stream, "_parent_header", None)
-            if isinstance(variable, contextvars.ContextVar):
-                variable.set(_header(parent))
-        if self._belongs_to_cell(parent):
-            return
-        if hasattr(self.ip, "set_thread_parent"):  # ipykernel 7.4
-            self.ip.set_thread_parent(parent)
-        else:
-            header = _header(parent)
-            for part in (self.ip.displayhook, self.ip.display_pub, sys.stdout, sys.stderr):
-                variable = getattr(part, "_parent_header", None)
-                if isinstance(variable, contextvars.ContextVar):
-                    variable.set(header)
-            if isinstance(getattr(self.ip, "_parent_header", None), contextvars.ContextVar):
-                self.ip._parent_header.set(parent)
-        # Parents of comm messages: widgets made by the task.
-        if isinstance(getattr(self.kernel, "_shell_parent", None), contextvars.ContextVar):
-            self.kernel._shell_parent.set(parent)
-
-    def _belongs_to_cell(self, parent: dict[str, Any]) -> bool:
-        """Return whether ipykernel itself made all of this context ``parent``'s.
-
-        It does for the thread that runs a cell (7.4 and later), in one go; setting it all again
-        for each task would be half the cost of launching one.
-        """
-        variable = self._thread_parent
-        return variable is not None and variable.get(None) is parent
+        self._parents.enter(parent)
 
     # What a task's end has to say.
 
@@ -263,7 +225,7 @@ class OutputRouter:
             )
             context.run(sys.stderr.write, text)
 
-        return self._reports.count(_header(parent).get("msg_id", ""), tell)
+        return self._reports.count(header(parent).get("msg_id", ""), tell)
 
     async def show_aside(self, show: Callable[[], object]) -> None:
         """Call ``show`` in this context on the thread of the reports, and wait for it.
@@ -301,7 +263,7 @@ class OutputRouter:
 
     def _first_shown(self, exc: BaseException, by: _By | None) -> _By | None:
         """Return who has shown ``exc`` in the cell of the running code; None if ``by`` is first."""
-        message = _header(self.parent()).get("msg_id")
+        message = header(self.parent()).get("msg_id")
         if message is None:
             return None  # a terminal, which cannot tell its cells apart
         with self._claims:
@@ -342,23 +304,17 @@ class OutputRouter:
         self._send_error(ename, evalue, lines)
 
     def _send_error(self, ename: str, evalue: str, lines: list[str]) -> None:
-        if self.kernel is None or not hasattr(self.ip.displayhook, "session"):  # JupyterLite
+        send = error_sender(self.ip)
+        if send is None:
             # As the end of the task, which is kept as an error, not as something that it wrote.
             context = contextvars.copy_context()
             context.run(current_record.set, None)
             context.run(print, "\n".join(lines), file=sys.stderr)
             return
-        self._flush()
-        hook = self.ip.displayhook
-        hook.session.send(
-            hook.pub_socket,
-            "error",
-            {"ename": ename, "evalue": evalue, "traceback": lines},
-            parent=hook.parent_header,
-            ident=self.kernel._topic("error"),
-        )
+        self._flush_streams()
+        send(ename, evalue, lines)
 
-    def _flush(self) -> None:
+    def _flush_streams(self) -> None:
         """Have all that was printed sent: what follows is not to overtake it."""
         for stream in [each[0] for each in self._streams] or [sys.stdout, sys.stderr]:
             # The user may have put anything there: None, a file that is closed by now.
@@ -387,8 +343,8 @@ class OutputRouter:
             # A program that runs the notebook goes on at once, and to its end while a traceback is
             # still being made; what is told after that is lost.
             self._reports.drain(DRAIN_SECONDS)
-            self._flush()
-            self._late.cell_ended(_header(self.parent()).get("msg_id", ""))
+            self._flush_streams()
+            self._late.cell_ended(header(self.parent()).get("msg_id", ""))
         self.deliver_late_output()
 
     def deliver_late_output(self) -> None:
@@ -410,56 +366,3 @@ class OutputRouter:
                 output.late.say("display", said, lambda said: original(said[0], said[1], **said[2]))
 
         return publish
-
-
-def _when_no_cell_runs(action: Callable[[], None]) -> None:
-    """Call ``action`` when the cell that runs now has ended; at once where that cannot be told.
-
-    IPython replaces ``sys.stdout.write`` while a cell without await runs, and puts back what it
-    found: a hook put in, or taken out, by the cell itself would be undone.
-    """
-    loop = own_loop()
-    if loop is None:
-        action()
-    else:
-        loop.call_soon(action)
-
-
-def _refused_in_tasks(ask: Callable[..., str]) -> Callable[..., str]:
-    """Wrap ipykernel's ``input()``: in a task it would block the loop until somebody answers."""
-
-    def ask_or_refuse(*args: Any, **kwargs: Any) -> str:
-        if current_record.get() is not None:
-            raise RuntimeError(
-                "input() is not available in a background task: its question would stand under a "
-                "cell that is done. Ask in a cell, and hand the answer to the task."
-            )
-        return ask(*args, **kwargs)
-
-    return ask_or_refuse
-
-
-def _one_timer(stream: Any) -> Callable[[], None]:
-    """Make a ``_schedule_flush`` for ipykernel's ``stream`` that keeps one timer at a time.
-
-    Its own forgets at each ``flush()`` that a timer runs, and the next write starts another. Where
-    a task prints all the time, every cell, which flushes at its end, would leave some more of
-    them, and each goes on for as long as the printing: dozens of messages a second.
-    """
-    waiting = False
-
-    def schedule() -> None:
-        nonlocal waiting
-        if not waiting:
-            waiting = True
-            stream.pub_thread.schedule(start)
-
-    def start() -> None:
-        stream._io_loop.call_later(stream.flush_interval, end)
-
-    def end() -> None:
-        nonlocal waiting
-        waiting = False  # first: what is written from here on gets a timer of its own
-        stream._flush()
-
-    return schedule
