@@ -17,15 +17,12 @@ from asyncnb._core.base.errors import THREADS
 from asyncnb._core.base.visits import Visit
 from asyncnb._core.loop.current import embedded_loop, running_embedded_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._kernel.ipykernel.kernel import shell_handlers
+from asyncnb._kernel.ipykernel.comm_handlers import CommHandlers
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from asyncnb._kernel.awaiting.autoawait import AwaitCells
-
-#: Requests of the front end whose handlers call the user's code.
-_COMM_MESSAGES = ("comm_open", "comm_msg", "comm_close")
 
 
 class OneLoop:
@@ -43,9 +40,7 @@ class OneLoop:
         self._pid = os.getpid()
         #: The cells that run now, by thread: a subshell may run one besides.
         self._cells: dict[int, Visit] = {}
-        #: The kernel's, of requests of the front end, by message type.
-        self._handlers = shell_handlers(ip)
-        self._wrapped: dict[str, tuple[Any, Any]] = {}
+        self._comm_handlers = CommHandlers(ip, self._visiting)
 
     def install(self) -> None:
         """Hook the shell instance and the kernel's comm handlers; once."""
@@ -54,12 +49,7 @@ class OneLoop:
         self._run_ast_nodes, self._run_code = self.ip.run_ast_nodes, self.ip.run_code
         self.ip.run_ast_nodes = self.run_ast_nodes  # type: ignore[method-assign]
         self.ip.run_code = self.run_code  # type: ignore[method-assign]
-        for kind in _COMM_MESSAGES:
-            if kind in self._handlers:
-                original = self._handlers[kind]
-                wrapper = self._visiting(original)
-                self._wrapped[kind] = original, wrapper
-                self._handlers[kind] = wrapper
+        self._comm_handlers.install()
 
     def uninstall(self) -> None:
         """Take the hooks out. A cell that runs now keeps the loop that it has."""
@@ -70,10 +60,7 @@ class OneLoop:
                     delattr(self.ip, name)
                 else:  # another extension hooked it before us
                     setattr(self.ip, name, original)
-        for kind, (original, wrapper) in self._wrapped.items():
-            if self._handlers.get(kind) is wrapper:
-                self._handlers[kind] = original
-        self._wrapped.clear()
+        self._comm_handlers.uninstall()
 
     @property
     def installed(self) -> bool:

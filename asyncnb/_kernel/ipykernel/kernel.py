@@ -16,9 +16,3 @@ def kernel_loop(ip: Any) -> asyncio.AbstractEventLoop | None:
     io_loop = getattr(kernel_of(ip), "io_loop", None)
     loop: asyncio.AbstractEventLoop | None = getattr(io_loop, "asyncio_loop", None)
     return loop
-
-
-def shell_handlers(ip: Any) -> dict[str, Any]:
-    """Return the kernel's own dict of what handles requests of the front end, by message type."""
-    handlers: dict[str, Any] = getattr(kernel_of(ip), "shell_handlers", {})
-    return handlers
