@@ -51,7 +51,7 @@ from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.progress import ProgressBars
 from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import Tracebacks
-from asyncnb._kernel.output.unawaited import LostFailures
+from asyncnb._kernel.output.unawaited import UnawaitedFailures
 from asyncnb._kernel.undo import UndoStack, leaves
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ class Extension:
         self.one_loop = OneLoop(ip, self.await_cells)
         self.tracebacks = Tracebacks(
             ip,
-            stopped=self.await_cells.stopped,
-            claim=self.output.claim,
-            reported=self.await_cells.reported,
-            gone=self.await_cells.gone,
+            was_interrupted=self.await_cells.was_interrupted,
+            first_time_shown=self.output.first_time_shown,
+            on_traceback_shown=self.await_cells.on_traceback_shown,
+            is_detached_failure=self.await_cells.is_detached_failure,
         )
         self._browser: BrowserSide | None = None
-        self.lost = LostFailures(ip, self.output)
+        self.unawaited = UnawaitedFailures(ip, self.output)
         self.blocks = BlockedLoopReporter()
         self.keep_alive = KeepAlive(kernel_of(ip))
         self.settings = Settings(
@@ -136,8 +136,8 @@ class Extension:
         if ShutdownHook.suits(kernel):
             hook = ShutdownHook(kernel)
             self._do(hook.install, hook.uninstall)
-        undo.push(self.lost.uninstall)
-        self.lost.install(self._kernel_loop())
+        undo.push(self.unawaited.uninstall)
+        self.unawaited.install(self._kernel_loop())
         if hasattr(ip, "ask_exit"):  # a bare InteractiveShell has no session to end
             quitting = QuitHook(ip)
             self._do(quitting.install, quitting.uninstall)
@@ -213,7 +213,7 @@ class Extension:
             settings=self.settings,
             control=ControlVerbs(
                 deliver=self.output.deliver_late_output,
-                let_go=self.await_cells.let_go,
+                let_go=self.await_cells.detach,
             ),
             look=LookVerbs(
                 self.background,
@@ -258,7 +258,7 @@ class Extension:
             self._browser_undo.push(channel.uninstall)
             channel.install()
             self._browser = browser = BrowserSide(
-                open_lane=channel.open_lane,
+                open_lane=channel.subscribe,
                 prompt=lambda: channel.prompt,
                 fallback=lambda: as_bundle(registry.records()),
                 headless=lambda: is_headless(self.output.parent()),
@@ -301,20 +301,20 @@ class Extension:
 
     def _let_go(self) -> str:
         try:
-            task = self.await_cells.let_go()
+            task = self.await_cells.detach()
         except UsageError as exc:
             raise ValueError(str(exc)) from None
         return f"{task.get_name()} goes on in the background"
 
     def _cell_ended(self, _: object) -> None:
-        self.lost.cell_ended()
+        self.unawaited.cell_ended()
         self.output.cell_ended()
 
     def _front_end(self) -> NotebookFrontEnd:
         return NotebookFrontEnd(
             self.ip,
             loop_starting=self._watch,
-            task_launching=self.output.prepare,
+            task_launching=self.output.on_task_launch,
             task_ended=self.background.ended,
             kernel_loop=self._kernel_loop,
         )
@@ -348,7 +348,7 @@ class Extension:
         undo = self._loop_undo
         loop._state.main_loop = self._kernel_loop()
         for observers, observer in (
-            (loop.exception_hooks, self.lost.told),
+            (loop.exception_hooks, self.unawaited.handle),
             (loop.on_crash, self._tell_of_crash),
             (loop.on_blocked, self.blocks.observe),
         ):

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from asyncnb._core.loop.embedded import EmbeddedLoop
 
 
-class _Stopped(KeyboardInterrupt):
+class _Interrupted(KeyboardInterrupt):
     """Shown without colours: another thread takes what time there is, and somebody waits."""
 
     def _render_traceback_(self) -> list[str]:
         return plain_lines(self, self.__traceback__)
 
 
-_Stopped.__name__ = _Stopped.__qualname__ = "KeyboardInterrupt"
-_Stopped.__module__ = "builtins"
+_Interrupted.__name__ = _Interrupted.__qualname__ = "KeyboardInterrupt"
+_Interrupted.__module__ = "builtins"
 
 
-def stopped_result(loop: EmbeddedLoop, coro: Coroutine[Any, Any, Any]) -> ExecutionResult:
+def interrupted_result(loop: EmbeddedLoop, coro: Coroutine[Any, Any, Any]) -> ExecutionResult:
     """Return what the kernel is told: KeyboardInterrupt, at the line where the cell waits.
 
     ``coro`` is the cell's, suspended on ``loop``, which something else blocks.
@@ -37,7 +37,7 @@ def stopped_result(loop: EmbeddedLoop, coro: Coroutine[Any, Any, Any]) -> Execut
     by = "another task" if blocked is None else f"task {blocked.name!r} ({blocked.where})"
     if blocked is not None and blocked.name.startswith("callback"):
         by = f"{blocked.name} ({blocked.where})"
-    error = _Stopped(
+    error = _Interrupted(
         f"stopped while {by} blocks the loop; what this cell has to clean up, it does after that"
     )
     result = ExecutionResult(None)

@@ -19,7 +19,7 @@ from asyncnb._kernel.ipykernel.kernel import kernel_of
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._kernel.awaiting.detach import LetGo
+    from asyncnb._kernel.awaiting.detach import CellDetacher
 
 
 class AwaitCells:
@@ -45,8 +45,8 @@ class AwaitCells:
         #: Whether earlier cells may have left tasks on the kernel's own loop, whose ends are
         #: reported to ours from the kernel's thread.
         self._may_meet_others = ip.execution_count > 2
-        self._let_go: LetGo | None = None
-        self._left: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._detacher: CellDetacher | None = None
+        self._abandoned: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def install(self) -> None:
         """Hook the shell instance; not where cells run on the embedded loop as it is."""
@@ -81,9 +81,9 @@ class AwaitCells:
             preprocessing_exc_tuple=kwargs.get("preprocessing_exc_tuple"),
         ):
             return cell
-        return self._run_elsewhere(cell, raw_cell)
+        return self._run_on_embedded_loop(cell, raw_cell)
 
-    async def _run_elsewhere(self, cell: Coroutine[Any, Any, Any], source: str) -> Any:
+    async def _run_on_embedded_loop(self, cell: Coroutine[Any, Any, Any], source: str) -> Any:
         """Run the cell on the embedded loop while the kernel's own loop stays free."""
         running = RunningCell(
             cell,
@@ -104,15 +104,15 @@ class AwaitCells:
             if self._may_meet_others:
                 unguard(running.loop)
         error = getattr(result, "error_in_exec", None)
-        if running.left and error is not None:
-            self._left.add(running.task)
+        if running.abandoned and error is not None:
+            self._abandoned.add(running.task)
             self.ip.showtraceback((type(error), error, error.__traceback__), tb_offset=0)
-        elif running.lost and error is not None:
+        elif running.loop_crashed and error is not None:
             self.ip.showtraceback((type(error), error, error.__traceback__))
         elif running.interrupted and isinstance(error, asyncio.CancelledError):
             result.error_in_exec = KeyboardInterrupt()
         elif not running.began or (
-            running.interrupted_late and running.gone is None and result.success
+            running.interrupted_late and running.early_reply is None and result.success
         ):
             # It was cancelled before its first step; or the child process that the cell waited for
             # died of the same signal, and the cell ended before the kernel's thread noticed: the
@@ -121,28 +121,28 @@ class AwaitCells:
             self.ip.showtraceback((KeyboardInterrupt, stop, None))
         return result
 
-    def let_go(self) -> Task[Any]:
+    def detach(self) -> Task[Any]:
         """Let the cell that awaits now go on as a task; return it. From any thread.
 
         The cell's reply returns at once. What it says stays where it was, and so does its result,
         which becomes the task's and ``Out`` of its number, not ``_``; a failure is shown there.
         Raises UsageError if no cell awaits.
         """
-        if self._let_go is None:
-            from asyncnb._kernel.awaiting.detach import LetGo  # most notebooks never need it
+        if self._detacher is None:
+            from asyncnb._kernel.awaiting.detach import CellDetacher  # most notebooks never need it
 
-            self._let_go = LetGo(self.ip, self._enter, self._hand_over)
-        return self._let_go.let_go(self._running)
+            self._detacher = CellDetacher(self.ip, self._enter, self._hand_over)
+        return self._detacher.detach(self._running)
 
-    def gone(self, exc: BaseException) -> bool:
+    def is_detached_failure(self, exc: BaseException) -> bool:
         """Return whether ``exc`` ends a cell that was let go, whose task will show it.
 
         Or one that was stopped and has been shown as such.
         """
-        running = asyncio._get_running_loop() if self._left else None
-        if running is not None and asyncio.current_task(running) in self._left:
+        running = asyncio._get_running_loop() if self._abandoned else None
+        if running is not None and asyncio.current_task(running) in self._abandoned:
             return True  # stopped and told long ago
-        return self._let_go is not None and self._let_go.takes(exc)
+        return self._detacher is not None and self._detacher.is_detached_failure(exc)
 
     @property
     def awaiting(self) -> bool:
@@ -153,13 +153,13 @@ class AwaitCells:
     def _running(self) -> RunningCell | None:
         return self._cells[-1] if self._cells else None
 
-    def stopped(self) -> bool:
+    def was_interrupted(self) -> bool:
         """Return whether the running code is a cell that the user has stopped."""
         running = self._running
         return running is not None and running.interrupted and running.is_current()
 
-    def reported(self) -> None:
+    def on_traceback_shown(self) -> None:
         """The running cell shows its traceback: its code has ended, no stop can hit it now."""
         running = self._running
         if running is not None and running.is_current():
-            running.reported = True
+            running.traceback_shown = True

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BLOCKED_AFTER = 0.25
 
 
-class LetGo:
+class CellDetacher:
     """Turns the running cell into a task, with its output where it was."""
 
     def __init__(
@@ -43,9 +43,9 @@ class LetGo:
         #: Leads the output of the running context to the cell with that message.
         self._enter = enter
         self._hand_over = hand_over
-        self._gone: dict[Task[Any], _Gone] = {}
+        self._detached: dict[Task[Any], _DetachedCell] = {}
 
-    def let_go(self, cell: RunningCell | None) -> Task[Any]:
+    def detach(self, cell: RunningCell | None) -> Task[Any]:
         """Let ``cell`` go and return the task that it is from now on. From any thread.
 
         Raises UsageError if there is no cell to let go, or if it does not await.
@@ -58,20 +58,20 @@ class LetGo:
                 "of the cell."
             )
         if runs_here(cell.loop):
-            return self._let_go_here(cell)
+            return self._detach_on_loop(cell)
         answers: list[Any] = []
         answered, late = threading.Event(), threading.Lock()
 
-        def there() -> None:
+        def on_loop() -> None:
             if not late.acquire(blocking=False):
                 return  # nobody waits for it any more
             try:
-                answers.append(self._let_go_here(cell))
+                answers.append(self._detach_on_loop(cell))
             except UsageError as exc:
                 answers.append(exc)
             answered.set()
 
-        cell.loop.call_soon_threadsafe(there)
+        cell.loop.call_soon_threadsafe(on_loop)
         if not answered.wait(BLOCKED_AFTER) and late.acquire(blocking=False):
             raise UsageError("The cell does not await: it blocks the loop, and cannot be let go.")
         answered.wait()
@@ -80,10 +80,10 @@ class LetGo:
         task: Task[Any] = answers[0]
         return task
 
-    def _let_go_here(self, cell: RunningCell) -> Task[Any]:
+    def _detach_on_loop(self, cell: RunningCell) -> Task[Any]:
         """On the loop's thread: in a callback, or in the very code of the cell."""
         task = cell.task
-        if task is None or task.done() or cell.interrupted or cell.gone:
+        if task is None or task.done() or cell.interrupted or cell.early_reply:
             raise UsageError("The cell is ending; there is nothing to let go.")
         context = cell.context
         # A context that has been entered, by the cell's own code, cannot be entered once more.
@@ -92,12 +92,12 @@ class LetGo:
         record = context.copy().run(TaskRecord)
         record.cell = number
         record.created = record.started = cell.created
-        gone = _Gone(self.ip, cell, number.number if number is not None else 0)
+        detached = _DetachedCell(self.ip, cell, number.number if number is not None else 0)
         follow = context.copy().run(
             launch_record,
             record,
-            run_body(gone.follow(task), record),
-            name=f"cell{gone.number}",
+            run_body(detached.follow(task), record),
+            name=f"cell{detached.number}",
         )
         follow._delegate = task
 
@@ -113,10 +113,10 @@ class LetGo:
             enter()
         else:
             context.run(enter)
-        self._gone[task] = gone
+        self._detached[task] = detached
         task.add_done_callback(self._ended, context=outside)
         outside.run(self._watch)
-        cell.let_go(gone.reply())
+        cell.detach(detached.reply())
         return follow
 
     def _watch(self) -> None:
@@ -124,34 +124,35 @@ class LetGo:
             sys.displayhook = _DisplayHook(self, sys.displayhook)
 
     def _ended(self, task: Any) -> None:
-        self._gone.pop(task, None)
-        if not self._gone and isinstance(sys.displayhook, _DisplayHook):
+        self._detached.pop(task, None)
+        if not self._detached and isinstance(sys.displayhook, _DisplayHook):
             sys.displayhook = sys.displayhook.original
 
-    def _running(self) -> _Gone | None:
+    def _running(self) -> _DetachedCell | None:
         """Return the cell that was let go and whose code is running here, or None."""
-        if not self._gone or asyncio._get_running_loop() is None:
+        if not self._detached or asyncio._get_running_loop() is None:
             return None
         task: Any = asyncio.current_task()
-        return self._gone.get(task)
+        return self._detached.get(task)
 
-    def takes(self, exc: BaseException) -> bool:
+    def is_detached_failure(self, exc: BaseException) -> bool:
         """Return whether ``exc`` is how such a cell ends: its task shows it, not the shell."""
-        gone = self._running()
-        return gone is not None and gone.result is not None and gone.result.error_in_exec is exc
+        detached = self._running()
+        result = None if detached is None else detached.result
+        return result is not None and result.error_in_exec is exc
 
     def show(self, value: object) -> bool:
         """Show a value for such a cell, if it is one whose code is running; else False."""
-        gone = self._running()
-        if gone is not None:
-            gone.show(value)
-        return gone is not None
+        detached = self._running()
+        if detached is not None:
+            detached.show(value)
+        return detached is not None
 
 
 class _DisplayHook:
     """In place of the shell's while a cell is on its own: ``_`` is for cells that wait."""
 
-    def __init__(self, owner: LetGo, original: Callable[[object], Any]) -> None:
+    def __init__(self, owner: CellDetacher, original: Callable[[object], Any]) -> None:
         self._owner = owner
         self.original = original
 
@@ -160,7 +161,7 @@ class _DisplayHook:
             self.original(value)
 
 
-class _Gone:
+class _DetachedCell:
     """What is the cell's own from now on: its result, its failure, its number."""
 
     def __init__(self, ip: InteractiveShell, cell: RunningCell, number: int) -> None:

@@ -51,18 +51,18 @@ class RunningCell:
         self.began = True
         #: Whether the code of the cell was interrupted, and had not ended before it could be.
         self._delivered = False
-        self.reported = False
+        self.traceback_shown = False
         #: Processes that it has started in groups of their own.
         self.children: list[asyncio.SubprocessTransport] = []
         self._ended: asyncio.Future[None] = here.create_future()
         self._taken = threading.Event()
         self.task: Task[Any] | None = None
         #: What the kernel is told in place of the result, once the cell was let go.
-        self.gone: ExecutionResult | None = None
+        self.early_reply: ExecutionResult | None = None
         #: Whether it was stopped, but still has to end.
-        self.left = False
+        self.abandoned = False
         #: Whether the loop crashed under it.
-        self.lost = False
+        self.loop_crashed = False
         self._held_by: asyncio.Task[Any] | None = self.task
         self._failed: BaseException | None = None
         loop.on_crash.add(self._loop_crashed)
@@ -77,14 +77,14 @@ class RunningCell:
     def _start(self) -> None:
         # Ours, not asyncio.Task: nest_asyncio puts another class in that place.
         self.task = Task(self.coro, loop=self.loop, name="cell", context=self.context)
-        self.task.add_done_callback(self._tell)
+        self.task.add_done_callback(self._wake_soon)
 
-    def let_go(self, reply: ExecutionResult) -> None:
+    def detach(self, reply: ExecutionResult) -> None:
         """Have the waiter go on with ``reply`` while the cell runs on. On the loop's thread."""
-        self.gone = reply
-        self._tell(None)
+        self.early_reply = reply
+        self._wake_soon(None)
 
-    def _tell(self, _: object) -> None:
+    def _wake_soon(self, _: object) -> None:
         with contextlib.suppress(RuntimeError):  # the kernel's loop is closed: nobody waits
             self.here.call_soon_threadsafe(self._wake)
 
@@ -94,7 +94,7 @@ class RunningCell:
 
     def _loop_crashed(self, _: EmbeddedLoop, exc: BaseException) -> None:
         self._failed = exc
-        self._tell(None)
+        self._wake_soon(None)
 
     @property
     def interrupted_late(self) -> bool:
@@ -126,8 +126,8 @@ class RunningCell:
                         self.interrupt()
         finally:
             self.loop.on_crash.discard(self._loop_crashed)
-        if self.gone is not None:
-            return self.gone
+        if self.early_reply is not None:
+            return self.early_reply
         try:
             if self.task is None or not self.task.done():
                 raise EmbeddedLoopError(
@@ -136,7 +136,7 @@ class RunningCell:
             return self.task.result()
         except EmbeddedLoopError as exc:
             # Raised here it would leave the kernel's loop, and the cell without a reply.
-            self.lost = True
+            self.loop_crashed = True
             result = ExecutionResult(None)
             result.error_in_exec = exc
             return result
@@ -158,10 +158,10 @@ class RunningCell:
         if self._ended.done():
             return
         self._taken.clear()
-        self.loop.call_soon_threadsafe(self._interrupt_there)
-        self.here.call_later(BLOCKED_AFTER, self._break_in)
+        self.loop.call_soon_threadsafe(self._interrupt_on_loop)
+        self.here.call_later(BLOCKED_AFTER, self._interrupt_if_blocking)
 
-    def _interrupt_there(self) -> None:
+    def _interrupt_on_loop(self) -> None:
         self._taken.set()
         interrupt_children(self.children)
         task = self.task
@@ -176,12 +176,12 @@ class RunningCell:
         else:
             interrupt(task)
 
-    def _break_in(self) -> None:
+    def _interrupt_if_blocking(self) -> None:
         """The loop has not taken the interrupt: if this cell blocks it, raise in its code.
 
         Once for each press on stop, and not while the cell shows the traceback of the first.
         """
-        if self._taken.is_set() or self._ended.done() or self.reported or self.task is None:
+        if self._taken.is_set() or self._ended.done() or self.traceback_shown or self.task is None:
             return
         current = asyncio.current_task(self.loop)
         if current is self.task:
@@ -191,14 +191,14 @@ class RunningCell:
         elif self._held_by is current and (current is not None or self.loop.blocked is not None):
             # Somebody else blocks the loop, for longer than a moment. The cell will end when it is
             # free; who pressed stop does not wait for that.
-            from asyncnb._kernel.awaiting.abandoned import stopped_result  # rarely needed
+            from asyncnb._kernel.awaiting.abandoned import interrupted_result  # rarely needed
 
-            self.left = True
-            self.gone = stopped_result(self.loop, self.coro)
+            self.abandoned = True
+            self.early_reply = interrupted_result(self.loop, self.coro)
             self._wake()
             return
         self._held_by = current
-        self.here.call_later(BLOCKED_AFTER, self._break_in)
+        self.here.call_later(BLOCKED_AFTER, self._interrupt_if_blocking)
 
 
 def _end_wait(task: asyncio.Task[Any], waiter: Any) -> None:

@@ -29,7 +29,7 @@ from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.arguments import PLACES, task_name
 from asyncnb._kernel.cells.compiled import BackgroundCell, compile_cell
 from asyncnb._kernel.cells.on_kernel_loop import on_loop
-from asyncnb._kernel.cells.remote import Place, ship
+from asyncnb._kernel.cells.remote import CellRunner, prepare_remote
 from asyncnb._kernel.cells.wait import wait
 from asyncnb._kernel.current_cell import cell_id, cell_number
 from asyncnb._kernel.output.router import OutputRouter
@@ -57,7 +57,7 @@ class BackgroundCells:
         ip: InteractiveShell,
         output: OutputRouter,
         *,
-        elsewhere: Callable[[Any], Place],
+        elsewhere: Callable[[Any], CellRunner],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
     ) -> None:
         self.ip = ip
@@ -73,7 +73,7 @@ class BackgroundCells:
             kind = _without_threads(kind, args.on)
         name = args.name or f"cell{cell_number(self.ip)}"
         if kind not in ("loop", "thread", "kernel"):
-            self._launch_elsewhere(cell, name, args)
+            self._launch_remote(cell, name, args)
             return
         if args.sent is not None:
             raise UsageError(_NOTHING_IS_SENT)
@@ -134,33 +134,33 @@ class BackgroundCells:
         # Cancelled before the first step, the body does not end the group; idempotent after it.
         task.add_done_callback(lambda _: group.cancel())
 
-    def _launch_elsewhere(self, cell: BackgroundCell, name: str, args: argparse.Namespace) -> None:
+    def _launch_remote(self, cell: BackgroundCell, name: str, args: argparse.Namespace) -> None:
         try:
-            place = self._elsewhere(self._engine_named(args.on))
+            runner = self._elsewhere(self._engine_named(args.on))
         except (TypeError, ValueError) as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
         quiet = args.quiet or cell.quiet
-        if place.in_process:
-            self._launch_in_pool(place, cell, name, args)
+        if runner.in_process:
+            self._launch_in_pool(runner, cell, name, args)
             return
         try:
-            start, bind = ship(
-                self.ip, place, cell, given=args.sent, out=args.out or [], quiet=args.quiet
+            start, bind = prepare_remote(
+                self.ip, runner, cell, given=args.sent, out=args.out or [], quiet=args.quiet
             )
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
-        self._launch(start, args, kind=place.kind, name=name, bind=bind, shows_result=not quiet)
+        self._launch(start, args, kind=runner.kind, name=name, bind=bind, shows_result=not quiet)
 
     def _launch_in_pool(
-        self, place: Place, cell: BackgroundCell, name: str, args: argparse.Namespace
+        self, runner: CellRunner, cell: BackgroundCell, name: str, args: argparse.Namespace
     ) -> None:
         if args.sent is not None:
             raise UsageError(_NOTHING_IS_SENT)
         run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
         self._launch(
-            lambda record: place.run_here(record, run),
+            lambda record: runner.run_here(record, run),
             args,
-            kind=place.kind,
+            kind=runner.kind,
             name=name,
             bind=_one_name(args),
             shows_result=not (args.quiet or cell.quiet),
@@ -303,14 +303,14 @@ class BackgroundCells:
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""
         try:
-            self._tell_end(record)
+            self._report_end(record)
         except Exception:
             # For want of memory, say. An observer that raises is unplugged, and no task that ends
             # after this one would be shown.
             self.ip.log.exception("asyncnb could not show how %r ended", record.name)
             record.set_shown()
 
-    def _tell_end(self, record: TaskRecord) -> None:
+    def _report_end(self, record: TaskRecord) -> None:
         task, result = record.task, None
         cancelled = task.cancelled()
         failed = not cancelled and task._exception is not None  # exception() counts as having seen
@@ -352,9 +352,9 @@ async def _in_thread(run: Callable[[], Any]) -> Any:
 
 def _report_stuck(task: Task[Any]) -> None:
     """Write into the cell of ``task`` that its thread has not ended. In its context."""
-    name = task.get_name()
+    name, where = task.get_name(), _location_of(task)
     print(
-        f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and still runs{_standing(task)}. "
+        f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and still runs{where}. "
         "A thread can be stopped only between two instructions of Python: it ends when this call "
         f"returns. `%tasks stack {name}` shows it; restarting the kernel ends it in any case.",
         file=sys.stderr,
@@ -368,7 +368,7 @@ async def _ended(before: Sequence[Task[Any]]) -> None:
     if not left:
         return
     names = ", ".join(repr(task.get_name()) for task in left)
-    where = "".join(_standing(task) for task in list(left)[:1])
+    where = "".join(_location_of(task) for task in list(left)[:1])
     ways = (
         "`--again keep` starts a run beside the earlier one; restarting the kernel ends it in any "
         "case."
@@ -387,7 +387,7 @@ async def _ended(before: Sequence[Task[Any]]) -> None:
         )
 
 
-def _standing(task: Task[Any]) -> str:
+def _location_of(task: Task[Any]) -> str:
     places = await_chain(task)
     if not places:
         return ""

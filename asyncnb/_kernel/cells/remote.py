@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NOTEBOOK_BUILTINS = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython", "display"})
 
 
-class Place(Protocol):
+class CellRunner(Protocol):
     """Where cells can run besides the kernel: an engine, as ``_offload`` makes them."""
 
     kind: str
@@ -72,9 +72,9 @@ def _all_code(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _all_code(constant)
 
 
-def ship(
+def prepare_remote(
     ip: InteractiveShell,
-    place: Place,
+    runner: CellRunner,
     cell: BackgroundCell,
     *,
     given: list[str] | None,
@@ -99,7 +99,7 @@ def ship(
     if cell.file is None:
         raise UsageError("%%atask: this cell has no source to send.")
     read, _ = names_in(cell)
-    payload = place.pack_cell(
+    payload = runner.pack_cell(
         notebook=bool(read & {"display", "get_ipython"}) or _imports(cell, "matplotlib"),
         body=cell.body,
         last=cell.last,
@@ -110,10 +110,10 @@ def ship(
         namespace=ip.user_global_ns,
     )
     if not quiet:
-        print(_announcement(place, names))
+        print(_announcement(runner, names))
 
     async def start(record: TaskRecord) -> Any:
-        value, found = await place.run_job(record, "cell", payload)
+        value, found = await runner.run_job(record, "cell", payload)
         ip.user_ns.update(found)
         return value
 
@@ -148,9 +148,9 @@ def _is_builtin(name: str, ip: InteractiveShell) -> bool:
     return getattr(builtins, name, ip) is ip.user_ns[name]
 
 
-def _announcement(place: Place, names: dict[str, Any]) -> str:
+def _announcement(runner: CellRunner, names: dict[str, Any]) -> str:
     modules = [name for name, value in names.items() if isinstance(value, types.ModuleType)]
     others = [f"{name} ({type(names[name]).__name__})" for name in names if name not in modules]
     with_it = ", ".join(others) or "no variables"
     imported = f"; imported there: {', '.join(modules)}" if modules else ""
-    return f"to {place.kind}, with {with_it}{imported}"
+    return f"to {runner.kind}, with {with_it}{imported}"

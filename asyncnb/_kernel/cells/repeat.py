@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 #: Tracebacks of different failures that one task shows; the others are counted.
-MOST_SHOWN = 10
+MAX_SHOWN = 10
 
 Start = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -39,9 +39,9 @@ def repeated(
     if args.every is None:
         return start
     record.repeats = True
-    told = _Told(record, ip, output)
+    reporter = RoundReporter(record, ip, output)
     return lambda: every(
-        args.every, start, rounds, on_result=told.on_result, on_error=told.on_error
+        args.every, start, rounds, on_result=reporter.on_result, on_error=reporter.on_error
     )
 
 
@@ -52,7 +52,7 @@ def _retrying(times: int, start: Start, rounds: Rounds) -> Start:
     return lambda: retrying(times, start, rounds, on_retry=say)
 
 
-class _Told:
+class RoundReporter:
     """What a round says at its end: its plots, its result to the variable, its failure once."""
 
     def __init__(self, record: TaskRecord, ip: InteractiveShell, output: OutputRouter) -> None:
@@ -70,19 +70,19 @@ class _Told:
         await self._show_figures()
         where = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(exc.__traceback__)]
         failure = (type(exc), safe_str(exc), *where[-1:])
-        if failure in self._shown or len(self._shown) > MOST_SHOWN:
+        if failure in self._shown or len(self._shown) > MAX_SHOWN:
             return
         self._shown.add(failure)
-        if len(self._shown) > MOST_SHOWN:
+        if len(self._shown) > MAX_SHOWN:
             print(
                 f"{self._record.name} fails in ever new ways; %tasks counts them, and "
                 "shows the last.",
                 file=sys.stderr,
             )
             return
-        await self._output.show_aside(functools.partial(self._output.show_error, exc))
+        await self._output.show_off_loop(functools.partial(self._output.show_error, exc))
 
     async def _show_figures(self) -> None:
         if self._output.figures.has_figures(self._record):
             show = functools.partial(self._output.figures.show, self._record)
-            await self._output.show_aside(show)
+            await self._output.show_off_loop(show)

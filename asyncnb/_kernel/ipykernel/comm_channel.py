@@ -18,7 +18,7 @@ from asyncnb._kernel.ipykernel.kernel import kernel_of
 logger = logging.getLogger("asyncnb")
 
 #: Gets the content of a widget's message, and its buffers, in the shell channel's thread.
-Lane = Callable[[object, list[Any]], object]
+Handler = Callable[[object, list[Any]], object]
 
 
 class CommChannel:
@@ -26,7 +26,7 @@ class CommChannel:
 
     def __init__(self, ip: Any) -> None:  # Any: what is hooked here is ipykernel's, untyped
         self._kernel: Any = kernel_of(ip)
-        self._lanes: dict[str, Lane] = {}
+        self._handlers: dict[str, Handler] = {}
         self._original: Any = None
 
     @property
@@ -34,15 +34,15 @@ class CommChannel:
         """Whether messages arrive while a cell runs."""
         return self._original is not None
 
-    def open_lane(self, comm_id: str, lane: Lane) -> Callable[[], None]:
-        """Have ``lane`` called with the messages of one comm; return what closes it again.
+    def subscribe(self, comm_id: str, handler: Handler) -> Callable[[], None]:
+        """Call ``handler`` with the messages of one comm; return what ends the subscription.
 
-        ``lane`` runs in the shell channel's thread and so must return at once. Does nothing where
-        the kernel has no such thread.
+        ``handler`` runs in the shell channel's thread and so must return at once. Does nothing
+        where the kernel has no such thread.
         """
         self.install()
-        self._lanes[comm_id] = lane
-        return lambda: self._lanes.pop(comm_id, None) and None
+        self._handlers[comm_id] = handler
+        return lambda: self._handlers.pop(comm_id, None) and None
 
     def install(self) -> None:
         """Hook the shell channel, once, if this kernel has what that takes."""
@@ -59,7 +59,7 @@ class CommChannel:
 
     def uninstall(self) -> None:
         """Put the stream back as it was."""
-        self._lanes.clear()
+        self._handlers.clear()
         original, self._original = self._original, None
         if original is not None:
             if vars(self._kernel).get("shell_channel_thread_main") == self._receive:
@@ -78,7 +78,7 @@ class CommChannel:
 
     def _receive(self, message: list[Any]) -> Any:
         original = self._original or self._kernel.shell_channel_thread_main
-        if self._lanes:
+        if self._handlers:
             try:
                 if self._take(message):
                     return None
@@ -88,20 +88,20 @@ class CommChannel:
         return original(message)
 
     def _take(self, message: list[Any]) -> bool:
-        """Hand ``message`` to its lane; False if it is not for us."""
+        """Hand ``message`` to its handler; False if it is not for us."""
         kernel, session = self._kernel, self._kernel.session
         _, frames = session.feed_identities(message, copy=False)
         if b'"comm_msg"' not in frames[1].bytes:  # the header; cheaper than reading it
             return False
         content = session.unpack(frames[4].bytes)
-        lane = self._lanes.get(content.get("comm_id"))
+        handler = self._handlers.get(content.get("comm_id"))
         data = content.get("data")
-        if lane is None or not isinstance(data, dict) or data.get("method") != "custom":
+        if handler is None or not isinstance(data, dict) or data.get("method") != "custom":
             return False
         # Checks the signature; raises for a forged message and for one that was sent twice.
         whole = session.deserialize(frames, content=True, copy=False)
         try:
-            lane(data.get("content"), whole.get("buffers", []))
+            handler(data.get("content"), whole.get("buffers", []))
         finally:
             # The front end waits for the end of each message, and takes `idle` for the kernel's
             # state: if a cell runs, say so again.

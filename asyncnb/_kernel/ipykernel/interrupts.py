@@ -33,8 +33,8 @@ class InterruptGuard:
         self._handlers: dict[str, Any] = kernel.shell_handlers
         self._run_code: Any = ip.run_code
         self._depth = 0  # a cell may run another one; of the main thread, where signals arrive
-        self._pressed = False  # since the request began, outside of the cell's code
-        self._note = self._note_press  # one object, to be known again
+        self._interrupted = False  # since the request began, outside of the cell's code
+        self._note = self._note_interrupt  # one object, to be known again
 
     @staticmethod
     def suits(kernel: Any) -> bool:
@@ -61,13 +61,13 @@ class InterruptGuard:
             return self._original(*args, **kwargs)  # a subshell's: no signal comes there
         # An async cell runs under a handler of ipykernel's own, which then restores this one.
         self._depth = 0
-        self._pressed = False
+        self._interrupted = False
         _replace(signal.default_int_handler, self._note)
         return self._original(*args, **kwargs)
 
-    def _note_press(self, *_: object) -> None:
+    def _note_interrupt(self, *_: object) -> None:
         # A handler, not SIG_IGN: child processes inherit that one.
-        self._pressed = True
+        self._interrupted = True
 
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: Any = False) -> Any:
         """As the shell's: one statement of a cell. A stop may hit this, and nothing around it."""
@@ -76,8 +76,8 @@ class InterruptGuard:
         self._depth += 1
         _replace(self._note, signal.default_int_handler)
         try:
-            if self._pressed and result is not None:
-                self._pressed = False
+            if self._interrupted and result is not None:
+                self._interrupted = False
                 stop = result.error_in_exec = KeyboardInterrupt()
                 self.ip.showtraceback((KeyboardInterrupt, stop, None))
                 return True  # failed: the statements after it are not run

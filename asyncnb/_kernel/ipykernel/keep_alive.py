@@ -46,9 +46,9 @@ class KeepAlive:
             self._timer.cancel()
             self._timer = None
         if self._on:
-            self._beat()
+            self._send()
 
-    def _beat(self) -> None:
+    def _send(self) -> None:
         if registry.living():
             self._kernel.session.send(
                 self._kernel.iopub_socket,
@@ -56,4 +56,4 @@ class KeepAlive:
                 {"tasks": len(registry.living())},
                 ident=self._kernel._topic(MESSAGE),
             )
-        self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._beat)
+        self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._send)

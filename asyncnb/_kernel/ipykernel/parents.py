@@ -95,7 +95,7 @@ def route_by_context(undo: UndoStack, ip: Any, *parts: Any) -> None:
         return
     if not hasattr(kernel, "session") and hasattr(kernel, "get_parent"):  # JupyterLite
         vars(kernel).setdefault("_parent_header", {})
-        _tell(undo, kernel, "_parent_header", vars(kernel), lambda parent: parent)
+        _follow_context(undo, kernel, "_parent_header", vars(kernel), lambda parent: parent)
         return
     for part in parts:
         variable = getattr(part, "_parent_header", None)
@@ -103,21 +103,21 @@ def route_by_context(undo: UndoStack, ip: Any, *parts: Any) -> None:
             variable, contextvars.ContextVar
         ):
             part.parent_header  # a trait's default is made on first access  # noqa: B018
-            _tell(undo, part, "parent_header", part._trait_values, header)
+            _follow_context(undo, part, "parent_header", part._trait_values, header)
 
 
-def _tell(
+def _follow_context(
     stack: UndoStack,
     part: Any,
     name: str,
     values: dict[str, Any],
-    told: Callable[[dict[str, Any]], dict[str, Any]],
+    convert: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
     """Give ``part`` a ``name`` that follows the context; ``values`` keeps it where none is set."""
 
     def get(self: Any) -> Any:
         parent = parent_message.get()
-        return values[name] if parent is None else told(parent)
+        return values[name] if parent is None else convert(parent)
 
     def put(self: Any, value: Any) -> None:
         values[name] = value

@@ -17,24 +17,24 @@ class BlockedLoopReporter:
     """Writes a line into the cell of a task that blocks the loop; once for each task."""
 
     def __init__(self) -> None:
-        self._told = Newest(1000)
+        self._reported = Newest(1000)
 
     def observe(self, loop: EmbeddedLoop, blocked: Blocked | None) -> None:
         """Take the news of the watchdog; on its thread."""
         if blocked is None or shows_a_traceback(loop) or _is_around_a_cell(blocked):
             return
         key = blocked.task_id or (blocked.name, blocked.where)
-        if key in self._told:
+        if key in self._reported:
             return
-        self._told.add(key)
+        self._reported.add(key)
         dog = loop.watchdog
         context = None if dog is None else dog.context
         # A copy: the context itself is entered by the task that blocks.
         (context.copy() if context is not None else contextvars.Context()).run(
-            self._say, text(blocked, others=len(asyncio.all_tasks(loop)) - 1)
+            self._print, text(blocked, others=len(asyncio.all_tasks(loop)) - 1)
         )
 
-    def _say(self, report: str) -> None:
+    def _print(self, report: str) -> None:
         print(report, file=sys.stderr, flush=True)
 
 

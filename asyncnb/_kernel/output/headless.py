@@ -34,7 +34,7 @@ from asyncnb._core.launched.record import current_record
 HOLD_SECONDS = 0.1
 
 #: Late things that are kept for a cell, the newest.
-MOST_ITEMS = 10_000
+MAX_ITEMS = 10_000
 
 _EMPTY = {"text/plain": ""}
 
@@ -52,9 +52,9 @@ class LateOutputs:
 
     def __init__(self) -> None:
         #: By the launching cell's message; alive as long as a task of it is remembered.
-        self._of: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
+        self._by_message: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
 
-    def of(self, parent: dict[str, Any], make: Callable[[], LateOutput]) -> LateOutput | None:
+    def for_cell(self, parent: dict[str, Any], make: Callable[[], LateOutput]) -> LateOutput | None:
         """Return what takes the late output of the cell that ``parent`` runs; None if nothing does.
 
         A silent request is no cell of a notebook: programs look something up with it, and get what
@@ -64,17 +64,17 @@ class LateOutputs:
         if not is_headless(parent) or content.get("silent"):
             return None
         message = parent["header"]["msg_id"]
-        late = self._of.get(message)
+        late = self._by_message.get(message)
         if late is None:
-            late = self._of[message] = make()
+            late = self._by_message[message] = make()
         return late
 
     def __bool__(self) -> bool:
-        return bool(self._of)
+        return bool(self._by_message)
 
     def cell_ended(self, message: str) -> None:
         """The running cell, that of ``message``, has ended: its tasks' output is late from now."""
-        late = self._of.get(message)
+        late = self._by_message.get(message)
         if late is not None:
             late.cell_ended()
 
@@ -84,7 +84,7 @@ class LateOutputs:
         Not from a task: the programs that need it read the cell that runs.
         """
         if current_record.get() is None:
-            for late in list(self._of.values()):
+            for late in list(self._by_message.values()):
                 late.deliver()
 
 
@@ -101,7 +101,7 @@ class LateOutput:
         self._in_its_cell = contextvars.copy_context().run
         self._ended = False
         self._held: list[Callable[[], object]] | None = None
-        self._items: deque[tuple[str, Any]] = deque(maxlen=MOST_ITEMS)
+        self._items: deque[tuple[str, Any]] = deque(maxlen=MAX_ITEMS)
         self._stale = False
         self._filled = False  # the display, for those that read on
         #: By display_id: the newest state of displays that this cell shows itself.
@@ -110,7 +110,7 @@ class LateOutput:
         self._emit_line: dict[str, Callable[[Any], object]] = {}
         self.display_id = f"asyncnb-{uuid.uuid4().hex}"
 
-    def say(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
+    def add(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
         """Call ``emit(value)``, a moment later if the cell is just ending; keep what is late."""
         with self._lock:
             if not self._ended and kind in self._lines:
@@ -122,9 +122,9 @@ class LateOutput:
                 if not value:
                     self._emit_line[kind] = _in_this_context(emit)
                     return
-            self._say(kind, value, emit)
+            self._add(kind, value, emit)
 
-    def _say(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
+    def _add(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
         if self._ended and not (kind == "display" and self._is_update(*value)):
             self._items.append((kind, value))
             self._stale = True
@@ -157,7 +157,7 @@ class LateOutput:
             self._held = []
             for kind, begun in self._lines.items():
                 if begun:
-                    self._say(kind, begun, self._emit_line[kind])
+                    self._add(kind, begun, self._emit_line[kind])
             self._show(self.display_id, _EMPTY)
         timer = threading.Timer(HOLD_SECONDS, self._release)
         timer.daemon = True

@@ -20,9 +20,9 @@ from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 
 #: Reports that may wait before tracebacks are made the short way, hundreds of times as fast.
-MANY = 20
+SHORT_AFTER = 20
 #: Failures that may wait before more of them are only counted.
-MOST = 1000
+MAX_WAITING = 1000
 
 #: Called with whether to be short.
 Show = Callable[[bool], None]
@@ -38,7 +38,7 @@ class Reports:
         self._writer: ServiceThread | None = None
         self._stopped = False
         self._counted: Counter[str] = Counter()
-        self._tell: dict[str, Callable[[int], None]] = {}
+        self._reporters: dict[str, Callable[[int], None]] = {}
 
     def put(self, show: Show) -> None:
         """Have ``show`` called on the thread, when it is its turn; at once where there is none.
@@ -80,27 +80,27 @@ class Reports:
             while (show := self._waiting.get_nowait()) is not None:
                 self._show(show)
 
-    def count(self, cell: str, tell: Callable[[int], None]) -> bool:
+    def count_instead(self, cell: str, report: Callable[[int], None]) -> bool:
         """Return whether a failure of ``cell`` is one too many, and is counted instead.
 
-        ``tell`` is called with their number when the others have been told. Any thread.
+        ``report`` is called with their number when the others have been told. Any thread.
         """
-        if self._waiting.qsize() < MOST:
+        if self._waiting.qsize() < MAX_WAITING:
             return False
         with self._lock:
             self._counted[cell] += 1
-            first = cell not in self._tell
-            self._tell[cell] = tell
+            first = cell not in self._reporters
+            self._reporters[cell] = report
         if first:
-            self.put(lambda _: self._tell_count(cell))
+            self.put(lambda _: self._report_count(cell))
         return True
 
     def drain(self, timeout: float) -> None:
         """Wait until what waits now has been told, for at most ``timeout`` seconds."""
         if self._writer is not None and self._writer.is_running_or_starting():
-            told = threading.Event()
-            self._waiting.put(lambda _: told.set())
-            told.wait(timeout)
+            done = threading.Event()
+            self._waiting.put(lambda _: done.set())
+            done.wait(timeout)
 
     def stop(self, timeout: float) -> None:
         """Let what waits be told, for at most ``timeout`` seconds; what comes later is at once."""
@@ -122,11 +122,11 @@ class Reports:
 
     def _show(self, show: Show) -> None:
         try:
-            show(self._waiting.qsize() >= MANY)
+            show(self._waiting.qsize() >= SHORT_AFTER)
         except BaseException:  # a SystemExit of the user's repr, say: it is for that report alone
             self._ip.log.exception("asyncnb could not show how a task ended")
 
-    def _tell_count(self, cell: str) -> None:
+    def _report_count(self, cell: str) -> None:
         with self._lock:
-            number, tell = self._counted.pop(cell), self._tell.pop(cell)
-        tell(number)
+            number, report = self._counted.pop(cell), self._reporters.pop(cell)
+        report(number)

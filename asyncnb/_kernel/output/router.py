@@ -48,7 +48,7 @@ from asyncnb._kernel.undo import UndoStack
 DRAIN_SECONDS = 10.0
 
 
-class _By(NamedTuple):
+class _ShownBy(NamedTuple):
     """Who has shown an exception: the id of a task's record, or None for the cell itself."""
 
     id: object
@@ -65,7 +65,7 @@ class OutputRouter:
         self._parents = ParentMessages(ip, self.task_streams.replaced)
         self._undo = UndoStack()
         self._streams: list[tuple[Any, Any, Any]] = []
-        self._claims = fork_safe_lock()
+        self._shown_lock = fork_safe_lock()
         #: The cell that launched last: many tasks of one cell share one reference to it.
         #: In one attribute with its message, as a subshell's cell may launch at the same time.
         self._last_cell: tuple[dict[str, Any] | None, CellRef | None] = None, None
@@ -139,7 +139,7 @@ class OutputRouter:
         code = self.parent().get("content", {}).get("code", "")
         return code if isinstance(code, str) else ""
 
-    def prepare(self, record: TaskRecord) -> None:
+    def on_task_launch(self, record: TaskRecord) -> None:
         """Lead the output of the context that runs to the cell at hand, and note it in ``record``.
 
         It runs in the context of a task that is being launched here and now.
@@ -157,7 +157,7 @@ class OutputRouter:
                 self._last_cell = parent, cell
             if record.cell is None:
                 record.cell = cell
-            record.output.late = self._late.of(parent, lambda: self._late_output(parent))
+            record.output.late = self._late.for_cell(parent, lambda: self._late_output(parent))
         # Else the context was copied from one that had entered.
         if outer is None or parent_message.get() is not parent:
             self.enter(parent)
@@ -212,12 +212,12 @@ class OutputRouter:
             finally:
                 record.set_shown()
 
-        if exc is not None and self._is_one_too_many(record.output.parent, context):
+        if exc is not None and self._over_report_limit(record.output.parent, context):
             record.set_shown()
             return
         self._reports.put(show)
 
-    def _is_one_too_many(self, parent: dict[str, Any], context: contextvars.Context) -> bool:
+    def _over_report_limit(self, parent: dict[str, Any], context: contextvars.Context) -> bool:
         def tell(number: int) -> None:
             text = (
                 f"asyncnb: {number:,} more tasks of this cell failed meanwhile. "
@@ -225,9 +225,9 @@ class OutputRouter:
             )
             context.run(sys.stderr.write, text)
 
-        return self._reports.count(header(parent).get("msg_id", ""), tell)
+        return self._reports.count_instead(header(parent).get("msg_id", ""), tell)
 
-    async def show_aside(self, show: Callable[[], object]) -> None:
+    async def show_off_loop(self, show: Callable[[], object]) -> None:
         """Call ``show`` in this context on the thread of the reports, and wait for it.
 
         For what takes tens of milliseconds. Not in the loop's default executor, which is the
@@ -250,27 +250,27 @@ class OutputRouter:
         self._reports.put(report)
         await shown
 
-    def report_lost(self, exc: BaseException, context: contextvars.Context) -> None:
+    def report_unawaited(self, exc: BaseException, context: contextvars.Context) -> None:
         """Show ``exc``, of a task that nobody launched, in the cell of ``context``, once."""
         self._reports.put(lambda short: context.run(self.show_error, exc, short))
 
-    def claim(self, exc: BaseException) -> bool:
+    def first_time_shown(self, exc: BaseException) -> bool:
         """Return whether the cell of the running code has yet to show ``exc``; from then not.
 
         A cell that launches a task and awaits it would otherwise show its failure twice.
         """
-        return self._first_shown(exc, None) is None
+        return self._shown_by(exc, None) is None
 
-    def _first_shown(self, exc: BaseException, by: _By | None) -> _By | None:
+    def _shown_by(self, exc: BaseException, by: _ShownBy | None) -> _ShownBy | None:
         """Return who has shown ``exc`` in the cell of the running code; None if ``by`` is first."""
         message = header(self.parent()).get("msg_id")
         if message is None:
             return None  # a terminal, which cannot tell its cells apart
-        with self._claims:
-            shown: dict[str, _By] = vars(exc).setdefault("_asyncnb_shown_in", {})
+        with self._shown_lock:
+            shown: dict[str, _ShownBy] = vars(exc).setdefault("_asyncnb_shown_in", {})
             first = shown.get(message)
             if first is None:
-                shown[message] = by or _By(None, "")
+                shown[message] = by or _ShownBy(None, "")
         return first
 
     def show_error(self, exc: BaseException, short: bool = False) -> None:
@@ -280,8 +280,8 @@ class OutputRouter:
         shown, which then awaited this task, is not shown again.
         """
         record = current_record.get()
-        by = _By(object(), "A task") if record is None else _By(record.id, record.name)
-        first = self._first_shown(exc, by)
+        by = _ShownBy(object(), "A task") if record is None else _ShownBy(record.id, record.name)
+        first = self._shown_by(exc, by)
         if first is not None:
             if first.id not in (None, by.id):
                 sys.stderr.write(
@@ -299,7 +299,7 @@ class OutputRouter:
             record.output.add_error(ename, evalue, lines)
             if record.output.late is not None:
                 late = record.output.late
-                late.say("error", (ename, evalue, lines), lambda said: self._send_error(*said))
+                late.add("error", (ename, evalue, lines), lambda said: self._send_error(*said))
                 return
         self._send_error(ename, evalue, lines)
 
@@ -363,6 +363,6 @@ class OutputRouter:
             if output.late is None:
                 original(data, metadata, **kwargs)
             else:
-                output.late.say("display", said, lambda said: original(said[0], said[1], **said[2]))
+                output.late.add("display", said, lambda said: original(said[0], said[1], **said[2]))
 
         return publish

@@ -24,7 +24,7 @@ _LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
 TAIL = 200_000
 
 #: Prints and displays of a task that are kept, the newest: small ones cost more than their text.
-MOST_ITEMS = 10_000
+MAX_ITEMS = 10_000
 
 #: What any part of a display takes, in characters, beside its text: an entry of a list, a number.
 _PART = 8
@@ -33,7 +33,7 @@ _TOO_LARGE = "<a display of more than {:,} characters, the option output_tail>"
 
 
 class TaskOutput:
-    """What one task printed and displayed: the newest ``most`` characters and MOST_ITEMS items."""
+    """What one task printed and displayed: the newest ``most`` characters and MAX_ITEMS items."""
 
     __slots__ = ("_displays", "_items", "_size", "late", "most", "parent")
 
@@ -90,12 +90,12 @@ class TaskOutput:
             self._items = deque()
         self._items.append(item)
         self._size += item[2]
-        if self._size > self.most or len(self._items) > MOST_ITEMS:
+        if self._size > self.most or len(self._items) > MAX_ITEMS:
             self._trim()
 
     def _trim(self) -> None:
         items = self._items
-        while items and len(items) > 1 and (self._size > self.most or len(items) > MOST_ITEMS):
+        while items and len(items) > 1 and (self._size > self.most or len(items) > MAX_ITEMS):
             dropped = items.popleft()
             self._size -= dropped[2]
             if self._displays and dropped[0] == "display":
@@ -162,7 +162,7 @@ def recording_write(original: Callable[[str], int], kind: str) -> Callable[[str]
         if output.late is None:
             original(string)
         else:
-            output.late.say(kind, string, original)
+            output.late.add(kind, string, original)
         return said
 
     return write

@@ -161,20 +161,20 @@ class Tracebacks:
         self,
         ip: Any,
         *,
-        stopped: Callable[[], bool],
-        claim: Callable[[BaseException], bool],
-        reported: Callable[[], None],
-        gone: Callable[[BaseException], bool],
+        was_interrupted: Callable[[], bool],
+        first_time_shown: Callable[[BaseException], bool],
+        on_traceback_shown: Callable[[], None],
+        is_detached_failure: Callable[[BaseException], bool],
     ) -> None:
         self.ip = ip
         #: Whether an exception ends a cell that was let go: its task shows it.
-        self._gone = gone
+        self._is_detached_failure = is_detached_failure
         #: To be told that a stopped cell is being reported.
-        self._reported = reported
-        self._claim = claim
+        self._on_traceback_shown = on_traceback_shown
+        self._first_time_shown = first_time_shown
         self._original = ip.showtraceback
         #: Whether the running code is a cell that the user has stopped.
-        self._stopped = stopped
+        self._was_interrupted = was_interrupted
 
     def install(self) -> None:
         """Put the hook in."""
@@ -188,22 +188,22 @@ class Tracebacks:
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         """As the shell's, without asyncnb's frames; a stopped cell shows KeyboardInterrupt."""
         exc = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
-        if isinstance(exc, BaseException) and self._gone(exc):
+        if isinstance(exc, BaseException) and self._is_detached_failure(exc):
             return
         if isinstance(exc, BaseException):
             # Cut for good: IPython formats it a second time for its history, and our frames, which
             # nobody sees, took a tenth of a second of each press on stop.
             exc.__traceback__ = user_frames(exc.__traceback__)
             advise(exc, _places.cell_of)
-            if self._stopped():
-                self._reported()
-            if isinstance(exc, asyncio.CancelledError) and self._stopped():
+            if self._was_interrupted():
+                self._on_traceback_shown()
+            if isinstance(exc, asyncio.CancelledError) and self._was_interrupted():
                 stopped = KeyboardInterrupt().with_traceback(exc.__traceback__)
                 stopped.__suppress_context__ = True
                 exc = stopped
             if getattr(exc, "_asyncnb_in_cell", False):
                 kwargs["running_compiled_code"] = False  # the body's error, no stack above it
-            if not self._claim(exc):
+            if not self._first_time_shown(exc):
                 # A task of this very cell failed with it, and it stands here already; the reply
                 # still wants it.
                 self.ip._last_traceback = format_error(self.ip, exc)[2]

@@ -27,7 +27,7 @@ _message: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar
 )
 
 
-class LostFailures:
+class UnawaitedFailures:
     """Notes which cell runs, and leads what asyncio would log to where it belongs."""
 
     def __init__(self, ip: Any, output: OutputRouter) -> None:
@@ -56,7 +56,7 @@ class LostFailures:
         original = loop.default_exception_handler
 
         def default_exception_handler(context: dict[str, Any]) -> None:
-            if not self.told(context):
+            if not self.handle(context):
                 original(context)
 
         if hasattr(loop, "__dict__"):  # a compiled loop may have no room for it
@@ -77,7 +77,7 @@ class LostFailures:
                 print(_introduction(cell), file=sys.stderr)
             self._output.show_error(exc)
 
-    def told(self, context: dict[str, Any]) -> bool:
+    def handle(self, context: dict[str, Any]) -> bool:
         """Take what asyncio would log; True if it will be shown. Called by finalisers, anywhere."""
         task, exc = context.get("future"), context.get("exception")
         if not isinstance(task, asyncio.Task) or not isinstance(exc, BaseException):
@@ -99,7 +99,7 @@ class LostFailures:
         shown_in.run(current_record.set, record)
         try:
             # Nothing more here: the code that the collector has interrupted may hold any lock.
-            loop.call_soon_threadsafe(self._output.report_lost, exc, shown_in)
+            loop.call_soon_threadsafe(self._output.report_unawaited, exc, shown_in)
         except RuntimeError:  # the loop has just been closed
             return False
         return True
