@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         for word in rest:
             if word.startswith("-"):
                 self.error(f"there is no option {word!r}.{near(word, self.options())}")
-            self.error(f"{word!r} is one word too many")
+            self.error(f"unexpected argument {word!r}")
         for action in self._actions:
             # What argparse makes of `-g--` and of `-- -g --` up to 3.12, where two dashes separate.
             if action.nargs in (None, "?") and vars(found)[action.dest] == []:

@@ -36,7 +36,7 @@ class UndoStack:
             except BaseException as exc:
                 failed.append(exc)
         if failed:
-            raise BaseExceptionGroup("not all could be taken back", failed)
+            raise BaseExceptionGroup("not every change could be undone", failed)
 
     def set(self, owner: Any, name: str, value: Any) -> None:
         """Set an attribute of an instance or a module; to be taken back unless replaced again."""

@@ -232,7 +232,7 @@ def test_five_thousand_failures_at_once(victim):
     assert victim.ok("1 + 1").result == "2"
 
     def told(cell):
-        counted = re.findall(r"asyncnb: ([\d,]+) more tasks of this cell failed", cell.stderr)
+        counted = re.findall(r"asyncnb: ([\d,]+) more failures in this cell", cell.stderr)
         return len(cell.of_type("error")) + sum(int(n.replace(",", "")) for n in counted) == 5000
 
     cell.wait_for(told, 60)

@@ -38,7 +38,7 @@ def interrupted_result(loop: EmbeddedLoop, coro: Coroutine[Any, Any, Any]) -> Ex
     if blocked is not None and blocked.name.startswith("callback"):
         by = f"{blocked.name} ({blocked.where})"
     error = _Interrupted(
-        f"stopped while {by} blocks the loop; what this cell has to clean up, it does after that"
+        f"interrupted while {by} blocks the loop; its cleanup will run once the loop is free"
     )
     result = ExecutionResult(None)
     result.error_in_exec = error.with_traceback(user_frames(_traceback(coro)))

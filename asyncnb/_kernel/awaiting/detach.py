@@ -52,8 +52,8 @@ class CellDetacher:
         """
         if cell is None:
             raise UsageError(
-                "No cell awaits now. This one waited its turn behind the one that ran: press "
-                "Background in the dashboard, ask from a subshell console that was open before "
+                "No cell is awaiting now. This one was queued behind the cell that was running: "
+                "press Background in the dashboard, use a subshell console that was already open "
                 "(New Subshell Console for Notebook), or make %tasks background the first line "
                 "of the cell."
             )
@@ -73,7 +73,9 @@ class CellDetacher:
 
         cell.loop.call_soon_threadsafe(on_loop)
         if not answered.wait(BLOCKED_AFTER) and late.acquire(blocking=False):
-            raise UsageError("The cell does not await: it blocks the loop, and cannot be let go.")
+            raise UsageError(
+                "The cell does not await: it blocks the loop and cannot be moved to the background."
+            )
         answered.wait()
         if isinstance(answers[0], UsageError):
             raise answers[0]
@@ -84,7 +86,9 @@ class CellDetacher:
         """On the loop's thread: in a callback, or in the very code of the cell."""
         task = cell.task
         if task is None or task.done() or cell.interrupted or cell.early_reply:
-            raise UsageError("The cell is ending; there is nothing to let go.")
+            raise UsageError(
+                "The cell is already ending; there is nothing to move to the background."
+            )
         context = cell.context
         # A context that has been entered, by the cell's own code, cannot be entered once more.
         own = asyncio.current_task(cell.loop) is task

@@ -131,7 +131,7 @@ class RunningCell:
         try:
             if self.task is None or not self.task.done():
                 raise EmbeddedLoopError(
-                    "The embedded loop crashed under this cell; run it again."
+                    "The embedded loop crashed while this cell was running; run it again."
                 ) from self._failed
             return self.task.result()
         except EmbeddedLoopError as exc:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _NOTHING_IS_SENT = (
     "%%atask --in names what is sent to another process; this cell runs in the kernel and sees all "
-    "its variables. Leave --in away, or say --on process."
+    "its variables. Omit --in, or use --on process."
 )
 
 
@@ -80,8 +80,8 @@ class BackgroundCells:
         bind = _one_name(args)
         if kind == "thread" and cell.awaits:
             raise UsageError(
-                "%%atask --on thread: this cell awaits, and a worker thread has no loop. Leave "
-                "--on away to run it on the embedded loop."
+                "%%atask --on thread: this cell awaits, and a worker thread has no loop. Omit "
+                "--on to run it on the embedded loop."
             )
         run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
         start = run if cell.awaits else functools.partial(_in_thread, run)
@@ -112,8 +112,8 @@ class BackgroundCells:
             raise UsageError(f"%%agroup: {exc}.") from None
         if group.entered:
             raise UsageError(
-                f"%%agroup: a cell runs inside `async with` of the group {name!r} now; choose "
-                "another name, or wait for it."
+                f"%%agroup: another cell is inside `async with` of the group {name!r}; choose "
+                "another name, or wait for that cell."
             )
 
         async def inside(_: TaskRecord) -> Any:
@@ -180,8 +180,8 @@ class BackgroundCells:
         loop = self._kernel_loop()
         if loop is None:
             raise UsageError(
-                "%%atask --on kernel: a terminal has no kernel, whose loop would run on while you "
-                "type. Leave --on away."
+                "%%atask --on kernel: a terminal has no kernel with a loop that keeps running "
+                "while you type. Omit --on."
             )
         return loop
 
@@ -189,7 +189,7 @@ class BackgroundCells:
         """Evaluate ``expression`` here and now and launch the awaitable it gives."""
         if args.on not in (None, "loop"):
             raise UsageError(
-                f"%atask --on {args.on}: an awaitable runs on the embedded loop; leave --on away, "
+                f"%atask --on {args.on}: an awaitable runs on the embedded loop; omit --on, "
                 "or write a %%atask cell."
             )
         if args.sent is not None:
@@ -199,7 +199,7 @@ class BackgroundCells:
         code = compile(expression, "<%atask>", "eval", flags, dont_inherit=True)
         if code.co_flags & inspect.CO_COROUTINE:
             raise UsageError(
-                "%atask awaits the expression itself: leave the `await` away, or write %%atask."
+                "%atask awaits the expression itself: omit the `await`, or write %%atask."
             )
         value = eval(code, self.ip.user_global_ns, self.ip.user_ns)
         try:
@@ -241,11 +241,11 @@ class BackgroundCells:
         before = [r for r in registry.living() if identity and r.identity == identity]
         if before and args.again == "error":
             raise UsageError(
-                f"{name!r} still runs. `%tasks cancel {name}` stops it; --again replace would "
-                "cancel it and start anew."
+                f"{name!r} is still running. `%tasks cancel {name}` stops it; --again replace "
+                "would cancel it and start a new run."
             )
         if before and args.again == "skip":
-            print(f"{name} still runs; nothing started")
+            print(f"{name} is still running; nothing was started")
             return before[-1].task
         if before and args.again == "keep":
             before = []
@@ -354,9 +354,9 @@ def _report_stuck(task: Task[Any]) -> None:
     """Write into the cell of ``task`` that its thread has not ended. In its context."""
     name, where = task.get_name(), _location_of(task)
     print(
-        f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and still runs{where}. "
-        "A thread can be stopped only between two instructions of Python: it ends when this call "
-        f"returns. `%tasks stack {name}` shows it; restarting the kernel ends it in any case.",
+        f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and is still running"
+        f"{where}. A thread can be stopped only between two Python instructions: it ends when this "
+        f"call returns. `%tasks stack {name}` shows it; restarting the kernel always ends it.",
         file=sys.stderr,
         flush=True,
     )
@@ -370,8 +370,7 @@ async def _ended(before: Sequence[Task[Any]]) -> None:
     names = ", ".join(repr(task.get_name()) for task in left)
     where = "".join(_location_of(task) for task in list(left)[:1])
     ways = (
-        "`--again keep` starts a run beside the earlier one; restarting the kernel ends it in any "
-        "case."
+        "`--again keep` starts a run beside the earlier one; restarting the kernel always ends it."
     )
     print(
         f"asyncnb: the earlier run of {names} was cancelled and has not ended{where}. This run "
@@ -405,8 +404,8 @@ def _without_threads(kind: str, asked: str | None) -> str:
         what = f"--on {asked}" if asked else "a cell without await"
         raise UsageError(
             f"%%atask: {what} needs a thread or a process, and this Python (Pyodide, in a browser) "
-            "can start neither. Write --on loop to run the cell on the loop, where all else waits "
-            "until it ends or awaits."
+            "can start neither. Write --on loop to run the cell on the loop, where everything else "
+            "waits until the cell ends or awaits."
         )
     return "loop" if kind == "kernel" else kind
 
@@ -415,6 +414,6 @@ def _one_name(args: argparse.Namespace) -> str | None:
     if args.out is None or len(args.out) == 1:
         return args.out[0] if args.out else None
     raise UsageError(
-        f"-o {','.join(args.out)}: this cell runs in the kernel, so the names it binds are there "
-        "already; -o takes one name, for the value of its last expression."
+        f"-o {','.join(args.out)}: this cell runs in the kernel, so the names it assigns already "
+        "exist there; -o takes one name, for the value of its last expression."
     )

@@ -93,11 +93,11 @@ def prepare_remote(
     for_result = [name for name in out if name not in bound]
     if for_result and (cell.last is None or len(for_result) > 1):
         raise UsageError(
-            f"%%atask -o {for_result[-1]}: the cell binds no such name, so it cannot come back."
+            f"%%atask -o {for_result[-1]}: the cell assigns no such name, so none can be returned."
             f"{near(for_result[-1], bound)}"
         )
     if cell.file is None:
-        raise UsageError("%%atask: this cell has no source to send.")
+        raise UsageError("%%atask: this cell has no source that could be sent.")
     read, _ = names_in(cell)
     payload = runner.pack_cell(
         notebook=bool(read & {"display", "get_ipython"}) or _imports(cell, "matplotlib"),
@@ -140,7 +140,7 @@ def _names_to_send(
         return {name: namespace[name] for name in wanted}
     for name in given:
         if name not in namespace:
-            raise UsageError(f"%%atask --in {name}: there is no {name!r}.{near(name, namespace)}")
+            raise UsageError(f"%%atask --in {name}: no variable {name!r}.{near(name, namespace)}")
     return {name: namespace[name] for name in given}
 
 

@@ -47,7 +47,7 @@ def repeated(
 
 def _retrying(times: int, start: Start, rounds: Rounds) -> Start:
     def say(exc: Exception, delay: float) -> None:
-        print(f"{rounds.last_error}. Once more in {delay:g} s.", file=sys.stderr)
+        print(f"{rounds.last_error}. Retrying in {delay:g} s.", file=sys.stderr)
 
     return lambda: retrying(times, start, rounds, on_retry=say)
 
@@ -75,8 +75,8 @@ class RoundReporter:
         self._shown.add(failure)
         if len(self._shown) > MAX_SHOWN:
             print(
-                f"{self._record.name} fails in ever new ways; %tasks counts them, and "
-                "shows the last.",
+                f"{self._record.name} keeps failing with different errors; %tasks counts them and "
+                "shows the last one.",
                 file=sys.stderr,
             )
             return

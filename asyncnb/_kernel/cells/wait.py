@@ -72,11 +72,11 @@ def _refused(task: Any, group: OpenGroup | None) -> UsageError:
     name = _name(task)
     if getattr(task, "_record", None) is None and group is not None:
         return UsageError(
-            f"%tasks wait blocks, and {name!r} of group {group.name!r} runs on the loop it would "
-            f"block. Write `await {group.name}`."
+            f"%tasks wait blocks, and {name!r} of group {group.name!r} runs on the loop that it "
+            f"would block. Write `await {group.name}`."
         )
     return UsageError(
-        "%tasks wait blocks, and a cell with await runs on the loop it would block. "
+        "%tasks wait blocks, and a cell with await runs on the loop that it would block. "
         f"Write `await asyncnb.task({name!r})`, or wait in a cell without await."
     )
 
@@ -88,7 +88,7 @@ def _name(task: Any) -> str:
 
 def _still_running(tasks: Sequence[Any], seconds: float | None) -> TimeoutError:
     names = ", ".join(dict.fromkeys(_name(task) for task in tasks if not task.done()))
-    return TimeoutError(f"Still running after {seconds:g} s: {names}. They go on.")
+    return TimeoutError(f"Still running after {seconds:g} s: {names}. They keep running.")
 
 
 def _failure(task: Any, exc: BaseException, record: TaskRecord | None) -> str:
@@ -105,5 +105,5 @@ def _failures(failed: Sequence[str], of: int) -> str:
         parts.append(f"and {len(failed) - 5} more")
     return (
         f"{len(failed)} of {of} task{'' if of == 1 else 's'} failed: {'; '.join(parts)}. "
-        "The traceback stands under the cell that launched it."
+        "Each traceback appears under the cell that launched the task."
     )

@@ -84,7 +84,7 @@ class CommChannel:
                     return None
             except Exception:
                 # It may be anybody's message, of any kernel to come: ipykernel shall say.
-                logger.exception("asyncnb could not read a message, and left it to ipykernel")
+                logger.exception("asyncnb could not read a message, and passed it on to ipykernel")
         return original(message)
 
     def _take(self, message: list[Any]) -> bool:

@@ -365,8 +365,8 @@ def _refused_in_tasks(ask: Callable[..., str]) -> Callable[..., str]:
     def ask_or_refuse(*args: Any, **kwargs: Any) -> str:
         if current_record.get() is not None:
             raise RuntimeError(
-                "input() is not available in a background task: its question would stand under a "
-                "cell that is done. Ask in a cell, and hand the answer to the task."
+                "input() is not available in a background task: its prompt would appear under a "
+                "finished cell. Ask in a cell, and pass the answer to the task."
             )
         return ask(*args, **kwargs)
 

@@ -13,14 +13,14 @@ from asyncnb._core.base.errors import safe_str
 from asyncnb._kernel.output.thread_bound import explanation
 
 _OTHER_LOOP = (
-    "{what} belongs to another loop than the one that cells run on: it was made before `%load_ext "
-    "asyncnb`, or by a loop in a thread. Make it again in a cell; a task or future can be awaited "
-    "here by itself, `await task`, and asyncnb.wait, asyncnb.wait_for, asyncnb.as_completed and "
-    "asyncnb.gather take those of any loop."
+    "{what} belongs to a different loop from the one that cells run on: it was created before "
+    "`%load_ext asyncnb`, or by a loop in a thread. Create it again in a cell. A task or future "
+    "can be awaited directly, `await task`, and asyncnb.wait, asyncnb.wait_for, "
+    "asyncnb.as_completed and asyncnb.gather accept those of any loop."
 )
 _RUNS_ALREADY = (
-    "In a notebook a loop runs already: write `await ...` in the cell, or `asyncnb.run(...)` in a "
-    "function without await."
+    "In a notebook a loop is already running: write `await ...` in the cell, or `asyncnb.run(...)` "
+    "in a function without await."
 )
 
 #: What asyncio says, and what helps.
@@ -71,4 +71,4 @@ def _what(text: str, cell_of: Callable[[str], str | None]) -> str:
     what = found[1] or found[2]
     cells = [cell for cell in map(cell_of, _PLACE.findall(what)) if cell]
     short = what if len(what) <= 80 else what[:77] + "..."
-    return f"{short} (its code stands in {cells[0]})" if cells else short
+    return f"{short} (its code is in {cells[0]})" if cells else short

@@ -220,7 +220,7 @@ class OutputRouter:
     def _over_report_limit(self, parent: dict[str, Any], context: contextvars.Context) -> bool:
         def tell(number: int) -> None:
             text = (
-                f"asyncnb: {number:,} more tasks of this cell failed meanwhile. "
+                f"asyncnb: {number:,} more failures in this cell not shown. "
                 "`%tasks --failed` lists the latest.\n"
             )
             context.run(sys.stderr.write, text)
@@ -285,8 +285,8 @@ class OutputRouter:
         if first is not None:
             if first.id not in (None, by.id):
                 sys.stderr.write(
-                    f"{by.name} failed with the very exception of {first.name}, which is shown in "
-                    f"this cell: {describe(exc)}\n"
+                    f"{by.name} failed with the same exception as {first.name}, whose traceback is "
+                    f"shown in this cell: {describe(exc)}\n"
                 )
             return
         ename, evalue, lines = format_error(self.ip, exc, short=short)

@@ -71,12 +71,12 @@ def format_error(
         if lost:
             # One line for each frame and a last one; in some of IPython's modes one for all.
             place = -1 - _ENDS if len(lines) > 2 * _ENDS else -1
-            lines.insert(place, f"({lost:,} frames are left out here)\n")
+            lines.insert(place, f"({lost:,} frames are omitted here)\n")
     except BaseException as broken:
         # Its __str__ or _render_traceback_, which is the user's code and may raise anything. What
         # the failure was must be told anyhow.
         lines = [*traceback.format_tb(tb), describe(exc)]
-        lines.append(f"(It could not be shown as usual: {describe(broken)})")
+        lines.append(f"(The usual traceback could not be made: {describe(broken)})")
     return kind.__name__, safe_str(exc), lines
 
 
@@ -120,13 +120,13 @@ def _group_lines(
     unseen = [e for e in exc.exceptions if not getattr(e, "_asyncnb_shown_in", ())]
     if len(unseen) == len(exc.exceptions):
         return _with_cells(traceback.format_exception(type(exc), exc, tb))
-    told = len(exc.exceptions) - len(unseen)
+    shown = len(exc.exceptions) - len(unseen)
     lines = [
         describe(exc),
-        f"The traceback{'' if told == 1 else 's'} of {told} of them "
-        f"stand{'s' if told == 1 else ''} under the cell that launched it."
+        f"The traceback{'' if shown == 1 else 's'} of {shown} of them "
+        f"appear{'s' if shown == 1 else ''} under the cell that launched the task."
         if unseen
-        else "Each traceback stands under the cell that launched its task.",
+        else "Each traceback appears under the cell that launched its task.",
     ]
     for each in unseen:
         lines += _with_cells(traceback.format_exception(each))

@@ -106,5 +106,5 @@ class UnawaitedFailures:
 
 
 def _introduction(cell: CellRef | None) -> str:
-    who = f"a task that {str(cell or '') or 'an earlier cell'} made, and that nobody awaited,"
-    return f"asyncnb: {who} has failed since the end of that cell:"
+    maker = str(cell or "") or "an earlier cell"
+    return f"asyncnb: a task of {maker} that was never awaited failed after that cell had ended:"
