@@ -1,7 +1,7 @@
-"""Notes on errors that mean little in a notebook: what went wrong, and what to write instead.
+"""Adds notes to errors that are hard to understand in a notebook: what happened, what to write.
 
-Here are those raised for an object of another loop; those raised for an object of another thread
-are in ``thread_bound.py``.
+This file explains errors of objects that belong to another loop; ``thread_bound.py`` explains
+those of objects that belong to another thread.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _RUNS_ALREADY = (
     "in a function without await."
 )
 
-#: What asyncio says, and what helps.
+#: What asyncio raises, and what to write instead.
 _ADVICE: list[tuple[type[BaseException], str, str]] = [
     (RuntimeError, "asyncio.run() cannot be called from a running event loop", _RUNS_ALREADY),
     (RuntimeError, "Runner.run() cannot be called from a running event loop", _RUNS_ALREADY),
     (RuntimeError, "attached to a different loop", _OTHER_LOOP),
     (RuntimeError, "is bound to a different event loop", _OTHER_LOOP),
     (ValueError, "The future belongs to a different loop", _OTHER_LOOP),
-    # What every further `await` of it raises: the first one left a mark on the future.
+    # Raised by every further `await` of it: the first one has marked the future.
     (RuntimeError, "await wasn't used with future", _OTHER_LOOP),
-    # What aiohttp says of a session that was made on another loop.
+    # Raised by aiohttp for a session that was created on another loop.
     (RuntimeError, "Timeout context manager should be used inside a task", _OTHER_LOOP),
     (RuntimeError, "is not the running loop", _OTHER_LOOP),
 ]
@@ -43,9 +43,9 @@ _PLACE = re.compile(r"[^\s'\"]+\.py(?=:\d+)|(?<=at )[^\s'\"]+(?=:\d+)")
 
 
 def advise(exc: BaseException, cell_of: Callable[[str], str | None]) -> None:
-    """Add a line to *exc* that says what to write, if it was raised for want of a loop or thread.
+    """Add a note to *exc* that says what to write, if the wrong loop or thread was the cause.
 
-    *cell_of* gives the cell that a file name stands for.
+    *cell_of* returns the cell that a file name denotes.
     """
     advice = _loop_advice(exc, cell_of) or explanation(exc)
     if advice is not None:

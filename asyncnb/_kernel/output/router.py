@@ -1,8 +1,8 @@
-"""Everything a background task says lands in the cell that launched it.
+"""Routes all output of a background task to the cell that launched it.
 
 A task runs in a context in which ipykernel's parent header is that of its cell. ipykernel 7 keeps
-the parent of streams, displays and results in context variables; what other kernels lack of that
-they get from ``ipykernel/parents.py``.
+the parent of streams, displays and results in context variables; for kernels that do not,
+``ipykernel/parents.py`` adds this.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from asyncnb._kernel.output.task_output import TaskOutput, current_output, recor
 from asyncnb._kernel.output.tracebacks import format_error
 from asyncnb._kernel.undo import UndoStack
 
-#: Seconds that the end of a cell waits, in a run without a person, for tracebacks to be made.
+#: Seconds that the end of a cell waits, in a headless run, for tracebacks to be formatted.
 DRAIN_SECONDS = 10.0
 
 
 class _ShownBy(NamedTuple):
-    """Who has shown an exception: the id of a task's record, or None for the cell itself."""
+    """What has shown an exception: the id of a task's record, or None for the cell itself."""
 
     id: object
     name: str
 
 
 class OutputRouter:
-    """Leads output to cells; ``install`` and ``uninstall`` put the hooks in and take them out."""
+    """Routes output to cells; ``install`` adds the hooks, ``uninstall`` removes them."""
 
     def __init__(self, ip: Any) -> None:  # Any: what is hooked here is ipykernel's, untyped
         self.ip = ip
@@ -66,15 +66,16 @@ class OutputRouter:
         self._undo = UndoStack()
         self._streams: list[tuple[Any, Any, Any]] = []
         self._shown_lock = fork_safe_lock()
-        #: The cell that launched last: many tasks of one cell share one reference to it.
-        #: In one attribute with its message, as a subshell's cell may launch at the same time.
+        #: The cell that launched a task most recently: many tasks of one cell share one reference
+        #: to it. In one attribute with its message, as a cell in a subshell may launch at the same
+        #: time.
         self._last_cell: tuple[dict[str, Any] | None, CellRef | None] = None, None
         self._reports = Reports(ip)
-        #: The notebook's own ``publish``, which a cell that captures replaces.
+        #: The notebook's own ``publish``, which a capturing cell replaces.
         self._publish: Callable[..., None] = ip.display_pub.publish
         self._late = LateOutputs()
 
-    # What is hooked, on the instances only.
+    # Hooks, on the instances only.
 
     def install(self) -> None:
         """Hook the streams and the display publisher of this shell."""
@@ -90,12 +91,12 @@ class OutputRouter:
         self._undo.set(publisher, "publish", self._recording_publish(publisher.publish))
         refuse_input_in_tasks(self._undo, self.ip)
         route_by_context(self._undo, self.ip, publisher, self.ip.displayhook)
-        # First of all, as the last one: the reports under way come out.
+        # Pushed last, so undone first: reports that are already under way are shown.
         self._undo.push(lambda: self._reports.stop(2.0))
         self._reports.start()
 
     def uninstall(self) -> None:
-        """Put everything back, and let the reports under way come out first."""
+        """Remove the hooks; show the reports that are already under way first."""
         self._undo.unwind()
 
     def _record_streams(self) -> None:
@@ -114,7 +115,7 @@ class OutputRouter:
                 stream.write = original
 
     def _route_pager(self) -> None:
-        """``name?`` in a task: its help is for the task's cell, not for whoever runs next."""
+        """Show the help of ``name?`` in a task under the task's cell, not under the next one."""
 
         def show(shell: Any, data: Any, *args: Any, **kwargs: Any) -> None:
             if current_record.get() is None:
@@ -140,9 +141,9 @@ class OutputRouter:
         return code if isinstance(code, str) else ""
 
     def on_task_launch(self, record: TaskRecord) -> None:
-        """Lead the output of the context that runs to the cell at hand, and note it in ``record``.
+        """Route the output of the running context to the current cell; note the cell in ``record``.
 
-        It runs in the context of a task that is being launched here and now.
+        Called in the context of the task that is being launched.
         """
         parent = self.parent()
         record.output = TaskOutput(parent)
@@ -163,10 +164,10 @@ class OutputRouter:
             self.enter(parent)
 
     def adopt(self, records: list[TaskRecord]) -> None:
-        """Keep from now on what tasks say that were launched before there was this router.
+        """Keep from now on the output of tasks that were launched before this router existed.
 
-        Theirs is the cell that their context belongs to; where the kernel does not note that in a
-        context (ipykernel 6, a terminal), the cell that runs now.
+        Their cell is the one that their context belongs to; where the kernel does not note that
+        in a context (ipykernel 6, a terminal), the cell that is running now.
         """
         for record in records:
             if record.output is None:
@@ -181,18 +182,18 @@ class OutputRouter:
         return context
 
     def enter(self, parent: dict[str, Any]) -> None:
-        """Lead the output of the running context to the cell with the message ``parent``."""
+        """Route the output of the running context to the cell with the message ``parent``."""
         self._parents.enter(parent)
 
-    # What a task's end has to say.
+    # Results and failures of tasks.
 
     def report(self, record: TaskRecord, *, result: Any = None) -> None:
         """Show the result or the failure of ``record`` in its cell, once; from any thread.
 
-        It may stand there later; ``record.set_shown`` is called then.
+        It may appear there later; ``record.set_shown`` is called at that point.
         """
         task = record.task
-        exc = task._exception  # exception() would count as somebody's having seen it
+        exc = task._exception  # exception() would mark it as retrieved
         if exc is None and result is None and not self.figures.has_figures(record):
             record.set_shown()
             return
@@ -204,7 +205,7 @@ class OutputRouter:
                 if result is not None:
                     try:
                         context.run(display, result)
-                    except BaseException as broken:  # of its repr: IPython takes Exceptions alone
+                    except BaseException as broken:  # of its repr: IPython catches Exception only
                         context.run(self.show_error, broken, short)
                 context.run(self.figures.show, record)
                 if exc is not None:
@@ -218,20 +219,20 @@ class OutputRouter:
         self._reports.put(show)
 
     def _over_report_limit(self, parent: dict[str, Any], context: contextvars.Context) -> bool:
-        def tell(number: int) -> None:
+        def report(number: int) -> None:
             text = (
                 f"asyncnb: {number:,} more failures in this cell not shown. "
                 "`%tasks --failed` lists the latest.\n"
             )
             context.run(sys.stderr.write, text)
 
-        return self._reports.count_instead(header(parent).get("msg_id", ""), tell)
+        return self._reports.count_instead(header(parent).get("msg_id", ""), report)
 
     async def show_off_loop(self, show: Callable[[], object]) -> None:
-        """Call ``show`` in this context on the thread of the reports, and wait for it.
+        """Call ``show`` in this context on the reports' thread, and wait until it returns.
 
-        For what takes tens of milliseconds. Not in the loop's default executor, which is the
-        user's: work that fills it would hold up the failures of a task that repeats.
+        For calls that take tens of milliseconds. Not in the loop's default executor, which is the
+        user's: work that fills it would delay the failures of a repeating task.
         """
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         shown: asyncio.Future[None] = loop.create_future()
@@ -251,21 +252,21 @@ class OutputRouter:
         await shown
 
     def report_unawaited(self, exc: BaseException, context: contextvars.Context) -> None:
-        """Show ``exc``, of a task that nobody launched, in the cell of ``context``, once."""
+        """Show ``exc``, of a task that was not launched, in the cell of ``context``, once."""
         self._reports.put(lambda short: context.run(self.show_error, exc, short))
 
     def first_time_shown(self, exc: BaseException) -> bool:
-        """Return whether the cell of the running code has yet to show ``exc``; from then not.
+        """Return whether ``exc`` is new to the cell of the running code; note it as shown there.
 
-        A cell that launches a task and awaits it would otherwise show its failure twice.
+        A cell that launches a task and awaits it would otherwise show the task's failure twice.
         """
         return self._shown_by(exc, None) is None
 
     def _shown_by(self, exc: BaseException, by: _ShownBy | None) -> _ShownBy | None:
-        """Return who has shown ``exc`` in the cell of the running code; None if ``by`` is first."""
+        """Return what has shown ``exc`` in the running code's cell; None if ``by`` is the first."""
         message = header(self.parent()).get("msg_id")
         if message is None:
-            return None  # a terminal, which cannot tell its cells apart
+            return None  # a terminal, which cannot distinguish its cells
         with self._shown_lock:
             shown: dict[str, _ShownBy] = vars(exc).setdefault("_asyncnb_shown_in", {})
             first = shown.get(message)
@@ -274,10 +275,10 @@ class OutputRouter:
         return first
 
     def show_error(self, exc: BaseException, short: bool = False) -> None:
-        """Show ``exc``, of a task, as IPython would, or in short, in the context's cell.
+        """Show ``exc``, of a task, in the context's cell: as IPython would, or in short form.
 
-        One that stands there already as another task's gets one line. What the cell itself has
-        shown, which then awaited this task, is not shown again.
+        If another task has already shown it there, one line refers to that. If the cell itself
+        has shown it, because it awaited this task, it is not shown again.
         """
         record = current_record.get()
         by = _ShownBy(object(), "A task") if record is None else _ShownBy(record.id, record.name)
@@ -299,14 +300,14 @@ class OutputRouter:
             record.output.add_error(ename, evalue, lines)
             if record.output.late is not None:
                 late = record.output.late
-                late.add("error", (ename, evalue, lines), lambda said: self._send_error(*said))
+                late.add("error", (ename, evalue, lines), lambda error: self._send_error(*error))
                 return
         self._send_error(ename, evalue, lines)
 
     def _send_error(self, ename: str, evalue: str, lines: list[str]) -> None:
         send = error_sender(self.ip)
         if send is None:
-            # As the end of the task, which is kept as an error, not as something that it wrote.
+            # Outside of the task: its failure is kept as an error, not as something that it wrote.
             context = contextvars.copy_context()
             context.run(current_record.set, None)
             context.run(print, "\n".join(lines), file=sys.stderr)
@@ -315,14 +316,14 @@ class OutputRouter:
         send(ename, evalue, lines)
 
     def _flush_streams(self) -> None:
-        """Have all that was printed sent: what follows is not to overtake it."""
+        """Send everything printed so far, so that what follows does not overtake it."""
         for stream in [each[0] for each in self._streams] or [sys.stdout, sys.stderr]:
-            # The user may have put anything there: None, a file that is closed by now.
+            # The user may have put anything there: None, or a file that has been closed.
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 stream.flush()
 
     def show_again(self, record: TaskRecord) -> None:
-        """Show what the task said so far, in the cell that runs now."""
+        """Show the task's output so far in the cell that is running now."""
         for kind, value in record.output.items():
             if kind == "display":
                 data, metadata, _ = value
@@ -338,17 +339,17 @@ class OutputRouter:
         return self.context(parent).run(LateOutput, self._publish)
 
     def cell_ended(self) -> None:
-        """The running cell has ended: its tasks' output is late from here on."""
+        """Note that the running cell has ended: from now on the output of its tasks is late."""
         if self._late:
-            # A program that runs the notebook goes on at once, and to its end while a traceback is
-            # still being made; what is told after that is lost.
+            # A program that runs the notebook continues at once, and may exit while a traceback
+            # is still being formatted; what is sent after that is lost.
             self._reports.drain(DRAIN_SECONDS)
             self._flush_streams()
             self._late.cell_ended(header(self.parent()).get("msg_id", ""))
         self.deliver_late_output()
 
     def deliver_late_output(self) -> None:
-        """Put what tasks said since the last call into the cells that launched them."""
+        """Put the output of tasks since the last call into the cells that launched them."""
         self._late.deliver()
 
     def _recording_publish(self, original: Callable[..., None]) -> Callable[..., None]:
@@ -359,10 +360,10 @@ class OutputRouter:
                 return
             data = {k: replace_surrogates(v) if isinstance(v, str) else v for k, v in data.items()}
             output.add_display(data, metadata, kwargs)
-            said = (data, metadata, kwargs)
             if output.late is None:
                 original(data, metadata, **kwargs)
             else:
-                output.late.add("display", said, lambda said: original(said[0], said[1], **said[2]))
+                shown = (data, metadata, kwargs)
+                output.late.add("display", shown, lambda it: original(it[0], it[1], **it[2]))
 
         return publish

@@ -1,4 +1,4 @@
-"""Objects and calls of one thread: what their errors mean in a notebook, and the ways out.
+"""Explains errors of objects and calls that are bound to one thread, and how to avoid them.
 
 Cells without ``await`` run in the main thread, cells with ``await`` on the embedded loop's thread,
 so what looks like one program to its author is two threads to sqlite3, to ``threading.local`` and
@@ -75,7 +75,7 @@ def _named(ident: int) -> str:
     loop = running_embedded_loop()
     if loop is not None and ident == loop.thread.ident:
         return "on the embedded loop's thread"
-    # Not by its name: it may have ended, and a new thread may have its number.
+    # Not by name: the thread may have ended, and a new one may have the same number.
     return "in another thread (each background cell without `await` has its own)"
 
 
