@@ -1,4 +1,4 @@
-"""A stopped cell that cannot end yet, as another task blocks the loop: its reply does not wait."""
+"""The reply for an interrupted cell that cannot end yet, because something else blocks the loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Interrupted(KeyboardInterrupt):
-    """Shown without colours: another thread takes what time there is, and somebody waits."""
+    """Shown without colours: another thread uses the CPU, and the user is waiting."""
 
     def _render_traceback_(self) -> list[str]:
         return plain_lines(self, self.__traceback__)
@@ -29,7 +29,7 @@ _Interrupted.__module__ = "builtins"
 
 
 def interrupted_result(loop: EmbeddedLoop, coro: Coroutine[Any, Any, Any]) -> ExecutionResult:
-    """Return what the kernel is told: KeyboardInterrupt, at the line where the cell waits.
+    """Return the result for the kernel: KeyboardInterrupt, at the line where the cell waits.
 
     ``coro`` is the cell's, suspended on ``loop``, which something else blocks.
     """
@@ -46,7 +46,7 @@ def interrupted_result(loop: EmbeddedLoop, coro: Coroutine[Any, Any, Any]) -> Ex
 
 
 def _traceback(coro: Any) -> types.TracebackType | None:
-    """Return a traceback of the frames of a suspended cell, from its own code on."""
+    """Return a traceback of the frames of a suspended cell, starting with its own code."""
     tb = None
     for frame in reversed(strip_outer_frames(frames_of_coroutine(coro))):
         tb = types.TracebackType(tb, frame, frame.f_lasti, frame.f_lineno or 0)

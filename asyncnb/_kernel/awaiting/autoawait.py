@@ -1,4 +1,4 @@
-"""Cells with ``await`` run on the embedded loop; the stop button ends them at once."""
+"""Runs cells with ``await`` on the embedded loop, where an interrupt ends them at once."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class AwaitCells:
     """Sends a cell with top-level await, as a whole, to the embedded loop.
 
-    As a whole, because IPython runs a cell statement by statement: handing over only those that
-    await would split the cell over two loops.
+    As a whole, because IPython runs a cell statement by statement: moving only those that await
+    would split the cell over two loops.
     """
 
     def __init__(
@@ -38,43 +38,43 @@ class AwaitCells:
     ) -> None:
         self.ip = ip
         self._run_cell_async = ip.run_cell_async
-        #: The cells that are waited for, the latest last: a subshell may run one besides.
+        #: The cells that are waited for, the latest last: a subshell may run one at the same time.
         self._cells: list[RunningCell] = []
         self._enter = enter
         self._hand_over = hand_over
-        #: Whether earlier cells may have left tasks on the kernel's own loop, whose ends are
-        #: reported to ours from the kernel's thread.
+        #: Whether earlier cells may have left tasks on the kernel's own loop. The ends of such
+        #: tasks are reported to our loop from the kernel's thread.
         self._may_meet_others = ip.execution_count > 2
         self._detacher: CellDetacher | None = None
         self._abandoned: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def install(self) -> None:
-        """Hook the shell instance; not where cells run on the embedded loop as it is."""
+        """Hook the shell instance; not where cells run on the embedded loop anyway."""
         if not THREADS:
             return
         self.ip.run_cell_async = self.run_cell_async  # type: ignore[method-assign]
 
     def uninstall(self) -> None:
-        """Give the shell its own method back. A cell that runs now stays where it is."""
+        """Restore the shell's own method. A cell that is running stays where it is."""
         if self.installed:
             del self.ip.run_cell_async
 
     @property
     def installed(self) -> bool:
-        """Whether cells with await go to the embedded loop."""
+        """Whether cells with await run on the embedded loop."""
         return vars(self.ip).get("run_cell_async") == self.run_cell_async
 
     def run_cell_async(self, raw_cell: str, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        """As ``InteractiveShell.run_cell_async``, elsewhere if the cell awaits."""
+        """Do as ``InteractiveShell.run_cell_async``, on the embedded loop if the cell awaits."""
         cell = self._run_cell_async(raw_cell, *args, **kwargs)
-        # IPython sends every cell through here; only those with the word can await.
+        # IPython passes every cell through here; only those with one of these words can await.
         if "await" not in raw_cell and "async" not in raw_cell:
             return cell
         ip = self.ip
         if not ip.autoawait or ip.loop_runner is not ip.loop_runner_map["asyncio"][0]:
-            return cell  # %autoawait off, or trio: IPython's own business
+            return cell  # %autoawait off, or trio: IPython handles it
         if isinstance(own_loop(), EmbeddedLoop):
-            return cell  # run_cell_async called by a cell that is there already
+            return cell  # called by a cell that already runs on the embedded loop
         if not ip.should_run_async(
             raw_cell,
             transformed_cell=kwargs.get("transformed_cell"),
@@ -90,7 +90,7 @@ class AwaitCells:
             source,
             embedded_loop(),
             asyncio.get_running_loop(),
-            own_groups=kernel_of(self.ip) is not None,  # a terminal's children stay in its own
+            own_groups=kernel_of(self.ip) is not None,  # in a terminal they stay in its group
         )
         self._cells.append(running)
         if self._may_meet_others:
@@ -115,18 +115,18 @@ class AwaitCells:
             running.interrupted_late and running.early_reply is None and result.success
         ):
             # It was cancelled before its first step; or the child process that the cell waited for
-            # died of the same signal, and the cell ended before the kernel's thread noticed: the
-            # queued cells must not run.
+            # was killed by the same signal, and the cell ended before the kernel's thread noticed:
+            # the queued cells must not run.
             stop = result.error_in_exec = KeyboardInterrupt()
             self.ip.showtraceback((KeyboardInterrupt, stop, None))
         return result
 
     def detach(self) -> Task[Any]:
-        """Let the cell that awaits now go on as a task; return it. From any thread.
+        """Turn the cell that is awaiting now into a background task; return the task. Any thread.
 
-        The cell's reply returns at once. What it says stays where it was, and so does its result,
-        which becomes the task's and ``Out`` of its number, not ``_``; a failure is shown there.
-        Raises UsageError if no cell awaits.
+        The cell's reply is sent at once. Its output keeps appearing under it, and so does its
+        result, which becomes the result of the task and ``Out`` under the cell's number, not
+        ``_``; a failure is shown there as well. Raises UsageError if no cell is awaiting.
         """
         if self._detacher is None:
             from asyncnb._kernel.awaiting.detach import CellDetacher  # most notebooks never need it
@@ -135,18 +135,18 @@ class AwaitCells:
         return self._detacher.detach(self._running)
 
     def is_detached_failure(self, exc: BaseException) -> bool:
-        """Return whether ``exc`` ends a cell that was let go, whose task will show it.
+        """Return whether ``exc`` ends a detached cell, whose task will show it.
 
-        Or one that was stopped and has been shown as such.
+        Or an abandoned one, whose interrupt has been shown already.
         """
         running = asyncio._get_running_loop() if self._abandoned else None
         if running is not None and asyncio.current_task(running) in self._abandoned:
-            return True  # stopped and told long ago
+            return True  # its interrupt has been shown already
         return self._detacher is not None and self._detacher.is_detached_failure(exc)
 
     @property
     def awaiting(self) -> bool:
-        """Whether there is a cell that could be let go. Any thread."""
+        """Whether there is a cell that could be detached. Any thread."""
         return bool(self._cells)
 
     @property
@@ -154,12 +154,12 @@ class AwaitCells:
         return self._cells[-1] if self._cells else None
 
     def was_interrupted(self) -> bool:
-        """Return whether the running code is a cell that the user has stopped."""
+        """Return whether the running code is a cell that the user has interrupted."""
         running = self._running
         return running is not None and running.interrupted and running.is_current()
 
     def on_traceback_shown(self) -> None:
-        """The running cell shows its traceback: its code has ended, no stop can hit it now."""
+        """Note that the running cell shows its traceback: no interrupt can hit its code now."""
         running = self._running
         if running is not None and running.is_current():
             running.traceback_shown = True
