@@ -92,7 +92,7 @@ def test_an_engine_of_sqlalchemy_in_memory_is_explained(kernel):
         """
     )
     said = advice(kernel.run("await count(engine)"))
-    assert "for each thread" in said and "StaticPool" in said
+    assert "per thread" in said and "StaticPool" in said
     said = advice(kernel.run("await asyncio.sleep(0); connection.execute(text('select 1'))"))
     assert f"created {MAIN} and used {LOOP}" in said
     kernel.ok(

@@ -1,4 +1,4 @@
-"""Background cells: launched and replaced."""
+"""Launches background cells, and replaces their earlier runs."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ _NOTHING_IS_SENT = (
 )
 
 
-#: Seconds that a run which replaces another waits until it reports that, and until it gives up.
+#: Seconds after which a run that replaces another reports that it waits for it, and gives up.
 REPLACE_REPORT_SECONDS, REPLACE_SECONDS = 3.0, 60.0
 
 
 class BackgroundCells:
-    """What ``%%atask`` and ``%atask`` do once their line is parsed."""
+    """Does what ``%%atask``, ``%atask`` and ``%%agroup`` ask for, once their line is parsed."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class BackgroundCells:
         self._kernel_loop = kernel_loop
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
-        """Compile ``body`` and launch it; raise before anything has started if it cannot be."""
+        """Compile ``body`` and launch it; raise before anything has started if that fails."""
         cell = compile_cell(self.ip, body, magic=magic, sent=self.output.source())
         kind = args.on or ("loop" if cell.awaits else "thread")
         if not THREADS:
@@ -99,7 +99,7 @@ class BackgroundCells:
         )
 
     def launch_group(self, magic: str, body: str, args: argparse.Namespace) -> None:
-        """Run ``body`` inside of the group ``args.name``; the cell ends when all its tasks have."""
+        """Run ``body`` inside the group ``args.name``, which ends when all its tasks have."""
         cell = compile_cell(self.ip, body, magic=magic, sent=self.output.source())
         name: str = args.name
         living = [r for r in registry.living() if r.identity == name]
@@ -131,7 +131,7 @@ class BackgroundCells:
             shows_result=not (args.quiet or cell.quiet),
             body_of=group,
         )
-        # Cancelled before the first step, the body does not end the group; idempotent after it.
+        # A body cancelled before its first step does not end the group; idempotent otherwise.
         task.add_done_callback(lambda _: group.cancel())
 
     def _launch_remote(self, cell: BackgroundCell, name: str, args: argparse.Namespace) -> None:
@@ -186,7 +186,7 @@ class BackgroundCells:
         return loop
 
     def launch_expression(self, expression: str, args: argparse.Namespace) -> Task[Any]:
-        """Evaluate ``expression`` here and now and launch the awaitable it gives."""
+        """Evaluate ``expression`` now and launch the awaitable that it returns."""
         if args.on not in (None, "loop"):
             raise UsageError(
                 f"%atask --on {args.on}: an awaitable runs on the embedded loop; omit --on, "
@@ -221,7 +221,7 @@ class BackgroundCells:
         except UsageError:
             coro.close()
             raise
-        # It never had its turn if the task was cancelled before; closing it twice is harmless.
+        # It never started if the task was cancelled before; closing it twice is harmless.
         task.add_done_callback(lambda _: coro.close())
         return task
 
@@ -236,7 +236,7 @@ class BackgroundCells:
         shows_result: bool,
         body_of: OpenGroup | None = None,
     ) -> Task[Any]:
-        # A name is an identity, wherever its cell went; without one the front end's cell id is.
+        # A name identifies a task wherever its cell was moved; without one the cell's id does.
         identity = args.name or cell_id(self.output.parent())
         before = [r for r in registry.living() if identity and r.identity == identity]
         if before and args.again == "error":
@@ -260,7 +260,7 @@ class BackgroundCells:
         once = functools.partial(start, record)
         often: Callable[[], Coroutine[Any, Any, Any]] = once
         if args.every is not None or args.retry is not None:
-            from asyncnb._kernel.cells.repeat import repeated  # not for %load_ext to take time for
+            from asyncnb._kernel.cells.repeat import repeated  # %load_ext would take longer
 
             often = repeated(record, once, args, self.ip, self.output)
         record.first_limit = args.timeout
@@ -284,16 +284,16 @@ class BackgroundCells:
         before: Sequence[Task[Any]],
     ) -> Any:
         if before:
-            await _ended(before)  # their cleanup comes first
+            await _ended(before)  # their cleanup runs first
         try:
             return await run_body(start(), record)
         except BaseException as exc:
-            # Whoever awaits the task shall see the user's frames, not what brought them there.
+            # Code that awaits the task sees the user's frames, not those that led to them.
             exc.__traceback__ = user_frames(exc.__traceback__)
             raise
 
     def _bind(self, name: str, task: Task[Any]) -> None:
-        """Bind ``name`` to ``task`` unless that would take something from the user."""
+        """Bind ``name`` to ``task`` unless that would overwrite something of the user's."""
         namespace = self.ip.user_ns
         if not name.isidentifier() or hasattr(builtins, name):
             return
@@ -305,7 +305,7 @@ class BackgroundCells:
         try:
             self._report_end(record)
         except Exception:
-            # For want of memory, say. An observer that raises is unplugged, and no task that ends
+            # Out of memory, for example. An observer that raises is removed, and no task that ends
             # after this one would be shown.
             self.ip.log.exception("asyncnb could not show how %r ended", record.name)
             record.set_shown()
@@ -313,13 +313,15 @@ class BackgroundCells:
     def _report_end(self, record: TaskRecord) -> None:
         task, result = record.task, None
         cancelled = task.cancelled()
-        failed = not cancelled and task._exception is not None  # exception() counts as having seen
+        failed = (
+            not cancelled and task._exception is not None
+        )  # exception() would count as having seen
         if not failed and not cancelled:
             result = task.result()
             if record.bind is not None:
                 self.ip.user_ns[record.bind] = result
         if failed and record.waited:
-            record.set_shown()  # the cell that waits raises it
+            record.set_shown()  # the waiting cell raises it
         else:
             self.output.report(record, result=result if record.shows_result else None)
 
@@ -331,8 +333,8 @@ class BackgroundCells:
             exc = record.task.exception()
             assert exc is not None
             _, _, lines = format_error(self.ip, exc)
-            # IPython asks an exception how it wants to be shown: the cell's frames, not those
-            # of the magic that waited.
+            # IPython asks an exception for its own traceback: the cell's frames, not those of the
+            # magic that waited.
             exc._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
             raise exc from None
         finally:
@@ -351,7 +353,7 @@ async def _in_thread(run: Callable[[], Any]) -> Any:
 
 
 def _report_stuck(task: Task[Any]) -> None:
-    """Write into the cell of ``task`` that its thread has not ended. In its context."""
+    """Report in the cell of ``task`` that its thread has not ended. Call in its context."""
     name, where = task.get_name(), _location_of(task)
     print(
         f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and is still running"
@@ -363,7 +365,7 @@ def _report_stuck(task: Task[Any]) -> None:
 
 
 async def _ended(before: Sequence[Task[Any]]) -> None:
-    """Wait for cancelled tasks to end, report those that do not, and give up in the end."""
+    """Wait for cancelled tasks to end, report those that do not, and give up eventually."""
     _, left = await asyncio.wait(before, timeout=REPLACE_REPORT_SECONDS)
     if not left:
         return
@@ -399,7 +401,7 @@ async def _at_once(run: Callable[[], Any]) -> Any:
 
 
 def _without_threads(kind: str, asked: str | None) -> str:
-    """Return where a cell runs in Pyodide, or refuse it: there is one thread and one loop."""
+    """Return where a cell runs in Pyodide, with one thread and one loop, or refuse it."""
     if kind in ("thread", "process"):
         what = f"--on {asked}" if asked else "a cell without await"
         raise UsageError(

@@ -1,4 +1,4 @@
-"""``--every`` and ``--retry``: how the rounds and attempts of a task show in its cell."""
+"""``--every`` and ``--retry``: repeats a cell, and shows its rounds and attempts under it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from asyncnb._kernel.output.router import OutputRouter
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-#: Tracebacks of different failures that one task shows; the others are counted.
+#: Tracebacks of different failures that one task shows; further ones are only counted.
 MAX_SHOWN = 10
 
 Start = Callable[[], Coroutine[Any, Any, Any]]
@@ -30,7 +30,7 @@ def repeated(
     ip: InteractiveShell,
     output: OutputRouter,
 ) -> Start:
-    """Return what runs ``start`` as often as ``--every`` and ``--retry`` say."""
+    """Return a call that runs ``start`` as often as ``--every`` and ``--retry`` say."""
     if args.every is None and args.retry is None:
         return start
     rounds = record.rounds = Rounds()
@@ -46,14 +46,14 @@ def repeated(
 
 
 def _retrying(times: int, start: Start, rounds: Rounds) -> Start:
-    def say(exc: Exception, delay: float) -> None:
+    def report(exc: Exception, delay: float) -> None:
         print(f"{rounds.last_error}. Retrying in {delay:g} s.", file=sys.stderr)
 
-    return lambda: retrying(times, start, rounds, on_retry=say)
+    return lambda: retrying(times, start, rounds, on_retry=report)
 
 
 class RoundReporter:
-    """What a round says at its end: its plots, its result to the variable, its failure once."""
+    """Reports the end of a round: shows its plots, binds its result, shows a failure once."""
 
     def __init__(self, record: TaskRecord, ip: InteractiveShell, output: OutputRouter) -> None:
         self._record = record

@@ -1,4 +1,4 @@
-"""A cell blocks until tasks have ended: ``%tasks wait``, ``%%atask --wait``."""
+"""Blocks a cell until tasks have ended: ``%tasks wait``, ``%%atask --wait``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def wait(
     records: Sequence[TaskRecord], seconds: float | None, group: OpenGroup | None = None
 ) -> None:
-    """Block until all of ``records`` have ended and all they have to say stands there.
+    """Block until all of ``records`` have ended and their output has been shown.
 
-    With ``group``, until nothing of it is left besides: what it adopted, and what comes to it
-    meanwhile. It is not closed. Raises TasksFailedError if any failed, TimeoutError after
-    ``seconds``, UsageError on a loop's own thread. Ctrl-C ends the wait only.
+    With ``group``, also until none of its other tasks is left: those that it adopted, and those
+    that are added meanwhile. It is not closed. Raises TasksFailedError if any failed, TimeoutError
+    after ``seconds``, UsageError on a loop's own thread. Ctrl-C ends only the wait.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     failed: dict[Any, str] = {}
@@ -42,7 +42,7 @@ def wait(
         except BaseException as exc:
             if not task.done() and isinstance(exc, TimeoutError):
                 raise _still_running([*(r.task for r in records), task], seconds) from None
-            # Not the task's end but the user's stop, perhaps in the very moment of the end.
+            # Not the end of the task but an interrupt of the user's, perhaps at the same moment.
             stop = isinstance(exc, KeyboardInterrupt)
             if not task.done() or (stop and (task.cancelled() or exc is not task.exception())):
                 raise
@@ -59,7 +59,7 @@ def wait(
 def _all_of(
     records: Sequence[TaskRecord], group: OpenGroup | None, seen: set[Any]
 ) -> Iterator[Any]:
-    """Yield the tasks of ``records``, then those of ``group`` until it has no other ones."""
+    """Yield the tasks of ``records``, then those of ``group`` until it has no others."""
     for record in records:
         seen.add(record.task)
         yield record.task
