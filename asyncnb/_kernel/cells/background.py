@@ -313,9 +313,8 @@ class BackgroundCells:
     def _report_end(self, record: TaskRecord) -> None:
         task, result = record.task, None
         cancelled = task.cancelled()
-        failed = (
-            not cancelled and task._exception is not None
-        )  # exception() would count as having seen
+        # Not exception(), which would mark the failure as retrieved.
+        failed = not cancelled and task._exception is not None
         if not failed and not cancelled:
             result = task.result()
             if record.bind is not None:

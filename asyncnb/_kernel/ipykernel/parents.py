@@ -1,7 +1,8 @@
-"""Which cell the running code belongs to, told to kernels that do not ask their context.
+"""Which cell the running code belongs to, and how each kernel keeps that.
 
-ipykernel 7 needs none of this. ipykernel 6 keeps one parent header for displays and one for
-results, JupyterLite's kernel a single one for all, which the page reads with every message.
+ipykernel 7 keeps it in context variables. ipykernel 6 keeps one parent header for displays and one
+for results, JupyterLite's kernel a single one for everything, which the page reads with every
+message: these are made to follow the context.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import Any
 from asyncnb._kernel.ipykernel.kernel import kernel_of
 from asyncnb._kernel.undo import UndoStack
 
-#: The message whose cell gets the output of the running code, where that is not the cell that
-#: the main thread is running.
+#: The message whose cell gets the output of the running code, if that is not the cell that the main
+#: thread is running.
 parent_message: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
     "asyncnb_parent", default=None
 )
 
 
 def header(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the header of ``message``, or what is one already."""
+    """Return the header of ``message``, or ``message`` itself if it is a header."""
     found: dict[str, Any] = message.get("header", message)
     return found
 
@@ -30,8 +31,7 @@ def header(message: dict[str, Any]) -> dict[str, Any]:
 class ParentMessages:
     """The message whose cell gets the output of the running code, as the kernel keeps it.
 
-    ``replaced`` gives the streams and publishers of the notebook in whose place a cell has put
-    something else.
+    ``replaced`` returns the streams and publishers of the notebook that a cell has replaced.
     """
 
     def __init__(self, ip: Any, replaced: Callable[[], Iterable[Any]]) -> None:
@@ -48,17 +48,17 @@ class ParentMessages:
         """Return the message of the cell to which the running code belongs."""
         parent = parent_message.get()
         if parent is None:
-            # JupyterLite's shell has none of its own; a terminal has no kernel either.
+            # JupyterLite's shell has none; a terminal has no kernel either.
             owner: Any = self.ip if hasattr(self.ip, "get_parent") else self._kernel
             parent = owner.get_parent() if hasattr(owner, "get_parent") else None
         return parent or {}
 
     def enter(self, parent: dict[str, Any]) -> None:
-        """Lead the output of the running context to the cell with the message ``parent``."""
+        """Route the output of the running context to the cell with the message ``parent``."""
         parent_message.set(parent)
         if self._kernel is None or not parent:
             return
-        # ipykernel gives a parent to what is in sys, which may be what a cell captures with.
+        # ipykernel sets the parent of what is in sys, which may be what a cell captures with.
         for stream in self._replaced():
             variable = getattr(stream, "_parent_header", None)
             if isinstance(variable, contextvars.ContextVar):
@@ -79,9 +79,9 @@ class ParentMessages:
             self._kernel._shell_parent.set(parent)
 
     def _belongs_to_cell(self, parent: dict[str, Any]) -> bool:
-        """Return whether ipykernel itself made all of this context ``parent``'s.
+        """Return whether ipykernel itself has set all of this context to ``parent``.
 
-        It does for the thread that runs a cell (7.4 and later), in one go; setting it all again
+        It does that for the thread that runs a cell (7.4 and later), in one step; setting it again
         for each task would be half the cost of launching one.
         """
         variable = self._thread_parent
@@ -89,7 +89,7 @@ class ParentMessages:
 
 
 def route_by_context(undo: UndoStack, ip: Any, *parts: Any) -> None:
-    """Let the kernel of ``ip`` and ``parts``, its publishers, go by the context."""
+    """Make the kernel of ``ip`` and ``parts``, its publishers, follow the context."""
     kernel = kernel_of(ip)
     if kernel is None:
         return
@@ -113,7 +113,7 @@ def _follow_context(
     values: dict[str, Any],
     convert: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
-    """Give ``part`` a ``name`` that follows the context; ``values`` keeps it where none is set."""
+    """Make ``part``'s ``name`` follow the context; ``values`` has the one for no context."""
 
     def get(self: Any) -> Any:
         parent = parent_message.get()

@@ -1,9 +1,10 @@
-"""What ``sys.stdout``, ``sys.stderr`` and the like are for a task, whatever a cell has put there.
+"""Makes ``sys.stdout``, ``sys.stderr`` and the like independent of what a cell has put there.
 
-A cell that captures (``%%capture``, ``redirect_stdout``, pytest) puts its object into ``sys``, for
-all threads, and ``%%capture`` replaces the shell's ``display_pub`` and ``sys.displayhook``, too.
-While asyncnb is loaded, these names follow the context: a cell, and a plain thread, see what was
-put there last, as ever; a task sees what the notebook has there, or what the task itself put there.
+A cell that captures output (``%%capture``, ``redirect_stdout``, pytest) puts its object into
+``sys``, for all threads, and ``%%capture`` also replaces the shell's ``display_pub`` and
+``sys.displayhook``. While asyncnb is loaded, these names follow the context: a cell, and a plain
+thread, see what was set last, as usual; a task sees the notebook's object, or what the task itself
+has set.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from asyncnb._kernel.undo import UndoStack
 
 
 class TaskStreams:
-    """The hooks in ``sys`` and in a shell; ``install`` puts them in, ``uninstall`` takes them out.
+    """The hooks in ``sys`` and in a shell; ``install`` adds them, ``uninstall`` removes them.
 
     ``sys`` and the shell get a class in which the names are properties.
     """
@@ -38,24 +39,24 @@ class TaskStreams:
         self._undo = UndoStack()
 
     def replaced(self) -> Iterator[Any]:
-        """Yield what is the notebook's, and in whose place a cell has put something else."""
+        """Yield the objects of the notebook that a cell has replaced by others."""
         for slot in self._slots:
             if slot.foreground is not slot.notebooks:
                 yield slot.notebooks
 
     def install(self) -> None:
-        """Let the names in ``sys`` follow the context from now on."""
+        """Make the names in ``sys`` follow the context from now on."""
         names = {"stdout": _SysSlot, "stderr": _SysSlot, "displayhook": _HookSlot}
         slots = {name: kind(sys, name, vars(sys)[name]) for name, kind in names.items()}
-        # cloudpickle, which sends functions that use sys, knows a module by its very class.
+        # cloudpickle, which sends functions that use sys, recognises a module by its exact class.
         members = {"__reduce_ex__": lambda sys, _: (importlib.import_module, ("sys",))}
-        # With that of modules, code that 3.14 has specialised reads the dict, past the properties.
+        # With that of modules, code specialised by 3.14 reads the dict and bypasses the properties.
         members["__getattribute__"] = object.__getattribute__
         self._put_in(sys, slots, members, _ClassOfSys)
 
     def install_publisher(self, ip: Any) -> Any:
-        """Let ``ip.display_pub`` follow the context, too; return the notebook's."""
-        # In the list is the one that the shell was made with, even where this cell captures.
+        """Make ``ip.display_pub`` follow the context as well; return the notebook's."""
+        # The list has the one that the shell was created with, even if this cell captures.
         own = [each for each in ip.configurables if isinstance(each, ip.display_pub_class)]
         publisher = own[0] if own else ip.display_pub
         if "display_pub" in vars(ip):
@@ -63,12 +64,12 @@ class TaskStreams:
         return publisher
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
-        """Make the captures of a cell its own that is a task from now on; in its context."""
+        """Leave a cell that becomes a task its captures; call in the context of the cell."""
         for slot in self._slots:
             slot.hand_over(task)
 
     def uninstall(self) -> None:
-        """Put everything back, with what the foreground sees there."""
+        """Remove all hooks; the names keep what the foreground sees there."""
         self._undo.unwind()
 
     def _put_in(
@@ -83,9 +84,9 @@ class TaskStreams:
 
 
 class _ClassOfSys(type):
-    """Lets the class of ``sys`` be what code takes ``type(sys)`` for: the class of modules.
+    """Makes the class of ``sys`` behave as code expects of ``type(sys)``: as the class of modules.
 
-    importlib makes every module by ``type(sys)(name)``.
+    importlib creates every module by ``type(sys)(name)``.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -104,7 +105,7 @@ class _ClassOfSys(type):
         )
 
     def _is_one(cls) -> bool:
-        return "__reduce_ex__" in vars(cls)  # and no class that other code has built upon it
+        return "__reduce_ex__" in vars(cls)  # not a class that other code has derived from it
 
 
 def _no_task() -> None:
@@ -112,7 +113,7 @@ def _no_task() -> None:
 
 
 def _running_task() -> Callable[[], asyncio.Task[Any] | None]:
-    """Return what tells the asyncio task that runs here, and does not keep it."""
+    """Return a weak reference to the asyncio task that runs here."""
     running = asyncio._get_running_loop() is not None
     task = asyncio.current_task() if running else None
     return _no_task if task is None else weakref.ref(task)
@@ -126,17 +127,17 @@ class _Slot:
         self.values: dict[str, Any] = vars(owner)
         #: What tasks see.
         self.notebooks = notebooks
-        #: What a task has put there, with all that it starts.
+        #: What a task has set, also for everything that it starts.
         self.own: contextvars.ContextVar[tuple[Any] | None] = contextvars.ContextVar(
             f"asyncnb_{name}", default=None
         )
-        #: The asyncio task of the cell that has put there what is there now.
+        #: The asyncio task of the cell that has set the current value.
         self.by: Callable[[], asyncio.Task[Any] | None] = _no_task
         self.closed = False
 
     @property
     def foreground(self) -> Any:
-        """What everything but tasks sees; None where it was deleted."""
+        """What all code but tasks sees; None if it was deleted."""
         return self.values.get(self.name)
 
     def get(self, owner: Any = None) -> Any:
@@ -158,28 +159,28 @@ class _Slot:
             self.own.set(None if value is self.notebooks else (value,))
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
-        """Make it the task's own if ``task``, so far a cell's, has put there what is there now."""
+        """Make the value the task's own if ``task``, until now a cell's, has set it."""
         value = self.foreground
         if value is not self.notebooks and self.by() is task:
             self.own.set((value,))
             self.values[self.name] = self.notebooks
 
     def remove(self, owner: Any) -> None:
-        """Delete the name, for all that is no task."""
+        """Delete the name, for all code but tasks."""
         self.values.pop(self.name, None)
 
     def close(self) -> None:
-        """Be a plain attribute, also where something has built its class upon the one with this."""
+        """Become a plain attribute, also in a class derived from the one with this slot."""
         self.closed = True
 
 
 class _SysSlot(_Slot):
-    """A name that the interpreter, ``print()`` say, looks up in the dict of ``sys``.
+    """A name that the interpreter, for example ``print()``, looks up in the dict of ``sys``.
 
-    So the dict holds a _Chooser, as soon as anything but the notebook's has been put there.
+    So the dict holds a _Chooser as soon as anything but the notebook's object has been set.
     """
 
-    #: Whether a task has ever put something there, which may last longer than any cell's.
+    #: Whether a task has ever set something, which may last longer than what a cell sets.
     chooses = False
 
     @property
@@ -228,7 +229,7 @@ class _SysSlot(_Slot):
 
 
 class _HookSlot(_SysSlot):
-    """``sys.displayhook``, which IPython sets for each cell, so that not all puts are captures."""
+    """``sys.displayhook``, which IPython sets for each cell: not every new value is a capture."""
 
     def _put(self, value: Any, by_cell: bool) -> None:
         if not isinstance(value, CapturingDisplayHook) and (by_cell or self.own.get() is None):
@@ -242,9 +243,9 @@ class _HookSlot(_SysSlot):
 
 
 class _Chooser:
-    """What the interpreter finds: uses what ``sys.stdout`` is for the running code.
+    """What the interpreter finds in ``sys``: uses what the running code should see there.
 
-    No ``io.TextIOBase``, whose end would close the stream.
+    Not an ``io.TextIOBase``, whose finaliser would close the stream.
     """
 
     _slot: _SysSlot
@@ -253,7 +254,7 @@ class _Chooser:
     def write(self, text: str) -> int:
         """Write to the stream of the running code."""
         target = self._slot.get()
-        # None, which print() passes over, may be there for some: pythonw has it.
+        # It may be None, as in pythonw; print() then does nothing.
         return len(text) if target is None else target.write(text)
 
     def __call__(self, value: Any) -> Any:
@@ -263,9 +264,9 @@ class _Chooser:
         return getattr(self._slot.get(), name)
 
 
-#: Those that stand nowhere now. They are used again and never freed: until 3.13, ``print()`` holds
-#: no reference of its own to what it has found in ``sys``, and calls its ``write`` several times;
-#: if another thread put something else there meanwhile, the process would die.
+#: Choosers that are not in use now. They are reused and never freed: until 3.13, ``print()`` holds
+#: no reference to what it has found in ``sys``, and calls its ``write`` several times; if another
+#: thread replaced it meanwhile, the process would crash.
 _retired: deque[_Chooser] = deque()
 
 
@@ -276,7 +277,7 @@ def _chooser(slot: _SysSlot, foreground: Any) -> _Chooser:
             found = _retired.popleft()
             if _references(found) <= _UNSAVED:
                 break
-            _retired.append(found)  # mock.patch has it, say, and will put it back
+            _retired.append(found)  # held by mock.patch, for example, which will restore it
     else:
         found = _Chooser()
     found._slot, found.foreground = slot, foreground
@@ -284,11 +285,11 @@ def _chooser(slot: _SysSlot, foreground: Any) -> _Chooser:
 
 
 def _retire(holder: list[Any]) -> None:
-    """Take the value out of ``holder``, and keep it if it is a chooser."""
+    """Remove the value from ``holder``, and keep it if it is a chooser."""
     value = holder.pop()
     if isinstance(value, _Chooser):
         if _references(value) <= _UNSAVED:
-            value.foreground = None  # not kept alive by this
+            value.foreground = None  # do not keep it alive
         _retired.append(value)
 
 
@@ -301,15 +302,15 @@ def _of_one_variable() -> int:
     return _references(value)
 
 
-#: What ``_references`` says of a value that only the calling function has in a variable.
+#: What ``_references`` returns for a value that only a variable of the caller holds.
 _UNSAVED = _of_one_variable()
 
 
 def when_no_cell_runs(action: Callable[[], None]) -> None:
-    """Call ``action`` when the cell that runs now has ended; at once where that cannot be told.
+    """Call ``action`` when the running cell has ended; at once if that moment is not known.
 
-    IPython replaces ``sys.stdout.write`` while a cell without await runs, and puts back what it
-    found: a hook put in, or taken out, by the cell itself would be undone.
+    IPython replaces ``sys.stdout.write`` while a cell without await runs, and then restores what it
+    found: a hook that the cell itself adds or removes would be lost.
     """
     loop = own_loop()
     if loop is None:
@@ -319,18 +320,18 @@ def when_no_cell_runs(action: Callable[[], None]) -> None:
 
 
 def use_one_timer(undo: UndoStack) -> None:
-    """Let each of ipykernel's streams in ``sys`` keep one timer at a time."""
+    """Make each of ipykernel's streams in ``sys`` keep one timer at a time."""
     for stream in (sys.stdout, sys.stderr):
         if all(hasattr(stream, name) for name in ("_schedule_flush", "_io_loop", "pub_thread")):
             undo.set(stream, "_schedule_flush", _one_timer(stream))
 
 
 def _one_timer(stream: Any) -> Callable[[], None]:
-    """Make a ``_schedule_flush`` for ipykernel's ``stream`` that keeps one timer at a time.
+    """Return a ``_schedule_flush`` for ipykernel's ``stream`` that keeps one timer at a time.
 
-    Its own forgets at each ``flush()`` that a timer runs, and the next write starts another. Where
-    a task prints all the time, every cell, which flushes at its end, would leave some more of
-    them, and each goes on for as long as the printing: dozens of messages a second.
+    ipykernel's own one forgets at each ``flush()`` that a timer is running, and the next write
+    starts another. If a task prints all the time, every cell, which flushes at its end, would add
+    more of them, and each continues as long as the printing does: dozens of messages a second.
     """
     waiting = False
 
@@ -345,14 +346,14 @@ def _one_timer(stream: Any) -> Callable[[], None]:
 
     def end() -> None:
         nonlocal waiting
-        waiting = False  # first: what is written from here on gets a timer of its own
+        waiting = False  # first: what is written from now on gets a new timer
         stream._flush()
 
     return schedule
 
 
 def refuse_input_in_tasks(undo: UndoStack, ip: Any) -> None:
-    """Let ``input()`` and ``getpass()`` of ``ip``'s kernel raise RuntimeError in a task."""
+    """Make ``input()`` and ``getpass()`` of ``ip``'s kernel raise RuntimeError in a task."""
     kernel = kernel_of(ip)
     for name in ("raw_input", "getpass"):
         if hasattr(kernel, name):
@@ -360,7 +361,7 @@ def refuse_input_in_tasks(undo: UndoStack, ip: Any) -> None:
 
 
 def _refused_in_tasks(ask: Callable[..., str]) -> Callable[..., str]:
-    """Wrap ipykernel's ``input()``: in a task it would block the loop until somebody answers."""
+    """Wrap ipykernel's ``input()``: in a task it would block the loop until the user answers."""
 
     def ask_or_refuse(*args: Any, **kwargs: Any) -> str:
         if current_record.get() is not None:
