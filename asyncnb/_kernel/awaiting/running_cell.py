@@ -18,7 +18,7 @@ from IPython.core.interactiveshell import ExecutionResult
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.errors import EmbeddedLoopError
 from asyncnb._core.base.visits import runs_here
-from asyncnb._core.introspection import places as _places
+from asyncnb._core.introspection import places
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.loop.subprocesses import cell_children, interrupt_children
 from asyncnb._core.primitives.tasks import Task, interrupt
@@ -221,7 +221,7 @@ def _end_wait(task: asyncio.Task[Any], waiter: Any) -> None:
 
 
 def _is_cell_code(frame: types.FrameType) -> bool:
-    return _places.cell_of(frame.f_code.co_filename) is not None
+    return places.cell_of(frame.f_code.co_filename) is not None
 
 
 def _awaited_by_cell_code(coro: Any) -> bool:

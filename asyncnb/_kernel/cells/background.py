@@ -18,8 +18,7 @@ from IPython.display import display
 from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, near
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
 from asyncnb._core.introspection.stack import await_chain
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched import launch, named_groups
 from asyncnb._core.launched.open_group import OpenGroup
 from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
@@ -106,8 +105,8 @@ class BackgroundCells:
         if hasattr(builtins, name):
             raise UsageError(f"%%agroup: {name!r} is a builtin; choose another name.")
         try:
-            group = _named_groups.new_group(name, on_error=args.on_error) if living else None
-            group = group or _named_groups.open_group(name, on_error=args.on_error)
+            group = named_groups.new_group(name, on_error=args.on_error) if living else None
+            group = group or named_groups.open_group(name, on_error=args.on_error)
         except ValueError as exc:
             raise UsageError(f"%%agroup: {exc}.") from None
         if group.entered:
@@ -251,7 +250,7 @@ class BackgroundCells:
             before = []
         group = body_of
         if args.group is not None:
-            group = _named_groups.group_named(task_name(args.group, "-g", what="group"))
+            group = named_groups.group_named(task_name(args.group, "-g", what="group"))
         record = TaskRecord()
         record.kind, record.identity, record.bind = kind, identity, bind
         record.shows_result, record.waited = shows_result, args.wait
@@ -265,10 +264,10 @@ class BackgroundCells:
             often = repeated(record, once, args, self.ip, self.output)
         record.first_limit = args.timeout
         coro = self._run(record, often, [r.task for r in before])
-        _launch.cancel_records(before, "replaced by a new run of its cell")
+        launch.cancel_records(before, "replaced by a new run of its cell")
         task = launch_record(record, coro, name=name, trace=args.trace)
         if group is not None and body_of is None:
-            _launch.join_group(group, task)
+            launch.join_group(group, task)
         if args.name is not None and body_of is None:
             self._bind(args.name, task)
         if args.show:

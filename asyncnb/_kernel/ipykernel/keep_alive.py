@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.current import running_embedded_loop
+from asyncnb._core.loop.embedded import EmbeddedLoop
 
 #: Seconds between two messages; servers that cull check every five minutes by default.
 INTERVAL = 60.0
@@ -35,7 +35,7 @@ class KeepAlive:
         if loop is not None:
             loop.call_soon_threadsafe(self._start)
 
-    def again(self, loop: _loop.EmbeddedLoop) -> None:
+    def again(self, loop: EmbeddedLoop) -> None:
         """Continue on a new loop, before its thread starts."""
         self._timer = None
         if self._on:

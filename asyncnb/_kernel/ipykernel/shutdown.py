@@ -8,7 +8,7 @@ from typing import Any
 
 from asyncnb._core.config import config
 from asyncnb._core.launched.record import current_record
-from asyncnb._core.loop import current as _current
+from asyncnb._core.loop import current
 
 logger = logging.getLogger("asyncnb")
 
@@ -40,7 +40,7 @@ class ShutdownHook:
 
     async def shutdown_request(self, *args: Any) -> None:
         """End the background tasks, within two seconds, then let the kernel shut down."""
-        if not _current.shutdown():
+        if not current.shutdown():
             logger.warning(
                 "Background tasks did not end within %g s of the kernel's shutdown request.",
                 config.shutdown_seconds,

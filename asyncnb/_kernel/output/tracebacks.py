@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import describe, safe_str
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame
-from asyncnb._core.introspection import places as _places
+from asyncnb._core.introspection import places
 from asyncnb._kernel.output.advice import advise
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def format_error(
     With ``short``, as plain Python formats them, in a fraction of the time.
     """
     kind = type(exc)
-    advise(exc, _places.cell_of)
+    advise(exc, places.cell_of)
     tb, omitted = _without_middle(user_frames(exc.__traceback__))
     try:
         lines = plain_lines(exc, tb) if short else _lines(ip, exc, tb)
@@ -102,7 +102,7 @@ def plain_lines(exc: BaseException, tb: types.TracebackType | None) -> list[str]
     """Return the lines of ``exc`` as plain Python shows it, with its cause in one line."""
     lines = ["Traceback (most recent call last):"] if tb is not None else []
     for frame in traceback.extract_tb(tb):
-        cell = _places.cell_of(frame.filename)
+        cell = places.cell_of(frame.filename)
         where = f"File {frame.filename!r}" if cell is None else f"Cell {cell}"
         lines.append(f"  {where}, line {frame.lineno}, in {frame.name}\n    {frame.line}")
     lines.append(describe(exc))
@@ -140,7 +140,7 @@ def _with_cells(formatted: list[str]) -> list[str]:
     """Return what Python has formatted, as lines, with ``Cell In[n]`` for the files of cells."""
 
     def place(found: re.Match[str]) -> str:
-        cell = _places.cell_of(found[2])
+        cell = places.cell_of(found[2])
         return found[0] if cell is None else f"{found[1]}Cell {cell}"
 
     return [_FILE.sub(place, line) for line in "".join(formatted).splitlines()]
@@ -194,7 +194,7 @@ class Tracebacks:
             # Cut permanently: IPython formats it a second time for its history, and our frames,
             # which are never shown, took a tenth of a second of each interrupt.
             exc.__traceback__ = user_frames(exc.__traceback__)
-            advise(exc, _places.cell_of)
+            advise(exc, places.cell_of)
             if self._was_interrupted():
                 self._on_traceback_shown()
             if isinstance(exc, asyncio.CancelledError) and self._was_interrupted():
