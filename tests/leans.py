@@ -607,7 +607,7 @@ NOTEBOOK = [
     Lean(
         "IPython.core.interactiveshell.InteractiveShell.user_ns._oh",
         "_kernel/awaiting/detach.py",
-        "the result of a cell that was let go is not in Out",
+        "the result of a detached cell is not in Out",
         "ip.user_ns['_oh'] is ip.user_ns['Out']",
     ),
     Lean(

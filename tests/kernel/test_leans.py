@@ -83,9 +83,13 @@ PUBLIC = [
     (
         "callable(ip.displayhook.semicolon_at_end_of_expression)",
         "_kernel/awaiting/detach.py",
-        "let go",
+        "detaching a cell",
     ),
-    ("ip.displayhook.do_full_cache in (True, False)", "_kernel/awaiting/detach.py", "let go"),
+    (
+        "ip.displayhook.do_full_cache in (True, False)",
+        "_kernel/awaiting/detach.py",
+        "detaching a cell",
+    ),
     (
         "{'pre_run_cell', 'post_run_cell'} <= set(ip.events.callbacks)",
         "_kernel/output/unawaited.py",
