@@ -339,7 +339,7 @@ class Extension:
         return kernel_loop(self.ip)
 
     def _watch(self, loop: EmbeddedLoop) -> None:
-        self.keep_alive.again(loop)
+        self.keep_alive.resume_on(loop)
         # The loop before it has ended, but its tasks may keep it, and it the whole extension.
         self._loop_undo.unwind()
         self._hook_loop(loop)

@@ -35,7 +35,7 @@ class KeepAlive:
         if loop is not None:
             loop.call_soon_threadsafe(self._start)
 
-    def again(self, loop: EmbeddedLoop) -> None:
+    def resume_on(self, loop: EmbeddedLoop) -> None:
         """Continue on a new loop, before its thread starts."""
         self._timer = None
         if self._on:

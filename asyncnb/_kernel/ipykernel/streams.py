@@ -41,8 +41,8 @@ class TaskStreams:
     def replaced(self) -> Iterator[Any]:
         """Yield the objects of the notebook that a cell has replaced by others."""
         for slot in self._slots:
-            if slot.foreground is not slot.notebooks:
-                yield slot.notebooks
+            if slot.foreground is not slot.notebook_value:
+                yield slot.notebook_value
 
     def install(self) -> None:
         """Make the names in ``sys`` follow the context from now on."""
@@ -122,11 +122,11 @@ def _running_task() -> Callable[[], asyncio.Task[Any] | None]:
 class _Slot:
     """One name of ``owner``, whose dict holds what the foreground sees."""
 
-    def __init__(self, owner: Any, name: str, notebooks: Any) -> None:
+    def __init__(self, owner: Any, name: str, notebook_value: Any) -> None:
         self.name = name
         self.values: dict[str, Any] = vars(owner)
         #: What tasks see.
-        self.notebooks = notebooks
+        self.notebook_value = notebook_value
         #: What a task has set, also for everything that it starts.
         self.own: contextvars.ContextVar[tuple[Any] | None] = contextvars.ContextVar(
             f"asyncnb_{name}", default=None
@@ -148,7 +148,7 @@ class _Slot:
             except KeyError:
                 raise AttributeError(self.name) from None
         own = self.own.get()
-        return self.notebooks if own is None else own[0]
+        return self.notebook_value if own is None else own[0]
 
     def put(self, owner: Any, value: Any) -> None:
         """Set what the running code sees."""
@@ -156,14 +156,14 @@ class _Slot:
             self.values[self.name] = value
             self.by = _running_task()
         else:
-            self.own.set(None if value is self.notebooks else (value,))
+            self.own.set(None if value is self.notebook_value else (value,))
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
         """Make the value the task's own if ``task``, until now a cell's, has set it."""
         value = self.foreground
-        if value is not self.notebooks and self.by() is task:
+        if value is not self.notebook_value and self.by() is task:
             self.own.set((value,))
-            self.values[self.name] = self.notebooks
+            self.values[self.name] = self.notebook_value
 
     def remove(self, owner: Any) -> None:
         """Delete the name, for all code but tasks."""
@@ -177,44 +177,44 @@ class _Slot:
 class _SysSlot(_Slot):
     """A name that the interpreter, for example ``print()``, looks up in the dict of ``sys``.
 
-    So the dict holds a _Chooser as soon as anything but the notebook's object has been set.
+    So the dict holds a _ContextProxy as soon as anything but the notebook's object has been set.
     """
 
     #: Whether a task has ever set something, which may last longer than what a cell sets.
-    chooses = False
+    set_by_tasks = False
 
     @property
     def foreground(self) -> Any:
         value = self.values.get(self.name)
-        return value.foreground if isinstance(value, _Chooser) else value
+        return value.foreground if isinstance(value, _ContextProxy) else value
 
     def get(self, owner: Any = None) -> Any:
         value = super().get()
-        return value.foreground if isinstance(value, _Chooser) else value
+        return value.foreground if isinstance(value, _ContextProxy) else value
 
     def put(self, owner: Any, value: Any) -> None:
-        if isinstance(value, _Chooser):  # mock.patch saves what the dict holds
+        if isinstance(value, _ContextProxy):  # mock.patch saves what the dict holds
             value = value.foreground
         self._put(value, self.closed or current_record.get() is None)
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
         super().hand_over(task)
         if self.own.get() is not None:
-            self.chooses = True
+            self.set_by_tasks = True
             self._show(self.foreground)
 
     def _put(self, value: Any, by_cell: bool) -> None:
         if by_cell:
             self.by = _running_task()
         else:
-            self.own.set(None if value is self.notebooks else (value,))
-            self.chooses, value = True, self.foreground
+            self.own.set(None if value is self.notebook_value else (value,))
+            self.set_by_tasks, value = True, self.foreground
         self._show(value)
 
     def _show(self, value: Any) -> None:
-        plain = self.closed or (value is self.notebooks and not self.chooses)
+        plain = self.closed or (value is self.notebook_value and not self.set_by_tasks)
         before = [self.values.get(self.name)]
-        self.values[self.name] = value if plain else _chooser(self, value)
+        self.values[self.name] = value if plain else _make_proxy(self, value)
         _retire(before)
 
     def remove(self, owner: Any) -> None:
@@ -233,16 +233,16 @@ class _HookSlot(_SysSlot):
 
     def _put(self, value: Any, by_cell: bool) -> None:
         if not isinstance(value, CapturingDisplayHook) and (by_cell or self.own.get() is None):
-            self.notebooks = value
+            self.notebook_value = value
             if not by_cell and isinstance(self.foreground, CapturingDisplayHook):
                 value = self.foreground
             by_cell = True
         elif not by_cell and not isinstance(value, CapturingDisplayHook):
-            value = self.notebooks  # the task's capture is over
+            value = self.notebook_value  # the task's capture is over
         super()._put(value, by_cell)
 
 
-class _Chooser:
+class _ContextProxy:
     """What the interpreter finds in ``sys``: uses what the running code should see there.
 
     Not an ``io.TextIOBase``, whose finaliser would close the stream.
@@ -264,13 +264,13 @@ class _Chooser:
         return getattr(self._slot.get(), name)
 
 
-#: Choosers that are not in use now. They are reused and never freed: until 3.13, ``print()`` holds
+#: Proxies that are not in use now. They are reused and never freed: until 3.13, ``print()`` holds
 #: no reference to what it has found in ``sys``, and calls its ``write`` several times; if another
 #: thread replaced it meanwhile, the process would crash.
-_retired: deque[_Chooser] = deque()
+_retired: deque[_ContextProxy] = deque()
 
 
-def _chooser(slot: _SysSlot, foreground: Any) -> _Chooser:
+def _make_proxy(slot: _SysSlot, foreground: Any) -> _ContextProxy:
     found = None
     for _ in range(len(_retired)):
         with contextlib.suppress(IndexError):  # another thread was faster
@@ -279,15 +279,15 @@ def _chooser(slot: _SysSlot, foreground: Any) -> _Chooser:
                 break
             _retired.append(found)  # held by mock.patch, for example, which will restore it
     else:
-        found = _Chooser()
+        found = _ContextProxy()
     found._slot, found.foreground = slot, foreground
     return found
 
 
 def _retire(holder: list[Any]) -> None:
-    """Remove the value from ``holder``, and keep it if it is a chooser."""
+    """Remove the value from ``holder``, and keep it if it is a proxy."""
     value = holder.pop()
-    if isinstance(value, _Chooser):
+    if isinstance(value, _ContextProxy):
         if _references(value) <= _UNSAVED:
             value.foreground = None  # do not keep it alive
         _retired.append(value)
@@ -298,7 +298,7 @@ def _references(value: object) -> int:
 
 
 def _of_one_variable() -> int:
-    value = _Chooser()
+    value = _ContextProxy()
     return _references(value)
 
 
