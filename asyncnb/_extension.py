@@ -38,6 +38,7 @@ from asyncnb._kernel.front_end import NotebookFrontEnd
 from asyncnb._kernel.ipykernel.debugger import DebuggerRules
 from asyncnb._kernel.ipykernel.interrupts import InterruptGuard
 from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
+from asyncnb._kernel.ipykernel.kernel import kernel_loop, kernel_of
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
 from asyncnb._kernel.magics.control import ControlVerbs
 from asyncnb._kernel.magics.magics import AsyncMagics
@@ -50,7 +51,7 @@ from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.progress import ProgressBars
 from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import Tracebacks
-from asyncnb._kernel.output.unawaited import LostFailures
+from asyncnb._kernel.output.unawaited import UnawaitedFailures
 from asyncnb._kernel.undo import UndoStack, leaves
 
 if TYPE_CHECKING:
@@ -73,19 +74,18 @@ class Extension:
         self.await_cells = AwaitCells(
             ip, enter=self.output.enter, hand_over=self.output.task_streams.hand_over
         )
-        kernel = getattr(ip, "kernel", None)
-        self.one_loop = OneLoop(ip, self.await_cells, getattr(kernel, "shell_handlers", {}))
+        self.one_loop = OneLoop(ip, self.await_cells)
         self.tracebacks = Tracebacks(
             ip,
-            stopped=self.await_cells.stopped,
-            claim=self.output.claim,
-            reported=self.await_cells.reported,
-            gone=self.await_cells.gone,
+            was_interrupted=self.await_cells.was_interrupted,
+            first_time_shown=self.output.first_time_shown,
+            on_traceback_shown=self.await_cells.on_traceback_shown,
+            is_detached_failure=self.await_cells.is_detached_failure,
         )
         self._browser: BrowserSide | None = None
-        self.lost = LostFailures(ip, self.output)
+        self.unawaited = UnawaitedFailures(ip, self.output)
         self.blocks = BlockedLoopReporter()
-        self.keep_alive = KeepAlive(getattr(ip, "kernel", None))
+        self.keep_alive = KeepAlive(kernel_of(ip))
         self.settings = Settings(
             ip,
             options(
@@ -111,7 +111,7 @@ class Extension:
             raise
 
     def _load(self) -> None:
-        ip, kernel, undo = self.ip, getattr(self.ip, "kernel", None), self._undo
+        ip, kernel, undo = self.ip, kernel_of(self.ip), self._undo
         undo.set(sys.modules[__name__], "_loaded", self)
         # get_ipython is a builtin only while a cell runs; background tasks run in between, and
         # libraries (rich) look there to see where they are.
@@ -133,11 +133,11 @@ class Extension:
         self._do(self.one_loop.install, self.one_loop.uninstall)
         rules = DebuggerRules(kernel)
         self._do(rules.install, rules.uninstall)
-        if kernel is not None and "shutdown_request" in getattr(kernel, "control_handlers", {}):
+        if ShutdownHook.suits(kernel):
             hook = ShutdownHook(kernel)
             self._do(hook.install, hook.uninstall)
-        undo.push(self.lost.uninstall)
-        self.lost.install(self._kernel_loop())
+        undo.push(self.unawaited.uninstall)
+        self.unawaited.install(self._kernel_loop())
         if hasattr(ip, "ask_exit"):  # a bare InteractiveShell has no session to end
             quitting = QuitHook(ip)
             self._do(quitting.install, quitting.uninstall)
@@ -213,7 +213,7 @@ class Extension:
             settings=self.settings,
             control=ControlVerbs(
                 deliver=self.output.deliver_late_output,
-                let_go=self.await_cells.let_go,
+                let_go=self.await_cells.detach,
             ),
             look=LookVerbs(
                 self.background,
@@ -258,7 +258,7 @@ class Extension:
             self._browser_undo.push(channel.uninstall)
             channel.install()
             self._browser = browser = BrowserSide(
-                open_lane=channel.open_lane,
+                open_lane=channel.subscribe,
                 prompt=lambda: channel.prompt,
                 fallback=lambda: as_bundle(registry.records()),
                 headless=lambda: is_headless(self.output.parent()),
@@ -279,7 +279,7 @@ class Extension:
         bundle: dict[str, Any] = one_line(record.info())
         if not THREADS:
             return bundle
-        if getattr(self.ip, "kernel", None) is not None and not is_headless(self.output.parent()):
+        if kernel_of(self.ip) is not None and not is_headless(self.output.parent()):
             bundle = self.browser().chip(record, bundle)
         return bundle
 
@@ -289,7 +289,7 @@ class Extension:
         if (
             timeline.grid is not None
             or not THREADS  # no channel either, on which the picture could ask for more
-            or getattr(self.ip, "kernel", None) is None
+            or kernel_of(self.ip) is None
             or is_headless(self.output.parent())
         ):
             return bundle
@@ -301,20 +301,20 @@ class Extension:
 
     def _let_go(self) -> str:
         try:
-            task = self.await_cells.let_go()
+            task = self.await_cells.detach()
         except UsageError as exc:
             raise ValueError(str(exc)) from None
         return f"{task.get_name()} goes on in the background"
 
     def _cell_ended(self, _: object) -> None:
-        self.lost.cell_ended()
+        self.unawaited.cell_ended()
         self.output.cell_ended()
 
     def _front_end(self) -> NotebookFrontEnd:
         return NotebookFrontEnd(
             self.ip,
             loop_starting=self._watch,
-            task_launching=self.output.prepare,
+            task_launching=self.output.on_task_launch,
             task_ended=self.background.ended,
             kernel_loop=self._kernel_loop,
         )
@@ -336,12 +336,10 @@ class Extension:
         formatter.for_type(kind, bundle)
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:
-        io_loop = getattr(getattr(self.ip, "kernel", None), "io_loop", None)
-        loop: asyncio.AbstractEventLoop | None = getattr(io_loop, "asyncio_loop", None)
-        return loop
+        return kernel_loop(self.ip)
 
     def _watch(self, loop: EmbeddedLoop) -> None:
-        self.keep_alive.again(loop)
+        self.keep_alive.resume_on(loop)
         # The loop before it has ended, but its tasks may keep it, and it the whole extension.
         self._loop_undo.unwind()
         self._hook_loop(loop)
@@ -350,7 +348,7 @@ class Extension:
         undo = self._loop_undo
         loop._state.main_loop = self._kernel_loop()
         for observers, observer in (
-            (loop.exception_hooks, self.lost.told),
+            (loop.exception_hooks, self.unawaited.handle),
             (loop.on_crash, self._tell_of_crash),
             (loop.on_blocked, self.blocks.observe),
         ):

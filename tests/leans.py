@@ -156,7 +156,7 @@ PYTHON = [
         "_core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/primitives/pause.py _core/primitives/backport/task.py "
         "_core/primitives/joining.py "
-        "_core/introspection/waiting_on.py _kernel/awaiting/autoawait.py",
+        "_core/introspection/waiting_on.py _kernel/awaiting/running_cell.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
         "future._callbacks is None and is_slot(Future, '_callbacks')",
     ),
@@ -216,7 +216,7 @@ PYTHON = [
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/loop/watchdog.py "
-        "_kernel/awaiting/autoawait.py",
+        "_kernel/awaiting/running_cell.py",
         "no pause; stacks and the table do not say what a task waits for",
         "is_slot(Task, '_fut_waiter')",
     ),
@@ -539,32 +539,32 @@ NOTEBOOK = [
     ),
     Lean(
         "ipykernel.iostream.OutStream._schedule_flush",
-        "_kernel/output/router.py",
+        "_kernel/ipykernel/streams.py",
         "a task that prints all the time sends more and more messages a second",
         "callable(type(sys.stdout)._schedule_flush)",
     ),
     Lean(
         "ipykernel.iostream.OutStream._io_loop",
-        "_kernel/output/router.py",
+        "_kernel/ipykernel/streams.py",
         "a task that prints all the time sends more and more messages a second",
         "callable(sys.stdout._io_loop.call_later)",
     ),
     Lean(
         "ipykernel.iostream.OutStream._flush",
-        "_kernel/output/router.py",
+        "_kernel/ipykernel/streams.py",
         "printed text stays in its buffer",
         "callable(sys.stdout._flush)",
     ),
     Lean(
         "ipykernel.zmqshell.ZMQInteractiveShell._parent_header",
-        "_kernel/output/router.py _kernel/ipykernel/parents.py",
+        "_kernel/ipykernel/parents.py",
         "results and displays of tasks appear under the cell that runs",
         "isinstance(ip._parent_header, ContextVar) if threads_have_parents else "
         "isinstance(sys.stdout._parent_header, ContextVar)",
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._shell_parent",
-        "_kernel/ipykernel/comm_channel.py _kernel/output/router.py",
+        "_kernel/ipykernel/comm_channel.py _kernel/ipykernel/parents.py",
         "widgets made by a task belong to the cell that runs; a click does not bring `busy` back",
         "not seven or isinstance(kernel._shell_parent, ContextVar)",
     ),
@@ -588,7 +588,7 @@ NOTEBOOK = [
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._topic",
-        "_kernel/ipykernel/keep_alive.py _kernel/output/router.py",
+        "_kernel/ipykernel/keep_alive.py _kernel/ipykernel/messages.py",
         "failures of tasks are not shown; no signs of life for a server that culls",
         "kernel._topic('error').endswith(b'.error')",
     ),
@@ -607,7 +607,7 @@ NOTEBOOK = [
     Lean(
         "IPython.core.interactiveshell.InteractiveShell.user_ns._oh",
         "_kernel/awaiting/detach.py",
-        "the result of a cell that was let go is not in Out",
+        "the result of a detached cell is not in Out",
         "ip.user_ns['_oh'] is ip.user_ns['Out']",
     ),
     Lean(

@@ -11,6 +11,7 @@ of a running loop and a running kernel, tested in core/ and kernel/.
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
@@ -55,8 +56,40 @@ OFFLOAD_FLOORS = [
 ]
 # What engines know of the rest of `_offload`.
 ENGINES_KNOW = {"jobs", "far", "engines"}
-# The kernel is reached through the shell, `shell.kernel`, and by what it can do; only in these.
-MAY_TOUCH_THE_KERNEL = {"router.py", "autoawait.py", "comm_channel.py"}
+
+# The floors of a layer, from the ground up, by folder or file. What stands on one imports its own
+# floor and lower ones, where type-only imports and imports in functions count as well.
+KERNEL_FLOORS = {
+    "_kernel/__init__.py": 0,
+    "_kernel/arguments.py": 0,
+    "_kernel/current_cell.py": 0,
+    "_kernel/front_end.py": 0,
+    "_kernel/undo.py": 0,
+    "_kernel/ipykernel": 1,
+    "_kernel/tables": 1,
+    "_kernel/output": 2,
+    "_kernel/awaiting": 3,
+    "_kernel/cells": 3,
+    "_kernel/magics": 4,
+}
+# Neighbours on one floor that do not know each other.
+KERNEL_APART = ("_kernel/awaiting", "_kernel/cells")
+
+# What ipykernel's objects have: the shell, the kernel, its session, sockets, threads and streams.
+# One folder knows these names, and so the versions of ipykernel that have them.
+KNOWS_IPYKERNEL = "_kernel/ipykernel"
+OF_THE_SHELL = {"kernel", "set_parent", "get_parent", "set_thread_parent", "_parent_header"}
+OF_THE_KERNEL = {"shell_handlers", "control_handlers", "comm_manager", "session", "io_loop"}
+OF_THE_KERNEL |= {"asyncio_loop", "control_thread", "iopub_socket", "iopub_thread", "raw_input"}
+OF_THE_KERNEL |= {"getpass", "shell_channel_thread", "shell_channel_thread_main", "shell_stream"}
+OF_THE_KERNEL |= {"control_stream", "pre_handler_hook", "post_handler_hook", "debugger", "_topic"}
+OF_THE_KERNEL |= {"_publish_status", "_shell_parent", "_shell_context", "_main_asyncio_lock"}
+OF_ITS_STREAMS = {"parent_header", "pub_socket", "pub_thread", "flush_interval", "_schedule_flush"}
+OF_ITS_STREAMS |= {"_io_loop", "_flush", "on_recv", "feed_identities", "deserialize"}
+MESSAGE_TYPES = {"execute_request", "shutdown_request", "comm_open", "comm_msg", "comm_close"}
+IPYKERNEL = OF_THE_SHELL | OF_THE_KERNEL | OF_ITS_STREAMS | MESSAGE_TYPES
+# As a text it may be another thing (`--on kernel`) wherever it is no attribute that is asked for.
+WORDS = {"kernel", "session", "debugger"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +98,13 @@ class Import:
     line: int
     in_function: bool  # runs when called, not at import
     type_only: bool  # under `if TYPE_CHECKING:`, runs never
+    names: tuple[str, ...] = ()  # of `from module import names`
+
+    @property
+    def paths(self) -> list[str]:
+        """What it may reach, below asyncnb/ and without suffix: "_core/loop/embedded"."""
+        reached = [f"{self.module}.{name}" for name in self.names] + [self.module]
+        return ["/".join(each.split(".")[1:]) for each in reached if self.top == "asyncnb"]
 
     @property
     def top(self) -> str:
@@ -92,8 +132,10 @@ class Source:
 
     def _imports(self, node: ast.AST, in_function: bool, type_only: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
+            names = [each.name for each in child.names] if isinstance(child, ast.ImportFrom) else []
             for module in self._modules(child):
-                yield Import(module, getattr(child, "lineno", 0), in_function, type_only)
+                line = getattr(child, "lineno", 0)
+                yield Import(module, line, in_function, type_only, tuple(names))
             is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                 for part in child.body:
@@ -233,19 +275,78 @@ def nothing_imports_ipykernel(source: Source) -> Iterator[str]:
             yield f"{source.path}:{found.line} imports {found.module}: ask the object instead"
 
 
-def few_files_touch_the_kernel(source: Source) -> Iterator[str]:
-    if source.layer != "_kernel" or source.path.name in MAY_TOUCH_THE_KERNEL:
-        return
+def one_folder_knows_ipykernel(source: Source) -> Iterator[str]:
+    """By what is reached for, whatever the object is called and wherever it came from."""
+    if source.path.is_relative_to(KNOWS_IPYKERNEL) or source.layer not in (None, "_kernel"):
+        return  # other layers get no object of ipykernel's; dask's have names like these
     for node in ast.walk(source.tree):
-        by_name = (
-            isinstance(node, ast.Call)
-            and getattr(node.func, "id", "") in ("getattr", "hasattr", "setattr")
-            and len(node.args) > 1
-            and isinstance(node.args[1], ast.Constant)
-            and node.args[1].value == "kernel"
-        )
-        if by_name or (isinstance(node, ast.Attribute) and node.attr == "kernel"):
-            yield f"{source.path}:{node.lineno} touches the kernel"  # type: ignore[attr-defined]
+        found: object = None
+        match node:
+            case ast.Attribute(attr=found):
+                pass
+            case ast.Constant(value=found) if found in WORDS:
+                found = None
+            case ast.Constant(
+                value=found
+            ):  # getattr(it, "name"), vars(it)["name"], for name in ...
+                pass
+            case ast.Call(args=[_, ast.Constant(value=found), *_]) if name_of(node.func) in ATTRS:
+                pass
+            case ast.Subscript(slice=ast.Constant(value=found)) if "vars" in ast.dump(node.value):
+                pass
+        if isinstance(found, str) and found in IPYKERNEL:
+            line = getattr(node, "lineno", 0)
+            yield f"{source.path}:{line} reaches for {found!r}: leave that to {KNOWS_IPYKERNEL}"
+
+
+ATTRS = {"getattr", "hasattr", "setattr", "delattr", "attrgetter", "set"}
+
+
+def name_of(function: ast.expr) -> str:
+    return str(getattr(function, "attr", getattr(function, "id", "")))
+
+
+def climbs(source: Source, floors: dict[str, int], apart: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield what ``source`` imports from a higher floor, or from a folder that is kept apart."""
+    own = place_on(floors, source.path.as_posix())
+    if own is None:
+        if source.layer in {name.partition("/")[0] for name in floors}:
+            yield f"{source.path} has no floor"
+        return
+    for found in source.imports():
+        for other in filter(None, (place_on(floors, path) for path in found.paths)):
+            if floors[other] > floors[own]:
+                yield f"{source.path}:{found.line} imports {found.module}, which is above it"
+            elif own != other and own in apart and other in apart:
+                yield f"{source.path}:{found.line} imports {found.module}; keep them apart"
+
+
+def place_on(floors: dict[str, int], path: str) -> str | None:
+    """Return the folder or the file of the table that ``path`` is, or is in."""
+    for name in floors:
+        stem = name.removesuffix(".py")
+        if path in (name, stem) or path.startswith(f"{stem}/"):
+            return name
+    return None
+
+
+def ring(found: list[Source]) -> str | None:
+    """Return a ring of files that import each other, as "a.py -> b.py -> a.py"; None if none do."""
+    files = {source.path.with_suffix("").as_posix(): source for source in found}
+    graph: dict[str, set[str]] = {}
+    for name, source in files.items():
+        reached = (path for each in source.imports() for path in each.paths)
+        graph[name] = {path for path in reached if path in files}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as exc:
+        return " -> ".join(f"{files[name].path}" for name in reversed(exc.args[1]))
+    return None
+
+
+def the_kernel_side_keeps_its_floors(source: Source) -> Iterator[str]:
+    if source.layer == "_kernel":
+        yield from climbs(source, KERNEL_FLOORS, KERNEL_APART)
 
 
 def heavy_modules_wait_for_their_first_use(source: Source) -> Iterator[str]:
@@ -274,7 +375,8 @@ RULES = [
     the_far_end_imports_only_its_own_folder,
     offloading_keeps_its_floors,
     nothing_imports_ipykernel,
-    few_files_touch_the_kernel,
+    one_folder_knows_ipykernel,
+    the_kernel_side_keeps_its_floors,
     heavy_modules_wait_for_their_first_use,
     facts_are_frozen,
 ]
@@ -354,9 +456,40 @@ def test_rule_holds(rule):
             "_kernel/output/router.py",
             "from ipykernel.iostream import OutStream",
         ),
-        (few_files_touch_the_kernel, "_kernel/magics/magics.py", "shell.kernel.io_loop"),
-        (few_files_touch_the_kernel, "_kernel/magics/magics.py", "getattr(shell, 'kernel', None)"),
         (heavy_modules_wait_for_their_first_use, "_offload/jobs.py", "import distributed"),
+        (one_folder_knows_ipykernel, "_kernel/magics/magics.py", "shell.kernel"),
+        (one_folder_knows_ipykernel, "_kernel/magics/magics.py", "getattr(shell, 'kernel', None)"),
+        (one_folder_knows_ipykernel, "_kernel/magics/magics.py", "vars(shell)['kernel']"),
+        (one_folder_knows_ipykernel, "_kernel/output/router.py", "given.iopub_socket"),
+        (one_folder_knows_ipykernel, "_kernel/output/router.py", "given['execute_request'] = f"),
+        (one_folder_knows_ipykernel, "_kernel/output/router.py", "undo.set(x, 'raw_input', f)"),
+        (
+            one_folder_knows_ipykernel,
+            "_kernel/output/router.py",
+            "for name in ('_flush',): f(name)",
+        ),
+        (one_folder_knows_ipykernel, "_kernel/output/router.py", "sys.stdout.pub_thread"),
+        (one_folder_knows_ipykernel, "_kernel/cells/wait.py", "hook.session.send(x)"),
+        (one_folder_knows_ipykernel, "_kernel/cells/wait.py", "hasattr(hook, 'session')"),
+        (one_folder_knows_ipykernel, "_extension.py", "kernel.shell_stream"),
+        *(
+            (the_kernel_side_keeps_its_floors, path, text)
+            for path, text in (
+                ("_kernel/undo.py", "from asyncnb._kernel.output.router import OutputRouter"),
+                ("_kernel/output/x.py", "from asyncnb._kernel.cells import compiled"),
+                ("_kernel/output/x.py", "from ..cells.compiled import compile_cell"),
+                ("_kernel/tables/x.py", "def f():\n    from asyncnb._kernel.output import router"),
+                (
+                    "_kernel/ipykernel/x.py",
+                    "if TYPE_CHECKING:\n    from asyncnb._kernel.output.router import OutputRouter",
+                ),
+                ("_kernel/awaiting/x.py", "from asyncnb._kernel.cells.wait import wait"),
+                ("_kernel/cells/x.py", "from asyncnb._kernel.awaiting import autoawait"),
+                ("_kernel/cells/x.py", "import asyncnb._kernel.magics.verbs"),
+                ("_kernel/x.py", ""),
+                ("_kernel/more/x.py", ""),
+            )
+        ),
         (heavy_modules_wait_for_their_first_use, "_extension.py", "from .widgets import _chip"),
         (facts_are_frozen, "_core/introspection/info.py", "@dataclass\nclass TaskInfo: ..."),
     ],
@@ -370,23 +503,56 @@ def test_rule_says_no(rule, path, text):
     [
         ("_core/_x.py", "import asyncio, os.path\nfrom . import _y\nfrom ._y import z"),
         ("_core/_x.py", "try:\n    import uvloop\nexcept ImportError:\n    pass"),
-        ("_kernel/_x.py", "from IPython.core.error import UsageError\nfrom .._core import _loop"),
         ("_offload/calls.py", "def f():\n    import distributed"),
         ("_offload/calls.py", "from asyncnb._offload import jobs"),
         ("_offload/engines/dask.py", "from asyncnb._offload.far.install import installer"),
         ("_offload/far/remote.py", "import os\nfrom . import running\nfrom .output import Stream"),
         ("_offload/engines/ipyparallel.py", "import ipyparallel"),
+        ("_kernel/undo.py", "from IPython.core.error import UsageError\nfrom .._core import _x"),
         ("widgets/_x.py", "import anywidget, traitlets\nfrom ._feed import Feed"),
         ("__init__.py", "from ._core._loop import launch\ndef f():\n    from . import _extension"),
         ("_offloading.py", "def f():\n    from asyncnb._offload.calls import offload"),
         ("__init__.py", "if TYPE_CHECKING:\n    from .widgets import Dashboard"),
         ("_extension.py", "def f():\n    from .widgets import _chip"),
+        ("_kernel/ipykernel/x.py", "shell.kernel.session.send"),
+        ("_kernel/cells/x.py", "kind = 'kernel' if args.on == 'session' else kernel_of(ip)"),
+        ("_kernel/cells/x.py", "from asyncnb._kernel.output.router import OutputRouter"),
+        ("_kernel/magics/x.py", "from asyncnb._kernel import undo\nfrom . import verbs"),
         ("_core/introspection/info.py", "@dataclass(frozen=True, slots=True)\nclass TaskInfo: ..."),
     ],
 )
 def test_rules_say_yes(path, text):
     source = Source(Path(path), ast.parse(text))
     assert not [sentence for rule in RULES for sentence in rule(source)]
+
+
+# Rings: a rule of all files together.
+
+
+def test_no_files_of_the_kernel_side_import_each_other_in_a_ring():
+    kernel = [source for source in sources() if source.layer == "_kernel"]
+    assert ring([source for source in kernel if source.path.parts[1] != "tables"]) is None
+
+
+@pytest.mark.parametrize(
+    ("importing", "rings"),
+    [
+        ("from asyncnb._core.b import f", True),
+        ("from asyncnb._core import b", True),
+        ("from . import b", True),
+        ("import asyncnb._core.b", True),
+        ("def f():\n    from .b import f", True),
+        ("if TYPE_CHECKING:\n    from .b import f", True),
+        ("import b", False),
+    ],
+)
+def test_a_ring_of_files_is_found(importing, rings):
+    texts = {"a": importing, "b": "from asyncnb._core.c import f", "c": "from . import a"}
+    files = [Source(Path(f"_core/{name}.py"), ast.parse(text)) for name, text in texts.items()]
+    found = ring(files)
+    assert (found is not None) is rings
+    if found:
+        assert "_core/a.py -> _core/b.py" in found and "_core/b.py -> _core/c.py" in found
 
 
 # What static reading cannot know: fresh interpreters.

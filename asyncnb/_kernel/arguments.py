@@ -1,4 +1,4 @@
-"""The option line of the magics: parsed, checked, or refused with a sentence."""
+"""Parses and checks the option lines of the magics; refuses bad ones with a helpful message."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from asyncnb._core.launched.names import invalid_name_reason
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose complaints are UsageErrors that name the nearest option."""
+    """An argparse parser whose errors are UsageErrors that suggest the nearest option."""
 
     def __init__(self, magic: str, usage: str) -> None:
         super().__init__(prog=magic, usage=usage, add_help=False, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError instead of leaving the interpreter."""
+        """Raise UsageError instead of exiting the interpreter."""
         end = "" if message.endswith(("?", ".")) else "."
         raise UsageError(f"{self.prog}: {message}{end}\nUsage: {self.usage}")
 
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         return [o for action in self._actions for o in action.option_strings]
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse ``words``; raise UsageError for anything it does not know."""
+        """Parse ``words``; raise UsageError for anything unknown."""
         try:
             found, rest = self.parse_known_args(list(words))
         except argparse.ArgumentError as exc:
@@ -39,9 +39,9 @@ class Parser(argparse.ArgumentParser):
         for word in rest:
             if word.startswith("-"):
                 self.error(f"there is no option {word!r}.{near(word, self.options())}")
-            self.error(f"{word!r} is one word too many")
+            self.error(f"unexpected argument {word!r}")
         for action in self._actions:
-            # What argparse makes of `-g--` and of `-- -g --` up to 3.12, where two dashes separate.
+            # argparse gives this for `-g--` and `-- -g --` up to 3.12, where two dashes separate.
             if action.nargs in (None, "?") and vars(found)[action.dest] == []:
                 what = "/".join(action.option_strings) or action.dest
                 self.error(f"argument {what}: takes a value, not '--'")
@@ -49,9 +49,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def comment_start(line: str) -> int | None:
-    """Return where a trailing comment begins: a ``#`` between words, outside of quotes.
+    """Return where a trailing comment starts: a ``#`` between words, outside of quotes.
 
-    One inside of a word, as in ``page#3``, belongs to the word. None without a comment.
+    A ``#`` inside a word, as in ``page#3``, belongs to the word. None without a comment.
     """
     quote, between = "", True
     characters = iter(enumerate(line))
@@ -59,7 +59,7 @@ def comment_start(line: str) -> int | None:
         if char == "#" and between and not quote:
             return at
         if char == "\\" and quote != "'":
-            next(characters, None)  # the next character stands for itself
+            next(characters, None)  # the next character is literal
         elif quote:
             quote = "" if char == quote else quote
         elif char in "'\"":
@@ -74,7 +74,7 @@ def without_comment(line: str) -> str:
 
 
 def words(line: str, magic: str) -> list[str]:
-    """Split an option line as a shell would; raise UsageError for an open quote."""
+    """Split an option line as a shell would; raise UsageError for an unclosed quote."""
     try:
         return shlex.split(line)
     except ValueError as exc:
@@ -95,7 +95,7 @@ def seconds(text: str) -> float:
 
 
 def limit(text: str) -> tuple[float | None, bool]:
-    """Return a time limit and whether it is added: ``30``, ``+30`` or ``none``; for argparse."""
+    """Return a time limit and whether to add it: ``30``, ``+30`` or ``none``; for argparse."""
     if text.lower() == "none":
         return None, False
     try:
@@ -116,7 +116,7 @@ def variable(text: str) -> str:
 
 
 def one_of(*choices: str) -> Any:
-    """Return an argparse type that takes one of ``choices`` and names the nearest else."""
+    """Return an argparse type that takes one of ``choices``, or suggests the nearest one."""
 
     def check(text: str) -> str:
         if text not in choices:
@@ -139,7 +139,7 @@ def period(text: str) -> float:
 
 
 def times(text: str) -> int:
-    """Return how often to try again; for argparse."""
+    """Return how often to retry; for argparse."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"takes a number of times, 1 or more, not {text!r}")
     return int(text)
@@ -150,7 +150,7 @@ def variables(text: str) -> list[str]:
     return [variable(part.strip()) for part in text.split(",")]
 
 
-#: Where a cell can run besides what a variable names.
+#: Where a cell can run, besides an executor that a variable names.
 PLACES = ("loop", "thread", "kernel", "process")
 
 
@@ -171,7 +171,7 @@ ATASK_USAGE = (
 )
 
 
-@functools.cache  # making it takes longer than a launch, and parsing leaves it as it is
+@functools.cache  # creating it takes longer than a launch, and parsing does not change it
 def atask_parser(magic: str) -> Parser:
     """Return the parser for the options of ``%%atask`` and ``%atask``."""
     usage = ATASK_USAGE if magic == "%%atask" else ATASK_USAGE[1:] + " EXPRESSION"
@@ -201,7 +201,7 @@ AGROUP_USAGE = (
 
 @functools.cache
 def agroup_parser() -> Parser:
-    """Return the parser for the options of ``%%agroup``; the rest of ``%%atask``'s are set."""
+    """Return the parser for the options of ``%%agroup``; ``%%atask``'s other ones are set."""
     parser = Parser("%%agroup", AGROUP_USAGE)
     parser.add_argument("name", type=variable)
     parser.add_argument("-t", "--timeout", type=seconds, metavar="SECONDS")
@@ -215,7 +215,7 @@ def agroup_parser() -> Parser:
 
 
 def task_name(text: str, magic: str, *, what: str = "task") -> str:
-    """Return ``text`` if it can name a task: something to type, not a pattern or an option."""
+    """Return ``text`` if it can name a task: it can be typed, and is no pattern or option."""
     if problem := invalid_name_reason(text, what):
         raise UsageError(f"{magic}: {problem}")
     return text

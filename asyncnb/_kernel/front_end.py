@@ -1,4 +1,4 @@
-"""NotebookFrontEnd: what the core's loop and tasks are told to a shell by, and ask of it."""
+"""The front end of a notebook: what the core reports to the shell, and what it asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes to a shell and its kernel, each with what takes it back: all are made, or none."""
+"""Changes to a shell and its kernel that can be undone: all of them are made, or none."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _MISSING = object()
 
 
 class UndoStack:
-    """What takes back the changes made so far.
+    """Undoes the changes made so far.
 
-    An undo is pushed before its change is made. A change that fails half-way, or an interrupt
-    between the two, then leaves nothing behind. So an undo must do no harm where its change was
+    An undo is pushed before its change is made. So a change that fails halfway, or an interrupt
+    between the two, leaves nothing behind. An undo must therefore be harmless if its change was
     never made.
     """
 
@@ -20,14 +20,14 @@ class UndoStack:
         self._undos: list[Callable[[], object]] = []
 
     def push(self, undo: Callable[[], object]) -> None:
-        """Have ``undo`` called by ``unwind``, before all that was pushed earlier."""
+        """Schedule ``undo`` for ``unwind``, before all that was pushed earlier."""
         self._undos.append(undo)
 
     def unwind(self) -> None:
-        """Take all changes back, the last one first, and each once.
+        """Undo all changes, the last one first, each once.
 
-        An undo that raises keeps none of the others from running; a BaseExceptionGroup of all
-        that was raised comes at the end.
+        An undo that raises prevents none of the others; at the end, a BaseExceptionGroup of all
+        exceptions is raised.
         """
         failed = []
         while self._undos:
@@ -36,10 +36,10 @@ class UndoStack:
             except BaseException as exc:
                 failed.append(exc)
         if failed:
-            raise BaseExceptionGroup("not all could be taken back", failed)
+            raise BaseExceptionGroup("not every change could be undone", failed)
 
     def set(self, owner: Any, name: str, value: Any) -> None:
-        """Set an attribute of an instance or a module; to be taken back unless replaced again."""
+        """Set an attribute of an instance or a module; restored later, unless replaced again."""
         before = vars(owner).get(name, _MISSING)
 
         def undo() -> None:
@@ -56,7 +56,7 @@ class UndoStack:
     def give_class(self, owner: Any, members: dict[str, Any], meta: type = type) -> None:
         """Give an instance or a module a subclass of its class, with ``members``, made by ``meta``.
 
-        The class is taken back unless the owner has got another one since.
+        The class is restored later, unless the owner has been given another one since.
         """
         before = type(owner)
         members = {"__module__": before.__module__, "__doc__": before.__doc__} | members
@@ -70,7 +70,7 @@ class UndoStack:
         owner.__class__ = kind
 
     def append(self, entries: list[Any], entry: Any) -> None:
-        """Append to a list, from which this very object will be removed, if it is there still."""
+        """Append to a list, from which this same object is removed later, if it is still there."""
 
         def undo() -> None:
             entries[:] = [each for each in entries if each is not entry]
@@ -80,7 +80,7 @@ class UndoStack:
 
 
 def leaves(failed: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the exceptions of a group, and of the groups in it, in their order."""
+    """Return the exceptions of a group, and of the groups in it, in order."""
     found: list[BaseException] = []
     for each in failed.exceptions:
         found += leaves(each) if isinstance(each, BaseExceptionGroup) else [each]

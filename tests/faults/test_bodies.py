@@ -64,7 +64,7 @@ def test_body_raises(victim, body, where):
 )
 def test_recursion_is_shown_short(victim):
     cell = victim.ok("%%atask job\nf = lambda: f()\nf()").wait_for("RecursionError")
-    assert "frames are left out here" in cell.error.traceback
+    assert "frames are omitted here" in cell.error.traceback
     assert cell.error.traceback.count("in <lambda>()") == 19
 
 
@@ -196,7 +196,7 @@ def test_bars_beside_overlapping_jobs(victim):
 def test_one_exception_of_two_tasks(victim):
     victim.ok("err = ValueError('shared')\nasync def fails(): raise err")
     cell = victim.ok("for name in ('first', 'second'): asyncnb.launch(fails(), name=name)")
-    cell.wait_for("second failed with the very exception of first")
+    cell.wait_for("second failed with the same exception as first")
     assert len(cell.errors) == 1
     victim.ok("asyncnb.launch(fails(), name='third')").wait_for(lambda cell: cell.errors)
 

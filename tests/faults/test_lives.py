@@ -211,7 +211,7 @@ def test_figures_asked_for() -> None:
 def test_blocked_loops_told(monkeypatch: pytest.MonkeyPatch) -> None:
     reports, loop = BlockedLoopReporter(), asyncnb.embedded_loop()
     told: list[None] = []
-    monkeypatch.setattr(BlockedLoopReporter, "_say", lambda *_: told.append(None))
+    monkeypatch.setattr(BlockedLoopReporter, "_print", lambda *_: told.append(None))
 
     def block(n: int) -> None:
         for _ in range(2):

@@ -184,7 +184,7 @@ def test_repeated_work_fails_with_a_broken_message(victim):
     victim.ok("%tasks cancel job")
     cell.wait_for("raise E")
     tried = victim.ok(f"%%atask again --retry 1\n{BROKEN}await asyncio.sleep(0)\nraise E")
-    tried.wait_for("Once more in")
+    tried.wait_for("Retrying in")
     victim.ok("%tasks cancel again")
 
 

@@ -59,13 +59,13 @@ def test_interrupt_storm_during_launches(victim):
 
 EARLY = """
 import signal, socket, types
-from asyncnb._kernel.awaiting import autoawait as _autoawait
+from asyncnb._kernel.ipykernel import interrupts
 def socketpair():  # what the kernel's thread calls before it waits for the cell
-    _autoawait.socket = socket
+    interrupts.socket = socket
     asyncnb.embedded_loop().call_soon_threadsafe(time.sleep, {busy})
     signal.raise_signal(signal.SIGINT)
     return socket.socketpair()
-_autoawait.socket = types.SimpleNamespace(socketpair=socketpair)
+interrupts.socket = types.SimpleNamespace(socketpair=socketpair)
 """
 
 #: What comes before the cell that is stopped, and the cell.
@@ -232,7 +232,7 @@ def test_five_thousand_failures_at_once(victim):
     assert victim.ok("1 + 1").result == "2"
 
     def told(cell):
-        counted = re.findall(r"asyncnb: ([\d,]+) more tasks of this cell failed", cell.stderr)
+        counted = re.findall(r"asyncnb: ([\d,]+) more failures in this cell", cell.stderr)
         return len(cell.of_type("error")) + sum(int(n.replace(",", "")) for n in counted) == 5000
 
     cell.wait_for(told, 60)

@@ -137,7 +137,7 @@ def test_a_cancelled_thread_that_does_not_end_is_reported_and_its_next_run_gives
     again.wait_for("This run waits for it")
     again.wait_for("so this one did not start")
     assert "line 3: release.wait(30)" in again.text
-    first.wait_for("'job' was cancelled 2 s ago and still runs")
+    first.wait_for("'job' was cancelled 2 s ago and is still running")
     kernel.ok("release.set(); await asyncio.wait([first], timeout=10)", 15)
     assert kernel.evaluate("(first.cancelled(), job.info().state)") == (True, "failed")
     kernel.ok("_background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS = before")

@@ -202,7 +202,8 @@ def test_waiting_for_what_runs_on_the_waiting_cells_own_loop_is_refused(helpers)
     helpers.ok("own = asyncio.create_task(stop.wait(), name='own')\ng.add(own)")
     waiting = helpers.run("%tasks wait -g own")
     assert waiting.error.ename == "UsageError"
-    assert "'own' of group 'own' runs on the loop it would block. Write `await own`" in waiting.text
+    refusal = "'own' of group 'own' runs on the loop that it would block. Write `await own`"
+    assert refusal in waiting.text
     helpers.ok("stop.set()\nawait own\ng.cancel()\nimport asyncio")
     helpers.ok("%asyncnb autoawait on")
 

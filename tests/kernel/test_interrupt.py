@@ -320,7 +320,7 @@ def test_a_signal_handler_that_a_busy_main_thread_cannot_set_is_refused(kernel):
 
 WAKEUP = """
 import asyncio, signal, socket
-from asyncnb._kernel.awaiting.autoawait import _wake_on_signal
+from asyncnb._kernel.ipykernel.interrupts import wake_on_signal
 
 signal.signal(signal.SIGINT, lambda *_: None)
 owner, other = socket.socketpair(), socket.socketpair()
@@ -331,13 +331,13 @@ async def main():
     loop = asyncio.get_running_loop()
     interrupted = asyncio.Event()
     signal.set_wakeup_fd(owner[0].fileno())
-    with _wake_on_signal(loop, interrupted.set) as wakes:
+    with wake_on_signal(loop, interrupted.set) as wakes:
         assert wakes()
         signal.raise_signal(signal.SIGINT)
         await asyncio.wait_for(interrupted.wait(), 10)
     assert owner[1].recv(10) == bytes([signal.SIGINT]), "the owner wants its signals meanwhile"
     assert signal.set_wakeup_fd(owner[0].fileno()) == owner[0].fileno(), "and its place back"
-    with _wake_on_signal(loop, interrupted.set) as wakes:
+    with wake_on_signal(loop, interrupted.set) as wakes:
         signal.set_wakeup_fd(other[0].fileno())
         assert not wakes() and wakes()
         interrupted.clear()
@@ -359,7 +359,7 @@ def test_waiting_for_signals_takes_none_from_their_owner():
 
 EARLY = """
 import os, signal, socket, types
-from asyncnb._kernel.awaiting import autoawait as _autoawait
+from asyncnb._kernel.ipykernel import interrupts
 
 def socketpair():
     # What the kernel's thread does before it waits for the cell takes its time here.
@@ -368,7 +368,7 @@ def socketpair():
     time.sleep({seconds})
     return socket.socketpair()
 
-_autoawait.socket = types.SimpleNamespace(socketpair=socketpair)
+interrupts.socket = types.SimpleNamespace(socketpair=socketpair)
 """
 
 
@@ -381,7 +381,7 @@ def test_no_stop_comes_too_early_for_a_cell_that_awaits(fresh_kernel, press):
         cell.wait_for("waiting")
         kernel.interrupt()
     assert cell.wait(PROMPT).error.ename == "KeyboardInterrupt"
-    kernel.ok("_autoawait.socket = socket")
+    kernel.ok("interrupts.socket = socket")
 
 
 PRESS_BETWEEN = """

@@ -26,19 +26,23 @@ def test_the_kernel_has(kernel: Kernel, lean: Lean) -> None:
 
 #: An expression, the file of asyncnb that needs it, and for what.
 PUBLIC = [
-    ("callable(sys.stdout.pub_thread.schedule)", "_kernel/output/router.py", "prints of tasks"),
-    ("sys.stdout.flush_interval > 0", "_kernel/output/router.py", "prints of tasks"),
-    ("callable(ip.set_parent) and callable(ip.get_parent)", "_kernel/output/router.py", "output"),
+    ("callable(sys.stdout.pub_thread.schedule)", "_kernel/ipykernel/streams.py", "prints of tasks"),
+    ("sys.stdout.flush_interval > 0", "_kernel/ipykernel/streams.py", "prints of tasks"),
+    (
+        "callable(ip.set_parent) and callable(ip.get_parent)",
+        "_kernel/ipykernel/parents.py",
+        "output",
+    ),
     (
         "ip.displayhook.session and ip.displayhook.pub_socket",
-        "_kernel/output/router.py",
+        "_kernel/ipykernel/messages.py",
         "failures",
     ),
-    ("'msg_id' in ip.displayhook.parent_header", "_kernel/output/router.py", "failures"),
+    ("'msg_id' in ip.displayhook.parent_header", "_kernel/ipykernel/messages.py", "failures"),
     ("ip.hooks.show_in_pager.chain[0][1].__func__", "_kernel/output/router.py", "`name?` in tasks"),
     (
         "callable(kernel.raw_input) and callable(kernel.getpass)",
-        "_kernel/output/router.py",
+        "_kernel/ipykernel/streams.py",
         "input()",
     ),
     ("'shutdown_request' in kernel.control_handlers", "_kernel/ipykernel/shutdown.py", "cleanup"),
@@ -54,7 +58,11 @@ PUBLIC = [
         "_kernel/ipykernel/keep_alive.py",
         "culling",
     ),
-    ("kernel.io_loop.asyncio_loop.is_running()", "_extension.py", "failures of plain tasks"),
+    (
+        "kernel.io_loop.asyncio_loop.is_running()",
+        "_kernel/ipykernel/kernel.py",
+        "failures of plain tasks",
+    ),
     ("callable(ip.showtraceback)", "_kernel/output/tracebacks.py", "tracebacks"),
     (
         "callable(ip.InteractiveTB.structured_traceback)",
@@ -75,9 +83,13 @@ PUBLIC = [
     (
         "callable(ip.displayhook.semicolon_at_end_of_expression)",
         "_kernel/awaiting/detach.py",
-        "let go",
+        "detaching a cell",
     ),
-    ("ip.displayhook.do_full_cache in (True, False)", "_kernel/awaiting/detach.py", "let go"),
+    (
+        "ip.displayhook.do_full_cache in (True, False)",
+        "_kernel/awaiting/detach.py",
+        "detaching a cell",
+    ),
     (
         "{'pre_run_cell', 'post_run_cell'} <= set(ip.events.callbacks)",
         "_kernel/output/unawaited.py",

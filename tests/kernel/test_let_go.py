@@ -89,7 +89,7 @@ def test_the_stop_button_is_not_for_a_cell_that_was_let_go(gate):
 
 
 def test_where_nothing_awaits_it_is_refused_with_a_sentence(gate):
-    assert "No cell awaits now" in gate.run(GO).error.evalue
+    assert "No cell is awaiting now" in gate.run(GO).error.evalue
     blocking = gate.submit("await asyncio.sleep(0); print('on'); time.sleep(1); 'done'")
     blocking.wait_for("on")
     assert "blocks the loop" in gate.aside(GO).error.evalue

@@ -83,7 +83,7 @@ def test_a_failure_without_a_person_is_shown_in_the_cell_that_ends_next(ready):
     seen = ready.ok("gate.set()\nfor _ in range(5): await asyncio.sleep(0)", **headless)
     ready.drain()
     assert late.errors == [] and len(seen.errors) == 1
-    assert f"a task that In[{late.count}] made, and that nobody awaited, has failed" in seen.stderr
+    assert f"a task of In[{late.count}] that was never awaited failed" in seen.stderr
     assert "raise ValueError('late')" in seen.errors[0].traceback
     assert ready.ok("1", **headless).errors == []
 

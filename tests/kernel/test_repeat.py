@@ -89,7 +89,7 @@ def test_a_failing_cell_is_tried_again(kernel):
     )
     assert kernel.ok("await job").result == "'there'"
     cell.wait_for("'there'")
-    assert cell.stderr == "ConnectionError: no answer. Once more in 0.5 s.\n"
+    assert cell.stderr == "ConnectionError: no answer. Retrying in 0.5 s.\n"
     assert cell.errors == []
     assert kernel.evaluate("(tries, job.info().failures)") == (2, 1)
 

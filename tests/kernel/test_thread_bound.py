@@ -16,12 +16,12 @@ def advice(cell):
 def test_a_connection_of_sqlite_says_which_thread_made_it_and_what_to_write(kernel):
     kernel.ok("import sqlite3\ndb = sqlite3.connect(':memory:')")
     said = advice(kernel.run("await asyncio.sleep(0)\ndb.execute('select 1')"))
-    assert f"made {MAIN} and used {LOOP}" in said and "check_same_thread=False" in said
+    assert f"created {MAIN} and used {LOOP}" in said and "check_same_thread=False" in said
     kernel.ok("await asyncio.sleep(0)\ndb = sqlite3.connect(':memory:')")
     said = advice(kernel.run("db.execute('select 1')"))
-    assert f"made {LOOP} and used {MAIN}" in said
+    assert f"created {LOOP} and used {MAIN}" in said
     task = kernel.ok("%%atask job\ndb.execute('select 1')").wait_for("asyncnb: ")
-    assert f"made {LOOP} and used in another thread (each background" in advice(task)
+    assert f"created {LOOP} and used in another thread (each background" in advice(task)
     kernel.ok("db = sqlite3.connect(':memory:', check_same_thread=False)")
     assert kernel.ok("await asyncio.sleep(0)\ndb.execute('select 1').fetchone()").result == "(1,)"
 
@@ -92,9 +92,9 @@ def test_an_engine_of_sqlalchemy_in_memory_is_explained(kernel):
         """
     )
     said = advice(kernel.run("await count(engine)"))
-    assert "for each thread" in said and "StaticPool" in said
+    assert "per thread" in said and "StaticPool" in said
     said = advice(kernel.run("await asyncio.sleep(0); connection.execute(text('select 1'))"))
-    assert f"made {MAIN} and used {LOOP}" in said
+    assert f"created {MAIN} and used {LOOP}" in said
     kernel.ok(
         "engine = fill(create_engine('sqlite://', connect_args={'check_same_thread': False}, "
         "poolclass=StaticPool))"

@@ -225,9 +225,9 @@ def test_interrupting_the_kernel_does_not_affect_workers(kernel):
     [
         ("--on proces", "1", "Did you mean 'process'"),
         ("--on number", "1", "on= takes 'process'"),
-        ("--on process --in nothing_such", "1", "there is no 'nothing_such'"),
+        ("--on process --in nothing_such", "1", "no variable 'nothing_such'"),
         ("--on process --in a-b", "1", "name of a variable"),
-        ("--on process -o lost", "found = 1", "binds no such name"),
+        ("--on process -o lost", "found = 1", "assigns no such name"),
         ("--on process", "lock", "lock (lock) cannot be sent"),
         ("--on loop --in number", "number", "sees all its variables"),
         ("-o a,b", "1", "-o takes one name"),

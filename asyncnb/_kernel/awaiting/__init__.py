@@ -1,1 +1,1 @@
-"""Cells that run now, on the embedded loop."""
+"""Runs foreground cells on the embedded loop."""

@@ -1,4 +1,4 @@
-"""A stopped cell that cannot end yet, as another task blocks the loop: its reply does not wait."""
+"""The reply for an interrupted cell that cannot end yet, because something else blocks the loop."""
 
 from __future__ import annotations
 
@@ -12,36 +12,41 @@ from asyncnb._core.introspection.places import strip_outer_frames
 from asyncnb._kernel.output.tracebacks import plain_lines, user_frames
 
 if TYPE_CHECKING:
-    from asyncnb._kernel.awaiting.autoawait import RunningCell
+    from collections.abc import Coroutine
+
+    from asyncnb._core.loop.embedded import EmbeddedLoop
 
 
-class _Stopped(KeyboardInterrupt):
-    """Shown without colours: another thread takes what time there is, and somebody waits."""
+class _Interrupted(KeyboardInterrupt):
+    """Shown without colours: another thread uses the CPU, and the user is waiting."""
 
     def _render_traceback_(self) -> list[str]:
         return plain_lines(self, self.__traceback__)
 
 
-_Stopped.__name__ = _Stopped.__qualname__ = "KeyboardInterrupt"
-_Stopped.__module__ = "builtins"
+_Interrupted.__name__ = _Interrupted.__qualname__ = "KeyboardInterrupt"
+_Interrupted.__module__ = "builtins"
 
 
-def stopped_result(cell: RunningCell) -> ExecutionResult:
-    """Return what the kernel is told: KeyboardInterrupt, at the line where the cell waits."""
-    blocked = cell.loop.blocked
+def interrupted_result(loop: EmbeddedLoop, coro: Coroutine[Any, Any, Any]) -> ExecutionResult:
+    """Return the result for the kernel: KeyboardInterrupt, at the line where the cell waits.
+
+    ``coro`` is the cell's, suspended on ``loop``, which something else blocks.
+    """
+    blocked = loop.blocked
     by = "another task" if blocked is None else f"task {blocked.name!r} ({blocked.where})"
     if blocked is not None and blocked.name.startswith("callback"):
         by = f"{blocked.name} ({blocked.where})"
-    error = _Stopped(
-        f"stopped while {by} blocks the loop; what this cell has to clean up, it does after that"
+    error = _Interrupted(
+        f"interrupted while {by} blocks the loop; its cleanup will run once the loop is free"
     )
     result = ExecutionResult(None)
-    result.error_in_exec = error.with_traceback(user_frames(_traceback(cell.coro)))
+    result.error_in_exec = error.with_traceback(user_frames(_traceback(coro)))
     return result
 
 
 def _traceback(coro: Any) -> types.TracebackType | None:
-    """Return a traceback of the frames of a suspended cell, from its own code on."""
+    """Return a traceback of the frames of a suspended cell, starting with its own code."""
     tb = None
     for frame in reversed(strip_outer_frames(frames_of_coroutine(coro))):
         tb = types.TracebackType(tb, frame, frame.f_lasti, frame.f_lineno or 0)

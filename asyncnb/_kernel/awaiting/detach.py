@@ -1,4 +1,4 @@
-"""A cell that awaits is let go: its reply returns, and it goes on as a launched task."""
+"""Detaches a cell that awaits: its reply is sent, and it continues as a launched task."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from asyncnb._kernel.output.tracebacks import user_frames
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._kernel.awaiting.autoawait import RunningCell
+    from asyncnb._kernel.awaiting.running_cell import RunningCell
 
-#: Seconds that the loop gets to let a cell go before the cell is taken to block it.
+#: Seconds in which the loop must detach a cell; after that the cell counts as blocking it.
 BLOCKED_AFTER = 0.25
 
 
-class LetGo:
-    """Turns the running cell into a task, with its output where it was."""
+class CellDetacher:
+    """Turns the running cell into a task, whose output keeps appearing under the cell."""
 
     def __init__(
         self,
@@ -40,64 +40,68 @@ class LetGo:
         hand_over: Callable[[Task[Any]], None],
     ) -> None:
         self.ip = ip
-        #: Leads the output of the running context to the cell with that message.
+        #: Routes the output of the running context to the cell with that message.
         self._enter = enter
         self._hand_over = hand_over
-        self._gone: dict[Task[Any], _Gone] = {}
+        self._detached: dict[Task[Any], _DetachedCell] = {}
 
-    def let_go(self, cell: RunningCell | None) -> Task[Any]:
-        """Let ``cell`` go and return the task that it is from now on. From any thread.
+    def detach(self, cell: RunningCell | None) -> Task[Any]:
+        """Detach ``cell`` and return the task that it is from now on. Any thread.
 
-        Raises UsageError if there is no cell to let go, or if it does not await.
+        Raises UsageError if there is no cell to detach, or if it does not await.
         """
         if cell is None:
             raise UsageError(
-                "No cell awaits now. This one waited its turn behind the one that ran: press "
-                "Background in the dashboard, ask from a subshell console that was open before "
+                "No cell is awaiting now. This one was queued behind the cell that was running: "
+                "press Background in the dashboard, use a subshell console that was already open "
                 "(New Subshell Console for Notebook), or make %tasks background the first line "
                 "of the cell."
             )
         if runs_here(cell.loop):
-            return self._let_go_here(cell)
+            return self._detach_on_loop(cell)
         answers: list[Any] = []
         answered, late = threading.Event(), threading.Lock()
 
-        def there() -> None:
+        def on_loop() -> None:
             if not late.acquire(blocking=False):
-                return  # nobody waits for it any more
+                return  # the caller has stopped waiting
             try:
-                answers.append(self._let_go_here(cell))
+                answers.append(self._detach_on_loop(cell))
             except UsageError as exc:
                 answers.append(exc)
             answered.set()
 
-        cell.loop.call_soon_threadsafe(there)
+        cell.loop.call_soon_threadsafe(on_loop)
         if not answered.wait(BLOCKED_AFTER) and late.acquire(blocking=False):
-            raise UsageError("The cell does not await: it blocks the loop, and cannot be let go.")
+            raise UsageError(
+                "The cell does not await: it blocks the loop and cannot be moved to the background."
+            )
         answered.wait()
         if isinstance(answers[0], UsageError):
             raise answers[0]
         task: Task[Any] = answers[0]
         return task
 
-    def _let_go_here(self, cell: RunningCell) -> Task[Any]:
-        """On the loop's thread: in a callback, or in the very code of the cell."""
+    def _detach_on_loop(self, cell: RunningCell) -> Task[Any]:
+        """Detach the cell. On the loop's thread: in a callback, or in the cell's own code."""
         task = cell.task
-        if task is None or task.done() or cell.interrupted or cell.gone:
-            raise UsageError("The cell is ending; there is nothing to let go.")
+        if task is None or task.done() or cell.interrupted or cell.early_reply:
+            raise UsageError(
+                "The cell is already ending; there is nothing to move to the background."
+            )
         context = cell.context
-        # A context that has been entered, by the cell's own code, cannot be entered once more.
+        # A context that has been entered, by the cell's own code, cannot be entered again.
         own = asyncio.current_task(cell.loop) is task
         number = context.get(current_cell)
         record = context.copy().run(TaskRecord)
         record.cell = number
         record.created = record.started = cell.created
-        gone = _Gone(self.ip, cell, number.number if number is not None else 0)
+        detached = _DetachedCell(self.ip, cell, number.number if number is not None else 0)
         follow = context.copy().run(
             launch_record,
             record,
-            run_body(gone.follow(task), record),
-            name=f"cell{gone.number}",
+            run_body(detached.follow(task), record),
+            name=f"cell{detached.number}",
         )
         follow._delegate = task
 
@@ -106,17 +110,17 @@ class LetGo:
             current_record.set(record)
             self._hand_over(task)
 
-        # The hook for the results of cells is no part of what this one may have captured with.
+        # The hook for results of cells must not be part of what this cell may capture with.
         outside = contextvars.copy_context()
         outside.run(current_record.set, None)
         if own:
             enter()
         else:
             context.run(enter)
-        self._gone[task] = gone
+        self._detached[task] = detached
         task.add_done_callback(self._ended, context=outside)
         outside.run(self._watch)
-        cell.let_go(gone.reply())
+        cell.detach(detached.reply())
         return follow
 
     def _watch(self) -> None:
@@ -124,34 +128,35 @@ class LetGo:
             sys.displayhook = _DisplayHook(self, sys.displayhook)
 
     def _ended(self, task: Any) -> None:
-        self._gone.pop(task, None)
-        if not self._gone and isinstance(sys.displayhook, _DisplayHook):
+        self._detached.pop(task, None)
+        if not self._detached and isinstance(sys.displayhook, _DisplayHook):
             sys.displayhook = sys.displayhook.original
 
-    def _running(self) -> _Gone | None:
-        """Return the cell that was let go and whose code is running here, or None."""
-        if not self._gone or asyncio._get_running_loop() is None:
+    def _running(self) -> _DetachedCell | None:
+        """Return the detached cell whose code is running here, or None."""
+        if not self._detached or asyncio._get_running_loop() is None:
             return None
         task: Any = asyncio.current_task()
-        return self._gone.get(task)
+        return self._detached.get(task)
 
-    def takes(self, exc: BaseException) -> bool:
-        """Return whether ``exc`` is how such a cell ends: its task shows it, not the shell."""
-        gone = self._running()
-        return gone is not None and gone.result is not None and gone.result.error_in_exec is exc
+    def is_detached_failure(self, exc: BaseException) -> bool:
+        """Return whether ``exc`` ends a detached cell: then its task shows it, not the shell."""
+        detached = self._running()
+        result = None if detached is None else detached.result
+        return result is not None and result.error_in_exec is exc
 
     def show(self, value: object) -> bool:
-        """Show a value for such a cell, if it is one whose code is running; else False."""
-        gone = self._running()
-        if gone is not None:
-            gone.show(value)
-        return gone is not None
+        """Show a value for the detached cell whose code is running; return False without one."""
+        detached = self._running()
+        if detached is not None:
+            detached.show(value)
+        return detached is not None
 
 
 class _DisplayHook:
-    """In place of the shell's while a cell is on its own: ``_`` is for cells that wait."""
+    """Replaces the shell's while there are detached cells: ``_`` is for foreground cells."""
 
-    def __init__(self, owner: LetGo, original: Callable[[object], Any]) -> None:
+    def __init__(self, owner: CellDetacher, original: Callable[[object], Any]) -> None:
         self._owner = owner
         self.original = original
 
@@ -160,13 +165,13 @@ class _DisplayHook:
             self.original(value)
 
 
-class _Gone:
-    """What is the cell's own from now on: its result, its failure, its number."""
+class _DetachedCell:
+    """What belongs to a detached cell: its result, its failure, its number."""
 
     def __init__(self, ip: InteractiveShell, cell: RunningCell, number: int) -> None:
         self.ip = ip
         self.number = number
-        # IPython's own ExecutionResult of this cell: it has no other way to it.
+        # IPython's own ExecutionResult of this cell: there is no other way to get it.
         frame: Any = getattr(cell.coro, "cr_frame", None)
         result = frame.f_locals.get("result") if frame is not None else None
         self.result = result if isinstance(result, ExecutionResult) else None
@@ -174,11 +179,11 @@ class _Gone:
         self._value: Any = None
 
     def reply(self) -> ExecutionResult:
-        """Return what the kernel is told now: all is well, and there is no result yet."""
+        """Return the result for the kernel now: success, and no value yet."""
         return ExecutionResult(None) if self.result is None else copy.copy(self.result)
 
     def show(self, value: object) -> None:
-        """Take ``value`` as the result: shown below the cell, in ``Out`` under its number."""
+        """Use ``value`` as the result: show it below the cell, enter it in ``Out``."""
         if value is None:
             return
         self._value = value

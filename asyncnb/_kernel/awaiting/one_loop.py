@@ -1,7 +1,7 @@
-"""Cells without ``await`` see the embedded loop as the running one, and so do comm callbacks.
+"""Makes the embedded loop the running loop of cells without ``await`` and of comm callbacks.
 
-So what one cell makes on "the running loop" (a task, a client, a queue) works in every other, with
-and without ``await``. The machinery around the cell's code keeps the kernel's own loop.
+So whatever one cell creates on "the running loop" (a task, a client, a queue) works in every other
+cell, with and without ``await``. The machinery around the cell's code keeps the kernel's own loop.
 """
 
 from __future__ import annotations
@@ -17,36 +17,30 @@ from asyncnb._core.base.errors import THREADS
 from asyncnb._core.base.visits import Visit
 from asyncnb._core.loop.current import embedded_loop, running_embedded_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._kernel.ipykernel.comm_handlers import CommHandlers
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from asyncnb._kernel.awaiting.autoawait import AwaitCells
 
-#: Requests of the front end whose handlers call the user's code.
-_COMM_MESSAGES = ("comm_open", "comm_msg", "comm_close")
-
 
 class OneLoop:
-    """Has the code of cells and of comm callbacks visit the embedded loop.
+    """Makes the code of cells and of comm callbacks visit the embedded loop.
 
     A cell's visit lasts from its first statement to its last, and the loop is the running one while
     a statement runs: IPython compiles them one by one.
     """
 
-    def __init__(
-        self, ip: InteractiveShell, await_cells: AwaitCells, handlers: dict[str, Any]
-    ) -> None:
+    def __init__(self, ip: InteractiveShell, await_cells: AwaitCells) -> None:
         self.ip = ip
         self._await_cells = await_cells
         self._run_ast_nodes: Any = None
         self._run_code: Any = None
         self._pid = os.getpid()
-        #: The cells that run now, by thread: a subshell may run one besides.
+        #: The running cells, by thread: a subshell may run one at the same time.
         self._cells: dict[int, Visit] = {}
-        #: The kernel's, of requests of the front end, by message type.
-        self._handlers = handlers
-        self._wrapped: dict[str, tuple[Any, Any]] = {}
+        self._comm_handlers = CommHandlers(ip, self._visiting)
 
     def install(self) -> None:
         """Hook the shell instance and the kernel's comm handlers; once."""
@@ -55,15 +49,10 @@ class OneLoop:
         self._run_ast_nodes, self._run_code = self.ip.run_ast_nodes, self.ip.run_code
         self.ip.run_ast_nodes = self.run_ast_nodes  # type: ignore[method-assign]
         self.ip.run_code = self.run_code  # type: ignore[method-assign]
-        for kind in _COMM_MESSAGES:
-            if kind in self._handlers:
-                original = self._handlers[kind]
-                wrapper = self._visiting(original)
-                self._wrapped[kind] = original, wrapper
-                self._handlers[kind] = wrapper
+        self._comm_handlers.install()
 
     def uninstall(self) -> None:
-        """Take the hooks out. A cell that runs now keeps the loop that it has."""
+        """Remove the hooks. A cell that is running keeps the loop that it has."""
         for name in ("run_ast_nodes", "run_code"):
             if vars(self.ip).get(name) == getattr(self, name):
                 original = getattr(self, f"_{name}")
@@ -71,10 +60,7 @@ class OneLoop:
                     delattr(self.ip, name)
                 else:  # another extension hooked it before us
                     setattr(self.ip, name, original)
-        for kind, (original, wrapper) in self._wrapped.items():
-            if self._handlers.get(kind) is wrapper:
-                self._handlers[kind] = original
-        self._wrapped.clear()
+        self._comm_handlers.uninstall()
 
     @property
     def installed(self) -> bool:
@@ -82,17 +68,17 @@ class OneLoop:
         return vars(self.ip).get("run_ast_nodes") == self.run_ast_nodes
 
     def _applies(self) -> bool:
-        """Return whether the code that is to run here visits the embedded loop."""
+        """Return whether the code that is about to run here visits the embedded loop."""
         ip = self.ip
         if isinstance(asyncio._get_running_loop(), EmbeddedLoop):
-            return False  # a cell with await, or one in the middle of another
+            return False  # a cell with await, or a cell run by another one
         if os.getpid() != self._pid:
             return False  # a forked child, in which no loop runs
-        # With IPython's own await, or trio's, the embedded loop is not where cells await.
+        # With IPython's own await, or trio's, cells do not await on the embedded loop.
         return self._await_cells.installed and (ip.loop_runner is ip.loop_runner_map["asyncio"][0])
 
     async def run_ast_nodes(self, *args: Any, **kwargs: Any) -> Any:
-        """As ``InteractiveShell.run_ast_nodes``, and hold back what the cell schedules."""
+        """Do as ``InteractiveShell.run_ast_nodes``, and hold back what the cell schedules."""
         ident = get_ident()
         if ident in self._cells or not self._applies():
             return await self._run_ast_nodes(*args, **kwargs)
@@ -105,7 +91,7 @@ class OneLoop:
                 visit.settle()
 
     async def run_code(self, code: Any, result: Any = None, *, async_: bool = False) -> Any:
-        """As ``InteractiveShell.run_code``: one statement, which visits the embedded loop."""
+        """Do as ``InteractiveShell.run_code``: one statement, which visits the embedded loop."""
         ident = get_ident()
         visit = self._cells.get(ident)
         if visit is None or visit.entered or async_ or os.getpid() != self._pid:
@@ -117,8 +103,6 @@ class OneLoop:
             return await self._run_code(code, result, async_=async_)
         finally:
             visit.leave()
-
-    # Messages of the front end.
 
     def _visiting(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         def handle(*args: Any) -> Any:
@@ -140,14 +124,14 @@ class OneLoop:
     def _between_steps(
         self, loop: EmbeddedLoop, handler: Callable[..., Any], args: tuple[Any, ...]
     ) -> Coroutine[Any, Any, None]:
-        """Call ``handler`` when the cell that awaits, on the embedded loop, next does so.
+        """Call ``handler`` on the embedded loop when the cell that awaits there next does so.
 
-        On the main thread, which is free, it would come in the middle of that cell's code.
+        On the main thread, which is free, the call would interleave with that cell's code.
         """
         here = asyncio.get_running_loop()
         handled: asyncio.Future[None] = here.create_future()
 
-        def tell(error: BaseException | None) -> None:
+        def end(error: BaseException | None) -> None:
             if not handled.done():
                 if error is None:
                     handled.set_result(None)
@@ -160,7 +144,7 @@ class OneLoop:
                 handler(*args)
             except Exception as exc:
                 error = exc  # the kernel logs it
-            here.call_soon_threadsafe(tell, error)
+            here.call_soon_threadsafe(end, error)
 
         async def wait() -> None:
             await handled

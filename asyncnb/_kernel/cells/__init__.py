@@ -1,1 +1,1 @@
-"""Cells that run as tasks."""
+"""Runs cells as tasks."""

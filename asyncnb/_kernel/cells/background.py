@@ -1,4 +1,4 @@
-"""Background cells: launched and replaced."""
+"""Launches background cells, and replaces their earlier runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from IPython.display import display
 from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, near
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
 from asyncnb._core.introspection.stack import await_chain
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched import launch, named_groups
 from asyncnb._core.launched.open_group import OpenGroup
 from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
@@ -27,11 +26,12 @@ from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.arguments import PLACES, task_name
-from asyncnb._kernel.cells.compiled import BackgroundCell, cell_number, compile_cell
+from asyncnb._kernel.cells.compiled import BackgroundCell, compile_cell
 from asyncnb._kernel.cells.on_kernel_loop import on_loop
-from asyncnb._kernel.cells.remote import Place, ship
+from asyncnb._kernel.cells.remote import CellRunner, prepare_remote
 from asyncnb._kernel.cells.wait import wait
-from asyncnb._kernel.output.router import OutputRouter, cell_id
+from asyncnb._kernel.current_cell import cell_id, cell_number
+from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import format_error, user_frames
 
 if TYPE_CHECKING:
@@ -40,23 +40,23 @@ if TYPE_CHECKING:
 
 _NOTHING_IS_SENT = (
     "%%atask --in names what is sent to another process; this cell runs in the kernel and sees all "
-    "its variables. Leave --in away, or say --on process."
+    "its variables. Omit --in, or use --on process."
 )
 
 
-#: Seconds that a run which replaces another waits until it reports that, and until it gives up.
+#: Seconds after which a run that replaces another reports that it waits for it, and gives up.
 REPLACE_REPORT_SECONDS, REPLACE_SECONDS = 3.0, 60.0
 
 
 class BackgroundCells:
-    """What ``%%atask`` and ``%atask`` do once their line is parsed."""
+    """Does what ``%%atask``, ``%atask`` and ``%%agroup`` ask for, once their line is parsed."""
 
     def __init__(
         self,
         ip: InteractiveShell,
         output: OutputRouter,
         *,
-        elsewhere: Callable[[Any], Place],
+        elsewhere: Callable[[Any], CellRunner],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
     ) -> None:
         self.ip = ip
@@ -65,22 +65,22 @@ class BackgroundCells:
         self._kernel_loop = kernel_loop
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
-        """Compile ``body`` and launch it; raise before anything has started if it cannot be."""
+        """Compile ``body`` and launch it; raise before anything has started if that fails."""
         cell = compile_cell(self.ip, body, magic=magic, sent=self.output.source())
         kind = args.on or ("loop" if cell.awaits else "thread")
         if not THREADS:
             kind = _without_threads(kind, args.on)
         name = args.name or f"cell{cell_number(self.ip)}"
         if kind not in ("loop", "thread", "kernel"):
-            self._launch_elsewhere(cell, name, args)
+            self._launch_remote(cell, name, args)
             return
         if args.sent is not None:
             raise UsageError(_NOTHING_IS_SENT)
         bind = _one_name(args)
         if kind == "thread" and cell.awaits:
             raise UsageError(
-                "%%atask --on thread: this cell awaits, and a worker thread has no loop. Leave "
-                "--on away to run it on the embedded loop."
+                "%%atask --on thread: this cell awaits, and a worker thread has no loop. Omit "
+                "--on to run it on the embedded loop."
             )
         run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
         start = run if cell.awaits else functools.partial(_in_thread, run)
@@ -98,21 +98,21 @@ class BackgroundCells:
         )
 
     def launch_group(self, magic: str, body: str, args: argparse.Namespace) -> None:
-        """Run ``body`` inside of the group ``args.name``; the cell ends when all its tasks have."""
+        """Run ``body`` inside the group ``args.name``, which ends when all its tasks have."""
         cell = compile_cell(self.ip, body, magic=magic, sent=self.output.source())
         name: str = args.name
         living = [r for r in registry.living() if r.identity == name]
         if hasattr(builtins, name):
             raise UsageError(f"%%agroup: {name!r} is a builtin; choose another name.")
         try:
-            group = _named_groups.new_group(name, on_error=args.on_error) if living else None
-            group = group or _named_groups.open_group(name, on_error=args.on_error)
+            group = named_groups.new_group(name, on_error=args.on_error) if living else None
+            group = group or named_groups.open_group(name, on_error=args.on_error)
         except ValueError as exc:
             raise UsageError(f"%%agroup: {exc}.") from None
         if group.entered:
             raise UsageError(
-                f"%%agroup: a cell runs inside `async with` of the group {name!r} now; choose "
-                "another name, or wait for it."
+                f"%%agroup: another cell is inside `async with` of the group {name!r}; choose "
+                "another name, or wait for that cell."
             )
 
         async def inside(_: TaskRecord) -> Any:
@@ -130,36 +130,36 @@ class BackgroundCells:
             shows_result=not (args.quiet or cell.quiet),
             body_of=group,
         )
-        # Cancelled before the first step, the body does not end the group; idempotent after it.
+        # A body cancelled before its first step does not end the group; idempotent otherwise.
         task.add_done_callback(lambda _: group.cancel())
 
-    def _launch_elsewhere(self, cell: BackgroundCell, name: str, args: argparse.Namespace) -> None:
+    def _launch_remote(self, cell: BackgroundCell, name: str, args: argparse.Namespace) -> None:
         try:
-            place = self._elsewhere(self._engine_named(args.on))
+            runner = self._elsewhere(self._engine_named(args.on))
         except (TypeError, ValueError) as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
         quiet = args.quiet or cell.quiet
-        if place.in_process:
-            self._launch_in_pool(place, cell, name, args)
+        if runner.in_process:
+            self._launch_in_pool(runner, cell, name, args)
             return
         try:
-            start, bind = ship(
-                self.ip, place, cell, given=args.sent, out=args.out or [], quiet=args.quiet
+            start, bind = prepare_remote(
+                self.ip, runner, cell, given=args.sent, out=args.out or [], quiet=args.quiet
             )
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
-        self._launch(start, args, kind=place.kind, name=name, bind=bind, shows_result=not quiet)
+        self._launch(start, args, kind=runner.kind, name=name, bind=bind, shows_result=not quiet)
 
     def _launch_in_pool(
-        self, place: Place, cell: BackgroundCell, name: str, args: argparse.Namespace
+        self, runner: CellRunner, cell: BackgroundCell, name: str, args: argparse.Namespace
     ) -> None:
         if args.sent is not None:
             raise UsageError(_NOTHING_IS_SENT)
         run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
         self._launch(
-            lambda record: place.run_here(record, run),
+            lambda record: runner.run_here(record, run),
             args,
-            kind=place.kind,
+            kind=runner.kind,
             name=name,
             bind=_one_name(args),
             shows_result=not (args.quiet or cell.quiet),
@@ -179,16 +179,16 @@ class BackgroundCells:
         loop = self._kernel_loop()
         if loop is None:
             raise UsageError(
-                "%%atask --on kernel: a terminal has no kernel, whose loop would run on while you "
-                "type. Leave --on away."
+                "%%atask --on kernel: a terminal has no kernel with a loop that keeps running "
+                "while you type. Omit --on."
             )
         return loop
 
     def launch_expression(self, expression: str, args: argparse.Namespace) -> Task[Any]:
-        """Evaluate ``expression`` here and now and launch the awaitable it gives."""
+        """Evaluate ``expression`` now and launch the awaitable that it returns."""
         if args.on not in (None, "loop"):
             raise UsageError(
-                f"%atask --on {args.on}: an awaitable runs on the embedded loop; leave --on away, "
+                f"%atask --on {args.on}: an awaitable runs on the embedded loop; omit --on, "
                 "or write a %%atask cell."
             )
         if args.sent is not None:
@@ -198,7 +198,7 @@ class BackgroundCells:
         code = compile(expression, "<%atask>", "eval", flags, dont_inherit=True)
         if code.co_flags & inspect.CO_COROUTINE:
             raise UsageError(
-                "%atask awaits the expression itself: leave the `await` away, or write %%atask."
+                "%atask awaits the expression itself: omit the `await`, or write %%atask."
             )
         value = eval(code, self.ip.user_global_ns, self.ip.user_ns)
         try:
@@ -220,7 +220,7 @@ class BackgroundCells:
         except UsageError:
             coro.close()
             raise
-        # It never had its turn if the task was cancelled before; closing it twice is harmless.
+        # It never started if the task was cancelled before; closing it twice is harmless.
         task.add_done_callback(lambda _: coro.close())
         return task
 
@@ -235,22 +235,22 @@ class BackgroundCells:
         shows_result: bool,
         body_of: OpenGroup | None = None,
     ) -> Task[Any]:
-        # A name is an identity, wherever its cell went; without one the front end's cell id is.
+        # A name identifies a task wherever its cell was moved; without one the cell's id does.
         identity = args.name or cell_id(self.output.parent())
         before = [r for r in registry.living() if identity and r.identity == identity]
         if before and args.again == "error":
             raise UsageError(
-                f"{name!r} still runs. `%tasks cancel {name}` stops it; --again replace would "
-                "cancel it and start anew."
+                f"{name!r} is still running. `%tasks cancel {name}` stops it; --again replace "
+                "would cancel it and start a new run."
             )
         if before and args.again == "skip":
-            print(f"{name} still runs; nothing started")
+            print(f"{name} is still running; nothing was started")
             return before[-1].task
         if before and args.again == "keep":
             before = []
         group = body_of
         if args.group is not None:
-            group = _named_groups.group_named(task_name(args.group, "-g", what="group"))
+            group = named_groups.group_named(task_name(args.group, "-g", what="group"))
         record = TaskRecord()
         record.kind, record.identity, record.bind = kind, identity, bind
         record.shows_result, record.waited = shows_result, args.wait
@@ -259,15 +259,15 @@ class BackgroundCells:
         once = functools.partial(start, record)
         often: Callable[[], Coroutine[Any, Any, Any]] = once
         if args.every is not None or args.retry is not None:
-            from asyncnb._kernel.cells.repeat import repeated  # not for %load_ext to take time for
+            from asyncnb._kernel.cells.repeat import repeated  # %load_ext would take longer
 
             often = repeated(record, once, args, self.ip, self.output)
         record.first_limit = args.timeout
         coro = self._run(record, often, [r.task for r in before])
-        _launch.cancel_records(before, "replaced by a new run of its cell")
+        launch.cancel_records(before, "replaced by a new run of its cell")
         task = launch_record(record, coro, name=name, trace=args.trace)
         if group is not None and body_of is None:
-            _launch.join_group(group, task)
+            launch.join_group(group, task)
         if args.name is not None and body_of is None:
             self._bind(args.name, task)
         if args.show:
@@ -283,16 +283,16 @@ class BackgroundCells:
         before: Sequence[Task[Any]],
     ) -> Any:
         if before:
-            await _ended(before)  # their cleanup comes first
+            await _ended(before)  # their cleanup runs first
         try:
             return await run_body(start(), record)
         except BaseException as exc:
-            # Whoever awaits the task shall see the user's frames, not what brought them there.
+            # Code that awaits the task sees the user's frames, not those that led to them.
             exc.__traceback__ = user_frames(exc.__traceback__)
             raise
 
     def _bind(self, name: str, task: Task[Any]) -> None:
-        """Bind ``name`` to ``task`` unless that would take something from the user."""
+        """Bind ``name`` to ``task`` unless that would overwrite something of the user's."""
         namespace = self.ip.user_ns
         if not name.isidentifier() or hasattr(builtins, name):
             return
@@ -302,23 +302,24 @@ class BackgroundCells:
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""
         try:
-            self._tell_end(record)
+            self._report_end(record)
         except Exception:
-            # For want of memory, say. An observer that raises is unplugged, and no task that ends
+            # Out of memory, for example. An observer that raises is removed, and no task that ends
             # after this one would be shown.
             self.ip.log.exception("asyncnb could not show how %r ended", record.name)
             record.set_shown()
 
-    def _tell_end(self, record: TaskRecord) -> None:
+    def _report_end(self, record: TaskRecord) -> None:
         task, result = record.task, None
         cancelled = task.cancelled()
-        failed = not cancelled and task._exception is not None  # exception() counts as having seen
+        # Not exception(), which would mark the failure as retrieved.
+        failed = not cancelled and task._exception is not None
         if not failed and not cancelled:
             result = task.result()
             if record.bind is not None:
                 self.ip.user_ns[record.bind] = result
         if failed and record.waited:
-            record.set_shown()  # the cell that waits raises it
+            record.set_shown()  # the waiting cell raises it
         else:
             self.output.report(record, result=result if record.shows_result else None)
 
@@ -330,8 +331,8 @@ class BackgroundCells:
             exc = record.task.exception()
             assert exc is not None
             _, _, lines = format_error(self.ip, exc)
-            # IPython asks an exception how it wants to be shown: the cell's frames, not those
-            # of the magic that waited.
+            # IPython asks an exception for its own traceback: the cell's frames, not those of the
+            # magic that waited.
             exc._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
             raise exc from None
         finally:
@@ -350,27 +351,26 @@ async def _in_thread(run: Callable[[], Any]) -> Any:
 
 
 def _report_stuck(task: Task[Any]) -> None:
-    """Write into the cell of ``task`` that its thread has not ended. In its context."""
-    name = task.get_name()
+    """Report in the cell of ``task`` that its thread has not ended. Call in its context."""
+    name, where = task.get_name(), _location_of(task)
     print(
-        f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and still runs{_standing(task)}. "
-        "A thread can be stopped only between two instructions of Python: it ends when this call "
-        f"returns. `%tasks stack {name}` shows it; restarting the kernel ends it in any case.",
+        f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and is still running"
+        f"{where}. A thread can be stopped only between two Python instructions: it ends when this "
+        f"call returns. `%tasks stack {name}` shows it; restarting the kernel always ends it.",
         file=sys.stderr,
         flush=True,
     )
 
 
 async def _ended(before: Sequence[Task[Any]]) -> None:
-    """Wait for cancelled tasks to end, report those that do not, and give up in the end."""
+    """Wait for cancelled tasks to end, report those that do not, and give up eventually."""
     _, left = await asyncio.wait(before, timeout=REPLACE_REPORT_SECONDS)
     if not left:
         return
     names = ", ".join(repr(task.get_name()) for task in left)
-    where = "".join(_standing(task) for task in list(left)[:1])
+    where = "".join(_location_of(task) for task in list(left)[:1])
     ways = (
-        "`--again keep` starts a run beside the earlier one; restarting the kernel ends it in any "
-        "case."
+        "`--again keep` starts a run beside the earlier one; restarting the kernel always ends it."
     )
     print(
         f"asyncnb: the earlier run of {names} was cancelled and has not ended{where}. This run "
@@ -386,7 +386,7 @@ async def _ended(before: Sequence[Task[Any]]) -> None:
         )
 
 
-def _standing(task: Task[Any]) -> str:
+def _location_of(task: Task[Any]) -> str:
     places = await_chain(task)
     if not places:
         return ""
@@ -399,13 +399,13 @@ async def _at_once(run: Callable[[], Any]) -> Any:
 
 
 def _without_threads(kind: str, asked: str | None) -> str:
-    """Return where a cell runs in Pyodide, or refuse it: there is one thread and one loop."""
+    """Return where a cell runs in Pyodide, with one thread and one loop, or refuse it."""
     if kind in ("thread", "process"):
         what = f"--on {asked}" if asked else "a cell without await"
         raise UsageError(
             f"%%atask: {what} needs a thread or a process, and this Python (Pyodide, in a browser) "
-            "can start neither. Write --on loop to run the cell on the loop, where all else waits "
-            "until it ends or awaits."
+            "can start neither. Write --on loop to run the cell on the loop, where everything else "
+            "waits until the cell ends or awaits."
         )
     return "loop" if kind == "kernel" else kind
 
@@ -414,6 +414,6 @@ def _one_name(args: argparse.Namespace) -> str | None:
     if args.out is None or len(args.out) == 1:
         return args.out[0] if args.out else None
     raise UsageError(
-        f"-o {','.join(args.out)}: this cell runs in the kernel, so the names it binds are there "
-        "already; -o takes one name, for the value of its last expression."
+        f"-o {','.join(args.out)}: this cell runs in the kernel, so the names it assigns already "
+        "exist there; -o takes one name, for the value of its last expression."
     )

@@ -1,4 +1,4 @@
-"""A cell compiled for running in the background."""
+"""Compiles a cell to run in the background."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.error import UsageError
 
+from asyncnb._kernel.current_cell import cell_number
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
-def cell_number(ip: InteractiveShell) -> int:
-    """Return n of the ``In[n]`` that runs now, 0 where it leaves no history."""
-    # Not execution_count: run_cell has raised it before the cell's code runs, and keeps it where
-    # the cell is not stored.
-    return max(0, len(ip.user_ns.get("In", ())) - 1)
-
-
 class BackgroundCell(NamedTuple):
-    """Code of a cell: statements, and the last expression, which gives the result.
+    """The code of a cell: its statements, and its last expression, whose value is the result.
 
     ``source`` has the lines of ``file``, ``text`` those below the magic.
     """
@@ -61,10 +56,10 @@ def _is_coroutine(code: CodeType) -> bool:
 
 
 def compile_cell(ip: InteractiveShell, body: str, *, magic: str, sent: str = "") -> BackgroundCell:
-    """Compile ``body``, IPython syntax included, as IPython would the cell itself.
+    """Compile ``body``, including IPython syntax, as IPython would compile the cell itself.
 
-    ``sent`` is the whole cell as the front end sent it, if one did. Line numbers in tracebacks and
-    for the debugger are those of the whole cell, and so is the file's name.
+    ``sent`` is the whole cell as the front end sent it, if it came from one. Line numbers in
+    tracebacks and for the debugger are those of the whole cell, and so is the name of the file.
     Raises SyntaxError, and UsageError for a cell without code.
     """
     source = ip.transform_cell(body)
@@ -93,10 +88,10 @@ def compile_cell(ip: InteractiveShell, body: str, *, magic: str, sent: str = "")
 
 
 def _whole_cell(magic: str, body: str, sent: str) -> tuple[str, str]:
-    """Return the cell as the front end has it, and the lines of it that are above ``body``.
+    """Return the cell as the front end has it, and those of its lines that are above ``body``.
 
     ipykernel names a cell's file by a hash of the cell's text, and the front end's debugger sets
-    its breakpoints in the file of that name: one newline more or less, and none is hit. IPython
+    its breakpoints in the file of that name: with one newline more or less, none is hit. IPython
     passes a magic its body with a newline added, and without what is above the magic: empty lines,
     or another magic.
     """

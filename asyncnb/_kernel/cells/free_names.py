@@ -1,4 +1,4 @@
-"""Which names a cell may read before it has bound them itself: only those have to go along."""
+"""Finds the names that a cell may read before it assigns them: only those have to be sent."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 
 def names_needed(statements: Sequence[ast.stmt]) -> set[str]:
-    """Return the names that ``statements`` may read from outside; some too many, none too few.
+    """Return the names that ``statements`` may read from outside; possibly more, never fewer.
 
-    Names of functions' own variables are among them: whoever asks knows which ones are global.
+    Local variables of functions are among them: the caller knows which names are global.
     """
     reader = _Reader()
     reader.read_all(statements, set())
@@ -21,7 +21,7 @@ class _Reader:
         self.needed: set[str] = set()
 
     def read_all(self, statements: Iterable[ast.stmt], bound: set[str]) -> None:
-        """Note what is read; ``bound`` holds what is bound for certain, and grows."""
+        """Note the names that are read; ``bound``, which grows, has those that are surely bound."""
         for statement in statements:
             self.read(statement, bound)
 
@@ -31,7 +31,7 @@ class _Reader:
                 self.note(item.context_expr, bound)
                 if item.optional_vars is not None:
                     self.bind(item.optional_vars, bound)
-            # It may swallow an error, and then not all of its body has run.
+            # It may suppress an exception, and then not all of its body has run.
             self.read_all(node.body, set(bound))
         elif isinstance(node, (ast.For, ast.AsyncFor)):
             self.note(node.iter, bound)

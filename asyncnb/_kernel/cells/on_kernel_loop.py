@@ -1,4 +1,4 @@
-"""``--on kernel``: a task of the kernel's own loop, which lives on the main thread."""
+"""``--on kernel``: runs a task on the kernel's own loop, which is on the main thread."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ async def on_loop(
 ) -> Any:
     """Run a coroutine as a task of ``loop``, in this context; return its result.
 
-    A cancel goes to that task, and the wait goes on until it has ended. ``loop`` may be any one,
-    in any thread. Raises what the coroutine raised.
+    A cancellation is passed on to that task, and the wait continues until the task has ended.
+    ``loop`` may be any loop, in any thread. Raises what the coroutine raised.
     """
     here = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[Any, BaseException | None]] = here.create_future()
@@ -25,17 +25,17 @@ async def on_loop(
         try:
             return await start(), None
         except BaseException as exc:
-            # KeyboardInterrupt and SystemExit too: out of a task they would end the kernel's loop.
+            # KeyboardInterrupt and SystemExit too: in a task they would end the kernel's loop.
             return None, exc
 
-    def tell(task: asyncio.Task[tuple[Any, BaseException | None]]) -> None:
-        # Cancelled itself only if it never had its turn.
+    def report(task: asyncio.Task[tuple[Any, BaseException | None]]) -> None:
+        # The task itself is cancelled only if it never started.
         outcome = (None, asyncio.CancelledError()) if task.cancelled() else task.result()
         here.call_soon_threadsafe(ended.set_result, outcome)
 
     def begin() -> None:
         inner.append(loop.create_task(guarded()))
-        inner[0].add_done_callback(tell)
+        inner[0].add_done_callback(report)
 
     def cancel() -> None:
         inner[0].cancel()

@@ -1,4 +1,4 @@
-"""A cell that runs elsewhere: what goes with it, what comes back."""
+"""Prepares a cell to run in another process: what is sent with it, what is returned."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from asyncnb._kernel.cells.free_names import names_needed
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-#: Names that every notebook has and that mean something in the kernel alone.
+#: Names that every notebook has and that have a meaning only in the kernel.
 _NOTEBOOK_BUILTINS = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython", "display"})
 
 
-class Place(Protocol):
-    """Where cells can run besides the kernel: an engine, as ``_offload`` makes them."""
+class CellRunner(Protocol):
+    """What runs cells outside of the kernel: an engine, as ``_offload`` makes them."""
 
     kind: str
     in_process: bool
 
     def run_here(self, record: TaskRecord, call: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that runs a call, or the coroutine it makes, in this process."""
+        """Return a coroutine that runs a call, or the coroutine it returns, in this process."""
 
     def pack_cell(self, **parts: Any) -> bytes:
         """Return a cell as bytes, or raise an error that says what cannot be sent."""
 
     def run_job(self, record: TaskRecord, kind: str, payload: bytes) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that runs a job and returns what it gives."""
+        """Return a coroutine that runs a job and returns its result."""
 
 
 def names_in(cell: BackgroundCell) -> tuple[set[str], set[str]]:
-    """Return the global names that the cell reads, its functions included, and those it binds."""
+    """Return the global names that the cell and its functions read, and those that it binds."""
     read, bound = set(), set()
     for code in (cell.body, cell.last):
         for part in () if code is None else _all_code(code):
@@ -72,9 +72,9 @@ def _all_code(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _all_code(constant)
 
 
-def ship(
+def prepare_remote(
     ip: InteractiveShell,
-    place: Place,
+    runner: CellRunner,
     cell: BackgroundCell,
     *,
     given: list[str] | None,
@@ -83,9 +83,9 @@ def ship(
 ) -> tuple[Callable[[TaskRecord], Coroutine[Any, Any, Any]], str | None]:
     """Pack ``cell`` with the names it needs; return what starts it, and the name for its result.
 
-    ``given`` names what goes along (None: the names it reads that exist), ``out`` what comes back:
-    a name that the cell binds, or one for the value of its last expression. Raises UsageError for
-    a name that there is not or that cannot come back, and what ``pack_cell`` raises.
+    ``given`` names what is sent along (None: the existing names that it reads), ``out`` what is
+    returned: a name that the cell binds, or one for the value of its last expression. Raises
+    UsageError for a name that does not exist or cannot be returned, and what ``pack_cell`` raises.
     """
     names = _names_to_send(ip, cell, given)
     _, bound = names_in(cell)
@@ -93,13 +93,13 @@ def ship(
     for_result = [name for name in out if name not in bound]
     if for_result and (cell.last is None or len(for_result) > 1):
         raise UsageError(
-            f"%%atask -o {for_result[-1]}: the cell binds no such name, so it cannot come back."
+            f"%%atask -o {for_result[-1]}: the cell assigns no such name, so none can be returned."
             f"{near(for_result[-1], bound)}"
         )
     if cell.file is None:
-        raise UsageError("%%atask: this cell has no source to send.")
+        raise UsageError("%%atask: this cell has no source that could be sent.")
     read, _ = names_in(cell)
-    payload = place.pack_cell(
+    payload = runner.pack_cell(
         notebook=bool(read & {"display", "get_ipython"}) or _imports(cell, "matplotlib"),
         body=cell.body,
         last=cell.last,
@@ -110,10 +110,10 @@ def ship(
         namespace=ip.user_global_ns,
     )
     if not quiet:
-        print(_announcement(place, names))
+        print(_announcement(runner, names))
 
     async def start(record: TaskRecord) -> Any:
-        value, found = await place.run_job(record, "cell", payload)
+        value, found = await runner.run_job(record, "cell", payload)
         ip.user_ns.update(found)
         return value
 
@@ -126,7 +126,7 @@ def _names_to_send(
     namespace = ip.user_ns
     if given is None:
         read, _ = names_in(cell)
-        # A name that the cell binds first need not go along, and perhaps could not: the file of
+        # A name that the cell binds first need not be sent, and perhaps could not be: the file of
         # `with open(...) as file`, when an earlier cell has used that name too.
         source = ip.transform_cell(cell.text)
         read &= names_needed(ast.parse(source).body)
@@ -140,7 +140,7 @@ def _names_to_send(
         return {name: namespace[name] for name in wanted}
     for name in given:
         if name not in namespace:
-            raise UsageError(f"%%atask --in {name}: there is no {name!r}.{near(name, namespace)}")
+            raise UsageError(f"%%atask --in {name}: no variable {name!r}.{near(name, namespace)}")
     return {name: namespace[name] for name in given}
 
 
@@ -148,9 +148,9 @@ def _is_builtin(name: str, ip: InteractiveShell) -> bool:
     return getattr(builtins, name, ip) is ip.user_ns[name]
 
 
-def _announcement(place: Place, names: dict[str, Any]) -> str:
+def _announcement(runner: CellRunner, names: dict[str, Any]) -> str:
     modules = [name for name, value in names.items() if isinstance(value, types.ModuleType)]
     others = [f"{name} ({type(names[name]).__name__})" for name in names if name not in modules]
     with_it = ", ".join(others) or "no variables"
     imported = f"; imported there: {', '.join(modules)}" if modules else ""
-    return f"to {place.kind}, with {with_it}{imported}"
+    return f"to {runner.kind}, with {with_it}{imported}"

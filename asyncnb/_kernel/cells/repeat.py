@@ -1,4 +1,4 @@
-"""``--every`` and ``--retry``: how the rounds and attempts of a task show in its cell."""
+"""``--every`` and ``--retry``: repeats a cell, and shows its rounds and attempts under it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from asyncnb._kernel.output.router import OutputRouter
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-#: Tracebacks of different failures that one task shows; the others are counted.
-MOST_SHOWN = 10
+#: Tracebacks of different failures that one task shows; further ones are only counted.
+MAX_SHOWN = 10
 
 Start = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -30,7 +30,7 @@ def repeated(
     ip: InteractiveShell,
     output: OutputRouter,
 ) -> Start:
-    """Return what runs ``start`` as often as ``--every`` and ``--retry`` say."""
+    """Return a call that runs ``start`` as often as ``--every`` and ``--retry`` say."""
     if args.every is None and args.retry is None:
         return start
     rounds = record.rounds = Rounds()
@@ -39,21 +39,21 @@ def repeated(
     if args.every is None:
         return start
     record.repeats = True
-    told = _Told(record, ip, output)
+    reporter = RoundReporter(record, ip, output)
     return lambda: every(
-        args.every, start, rounds, on_result=told.on_result, on_error=told.on_error
+        args.every, start, rounds, on_result=reporter.on_result, on_error=reporter.on_error
     )
 
 
 def _retrying(times: int, start: Start, rounds: Rounds) -> Start:
-    def say(exc: Exception, delay: float) -> None:
-        print(f"{rounds.last_error}. Once more in {delay:g} s.", file=sys.stderr)
+    def report(exc: Exception, delay: float) -> None:
+        print(f"{rounds.last_error}. Retrying in {delay:g} s.", file=sys.stderr)
 
-    return lambda: retrying(times, start, rounds, on_retry=say)
+    return lambda: retrying(times, start, rounds, on_retry=report)
 
 
-class _Told:
-    """What a round says at its end: its plots, its result to the variable, its failure once."""
+class RoundReporter:
+    """Reports the end of a round: shows its plots, binds its result, shows a failure once."""
 
     def __init__(self, record: TaskRecord, ip: InteractiveShell, output: OutputRouter) -> None:
         self._record = record
@@ -70,19 +70,19 @@ class _Told:
         await self._show_figures()
         where = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(exc.__traceback__)]
         failure = (type(exc), safe_str(exc), *where[-1:])
-        if failure in self._shown or len(self._shown) > MOST_SHOWN:
+        if failure in self._shown or len(self._shown) > MAX_SHOWN:
             return
         self._shown.add(failure)
-        if len(self._shown) > MOST_SHOWN:
+        if len(self._shown) > MAX_SHOWN:
             print(
-                f"{self._record.name} fails in ever new ways; %tasks counts them, and "
-                "shows the last.",
+                f"{self._record.name} keeps failing with different errors; %tasks counts them and "
+                "shows the last one.",
                 file=sys.stderr,
             )
             return
-        await self._output.show_aside(functools.partial(self._output.show_error, exc))
+        await self._output.show_off_loop(functools.partial(self._output.show_error, exc))
 
     async def _show_figures(self) -> None:
         if self._output.figures.has_figures(self._record):
             show = functools.partial(self._output.figures.show, self._record)
-            await self._output.show_aside(show)
+            await self._output.show_off_loop(show)

@@ -1,4 +1,4 @@
-"""A cell blocks until tasks have ended: ``%tasks wait``, ``%%atask --wait``."""
+"""Blocks a cell until tasks have ended: ``%tasks wait``, ``%%atask --wait``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def wait(
     records: Sequence[TaskRecord], seconds: float | None, group: OpenGroup | None = None
 ) -> None:
-    """Block until all of ``records`` have ended and all they have to say stands there.
+    """Block until all of ``records`` have ended and their output has been shown.
 
-    With ``group``, until nothing of it is left besides: what it adopted, and what comes to it
-    meanwhile. It is not closed. Raises TasksFailedError if any failed, TimeoutError after
-    ``seconds``, UsageError on a loop's own thread. Ctrl-C ends the wait only.
+    With ``group``, also until none of its other tasks is left: those that it adopted, and those
+    that are added meanwhile. It is not closed. Raises TasksFailedError if any failed, TimeoutError
+    after ``seconds``, UsageError on a loop's own thread. Ctrl-C ends only the wait.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     failed: dict[Any, str] = {}
@@ -42,7 +42,7 @@ def wait(
         except BaseException as exc:
             if not task.done() and isinstance(exc, TimeoutError):
                 raise _still_running([*(r.task for r in records), task], seconds) from None
-            # Not the task's end but the user's stop, perhaps in the very moment of the end.
+            # Not the end of the task but an interrupt of the user's, perhaps at the same moment.
             stop = isinstance(exc, KeyboardInterrupt)
             if not task.done() or (stop and (task.cancelled() or exc is not task.exception())):
                 raise
@@ -59,7 +59,7 @@ def wait(
 def _all_of(
     records: Sequence[TaskRecord], group: OpenGroup | None, seen: set[Any]
 ) -> Iterator[Any]:
-    """Yield the tasks of ``records``, then those of ``group`` until it has no other ones."""
+    """Yield the tasks of ``records``, then those of ``group`` until it has no others."""
     for record in records:
         seen.add(record.task)
         yield record.task
@@ -72,11 +72,11 @@ def _refused(task: Any, group: OpenGroup | None) -> UsageError:
     name = _name(task)
     if getattr(task, "_record", None) is None and group is not None:
         return UsageError(
-            f"%tasks wait blocks, and {name!r} of group {group.name!r} runs on the loop it would "
-            f"block. Write `await {group.name}`."
+            f"%tasks wait blocks, and {name!r} of group {group.name!r} runs on the loop that it "
+            f"would block. Write `await {group.name}`."
         )
     return UsageError(
-        "%tasks wait blocks, and a cell with await runs on the loop it would block. "
+        "%tasks wait blocks, and a cell with await runs on the loop that it would block. "
         f"Write `await asyncnb.task({name!r})`, or wait in a cell without await."
     )
 
@@ -88,7 +88,7 @@ def _name(task: Any) -> str:
 
 def _still_running(tasks: Sequence[Any], seconds: float | None) -> TimeoutError:
     names = ", ".join(dict.fromkeys(_name(task) for task in tasks if not task.done()))
-    return TimeoutError(f"Still running after {seconds:g} s: {names}. They go on.")
+    return TimeoutError(f"Still running after {seconds:g} s: {names}. They keep running.")
 
 
 def _failure(task: Any, exc: BaseException, record: TaskRecord | None) -> str:
@@ -105,5 +105,5 @@ def _failures(failed: Sequence[str], of: int) -> str:
         parts.append(f"and {len(failed) - 5} more")
     return (
         f"{len(failed)} of {of} task{'' if of == 1 else 's'} failed: {'; '.join(parts)}. "
-        "The traceback stands under the cell that launched it."
+        "Each traceback appears under the cell that launched the task."
     )

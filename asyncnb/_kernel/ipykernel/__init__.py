@@ -1,1 +1,1 @@
-"""All that knows versions of ipykernel."""
+"""Contains all knowledge of ipykernel and its versions."""

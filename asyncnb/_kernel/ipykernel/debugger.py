@@ -1,4 +1,4 @@
-"""asyncnb's own code in the front end's debugger, which steps past it as past IPython's."""
+"""Makes the front end's debugger skip asyncnb's own code, as it skips IPython's."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _PACKAGE = os.path.join(Path(__file__).parents[1], "**")
 
 
 class DebuggerRules:
-    """Adds the package to the files that ipykernel has its debugger step past.
+    """Adds the package to the files that ipykernel makes its debugger skip.
 
-    ipykernel lists what is imported when the kernel starts, and an extension is loaded later. In
-    `site-packages` it is passed anyway; an editable install is user code to the debugger, and a
-    step from one statement of a cell to the next would stop in between.
+    ipykernel lists what has been imported when the kernel starts, and an extension is loaded later.
+    Code in `site-packages` is skipped anyway; an editable install is user code to the debugger, and
+    a step from one statement of a cell to the next would stop in asyncnb.
     """
 
     def __init__(self, kernel: Any) -> None:
-        #: Read whenever a front end attaches. None: no debugger, or one that has no such list.
+        #: Read whenever a front end attaches. None: no debugger, or one without such a list.
         self._files: Any = getattr(getattr(kernel, "debugger", None), "kernel_modules", None)
 
     def install(self) -> None:
-        """Enter the package, for every session of the debugger that begins from now on."""
+        """Add the package, for every debugger session that starts from now on."""
         if isinstance(self._files, list):
             self._files.append(_PACKAGE)
 
     def uninstall(self) -> None:
-        """Take it out."""
+        """Remove it."""
         if isinstance(self._files, list) and _PACKAGE in self._files:
             self._files.remove(_PACKAGE)

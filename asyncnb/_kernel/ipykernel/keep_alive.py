@@ -1,4 +1,4 @@
-"""Tells the Jupyter server that a kernel with living background tasks is not idle."""
+"""Shows the Jupyter server that a kernel with running background tasks is not idle."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import asyncio
 from typing import Any
 
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.current import running_embedded_loop
+from asyncnb._core.loop.embedded import EmbeddedLoop
 
-#: Seconds between two signs of life; servers that cull look every five minutes by default.
+#: Seconds between two messages; servers that cull check every five minutes by default.
 INTERVAL = 60.0
 MESSAGE = "asyncnb_alive"
 
 
 class KeepAlive:
-    """While switched on: one message a minute on IOPub as long as launched tasks live.
+    """While switched on, sends one message a minute on IOPub as long as launched tasks run.
 
     A server that culls idle kernels (``MappingKernelManager.cull_idle_timeout``) goes by the time
-    of the last message; a kernel whose tasks print nothing looks idle to it. The message type is
-    one that no front end knows, so nothing is shown (Jupyter protocol: unknown types are ignored).
-    Off by default: a task that never ends would keep a rented machine running unasked.
+    of the last message; a kernel whose tasks print nothing looks idle to it. No front end knows
+    the message type, so nothing is shown (Jupyter protocol: unknown types are ignored). Off by
+    default: a task that never ends would keep a rented machine running without being asked to.
     """
 
     def __init__(self, kernel: Any) -> None:
@@ -29,14 +29,14 @@ class KeepAlive:
         self._timer: asyncio.TimerHandle | None = None
 
     def switch(self, on: bool) -> None:
-        """Start or stop giving signs of life. From any thread; twice is once."""
+        """Start or stop sending messages. Any thread; idempotent."""
         self._on = on and hasattr(self._kernel, "iopub_socket")  # a terminal has no server
         loop = running_embedded_loop()
         if loop is not None:
             loop.call_soon_threadsafe(self._start)
 
-    def again(self, loop: _loop.EmbeddedLoop) -> None:
-        """Go on with a new loop, before its thread starts."""
+    def resume_on(self, loop: EmbeddedLoop) -> None:
+        """Continue on a new loop, before its thread starts."""
         self._timer = None
         if self._on:
             loop.call_soon(self._start)
@@ -46,9 +46,9 @@ class KeepAlive:
             self._timer.cancel()
             self._timer = None
         if self._on:
-            self._beat()
+            self._send()
 
-    def _beat(self) -> None:
+    def _send(self) -> None:
         if registry.living():
             self._kernel.session.send(
                 self._kernel.iopub_socket,
@@ -56,4 +56,4 @@ class KeepAlive:
                 {"tasks": len(registry.living())},
                 ident=self._kernel._topic(MESSAGE),
             )
-        self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._beat)
+        self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._send)

@@ -1,9 +1,10 @@
-"""What ``sys.stdout``, ``sys.stderr`` and the like are for a task, whatever a cell has put there.
+"""Makes ``sys.stdout``, ``sys.stderr`` and the like independent of what a cell has put there.
 
-A cell that captures (``%%capture``, ``redirect_stdout``, pytest) puts its object into ``sys``, for
-all threads, and ``%%capture`` replaces the shell's ``display_pub`` and ``sys.displayhook``, too.
-While asyncnb is loaded, these names follow the context: a cell, and a plain thread, see what was
-put there last, as ever; a task sees what the notebook has there, or what the task itself put there.
+A cell that captures output (``%%capture``, ``redirect_stdout``, pytest) puts its object into
+``sys``, for all threads, and ``%%capture`` also replaces the shell's ``display_pub`` and
+``sys.displayhook``. While asyncnb is loaded, these names follow the context: a cell, and a plain
+thread, see what was set last, as usual; a task sees the notebook's object, or what the task itself
+has set.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from typing import Any
 
 from IPython.core.displayhook import CapturingDisplayHook
 
+from asyncnb._core.base.visits import own_loop
 from asyncnb._core.launched.record import current_record
+from asyncnb._kernel.ipykernel.kernel import kernel_of
 from asyncnb._kernel.undo import UndoStack
 
 
 class TaskStreams:
-    """The hooks in ``sys`` and in a shell; ``install`` puts them in, ``uninstall`` takes them out.
+    """The hooks in ``sys`` and in a shell; ``install`` adds them, ``uninstall`` removes them.
 
     ``sys`` and the shell get a class in which the names are properties.
     """
@@ -36,24 +39,24 @@ class TaskStreams:
         self._undo = UndoStack()
 
     def replaced(self) -> Iterator[Any]:
-        """Yield what is the notebook's, and in whose place a cell has put something else."""
+        """Yield the objects of the notebook that a cell has replaced by others."""
         for slot in self._slots:
-            if slot.foreground is not slot.notebooks:
-                yield slot.notebooks
+            if slot.foreground is not slot.notebook_value:
+                yield slot.notebook_value
 
     def install(self) -> None:
-        """Let the names in ``sys`` follow the context from now on."""
+        """Make the names in ``sys`` follow the context from now on."""
         names = {"stdout": _SysSlot, "stderr": _SysSlot, "displayhook": _HookSlot}
         slots = {name: kind(sys, name, vars(sys)[name]) for name, kind in names.items()}
-        # cloudpickle, which sends functions that use sys, knows a module by its very class.
+        # cloudpickle, which sends functions that use sys, recognises a module by its exact class.
         members = {"__reduce_ex__": lambda sys, _: (importlib.import_module, ("sys",))}
-        # With that of modules, code that 3.14 has specialised reads the dict, past the properties.
+        # With that of modules, code specialised by 3.14 reads the dict and bypasses the properties.
         members["__getattribute__"] = object.__getattribute__
         self._put_in(sys, slots, members, _ClassOfSys)
 
     def install_publisher(self, ip: Any) -> Any:
-        """Let ``ip.display_pub`` follow the context, too; return the notebook's."""
-        # In the list is the one that the shell was made with, even where this cell captures.
+        """Make ``ip.display_pub`` follow the context as well; return the notebook's."""
+        # The list has the one that the shell was created with, even if this cell captures.
         own = [each for each in ip.configurables if isinstance(each, ip.display_pub_class)]
         publisher = own[0] if own else ip.display_pub
         if "display_pub" in vars(ip):
@@ -61,12 +64,12 @@ class TaskStreams:
         return publisher
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
-        """Make the captures of a cell its own that is a task from now on; in its context."""
+        """Leave a cell that becomes a task its captures; call in the context of the cell."""
         for slot in self._slots:
             slot.hand_over(task)
 
     def uninstall(self) -> None:
-        """Put everything back, with what the foreground sees there."""
+        """Remove all hooks; the names keep what the foreground sees there."""
         self._undo.unwind()
 
     def _put_in(
@@ -81,9 +84,9 @@ class TaskStreams:
 
 
 class _ClassOfSys(type):
-    """Lets the class of ``sys`` be what code takes ``type(sys)`` for: the class of modules.
+    """Makes the class of ``sys`` behave as code expects of ``type(sys)``: as the class of modules.
 
-    importlib makes every module by ``type(sys)(name)``.
+    importlib creates every module by ``type(sys)(name)``.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -102,7 +105,7 @@ class _ClassOfSys(type):
         )
 
     def _is_one(cls) -> bool:
-        return "__reduce_ex__" in vars(cls)  # and no class that other code has built upon it
+        return "__reduce_ex__" in vars(cls)  # not a class that other code has derived from it
 
 
 def _no_task() -> None:
@@ -110,7 +113,7 @@ def _no_task() -> None:
 
 
 def _running_task() -> Callable[[], asyncio.Task[Any] | None]:
-    """Return what tells the asyncio task that runs here, and does not keep it."""
+    """Return a weak reference to the asyncio task that runs here."""
     running = asyncio._get_running_loop() is not None
     task = asyncio.current_task() if running else None
     return _no_task if task is None else weakref.ref(task)
@@ -119,22 +122,22 @@ def _running_task() -> Callable[[], asyncio.Task[Any] | None]:
 class _Slot:
     """One name of ``owner``, whose dict holds what the foreground sees."""
 
-    def __init__(self, owner: Any, name: str, notebooks: Any) -> None:
+    def __init__(self, owner: Any, name: str, notebook_value: Any) -> None:
         self.name = name
         self.values: dict[str, Any] = vars(owner)
         #: What tasks see.
-        self.notebooks = notebooks
-        #: What a task has put there, with all that it starts.
+        self.notebook_value = notebook_value
+        #: What a task has set, also for everything that it starts.
         self.own: contextvars.ContextVar[tuple[Any] | None] = contextvars.ContextVar(
             f"asyncnb_{name}", default=None
         )
-        #: The asyncio task of the cell that has put there what is there now.
+        #: The asyncio task of the cell that has set the current value.
         self.by: Callable[[], asyncio.Task[Any] | None] = _no_task
         self.closed = False
 
     @property
     def foreground(self) -> Any:
-        """What everything but tasks sees; None where it was deleted."""
+        """What all code but tasks sees; None if it was deleted."""
         return self.values.get(self.name)
 
     def get(self, owner: Any = None) -> Any:
@@ -145,7 +148,7 @@ class _Slot:
             except KeyError:
                 raise AttributeError(self.name) from None
         own = self.own.get()
-        return self.notebooks if own is None else own[0]
+        return self.notebook_value if own is None else own[0]
 
     def put(self, owner: Any, value: Any) -> None:
         """Set what the running code sees."""
@@ -153,65 +156,65 @@ class _Slot:
             self.values[self.name] = value
             self.by = _running_task()
         else:
-            self.own.set(None if value is self.notebooks else (value,))
+            self.own.set(None if value is self.notebook_value else (value,))
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
-        """Make it the task's own if ``task``, so far a cell's, has put there what is there now."""
+        """Make the value the task's own if ``task``, until now a cell's, has set it."""
         value = self.foreground
-        if value is not self.notebooks and self.by() is task:
+        if value is not self.notebook_value and self.by() is task:
             self.own.set((value,))
-            self.values[self.name] = self.notebooks
+            self.values[self.name] = self.notebook_value
 
     def remove(self, owner: Any) -> None:
-        """Delete the name, for all that is no task."""
+        """Delete the name, for all code but tasks."""
         self.values.pop(self.name, None)
 
     def close(self) -> None:
-        """Be a plain attribute, also where something has built its class upon the one with this."""
+        """Become a plain attribute, also in a class derived from the one with this slot."""
         self.closed = True
 
 
 class _SysSlot(_Slot):
-    """A name that the interpreter, ``print()`` say, looks up in the dict of ``sys``.
+    """A name that the interpreter, for example ``print()``, looks up in the dict of ``sys``.
 
-    So the dict holds a _Chooser, as soon as anything but the notebook's has been put there.
+    So the dict holds a _ContextProxy as soon as anything but the notebook's object has been set.
     """
 
-    #: Whether a task has ever put something there, which may last longer than any cell's.
-    chooses = False
+    #: Whether a task has ever set something, which may last longer than what a cell sets.
+    set_by_tasks = False
 
     @property
     def foreground(self) -> Any:
         value = self.values.get(self.name)
-        return value.foreground if isinstance(value, _Chooser) else value
+        return value.foreground if isinstance(value, _ContextProxy) else value
 
     def get(self, owner: Any = None) -> Any:
         value = super().get()
-        return value.foreground if isinstance(value, _Chooser) else value
+        return value.foreground if isinstance(value, _ContextProxy) else value
 
     def put(self, owner: Any, value: Any) -> None:
-        if isinstance(value, _Chooser):  # mock.patch saves what the dict holds
+        if isinstance(value, _ContextProxy):  # mock.patch saves what the dict holds
             value = value.foreground
         self._put(value, self.closed or current_record.get() is None)
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
         super().hand_over(task)
         if self.own.get() is not None:
-            self.chooses = True
+            self.set_by_tasks = True
             self._show(self.foreground)
 
     def _put(self, value: Any, by_cell: bool) -> None:
         if by_cell:
             self.by = _running_task()
         else:
-            self.own.set(None if value is self.notebooks else (value,))
-            self.chooses, value = True, self.foreground
+            self.own.set(None if value is self.notebook_value else (value,))
+            self.set_by_tasks, value = True, self.foreground
         self._show(value)
 
     def _show(self, value: Any) -> None:
-        plain = self.closed or (value is self.notebooks and not self.chooses)
+        plain = self.closed or (value is self.notebook_value and not self.set_by_tasks)
         before = [self.values.get(self.name)]
-        self.values[self.name] = value if plain else _chooser(self, value)
+        self.values[self.name] = value if plain else _make_proxy(self, value)
         _retire(before)
 
     def remove(self, owner: Any) -> None:
@@ -226,23 +229,23 @@ class _SysSlot(_Slot):
 
 
 class _HookSlot(_SysSlot):
-    """``sys.displayhook``, which IPython sets for each cell, so that not all puts are captures."""
+    """``sys.displayhook``, which IPython sets for each cell: not every new value is a capture."""
 
     def _put(self, value: Any, by_cell: bool) -> None:
         if not isinstance(value, CapturingDisplayHook) and (by_cell or self.own.get() is None):
-            self.notebooks = value
+            self.notebook_value = value
             if not by_cell and isinstance(self.foreground, CapturingDisplayHook):
                 value = self.foreground
             by_cell = True
         elif not by_cell and not isinstance(value, CapturingDisplayHook):
-            value = self.notebooks  # the task's capture is over
+            value = self.notebook_value  # the task's capture is over
         super()._put(value, by_cell)
 
 
-class _Chooser:
-    """What the interpreter finds: uses what ``sys.stdout`` is for the running code.
+class _ContextProxy:
+    """What the interpreter finds in ``sys``: uses what the running code should see there.
 
-    No ``io.TextIOBase``, whose end would close the stream.
+    Not an ``io.TextIOBase``, whose finaliser would close the stream.
     """
 
     _slot: _SysSlot
@@ -251,7 +254,7 @@ class _Chooser:
     def write(self, text: str) -> int:
         """Write to the stream of the running code."""
         target = self._slot.get()
-        # None, which print() passes over, may be there for some: pythonw has it.
+        # It may be None, as in pythonw; print() then does nothing.
         return len(text) if target is None else target.write(text)
 
     def __call__(self, value: Any) -> Any:
@@ -261,32 +264,32 @@ class _Chooser:
         return getattr(self._slot.get(), name)
 
 
-#: Those that stand nowhere now. They are used again and never freed: until 3.13, ``print()`` holds
-#: no reference of its own to what it has found in ``sys``, and calls its ``write`` several times;
-#: if another thread put something else there meanwhile, the process would die.
-_retired: deque[_Chooser] = deque()
+#: Proxies that are not in use now. They are reused and never freed: until 3.13, ``print()`` holds
+#: no reference to what it has found in ``sys``, and calls its ``write`` several times; if another
+#: thread replaced it meanwhile, the process would crash.
+_retired: deque[_ContextProxy] = deque()
 
 
-def _chooser(slot: _SysSlot, foreground: Any) -> _Chooser:
+def _make_proxy(slot: _SysSlot, foreground: Any) -> _ContextProxy:
     found = None
     for _ in range(len(_retired)):
         with contextlib.suppress(IndexError):  # another thread was faster
             found = _retired.popleft()
             if _references(found) <= _UNSAVED:
                 break
-            _retired.append(found)  # mock.patch has it, say, and will put it back
+            _retired.append(found)  # held by mock.patch, for example, which will restore it
     else:
-        found = _Chooser()
+        found = _ContextProxy()
     found._slot, found.foreground = slot, foreground
     return found
 
 
 def _retire(holder: list[Any]) -> None:
-    """Take the value out of ``holder``, and keep it if it is a chooser."""
+    """Remove the value from ``holder``, and keep it if it is a proxy."""
     value = holder.pop()
-    if isinstance(value, _Chooser):
+    if isinstance(value, _ContextProxy):
         if _references(value) <= _UNSAVED:
-            value.foreground = None  # not kept alive by this
+            value.foreground = None  # do not keep it alive
         _retired.append(value)
 
 
@@ -295,9 +298,77 @@ def _references(value: object) -> int:
 
 
 def _of_one_variable() -> int:
-    value = _Chooser()
+    value = _ContextProxy()
     return _references(value)
 
 
-#: What ``_references`` says of a value that only the calling function has in a variable.
+#: What ``_references`` returns for a value that only a variable of the caller holds.
 _UNSAVED = _of_one_variable()
+
+
+def when_no_cell_runs(action: Callable[[], None]) -> None:
+    """Call ``action`` when the running cell has ended; at once if that moment is not known.
+
+    IPython replaces ``sys.stdout.write`` while a cell without await runs, and then restores what it
+    found: a hook that the cell itself adds or removes would be lost.
+    """
+    loop = own_loop()
+    if loop is None:
+        action()
+    else:
+        loop.call_soon(action)
+
+
+def use_one_timer(undo: UndoStack) -> None:
+    """Make each of ipykernel's streams in ``sys`` keep one timer at a time."""
+    for stream in (sys.stdout, sys.stderr):
+        if all(hasattr(stream, name) for name in ("_schedule_flush", "_io_loop", "pub_thread")):
+            undo.set(stream, "_schedule_flush", _one_timer(stream))
+
+
+def _one_timer(stream: Any) -> Callable[[], None]:
+    """Return a ``_schedule_flush`` for ipykernel's ``stream`` that keeps one timer at a time.
+
+    ipykernel's own one forgets at each ``flush()`` that a timer is running, and the next write
+    starts another. If a task prints all the time, every cell, which flushes at its end, would add
+    more of them, and each continues as long as the printing does: dozens of messages a second.
+    """
+    waiting = False
+
+    def schedule() -> None:
+        nonlocal waiting
+        if not waiting:
+            waiting = True
+            stream.pub_thread.schedule(start)
+
+    def start() -> None:
+        stream._io_loop.call_later(stream.flush_interval, end)
+
+    def end() -> None:
+        nonlocal waiting
+        waiting = False  # first: what is written from now on gets a new timer
+        stream._flush()
+
+    return schedule
+
+
+def refuse_input_in_tasks(undo: UndoStack, ip: Any) -> None:
+    """Make ``input()`` and ``getpass()`` of ``ip``'s kernel raise RuntimeError in a task."""
+    kernel = kernel_of(ip)
+    for name in ("raw_input", "getpass"):
+        if hasattr(kernel, name):
+            undo.set(kernel, name, _refused_in_tasks(getattr(kernel, name)))
+
+
+def _refused_in_tasks(ask: Callable[..., str]) -> Callable[..., str]:
+    """Wrap ipykernel's ``input()``: in a task it would block the loop until the user answers."""
+
+    def ask_or_refuse(*args: Any, **kwargs: Any) -> str:
+        if current_record.get() is not None:
+            raise RuntimeError(
+                "input() is not available in a background task: its prompt would appear under a "
+                "finished cell. Ask in a cell, and pass the answer to the task."
+            )
+        return ask(*args, **kwargs)
+
+    return ask_or_refuse

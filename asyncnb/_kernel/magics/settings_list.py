@@ -11,8 +11,8 @@ from asyncnb._core.launched import registry as _registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, count, one_of
 from asyncnb._kernel.output import headless as _headless
-from asyncnb._kernel.output import kept_output as _kept
 from asyncnb._kernel.output import progress as _progress
+from asyncnb._kernel.output import task_output as _kept
 
 
 def options(
@@ -76,7 +76,7 @@ def options(
             _kept.TAIL,
             count(1),
             "characters of a task's output, displays too, that are kept for showing it again; "
-            f"at most {_kept.MOST_ITEMS:,} prints and displays",
+            f"at most {_kept.MAX_ITEMS:,} prints and displays",
             _setter(_kept, "TAIL"),
         ),
         Option(
@@ -109,10 +109,10 @@ def options(
         ),
         Option(
             "late_items",
-            _headless.MOST_ITEMS,
+            _headless.MAX_ITEMS,
             count(1),
             "in runs without a person: late outputs kept for a cell, the newest",
-            _setter(_headless, "MOST_ITEMS"),
+            _setter(_headless, "MAX_ITEMS"),
         ),
         Option(
             "record",

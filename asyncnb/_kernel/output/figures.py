@@ -1,8 +1,8 @@
-"""Figures drawn with pyplot: each task its own, and none of them the running cell's.
+"""Gives each task its own pyplot figures, separate from those of the running cell.
 
 pyplot keeps its open figures in one process-wide table, and the inline backend shows and closes
-whatever is in it at the end of any cell: a task's half-drawn figure would come out under the cell
-that happens to end. Here the table's content follows the context.
+everything in it at the end of any cell: a task's half-drawn figure would appear under whichever
+cell happens to end. Here the content of the table depends on the context.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _HELPERS = "matplotlib._pylab_helpers"
 
 
 class FiguresByTask(MutableMapping[Any, Any]):
-    """``Gcf.figs`` by context: a task sees its own figures, everything else the original's."""
+    """``Gcf.figs`` by context: a task sees its own figures, all other code the original table."""
 
     def __init__(self, cells: OrderedDict[Any, Any]) -> None:
         self.cells = cells
-        #: Of those tasks that have figures; weakly, as one may draw when its end was shown already.
+        #: Of the tasks that have figures; weakly, as a task may draw after its end has been shown.
         self.tasks: WeakKeyDictionary[TaskRecord, OrderedDict[Any, Any]] = WeakKeyDictionary()
 
     def _here(self) -> OrderedDict[Any, Any]:
@@ -71,7 +71,7 @@ class FigureKeeper:
         self._watch: _ImportWatch | None = None
 
     def install(self) -> None:
-        """Take over now, or when matplotlib is first imported (perhaps inside a task)."""
+        """Replace the table now, or when matplotlib is first imported (perhaps in a task)."""
         if _HELPERS in sys.modules:
             self._take_over(sys.modules[_HELPERS])
         else:
@@ -79,7 +79,7 @@ class FigureKeeper:
             sys.meta_path.insert(0, self._watch)
 
     def uninstall(self) -> None:
-        """Give matplotlib its own table back."""
+        """Restore matplotlib's own table."""
         if self._watch in sys.meta_path:
             sys.meta_path.remove(self._watch)
         self._watch = None
@@ -97,14 +97,14 @@ class FigureKeeper:
         return self._figures is not None and bool(self._figures.tasks.get(record))
 
     def show(self, record: TaskRecord) -> None:
-        """Show the task's open figures as the end of a cell would; run it in the task's context."""
+        """Show the task's open figures as the end of a cell would; call in the task's context."""
         if self._figures is None or record not in self._figures.tasks:
             return
         inline = sys.modules.get("matplotlib_inline.backend_inline")
         try:
             if inline is not None and self.has_figures(record):
                 inline.show(True)
-                # The flag is process-wide too: a cell that draws just now still wants its flush.
+                # The flag is process-wide too: a cell that is drawing now still needs its flush.
                 inline.show._draw_called = True
         finally:
             self._figures.tasks.pop(record, None)

@@ -1,15 +1,16 @@
-"""Runs without a person: nbclient, papermill, nbval.
+"""Headless runs: nbclient, papermill, nbval.
 
-They drop every message whose parent is not the cell that runs now, so what a background task says
-after its cell has ended would be lost. The one exception is ``update_display_data``: they store it
-where the display is. So a launching cell ends with an empty display, and what its task says later
-is put into that display when a later cell waits for the task or ends.
+They discard every message whose parent is not the cell that is running now, so the output of a
+background task after the end of its cell would be lost. The one exception is
+``update_display_data``: they store it where the display is. So a launching cell ends with an empty
+display, and the later output of its task is put into that display when a later cell waits for the
+task or ends.
 
-Other programs ask in the same way, and read on: agents, servers of tools. They have got the late
-output already, as a front end does. Nothing in a request tells the two apart; what they read does.
-So each time the display is filled in a message of the cell that runs, it is emptied in a message of
-its own cell right afterwards. A program that drops the second message keeps the first; one that
-reads both is left with what the task said, once.
+Other programs send the same kind of request, and keep reading: agents, tool servers. They have
+already received the late output, as a front end does. Nothing in a request distinguishes the two;
+what they read does. So each time the display is filled by a message of the running cell, a message
+of its own cell empties it right afterwards. A program that discards the second message keeps the
+first; one that reads both ends up with the task's output once.
 """
 
 from __future__ import annotations
@@ -29,70 +30,70 @@ from weakref import WeakValueDictionary
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.launched.record import current_record
 
-#: Seconds between the end of a cell's code and its ``idle`` message, amply: a task's output in
-#: between would be stored twice, so it is held back that long.
+#: Seconds between the end of a cell's code and its ``idle`` message, with a wide margin: output of
+#: a task in between would be stored twice, so it is held back that long.
 HOLD_SECONDS = 0.1
 
-#: Late things that are kept for a cell, the newest.
-MOST_ITEMS = 10_000
+#: Late prints and displays that are kept for a cell, the newest.
+MAX_ITEMS = 10_000
 
 _EMPTY = {"text/plain": ""}
 
 
 def is_headless(parent: dict[str, Any]) -> bool:
-    """Return whether a program runs the notebook, not a person.
+    """Return whether a program runs the notebook rather than a person.
 
-    Those clients allow no stdin; the front ends for people do (Jupyter protocol, execute_request).
+    Such clients allow no stdin; front ends for people do (Jupyter protocol, execute_request).
     """
     return (parent.get("content") or {}).get("allow_stdin") is False
 
 
 class LateOutputs:
-    """The cells of a kernel whose late output may have to be stored, and what it is."""
+    """The cells of a kernel whose late output may have to be stored, and that output."""
 
     def __init__(self) -> None:
-        #: By the launching cell's message; alive as long as a task of it is remembered.
-        self._of: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
+        #: By the launching cell's message; alive as long as one of its tasks is remembered.
+        self._by_message: WeakValueDictionary[str, LateOutput] = WeakValueDictionary()
 
-    def of(self, parent: dict[str, Any], make: Callable[[], LateOutput]) -> LateOutput | None:
-        """Return what takes the late output of the cell that ``parent`` runs; None if nothing does.
+    def for_cell(self, parent: dict[str, Any], make: Callable[[], LateOutput]) -> LateOutput | None:
+        """Return what collects the late output of the cell of ``parent``; None if nothing has to.
 
-        A silent request is no cell of a notebook: programs look something up with it, and get what
-        a plain kernel sends. One that is not to be in the history may well be one: nbval's are.
+        A silent request is not a notebook cell: programs use it to look something up, and get what
+        a plain kernel sends. A request that is not stored in the history may be one: nbval's are.
         """
         content = parent.get("content") or {}
         if not is_headless(parent) or content.get("silent"):
             return None
         message = parent["header"]["msg_id"]
-        late = self._of.get(message)
+        late = self._by_message.get(message)
         if late is None:
-            late = self._of[message] = make()
+            late = self._by_message[message] = make()
         return late
 
     def __bool__(self) -> bool:
-        return bool(self._of)
+        return bool(self._by_message)
 
     def cell_ended(self, message: str) -> None:
-        """The running cell, that of ``message``, has ended: its tasks' output is late from now."""
-        late = self._of.get(message)
+        """Note the end of the cell of ``message``: the output of its tasks is late from now on."""
+        late = self._by_message.get(message)
         if late is not None:
             late.cell_ended()
 
     def deliver(self) -> None:
-        """Put what tasks said since the last call into the cells that launched them.
+        """Put the output of tasks since the last call into the cells that launched them.
 
-        Not from a task: the programs that need it read the cell that runs.
+        Does nothing in a task: the programs that need it read the cell that is running.
         """
         if current_record.get() is None:
-            for late in list(self._of.values()):
+            for late in list(self._by_message.values()):
                 late.deliver()
 
 
 class LateOutput:
-    """The display in a launching cell that takes what its tasks say after the cell's end.
+    """The display in a launching cell that receives the output of its tasks after the cell's end.
 
     ``publish`` sends a display to the cell of the context in which it is called, whatever a cell
-    captures. To be made in the context of the launching cell.
+    captures. Must be created in the context of the launching cell.
     """
 
     def __init__(self, publish: Callable[..., None]) -> None:
@@ -101,30 +102,30 @@ class LateOutput:
         self._in_its_cell = contextvars.copy_context().run
         self._ended = False
         self._held: list[Callable[[], object]] | None = None
-        self._items: deque[tuple[str, Any]] = deque(maxlen=MOST_ITEMS)
+        self._items: deque[tuple[str, Any]] = deque(maxlen=MAX_ITEMS)
         self._stale = False
-        self._filled = False  # the display, for those that read on
-        #: By display_id: the newest state of displays that this cell shows itself.
+        self._filled = False  # whether clients that keep reading see the display filled
+        #: By display_id: the newest state of the displays that this cell itself shows.
         self._updates: dict[str, tuple[Any, Any]] = {}
-        self._lines = {"stdout": "", "stderr": ""}  # begun before the cell's end
+        self._lines = {"stdout": "", "stderr": ""}  # started before the cell's end
         self._emit_line: dict[str, Callable[[Any], object]] = {}
         self.display_id = f"asyncnb-{uuid.uuid4().hex}"
 
-    def say(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
-        """Call ``emit(value)``, a moment later if the cell is just ending; keep what is late."""
+    def add(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
+        """Call ``emit(value)``, slightly later if the cell is just ending; keep late output."""
         with self._lock:
             if not self._ended and kind in self._lines:
-                # print() writes in pieces, and a line cut by the end of its cell would be stored
-                # in two places.
+                # print() writes in pieces, and a line that the end of its cell cuts in two would
+                # be stored in two places.
                 value = self._lines[kind] + value
                 value, newline, self._lines[kind] = value.rpartition("\n")
                 value += newline
                 if not value:
                     self._emit_line[kind] = _in_this_context(emit)
                     return
-            self._say(kind, value, emit)
+            self._add(kind, value, emit)
 
-    def _say(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
+    def _add(self, kind: str, value: Any, emit: Callable[[Any], object]) -> None:
         if self._ended and not (kind == "display" and self._is_update(*value)):
             self._items.append((kind, value))
             self._stale = True
@@ -134,7 +135,7 @@ class LateOutput:
             self._held.append(functools.partial(_in_this_context(emit), value))
 
     def _is_update(self, data: Any, metadata: Any, keywords: dict[str, Any]) -> bool:
-        """Note an update of an earlier display where that stands; return whether it is one."""
+        """Apply an update to the earlier display that it is for; return whether it is an update."""
         display_id = (keywords.get("transient") or {}).get("display_id")
         if not keywords.get("update") or display_id is None:
             return False
@@ -149,15 +150,15 @@ class LateOutput:
         return True
 
     def cell_ended(self) -> None:
-        """Draw the line between what the cell shows itself and what comes late, in that cell."""
+        """Show the display for late output in the cell, still empty: output is late from now on."""
         with self._lock:
             if self._ended:
                 return
             self._ended = True
             self._held = []
-            for kind, begun in self._lines.items():
-                if begun:
-                    self._say(kind, begun, self._emit_line[kind])
+            for kind, started in self._lines.items():
+                if started:
+                    self._add(kind, started, self._emit_line[kind])
             self._show(self.display_id, _EMPTY)
         timer = threading.Timer(HOLD_SECONDS, self._release)
         timer.daemon = True
@@ -171,9 +172,9 @@ class LateOutput:
             self._empty()
 
     def deliver(self) -> None:
-        """Put what was said late, and not delivered yet, into the display; update the others.
+        """Put late output that was not delivered yet into the display; update the other displays.
 
-        To be called in the context of the cell that runs.
+        Must be called in the context of the running cell.
         """
         with self._lock:
             updates, self._updates = self._updates, {}
@@ -186,7 +187,7 @@ class LateOutput:
             self._empty()
 
     def _empty(self) -> None:
-        # While output is held back, its cell may be the one that is being read.
+        # While output is held back, the clients may still be reading this very cell.
         if self._filled and self._held is None:
             self._filled = False
             self._in_its_cell(functools.partial(self._show, update=True), self.display_id, _EMPTY)
@@ -202,7 +203,7 @@ def _in_this_context(emit: Callable[[Any], object]) -> Callable[[Any], object]:
 
 
 def _as_one(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return everything that was said as one mime bundle; HTML only if something needs it."""
+    """Return all late output as one mime bundle; with HTML only if something needs it."""
     plain, rich = [], []
     is_rich = False
     for kind, value in items:

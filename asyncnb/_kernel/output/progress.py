@@ -1,4 +1,4 @@
-"""Progress bars: one line in the cell of the work, a few times a second."""
+"""Progress bars: one line in the cell of the work, updated a few times a second."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from asyncnb._core.launched.record import current_record
 from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.router import OutputRouter
 
-#: Seconds between two updates of a bar: more often nobody sees, and front ends choke.
+#: Seconds between two updates of a bar: faster updates are not visible, and overload front ends.
 INTERVAL = 0.1
 WIDTH = 30
 
 
 class ProgressBars:
-    """Shows work that has a label; notes the progress of launched tasks in their records."""
+    """Shows a bar for work that has a label; notes the progress of tasks in their records."""
 
     def __init__(self, output: OutputRouter) -> None:
         self._output = output
@@ -28,7 +28,7 @@ class ProgressBars:
         self._shown: dict[int, float] = {}  # when a bar was last updated
 
     def observe(self, progress: Progress) -> None:
-        """Take one report; called in the thread and the context of the work, once per item."""
+        """Handle one report; called in the thread and the context of the work, once per item."""
         record = current_record.get()
         if record is not None:
             record.progress = (progress.done, progress.total)
@@ -45,7 +45,7 @@ class ProgressBars:
             else:
                 self._shown[progress.id] = now
         if is_headless(self._output.parent()):
-            if progress.ended:  # one line in the stored notebook, not a thousand updates
+            if progress.ended:  # one line in the stored notebook instead of a thousand updates
                 print(bar(progress))
             return
         shown: dict[str, Any] = {"text/plain": bar(progress)}

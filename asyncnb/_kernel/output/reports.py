@@ -1,8 +1,9 @@
-"""What the ends of tasks have to say, told one after the other on a thread of its own.
+"""Shows the results and failures of tasks one after the other, on a separate thread.
 
-A traceback takes tens of milliseconds to format, so the loop does not do it. Where tasks fail
-faster than that, the thread makes shorter ones, and where that does not help either it counts:
-every failure is told, and no crowd of them holds up the kernel or fills its memory.
+A traceback takes tens of milliseconds to format, so the loop does not do it. When tasks fail
+faster than that, the thread makes shorter tracebacks, and when that is not enough it counts:
+every failure is reported, and even a great number of them neither delays the kernel nor fills its
+memory.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from asyncnb._core.base.errors import THREADS
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 
-#: Reports that may wait before tracebacks are made the short way, hundreds of times as fast.
-MANY = 20
-#: Failures that may wait before more of them are only counted.
-MOST = 1000
+#: Reports that may wait before tracebacks get a short form, which is hundreds of times as fast.
+SHORT_AFTER = 20
+#: Failures that may wait before further ones are only counted.
+MAX_WAITING = 1000
 
-#: Called with whether to be short.
+#: Called with whether to use the short form.
 Show = Callable[[bool], None]
 
 
@@ -38,10 +39,10 @@ class Reports:
         self._writer: ServiceThread | None = None
         self._stopped = False
         self._counted: Counter[str] = Counter()
-        self._tell: dict[str, Callable[[int], None]] = {}
+        self._reporters: dict[str, Callable[[int], None]] = {}
 
     def put(self, show: Show) -> None:
-        """Have ``show`` called on the thread, when it is its turn; at once where there is none.
+        """Schedule ``show`` on the thread; call it at once where there is no thread.
 
         Any thread.
         """
@@ -49,24 +50,24 @@ class Reports:
             self._show(show)
 
     def start(self) -> None:
-        """Start the thread if it does not run. Any thread.
+        """Start the thread if it is not running. Any thread.
 
-        Whoever starts a thread waits until it runs, which takes a while on a busy machine: before
-        the first report, so that the loop is not the one who waits.
+        Starting a thread blocks the caller until it runs, which takes a while on a busy machine:
+        so it is started before the first report, and the loop does not have to wait.
         """
         self._begin(None)
 
     def _begin(self, show: Show | None) -> bool:
-        """Have a thread that calls ``show``; return False if there cannot be one."""
+        """Make sure that a thread will call ``show``; return False if there cannot be one."""
         with self._lock:
             if not THREADS or self._stopped:
                 return False
             new = None
             if self._writer is None or not self._writer.is_running_or_starting():
-                # Noted before it starts, so that stop() finds it whatever happens in between.
+                # Stored before it starts, so that stop() finds it whatever happens in between.
                 self._writer = new = ServiceThread(self._write, "asyncnb reports")
             if show is not None:
-                self._waiting.put(show)  # with the lock: not behind the end that stop() puts in
+                self._waiting.put(show)  # with the lock: not behind the end marker of stop()
         if new is not None:
             try:
                 new.start()
@@ -80,30 +81,31 @@ class Reports:
             while (show := self._waiting.get_nowait()) is not None:
                 self._show(show)
 
-    def count(self, cell: str, tell: Callable[[int], None]) -> bool:
-        """Return whether a failure of ``cell`` is one too many, and is counted instead.
+    def count_instead(self, cell: str, report: Callable[[int], None]) -> bool:
+        """Return whether a failure of ``cell`` exceeds the limit, and is only counted.
 
-        ``tell`` is called with their number when the others have been told. Any thread.
+        ``report`` is called with the number of such failures once the waiting ones have been
+        shown. Any thread.
         """
-        if self._waiting.qsize() < MOST:
+        if self._waiting.qsize() < MAX_WAITING:
             return False
         with self._lock:
             self._counted[cell] += 1
-            first = cell not in self._tell
-            self._tell[cell] = tell
+            first = cell not in self._reporters
+            self._reporters[cell] = report
         if first:
-            self.put(lambda _: self._tell_count(cell))
+            self.put(lambda _: self._report_count(cell))
         return True
 
     def drain(self, timeout: float) -> None:
-        """Wait until what waits now has been told, for at most ``timeout`` seconds."""
+        """Wait until all reports that wait now have been shown, for at most ``timeout`` seconds."""
         if self._writer is not None and self._writer.is_running_or_starting():
-            told = threading.Event()
-            self._waiting.put(lambda _: told.set())
-            told.wait(timeout)
+            done = threading.Event()
+            self._waiting.put(lambda _: done.set())
+            done.wait(timeout)
 
     def stop(self, timeout: float) -> None:
-        """Let what waits be told, for at most ``timeout`` seconds; what comes later is at once."""
+        """Show waiting reports, for at most ``timeout`` seconds; later ones are shown at once."""
         with self._lock:
             self._stopped = True
             writer, self._writer = self._writer, None
@@ -112,21 +114,22 @@ class Reports:
             writer.wait(timeout)
 
     def _write(self) -> None:
-        # What threading.settrace() gave it: a tracer that raises would end this thread, and with it
-        # what a task has to say.
+        # Remove what threading.settrace() set: a tracer that raises would end this thread, and the
+        # reports of tasks with it.
         sys.settrace(None)
         sys.setprofile(None)
         while (show := self._waiting.get()) is not None:
             self._show(show)
-            del show  # it refers to the result or the exception, and the next one may be long off
+            # It refers to the result or the exception, and the next one may come much later.
+            del show
 
     def _show(self, show: Show) -> None:
         try:
-            show(self._waiting.qsize() >= MANY)
-        except BaseException:  # a SystemExit of the user's repr, say: it is for that report alone
+            show(self._waiting.qsize() >= SHORT_AFTER)
+        except BaseException:  # say, a SystemExit in the user's repr: it ends that report only
             self._ip.log.exception("asyncnb could not show how a task ended")
 
-    def _tell_count(self, cell: str) -> None:
+    def _report_count(self, cell: str) -> None:
         with self._lock:
-            number, tell = self._counted.pop(cell), self._tell.pop(cell)
-        tell(number)
+            number, report = self._counted.pop(cell), self._reporters.pop(cell)
+        report(number)

@@ -1,4 +1,4 @@
-"""Objects and calls of one thread: what their errors mean in a notebook, and the ways out.
+"""Explains errors of objects and calls that are bound to one thread, and how to avoid them.
 
 Cells without ``await`` run in the main thread, cells with ``await`` on the embedded loop's thread,
 so what looks like one program to its author is two threads to sqlite3, to ``threading.local`` and
@@ -18,31 +18,31 @@ _THREADS = (
     "Cells without `await` run in the main thread, cells with `await` on the embedded loop's thread"
 )
 _SQLITE = (
-    "The object was made {maker} and used {user}. {threads}. Either write "
+    "The object was created {maker} and used {user}. {threads}. Either write "
     "`sqlite3.connect(..., check_same_thread=False)`, in SQLAlchemy `create_engine(..., "
-    "connect_args={{'check_same_thread': False}}, poolclass=StaticPool)`, and it works in all of "
-    "them; or make and use it in one kind of cell."
+    "connect_args={{'check_same_thread': False}}, poolclass=StaticPool)`, and it works in both "
+    "kinds of cell; or create and use it in one kind of cell."
 )
 _MEMORY = (
-    "SQLAlchemy makes an in-memory database of SQLite for each thread, and this thread's has no "
+    "SQLAlchemy creates one in-memory SQLite database per thread, and this thread's has no "
     f"tables. {_THREADS}. Either write `create_engine('sqlite://', connect_args="
-    "{'check_same_thread': False}, poolclass=StaticPool)`, and all of them share one; or use the "
-    "engine in one kind of cell."
+    "{'check_same_thread': False}, poolclass=StaticPool)`, and all threads share one database; or "
+    "use the engine in one kind of cell."
 )
 _LOCAL = (
-    f"A threading.local has other attributes in each thread. {_THREADS}. Either keep the value "
+    f"A threading.local has different attributes in each thread. {_THREADS}. Either keep the value "
     "in a plain variable, or in `types.SimpleNamespace()`; or set it in the kind of cell that "
     "reads it."
 )
 _SIGNAL = (
-    f"Python takes signal handlers in the main thread alone. {_THREADS}. Either write "
+    f"Python accepts signal handlers only in the main thread. {_THREADS}. Either write "
     "`signal.signal(...)` in a cell without `await`, or `loop.add_signal_handler(...)`, which "
     "works in every cell. Where a library does it in a coroutine, `%%atask --on kernel` runs the "
     "cell on the kernel's own loop, in the main thread."
 )
 _SIGNAL_OF_LOOP = (
-    "Only a loop in the main thread takes signal handlers, and this one runs in a worker thread, "
-    "as in every background cell without `await`. Have the library set none, in aiohttp by "
+    "Only a loop in the main thread accepts signal handlers, and this one runs in a worker thread, "
+    "as in every background cell without `await`. Tell the library to set none, in aiohttp by "
     "`web.run_app(..., handle_signals=False)`: `%tasks cancel` ends what the loop runs."
 )
 
@@ -75,7 +75,7 @@ def _named(ident: int) -> str:
     loop = running_embedded_loop()
     if loop is not None and ident == loop.thread.ident:
         return "on the embedded loop's thread"
-    # Not by its name: it may have ended, and a new thread may have its number.
+    # Not by name: the thread may have ended, and a new one may have the same number.
     return "in another thread (each background cell without `await` has its own)"
 
 

@@ -1,4 +1,4 @@
-"""Tracebacks as the user should see them: the cells' frames, not asyncnb's."""
+"""Formats tracebacks as the user should see them: with the cells' frames, not asyncnb's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import describe, safe_str
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame
-from asyncnb._core.introspection import places as _places
-from asyncnb._kernel.awaiting.foreign_loops import advise
+from asyncnb._core.introspection import places
+from asyncnb._kernel.output.advice import advise
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-#: Frames of a traceback beyond which its middle is left out, as a thousand take a second to format;
-#: and how many then stay at either end.
+#: The number of frames above which the middle of a traceback is omitted, as a thousand frames take
+#: a second to format; and how many are then kept at either end.
 _MOST_FRAMES, _ENDS = 60, 10
 _LOOPS = (PACKAGE, ASYNCIO, "uvloop", "winloop")
 
@@ -28,7 +28,7 @@ def user_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
     """Return ``tb`` without asyncnb's own frames, and without the loop that ran the task."""
     frames = []
     if tb is not None and is_internal_frame(tb.tb_frame):
-        # SystemExit and KeyboardInterrupt leave run_forever() and take its frames along.
+        # SystemExit and KeyboardInterrupt propagate out of run_forever() and include its frames.
         while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_LOOPS):
             tb = tb.tb_next
     while tb is not None:
@@ -46,7 +46,7 @@ def _joined(entries: list[types.TracebackType]) -> types.TracebackType | None:
 
 
 def _without_middle(tb: types.TracebackType | None) -> tuple[types.TracebackType | None, int]:
-    """Return ``tb``, without the middle if it is long, and how many frames were left out."""
+    """Return ``tb``, without the middle if it is long, and how many frames were omitted."""
     entries = []
     while tb is not None:
         entries.append(tb)
@@ -61,22 +61,22 @@ def format_error(
 ) -> tuple[str, str, list[str]]:
     """Return type name, message and traceback lines of ``exc``, as IPython formats them.
 
-    With ``short`` as plain Python does: in a fraction of the time.
+    With ``short``, as plain Python formats them, in a fraction of the time.
     """
     kind = type(exc)
-    advise(exc, _places.cell_of)
-    tb, lost = _without_middle(user_frames(exc.__traceback__))
+    advise(exc, places.cell_of)
+    tb, omitted = _without_middle(user_frames(exc.__traceback__))
     try:
         lines = plain_lines(exc, tb) if short else _lines(ip, exc, tb)
-        if lost:
-            # One line for each frame and a last one; in some of IPython's modes one for all.
+        if omitted:
+            # One line per frame and a last one; in some of IPython's modes a single string.
             place = -1 - _ENDS if len(lines) > 2 * _ENDS else -1
-            lines.insert(place, f"({lost:,} frames are left out here)\n")
+            lines.insert(place, f"({omitted:,} frames are omitted here)\n")
     except BaseException as broken:
-        # Its __str__ or _render_traceback_, which is the user's code and may raise anything. What
-        # the failure was must be told anyhow.
+        # Raised by its __str__ or _render_traceback_, which is the user's code and may raise
+        # anything. The failure must be reported all the same.
         lines = [*traceback.format_tb(tb), describe(exc)]
-        lines.append(f"(It could not be shown as usual: {describe(broken)})")
+        lines.append(f"(The usual traceback could not be made: {describe(broken)})")
     return kind.__name__, safe_str(exc), lines
 
 
@@ -94,15 +94,15 @@ def _lines(ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | N
         try:
             lines = formatter.structured_traceback(kind, exc, tb, tb_offset=0)
         finally:
-            formatter.tb = before  # else it keeps every variable of the frames
+            formatter.tb = before  # else it keeps all variables of the frames alive
     return list(lines)
 
 
 def plain_lines(exc: BaseException, tb: types.TracebackType | None) -> list[str]:
-    """Return the lines of ``exc`` as plain Python would show it, and its cause in one line."""
+    """Return the lines of ``exc`` as plain Python shows it, with its cause in one line."""
     lines = ["Traceback (most recent call last):"] if tb is not None else []
     for frame in traceback.extract_tb(tb):
-        cell = _places.cell_of(frame.filename)
+        cell = places.cell_of(frame.filename)
         where = f"File {frame.filename!r}" if cell is None else f"Cell {cell}"
         lines.append(f"  {where}, line {frame.lineno}, in {frame.name}\n    {frame.line}")
     lines.append(describe(exc))
@@ -115,18 +115,18 @@ def plain_lines(exc: BaseException, tb: types.TracebackType | None) -> list[str]
 def _group_lines(
     exc: BaseExceptionGroup[BaseException], tb: types.TracebackType | None
 ) -> list[str]:
-    """Return the lines for a group, without what stands under the cells of its tasks already."""
+    """Return the lines for a group, without what the cells of its tasks already show."""
     _cut(exc)
     unseen = [e for e in exc.exceptions if not getattr(e, "_asyncnb_shown_in", ())]
     if len(unseen) == len(exc.exceptions):
         return _with_cells(traceback.format_exception(type(exc), exc, tb))
-    told = len(exc.exceptions) - len(unseen)
+    shown = len(exc.exceptions) - len(unseen)
     lines = [
         describe(exc),
-        f"The traceback{'' if told == 1 else 's'} of {told} of them "
-        f"stand{'s' if told == 1 else ''} under the cell that launched it."
+        f"The traceback{'' if shown == 1 else 's'} of {shown} of them "
+        f"appear{'s' if shown == 1 else ''} under the cell that launched the task."
         if unseen
-        else "Each traceback stands under the cell that launched its task.",
+        else "Each traceback appears under the cell that launched its task.",
     ]
     for each in unseen:
         lines += _with_cells(traceback.format_exception(each))
@@ -137,17 +137,17 @@ _FILE = re.compile(r'^([ |]*)File "(.+)"(?=, line \d+)')
 
 
 def _with_cells(formatted: list[str]) -> list[str]:
-    """Return what Python has formatted as lines, with ``Cell In[n]`` for the files of cells."""
+    """Return what Python has formatted, as lines, with ``Cell In[n]`` for the files of cells."""
 
     def place(found: re.Match[str]) -> str:
-        cell = _places.cell_of(found[2])
+        cell = places.cell_of(found[2])
         return found[0] if cell is None else f"{found[1]}Cell {cell}"
 
     return [_FILE.sub(place, line) for line in "".join(formatted).splitlines()]
 
 
 def _cut(exc: BaseExceptionGroup[BaseException]) -> None:
-    """Leave the user's frames to the members of a group, for good."""
+    """Reduce the tracebacks of a group's members to the user's frames, permanently."""
     for each in exc.exceptions:
         each.__traceback__ = user_frames(each.__traceback__)
         if isinstance(each, BaseExceptionGroup):
@@ -161,51 +161,51 @@ class Tracebacks:
         self,
         ip: Any,
         *,
-        stopped: Callable[[], bool],
-        claim: Callable[[BaseException], bool],
-        reported: Callable[[], None],
-        gone: Callable[[BaseException], bool],
+        was_interrupted: Callable[[], bool],
+        first_time_shown: Callable[[BaseException], bool],
+        on_traceback_shown: Callable[[], None],
+        is_detached_failure: Callable[[BaseException], bool],
     ) -> None:
         self.ip = ip
-        #: Whether an exception ends a cell that was let go: its task shows it.
-        self._gone = gone
-        #: To be told that a stopped cell is being reported.
-        self._reported = reported
-        self._claim = claim
+        #: Whether an exception ends a detached cell: then its task shows it.
+        self._is_detached_failure = is_detached_failure
+        #: Called when the traceback of an interrupted cell is about to be shown.
+        self._on_traceback_shown = on_traceback_shown
+        self._first_time_shown = first_time_shown
         self._original = ip.showtraceback
-        #: Whether the running code is a cell that the user has stopped.
-        self._stopped = stopped
+        #: Whether the running code is a cell that the user has interrupted.
+        self._was_interrupted = was_interrupted
 
     def install(self) -> None:
-        """Put the hook in."""
+        """Add the hook."""
         self.ip.showtraceback = self.showtraceback
 
     def uninstall(self) -> None:
-        """Take the hook out."""
+        """Remove the hook."""
         if vars(self.ip).get("showtraceback") == self.showtraceback:
             del self.ip.showtraceback
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
-        """As the shell's, without asyncnb's frames; a stopped cell shows KeyboardInterrupt."""
+        """Show without asyncnb's frames; for an interrupted cell, show KeyboardInterrupt."""
         exc = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
-        if isinstance(exc, BaseException) and self._gone(exc):
+        if isinstance(exc, BaseException) and self._is_detached_failure(exc):
             return
         if isinstance(exc, BaseException):
-            # Cut for good: IPython formats it a second time for its history, and our frames, which
-            # nobody sees, took a tenth of a second of each press on stop.
+            # Cut permanently: IPython formats it a second time for its history, and our frames,
+            # which are never shown, took a tenth of a second of each interrupt.
             exc.__traceback__ = user_frames(exc.__traceback__)
-            advise(exc, _places.cell_of)
-            if self._stopped():
-                self._reported()
-            if isinstance(exc, asyncio.CancelledError) and self._stopped():
-                stopped = KeyboardInterrupt().with_traceback(exc.__traceback__)
-                stopped.__suppress_context__ = True
-                exc = stopped
+            advise(exc, places.cell_of)
+            if self._was_interrupted():
+                self._on_traceback_shown()
+            if isinstance(exc, asyncio.CancelledError) and self._was_interrupted():
+                interrupt = KeyboardInterrupt().with_traceback(exc.__traceback__)
+                interrupt.__suppress_context__ = True
+                exc = interrupt
             if getattr(exc, "_asyncnb_in_cell", False):
                 kwargs["running_compiled_code"] = False  # the body's error, no stack above it
-            if not self._claim(exc):
-                # A task of this very cell failed with it, and it stands here already; the reply
-                # still wants it.
+            if not self._first_time_shown(exc):
+                # A task of this same cell failed with it, so the cell shows it already; the reply
+                # still needs it.
                 self.ip._last_traceback = format_error(self.ip, exc)[2]
                 return
             exc_tuple = (type(exc), exc, exc.__traceback__)

@@ -1,8 +1,8 @@
-"""Failures of tasks that nobody launched and nobody awaited: shown in the cell that made them.
+"""Shows failures of tasks that were neither launched nor awaited in the cell that created them.
 
-asyncio tells of them when the task is collected as garbage, in a log that a notebook shows in the
-cell that happens to run, or nowhere. In a run without a person, which keeps nothing of a cell that
-has ended, such a failure stands in the cell that ends next.
+asyncio reports them when the task is garbage-collected, in a log that a notebook shows in whichever
+cell is running, or nowhere. In a headless run, which keeps no output of a cell that has ended, such
+a failure appears in the cell that ends next.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.unmanaged import context_of, current_cell
 from asyncnb._core.launched.record import current_record
 from asyncnb._core.loop.current import running_embedded_loop
-from asyncnb._kernel.cells.compiled import cell_number
+from asyncnb._kernel.current_cell import cell_id, cell_number
 from asyncnb._kernel.output.headless import is_headless
-from asyncnb._kernel.output.router import OutputRouter, cell_id
+from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.undo import UndoStack
 
 #: The message of the cell whose code is running.
@@ -27,14 +27,14 @@ _message: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar
 )
 
 
-class LostFailures:
-    """Notes which cell runs, and leads what asyncio would log to where it belongs."""
+class UnawaitedFailures:
+    """Notes which cell is running, and routes what asyncio would log to the right cell."""
 
     def __init__(self, ip: Any, output: OutputRouter) -> None:
         self.ip = ip
         self._output = output
         self._undo = UndoStack()
-        #: In a run without a person: what failed, its cell, and the message of that.
+        #: In a headless run: the failure, its cell, and the message of that cell.
         self._unseen: list[tuple[BaseException, CellRef | None, dict[str, Any]]] = []
 
     def install(self, kernel_loop: asyncio.AbstractEventLoop | None) -> None:
@@ -44,22 +44,22 @@ class LostFailures:
             self._hook(kernel_loop)
 
     def uninstall(self) -> None:
-        """Take the hooks out; what had no cell to stand in is logged."""
+        """Remove the hooks; failures that no cell could show are logged."""
         for exc, cell, _ in self._unseen:
             self.ip.log.error("%s", _introduction(cell), exc_info=exc)
         self._unseen.clear()
         self._undo.unwind()
 
     def _hook(self, loop: Any) -> None:
-        # Not set_exception_handler(): that one is the user's, and a user's handler may well pass
-        # on to the default one.
+        # Not set_exception_handler(): that one is the user's, and a handler of the user's may well
+        # delegate to the default one.
         original = loop.default_exception_handler
 
         def default_exception_handler(context: dict[str, Any]) -> None:
-            if not self.told(context):
+            if not self.handle(context):
                 original(context)
 
-        if hasattr(loop, "__dict__"):  # a compiled loop may have no room for it
+        if hasattr(loop, "__dict__"):  # a compiled loop may not allow new attributes
             self._undo.set(loop, "default_exception_handler", default_exception_handler)
 
     def _cell_starts(self, info: Any) -> None:
@@ -70,14 +70,14 @@ class LostFailures:
         _message.set(message)
 
     def cell_ended(self) -> None:
-        """Show what failed, and was not shown at once, in the cell that ends now."""
+        """Show the failures that were not shown at once in the cell that ends now."""
         unseen, self._unseen = self._unseen, []
         for exc, cell, message in unseen:
             if message is not self._output.parent():
                 print(_introduction(cell), file=sys.stderr)
             self._output.show_error(exc)
 
-    def told(self, context: dict[str, Any]) -> bool:
+    def handle(self, context: dict[str, Any]) -> bool:
         """Take what asyncio would log; True if it will be shown. Called by finalisers, anywhere."""
         task, exc = context.get("future"), context.get("exception")
         if not isinstance(task, asyncio.Task) or not isinstance(exc, BaseException):
@@ -98,13 +98,13 @@ class LostFailures:
         shown_in = self._output.context(message or {})
         shown_in.run(current_record.set, record)
         try:
-            # Nothing more here: the code that the collector has interrupted may hold any lock.
-            loop.call_soon_threadsafe(self._output.report_lost, exc, shown_in)
+            # Nothing more here: the code that the garbage collector interrupted may hold any lock.
+            loop.call_soon_threadsafe(self._output.report_unawaited, exc, shown_in)
         except RuntimeError:  # the loop has just been closed
             return False
         return True
 
 
 def _introduction(cell: CellRef | None) -> str:
-    who = f"a task that {str(cell or '') or 'an earlier cell'} made, and that nobody awaited,"
-    return f"asyncnb: {who} has failed since the end of that cell:"
+    maker = str(cell or "") or "an earlier cell"
+    return f"asyncnb: a task of {maker} that was never awaited failed after that cell had ended:"

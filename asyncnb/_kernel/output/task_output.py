@@ -1,44 +1,48 @@
-"""What a task printed and displayed, kept for showing it again, within bounds.
+"""Keeps what a task printed and displayed, so that it can be shown again, within bounds.
 
-Two bounds, both for the newest: the size in characters, whatever the type, and the number of prints
-and displays. Of a display that is updated again and again, only its last state is kept.
+Two limits, of which the newest output is kept: the size in characters, whatever the type, and the
+number of prints and displays. Of a display that is updated repeatedly, only the last state is kept.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from asyncnb._core.base.text import replace_surrogates
+from asyncnb._core.launched.record import current_record
 
 if TYPE_CHECKING:
     from asyncnb._kernel.output.headless import LateOutput
 
-#: print() writes the end of a line by itself: half of all that is printed, and always the same.
+#: print() writes the end of a line separately: half of all writes, and always the same.
 _LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
 
-#: Characters of a task's output that are kept for showing it again, the newest.
+#: Characters of a task's output that are kept to be shown again, the newest.
 TAIL = 200_000
 
 #: Prints and displays of a task that are kept, the newest: small ones cost more than their text.
-MOST_ITEMS = 10_000
+MAX_ITEMS = 10_000
 
-#: What any part of a display takes, in characters, beside its text: an entry of a list, a number.
+#: What any part of a display counts for, in characters, besides its text: a list entry, a number.
 _PART = 8
 
 _TOO_LARGE = "<a display of more than {:,} characters, the option output_tail>"
 
 
 class TaskOutput:
-    """What one task printed and displayed: the newest ``most`` characters and MOST_ITEMS items."""
+    """The output of one task: the newest ``most`` characters and MAX_ITEMS items."""
 
     __slots__ = ("_displays", "_items", "_size", "late", "most", "parent")
 
     def __init__(self, parent: dict[str, Any], most: int | None = None) -> None:
         self.parent = parent
         self.most = TAIL if most is None else most
-        #: In a headless run: what gets the late part into the launching cell.
+        #: In a headless run: what puts the late part into the launching cell.
         self.late: LateOutput | None = None
-        #: Each is (kind, value, size); a list, for a display that may be updated.
+        #: Each is (kind, value, size); a list for a display that may be updated.
         self._items: deque[Any] | None = None  # an empty deque takes 600 bytes
         self._displays: dict[str, list[Any]] | None = None  # by display_id, of those in _items
         self._size = 0
@@ -52,7 +56,7 @@ class TaskOutput:
     def add_display(self, data: dict[str, Any], metadata: Any, keywords: dict[str, Any]) -> None:
         """Append a display, or note an update where the display is; from any thread.
 
-        A display that is larger than all that is kept leaves a line of text.
+        A display that exceeds the limit by itself is replaced by a line of text.
         """
         display_id = (keywords.get("transient") or {}).get("display_id")
         size = rough_size((data, metadata), self.most)
@@ -86,12 +90,12 @@ class TaskOutput:
             self._items = deque()
         self._items.append(item)
         self._size += item[2]
-        if self._size > self.most or len(self._items) > MOST_ITEMS:
+        if self._size > self.most or len(self._items) > MAX_ITEMS:
             self._trim()
 
     def _trim(self) -> None:
         items = self._items
-        while items and len(items) > 1 and (self._size > self.most or len(items) > MOST_ITEMS):
+        while items and len(items) > 1 and (self._size > self.most or len(items) > MAX_ITEMS):
             dropped = items.popleft()
             self._size -= dropped[2]
             if self._displays and dropped[0] == "display":
@@ -100,7 +104,7 @@ class TaskOutput:
                     del self._displays[display_id]
 
     def items(self) -> list[tuple[str, Any]]:
-        """Return what is kept, as (kind, value), oldest first.
+        """Return the kept output as (kind, value), oldest first.
 
         Kinds: ``stdout`` and ``stderr`` (text), ``display`` (data, metadata, keywords),
         ``error`` (name, message, traceback lines).
@@ -109,7 +113,7 @@ class TaskOutput:
 
     @property
     def text(self) -> str:
-        """The printed text, stdout and stderr in the order of printing."""
+        """The printed text, stdout and stderr in the order in which they were printed."""
         return "".join(v for k, v in self.items() if k in ("stdout", "stderr"))
 
 
@@ -117,8 +121,8 @@ def rough_size(value: Any, limit: int) -> int:
     """Estimate the size of ``value``, as data of a display, in characters.
 
     Text and bytes are not read, so a picture costs 2 us. Lists and dicts are walked until the
-    estimate is above ``limit``, a few microseconds for ten entries: with 200,000 at most 25,000
-    entries, which takes 5 ms.
+    estimate exceeds ``limit``, a few microseconds for ten entries: with a limit of 200,000 at most
+    25,000 entries, which takes 5 ms.
     """
     size = 0
     waiting = [value]
@@ -136,3 +140,29 @@ def rough_size(value: Any, limit: int) -> int:
         elif part is not None and not isinstance(part, (int, float)):
             size += sys.getsizeof(part, _PART)  # an array, say
     return size
+
+
+def current_output() -> TaskOutput | None:
+    """Return the output record of the task that the running code belongs to."""
+    record = current_record.get()
+    return None if record is None else record.output
+
+
+def recording_write(original: Callable[[str], int], kind: str) -> Callable[[str], int]:
+    """Return a ``write`` for the stream ``kind`` that also keeps what tasks print."""
+    get = current_record.get
+
+    def write(string: str) -> int:
+        record = get()
+        if record is None or record.output is None or not isinstance(string, str):
+            return original(string)
+        output, written = record.output, len(string)
+        string = replace_surrogates(string)
+        output.add(kind, string)
+        if output.late is None:
+            original(string)
+        else:
+            output.late.add(kind, string, original)
+        return written
+
+    return write
