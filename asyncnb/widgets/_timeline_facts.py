@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from asyncnb._core.timeline.data import timeline_data
 from asyncnb._core.timeline.rows import spans
-from asyncnb._core.timeline.timeline import timeline_data
 
 #: What a page gets to draw at most; it draws a thousand bars of a pixel in any case.
 MOST_ROWS = 2000

@@ -9,7 +9,8 @@ import pytest
 
 from asyncnb._core.base.text import visible, width
 from asyncnb._core.introspection.info import CellRef, TaskInfo
-from asyncnb._kernel.tables.table import TaskTable, choose
+from asyncnb._kernel.tables.rows import choose
+from asyncnb._kernel.tables.table import TaskTable
 
 HOSTILE = '<img src=x onerror="alert(1)">\x1b[2J\u202egnp.exe'
 

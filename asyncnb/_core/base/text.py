@@ -8,11 +8,18 @@ import unicodedata
 from collections.abc import Collection
 
 
-def seconds(value: float) -> str:
-    """Return a duration as a person reads it: ``0.42 s``, ``12.3 s``, ``3 min 05 s``."""
-    if value < 60:
-        return f"{value:.{2 if value < 10 else 1}f} s"
-    minutes, rest = divmod(int(value), 60)
+def duration(seconds: float, *, fine: bool = False) -> str:
+    """Return a duration for people to read: ``0.42 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 07 min``.
+
+    ``fine``: below a tenth of a second in milliseconds or microseconds (``4.2 ms``, ``0 s``).
+    """
+    if fine and seconds < 0.1:
+        if seconds < 0.001:
+            return f"{seconds * 1e6:.0f} µs" if seconds else "0 s"
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.{2 if seconds < 10 else 1}f} s"
+    minutes, rest = divmod(int(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"

@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asyncnb._core.base.text import one_line, seconds
+from asyncnb._core.base.text import duration, one_line
 
 
 def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
@@ -46,7 +46,7 @@ def _sleep(names: dict[str, Any], task: Any) -> str | None:
         return None
     if not hasattr(handle, "when"):  # Pyodide's loop does not say
         return "sleep"
-    return f"sleep, {seconds(max(0.0, handle.when() - task.get_loop().time()))} left"
+    return f"sleep, {duration(max(0.0, handle.when() - task.get_loop().time()))} left"
 
 
 def _kind(names: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from asyncnb._core.base.text import duration
+
 #: Sign and word of each way a task can be; the sign alone tells them apart too.
 SIGNS = {
     "done": "✓",
@@ -78,15 +80,15 @@ def _with_groups(found: Sequence[Line]) -> list[Line]:
     return out
 
 
-def verdict(line: Line, length: Any) -> str:
-    """Return how the tasks of a line stand, in words; ``length`` writes a duration."""
+def verdict(line: Line) -> str:
+    """Return the states of the tasks of a line, and how long a single one took, in words."""
     if len(line.rows) == 1:
         row = line.rows[0]
         word = row["state"]
         if row["error"] and word == "failed":
             word = f"failed: {row['error']}"
         if row["ended"] is not None and row["started"] is not None:
-            return f"{word}, {length(row['ended'] - row['started'])}"
+            return f"{word}, {duration(row['ended'] - row['started'], fine=True)}"
         return str(word)
     counts: dict[str, int] = {}
     for row in line.rows:
@@ -155,3 +157,12 @@ def one_line(text: str, most: int) -> str:
     """Return one printable line of at most ``most`` characters."""
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def notes(data: dict[str, Any]) -> list[str]:
+    """Return what a reader has to know besides the picture."""
+    if data["dropped"]:
+        return [f"{data['dropped']:,} older steps are not kept: a recording is bounded."]
+    if not data["recorded"]:
+        return ["Steps and waits were not recorded: %%atask --trace, launch(..., trace=True)."]
+    return []

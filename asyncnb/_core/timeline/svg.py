@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from asyncnb._core.base.text import duration
 from asyncnb._core.timeline.rows import (
     Line,
     lines,
+    notes,
     one_line,
     spans,
     struck,
@@ -20,8 +22,6 @@ from asyncnb._core.timeline.rows import (
     ticks,
     verdict,
 )
-from asyncnb._core.timeline.text import notes
-from asyncnb._core.timeline.timeline import duration
 
 _ROW = 22
 _NAME, _PLOT, _WORD = 190, 560, 200
@@ -89,7 +89,8 @@ class _Drawing:
         for note in said:
             legend.append(_text(_LEFT, height, note, _QUIET, 11))
             height += 18
-        title = f"Timeline of {len(self.data['rows'])} tasks over {duration(self.data['end'])}"
+        over = duration(self.data["end"], fine=True)
+        title = f"Timeline of {len(self.data['rows'])} tasks over {over}"
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -132,7 +133,7 @@ class _Drawing:
             return [rule, label]
         most = int((_NAME - 8 - (indent - _LEFT)) / 6.6)
         out = [_text(indent, y + 4, one_line(line.label, most), _INK, 12)]
-        word = one_line(verdict(line, duration), 33)
+        word = one_line(verdict(line), 33)
         out.append(_text(_X0 + _PLOT + 14, y + 4, word, _QUIET, 11))
         if len(line.rows) > 1:
             self._crowd(line, y)

@@ -10,6 +10,7 @@ from asyncnb._core.timeline.rows import (
     SIGNS,
     Line,
     lines,
+    notes,
     one_line,
     spans,
     struck,
@@ -17,7 +18,6 @@ from asyncnb._core.timeline.rows import (
     ticks,
     verdict,
 )
-from asyncnb._core.timeline.timeline import duration
 
 _MARKS = {"pending": "·", "run": "█", "wait": "─", "stop": "╌", "thread": "▒", "life": "━"}
 _WORDS = {
@@ -39,7 +39,7 @@ def text(data: dict[str, Any], width: int = 100) -> str:
     shown = lines(data, _MOST_LINES)
     names = [_cut("  " * line.depth + line.label, 28) for line in shown]
     left = max(map(columns_of, names))
-    words = [_cut(verdict(line, duration), 30) if line.rows else "" for line in shown]
+    words = [_cut(verdict(line), 30) if line.rows else "" for line in shown]
     columns = max(20, width - left - 3 - max(map(columns_of, words)))
     used: set[str] = set()
     out = []
@@ -56,15 +56,6 @@ def text(data: dict[str, Any], width: int = 100) -> str:
 
 def _cut(text: str, most: int) -> str:
     return truncate_columns(one_line(text, 100), most)
-
-
-def notes(data: dict[str, Any]) -> list[str]:
-    """Return what a reader has to know besides the picture."""
-    if data["dropped"]:
-        return [f"{data['dropped']:,} older steps are not kept: a recording is bounded."]
-    if not data["recorded"]:
-        return ["Steps and waits were not recorded: %%atask --trace, launch(..., trace=True)."]
-    return []
 
 
 def _ends(shown: list[Line]) -> dict[str, str]:

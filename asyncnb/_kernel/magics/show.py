@@ -47,7 +47,8 @@ class LookVerbs:
         self.all_verbs: Iterable[str] = self.verbs
 
     def _table(self, args: argparse.Namespace) -> TaskTable:
-        from asyncnb._kernel.tables.table import MOST_ROWS, TaskTable, choose
+        from asyncnb._kernel.tables.rows import MOST_ROWS, choose
+        from asyncnb._kernel.tables.table import TaskTable
 
         if args.group is not None:
             patterns = [] if args.pattern == "*" else [args.pattern]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from asyncnb._core.base.text import visible
 from asyncnb._core.introspection.info import ENDED
-
-if TYPE_CHECKING:
-    from asyncnb._kernel.tables.table import Row, TaskTable
+from asyncnb._kernel.tables.rows import Row
 
 #: A shape besides the word, and the colour of the shape: nothing is said by colour alone.
 _STATES = {
@@ -76,19 +74,21 @@ _CLASSES = {
 }
 
 
-def render(table: TaskTable) -> str:
-    """Return ``table`` as HTML; every word of a task escaped."""
-    if not table.rows:
-        return f"<p>{html.escape(table.empty)}</p>"
-    names = table.columns()
+def render(rows: Sequence[Row], columns: Sequence[str], below: str) -> str:
+    """Return ``rows`` as HTML, every word of a task escaped; ``below`` them a sentence or nothing.
+
+    Without rows, the sentence alone.
+    """
+    if not rows:
+        return f"<p>{html.escape(below)}</p>"
     head = "".join(
-        f'<th scope="col" class="{_CLASSES.get(name, "")}">{name}</th>' for name in names
+        f'<th scope="col" class="{_CLASSES.get(name, "")}">{name}</th>' for name in columns
     )
-    rows = "".join(f"<tr>{''.join(_cell(row, name) for name in names)}</tr>" for row in table.rows)
-    more = f'<p class="asyncnb-more">{html.escape(table.left_out)}</p>' if table.left_out else ""
+    body = "".join(f"<tr>{''.join(_cell(row, name) for name in columns)}</tr>" for row in rows)
+    more = f'<p class="asyncnb-more">{html.escape(below)}</p>' if below else ""
     return (
         f'<div class="asyncnb-tasks"><style>{_STYLE}</style><table class="asyncnb-table">'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}</div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}</div>"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncnb._core.base.text import seconds
+from asyncnb._core.base.text import duration
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 
 
@@ -20,5 +20,5 @@ def note(info: TaskInfo) -> str:
         done, total = info.progress
         parts.append(f"{done}" if total is None else f"{done}/{total}")
     if info.timeout is not None and info.state not in ENDED:
-        parts.append(f"{seconds(info.timeout)} left")
+        parts.append(f"{duration(info.timeout)} left")
     return ", ".join(parts)

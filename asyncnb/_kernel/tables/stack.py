@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from asyncnb._core.base.text import seconds
+from asyncnb._core.base.text import duration
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 from asyncnb._core.introspection.stack import await_chain, awaited_by, worker_of
 
@@ -37,9 +37,9 @@ def _head(info: TaskInfo) -> str:
     if info.error:
         parts[0] += f" ({info.error.partition(chr(10))[0]})"
     if info.ended is not None:
-        parts.append(f"{seconds(now - info.ended)} ago")
+        parts.append(f"{duration(now - info.ended)} ago")
     elif info.started is not None:
-        parts.append(f"started {seconds(now - info.started)} ago")
+        parts.append(f"started {duration(now - info.started)} ago")
     if info.cell is not None and str(info.cell):
         parts.append(f"{'launched' if info.id > 0 else 'made'} by {info.cell}")
     return ", ".join(parts)
