@@ -23,6 +23,7 @@ from asyncnb._core.base.errors import THREADS, describe, no_threads
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.progress import observe_progress
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
+from asyncnb._core.base.text import count
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
@@ -271,12 +272,12 @@ class Extension:
 
     def _show_task(self, task: Task[Any]) -> dict[str, Any] | None:
         """Return a live chip where it can live, one line of text elsewhere."""
-        from asyncnb._kernel.tables.table import one_line
+        from asyncnb._kernel.tables.table import as_one_line
 
         record = cast("TaskRecord | None", task._record)
         if record is None:
             return None  # it was not launched; its repr says what it is
-        bundle: dict[str, Any] = one_line(record.info())
+        bundle: dict[str, Any] = as_one_line(record.info())
         if not THREADS:
             return bundle
         if getattr(self.ip, "kernel", None) is not None and not is_headless(self.output.parent()):
@@ -361,7 +362,7 @@ class Extension:
         lost = loop.lost_tasks
         print(
             f"asyncnb: the embedded loop's thread ended: {type(exc).__name__}: {exc}. "
-            f"{lost} task{'' if lost == 1 else 's'} lost. The next launch starts a "
+            f"{count(lost, 'task')} lost. The next launch starts a "
             "new loop; `%asyncnb restart` does so now.",
             file=sys.stderr,
         )
@@ -405,7 +406,7 @@ class Extension:
             facts = loop.statistics()
             lines.append(
                 f"embedded loop  {facts.kind} {_version(facts.kind)}".rstrip()
-                + f", up {facts.uptime:.1f} s, {_lag(loop)}, {facts.tasks} tasks"
+                + f", up {facts.uptime:.1f} s, {_lag(loop)}, {count(facts.tasks, 'task')}"
                 + ("" if facts.ready is None else f", {facts.ready} ready")
             )
             lines += blocked_status(loop.blocked)

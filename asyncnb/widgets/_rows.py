@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from asyncnb._core.base.text import replace_surrogates
+from asyncnb._core.base.text import replace_surrogates, truncate
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched.record import TaskRecord
 
@@ -94,7 +94,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
 
 def cut(text: str) -> str:
     """Return ``text``, or its beginning if it is too long for a row."""
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return truncate(text, LONGEST)
 
 
 def sendable(value: Any) -> Any:

@@ -25,10 +25,26 @@ def duration(seconds: float, *, fine: bool = False) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def count(number: int, noun: str) -> str:
+    """Return ``1 task``, ``3 tasks``, ``0 tasks``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def truncate(text: str, most: int) -> str:
+    """Return ``text`` in at most ``most`` characters, the last one an ellipsis if it was cut."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def one_line(text: str, most: int = 60) -> str:
     """Return ``text`` on one line and in at most ``most`` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return truncate(" ".join(text.split()), most)
+
+
+def brief(value: object, most: int = 60) -> str:
+    """Return what ``value`` looks like in code, in at most ``most`` characters, for a message."""
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number that long"  # Python refuses to write out the longest
+    return truncate(repr(value[:most] if isinstance(value, str) else value), most)
 
 
 def visible(text: str, most: int | None = None) -> str:
@@ -104,6 +120,5 @@ def terminal_columns() -> int | None:
 
 
 def brief_value(value: object) -> str:
-    """Return the repr of ``value``, cut to 60 characters, and its type, for an error message."""
-    text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+    """Return ``brief(value)`` and its type, for an error message."""
+    return f"{brief(value)} ({type(value).__name__})"

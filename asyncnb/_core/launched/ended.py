@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncnb._core.base.errors import ResultDroppedError, describe
+from asyncnb._core.base.text import truncate
 from asyncnb._core.primitives.tasks import Task, construct, note_unseen
 
 #: Characters of a failure's description that are kept, as many as anybody reads.
@@ -185,9 +186,7 @@ class EndedFacts:
         if error is not None:
             end = "failed"
             text = describe(error)
-            self.last_error = (
-                text if len(text) <= LONGEST_ERROR else text[: LONGEST_ERROR - 1] + "…"
-            )
+            self.last_error = truncate(text, LONGEST_ERROR)
             self.timed_out = isinstance(error, TimeoutError)
         elif task.cancelled():
             end = "cancelled"

@@ -153,12 +153,6 @@ def tick_label(when: float, end: float) -> str:
     return f"{when:.9f}".rstrip("0").rstrip(".") if end < 10 else f"{when:g}"
 
 
-def one_line(text: str, most: int) -> str:
-    """Return one printable line of at most ``most`` characters."""
-    text = "".join(char if char.isprintable() else " " for char in text)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def notes(data: dict[str, Any]) -> list[str]:
     """Return what a reader has to know besides the picture."""
     if data["dropped"]:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.base.text import duration
+from asyncnb._core.base.text import duration, visible
 from asyncnb._core.timeline.rows import (
     Line,
     lines,
     notes,
-    one_line,
     spans,
     struck,
     tick_label,
@@ -129,11 +128,11 @@ class _Drawing:
         indent = _LEFT + 14 * min(line.depth, 6)
         if not line.rows:
             rule = f'<path d="M{indent} {_n(y + 10)}H{_WIDTH - 12}" {_paint("stroke", _RULE)}/>'
-            label = _text(indent, y + 4, one_line(line.label, 60), _QUIET, 12, weight="600")
+            label = _text(indent, y + 4, visible(line.label, 60), _QUIET, 12, weight="600")
             return [rule, label]
         most = int((_NAME - 8 - (indent - _LEFT)) / 6.6)
-        out = [_text(indent, y + 4, one_line(line.label, most), _INK, 12)]
-        word = one_line(verdict(line), 33)
+        out = [_text(indent, y + 4, visible(line.label, most), _INK, 12)]
+        word = visible(verdict(line), 33)
         out.append(_text(_X0 + _PLOT + 14, y + 4, word, _QUIET, 11))
         if len(line.rows) > 1:
             self._crowd(line, y)

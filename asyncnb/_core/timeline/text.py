@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.base.text import truncate_columns
+from asyncnb._core.base.text import truncate_columns, visible
 from asyncnb._core.base.text import width as columns_of
 from asyncnb._core.timeline.rows import (
     SIGNS,
     Line,
     lines,
     notes,
-    one_line,
     spans,
     struck,
     tick_label,
@@ -37,9 +36,11 @@ def text(data: dict[str, Any], width: int = 100) -> str:
     if not data["rows"]:
         return "No tasks."
     shown = lines(data, _MOST_LINES)
-    names = [_cut("  " * line.depth + line.label, 28) for line in shown]
+    names = [truncate_columns("  " * line.depth + visible(line.label, 100), 28) for line in shown]
     left = max(map(columns_of, names))
-    words = [_cut(verdict(line), 30) if line.rows else "" for line in shown]
+    words = [
+        truncate_columns(visible(verdict(line), 100), 30) if line.rows else "" for line in shown
+    ]
     columns = max(20, width - left - 3 - max(map(columns_of, words)))
     used: set[str] = set()
     out = []
@@ -52,10 +53,6 @@ def text(data: dict[str, Any], width: int = 100) -> str:
     legend += [f"{sign} {word}" for word, sign in _ends(shown).items()]
     out.append("   ".join(legend))
     return "\n".join([*out, *notes(data)])
-
-
-def _cut(text: str, most: int) -> str:
-    return truncate_columns(one_line(text, 100), most)
 
 
 def _ends(shown: list[Line]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.errors import safe_str
+from asyncnb._core.base.text import truncate
 from asyncnb._core.base.visits import own_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives.futures import Future, FutureProxy
@@ -179,5 +180,5 @@ def _what(text: str, cell_of: Callable[[str], str | None]) -> str:
         return "It"
     what = found[1] or found[2]
     cells = [cell for cell in map(cell_of, _PLACE.findall(what)) if cell]
-    short = what if len(what) <= 80 else what[:77] + "..."
+    short = truncate(what, 80)
     return f"{short} (its code stands in {cells[0]})" if cells else short

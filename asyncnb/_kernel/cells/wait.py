@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from asyncnb._core.base.errors import TasksFailedError, WrongThreadError, describe
+from asyncnb._core.base.text import count
 from asyncnb._core.primitives.futures import join_future
 
 if TYPE_CHECKING:
@@ -104,6 +105,6 @@ def _failures(failed: Sequence[str], of: int) -> str:
     if len(failed) > 5:
         parts.append(f"and {len(failed) - 5} more")
     return (
-        f"{len(failed)} of {of} task{'' if of == 1 else 's'} failed: {'; '.join(parts)}. "
+        f"{len(failed)} of {count(of, 'task')} failed: {'; '.join(parts)}. "
         "The traceback stands under the cell that launched it."
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import describe, safe_str
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame
+from asyncnb._core.base.text import count
 from asyncnb._core.introspection import places as _places
 from asyncnb._kernel.awaiting.foreign_loops import advise
 
@@ -123,8 +124,7 @@ def _group_lines(
     told = len(exc.exceptions) - len(unseen)
     lines = [
         describe(exc),
-        f"The traceback{'' if told == 1 else 's'} of {told} of them "
-        f"stand{'s' if told == 1 else ''} under the cell that launched it."
+        f"For {count(told, 'more traceback')}, see the cell that launched the task."
         if unseen
         else "Each traceback stands under the cell that launched its task.",
     ]

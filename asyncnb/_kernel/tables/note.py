@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncnb._core.base.text import duration
+from asyncnb._core.base.text import count, duration
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 
 
@@ -11,9 +11,9 @@ def note(info: TaskInfo) -> str:
     parts = []
     if info.rounds is not None:
         failed = f", {info.failures} failed" if info.failures else ""
-        parts.append(f"{info.rounds} round{'' if info.rounds == 1 else 's'}{failed}")
+        parts.append(f"{count(info.rounds, 'round')}{failed}")
     elif info.failures:
-        parts.append(f"{info.failures} failed attempt{'' if info.failures == 1 else 's'}")
+        parts.append(count(info.failures, "failed attempt"))
     if info.error:
         parts.append(info.error.partition("\n")[0])
     elif info.progress is not None:

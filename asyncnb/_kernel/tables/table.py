@@ -84,7 +84,7 @@ def as_bundle(records: Sequence[TaskRecord]) -> dict[str, str]:
     return {"text/plain": repr(table), "text/html": table._repr_html_()}
 
 
-def one_line(info: TaskInfo) -> dict[str, str]:
+def as_one_line(info: TaskInfo) -> dict[str, str]:
     """Return a task as one line, as text and as HTML: what stays true for a while, so no times."""
     import html  # as above
 
