@@ -27,7 +27,7 @@ from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb.widgets._commands import Commands, Refused
 from asyncnb.widgets._detail import detail_of, waits_for
-from asyncnb.widgets._rows import Row, cut, pack, row_of, sendable
+from asyncnb.widgets._rows import FORMAT, Row, cut, pack, row_of, sendable
 from asyncnb.widgets._timeline_facts import facts
 
 logger = logging.getLogger("asyncnb")
@@ -222,6 +222,7 @@ class Feed:
         subscription.detail_sent = None
         message, buffers = self._message("snapshot", list(self._rows.values()), [], subscription)
         message |= {"groups": self._groups, "loop": self._loop, "can": self._commands.can()}
+        message["format"] = FORMAT | {"acknowledge": UNSEEN // 5}
         self._send(subscription, message, buffers)
         self._send_detail(subscription)
 

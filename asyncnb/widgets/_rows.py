@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from asyncnb._core.base.text import replace_surrogates, truncate
-from asyncnb._core.introspection.info import STATES
+from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord
 
 #: Names and notes are cut to this many characters: a row is one line on the screen.
@@ -46,6 +46,16 @@ class Texts(NamedTuple):
     cell_id: str | None
     kind: str
     note: str
+
+
+#: What a page has to know to read rows; sent with each snapshot, so that JavaScript has no list of
+#: states or columns to be kept equal to these. A row of texts ends with what the task waits for.
+FORMAT: Final[dict[str, Any]] = {
+    "states": list(STATES),
+    "ended": [state for state in STATES if state in ENDED],
+    "numbers": list(Numbers._fields),
+    "texts": [*Texts._fields, "waits_for"],
+}
 
 
 class Row(NamedTuple):

@@ -8,7 +8,48 @@ from typing import Any, NamedTuple
 
 from asyncnb._core.base.text import duration
 
-#: Sign and word of each way a task can be; the sign alone tells them apart too.
+
+class Bar(NamedTuple):
+    """How one kind of bar looks: its word in the legend, its character, its width and dashes."""
+
+    word: str
+    char: str
+    width: int
+    dashes: str = ""
+
+
+class End(NamedTuple):
+    """How the end of a bar looks: its word in the legend, and the path of its sign at 0, 0."""
+
+    word: str
+    path: str
+
+
+# What the picture, the text and the page draw. They share these, so that they look alike.
+
+#: The kinds of bars of :func:`spans`, in the order of drawing: later ones cover earlier ones.
+BARS = {
+    "pending": Bar("not started", "·", 2, "1.5 3.5"),
+    "wait": Bar("waiting", "─", 2),
+    "life": Bar("alive", "━", 8),
+    "thread": Bar("in a thread", "▒", 10, "5 1.5"),
+    "stop": Bar("cancelled, cleaning up", "╌", 6, "2 2"),
+    "run": Bar("running", "█", 12),
+}
+#: The ends of bars by state, and "alive" for a task that has not ended: each has its own shape.
+ENDS = {
+    "done": End("done", "m-4 0l3 3.5l5 -7"),
+    "failed": End("failed", "m-4 -4l8 8m0 -8l-8 8"),
+    "cancelled": End("cancelled", "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0m1.3 3.2l6.4 -6.4"),
+    "timed out": End("timed out", "m-4 -5h8l-8 10h8z"),
+    "alive": End("still running", "m-3 -4l6 4l-6 4"),
+}
+#: What can reach a task from outside, by its word in ``marks``.
+MARKS = {"cancel": "cancellation", "timeout": "timeout"}
+#: What an arrow from the end of one task to another one means.
+ARROW = "wakes the waiting task"
+
+#: The character of each state at the end of a bar in a timeline of text.
 SIGNS = {
     "done": "✓",
     "failed": "✗",
@@ -156,7 +197,10 @@ def tick_label(when: float, end: float) -> str:
 def notes(data: dict[str, Any]) -> list[str]:
     """Return what a reader has to know besides the picture."""
     if data["dropped"]:
-        return [f"{data['dropped']:,} older steps are not kept: a recording is bounded."]
+        return [f"{data['dropped']:,} older steps were not kept: a recording is bounded."]
     if not data["recorded"]:
-        return ["Steps and waits were not recorded: %%atask --trace, launch(..., trace=True)."]
+        return [
+            "Steps and waits were not recorded; %%atask --trace or launch(..., trace=True) records "
+            "them."
+        ]
     return []

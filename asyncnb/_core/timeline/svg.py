@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.base.text import duration, visible
+from asyncnb._core.base.text import count, duration, visible
 from asyncnb._core.timeline.rows import (
+    ARROW,
+    BARS,
+    ENDS,
+    MARKS,
     Line,
     lines,
     notes,
@@ -42,21 +46,13 @@ _RED = ("--jp-error-color1", "#c62828")
 _AMBER = ("--jp-warn-color1", "#b15c00")
 _GREEN = ("--jp-success-color1", "#2e7d32")
 
-# Kind of bar: how it is drawn, its word in the legend. The order is that of drawing.
-_KINDS = {
-    "pending": "not started",
-    "wait": "waiting",
-    "life": "alive",
-    "thread": "in a thread",
-    "stop": "asked to end, cleaning up",
-    "run": "running",
-}
-_ENDS = {
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-    "timed out": "timed out",
-    "alive": "goes on",
+_STROKES = {
+    "pending": (_QUIET, ""),
+    "wait": (_BLUE, ' opacity=".65"'),
+    "life": (_BLUE, ' opacity=".55"'),
+    "thread": (_BLUE, ""),
+    "stop": (_RED, ""),
+    "run": (_BLUE, ""),
 }
 
 
@@ -72,9 +68,9 @@ class _Drawing:
         self.shown = shown
         # Room behind the last moment for the sign of the end.
         self.scale = (_PLOT - 10) / data["end"] if data["end"] > 0 else 0.0
-        self.bars: dict[str, list[str]] = {kind: [] for kind in _KINDS}
-        self.ends: dict[str, list[str]] = {end: [] for end in _ENDS}
-        self.marks: dict[str, list[str]] = {"cancel": [], "timeout": []}
+        self.bars: dict[str, list[str]] = {kind: [] for kind in BARS}
+        self.ends: dict[str, list[str]] = {end: [] for end in ENDS}
+        self.marks: dict[str, list[str]] = {what: [] for what in MARKS}
         self.crowds: list[str] = []
         self.bottom = _TOP + _ROW * len(shown)
 
@@ -89,7 +85,7 @@ class _Drawing:
             legend.append(_text(_LEFT, height, note, _QUIET, 11))
             height += 18
         over = duration(self.data["end"], fine=True)
-        title = f"Timeline of {len(self.data['rows'])} tasks over {over}"
+        title = f"Timeline of {count(len(self.data['rows']), 'task')} over {over}"
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -191,18 +187,14 @@ class _Drawing:
         self.crowds.append(path + f"H{_n(_X0 + bins * wide)}V{_n(y + 8)}Z")
 
     def _bars(self) -> list[str]:
-        styles = {
-            "pending": (_QUIET, 'stroke-width="2" stroke-dasharray="1.5 3.5"'),
-            "wait": (_BLUE, 'stroke-width="2" opacity=".65"'),
-            "life": (_BLUE, 'stroke-width="8" opacity=".55"'),
-            "thread": (_BLUE, 'stroke-width="10" stroke-dasharray="5 1.5"'),
-            "stop": (_RED, 'stroke-width="6" stroke-dasharray="2 2"'),
-            "run": (_BLUE, 'stroke-width="12"'),
-        }
         out = [f'<path d="{d}" {_paint("fill", _BLUE)} opacity=".55"/>' for d in self.crowds]
         for kind, paths in self.bars.items():
             if paths:
-                colour, how = styles[kind]
+                colour, opacity = _STROKES[kind]
+                how = f'stroke-width="{BARS[kind].width}"'
+                if BARS[kind].dashes:
+                    how += f' stroke-dasharray="{BARS[kind].dashes}"'
+                how += opacity
                 out.append(f'<path d="{"".join(paths)}" {_paint("stroke", colour)} {how}/>')
         return out
 
@@ -246,19 +238,19 @@ class _Drawing:
     def _legend(self, y: float) -> tuple[list[str], float]:
         """Draw what appears in the picture and what it means; return that and the height."""
         entries: list[tuple[str, str, str]] = []
-        entries += [("bar", kind, word) for kind, word in _KINDS.items() if self.bars[kind]]
+        entries += [("bar", kind, bar.word) for kind, bar in BARS.items() if self.bars[kind]]
         if self.crowds:
-            entries.append(("crowd", "", "how many at a time"))
-        entries += [("end", end, word) for end, word in _ENDS.items() if self.ends[end]]
-        for what, word in (("cancel", "cancellation struck"), ("timeout", "timeout struck")):
+            entries.append(("crowd", "", "alive at the same time"))
+        entries += [("end", end, sign.word) for end, sign in ENDS.items() if self.ends[end]]
+        for what, word in MARKS.items():
             if self.marks[what]:
                 entries.append(("mark", what, word))
         if any(edge[2] is not None for edge in self.data["edges"]):
-            entries.append(("arrow", "", "who waited goes on"))
+            entries.append(("arrow", "", ARROW))
         saved = self.bars, self.ends, self.marks, self.crowds
-        self.bars = {kind: [] for kind in _KINDS}
-        self.ends = {end: [] for end in _ENDS}
-        self.marks = {"cancel": [], "timeout": []}
+        self.bars = {kind: [] for kind in BARS}
+        self.ends = {end: [] for end in ENDS}
+        self.marks = {what: [] for what in MARKS}
         self.crowds = []
         out, x, extra = [], float(_LEFT), []
         for what, key, word in entries:
@@ -284,19 +276,8 @@ class _Drawing:
 
 
 def _sign(end: str, x: float, y: float) -> str:
-    """Return the path of the sign for an end, a shape of its own for each."""
-    a, b = _n(x), _n(y)
-    match end:
-        case "done":
-            return f"M{a} {b}m-4 0l3 3.5l5 -7"
-        case "failed":
-            return f"M{a} {b}m-4 -4l8 8m0 -8l-8 8"
-        case "cancelled":
-            return f"M{a} {b}m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0m1.3 3.2l6.4 -6.4"
-        case "timed out":
-            return f"M{a} {b}m-4 -5h8l-8 10h8z"
-        case _:
-            return f"M{a} {b}m-3 -4l6 4l-6 4"
+    """Return the path of the sign for an end."""
+    return f"M{_n(x)} {_n(y)}{ENDS[end].path}"
 
 
 def _sign_path(end: str, d: str) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 from asyncnb._core.base.text import truncate_columns, visible
 from asyncnb._core.base.text import width as columns_of
 from asyncnb._core.timeline.rows import (
+    BARS,
+    ENDS,
+    MARKS,
     SIGNS,
     Line,
     lines,
@@ -18,16 +21,7 @@ from asyncnb._core.timeline.rows import (
     verdict,
 )
 
-_MARKS = {"pending": "·", "run": "█", "wait": "─", "stop": "╌", "thread": "▒", "life": "━"}
-_WORDS = {
-    "pending": "not started",
-    "run": "running",
-    "wait": "waiting",
-    "stop": "asked to end",
-    "thread": "in a thread",
-    "life": "alive",
-}
-_RANK = ["pending", "wait", "life", "stop", "thread", "run"]
+_RANK = list(BARS)
 _MOST_LINES = 40
 
 
@@ -49,7 +43,7 @@ def text(data: dict[str, Any], width: int = 100) -> str:
         name += " " * (left - columns_of(name))
         out.append(f"{name}  {bar:<{columns}} {word}".rstrip())
     out += _axis(data["end"], left + 2, columns)
-    legend = [f"{_MARKS[kind]} {_WORDS[kind]}" for kind in _MARKS if kind in used]
+    legend = [f"{bar.char} {bar.word}" for kind, bar in BARS.items() if kind in used]
     legend += [f"{sign} {word}" for word, sign in _ends(shown).items()]
     out.append("   ".join(legend))
     return "\n".join([*out, *notes(data)])
@@ -60,10 +54,10 @@ def _ends(shown: list[Line]) -> dict[str, str]:
     for line in shown:
         if len(line.rows) == 1:
             row = line.rows[0]
-            word = row["state"] if row["ended"] is not None else "still there"
+            word = row["state"] if row["ended"] is not None else ENDS["alive"].word
             found[word] = SIGNS[row["state"]]
     if any(struck(row) for line in shown for row in line.rows if len(line.rows) == 1):
-        found["cancellation or timeout struck"] = "!"
+        found[" or ".join(MARKS.values())] = "!"
     return found
 
 
@@ -79,7 +73,7 @@ def _bar(line: Line, end: float, columns: int, used: set[str]) -> str:
         first = int(start * scale)
         for column in range(first, max(first + 1, round(stop * scale))):
             if rank > ranks[column]:
-                ranks[column], cells[column] = rank, _MARKS[kind]
+                ranks[column], cells[column] = rank, BARS[kind].char
                 used.add(kind)
     until = end if row["ended"] is None else row["ended"]
     last = min(columns - 1, round(until * scale))

@@ -166,7 +166,7 @@ class RowElement {
 
   showTask(item, row) {
     const { store } = this.grid;
-    const state = STATES[row.state];
+    const { state } = row;
     const living = !isEnded(row);
     this.setClass(`asyncnb-row asyncnb-is-${state}`, store.isPending(row.id));
     setIcon(this.icon, state);
@@ -175,7 +175,7 @@ class RowElement {
     setText(this.state, state);
     this.showTimes();
     this.showProgress(row, row.name, row.done, row.total);
-    setText(this.note, row.note || (living ? row.waits : ""));
+    setText(this.note, row.note || (living ? row.waits_for : ""));
     setAttribute(this.note, "title", this.note.textContent || null);
     setText(this.cell, row.cell ? `In[${row.cell}]` : "");
     setHidden(this.cell, !row.cell);
@@ -191,7 +191,7 @@ class RowElement {
   showGroup(item) {
     const members = item.members;
     const living = members.filter((row) => !isEnded(row));
-    const failed = members.filter((row) => row.state === 6).length;
+    const failed = members.filter((row) => row.state === "failed").length;
     const group = this.grid.store.groups.get(item.group);
     const state = group?.state === "cancelling" ? "cancelling" : living.length ? "running" : group ? "open" : failed ? "failed" : "ended";
     this.setClass(`asyncnb-row asyncnb-group asyncnb-is-${state}`, false);
@@ -308,10 +308,9 @@ class RowElement {
       if (value !== row.name) store.command("rename", { id: row.id, name: value });
       return;
     }
+    // Anything but a number goes to the kernel as text: it knows why that is no time limit.
     const seconds = value === "" || value === "none" ? null : Number(value);
-    if (seconds !== null && !(seconds >= 0 && Number.isFinite(seconds)))
-      store.say(`A time limit is a number of seconds, or empty for none, not “${value}”.`, true);
-    else store.command("timeout", { id: row.id, seconds });
+    store.command("timeout", { id: row.id, seconds: Number.isNaN(seconds) ? value : seconds });
   }
 }
 
@@ -486,7 +485,7 @@ class Grid {
     else if (verb === "go") this.onGo?.(row);
     else if (isEnded(row) || this.store.connection === "lost") return;
     else if (verb === "rename" || verb === "timeout") element?.edit(verb);
-    else if (verb === "pause") this.store.command(row.state === 3 ? "resume" : "pause", { id: row.id });
+    else if (verb === "pause") this.store.command(row.state === "paused" ? "resume" : "pause", { id: row.id });
     else if (verb === "cancel") this.store.command("cancel", { id: row.id });
   }
 
