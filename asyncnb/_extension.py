@@ -305,7 +305,7 @@ class Extension:
             task = self.await_cells.let_go()
         except UsageError as exc:
             raise ValueError(str(exc)) from None
-        return f"{task.get_name()} goes on in the background"
+        return f"{task.get_name()} continues in the background"
 
     def _cell_ended(self, _: object) -> None:
         self.lost.cell_ended()

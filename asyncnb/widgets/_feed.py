@@ -18,14 +18,14 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from asyncnb._core.base.errors import describe
+from asyncnb._core.base.errors import CommandError, describe
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb.widgets._commands import Commands, Refused
+from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._detail import detail_of, waits_for
 from asyncnb.widgets._rows import FORMAT, Row, cut, pack, row_of, sendable
 from asyncnb.widgets._timeline_facts import facts
@@ -201,7 +201,7 @@ class Feed:
                 return
             answer: Message = {"k": "ack", "n": client, "ok": True}
             answer["say"] = self._commands.execute(verb, arguments)
-        except Refused as exc:
+        except CommandError as exc:
             answer = {"k": "ack", "n": client, "ok": False, "say": str(exc)}
         except Exception as exc:
             logger.exception("asyncnb's dashboard: %r failed", verb)

@@ -180,8 +180,8 @@ def test_buttons_give_commands_and_answers_are_told(page: FakeKernel) -> None:
     assert given == [("cancel", 1), ("pause", 1), ("resume", 2), ("cancel_all", None)]
     assert len({m["n"] for m in page.sent()}) == 4
     assert page.do(page.role("button", "Pause crunch").count()) == 0
-    page.answer(say="2 tasks asked to cancel")
-    assert "2 tasks asked to cancel" in page.text()
+    page.answer(say="cancellation requested for 2 tasks")
+    assert "cancellation requested for 2 tasks" in page.text()
 
 
 def test_a_name_and_a_time_limit_are_edited_in_place(page: FakeKernel) -> None:

@@ -75,7 +75,7 @@ class Time:
 @pytest.fixture
 def feed() -> Iterator[Feed]:
     _registry.registry.clear_ended()
-    feed = Feed(_registry.registry, Commands(_registry.registry), clock=Time())
+    feed = Feed(_registry.registry, Commands(), clock=Time())
     yield feed
     feed.close()
     for record in _registry.registry.living():
@@ -220,7 +220,7 @@ def test_each_command_does_its_work_once_and_is_answered_again(feed: Feed) -> No
     assert not watcher.say("timeout", n="a:7", id=id, seconds=1)["ok"]
     tick(feed)
     assert watcher.states() == {"mine": "cancelled"}
-    assert watcher.say("clear", n="a:8")["say"] == "1 ended task forgotten"
+    assert watcher.say("clear", n="a:8")["say"] == "1 ended task cleared"
     tick(feed)
     assert not watcher.rows
 
@@ -323,6 +323,6 @@ def test_details_tell_chain_output_and_traceback_and_only_when_they_change(feed:
 
 
 def test_every_verb_is_known_to_the_feed_or_to_the_commands() -> None:
-    feed = Feed(TaskRegistry(), Commands(TaskRegistry()))
+    feed = Feed(TaskRegistry(), Commands())
     for verb in VERBS:
         assert hasattr(feed, f"_on_{verb}") or hasattr(feed._commands, f"_{verb}")

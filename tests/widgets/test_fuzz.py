@@ -129,7 +129,7 @@ class Kernel:
     def __init__(self) -> None:
         self.registry = registry
         self.now = 0.0
-        self.feed = Feed(self.registry, Commands(self.registry), clock=lambda: self.now)
+        self.feed = Feed(self.registry, Commands(), clock=lambda: self.now)
         self.guard = Guard()
         self.complaints: list[logging.LogRecord] = []
 

@@ -113,7 +113,7 @@ def test_of_too_many_tasks_the_newest_are_sent(monkeypatch):
 
 def test_the_dashboard_answers_with_the_timeline():
     said = []
-    feed = Feed(registry, Commands(registry))
+    feed = Feed(registry, Commands())
     subscription = feed.subscribe(lambda message, buffers: said.append(message))
     registry.clear_ended()
     _trace.recorder.clear()

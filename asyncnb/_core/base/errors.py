@@ -19,8 +19,12 @@ class WrongThreadError(RuntimeError):
     """A blocking wait was asked for on the very thread that would have to do the work."""
 
 
-class TaskNotFoundError(LookupError):
-    """No task, or more than one, goes by the name that was given."""
+class CommandError(Exception):
+    """A command on tasks was refused, with nothing changed; the text is a sentence for the user."""
+
+
+class TaskNotFoundError(CommandError, LookupError):
+    """No task, or more than one, has the name that was given."""
 
 
 class ResultDroppedError(LookupError):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from asyncnb._core.base.errors import TaskNotFoundError, near
+from asyncnb._core.launched import commands
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import Parser
-from asyncnb._kernel.magics.verbs import Verb, group_records
+from asyncnb._kernel.magics.verbs import Verb
 
 if TYPE_CHECKING:
     # Imported when a verb needs them: loading the extension must not wait for tables.
@@ -52,7 +53,7 @@ class LookVerbs:
 
         if args.group is not None:
             patterns = [] if args.pattern == "*" else [args.pattern]
-            found = group_records(args.group, patterns)
+            found = commands.in_group(args.group, patterns)
         else:
             found = list(registry.match(args.pattern))
         plain = _plain_tasks(args.pattern) if args.all and args.group is None else []
