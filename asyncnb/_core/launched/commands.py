@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from asyncnb._core.base.errors import CommandError, TaskNotFoundError, near
+from asyncnb._core.base.errors import CommandError, TaskNotFoundError, did_you_mean
 from asyncnb._core.base.text import count
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched import launch, named_groups, time_limit
@@ -60,7 +60,7 @@ def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
         last = open_group.facts
     if last is None:
         groups = list(dict.fromkeys(r.group for r in records if r.group is not None))
-        hint = near(name, groups)
+        hint = did_you_mean(name, groups)
         if not hint:
             hint = f" There are: {', '.join(groups[-8:])}." if groups else " There is none yet."
         raise CommandError(f"No group is called {name!r}.{hint}")
