@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core.base.text import visible
+from asyncnb._core.base.text import escape_control_chars
 from asyncnb._core.introspection.info import CellRef, TaskInfo
 from asyncnb._core.timeline.chrome_trace import trace_events
 from asyncnb._core.timeline.svg import svg
@@ -82,8 +82,8 @@ def test_a_table_gets_no_element_from_a_text(text: str) -> None:
     clean = Skeleton(TaskTable(infos(CLEAN))._repr_html_())
     found = Skeleton(TaskTable(infos(text))._repr_html_())
     assert found.elements == clean.elements
-    assert visible(text, 40) in found.texts
-    assert found.titles in ([], [visible(text, 1000)] * 2)
+    assert escape_control_chars(text, 40) in found.texts
+    assert found.titles in ([], [escape_control_chars(text, 1000)] * 2)
     for info in infos(text):
         line = Skeleton(as_one_line(info)["text/html"])
         assert line.elements == [("span",), ("/", "span")]
@@ -116,7 +116,7 @@ def test_a_picture_gets_no_element_from_a_text(text: str) -> None:
 
     assert bones(found) == bones(clean)
     said = [e.text or "" for e in found.iter() if e.tag.endswith("}text")]
-    plain = re.sub(r"\s+", "", visible(text))[:8]
+    plain = re.sub(r"\s+", "", escape_control_chars(text))[:8]
     assert any(re.sub(r"\s+", "", each).startswith(plain) for each in said)
 
 

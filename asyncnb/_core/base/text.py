@@ -47,7 +47,7 @@ def brief(value: object, most: int = 60) -> str:
     return truncate(repr(value[:most] if isinstance(value, str) else value), most)
 
 
-def visible(text: str, most: int | None = None) -> str:
+def escape_control_chars(text: str, most: int | None = None) -> str:
     """Return ``text`` on one line, without what would move the cursor or turn the line around."""
     if not text.isprintable():
         text = "".join(
@@ -68,10 +68,10 @@ def shown_as(text: str, names: Collection[str]) -> set[str]:
     None where names that differ are cut to the same.
     """
     text = text.strip()
-    found = {name for name in names if visible(name).strip() == text}
+    found = {name for name in names if escape_control_chars(name).strip() == text}
     if found or not text.endswith("…"):
         return found
-    found = {name for name in names if visible(name).startswith(text[:-1])}
+    found = {name for name in names if escape_control_chars(name).startswith(text[:-1])}
     return found if len(found) == 1 else set()
 
 

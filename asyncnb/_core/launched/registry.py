@@ -16,7 +16,7 @@ from typing import Any
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import TaskNotFoundError, did_you_mean
 from asyncnb._core.base.forks import at_fork
-from asyncnb._core.base.text import shown_as, visible
+from asyncnb._core.base.text import escape_control_chars, shown_as
 from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.primitives.cross_loop import add_callback
@@ -201,7 +201,7 @@ class TaskRegistry:
         hint = did_you_mean(pattern, names)
         if not hint:
             hint = (
-                f" There are: {', '.join(map(visible, names[-8:]))}."
+                f" There are: {', '.join(map(escape_control_chars, names[-8:]))}."
                 if names
                 else " No task was launched yet."
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.base.text import count, duration, visible
+from asyncnb._core.base.text import count, duration, escape_control_chars
 from asyncnb._core.timeline.rows import (
     ARROW,
     BARS,
@@ -124,11 +124,13 @@ class _Drawing:
         indent = _LEFT + 14 * min(line.depth, 6)
         if not line.rows:
             rule = f'<path d="M{indent} {_n(y + 10)}H{_WIDTH - 12}" {_paint("stroke", _RULE)}/>'
-            label = _text(indent, y + 4, visible(line.label, 60), _QUIET, 12, weight="600")
+            label = _text(
+                indent, y + 4, escape_control_chars(line.label, 60), _QUIET, 12, weight="600"
+            )
             return [rule, label]
         most = int((_NAME - 8 - (indent - _LEFT)) / 6.6)
-        out = [_text(indent, y + 4, visible(line.label, most), _INK, 12)]
-        word = visible(verdict(line), 33)
+        out = [_text(indent, y + 4, escape_control_chars(line.label, most), _INK, 12)]
+        word = escape_control_chars(verdict(line), 33)
         out.append(_text(_X0 + _PLOT + 14, y + 4, word, _QUIET, 11))
         if len(line.rows) > 1:
             self._crowd(line, y)

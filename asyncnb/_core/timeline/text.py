@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.base.text import truncate_columns, visible
+from asyncnb._core.base.text import escape_control_chars, truncate_columns
 from asyncnb._core.base.text import width as columns_of
 from asyncnb._core.timeline.rows import (
     BARS,
@@ -30,10 +30,14 @@ def text(data: dict[str, Any], width: int = 100) -> str:
     if not data["rows"]:
         return "No tasks."
     shown = lines(data, _MOST_LINES)
-    names = [truncate_columns("  " * line.depth + visible(line.label, 100), 28) for line in shown]
+    names = [
+        truncate_columns("  " * line.depth + escape_control_chars(line.label, 100), 28)
+        for line in shown
+    ]
     left = max(map(columns_of, names))
     words = [
-        truncate_columns(visible(verdict(line), 100), 30) if line.rows else "" for line in shown
+        truncate_columns(escape_control_chars(verdict(line), 100), 30) if line.rows else ""
+        for line in shown
     ]
     columns = max(20, width - left - 3 - max(map(columns_of, words)))
     used: set[str] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from asyncnb._core.base.text import visible
+from asyncnb._core.base.text import escape_control_chars
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._kernel.tables.rows import Row
 
@@ -99,7 +99,7 @@ def _cell(row: Row, name: str) -> str:
         pad = f' style="padding-left:{min(depth, 8) * 1.4:g}em"' if depth else ""
         last = " asyncnb-last" if depth and row.branch[-1] else ""
         kind = f' class="asyncnb-child{last}"' if depth else ""
-        whole = html.escape(visible(row.info.name, 1000))
+        whole = html.escape(escape_control_chars(row.info.name, 1000))
         title = f' title="{whole}"' if text != whole else ""
         return f'<th scope="row"{kind}{pad}{title}>{text}</th>'
     if name == "state":

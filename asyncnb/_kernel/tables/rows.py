@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asyncnb._core.base.text import duration, visible
+from asyncnb._core.base.text import duration, escape_control_chars
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.tables.note import note
@@ -47,14 +47,14 @@ class Row:
             elapsed = now - info.started
         waits = info.waiting_on if info.state not in ENDED else None
         self.texts = {
-            "task": visible(info.name, 40),
+            "task": escape_control_chars(info.name, 40),
             "state": info.state,
             "time": "" if elapsed is None else duration(elapsed),
-            "group": visible(info.group or "", 24),
+            "group": escape_control_chars(info.group or "", 24),
             "cell": str(info.cell or ""),
             "on": info.kind,
-            "waits for": visible(waits or "", 40),
-            "note": visible(note(info), 60),
+            "waits for": escape_control_chars(waits or "", 40),
+            "note": escape_control_chars(note(info), 60),
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from asyncnb._core.base.text import terminal_columns, truncate_columns, visible, width
+from asyncnb._core.base.text import escape_control_chars, terminal_columns, truncate_columns, width
 from asyncnb._core.introspection.info import TaskInfo
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.tables.rows import COLUMNS, Row, as_tree, choose, indented
@@ -90,7 +90,7 @@ def as_one_line(info: TaskInfo) -> dict[str, str]:
 
     text = f"Task {info.name!r}: {info.state}"
     if info.error:
-        text += f" ({visible(info.error.partition(chr(10))[0], 200)})"
+        text += f" ({escape_control_chars(info.error.partition(chr(10))[0], 200)})"
     if info.cell is not None and str(info.cell):
         text += f", {info.cell}"
     return {"text/plain": text, "text/html": f"<span>{html.escape(text)}</span>"}
