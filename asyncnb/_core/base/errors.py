@@ -58,7 +58,7 @@ class RemoteError(Exception):
     """Stands for an exception raised elsewhere that cannot be brought here as it is."""
 
 
-def describe(exc: BaseException) -> str:
+def format_exception_line(exc: BaseException) -> str:
     """Return ``Type: message``, also of an exception that cannot say its message."""
     return f"{type(exc).__name__}: {safe_str(exc)}"
 

@@ -30,15 +30,9 @@ def text(data: dict[str, Any], width: int = 100) -> str:
     if not data["rows"]:
         return "No tasks."
     shown = lines(data, _MOST_LINES)
-    names = [
-        truncate_columns("  " * line.depth + escape_control_chars(line.label, 100), 28)
-        for line in shown
-    ]
+    names = [_fitted("  " * line.depth, line.label, 28) for line in shown]
     left = max(map(columns_of, names))
-    words = [
-        truncate_columns(escape_control_chars(verdict(line), 100), 30) if line.rows else ""
-        for line in shown
-    ]
+    words = [_fitted("", verdict(line), 30) if line.rows else "" for line in shown]
     columns = max(20, width - left - 3 - max(map(columns_of, words)))
     used: set[str] = set()
     out = []
@@ -51,6 +45,10 @@ def text(data: dict[str, Any], width: int = 100) -> str:
     legend += [f"{sign} {word}" for word, sign in _ends(shown).items()]
     out.append("   ".join(legend))
     return "\n".join([*out, *notes(data)])
+
+
+def _fitted(before: str, text: str, most: int) -> str:
+    return truncate_columns(before + escape_control_chars(text, 100), most)
 
 
 def _ends(shown: list[Line]) -> dict[str, str]:

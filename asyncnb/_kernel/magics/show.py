@@ -78,7 +78,7 @@ class LookVerbs:
         return TaskTable(infos, empty=empty, left_out=left_out.strip())
 
     def _stack(self, args: argparse.Namespace) -> None:
-        from asyncnb._kernel.tables.stack import describe
+        from asyncnb._kernel.tables.stack import describe_stack
 
         try:
             record = registry.find(args.name)
@@ -88,9 +88,9 @@ class LookVerbs:
                 raise
             from asyncnb._core.introspection.unmanaged import plain_task_info
 
-            print(describe(named[0], plain_task_info(named[0])))
+            print(describe_stack(named[0], plain_task_info(named[0])))
         else:
-            print(describe(record.task, record.info()))
+            print(describe_stack(record.task, record.info()))
 
     def _output(self, args: argparse.Namespace) -> None:
         self._show_output(registry.find(args.name))

@@ -11,7 +11,7 @@ from asyncnb._core.introspection.info import ENDED, TaskInfo
 from asyncnb._core.introspection.stack import await_chain, awaited_by, worker_of
 
 
-def describe(task: asyncio.Task[Any], info: TaskInfo) -> str:
+def describe_stack(task: asyncio.Task[Any], info: TaskInfo) -> str:
     """Return the text for ``task``; from any thread, without asking the loop."""
     places = await_chain(task)
     lines = [_head(info)]
