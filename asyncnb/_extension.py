@@ -44,7 +44,7 @@ from asyncnb._kernel.magics.control import ControlVerbs
 from asyncnb._kernel.magics.magics import AsyncMagics
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
-from asyncnb._kernel.magics.show import LookVerbs
+from asyncnb._kernel.magics.show import ShowVerbs
 from asyncnb._kernel.output.blocked import BlockedLoopReporter
 from asyncnb._kernel.output.blocked import status as blocked_status
 from asyncnb._kernel.output.headless import is_headless
@@ -216,7 +216,7 @@ class Extension:
                 deliver=self.output.deliver_late_output,
                 let_go=self.await_cells.let_go,
             ),
-            look=LookVerbs(
+            show=ShowVerbs(
                 self.background,
                 show_output=self.output.show_again,
                 live=lambda: self.browser().dashboard(),
@@ -296,7 +296,7 @@ class Extension:
             return bundle
         from asyncnb.widgets._timeline import TimelineWidget
 
-        widget = TimelineWidget(timeline.data, timeline.look)._repr_mimebundle_()
+        widget = TimelineWidget(timeline.data, timeline.refresh)._repr_mimebundle_()
         kind = "application/vnd.jupyter.widget-view+json"
         return bundle if widget is None else bundle | {kind: widget[0][kind]}
 

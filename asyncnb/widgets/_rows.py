@@ -16,7 +16,7 @@ from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord
 
 #: Names and notes are cut to this many characters: a row is one line on the screen.
-LONGEST: Final = 300
+MAX_CHARS: Final = 300
 #: From so many rows on, the numbers go as bytes: as text they would take eight times as long.
 BINARY_FROM: Final = 1000
 
@@ -104,7 +104,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
 
 def cut(text: str) -> str:
     """Return ``text``, or its beginning if it is too long for a row."""
-    return truncate(text, LONGEST)
+    return truncate(text, MAX_CHARS)
 
 
 def sendable(value: Any) -> Any:

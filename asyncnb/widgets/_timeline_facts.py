@@ -8,8 +8,8 @@ from asyncnb._core.timeline.data import timeline_data
 from asyncnb._core.timeline.rows import ARROW, BARS, ENDS, MARKS, notes, spans
 
 #: What a page gets to draw at most; it draws a thousand bars of a pixel in any case.
-MOST_ROWS = 2000
-MOST_RUNS = 8000
+MAX_ROWS = 2000
+MAX_RUNS = 8000
 
 #: How a page draws it, sent with the facts: the picture and the text draw the same.
 LEGEND: dict[str, Any] = {
@@ -36,15 +36,15 @@ def compact(data: dict[str, Any]) -> dict[str, Any]:
     shape means.
     """
     rows = data["rows"]
-    left_out = max(0, len(rows) - MOST_ROWS)
+    left_out = max(0, len(rows) - MAX_ROWS)
     if left_out:
         newest = {row["id"] for row in sorted(rows, key=lambda row: row["created"])[left_out:]}
         rows = [row for row in rows if row["id"] in newest]
         edges = [edge for edge in data["edges"] if {*edge[:2]} <= newest]
         data = data | {"edges": edges}
-    if sum(len(row["runs"]) for row in rows) > MOST_RUNS:
+    if sum(len(row["runs"]) for row in rows) > MAX_RUNS:
         # Some tasks have most of the steps; so many of each are told apart that all have a share.
-        share = max(20, MOST_RUNS // max(1, sum(1 for row in rows if row["runs"])))
+        share = max(20, MAX_RUNS // max(1, sum(1 for row in rows if row["runs"])))
         rows = [_thinned(row, share) for row in rows]
     return data | {
         "rows": [_with_bars(row, data["end"]) for row in rows],

@@ -16,7 +16,7 @@ from asyncnb._core.launched.record import observers
 from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb._core.loop.current import embedded_loop, shutdown
 from asyncnb.widgets._commands import VERBS, Commands
-from asyncnb.widgets._feed import UNSEEN, Feed, Subscription
+from asyncnb.widgets._feed import MAX_UNACKNOWLEDGED, Feed, Subscription
 from asyncnb.widgets._rows import Numbers, Texts
 
 
@@ -261,12 +261,12 @@ def test_who_shows_no_sign_of_life_gets_nothing_more_until_it_asks(feed: Feed) -
     gone, listens = Watcher(feed, answers=True), Watcher(feed, answers=True)
     gone.say("sync")
     listens.say("sync")
-    for number in range(2 * UNSEEN):
+    for number in range(2 * MAX_UNACKNOWLEDGED):
         task.set_name(f"busy {number}")
         tick(feed)
         listens.say("seen", messages=len(listens.messages))
-    assert len(gone.messages) == UNSEEN + 1
-    assert listens.states() == {f"busy {2 * UNSEEN - 1}": "waiting"}
+    assert len(gone.messages) == MAX_UNACKNOWLEDGED + 1
+    assert listens.states() == {f"busy {2 * MAX_UNACKNOWLEDGED - 1}": "waiting"}
     gone.say("sync")
     assert gone.states() == listens.states()
 

@@ -269,7 +269,7 @@ def test_a_timeline_answers_to_its_one_word_alone(content: Any) -> None:
     pytest.importorskip("anywidget")
     from asyncnb.widgets._timeline import TimelineWidget
 
-    def look() -> Any:
-        raise AssertionError("it looked")
+    def refresh() -> Any:
+        raise AssertionError("it was refreshed")
 
-    TimelineWidget._arrived(SimpleNamespace(_look=look), content)
+    TimelineWidget._arrived(SimpleNamespace(_refresh=refresh), content)

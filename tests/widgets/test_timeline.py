@@ -89,7 +89,7 @@ def test_page_picture_and_text_draw_the_same_bars(kind, how):
 
 
 def test_many_steps_are_thinned_and_their_ends_kept(monkeypatch):
-    monkeypatch.setattr(_timeline_facts, "MOST_RUNS", 500)
+    monkeypatch.setattr(_timeline_facts, "MAX_RUNS", 500)
     data = recorded(many(10, 500))
     small = compact(data)
     runs = [[bar[1:] for bar in row["bars"] if bar[0] == "run"] for row in small["rows"]]
@@ -103,7 +103,7 @@ def test_many_steps_are_thinned_and_their_ends_kept(monkeypatch):
 
 
 def test_of_too_many_tasks_the_newest_are_sent(monkeypatch):
-    monkeypatch.setattr(_timeline_facts, "MOST_ROWS", 10)
+    monkeypatch.setattr(_timeline_facts, "MAX_ROWS", 10)
     small = compact(recorded(many(30, 1)))
     assert len(small["rows"]) == 10
     assert small["notes"] == ["21 older tasks are not shown."]

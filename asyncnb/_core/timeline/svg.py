@@ -32,8 +32,8 @@ _LEFT = 12
 _X0 = _LEFT + _NAME
 _WIDTH = _X0 + _PLOT + 14 + _WORD
 _TOP = 38
-_MOST_LINES = 60
-_MOST_ARROWS = 150
+_MAX_LINES = 60
+_MAX_ARROWS = 150
 
 _INK, _QUIET, _GROUND, _RULE = (
     ("--jp-ui-font-color1", "#1f2328"),
@@ -58,7 +58,7 @@ _STROKES = {
 
 def svg(data: dict[str, Any]) -> str:
     """Return ``data`` of :func:`timeline_data` as an SVG document."""
-    shown = lines(data, _MOST_LINES)
+    shown = lines(data, _MAX_LINES)
     return _Drawing(data, shown).document()
 
 
@@ -213,7 +213,7 @@ class _Drawing:
             if when is None or source not in places or to not in places:
                 continue
             start, end = places[source], places[to]
-            if len(lines_) == _MOST_ARROWS or start == end:
+            if len(lines_) == _MAX_ARROWS or start == end:
                 continue
             x, way = self.x(when), 1 if end > start else -1
             lines_.append(f"M{_n(x)} {_n(start)}V{_n(end - way * 8)}")

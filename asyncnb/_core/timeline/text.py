@@ -22,14 +22,14 @@ from asyncnb._core.timeline.rows import (
 )
 
 _RANK = list(BARS)
-_MOST_LINES = 40
+_MAX_LINES = 40
 
 
 def text(data: dict[str, Any], width: int = 100) -> str:
     """Return ``data`` of :func:`timeline_data` drawn with characters."""
     if not data["rows"]:
         return "No tasks."
-    shown = lines(data, _MOST_LINES)
+    shown = lines(data, _MAX_LINES)
     names = [_fitted("  " * line.depth, line.label, 28) for line in shown]
     left = max(map(columns_of, names))
     words = [_fitted("", verdict(line), 30) if line.rows else "" for line in shown]

@@ -75,9 +75,9 @@ class Timeline:
     def __init__(self, tasks: Tasks = None, grid: float | None = None) -> None:
         self._tasks, self._grid = tasks, grid
         #: The numbers, as :func:`timeline_data` describes them.
-        self.data: dict[str, Any] = self.look()
+        self.data: dict[str, Any] = self.refresh()
 
-    def look(self) -> dict[str, Any]:
+    def refresh(self) -> dict[str, Any]:
         """Return the numbers as they are now; ``data`` stays. Any thread."""
         return timeline_data(self._tasks, grid=self._grid)
 

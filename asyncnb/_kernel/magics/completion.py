@@ -23,7 +23,7 @@ from asyncnb._kernel.arguments import (
 from asyncnb._kernel.magics.verbs import Verb
 
 #: Names at most: IPython shows no more, and to sort 10,000 takes it a while.
-MOST = 500
+MAX_NAMES = 500
 
 #: Verbs that mean living tasks only.
 _FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout"}
@@ -197,7 +197,7 @@ def _fitting(texts: Iterable[str], fragment: str) -> list[str]:
     for text in texts:
         if text.startswith(plain):
             found[shlex.quote(text)] = None
-            if len(found) == MOST:
+            if len(found) == MAX_NAMES:
                 break
     return list(found)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.magics.control import ControlVerbs
     from asyncnb._kernel.magics.settings import OptionTable, Settings
-    from asyncnb._kernel.magics.show import LookVerbs
+    from asyncnb._kernel.magics.show import ShowVerbs
 
 ASYNCNB_USAGE = (
     "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off | %asyncnb option [NAME [VALUE]]"
@@ -52,16 +52,16 @@ class AsyncMagics(Magics):
         restart: Callable[[], str],
         settings: Settings,
         control: ControlVerbs,
-        look: LookVerbs,
+        show: ShowVerbs,
     ) -> None:
         super().__init__(shell)
         self._background = background
         self._status = status
         self._restart = restart
         self._settings = settings
-        self.table = look.table
-        self.verbs = {**control.verbs, **look.verbs}
-        look.all_verbs = self.verbs
+        self.table = show.table
+        self.verbs = {**control.verbs, **show.verbs}
+        show.all_verbs = self.verbs
         #: The words of ``%asyncnb``: what each takes after the words given, for completion.
         self.commands: dict[str, Callable[[Sequence[str]], Iterable[str]]] = {
             "restart": lambda given: (),

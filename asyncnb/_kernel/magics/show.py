@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from asyncnb._kernel.tables.table import TaskTable
 
 
-class LookVerbs:
+class ShowVerbs:
     """What tells of tasks and changes nothing."""
 
     def __init__(
@@ -48,7 +48,7 @@ class LookVerbs:
         self.all_verbs: Iterable[str] = self.verbs
 
     def _table(self, args: argparse.Namespace) -> TaskTable:
-        from asyncnb._kernel.tables.rows import MOST_ROWS, choose
+        from asyncnb._kernel.tables.rows import MAX_ROWS, choose
         from asyncnb._kernel.tables.table import TaskTable
 
         if args.group is not None:
@@ -71,9 +71,9 @@ class LookVerbs:
         if plain:
             from asyncnb._core.introspection.unmanaged import plain_task_info
 
-            infos += [plain_task_info(task) for task in plain[:MOST_ROWS]]
-            if len(plain) > MOST_ROWS:
-                left_out += f" {len(plain) - MOST_ROWS:,} that nobody launched are not shown."
+            infos += [plain_task_info(task) for task in plain[:MAX_ROWS]]
+            if len(plain) > MAX_ROWS:
+                left_out += f" {len(plain) - MAX_ROWS:,} that nobody launched are not shown."
         empty = "No failed tasks." if args.failed else "No tasks."
         return TaskTable(infos, empty=empty, left_out=left_out.strip())
 

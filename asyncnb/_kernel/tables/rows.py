@@ -10,10 +10,10 @@ from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.tables.note import note
 
 #: Rows of a table at most: more is nothing to read, and takes time to make.
-MOST_ROWS = 100
+MAX_ROWS = 100
 
 #: Levels of the tree that are indented; what lies deeper stands below the last of them.
-DEEPEST = 7
+MAX_DEPTH = 7
 
 #: Whether each task from the root down to this one is the last of its siblings; empty at the root.
 Branch = tuple[bool, ...]
@@ -58,7 +58,7 @@ class Row:
         }
 
 
-def choose(records: Sequence[TaskRecord], most: int = MOST_ROWS) -> tuple[list[TaskRecord], str]:
+def choose(records: Sequence[TaskRecord], most: int = MAX_ROWS) -> tuple[list[TaskRecord], str]:
     """Return at most ``most`` of ``records``, in their order, and a sentence on what is left out.
 
     Failures come first, in at most half of the room, then the living, then the others; of each
@@ -105,5 +105,5 @@ def indented(name: str, branch: Branch) -> str:
     """Return ``name`` as it stands in a tree of text."""
     if not branch:
         return name
-    above = "".join("   " if last else "│  " for last in branch[:-1][:DEEPEST])
+    above = "".join("   " if last else "│  " for last in branch[:-1][:MAX_DEPTH])
     return f"{above}{'└─' if branch[-1] else '├─'} {name}"

@@ -11,7 +11,7 @@ from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.tables.rows import COLUMNS, Row, as_tree, choose, indented
 
 #: Columns that may be cut where there is no room, and what must stay of each.
-LEAST = {"task": 14, "group": 6, "waits for": 12, "note": 12}
+MIN_WIDTHS = {"task": 14, "group": 6, "waits for": 12, "note": 12}
 
 
 class TaskTable:
@@ -103,7 +103,9 @@ def fitted(names: Sequence[str], widths: Sequence[int], room: int) -> list[int]:
     """
     found = list(widths)
     while (more := over(found, room)) > 0:
-        spare = {i: found[i] - LEAST[name] for i, name in enumerate(names) if name in LEAST}
+        spare = {
+            i: found[i] - MIN_WIDTHS[name] for i, name in enumerate(names) if name in MIN_WIDTHS
+        }
         widest = max(spare, key=lambda i: spare[i], default=None)
         if widest is None or spare[widest] <= 0:
             break

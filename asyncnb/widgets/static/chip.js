@@ -42,7 +42,7 @@ class ChipHub {
     this.watched = ids.join();
     if (!this.store.post({ c: "watch", ids })) this.store.lose("the kernel is gone");
     else if (ids.length) {
-      this.store.look(true);
+      this.store.setVisible(true);
       this.store.expectAnswer();
     }
   }

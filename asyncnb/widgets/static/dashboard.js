@@ -179,7 +179,7 @@ class View {
     // Not anew with each paint: while much changes, that would put it off for good.
     this.looking ??= setTimeout(() => {
       this.looking = null;
-      this.store.look();
+      this.store.setVisible();
     }, 250);
   }
 

@@ -2,7 +2,7 @@
 
 const ROW = 28; // pixels; as in dashboard.css
 const SPARE = 3; // rows above and below what is seen
-const MOST_ROWS = 58; // elements
+const MAX_ROWS = 58; // elements
 
 /** Flatten the store's rows into the items of a tree, in the order they are shown. */
 class Tree {
@@ -399,7 +399,7 @@ class Grid {
       this.viewport.style.height = `${shownHeight}px`;
     }
     this.showEmpty(items.length);
-    const room = Math.min(MOST_ROWS, Math.ceil(shownHeight / ROW) + 1 + 2 * SPARE);
+    const room = Math.min(MAX_ROWS, Math.ceil(shownHeight / ROW) + 1 + 2 * SPARE);
     const top = Math.floor(this.viewport.scrollTop / ROW);
     this.first = Math.max(0, top - SPARE);
     const last = Math.min(items.length, this.first + room);

@@ -24,7 +24,7 @@ class Store {
     this.structure = 0; // grows when rows come, go or move
     this.client = Math.random().toString(36).slice(2);
     this.commands = 0;
-    this.looked = "";
+    this.visibleKey = "";
   }
 
   // Views
@@ -40,7 +40,7 @@ class Store {
     if (!this.views.size) {
       clearTimeout(this.waiting);
       this.post({ c: "close" });
-    } else this.look();
+    } else this.setVisible();
   }
 
   changed() {
@@ -68,7 +68,7 @@ class Store {
 
   sync() {
     if (!this.post({ c: "sync" })) return this.lose("the kernel is gone");
-    this.look(true);
+    this.setVisible(true);
     this.expectAnswer();
   }
 
@@ -104,13 +104,13 @@ class Store {
   }
 
   /** Tell the kernel which living rows are on a screen: it looks these up twice a second. */
-  look(anew = false) {
+  setVisible(anew = false) {
     const ids = new Set();
     for (const view of this.views) for (const id of view.visibleIds?.() ?? []) ids.add(id);
     const list = [...ids].sort((a, b) => a - b);
     const key = list.join();
-    if (this.connection === "lost" || (!anew && key === this.looked)) return;
-    this.looked = key;
+    if (this.connection === "lost" || (!anew && key === this.visibleKey)) return;
+    this.visibleKey = key;
     this.post({ c: "view", ids: list });
   }
 
