@@ -79,8 +79,8 @@ def test_rows_tell_each_tasks_life(recording):
     assert [row["depth"] for row in data["rows"]] == [0, 1, 1, 1]
     assert [row["state"] for row in data["rows"]] == ["done", "failed", "cancelled", "cancelled"]
     assert rows["failing"]["waits"] == [[0, 1, "sleep", None]]
-    assert rows["cancelled"]["marks"] == [[0.5, "cancel", "enough"]]
-    assert rows["main"]["marks"] == [[2.5, "timeout", ""]]
+    assert rows["cancelled"]["events"] == [[0.5, "cancel", "enough"]]
+    assert rows["main"]["events"] == [[2.5, "timeout", ""]]
     assert data["end"] == 2.5
     ids = {row["name"]: row["id"] for row in data["rows"]}
     assert data["edges"] == [

@@ -106,9 +106,9 @@ def test_cancellations_and_timeouts_are_noted_where_they_strike():
         await asyncnb.wait([task, other])
 
     _, traces = recorded(main())
-    assert traces["patient"].marks == [(1, "cancel", "no more")]
+    assert traces["patient"].events == [(1, "cancel", "no more")]
     assert (traces["patient"].state, traces["patient"].ended) == ("cancelled", 3)
-    assert traces["limited"].marks == [(3, "timeout", ""), (3, "on", "")]
+    assert traces["limited"].events == [(3, "timeout", ""), (3, "on", "")]
     assert (traces["limited"].state, traces["limited"].ended) == ("done", 4)
 
 
@@ -142,8 +142,8 @@ def test_timeouts_of_asyncios_own_are_told_from_cancellations(by):
         await asyncnb.wait([task, other])
 
     _, traces = recorded(main())
-    assert traces["limited"].marks[0] == (3, "timeout", "")
-    assert traces["cancelled"].marks[0] == (1, "cancel", "")
+    assert traces["limited"].events[0] == (3, "timeout", "")
+    assert traces["cancelled"].events[0] == (1, "cancel", "")
 
 
 def test_a_failure_is_the_tasks_own_and_is_noted():

@@ -59,13 +59,13 @@ KINDS = ["loop", "kernel", "thread", "process", "executor"]
 ROW: dict[str, Any] = {
     "id": 1, "name": "task", "group": None, "parent": None, "state": "done", "cell": "",
     "created": 0.0, "started": 0.5, "ended": 3.0, "error": "", "steps": 0, "runs": [], "waits": [],
-    "marks": [], "depth": 0, "recorded": False, "seconds": 0.0, "dropped": 0,
+    "events": [], "depth": 0, "recorded": False, "seconds": 0.0, "dropped": 0,
 }  # fmt: skip
 HOW: dict[str, dict[str, Any]] = {
     "not recorded": {},
     "not started": {"started": None, "ended": None, "state": "pending"},
     "living": {"ended": None, "state": "paused"},
-    "recorded": {"recorded": True, "runs": [[0.5, 0.6], [2.0, 3.0]], "marks": [[1, "cancel", ""]]},
+    "recorded": {"recorded": True, "runs": [[0.5, 0.6], [2.0, 3.0]], "events": [[1, "cancel", ""]]},
 }
 
 

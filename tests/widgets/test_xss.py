@@ -96,7 +96,7 @@ def data(text: str) -> dict[str, Any]:
         "id": 1, "name": text, "group": text, "parent": None, "state": "failed", "kind": "loop",
         "cell": text, "created": 0.0, "started": 0.1, "ended": 2.0, "error": f"Error: {text}",
         "steps": 2, "runs": [[0.1, 0.2], [1.0, 1.1]], "waits": [[0.2, 1.0, text, 2]],
-        "marks": [[0.5, "cancel", text], [0.6, "timeout", text]], "depth": 0,
+        "events": [[0.5, "cancel", text], [0.6, "timeout", text]], "depth": 0,
         "recorded": True, "seconds": 0.2, "dropped": 0,
     }  # fmt: skip
     other = row | {"id": 2, "parent": 1, "depth": 1, "waits": [[0.2, 1.0, text, None]]}

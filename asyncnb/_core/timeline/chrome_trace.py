@@ -64,7 +64,7 @@ def _task_events(row: Event, data: dict[str, Any], pid: int, tid: int) -> list[E
     for start, stop, what, on in row["waits"]:
         name = f"wait for {names[on]}" if on in names else f"wait in {what}"
         found.append(_slice(name, "wait", start, min(stop, end), at, {"in": what}))
-    for when, what, text in row["marks"]:
+    for when, what, text in row["events"]:
         if what == "on":
             continue
         found.append(

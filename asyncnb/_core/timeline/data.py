@@ -28,7 +28,7 @@ def timeline_data(tasks: Tasks = None, *, grid: float | None = None) -> dict[str
     parent before its children. A row has ``id``, ``parent``, ``depth``, ``name``, ``state``,
     ``kind``, ``group``, ``cell``, ``error``, ``created``, ``started``, ``ended`` (None: it lives),
     ``recorded``, ``steps``, ``seconds`` (on the loop), ``runs`` (``[start, end]``), ``waits``
-    (``[start, end, what, id of the task waited for or None]``), ``marks`` (``[when, "cancel" or
+    (``[start, end, what, id of the task waited for or None]``), ``events`` (``[when, "cancel" or
     "timeout", message]``) and ``dropped``. ``edges``: ``[id of the task waited for, id of the one
     that waited, when it went on or None]``. Times are seconds after ``origin``.
     """
@@ -143,7 +143,7 @@ def _facts(
     if trace is not None and trace.recording is not recording:
         trace = None  # another recording's
     facts |= {"recorded": trace is not None, "steps": 0, "seconds": 0.0, "dropped": 0}
-    facts |= {"runs": [], "waits": [], "marks": []}
+    facts |= {"runs": [], "waits": [], "events": []}
     if trace is not None:
         _add_recorded(facts, trace, steps.get(trace.id, []), now)
     return facts
@@ -169,7 +169,7 @@ def _add_recorded(facts: dict[str, Any], trace: TaskTrace, steps: list[Step], no
         else:
             continue
         facts["waits"].append([step.end + epoch, until, _what(step), step.on])
-    facts["marks"] = [[when + epoch, what, text] for when, what, text in trace.marks]
+    facts["events"] = [[when + epoch, what, text] for when, what, text in trace.events]
 
 
 def _what(step: Step) -> str:
@@ -236,7 +236,7 @@ def _shift(data: dict[str, Any], origin: float, grid: float | None) -> None:
             row[key] = at(row[key])
         row["runs"] = [[at(start), at(end)] for start, end in row["runs"]]
         row["waits"] = [[at(start), at(end), *rest] for start, end, *rest in row["waits"]]
-        row["marks"] = [[at(when), *rest] for when, *rest in row["marks"]]
+        row["events"] = [[at(when), *rest] for when, *rest in row["events"]]
         if grid is not None:
             row["seconds"] = at(origin + row["seconds"])
             row["waits"] = [wait for wait in row["waits"] if wait[0] < wait[1]]

@@ -44,7 +44,7 @@ ENDS = {
     "timed out": End("timed out", "m-4 -5h8l-8 10h8z"),
     "alive": End("still running", "m-3 -4l6 4l-6 4"),
 }
-#: What can reach a task from outside, by its word in ``marks``.
+#: What can reach a task from outside, by its word in ``events``.
 MARKS = {"cancel": "cancellation", "timeout": "timeout"}
 #: What an arrow from the end of one task to another one means.
 ARROW = "wakes the waiting task"
@@ -152,17 +152,17 @@ def spans(row: dict[str, Any], end: float) -> list[tuple[str, float, float]]:
     else:
         at = started
         for run_start, run_end in row["runs"]:
-            found += _waiting(at, run_start, row["marks"])
+            found += _waiting(at, run_start, row["events"])
             found.append(("run", run_start, run_end))
             at = max(at, run_end)
-        found += _waiting(at, until, row["marks"])
+        found += _waiting(at, until, row["events"])
     return [(kind, start, stop) for kind, start, stop in found if stop > start or kind == "run"]
 
 
-def _waiting(start: float, end: float, marks: list[Any]) -> list[tuple[str, float, float]]:
+def _waiting(start: float, end: float, events: list[Any]) -> list[tuple[str, float, float]]:
     """Return a wait as what it was: of a task on its way out from a cancellation on."""
     found, stopping = [], False
-    for when, what, _ in marks:
+    for when, what, _ in events:
         if start < when < end:
             found.append(("stop" if stopping else "wait", start, when))
             start = when
@@ -171,9 +171,9 @@ def _waiting(start: float, end: float, marks: list[Any]) -> list[tuple[str, floa
     return [*found, ("stop" if stopping else "wait", start, end)] if end > start else found
 
 
-def struck(row: dict[str, Any]) -> list[tuple[float, str]]:
+def deliveries(row: dict[str, Any]) -> list[tuple[float, str]]:
     """Return when a cancellation or timeout reached the task's code, and which."""
-    return [(when, what) for when, what, _ in row["marks"] if what != "on"]
+    return [(when, what) for when, what, _ in row["events"] if what != "on"]
 
 
 def ticks(end: float, most: int) -> list[float]:

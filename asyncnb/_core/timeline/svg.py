@@ -17,10 +17,10 @@ from asyncnb._core.timeline.rows import (
     ENDS,
     MARKS,
     Line,
+    deliveries,
     lines,
     notes,
     spans,
-    struck,
     tick_label,
     ticks,
     verdict,
@@ -157,7 +157,7 @@ class _Drawing:
             path.append(f"M{_n(left)} {_n(y)}H{_n(right)}")
             pen[kind] = right
         last = None
-        for when, what in struck(row):
+        for when, what in deliveries(row):
             at = self.x(when)
             if last is None or at - last > 4:
                 self.marks[what].append(f"M{_n(at - 4)} {_n(y - 10)}h8l-4 6z")

@@ -12,10 +12,10 @@ from asyncnb._core.timeline.rows import (
     MARKS,
     SIGNS,
     Line,
+    deliveries,
     lines,
     notes,
     spans,
-    struck,
     tick_label,
     ticks,
     verdict,
@@ -58,7 +58,7 @@ def _ends(shown: list[Line]) -> dict[str, str]:
             row = line.rows[0]
             word = row["state"] if row["ended"] is not None else ENDS["alive"].word
             found[word] = SIGNS[row["state"]]
-    if any(struck(row) for line in shown for row in line.rows if len(line.rows) == 1):
+    if any(deliveries(row) for line in shown for row in line.rows if len(line.rows) == 1):
         found[" or ".join(MARKS.values())] = "!"
     return found
 
@@ -79,7 +79,7 @@ def _bar(line: Line, end: float, columns: int, used: set[str]) -> str:
                 used.add(kind)
     until = end if row["ended"] is None else row["ended"]
     last = min(columns - 1, round(until * scale))
-    for when, _ in struck(row):
+    for when, _ in deliveries(row):
         cells[max(0, min(last - 1, int(when * scale)))] = "!"
     cells[last] = SIGNS[row["state"]]
     return "".join(cells)

@@ -6,10 +6,10 @@ from typing import Any
 
 from asyncnb._core.base.text import terminal_columns
 from asyncnb._core.timeline.data import Tasks, timeline_data
-from asyncnb._core.tracing.recording import MOST_STEPS, Recording
+from asyncnb._core.tracing.recording import MAX_STEPS, Recording
 
 
-def record(most_steps: int = MOST_STEPS) -> Recording:
+def record(most_steps: int = MAX_STEPS) -> Recording:
     """Return a new recording, for ``with record() as it:``; ``timeline(it)`` draws it.
 
     Recorded is every task that the block launches or makes with asyncnb's calls, and all that

@@ -35,11 +35,11 @@ __asyncnb_frames__ = "launches"
 _lock = fork_safe_lock()
 
 #: Steps that a recording keeps, the newest: some 15 MB when it is full.
-MOST_STEPS = 100_000
+MAX_STEPS = 100_000
 #: Tasks that a recording keeps, the newest.
-MOST_TASKS = 10_000
+MAX_TASKS = 10_000
 #: Cancellations, timeouts and awaiters that are kept for one task.
-MOST_MARKS = 100
+MAX_EVENTS = 100
 
 
 class Step(NamedTuple):
@@ -67,10 +67,10 @@ class TaskTrace:
         "created",
         "ended",
         "error",
+        "events",
         "gathered_in",
         "id",
         "launched",
-        "marks",
         "name",
         "parent",
         "recording",
@@ -103,7 +103,7 @@ class TaskTrace:
         #: Whether it was asked to end, and has not gone on with something else since.
         self.stopping: bool = False
         #: (when, "cancel" or "timeout", message): delivered to its code; "on": it went on.
-        self.marks: list[tuple[float, str, str]] = []
+        self.events: list[tuple[float, str, str]] = []
         #: Gatherings that its end is part of, with the id of who awaits each.
         self.gathered_in: list[tuple[asyncio.Future[Any], int]] = []
         #: (when, id of a traced task that awaited the end of this one).
@@ -125,14 +125,14 @@ class TaskTrace:
         self.started = self.recording.now()
         self.state = "running"
 
-    def struck(self, exc: CancelledError, coro: Coroutine[Any, Any, Any]) -> None:
+    def record_cancel(self, exc: CancelledError, coro: Coroutine[Any, Any, Any]) -> None:
         """Note a cancellation that is about to be delivered to ``coro``."""
         task = self.task()
         text = exc.args[0] if exc.args and isinstance(exc.args[0], str) else ""
         timed_out = (task is not None and _timed_out(task)) or expired_in(coro)
         what = "timeout" if timed_out else "cancel"
-        if len(self.marks) < MOST_MARKS:
-            self.marks.append((self.recording.now(), what, text))
+        if len(self.events) < MAX_EVENTS:
+            self.events.append((self.recording.now(), what, text))
         self.stopping = True
 
     def record_recovery(self, when: float) -> None:
@@ -140,14 +140,14 @@ class TaskTrace:
         task = self.task()
         if task is None or not task.cancelling():
             self.stopping = False
-            if len(self.marks) < MOST_MARKS:
-                self.marks.append((when, "on", ""))
+            if len(self.events) < MAX_EVENTS:
+                self.events.append((when, "on", ""))
 
     def gathers(self, gathering: asyncio.Future[Any], children: Iterable[Any]) -> None:
         """Note that this task awaits ``gathering``, and so the end of each of ``children``."""
         for child in children:
             trace = trace_of(child)
-            if trace is not None and len(trace.gathered_in) < MOST_MARKS:
+            if trace is not None and len(trace.gathered_in) < MAX_EVENTS:
                 trace.gathered_in.append((gathering, self.id))
 
     def end(self, error: BaseException | None, loop: AbstractEventLoop | None = None) -> None:
@@ -173,7 +173,7 @@ class TaskTrace:
             self.name = task.get_name()
             # gather(return_exceptions=True) leaves a callback on one child at a time.
             ids = {to: None for gathering, to in self.gathered_in if not gathering.done()}
-            for waiting in awaited_by(task)[:MOST_MARKS]:
+            for waiting in awaited_by(task)[:MAX_EVENTS]:
                 trace = trace_of(waiting)
                 if trace is not None and trace.recording is self.recording:
                     ids[trace.id] = None
@@ -223,7 +223,7 @@ class Recording:
     ``run_virtual``. Tasks on a virtual clock are timed by that clock.
     """
 
-    def __init__(self, most_steps: int = MOST_STEPS, most_tasks: int = MOST_TASKS) -> None:
+    def __init__(self, most_steps: int = MAX_STEPS, most_tasks: int = MAX_TASKS) -> None:
         self.steps: deque[Step] = deque(maxlen=most_steps)
         self.traces: OrderedDict[int, TaskTrace] = OrderedDict()
         #: The ids of those that have ended, in that order.
@@ -378,7 +378,7 @@ def _steps(coro: Coroutine[Any, Any, Any], trace: TaskTrace) -> Generator[Any, A
     trace.begin()
     while True:
         if error is not None and isinstance(error, CancelledError):
-            trace.struck(error, coro)
+            trace.record_cancel(error, coro)
         if isinstance(error, GeneratorExit):
             # Closed, or garbage; then the collector may have closed it before.
             try:

@@ -161,7 +161,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     const parts = [];
     if (row.id === active) parts.push(s("rect", { class: "asyncnb-tl-band", x: 0, y: y - LINE / 2, width: list.clientWidth, height: LINE }));
     for (const [kind, bar] of Object.entries(data.legend.bars)) if (d[kind]) parts.push(stroke(kind, bar, d[kind]));
-    for (const [when, what] of row.marks) {
+    for (const [when, what] of row.events) {
       if (what === "on" || when < from || when > to) continue;
       used.marks.add(what);
       parts.push(s("path", { class: `asyncnb-tl-mark-${what}`, d: `M${(x(when) - 4).toFixed(1)} ${y - 11}h8l-4 6z` }));
@@ -229,7 +229,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     const names = byId();
     if (when !== null) {
       const slack = (to - from) / plot();
-      const mark = row.marks.find(([at, what]) => what !== "on" && Math.abs(at - when) < 4 * slack);
+      const mark = row.events.find(([at, what]) => what !== "on" && Math.abs(at - when) < 4 * slack);
       const wait = row.waits.find(([start, stop]) => start <= when && when <= stop);
       const run = row.bars.find(([kind, start, stop]) => kind === "run" && start - slack <= when && when <= stop + slack);
       if (mark) parts.push(`${data.legend.marks[mark[1]]} at ${duration(mark[0], 2)}${mark[2] ? `: ${mark[2]}` : ""}`);
