@@ -141,7 +141,7 @@ def test_bad_config_and_environment_are_told_in_one_sentence_and_the_next_best_i
         "asyncnb: c.AsyncNB.most takes a whole number, 1 or more, not [1].",
         "asyncnb: ASYNCNB_PACE takes seconds, 0 to 60, or off, not 'fast'.",
         "asyncnb: c.AsyncNB.kind: it is fixed",
-        "asyncnb: c.AsyncNB has no option 'flga'. Did you mean 'flag'?",
+        "asyncnb: c.AsyncNB: no option named 'flga'. Did you mean 'flag'?",
     ]
 
 

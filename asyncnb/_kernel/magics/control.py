@@ -1,4 +1,4 @@
-"""The verbs of ``%tasks`` that change something: cancel, wait, timeout, pause, rename, clear."""
+"""The verbs of ``%tasks`` that control tasks: cancel, wait, timeout, pause, rename, clear."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asyncnb._kernel.magics.verbs import Verb
 
 
 class ControlVerbs:
-    """What steers tasks from any cell."""
+    """Controls tasks from any cell."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class ControlVerbs:
         refuse = self.verbs["cancel"].refuse
         if args.all:
             if args.patterns or args.group is not None:
-                raise refuse("--all means every task, so it takes no names and no group")
+                raise refuse("--all cancels every task; it takes no names and no group")
             print(commands.cancel_all(args.message))
         elif args.group is not None:
             print(commands.cancel_group(args.group, args.patterns, args.message))
         elif not args.patterns:
-            raise refuse("it takes the names of tasks, -g GROUP or --all")
+            raise refuse("expected names of tasks, -g GROUP or --all")
         else:
             print(commands.cancel(args.patterns, args.message))
 

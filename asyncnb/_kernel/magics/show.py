@@ -1,4 +1,4 @@
-"""The verbs of ``%tasks`` that show something: the table itself, and output."""
+"""The verbs of ``%tasks`` that show something: the table, a stack, output, the timeline."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from asyncnb._kernel.arguments import Parser
 from asyncnb._kernel.magics.verbs import Verb
 
 if TYPE_CHECKING:
-    # Imported when a verb needs them: loading the extension must not wait for tables.
+    # At run time a verb imports them when it needs them, so that loading does not take longer.
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.tables.table import TaskTable
 
 
 class ShowVerbs:
-    """What tells of tasks and changes nothing."""
+    """Shows tasks and changes nothing."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class ShowVerbs:
         if args.pattern != "*" and not found and not plain:
             if verb := did_you_mean(args.pattern, self.all_verbs):
                 raise UsageError(
-                    f"%tasks has no verb {args.pattern!r}, and no task is called so.{verb}"
+                    f"{args.pattern!r} is neither a command of %tasks nor the name of a task.{verb}"
                 )
             raise UsageError(registry.no_match_message(args.pattern))
         if args.failed:
             found = [r for r in found if r.ended is not None and r.state() == "failed"]
-            plain = []  # those of them that are known have not ended
+            plain = []  # unfinished tasks only are known of these
         shown, left_out = choose(found)
         infos = [record.info() for record in shown]
         if plain:
@@ -73,7 +73,7 @@ class ShowVerbs:
 
             infos += [plain_task_info(task) for task in plain[:MAX_ROWS]]
             if len(plain) > MAX_ROWS:
-                left_out += f" {len(plain) - MAX_ROWS:,} that nobody launched are not shown."
+                left_out += f" {len(plain) - MAX_ROWS:,} that were not launched are not shown."
         empty = "No failed tasks." if args.failed else "No tasks."
         return TaskTable(infos, empty=empty, left_out=left_out.strip())
 

@@ -1,4 +1,4 @@
-"""The verbs of ``%tasks``: one usage line, its arguments, what it does."""
+"""A verb of ``%tasks``: its usage line, its arguments and what it does."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from asyncnb._kernel.arguments import Parser
 
 
 class Verb(NamedTuple):
-    """One verb; its parser is made when it is used, for argparse is slow to set up.
+    """One verb. Its parser is made when the verb is used, because argparse is slow to set up.
 
-    The names of its arguments say what they take: ``name``, ``old`` and ``patterns`` name tasks,
-    ``group`` a group. Completion goes by that.
+    The names of its arguments tell completion what they take: ``name``, ``old``, ``pattern`` and
+    ``patterns`` name tasks, ``group`` names a group.
     """
 
     usage: str
@@ -25,7 +25,7 @@ class Verb(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the user types, ``%tasks cancel``."""
+        """The words that the user types, such as ``%tasks cancel``."""
         return " ".join(word for word in self.usage.split()[:2] if word[0] not in "[<")
 
     def parser(self) -> Parser:
@@ -35,12 +35,12 @@ class Verb(NamedTuple):
         return parser
 
     def __call__(self, given: Sequence[str]) -> Any:
-        """Parse ``given`` and do it; raise UsageError for what it does not know."""
+        """Parse ``given`` and run the verb; UsageError for bad arguments or a refusal."""
         try:
             return self.run(self.parser().parse(given))
         except CommandError as exc:
             raise UsageError(str(exc)) from None
 
     def refuse(self, message: str) -> UsageError:
-        """Return the error for arguments that are known but do not go together."""
+        """Return the error for arguments that are valid but cannot be combined."""
         return UsageError(f"{self.name}: {message}.\nUsage: {self.usage}")
