@@ -255,7 +255,7 @@ def test_living_tasks_and_who_waits_for_them_are_shown_as_they_are_now():
 def test_what_is_no_task_is_refused():
     with pytest.raises(asyncnb.TaskNotFoundError, match="No task is called 'nobody'"):
         asyncnb.timeline("nobody")
-    with pytest.raises(TypeError, match="42 is no task"):
+    with pytest.raises(TypeError, match="42 is not a task"):
         asyncnb.timeline(42)
     with pytest.raises(TypeError, match="neither launched nor recorded"):
         asyncnb.timeline(run_virtual(_a_plain_task()))

@@ -1,4 +1,4 @@
-"""Facts in the words that people read: durations, shortened names, columns of a terminal."""
+"""Text for people to read: durations, counts, shortened names, columns of a terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def count(number: int, noun: str) -> str:
 
 
 def truncate(text: str, most: int) -> str:
-    """Return ``text`` in at most ``most`` characters, the last one an ellipsis if it was cut."""
+    """Return ``text`` cut to ``most`` characters; the last one is an ellipsis if it was cut."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -41,14 +41,14 @@ def one_line(text: str, most: int = 60) -> str:
 
 
 def brief(value: object, most: int = 60) -> str:
-    """Return what ``value`` looks like in code, in at most ``most`` characters, for a message."""
+    """Return the repr of ``value`` cut to ``most`` characters, for a message."""
     if isinstance(value, int) and abs(value) >= 10**20:
-        return "a number that long"  # Python refuses to write out the longest
+        return "a number that long"  # Python raises ValueError for the repr of a very long one
     return truncate(repr(value[:most] if isinstance(value, str) else value), most)
 
 
 def escape_control_chars(text: str, most: int | None = None) -> str:
-    """Return ``text`` on one line, without what would move the cursor or turn the line around."""
+    """Return ``text`` on one line; characters that move the cursor or reverse text are escaped."""
     if not text.isprintable():
         text = "".join(
             " " if char in "\r\n\t" else char if _harmless(char) else f"\\u{ord(char):04x}"
@@ -58,14 +58,14 @@ def escape_control_chars(text: str, most: int | None = None) -> str:
 
 
 def _harmless(char: str) -> bool:
-    # Joiners make one sign of several; the other format characters turn text around or hide it.
+    # Joiners combine several characters into one; other format characters reverse or hide text.
     return char.isprintable() or char in "\u200c\u200d" or unicodedata.category(char) == "Zs"
 
 
 def shown_as(text: str, names: Collection[str]) -> set[str]:
     """Return those of ``names`` that a table shows as ``text``: escaped, or cut with an ellipsis.
 
-    None where names that differ are cut to the same.
+    Empty if several different names are cut to the same text.
     """
     text = text.strip()
     found = {name for name in names if escape_control_chars(name).strip() == text}
@@ -76,9 +76,10 @@ def shown_as(text: str, names: Collection[str]) -> set[str]:
 
 
 def replace_surrogates(text: str) -> str:
-    """Return ``text`` as UTF-8 can say it: half of a surrogate pair as its escape.
+    """Return ``text`` with each lone surrogate, which UTF-8 cannot encode, as its escape.
 
-    A message that holds one cannot be sent, and ipykernel loses with it what other cells said.
+    A message with a lone surrogate cannot be sent, and ipykernel then loses the output of other
+    cells along with it.
     """
     if text.isascii():
         return text
@@ -86,12 +87,12 @@ def replace_surrogates(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Return how many columns ``text`` takes in a terminal."""
+    """Return the number of columns that ``text`` takes in a terminal."""
     if text.isascii():
         return len(text)
     columns, joined = 0, False
     for char in text:
-        if char == "\ufe0f":  # asks for the wide form of the sign before it
+        if char == "\ufe0f":  # selects the wide form of the character before it
             columns += 1
         elif not (joined or unicodedata.combining(char) or unicodedata.category(char) in _NARROW):
             columns += 2 if unicodedata.east_asian_width(char) in "WF" else 1
@@ -112,10 +113,10 @@ def truncate_columns(text: str, most: int) -> str:
 
 
 def terminal_columns() -> int | None:
-    """Return how wide the terminal is that text goes to, None if it goes to none."""
+    """Return the width of the terminal that stdout writes to, None if it is not a terminal."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
-    except (AttributeError, OSError, ValueError):  # a stream that is no file's
+    except (AttributeError, OSError, ValueError):  # a stream without a file
         return None
 
 

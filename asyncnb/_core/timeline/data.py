@@ -16,21 +16,21 @@ from asyncnb._core.launched.registry import registry
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing.recording import Recording, Step, TaskTrace
 
-#: What a timeline can be made of; None: all launched tasks, and what was recorded of their own.
+#: What a timeline can show; None: all launched tasks, and all other recorded ones.
 Tasks = Any
 
 
 def timeline_data(tasks: Tasks = None, *, grid: float | None = None) -> dict[str, Any]:
-    """Return the facts of a timeline as plain numbers and texts, fit for JSON. Any thread.
+    """Return the facts of a timeline as plain numbers and texts, ready for JSON. Any thread.
 
-    ``origin``: seconds since the epoch of time 0; ``end``: the last moment; ``recorded``: whether
-    any task was; ``dropped``: steps that the bounded recordings lost; ``rows``: the tasks, a
-    parent before its children. A row has ``id``, ``parent``, ``depth``, ``name``, ``state``,
-    ``kind``, ``group``, ``cell``, ``error``, ``created``, ``started``, ``ended`` (None: it lives),
+    ``origin``: time 0 in seconds since the epoch; ``end``: the last moment; ``recorded``: whether
+    any task was recorded; ``dropped``: steps that the bounded recordings lost; ``rows``: the tasks,
+    a parent before its children. A row has ``id``, ``parent``, ``depth``, ``name``, ``state``,
+    ``kind``, ``group``, ``cell``, ``error``, ``created``, ``started``, ``ended`` (None: not yet),
     ``recorded``, ``steps``, ``seconds`` (on the loop), ``runs`` (``[start, end]``), ``waits``
     (``[start, end, what, id of the task waited for or None]``), ``events`` (``[when, "cancel" or
     "timeout", message]``) and ``dropped``. ``edges``: ``[id of the task waited for, id of the one
-    that waited, when it went on or None]``. Times are seconds after ``origin``.
+    that waited, when it was woken or None]``. Times are seconds after ``origin``.
     """
     recording = tasks if isinstance(tasks, Recording) else _trace.recorder
     rows = _rows(tasks, recording)
@@ -55,7 +55,7 @@ def timeline_data(tasks: Tasks = None, *, grid: float | None = None) -> dict[str
 
 
 def _rows(tasks: Tasks, recording: Recording) -> list[TaskRecord | TaskTrace]:
-    """Return the records and, of tasks that were recorded but not launched, the traces."""
+    """Return the records of launched tasks, and the traces of others that were recorded."""
     traces = list(recording.traces.values())
     if tasks is None:
         records = list(registry.records())
@@ -89,7 +89,9 @@ def _asked_for(tasks: Tasks, traces: list[TaskTrace]) -> tuple[list[TaskRecord],
         elif (trace := _trace.trace_of(task)) is not None:
             found[1].append(trace)
         else:
-            what = "was neither launched nor recorded" if asyncio.isfuture(task) else "is no task"
+            what = (
+                "was neither launched nor recorded" if asyncio.isfuture(task) else "is not a task"
+            )
             raise TypeError(
                 f"timeline() takes names, launched or recorded tasks, or a recording; {task!r} "
                 f"{what}."
@@ -100,7 +102,7 @@ def _asked_for(tasks: Tasks, traces: list[TaskTrace]) -> tuple[list[TaskRecord],
 def _with_children(
     records: list[TaskRecord], wanted: list[TaskTrace], traces: list[TaskTrace]
 ) -> list[TaskTrace]:
-    """Return the recorded tasks that were asked for, and what the asked-for ones made."""
+    """Return the recorded tasks in ``wanted``, and the descendants of all tasks asked for."""
     ids = {record.id for record in records} | {trace.id for trace in wanted}
     found = {trace.id: trace for trace in wanted}
     for trace in traces:  # parents come first
@@ -134,11 +136,11 @@ def _facts(
             "ended": info.ended,
         }  # fmt: skip
         if facts["ended"] is None and info.state in ENDED:
-            facts["ended"] = now  # its callbacks are about to tell
+            facts["ended"] = now  # its callbacks are about to set it
         if info.state == "failed" and row.has_timed_out():
             facts["state"] = "timed out"
     for key in ("name", "group", "error"):
-        if facts[key] is not None:  # half a surrogate pair can be neither saved nor sent
+        if facts[key] is not None:  # a lone surrogate can be neither saved nor sent
             facts[key] = facts[key].encode("utf-8", "replace").decode()
     if trace is not None and trace.recording is not recording:
         trace = None  # another recording's
@@ -152,7 +154,7 @@ def _facts(
 def _add_recorded(facts: dict[str, Any], trace: TaskTrace, steps: list[Step], now: float) -> None:
     epoch = trace.recording.epoch
     if trace.record is not None:
-        # One clock for what is drawn side by side: time.time() may be set while a task runs.
+        # One clock for all that is drawn together: time.time() can be set while a task runs.
         facts["created"] = trace.created + epoch
         if facts["ended"] is not None and trace.ended is not None:
             facts["ended"] = trace.ended + epoch
@@ -179,7 +181,7 @@ def _what(step: Step) -> str:
 
 
 def _edges(rows: list[TaskRecord | TaskTrace], recording: Recording) -> list[list[Any]]:
-    """Who waited for whom: noted when a recorded task ended; asked now, of those that live."""
+    """Return which task waited for which: as recorded at its end, or as of now if it is alive."""
     edges: list[list[Any]] = []
     for row in rows:
         trace = row if isinstance(row, TaskTrace) else row.trace
@@ -199,7 +201,7 @@ def _edges(rows: list[TaskRecord | TaskTrace], recording: Recording) -> list[lis
 
 
 def _as_tree(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Order rows so that children follow their parent, and tasks of a group each other."""
+    """Order rows so that children follow their parent, and the tasks of a group are together."""
     ids = {row["id"] for row in rows}
     children: dict[Any, list[dict[str, Any]]] = {}
     groups: dict[str, float] = {}
@@ -221,7 +223,7 @@ def _as_tree(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _shift(data: dict[str, Any], origin: float, grid: float | None) -> None:
-    """Count all times from ``origin``, to the microsecond or to the grid."""
+    """Count all times from ``origin``, rounded to microseconds or to the grid."""
 
     def at(when: float | None) -> Any:
         if when is None:

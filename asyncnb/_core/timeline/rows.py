@@ -1,4 +1,4 @@
-"""What a drawn timeline has on each of its lines: a group, a task, or many tasks in one."""
+"""The lines of a drawn timeline (a group, a task, or many tasks in one), and how they look."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SIGNS = {
 
 
 class Line(NamedTuple):
-    """One line: the tasks on it (none on the heading of a group), and what it is called."""
+    """One line: its tasks (none for the heading of a group), and its label."""
 
     rows: tuple[dict[str, Any], ...]
     label: str
@@ -72,7 +72,7 @@ class Line(NamedTuple):
 
 
 def lines(data: dict[str, Any], most: int) -> list[Line]:
-    """Return at most about ``most`` lines: like-named siblings share one when there are more."""
+    """Return about ``most`` lines at most: beyond that, siblings with similar names share one."""
     rows = data["rows"]
     if len(rows) <= most:
         return _with_groups([Line((row,), row["name"], row["depth"]) for row in rows])
@@ -80,12 +80,12 @@ def lines(data: dict[str, Any], most: int) -> list[Line]:
     for row in rows:
         stem = re.sub(r"\d+", "#", row["name"])
         families.setdefault((row["group"], row["parent"], stem), []).append(row)
-    if len(families) > most:  # grandchildren of many parents: leave the parents out of it
+    if len(families) > most:  # grandchildren of many parents: ignore the parents
         families = {}
         for row in rows:
             stem = re.sub(r"\d+", "#", row["name"])
             families.setdefault((row["group"], row["depth"], stem), []).append(row)
-    # The largest families become one line each until the rest fits.
+    # The largest families become one line each until the others fit.
     count, merged = len(rows), set[tuple[Any, ...]]()
     for key, family in sorted(families.items(), key=lambda item: -len(item[1])):
         if count <= most or len(family) == 1:
@@ -109,7 +109,7 @@ def lines(data: dict[str, Any], most: int) -> list[Line]:
 
 
 def _with_groups(found: Sequence[Line]) -> list[Line]:
-    """Put a heading before the tasks of each group, which stand together."""
+    """Put a heading before the tasks of each group, which follow each other."""
     out: list[Line] = []
     group = None
     for line in found:
@@ -138,11 +138,10 @@ def verdict(line: Line) -> str:
 
 
 def spans(row: dict[str, Any], end: float) -> list[tuple[str, float, float]]:
-    """Return what a row's bar is made of: (kind, start, end), in order of time, touching.
+    """Return the parts of a row's bar as (kind, start, end), in order of time and without gaps.
 
     The picture, the text and the page all draw these. Kinds: ``pending``, ``run``, ``wait``,
-    ``stop`` (asked to end, cleaning up), ``thread``, and ``life`` where the steps were not
-    recorded.
+    ``stop`` (cancelled, cleaning up), ``thread``, and ``life`` if the steps were not recorded.
     """
     until = end if row["ended"] is None else row["ended"]
     started = until if row["started"] is None else row["started"]
@@ -160,7 +159,7 @@ def spans(row: dict[str, Any], end: float) -> list[tuple[str, float, float]]:
 
 
 def _waiting(start: float, end: float, events: list[Any]) -> list[tuple[str, float, float]]:
-    """Return a wait as what it was: of a task on its way out from a cancellation on."""
+    """Return the parts of a wait: after a cancellation it is that of a task that is stopping."""
     found, stopping = [], False
     for when, what, _ in events:
         if start < when < end:
@@ -177,7 +176,7 @@ def deliveries(row: dict[str, Any]) -> list[tuple[float, str]]:
 
 
 def ticks(end: float, most: int) -> list[float]:
-    """Return round times from 0 to ``end``, at most about ``most``."""
+    """Return round times from 0 to ``end``, about ``most`` at most."""
     if end <= 0:
         return [0.0]
     step = 10.0**-7
@@ -190,12 +189,12 @@ def ticks(end: float, most: int) -> list[float]:
 
 
 def tick_label(when: float, end: float) -> str:
-    """Return a time for the axis, in seconds without needless digits."""
+    """Return a time for the axis, in seconds and without superfluous digits."""
     return f"{when:.9f}".rstrip("0").rstrip(".") if end < 10 else f"{when:g}"
 
 
 def notes(data: dict[str, Any]) -> list[str]:
-    """Return what a reader has to know besides the picture."""
+    """Return sentences that a reader needs besides the picture."""
     if data["dropped"]:
         return [f"{data['dropped']:,} older steps were not kept: a recording is bounded."]
     if not data["recorded"]:

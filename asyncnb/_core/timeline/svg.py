@@ -1,9 +1,9 @@
-"""A timeline as a static SVG: no script, no style sheet, nothing from elsewhere.
+"""A timeline as a static SVG: no scripts, no style sheet, no external resources.
 
-Notebooks show it as a picture, where the page's theme does not reach it, so it brings a light
-ground of its own; set into a page it takes JupyterLab's colours. What a bar says it says by its
-shape, what an end says by its sign; colour comes on top. Elements of one kind are one path, so a
-thousand tasks stay well under 100 kB.
+Notebooks show it as an image, which the page's theme does not reach, so it has its own light
+background; inlined into a page it uses JupyterLab's colours. Bars differ in shape and ends in their
+sign as well as in colour. All elements of one kind are one path, so that a thousand tasks take well
+under 100 kB.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Drawing:
     def __init__(self, data: dict[str, Any], shown: list[Line]) -> None:
         self.data = data
         self.shown = shown
-        # Room behind the last moment for the sign of the end.
+        # Leave room after the last moment for the sign of the end.
         self.scale = (_PLOT - 10) / data["end"] if data["end"] > 0 else 0.0
         self.bars: dict[str, list[str]] = {kind: [] for kind in BARS}
         self.ends: dict[str, list[str]] = {end: [] for end in ENDS}
@@ -104,7 +104,7 @@ class _Drawing:
             ]
         )
 
-    # The parts, from the ground up
+    # The parts, from the background up
 
     def _axis(self) -> list[str]:
         end = self.data["end"]
@@ -144,10 +144,10 @@ class _Drawing:
         for kind, start, stop in spans(row, end):
             left, right = self.x(start), self.x(stop)
             if kind == "run":
-                right = max(right, left + 1.5)  # a step takes microseconds; it is to be seen
+                right = max(right, left + 1.5)  # a step takes microseconds, but must be visible
             path = self.bars[kind]
             if pen.get(kind, -1.0) >= left - 0.5 and path:
-                # Nearer than the eye can tell: one with what was drawn last.
+                # Too close to be told apart: extend the bar that was drawn last.
                 if right > pen[kind] + 0.25:
                     path[-1] = path[-1].partition("H")[0] + f"H{_n(right)}"
                     pen[kind] = right
@@ -167,7 +167,7 @@ class _Drawing:
         self.ends[sign].append(_sign(sign, until, y))
 
     def _crowd(self, line: Line, y: float) -> None:
-        """Draw how many tasks were alive at a time, as a hill."""
+        """Draw the number of tasks alive at each time, as an area."""
         end, bins = self.data["end"], 140
         counts = [0] * (bins + 1)
         for row in line.rows:
@@ -201,7 +201,7 @@ class _Drawing:
         return out
 
     def _arrows(self) -> list[str]:
-        """Draw who waited for whom: from the end of one task up or down to who went on."""
+        """Draw an arrow from the end of each task to the task that it woke."""
         places = {
             line.rows[0]["id"]: _TOP + _ROW * i + _ROW / 2
             for i, line in enumerate(self.shown)
@@ -238,7 +238,7 @@ class _Drawing:
         return out
 
     def _legend(self, y: float) -> tuple[list[str], float]:
-        """Draw what appears in the picture and what it means; return that and the height."""
+        """Draw the shapes used in the picture with their meaning; return that and the height."""
         entries: list[tuple[str, str, str]] = []
         entries += [("bar", kind, bar.word) for kind, bar in BARS.items() if self.bars[kind]]
         if self.crowds:
@@ -293,7 +293,7 @@ def _hollow(colour: tuple[str, str]) -> str:
 
 
 def _paint(what: str, colour: tuple[str, str]) -> str:
-    # The attribute for who knows no CSS or strips it, the style for pages with a theme.
+    # The attribute for viewers that ignore or strip CSS, the style for pages with a theme.
     return f'{what}="{colour[1]}" style="{what}:var({colour[0]},{colour[1]})"'
 
 
@@ -313,7 +313,7 @@ def _text(
 
 
 def _escape(words: str) -> str:
-    """Make text safe between tags; what XML cannot hold at all is left out."""
+    """Escape text for use between tags, without the characters that XML does not allow."""
     words = "".join(c for c in words if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)
     return (
         words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
@@ -321,5 +321,5 @@ def _escape(words: str) -> str:
 
 
 def _n(value: float) -> str:
-    """Write a coordinate: a tenth of a pixel is enough."""
+    """Format a coordinate; a tenth of a pixel is enough."""
     return f"{value:.1f}".removesuffix(".0")

@@ -1,4 +1,4 @@
-"""A timeline as text: for terminals, and for whoever shows no pictures."""
+"""A timeline as text, for terminals and other front ends without pictures."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _bar(line: Line, end: float, columns: int, used: set[str]) -> str:
 
 
 def _crowd(line: Line, scale: float, columns: int, end: float) -> str:
-    """Draw how many of the line's tasks were alive, in eighths of the most there were."""
+    """Draw how many of the line's tasks were alive, in eighths of the maximum."""
     counts = [0] * (columns + 1)
     for row in line.rows:
         until = end if row["ended"] is None else row["ended"]

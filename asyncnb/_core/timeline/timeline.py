@@ -1,4 +1,4 @@
-"""The timeline: who ran when, who waited for whom, where cancellations and timeouts struck."""
+"""The timeline: when each task ran, what it waited for, and when it was cancelled or timed out."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from asyncnb._core.tracing.recording import MAX_STEPS, Recording
 def record(most_steps: int = MAX_STEPS) -> Recording:
     """Return a new recording, for ``with record() as it:``; ``timeline(it)`` draws it.
 
-    Recorded is every task that the block launches or makes with asyncnb's calls, and all that
-    those make in turn, on any loop; asyncio's own calls on the embedded loop and under
-    ``asyncnb.testing.run_virtual``, whose virtual clock the recording then goes by. The newest
-    ``most_steps`` steps are kept. ValueError for a number of steps below 1. Any thread.
+    It records every task that the block launches or creates with asyncnb's functions, and every
+    task that those tasks create, on any loop. Tasks made with asyncio's own functions are recorded
+    on the embedded loop and under ``asyncnb.testing.run_virtual``; the recording then uses its
+    virtual clock. The newest ``most_steps`` steps are kept. Raises ValueError for a number of steps
+    below 1. Any thread.
     """
     if most_steps < 1:
         raise ValueError(f"most_steps must be 1 or more, not {most_steps!r}.")
@@ -23,18 +24,18 @@ def record(most_steps: int = MAX_STEPS) -> Recording:
 
 
 def timeline(tasks: Tasks = None, *, grid: float | None = None) -> Timeline:
-    """Return a picture of who ran when and who waited for whom, as it is now.
+    """Return a picture of when each task ran and what it waited for, up to now.
 
-    ``tasks`` is a name or glob, a Task, several Tasks, or a Recording; None means the launched
-    tasks and whatever was recorded. Of tasks that were not recorded (``launch(..., trace=True)``,
-    ``%%atask --trace``, ``with record():``) the picture tells when they were created, started and
-    ended, and how. ``grid`` rounds every time to a multiple of so many seconds, so that the same
-    program draws the same picture each time.
+    ``tasks`` is a name or glob pattern, a Task, several Tasks, or a Recording; None means the
+    launched tasks and everything that was recorded. A task that was not recorded
+    (``launch(..., trace=True)``, ``%%atask --trace``, ``with record():``) is shown with the times
+    when it was created, started and ended, and with its final state. ``grid`` rounds every time to
+    a multiple of that many seconds, so that the same program draws the same picture each time.
 
-    A notebook shows it, interactive where the front end has widgets (not with a ``grid``);
-    ``.svg()`` and ``.text()`` give it as SVG and text, ``.data`` as numbers. TaskNotFoundError
-    for a name that matches nothing, TypeError for what is no task, ValueError for a ``grid`` that
-    is not positive. Any thread.
+    A notebook shows it, interactively if the front end supports widgets (not with a ``grid``).
+    ``.svg()`` and ``.text()`` return it as SVG and as text, ``.data`` as numbers. Raises
+    TaskNotFoundError for a name that matches nothing, TypeError for an object that is not a task,
+    and ValueError for a ``grid`` that is not positive. Any thread.
 
     >>> with asyncnb.record() as recording:
     ...     await asyncnb.gather(asyncio.sleep(1), asyncio.sleep(2))
@@ -47,12 +48,12 @@ def timeline(tasks: Tasks = None, *, grid: float | None = None) -> Timeline:
 
 
 def export_trace(path: Any, tasks: Tasks = None) -> int:
-    """Write what was recorded as a Chrome trace; return the number of events in it.
+    """Write the recorded tasks as a Chrome trace; return the number of events in it.
 
-    https://ui.perfetto.dev and chrome://tracing open the file: a track for each task with its
-    steps and waits, arrows from what a task waited for, marks for cancellations and timeouts.
-    ``tasks`` as for :func:`timeline`, with its errors. OSError when ``path`` cannot be written:
-    what stood there before then still does. Any thread.
+    https://ui.perfetto.dev and chrome://tracing open the file. It has a track for each task with
+    its steps and waits, arrows from what a task waited for, and marks for cancellations and
+    timeouts. ``tasks`` as for :func:`timeline`, with its errors. Raises OSError if ``path`` cannot
+    be written; an existing file there is unchanged then. Any thread.
     """
     import json
 
@@ -70,7 +71,7 @@ def export_trace(path: Any, tasks: Tasks = None) -> int:
 
 
 class Timeline:
-    """A picture of tasks over time, as it was at one moment."""
+    """A picture of tasks over time, taken at one moment."""
 
     def __init__(self, tasks: Tasks = None, grid: float | None = None) -> None:
         self._tasks, self._grid = tasks, grid
@@ -78,7 +79,7 @@ class Timeline:
         self.data: dict[str, Any] = self.refresh()
 
     def refresh(self) -> dict[str, Any]:
-        """Return the numbers as they are now; ``data`` stays. Any thread."""
+        """Return the numbers as of now; ``data`` does not change. Any thread."""
         return timeline_data(self._tasks, grid=self._grid)
 
     @property
@@ -87,13 +88,13 @@ class Timeline:
         return self._grid
 
     def svg(self) -> str:
-        """Return it as an SVG document that needs nothing else."""
+        """Return it as a self-contained SVG document."""
         from asyncnb._core.timeline.svg import svg
 
         return svg(self.data)
 
     def text(self, width: int = 100) -> str:
-        """Return it as text of so many columns."""
+        """Return it as text, ``width`` columns wide."""
         from asyncnb._core.timeline.text import text
 
         return text(self.data, width)

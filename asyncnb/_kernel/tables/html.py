@@ -1,4 +1,4 @@
-"""The table of tasks as HTML: in the colours of the front end's theme, without any script."""
+"""The table of tasks as HTML, in the colours of the front end's theme and without scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asyncnb._core.base.text import escape_control_chars
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._kernel.tables.rows import Row
 
-#: A shape besides the word, and the colour of the shape: nothing is said by colour alone.
+#: The shape of each state and its colour: no information is given by colour alone.
 _STATES = {
     "pending": ("\u25cb", "var(--jp-ui-font-color2, inherit)"),
     "running": ("\u25b6\ufe0e", "var(--jp-info-color1, #1976d2)"),
@@ -21,8 +21,8 @@ _STATES = {
     "cancelled": ("\u2298", "var(--jp-ui-font-color2, inherit)"),
 }
 
-# Everything below one class; the names of JupyterLab's theme with something sane for other front
-# ends. In a notebook that is not trusted the style goes, and a plain table remains.
+# Everything is below one class. The variables are those of JupyterLab's theme, with fallbacks for
+# other front ends. A notebook that is not trusted drops the style and shows a plain table.
 _STYLE = """
 .asyncnb-tasks{overflow-x:auto;max-width:100%;container-type:inline-size;font-size:var(--jp-ui-font-size1,13px);
 color:var(--jp-ui-font-color1,inherit)}
@@ -58,7 +58,7 @@ background:var(--jp-brand-color1,#1976d2)}
 .asyncnb-tasks .asyncnb-more{margin:6px 0 0;color:var(--jp-ui-font-color2,inherit)}
 """.replace("\n", "")
 
-# By the style sheet and not in the text, so that neither a screen reader nor a copy has them.
+# In the style sheet and not in the text, so that screen readers and copied text do not have them.
 _STYLE += "".join(
     f'.asyncnb-tasks .asyncnb-{state}::before{{content:"{shape}";content:"{shape}" / "";'
     f"color:{colour}}}"
@@ -75,9 +75,9 @@ _CLASSES = {
 
 
 def render(rows: Sequence[Row], columns: Sequence[str], below: str) -> str:
-    """Return ``rows`` as HTML, every word of a task escaped; ``below`` them a sentence or nothing.
+    """Return ``rows`` as HTML, with the sentence ``below`` under them; all texts are escaped.
 
-    Without rows, the sentence alone.
+    Without rows, return the sentence alone.
     """
     if not rows:
         return f"<p>{html.escape(below)}</p>"

@@ -1,4 +1,4 @@
-"""The last column of the table: what there is to know besides state and time."""
+"""The last column of the table: facts about a task other than its state and time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from asyncnb._core.introspection.info import ENDED, TaskInfo
 
 
 def note(info: TaskInfo) -> str:
-    """Return one line: how it failed, how far it is, how much of its time is left."""
+    """Return one line: the failure or the progress, and the time left until its timeout."""
     parts = []
     if info.rounds is not None:
         failed = f", {info.failures} failed" if info.failures else ""

@@ -9,16 +9,16 @@ from asyncnb._core.introspection.info import ENDED, TaskInfo
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.tables.note import note
 
-#: Rows of a table at most: more is nothing to read, and takes time to make.
+#: Rows of a table at most: longer ones are not read, and take time to make.
 MAX_ROWS = 100
 
-#: Levels of the tree that are indented; what lies deeper stands below the last of them.
+#: Levels of the tree that are indented; deeper ones are shown at the last of these.
 MAX_DEPTH = 7
 
 #: Whether each task from the root down to this one is the last of its siblings; empty at the root.
 Branch = tuple[bool, ...]
 
-#: The columns, and whether one is left out where it says nothing.
+#: The columns, and whether a column is left out if it is empty in every row.
 COLUMNS = {
     "task": False,
     "state": False,
@@ -32,9 +32,9 @@ COLUMNS = {
 
 
 class Row:
-    """One task in the words of the table, and where it stands in the tree of tasks.
+    """One task as the texts of the table's columns, with its place in the tree of tasks.
 
-    ``branch`` says of each task above it, then of itself, whether it is the last of its parent's.
+    ``branch`` says of each of its ancestors, then of itself, whether it is its parent's last child.
     """
 
     __slots__ = ("branch", "info", "texts")
@@ -59,14 +59,14 @@ class Row:
 
 
 def choose(records: Sequence[TaskRecord], most: int = MAX_ROWS) -> tuple[list[TaskRecord], str]:
-    """Return at most ``most`` of ``records``, in their order, and a sentence on what is left out.
+    """Return at most ``most`` of ``records``, in their order, and a sentence about the others.
 
-    Failures come first, in at most half of the room, then the living, then the others; of each
-    kind the latest.
+    Failures have precedence, for at most half of the rows, then living tasks, then the others; of
+    each kind the newest are kept.
     """
     if len(records) <= most:
         return list(records), ""
-    # Not state(), which takes too long to ask of 100,000 tasks.
+    # Not by state(), which takes too long for 100,000 tasks.
     living = [record for record in records if record.ended is None]
     ended = [record for record in records if record.ended is not None]
     failed = [record for record in ended if record.state() == "failed"]
@@ -80,12 +80,12 @@ def choose(records: Sequence[TaskRecord], most: int = MAX_ROWS) -> tuple[list[Ta
     parts = [f"{alive:,} living"] if alive else []
     if over := len(records) - len(kept) - alive:
         parts.append(f"{over:,} ended")
-    names = "`%tasks PATTERN` shows those whose names match."
+    names = "`%tasks PATTERN` shows the tasks whose names match."
     return sorted(kept, key=lambda record: record.id), f"Not shown: {' and '.join(parts)}. {names}"
 
 
 def as_tree(infos: Sequence[TaskInfo]) -> list[tuple[TaskInfo, Branch]]:
-    """Return the tasks, each followed by those whose parent it is, with their branches."""
+    """Return the tasks with their branches, each task followed by its children."""
     known = {info.id for info in infos}
     children: dict[int | None, list[TaskInfo]] = {}
     for info in infos:
@@ -96,13 +96,13 @@ def as_tree(infos: Sequence[TaskInfo]) -> list[tuple[TaskInfo, Branch]]:
         info, branch = todo.pop()
         found.append((info, branch))
         below = children.pop(info.id, [])
-        # The last of them goes in first, and comes out last.
+        # A stack: the last child is pushed first and popped last.
         todo += [(child, (*branch, child is below[-1])) for child in reversed(below)]
     return found
 
 
 def indented(name: str, branch: Branch) -> str:
-    """Return ``name`` as it stands in a tree of text."""
+    """Return ``name`` with the lines of the tree before it."""
     if not branch:
         return name
     above = "".join("   " if last else "│  " for last in branch[:-1][:MAX_DEPTH])

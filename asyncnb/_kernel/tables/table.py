@@ -10,14 +10,14 @@ from asyncnb._core.introspection.info import TaskInfo
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.tables.rows import COLUMNS, Row, as_tree, choose, indented
 
-#: Columns that may be cut where there is no room, and what must stay of each.
+#: Columns that may be cut if there is not enough room, and the width that each keeps.
 MIN_WIDTHS = {"task": 14, "group": 6, "waits for": 12, "note": 12}
 
 
 class TaskTable:
-    """What ``%tasks`` returns: one row a task, as it was at that moment.
+    """The table that ``%tasks`` returns: one row for each task, as it was at that moment.
 
-    Oldest first, and below a task those that belong to it. ``left_out`` says what is not shown.
+    Oldest first, with the children of a task below it. ``left_out`` says what is not shown.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class TaskTable:
         self.rows = [Row(info, branch, now) for info, branch in as_tree(self.infos)]
 
     def columns(self) -> list[str]:
-        """Return the columns that say something."""
+        """Return the names of the columns to show."""
         return [
             name
             for name, optional in COLUMNS.items()
@@ -38,11 +38,11 @@ class TaskTable:
         ]
 
     def __repr__(self) -> str:
-        # In a terminal a line that is too long would be broken, and no column be one any more.
+        # A terminal wraps longer lines, and the columns would no longer line up.
         return self.text(terminal_columns())
 
     def text(self, room: int | None = None) -> str:
-        """Return the table as text; with ``room``, in at most so many columns where that can be."""
+        """Return the table as text, in at most ``room`` terminal columns if that is possible."""
         if not self.rows:
             return self.empty
         lines, widths = self._lines(self.columns())
@@ -63,7 +63,7 @@ class TaskTable:
         return f"{text}\n{self.left_out}" if self.left_out else text
 
     def _lines(self, names: list[str]) -> tuple[list[list[str]], list[int]]:
-        """Return the head and the rows of these columns, and how wide each column is."""
+        """Return the heading and the rows of these columns, and the width of each column."""
         lines = [names]
         for row in self.rows:
             line = [row.texts[name] for name in names]
@@ -85,8 +85,8 @@ def as_bundle(records: Sequence[TaskRecord]) -> dict[str, str]:
 
 
 def as_one_line(info: TaskInfo) -> dict[str, str]:
-    """Return a task as one line, as text and as HTML: what stays true for a while, so no times."""
-    import html  # as above
+    """Return a task as one line of text and of HTML, without times, which would soon be wrong."""
+    import html  # needed only where HTML is shown
 
     text = f"Task {info.name!r}: {info.state}"
     if info.error:
@@ -97,9 +97,9 @@ def as_one_line(info: TaskInfo) -> dict[str, str]:
 
 
 def fitted(names: Sequence[str], widths: Sequence[int], room: int) -> list[int]:
-    """Return ``widths`` made less, the widest first, until the table fits in ``room`` columns.
+    """Return ``widths`` reduced, the widest first, until the table fits in ``room`` columns.
 
-    Columns of words alone, and none to less than can be read: it may not fit even then.
+    Only columns of words are reduced, and none below a readable width: it may still not fit.
     """
     found = list(widths)
     while (more := over(found, room)) > 0:
