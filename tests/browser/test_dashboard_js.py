@@ -196,7 +196,7 @@ def test_a_name_and_a_time_limit_are_edited_in_place(page: FakeKernel) -> None:
     page.press("Enter")
     assert {"c": "rename", "id": 1, "name": "better"}.items() <= page.sent()[-1].items()
     assert page.focused() == "job"
-    page.answer(ok=False, say="Another living task is called 'better'.")
+    page.answer(ok=False, say="Another living task is named 'better'.")
     assert "Another living task" in page.text()
 
     page.click("button", "Set time limit of job")

@@ -253,7 +253,7 @@ def test_living_tasks_and_who_waits_for_them_are_shown_as_they_are_now():
 
 
 def test_what_is_no_task_is_refused():
-    with pytest.raises(asyncnb.TaskNotFoundError, match="No task is called 'nobody'"):
+    with pytest.raises(asyncnb.TaskNotFoundError, match="No task named 'nobody'"):
         asyncnb.timeline("nobody")
     with pytest.raises(TypeError, match="42 is not a task"):
         asyncnb.timeline(42)

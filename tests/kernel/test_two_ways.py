@@ -146,7 +146,7 @@ def test_a_verb_and_its_button_refuse_the_same_with_nothing_changed(two, pair):
     two.ok("leave.set()")
     sentences = [cell.error.evalue for cell in refused]
     assert sentences[0] == sentences[1]
-    assert sentences[0].endswith((".", "?")) and sentences[0][0] in "'ATN"
+    assert sentences[0].endswith((".", "?")) and sentences[0][0] in "'AINT"
 
 
 # What each answers where it is done, to the tasks a and b.
@@ -283,4 +283,4 @@ def test_the_kernels_own_tasks_are_no_rows(two):
     assert rows(two) == {}
     assert two.evaluate("len(asyncnb.tasks(all=True)) > 0") is True  # Python sees every one
     own = two.evaluate("[t.get_name() for t in asyncnb.tasks(all=True)]")
-    assert "No task is called" in two.run(f"%tasks cancel {own[0]}").error.evalue
+    assert "No task named" in two.run(f"%tasks cancel {own[0]}").error.evalue

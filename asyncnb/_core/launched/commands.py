@@ -62,8 +62,8 @@ def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
         groups = list(dict.fromkeys(r.group for r in records if r.group is not None))
         hint = did_you_mean(name, groups)
         if not hint:
-            hint = f" There are: {', '.join(groups[-8:])}." if groups else " There is none yet."
-        raise CommandError(f"No group is called {name!r}.{hint}")
+            hint = f" Known names: {', '.join(groups[-8:])}." if groups else " There is none yet."
+        raise CommandError(f"No group named {name!r}.{hint}")
     found = [r for r in records if r.group_facts is last]
     for pattern in patterns:
         if not any(matches(r, pattern) for r in found):
@@ -149,7 +149,7 @@ def rename(record: TaskRecord, new: str) -> str:
     if problem := invalid_name_reason(new):
         raise CommandError(_sentence(problem))
     if any(other is not record and other.name == new for other in registry.living()):
-        raise CommandError(f"Another living task is called {new!r}.")
+        raise CommandError(f"Another living task is named {new!r}.")
     record.task.set_name(new)
     return ""  # the new name is in sight
 

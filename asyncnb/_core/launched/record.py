@@ -200,7 +200,7 @@ class TaskRecord(EndedFacts):
             return None
         name = self.name
         return (
-            f"{name!r} does not run on the loop ({self.kind}), and only code there can be held, "
+            f"{name!r} does not run on the loop ({self.kind}), and only code there can be paused, "
             f"between two awaits; `%tasks cancel {name}` ends it"
         )
 

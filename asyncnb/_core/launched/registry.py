@@ -186,7 +186,7 @@ class TaskRegistry:
         if len(living) > 1:
             cells = ", ".join(str(r.cell or f"task {r.id}") for r in living)
             raise TaskNotFoundError(
-                f"{len(living)} living tasks are called {name!r} ({cells}). "
+                f"{len(living)} living tasks are named {name!r} ({cells}). "
                 f"asyncnb.tasks({name!r}) returns all of them."
             )
         if not found:
@@ -201,11 +201,11 @@ class TaskRegistry:
         hint = did_you_mean(pattern, names)
         if not hint:
             hint = (
-                f" There are: {', '.join(map(escape_control_chars, names[-8:]))}."
+                f" Known names: {', '.join(map(escape_control_chars, names[-8:]))}."
                 if names
-                else " No task was launched yet."
+                else " No task has been launched yet."
             )
-        return f"No task is called {pattern!r}.{hint}"
+        return f"No task named {pattern!r}.{hint}"
 
     def failed_unseen(self) -> list[TaskRecord]:
         """Return the failed tasks whose exception nobody has got by awaiting or asking yet."""
