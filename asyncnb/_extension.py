@@ -19,10 +19,11 @@ from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import THREADS, describe, no_threads
+from asyncnb._core.base.errors import THREADS, format_exception_line, no_threads
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.progress import observe_progress
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
+from asyncnb._core.base.text import count
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
@@ -44,7 +45,7 @@ from asyncnb._kernel.magics.control import ControlVerbs
 from asyncnb._kernel.magics.magics import AsyncMagics
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
-from asyncnb._kernel.magics.show import LookVerbs
+from asyncnb._kernel.magics.show import ShowVerbs
 from asyncnb._kernel.output.blocked import BlockedLoopReporter
 from asyncnb._kernel.output.blocked import status as blocked_status
 from asyncnb._kernel.output.headless import is_headless
@@ -178,8 +179,8 @@ class Extension:
             for exc in leaves(failed):
                 print(
                     f"asyncnb: a part of what loading put in could not be taken out: "
-                    f"{describe(exc)}. The other parts are out; restart the kernel if it behaves "
-                    "strangely.",
+                    f"{format_exception_line(exc)}. The other parts are out; restart the kernel if "
+                    "it behaves strangely.",
                     file=sys.stderr,
                 )
                 traceback.print_exception(exc)
@@ -215,7 +216,7 @@ class Extension:
                 deliver=self.output.deliver_late_output,
                 let_go=self.await_cells.detach,
             ),
-            look=LookVerbs(
+            show=ShowVerbs(
                 self.background,
                 show_output=self.output.show_again,
                 live=lambda: self.browser().dashboard(),
@@ -271,12 +272,12 @@ class Extension:
 
     def _show_task(self, task: Task[Any]) -> dict[str, Any] | None:
         """Return a live chip where it can live, one line of text elsewhere."""
-        from asyncnb._kernel.tables.table import one_line
+        from asyncnb._kernel.tables.table import as_one_line
 
         record = cast("TaskRecord | None", task._record)
         if record is None:
             return None  # it was not launched; its repr says what it is
-        bundle: dict[str, Any] = one_line(record.info())
+        bundle: dict[str, Any] = as_one_line(record.info())
         if not THREADS:
             return bundle
         if kernel_of(self.ip) is not None and not is_headless(self.output.parent()):
@@ -295,7 +296,7 @@ class Extension:
             return bundle
         from asyncnb.widgets._timeline import TimelineWidget
 
-        widget = TimelineWidget(timeline.data, timeline.look)._repr_mimebundle_()
+        widget = TimelineWidget(timeline.data, timeline.refresh)._repr_mimebundle_()
         kind = "application/vnd.jupyter.widget-view+json"
         return bundle if widget is None else bundle | {kind: widget[0][kind]}
 
@@ -304,7 +305,7 @@ class Extension:
             task = self.await_cells.detach()
         except UsageError as exc:
             raise ValueError(str(exc)) from None
-        return f"{task.get_name()} goes on in the background"
+        return f"{task.get_name()} continues in the background"
 
     def _cell_ended(self, _: object) -> None:
         self.unawaited.cell_ended()
@@ -359,7 +360,7 @@ class Extension:
         lost = loop.lost_tasks
         print(
             f"asyncnb: the embedded loop's thread ended: {type(exc).__name__}: {exc}. "
-            f"{lost} task{'' if lost == 1 else 's'} lost. The next launch starts a "
+            f"{count(lost, 'task')} lost. The next launch starts a "
             "new loop; `%asyncnb restart` does so now.",
             file=sys.stderr,
         )
@@ -403,7 +404,7 @@ class Extension:
             facts = loop.statistics()
             lines.append(
                 f"embedded loop  {facts.kind} {_version(facts.kind)}".rstrip()
-                + f", up {facts.uptime:.1f} s, {_lag(loop)}, {facts.tasks} tasks"
+                + f", up {facts.uptime:.1f} s, {_lag(loop)}, {count(facts.tasks, 'task')}"
                 + ("" if facts.ready is None else f", {facts.ready} ready")
             )
             lines += blocked_status(loop.blocked)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "asyncnb"
 
 #: Documented in spite of the underscore: of namedtuple, of os, and what IPython asks objects for.
-DOCUMENTED = {"_exit", "_fields", "_replace", "_repr_html_", "_repr_mimebundle_"}
+DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace", "_repr_html_", "_repr_mimebundle_"}
 DOCUMENTED |= {"_render_traceback_"}
 
 #: Attributes that asyncnb sets on objects of others begin so.

@@ -1,7 +1,7 @@
-"""What a browser may ask for: known verbs, checked arguments, and what each does to a task.
+"""The commands a browser may send: known verbs with checked arguments.
 
-Everything that arrives is somebody's message, not ours: a verb that is not in the table, an
-argument of another type or an id that is no task's is refused with a sentence, and nothing is done.
+A message can contain anything. An unknown verb, an argument of the wrong type and an id that no
+task has are refused with a sentence, and nothing is done.
 """
 
 from __future__ import annotations
@@ -9,22 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.seconds import check_timeout
-from asyncnb._core.introspection.info import ENDED
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched import names as _names
-from asyncnb._core.launched.record import TaskRecord
-from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb._core.launched.time_limit import set_limit
-
-
-class Refused(Exception):
-    """A command that cannot be done; the sentence is for the person who gave it."""
+from asyncnb._core.base.text import brief
+from asyncnb._core.launched import commands
 
 
 def _id(value: object) -> int:
     if type(value) is not int or value < 1:
-        raise Refused(f"{_brief(value)} is no task's id.")
+        raise CommandError(f"{_brief(value)} is not a task id.")
     return value
 
 
@@ -34,19 +27,19 @@ def _id_or_none(value: object) -> int | None:
 
 def _ids(value: object) -> list[int]:
     if not isinstance(value, list) or len(value) > 10_000:
-        raise Refused(f"{_brief(value)} is no list of ids.")
+        raise CommandError(f"{_brief(value)} is not a list of task ids.")
     return [_id(each) for each in value]
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > 1000:
-        raise Refused(f"{_brief(value)} is no text.")
+        raise CommandError(f"{_brief(value)} is not a text of at most 1,000 characters.")
     return value
 
 
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise Refused(f"{_brief(value)} is no number of messages.")
+        raise CommandError(f"{_brief(value)} is not a number of messages.")
     return value
 
 
@@ -54,17 +47,17 @@ def _seconds_or_none(value: object) -> float | None:
     try:
         return check_timeout(value, what="A time limit")
     except (TypeError, ValueError) as exc:
-        raise Refused(str(exc)) from None
+        raise CommandError(str(exc)) from None
 
 
 def _brief(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"  # however deep
-    if isinstance(value, int) and abs(value) >= 10**20:
-        return "a number that long"  # Python refuses to write out the longest
-    text = repr(value[:40] if isinstance(value, str) else value)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return brief(value, 40)
 
+
+#: The message of a CancelledError that a click caused.
+_MESSAGE: Final = "cancelled in the dashboard"
 
 #: The arguments of each verb, and what checks them.
 VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
@@ -91,89 +84,66 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
 
 
 class Commands:
-    """Does what the verbs say, in whatever thread calls."""
+    """Does what the verbs say, in whatever thread calls.
 
-    def __init__(self, registry: TaskRegistry, let_go: Callable[[], str] = str) -> None:
-        self._registry = registry
+    ``let_go`` moves the awaiting cell to the background and returns what to say; ValueError with
+    the reason if it cannot.
+    """
+
+    def __init__(self, let_go: Callable[[], str] = str) -> None:
         self._let_go = let_go
 
     def can(self) -> list[str]:
-        """Return what this kernel can, besides what every one could."""
+        """Return what this kernel can do besides what every kernel could."""
         return ["pause"]
 
     def parse(self, content: object) -> tuple[str, str | None, dict[str, Any]]:
-        """Return verb, the browser's own number for the command, arguments; raise Refused."""
+        """Return the verb, the browser's id of the request, the arguments; raise CommandError."""
         if not isinstance(content, dict):
-            raise Refused("A command is an object.")
+            raise CommandError("A command must be an object.")
         verb = content.get("c")
         checks = VERBS.get(verb) if isinstance(verb, str) else None
         if checks is None or not isinstance(verb, str):
-            raise Refused(f"There is no command {_brief(verb)}.")
+            raise CommandError(f"Unknown command {_brief(verb)}.")
         number = content.get("n")
         if number is not None and (not isinstance(number, str) or len(number) > 100):
-            raise Refused(f"{_brief(number)} is no number of a command.")
+            raise CommandError(f"Invalid request id {_brief(number)}.")
         missing = [name for name in checks if name not in content]
         if missing:
-            raise Refused(f"{verb!r} takes {', '.join(checks)}; there is no {missing[0]}.")
+            raise CommandError(f"{verb!r} takes {', '.join(checks)}; {missing[0]} is missing.")
         return verb, number, {name: check(content[name]) for name, check in checks.items()}
 
     def execute(self, verb: str, arguments: Mapping[str, Any]) -> str:
-        """Do it, and return what was done, as a sentence or nothing; raise Refused."""
-        said: str | None = getattr(self, f"_{verb}")(**arguments)
-        return said or ""
+        """Do it, and return what was done in a few words, or nothing; raise CommandError."""
+        done: str = getattr(self, f"_{verb}")(**arguments)
+        return done
 
-    def _record(self, id: int) -> TaskRecord:
-        record = self._registry.get(id)
-        if record is None:
-            raise Refused("That task is not known any more.")
-        return record
+    def _cancel(self, id: int) -> str:
+        return commands.cancel_tasks([commands.with_id(id)], _MESSAGE)
 
-    def _living(self, id: int) -> TaskRecord:
-        record = self._record(id)
-        if record.state() in ENDED:
-            raise Refused(f"{record.name} has ended.")
-        return record
-
-    def _cancel(self, id: int) -> None:
-        # One that has ended meanwhile is where the person wants it to be.
-        _launch.cancel_records([self._record(id)], "cancelled in the dashboard")
-
-    def _cancel_group(self, group: str) -> None:
-        _launch.cancel_group(group, "cancelled in the dashboard")
+    def _cancel_group(self, group: str) -> str:
+        return commands.cancel_group(group, msg=_MESSAGE)
 
     def _cancel_all(self) -> str:
-        asked = _launch.cancel_all("cancelled in the dashboard")
-        return f"{len(asked)} task{'' if len(asked) == 1 else 's'} asked to cancel"
+        return commands.cancel_all(_MESSAGE)
 
-    def _pause(self, id: int) -> None:
-        try:
-            self._living(id).task.pause()
-        except RuntimeError as exc:  # a task that does not run on the loop
-            raise Refused(f"{exc}.") from None
+    def _pause(self, id: int) -> str:
+        return commands.pause([commands.with_id(id)])
 
-    def _resume(self, id: int) -> None:
-        self._living(id).task.resume()
+    def _resume(self, id: int) -> str:
+        return commands.resume([commands.with_id(id)])
 
-    def _rename(self, id: int, name: str) -> None:
-        try:
-            _names.rename(self._registry, self._record(id), name)
-        except ValueError as exc:
-            sentence = str(exc)
-            raise Refused(sentence[:1].upper() + sentence[1:]) from None
+    def _rename(self, id: int, name: str) -> str:
+        return commands.rename(commands.with_id(id), name)
 
-    def _timeout(self, id: int, seconds: float | None) -> None:
-        record = self._living(id)
-        try:
-            set_limit(record, seconds)
-        except ValueError as exc:
-            raise Refused(f"{exc}.") from None
+    def _timeout(self, id: int, seconds: float | None) -> str:
+        return commands.set_limit(commands.with_id(id), seconds)
 
     def _background(self) -> str:
         try:
             return self._let_go()
         except ValueError as exc:
-            raise Refused(str(exc)) from None
+            raise CommandError(str(exc)) from None
 
     def _clear(self) -> str:
-        gone = _launch.clear_ended()
-        return f"{gone} ended task{'' if gone == 1 else 's'} forgotten"
+        return commands.clear()

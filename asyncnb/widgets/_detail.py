@@ -9,8 +9,8 @@ from asyncnb._core.introspection.stack import await_chain, awaited_by, waiting_o
 from asyncnb._core.launched.record import TaskRecord
 
 #: Characters of the output's end that are shown, and frames of a chain.
-TAIL: Final = 20_000
-FRAMES: Final = 60
+MAX_OUTPUT: Final = 20_000
+MAX_FRAMES: Final = 60
 
 _COUNTDOWN = re.compile(r", [0-9][^,]* left$")
 
@@ -26,14 +26,14 @@ def waits_for(record: TaskRecord) -> str:
 def detail_of(record: TaskRecord) -> dict[str, Any]:
     """Return what is shown of one task when its row is opened; any thread."""
     task = record.task
-    found: dict[str, Any] = {"output": task.output[-TAIL:], "waits": waits_for(record)}
+    found: dict[str, Any] = {"output": task.output[-MAX_OUTPUT:], "waits": waits_for(record)}
     traceback = ""
     if record.output is not None:
         errors = [value for kind, value in record.output.items() if kind == "error"]
         if errors:
-            traceback = "\n".join(errors[-1][2])[-TAIL:]
+            traceback = "\n".join(errors[-1][2])[-MAX_OUTPUT:]
     found["traceback"] = traceback
     if not task.done() or (task._exception is not None and not traceback):
-        found["frames"] = [list(place) for place in await_chain(task)[-FRAMES:]]
-    found["awaited_by"] = [each.get_name() for each in awaited_by(task)[:FRAMES]]
+        found["frames"] = [list(place) for place in await_chain(task)[-MAX_FRAMES:]]
+    found["awaited_by"] = [each.get_name() for each in awaited_by(task)[:MAX_FRAMES]]
     return found

@@ -18,16 +18,16 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from asyncnb._core.base.errors import describe
+from asyncnb._core.base.errors import CommandError, format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb.widgets._commands import Commands, Refused
+from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._detail import detail_of, waits_for
-from asyncnb.widgets._rows import Row, cut, pack, row_of, sendable
+from asyncnb.widgets._rows import FORMAT, Row, cut, pack, row_of, sendable
 from asyncnb.widgets._timeline_facts import facts
 
 logger = logging.getLogger("asyncnb")
@@ -38,13 +38,13 @@ INTERVAL: Final = 0.1
 #: Seconds between two looks at what changes without a mark.
 SAMPLE_INTERVAL: Final = 0.5
 #: Of one core, the most that the feed's thread takes; with more to tell it tells less often.
-SHARE: Final = 0.05
+MAX_CPU_SHARE: Final = 0.05
 #: Messages without a sign of life, after which a browser that can give one is taken to be gone.
-UNSEEN: Final = 100
+MAX_UNACKNOWLEDGED: Final = 100
 #: Rows on one screen, at most: what a browser may ask to be looked up.
-MOST_VISIBLE: Final = 200
+MAX_VISIBLE: Final = 200
 
-_UNSETTLED: Final = {STATES.index(state) for state in ("pending", "running", "cancelling")}
+_TRANSIENT: Final = {STATES.index(state) for state in ("pending", "running", "cancelling")}
 
 Message = dict[str, Any]
 Send = Callable[[Message, list[bytes]], object]
@@ -73,7 +73,7 @@ class Subscription:
     @property
     def listening(self) -> bool:
         """Whether it is worth sending to."""
-        return self.open and not (self.answers and self.sent - self.seen > UNSEEN)
+        return self.open and not (self.answers and self.sent - self.seen > MAX_UNACKNOWLEDGED)
 
 
 class Feed:
@@ -99,7 +99,7 @@ class Feed:
         self._rows: dict[int, Row] = {}
         self._records: dict[int, TaskRecord] = {}
         #: Those whose state will change without a mark: to begin, to wait, not to be cancelled.
-        self._unsettled: dict[int, TaskRecord] = {}
+        self._transient: dict[int, TaskRecord] = {}
         self._groups: list[list[Any]] = []
         self._loop: Message = {}
         self._seq = 0
@@ -201,11 +201,11 @@ class Feed:
                 return
             answer: Message = {"k": "ack", "n": client, "ok": True}
             answer["say"] = self._commands.execute(verb, arguments)
-        except Refused as exc:
+        except CommandError as exc:
             answer = {"k": "ack", "n": client, "ok": False, "say": str(exc)}
         except Exception as exc:
             logger.exception("asyncnb's dashboard: %r failed", verb)
-            answer = {"k": "ack", "n": client, "ok": False, "say": describe(exc)}
+            answer = {"k": "ack", "n": client, "ok": False, "say": format_exception_line(exc)}
         if client is not None:
             subscription.done[client] = answer
             while len(subscription.done) > 100:
@@ -222,6 +222,7 @@ class Feed:
         subscription.detail_sent = None
         message, buffers = self._message("snapshot", list(self._rows.values()), [], subscription)
         message |= {"groups": self._groups, "loop": self._loop, "can": self._commands.can()}
+        message["format"] = FORMAT | {"acknowledge": MAX_UNACKNOWLEDGED // 5}
         self._send(subscription, message, buffers)
         self._send_detail(subscription)
 
@@ -240,7 +241,7 @@ class Feed:
         subscription.detail = None
 
     def _on_view(self, subscription: Subscription, ids: list[int]) -> None:
-        subscription.visible = tuple(ids[:MOST_VISIBLE])
+        subscription.visible = tuple(ids[:MAX_VISIBLE])
         self._next_sample = 0.0
 
     def _on_detail(self, subscription: Subscription, id: int | None) -> None:
@@ -264,14 +265,14 @@ class Feed:
             sampled = time.thread_time()
             news = self._sample(changed)
             cost = time.thread_time() - sampled
-            self._next_sample = now + max(SAMPLE_INTERVAL, cost / SHARE)
+            self._next_sample = now + max(SAMPLE_INTERVAL, cost / MAX_CPU_SHARE)
         if changed or gone or news:
             self._seq += 1
             for subscription in list(self._subscriptions):
                 if subscription.listening:
                     message, buffers = self._message("delta", changed, gone, subscription)
                     self._send(subscription, message | news, buffers)
-        self._next_tick = now + max(INTERVAL, (time.thread_time() - began) / SHARE)
+        self._next_tick = now + max(INTERVAL, (time.thread_time() - began) / MAX_CPU_SHARE)
 
     def _take_marks(self) -> list[TaskRecord]:
         self._armed = False  # first: a mark that comes from here on makes its own noise
@@ -288,16 +289,16 @@ class Feed:
         for record in marked:
             before = self._rows.get(record.id)
             if not self._registry.holds(record):
-                self._unsettled.pop(record.id, None)
+                self._transient.pop(record.id, None)
                 if before is not None:
                     del self._rows[record.id], self._records[record.id]
                     gone.append(record.id)
                 continue
             row = row_of(record, now, before)
-            if row.numbers.state in _UNSETTLED and record.kind == "loop":
-                self._unsettled[record.id] = record
-            elif self._unsettled:
-                self._unsettled.pop(record.id, None)
+            if row.numbers.state in _TRANSIENT and record.kind == "loop":
+                self._transient[record.id] = record
+            elif self._transient:
+                self._transient.pop(record.id, None)
             if row != before:
                 self._rows[record.id] = row
                 self._records[record.id] = record
@@ -308,7 +309,7 @@ class Feed:
         """Look up what no mark tells of; add to ``changed``, return what else is new."""
         visible = {id for s in self._subscriptions if s.listening for id in s.visible}
         looked_at = [self._records[id] for id in visible if id in self._records]
-        looked_at += [r for id, r in self._unsettled.items() if id not in visible]
+        looked_at += [r for id, r in self._transient.items() if id not in visible]
         fresh = {row.texts.id: row for row in self._changes(looked_at)[0]}
         for id in visible:
             row = fresh.get(id) or self._rows.get(id)
@@ -380,7 +381,7 @@ class Feed:
         observers.add(self._mark)
         self._rows.clear()
         self._records.clear()
-        self._unsettled.clear()
+        self._transient.clear()
         self._changes(self._registry.records())
         self._sample([])
         self._next_sample = self._clock() + SAMPLE_INTERVAL

@@ -11,12 +11,12 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from asyncnb._core.base.text import replace_surrogates
-from asyncnb._core.introspection.info import STATES
+from asyncnb._core.base.text import replace_surrogates, truncate
+from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord
 
 #: Names and notes are cut to this many characters: a row is one line on the screen.
-LONGEST: Final = 300
+MAX_CHARS: Final = 300
 #: From so many rows on, the numbers go as bytes: as text they would take eight times as long.
 BINARY_FROM: Final = 1000
 
@@ -46,6 +46,16 @@ class Texts(NamedTuple):
     cell_id: str | None
     kind: str
     note: str
+
+
+#: What a page has to know to read rows; sent with each snapshot, so that JavaScript has no list of
+#: states or columns to be kept equal to these. A row of texts ends with what the task waits for.
+FORMAT: Final[dict[str, Any]] = {
+    "states": list(STATES),
+    "ended": [state for state in STATES if state in ENDED],
+    "numbers": list(Numbers._fields),
+    "texts": [*Texts._fields, "waits_for"],
+}
 
 
 class Row(NamedTuple):
@@ -94,7 +104,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
 
 def cut(text: str) -> str:
     """Return ``text``, or its beginning if it is too long for a row."""
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return truncate(text, MAX_CHARS)
 
 
 def sendable(value: Any) -> Any:

@@ -44,7 +44,7 @@ class BrowserSide:
         self._widgets: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self.feed = Feed(
             registry,
-            Commands(registry, let_go),
+            Commands(let_go),
             loop_facts=lambda before: loop_facts(before) | {"awaiting": awaiting()},
         )
 

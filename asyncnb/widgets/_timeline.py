@@ -16,7 +16,7 @@ from asyncnb.widgets._timeline_facts import compact
 class TimelineWidget(anywidget.AnyWidget):
     """Timeline facts with zoom, hover and search. Usually ``asyncnb.timeline()`` shows one.
 
-    ``look`` returns the facts anew when the person asks for them.
+    ``refresh`` returns the current facts; it is called when the user asks for them.
     """
 
     _esm = joined("format.js", "timeline.js", "timeline_widget.js")
@@ -24,11 +24,11 @@ class TimelineWidget(anywidget.AnyWidget):
 
     data = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, data: dict[str, Any], look: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, data: dict[str, Any], refresh: Callable[[], dict[str, Any]]) -> None:
         super().__init__(data=sendable(compact(data)))
-        self._look = look
+        self._refresh = refresh
         self.on_msg(lambda _, content, buffers: self._arrived(content))
 
     def _arrived(self, content: object) -> None:
         if isinstance(content, dict) and content.get("c") == "timeline":
-            self.data = sendable(compact(self._look()))
+            self.data = sendable(compact(self._refresh()))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.timeline.rows import spans
-from asyncnb._core.timeline.timeline import timeline_data
+from asyncnb._core.timeline.data import timeline_data
+from asyncnb._core.timeline.rows import ARROW, BARS, ENDS, MARKS, notes, spans
 
 #: What a page gets to draw at most; it draws a thousand bars of a pixel in any case.
-MOST_ROWS = 2000
-MOST_RUNS = 8000
+MAX_ROWS = 2000
+MAX_RUNS = 8000
+
+#: How a page draws it, sent with the facts: the picture and the text draw the same.
+LEGEND: dict[str, Any] = {
+    "bars": {kind: bar._asdict() for kind, bar in BARS.items()},
+    "ends": {end: sign._asdict() for end, sign in ENDS.items()},
+    "marks": MARKS,
+    "arrow": ARROW,
+}
 
 
 def facts(tasks: Any = None) -> dict[str, Any]:
@@ -24,20 +32,30 @@ def compact(data: dict[str, Any]) -> dict[str, Any]:
     Each row has ``bars`` in the place of ``runs``: ``[kind, start, end]`` as ``spans`` makes them,
     so that a page draws what the picture and the text draw. Steps so near to each other that a
     wide screen shows them as one become one, and the waits between them are left out; everything
-    else stays. ``left_out`` counts the tasks that are not sent.
+    else stays. ``notes`` are sentences to show below, ``legend`` is how to draw it and what each
+    shape means.
     """
     rows = data["rows"]
-    left_out = max(0, len(rows) - MOST_ROWS)
+    left_out = max(0, len(rows) - MAX_ROWS)
     if left_out:
         newest = {row["id"] for row in sorted(rows, key=lambda row: row["created"])[left_out:]}
         rows = [row for row in rows if row["id"] in newest]
         edges = [edge for edge in data["edges"] if {*edge[:2]} <= newest]
-        data = data | {"edges": edges, "left_out": left_out}
-    if sum(len(row["runs"]) for row in rows) > MOST_RUNS:
+        data = data | {"edges": edges}
+    if sum(len(row["runs"]) for row in rows) > MAX_RUNS:
         # Some tasks have most of the steps; so many of each are told apart that all have a share.
-        share = max(20, MOST_RUNS // max(1, sum(1 for row in rows if row["runs"])))
+        share = max(20, MAX_RUNS // max(1, sum(1 for row in rows if row["runs"])))
         rows = [_thinned(row, share) for row in rows]
-    return data | {"rows": [_with_bars(row, data["end"]) for row in rows]}
+    return data | {
+        "rows": [_with_bars(row, data["end"]) for row in rows],
+        "notes": _notes(data, left_out),
+        "legend": LEGEND,
+    }
+
+
+def _notes(data: dict[str, Any], left_out: int) -> list[str]:
+    found = notes(data) if data["rows"] else ["No tasks."]
+    return [*found, f"{left_out:,} older tasks are not shown."] if left_out else found
 
 
 def _with_bars(row: dict[str, Any], end: float) -> dict[str, Any]:

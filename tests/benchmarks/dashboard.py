@@ -21,7 +21,7 @@ class Open:
 
     def __init__(self) -> None:
         self.sent = 0
-        self.feed = Feed(registry, Commands(registry))
+        self.feed = Feed(registry, Commands())
         self.subscription = self.feed.subscribe(self.take)
         self.feed.take(self.subscription, {"c": "sync"})
 

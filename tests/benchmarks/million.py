@@ -37,7 +37,7 @@ class Session:
         asyncnb.embedded_loop()
         self.bytes = 0
         self.finished = 0
-        self.feed = Feed(registry, Commands(registry))
+        self.feed = Feed(registry, Commands())
         self.subscription = self.feed.subscribe(self._take)
         self.feed.take(self.subscription, {"c": "sync"})
         living = [asyncnb.launch(asyncio.Event().wait()) for _ in range(LIVING)]

@@ -12,12 +12,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.introspection.info import STATES
-from asyncnb.widgets._rows import Numbers, Texts
+from asyncnb.widgets._rows import FORMAT as ROWS
 from tests.browser.lab import Lab
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Page
+
+#: What the feed says of its rows, as its snapshots do.
+FORMAT = ROWS | {"acknowledge": 20}
 
 OPEN = """async ([js, css, height]) => {
     document.head.append(Object.assign(document.createElement('style'), { textContent: css }));
@@ -93,7 +95,7 @@ class FakeKernel:
     def _rows(self, kind: str, rows: Sequence[dict[str, Any]], more: dict[str, Any]) -> None:
         message = {"k": kind, "seq": self.seq, "now": time.time(), **encode(rows), **more}
         if kind == "snapshot":
-            message = {"groups": [], "loop": {}, "can": ["pause"]} | message
+            message = {"groups": [], "loop": {}, "can": ["pause"], "format": FORMAT} | message
         self.tell(message)
 
     def sent(self, verb: str | None = None) -> list[dict[str, Any]]:
@@ -154,10 +156,10 @@ NAMES = """inside => [...document.querySelectorAll(`${inside} [role=rowgroup] [r
 def task(id: int, name: str = "", state: str = "waiting", **more: Any) -> dict[str, Any]:
     """One row, as the tests write it."""
     now = time.time()
-    row: dict[str, Any] = dict.fromkeys((*Numbers._fields, *Texts._fields, "waits_for"))
+    row: dict[str, Any] = dict.fromkeys((*FORMAT["numbers"], *FORMAT["texts"]))
     row |= {"id": id, "name": name or f"task {id}", "state": state, "kind": "loop", "note": ""}
     row |= {"cell": 0, "started": now - 1, "waits_for": ""}
-    if state in ("done", "failed", "cancelled"):
+    if state in FORMAT["ended"]:
         row["ended"] = now
     return row | more
 
@@ -166,8 +168,9 @@ def encode(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Rows as the feed sends them."""
     numbers: list[Any] = []
     for row in rows:
-        numbers += [{**row, "state": STATES.index(row["state"])}[name] for name in Numbers._fields]
-    texts = [[row[name] for name in (*Texts._fields, "waits_for")] for row in rows]
+        known = {**row, "state": FORMAT["states"].index(row["state"])}
+        numbers += [known[name] for name in FORMAT["numbers"]]
+    texts = [[row[name] for name in FORMAT["texts"]] for row in rows]
     return {"numbers": numbers, "texts": texts}
 
 

@@ -386,7 +386,7 @@ def test_a_task_in_a_thread_is_not_paused_but_refused() -> None:
     try:
         assert task._record is not None
         task._record.kind = "thread"
-        with pytest.raises(RuntimeError, match="only code there can be held"):
+        with pytest.raises(RuntimeError, match="only code there can be paused"):
             task.pause()
         assert task.info().state != "paused"
     finally:

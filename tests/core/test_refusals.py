@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import asyncnb
+from asyncnb._core.base.errors import CommandError
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.time_limit import set_limit
 from asyncnb._core.loop.current import shutdown
-from asyncnb.widgets._commands import Commands, Refused
+from asyncnb.widgets._commands import Commands
 
 #: What is no time, and what the refusal says of it.
 NO_TIME: dict[str, tuple[Any, type[Exception], str]] = {
@@ -117,8 +118,8 @@ def test_a_groups_timeout_and_the_dashboards_are_checked_by_the_same_rule(value:
     with pytest.raises(kind) as caught:
         asyncnb.open_group("limited", timeout=given)
     assert str(caught.value).endswith(sentence)
-    with pytest.raises(Refused) as said:
-        Commands(registry).parse({"c": "timeout", "id": 1, "seconds": given})
+    with pytest.raises(CommandError) as said:
+        Commands().parse({"c": "timeout", "id": 1, "seconds": given})
     assert str(said.value).endswith(sentence)
 
 

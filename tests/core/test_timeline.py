@@ -79,8 +79,8 @@ def test_rows_tell_each_tasks_life(recording):
     assert [row["depth"] for row in data["rows"]] == [0, 1, 1, 1]
     assert [row["state"] for row in data["rows"]] == ["done", "failed", "cancelled", "cancelled"]
     assert rows["failing"]["waits"] == [[0, 1, "sleep", None]]
-    assert rows["cancelled"]["marks"] == [[0.5, "cancel", "enough"]]
-    assert rows["main"]["marks"] == [[2.5, "timeout", ""]]
+    assert rows["cancelled"]["events"] == [[0.5, "cancel", "enough"]]
+    assert rows["main"]["events"] == [[2.5, "timeout", ""]]
     assert data["end"] == 2.5
     ids = {row["name"]: row["id"] for row in data["rows"]}
     assert data["edges"] == [
@@ -124,17 +124,17 @@ def test_the_text_is_a_chart(recording):
         "  too slow                        █────────────!⊘ cancelled, 1.00 s",
         "             ┴─────────────┴─────────────┴───────",
         "             0             1             2 s",
-        "█ running   ─ waiting   ╌ asked to end   ✓ done   ✗ failed   ⊘ cancelled   "
-        "! cancellation or timeout struck",
+        "─ waiting   ╌ cancelled, cleaning up   █ running   ✓ done   ✗ failed   ⊘ cancelled   "
+        "! cancellation or timeout",
     ]
 
 
 def test_the_picture_says_each_thing_by_shape_and_word(recording):
     root = ET.fromstring(asyncnb.timeline(recording).svg())
     words = [text.text or "" for text in root.iter(f"{SVG}text")]
-    for word in ("running", "waiting", "asked to end, cleaning up", "done", "failed", "cancelled"):
+    for word in ("running", "waiting", "cancelled, cleaning up", "done", "failed", "cancelled"):
         assert word in words
-    for word in ("cancellation struck", "timeout struck", "failed: ValueError: <no>, 1.00 s"):
+    for word in ("cancellation", "timeout", "failed: ValueError: <no>, 1.00 s"):
         assert word in words
     assert "2.5 s" in words
     assert root.find(f"{SVG}title").text == "Timeline of 4 tasks over 2.50 s"
@@ -253,9 +253,9 @@ def test_living_tasks_and_who_waits_for_them_are_shown_as_they_are_now():
 
 
 def test_what_is_no_task_is_refused():
-    with pytest.raises(asyncnb.TaskNotFoundError, match="No task is called 'nobody'"):
+    with pytest.raises(asyncnb.TaskNotFoundError, match="No task named 'nobody'"):
         asyncnb.timeline("nobody")
-    with pytest.raises(TypeError, match="42 is no task"):
+    with pytest.raises(TypeError, match="42 is not a task"):
         asyncnb.timeline(42)
     with pytest.raises(TypeError, match="neither launched nor recorded"):
         asyncnb.timeline(run_virtual(_a_plain_task()))

@@ -338,7 +338,7 @@ def test_cancel_of_a_group_both_ways(victim, way, pause):
     victim.ok(
         "from asyncnb._core.launched import launch as _launch\n"
         "from asyncnb.widgets._commands import Commands\n"
-        "click = lambda verb, **given: Commands(_launch.registry).execute(verb, given) or None"
+        "click = lambda verb, **given: Commands().execute(verb, given) or None"
     )
     victim.ok("%%agroup pages\npages.create_task(asyncio.sleep(600), name='page')")
     victim.ok("await asyncio.sleep(0)\nboth = [asyncnb.task('pages'), asyncnb.task('page')]")

@@ -53,7 +53,7 @@ WRONG_CELLS = {
     "%tasks rename existing": ("UsageError", "rename"),
     "%tasks rename exsting new": ("UsageError", "existing"),
     "%tasks rename a b c": ("UsageError", "rename"),
-    "%%atask job -g 'a*'" + BODY: ("UsageError", "pattern"),
+    "%%atask job -g 'a*'" + BODY: ("UsageError", "glob character"),
     "%%atask job -g" + BODY: ("UsageError", "-g"),
     "%%agroup" + BODY: ("UsageError", "NAME"),
     "%%agroup 5x" + BODY: ("UsageError", "5x"),

@@ -94,7 +94,7 @@ def test_cancelling_a_group_ends_its_tasks_and_is_no_failure(helpers):
     cell = helpers.ok("%%agroup g\ng.create_task(rest(), name='child')\nprint('body')")
     cell.wait_for("body")
     helpers.ok("%%atask other -g g\nprint('on')\nawait rest('other')").wait_for("on")
-    assert "3 tasks asked to cancel" in helpers.ok("%tasks cancel -g g").stdout
+    assert "cancellation requested for 3 tasks" in helpers.ok("%tasks cancel -g g").stdout
     helpers.ok("%tasks wait -g g")
     assert sorted(helpers.evaluate("log")) == ["other", "x"]
     assert cell.errors == []
@@ -104,7 +104,7 @@ def test_a_group_whose_body_is_paused_is_cancelled_all_the_same(helpers):
     helpers.ok("%%agroup held\nheld.create_task(asyncio.sleep(600), name='child')")
     helpers.ok("while len(asyncnb.tasks(group='held')) < 2: await asyncio.sleep(0.01)")
     helpers.ok("%tasks pause held")
-    assert "2 tasks asked" in helpers.ok("%tasks cancel -g held").text
+    assert "requested for 2 tasks" in helpers.ok("%tasks cancel -g held").text
     helpers.ok("await asyncnb.wait(asyncnb.tasks(group='held'))")
     states = helpers.evaluate("[t.info().state for t in asyncnb.tasks(group='held')]")
     assert "cancelled" in states and "cancelling" not in states
@@ -145,7 +145,7 @@ def test_waiting_for_a_group_whose_time_is_up_says_so(helpers):
     waiting = helpers.run("%tasks wait -g g")
     assert (waiting.error.ename, waiting.error.evalue) == (
         "TimeoutError",
-        "The time of group 'g' is up; its tasks were cancelled.",
+        "Group 'g' timed out; its tasks were cancelled.",
     )
 
 

@@ -23,7 +23,7 @@ client = types.SimpleNamespace(get=fetch)
 pandas = types.SimpleNamespace(read_csv=lambda name: [name])
 urls, one_more, server = ["a", "b"], "c", "d"
 async def check(server): await asyncio.sleep(0)
-async def tick_for_ever():
+async def tick_forever():
     while True: await asyncio.sleep(0.01)
 def living(*but):
     return [t for t in asyncnb.tasks() if not t.done() and t.get_name() not in but]

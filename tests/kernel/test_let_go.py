@@ -24,7 +24,7 @@ def let_go(kernel, code):
     assert aside.status == "ok", aside
     cell.wait()
     assert cell.status == "ok"
-    assert f"cell{cell.number} goes on" in aside.stdout
+    assert f"cell{cell.number} continues" in aside.stdout
     return cell
 
 

@@ -20,7 +20,7 @@ def test_a_paused_cell_takes_no_step_until_it_is_resumed(kernel):
     assert kernel.evaluate("[t.get_name() for t in asyncnb.tasks(state='paused')]") == ["ticker"]
     kernel.ok("await asyncio.sleep(0.05)")
     assert kernel.evaluate("ticks") == before
-    assert "ticker goes on" in kernel.ok("%tasks resume tick*").stdout
+    assert "ticker resumed" in kernel.ok("%tasks resume tick*").stdout
     kernel.ok(f"while ticks <= {before} + 1: time.sleep(0.001)")
 
 

@@ -54,7 +54,7 @@ def test_a_task_made_inside_a_launched_one_is_its_child(ready):
 def test_the_stack_of_a_task_that_nobody_launched(ready):
     cell = ready.ok("kept = asyncio.create_task(waits(), name='plain'); await asyncio.sleep(0)")
     text = ready.ok("%tasks stack plain").stdout
-    assert f"plain: waiting, made by In[{cell.count}]" in text
+    assert f"plain: waiting, created by In[{cell.count}]" in text
     assert "await gate.wait()" in text and "waits for: Event.wait" in text
 
 

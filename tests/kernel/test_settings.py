@@ -10,7 +10,15 @@ from IPython.core.error import UsageError
 from traitlets import TraitError
 from traitlets.config import Config
 
-from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, Settings, amount, count, one_of
+from asyncnb._kernel.magics.settings import (
+    SIZE,
+    SWITCH,
+    Option,
+    Settings,
+    amount,
+    one_of,
+    whole_number,
+)
 
 NAMES = (
     "autoawait",
@@ -44,7 +52,7 @@ def settings(shell: Shell, log: list[Any] | None = None) -> Settings:
         shell,
         [
             Option("flag", True, SWITCH, "a switch", lambda v: log.append(("flag", v))),
-            Option("most", 10, count(1), "a number", lambda v: log.append(("most", v))),
+            Option("most", 10, whole_number(1), "a number", lambda v: log.append(("most", v))),
             Option("pace", 0.5, amount("seconds", highest=60, off=True), "a pace"),
             Option("size", 10**6, SIZE, "a size"),
             Option("kind", "a", one_of("a", "b"), "a kind", fixed="it is fixed"),
@@ -141,7 +149,7 @@ def test_bad_config_and_environment_are_told_in_one_sentence_and_the_next_best_i
         "asyncnb: c.AsyncNB.most takes a whole number, 1 or more, not [1].",
         "asyncnb: ASYNCNB_PACE takes seconds, 0 to 60, or off, not 'fast'.",
         "asyncnb: c.AsyncNB.kind: it is fixed",
-        "asyncnb: c.AsyncNB has no option 'flga'. Did you mean 'flag'?",
+        "asyncnb: c.AsyncNB: no option named 'flga'. Did you mean 'flag'?",
     ]
 
 

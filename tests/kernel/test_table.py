@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from asyncnb._core.base.text import visible, width
+from asyncnb._core.base.text import escape_control_chars, width
 from asyncnb._core.introspection.info import CellRef, TaskInfo
-from asyncnb._kernel.tables.table import TaskTable, choose
+from asyncnb._kernel.tables.rows import choose
+from asyncnb._kernel.tables.table import TaskTable
 
 HOSTILE = '<img src=x onerror="alert(1)">\x1b[2J\u202egnp.exe'
 
@@ -142,9 +143,9 @@ def test_failures_and_the_living_come_first_when_there_are_too_many():
 
 
 def test_long_and_odd_names_are_cut_and_shown():
-    assert visible("x" * 50, 40) == "x" * 39 + "…"
-    assert visible("two\nlines\t here", 40) == "two lines here"
-    assert visible("👩‍👩‍👧", 40) == "👩‍👩‍👧"
+    assert escape_control_chars("x" * 50, 40) == "x" * 39 + "…"
+    assert escape_control_chars("two\nlines\t here", 40) == "two lines here"
+    assert escape_control_chars("👩‍👩‍👧", 40) == "👩‍👩‍👧"
 
 
 def test_a_kernel_shows_at_most_a_hundred_and_says_so(kernel):

@@ -37,7 +37,7 @@ def test_tasks_magics_and_awaits_work_at_the_prompt(python, tmp_path):
     )
     for said in ("'awaited here'", "True", "'launched there'", "one   done", "embedded loop", "[]"):
         assert said in shown
-    assert "UsageError: No task is called 'onne'. Did you mean 'one'?" in shown
+    assert "UsageError: No task named 'onne'. Did you mean 'one'?" in shown
 
 
 def test_a_blocking_task_is_told_and_got_out_and_options_are_set_at_the_prompt(python, tmp_path):
@@ -72,7 +72,7 @@ def test_a_blocking_task_is_told_and_got_out_and_options_are_set_at_the_prompt(p
     assert "blocked        for" in shown
     assert "Out[10]: True" in shown
     assert "watchdog  off" in shown
-    assert "UsageError: %asyncnb option: there is no option 'wachdog'" in shown
+    assert "UsageError: %asyncnb option: no option named 'wachdog'" in shown
     assert "watchdog=off, history=5" in shown
 
 

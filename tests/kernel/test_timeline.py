@@ -38,7 +38,7 @@ def test_without_recording_the_lives_are_drawn(kernel):
     kernel.ok("%%atask thread_bound\ntime.sleep(0.01)")
     kernel.ok("%tasks wait thread_bound")
     text = picture(kernel.ok("%tasks timeline"))["text/plain"]
-    assert "━ alive" in text and "▒ in a thread" in text and "▶ still there" in text
+    assert "━ alive" in text and "▒ in a thread" in text and "▶ still running" in text
     assert "--trace" in text
     kernel.ok("gate.set()\n%tasks wait")
 

@@ -13,7 +13,7 @@ from asyncnb._core.launched import registry as _registry
 from asyncnb._core.tracing import recording as _trace
 from asyncnb.widgets._commands import Commands
 def click(verb, **arguments):
-    found = Commands(_registry.registry).execute(verb, arguments)
+    return Commands().execute(*Commands().parse({"c": verb} | arguments)[::2])
 def id_of(name):
     return asyncnb.task(name).info().id
 async def waits(): await asyncio.Event().wait()
@@ -125,6 +125,11 @@ REFUSED = {
         "click('timeout', id=id_of('over'), seconds=5)",
     ),
     "a pause of one that ended": ("%tasks pause over", "click('pause', id=id_of('over'))"),
+    "a pause of a thread": ("%tasks pause thread", "click('pause', id=id_of('thread'))"),
+    "a resume of one that ended": ("%tasks resume over", "click('resume', id=id_of('over'))"),
+    "a resume of one that waits": ("%tasks resume a", "click('resume', id=id_of('a'))"),
+    "a group that is none": ("%tasks cancel -g pges", "click('cancel_group', group='pges')"),
+    "an empty name": ("%tasks rename a ''", "click('rename', id=id_of('a'), name='')"),
 }
 
 
@@ -132,10 +137,42 @@ REFUSED = {
 def test_a_verb_and_its_button_refuse_the_same_with_nothing_changed(two, pair):
     two.ok("for n in 'ab': asyncnb.launch(waits(), name=n)")
     two.ok("asyncnb.launch(asyncio.sleep(0), name='over')\nawait settled('over')")
+    two.ok("asyncnb.launch(asyncio.sleep(60), name='page', group=asyncnb.open_group('pages'))")
+    two.ok("import threading\nleave = threading.Event()")
+    two.ok("%%atask thread\nleave.wait(60)")
     before = two.evaluate("facts()")
-    for code in REFUSED[pair]:
-        assert two.run(code).status == "error"
-        assert two.evaluate("facts()") == before
+    refused = [two.run(code) for code in REFUSED[pair]]
+    assert two.evaluate("facts()") == before
+    two.ok("leave.set()")
+    sentences = [cell.error.evalue for cell in refused]
+    assert sentences[0] == sentences[1]
+    assert sentences[0].endswith((".", "?")) and sentences[0][0] in "'AINT"
+
+
+# What each answers where it is done, to the tasks a and b.
+ANSWERS = {
+    "cancel": ("%tasks cancel a", "click('cancel', id=id_of('a'))"),
+    "cancel of one that ended": ("%tasks cancel over", "click('cancel', id=id_of('over'))"),
+    "cancel all": ("%tasks cancel --all", "click('cancel_all')"),
+    "pause": ("%tasks pause a", "click('pause', id=id_of('a'))"),
+    "resume": ("%tasks pause a\n%tasks resume a", "click('pause', id=id_of('a')); "
+               "click('resume', id=id_of('a'))"),
+    "no timeout": ("%tasks timeout a none", "click('timeout', id=id_of('a'), seconds=None)"),
+    "clear": ("%tasks clear", "click('clear')"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", ANSWERS)
+def test_a_verb_and_its_button_answer_the_same(two, pair):
+    magic, button = ANSWERS[pair]
+    answers = []
+    for code in (magic, f"answer = [{button.replace('; ', ', ')}]\nprint(*answer, sep='\\n')"):
+        two.ok("for n in 'ab': asyncnb.launch(waits(), name=n)")
+        two.ok("asyncnb.launch(asyncio.sleep(0), name='over')\nawait settled('over')")
+        answers.append(two.ok(code).stdout)
+        two.ok("asyncnb.cancel('*');\nawait settled(*(t.get_name() for t in asyncnb.tasks()))")
+        two.ok("%tasks clear")
+    assert answers[0] == answers[1] != ""
 
 
 @pytest.mark.parametrize(
@@ -194,7 +231,9 @@ def test_a_row_is_cancelled_by_the_name_that_is_shown_and_tells_its_loop(two, ho
     make(two, how, name)
     [(shown, row)] = shown_rows(two)
     assert f" {'loop' if how == 'launched' else how} " in f"{row} "
-    assert "1 task asked" in two.ok(f"%tasks cancel {shlex.quote(shown)}").stdout
+    assert (
+        "cancellation requested for 1 task" in two.ok(f"%tasks cancel {shlex.quote(shown)}").stdout
+    )
     two.ok("while not kept.done(): await asyncio.sleep(0.001)")
     assert two.evaluate("kept.cancelled()") is True
     two.ok("await asyncio.sleep(0)\n%tasks clear")
@@ -235,7 +274,7 @@ def test_a_name_that_rows_share_cancels_all_of_them(two):
     two.ok("first = kept")
     make_plain(two, "loop", "same")
     two.ok("second = kept\nthird = asyncnb.launch(waits(), name='same'); await asyncio.sleep(0)")
-    assert "3 tasks asked" in two.ok("%tasks cancel same").stdout
+    assert "cancellation requested for 3 tasks" in two.ok("%tasks cancel same").stdout
     two.ok("while not (first.done() and second.done()): await asyncio.sleep(0.001)")
     assert two.evaluate("[t.cancelled() for t in (first, second)]") == [True, True]
 
@@ -244,4 +283,4 @@ def test_the_kernels_own_tasks_are_no_rows(two):
     assert rows(two) == {}
     assert two.evaluate("len(asyncnb.tasks(all=True)) > 0") is True  # Python sees every one
     own = two.evaluate("[t.get_name() for t in asyncnb.tasks(all=True)]")
-    assert "No task is called" in two.run(f"%tasks cancel {own[0]}").error.evalue
+    assert "No task named" in two.run(f"%tasks cancel {own[0]}").error.evalue

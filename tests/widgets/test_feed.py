@@ -16,7 +16,7 @@ from asyncnb._core.launched.record import observers
 from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb._core.loop.current import embedded_loop, shutdown
 from asyncnb.widgets._commands import VERBS, Commands
-from asyncnb.widgets._feed import UNSEEN, Feed, Subscription
+from asyncnb.widgets._feed import MAX_UNACKNOWLEDGED, Feed, Subscription
 from asyncnb.widgets._rows import Numbers, Texts
 
 
@@ -75,7 +75,7 @@ class Time:
 @pytest.fixture
 def feed() -> Iterator[Feed]:
     _registry.registry.clear_ended()
-    feed = Feed(_registry.registry, Commands(_registry.registry), clock=Time())
+    feed = Feed(_registry.registry, Commands(), clock=Time())
     yield feed
     feed.close()
     for record in _registry.registry.living():
@@ -220,7 +220,7 @@ def test_each_command_does_its_work_once_and_is_answered_again(feed: Feed) -> No
     assert not watcher.say("timeout", n="a:7", id=id, seconds=1)["ok"]
     tick(feed)
     assert watcher.states() == {"mine": "cancelled"}
-    assert watcher.say("clear", n="a:8")["say"] == "1 ended task forgotten"
+    assert watcher.say("clear", n="a:8")["say"] == "1 ended task cleared"
     tick(feed)
     assert not watcher.rows
 
@@ -261,12 +261,12 @@ def test_who_shows_no_sign_of_life_gets_nothing_more_until_it_asks(feed: Feed) -
     gone, listens = Watcher(feed, answers=True), Watcher(feed, answers=True)
     gone.say("sync")
     listens.say("sync")
-    for number in range(2 * UNSEEN):
+    for number in range(2 * MAX_UNACKNOWLEDGED):
         task.set_name(f"busy {number}")
         tick(feed)
         listens.say("seen", messages=len(listens.messages))
-    assert len(gone.messages) == UNSEEN + 1
-    assert listens.states() == {f"busy {2 * UNSEEN - 1}": "waiting"}
+    assert len(gone.messages) == MAX_UNACKNOWLEDGED + 1
+    assert listens.states() == {f"busy {2 * MAX_UNACKNOWLEDGED - 1}": "waiting"}
     gone.say("sync")
     assert gone.states() == listens.states()
 
@@ -323,6 +323,6 @@ def test_details_tell_chain_output_and_traceback_and_only_when_they_change(feed:
 
 
 def test_every_verb_is_known_to_the_feed_or_to_the_commands() -> None:
-    feed = Feed(TaskRegistry(), Commands(TaskRegistry()))
+    feed = Feed(TaskRegistry(), Commands())
     for verb in VERBS:
         assert hasattr(feed, f"_on_{verb}") or hasattr(feed._commands, f"_{verb}")

@@ -129,7 +129,7 @@ class Kernel:
     def __init__(self) -> None:
         self.registry = registry
         self.now = 0.0
-        self.feed = Feed(self.registry, Commands(self.registry), clock=lambda: self.now)
+        self.feed = Feed(self.registry, Commands(), clock=lambda: self.now)
         self.guard = Guard()
         self.complaints: list[logging.LogRecord] = []
 
@@ -269,7 +269,7 @@ def test_a_timeline_answers_to_its_one_word_alone(content: Any) -> None:
     pytest.importorskip("anywidget")
     from asyncnb.widgets._timeline import TimelineWidget
 
-    def look() -> Any:
-        raise AssertionError("it looked")
+    def refresh() -> Any:
+        raise AssertionError("it was refreshed")
 
-    TimelineWidget._arrived(SimpleNamespace(_look=look), content)
+    TimelineWidget._arrived(SimpleNamespace(_refresh=refresh), content)

@@ -12,7 +12,7 @@ import pytest
 
 import asyncnb
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.timeline.rows import spans
+from asyncnb._core.timeline.rows import BARS, spans
 from asyncnb._core.timeline.svg import svg
 from asyncnb._core.timeline.text import text
 from asyncnb._core.tracing import recording as _trace
@@ -49,28 +49,24 @@ def test_facts_of_a_few_tasks_are_sent_as_they_are_with_bars_for_steps():
         assert {key: row[key] for key in row if key != "bars"} == {
             key: whole[key] for key in whole if key != "runs"
         }
-    assert {key: sent[key] for key in sent if key != "rows"} == {
+    assert {key: sent[key] for key in sent if key not in ("rows", "notes", "legend")} == {
         key: data[key] for key in data if key != "rows"
     }
+    assert sent["notes"] == []
 
 
 KINDS = ["loop", "kernel", "thread", "process", "executor"]
 ROW: dict[str, Any] = {
     "id": 1, "name": "task", "group": None, "parent": None, "state": "done", "cell": "",
     "created": 0.0, "started": 0.5, "ended": 3.0, "error": "", "steps": 0, "runs": [], "waits": [],
-    "marks": [], "depth": 0, "recorded": False, "seconds": 0.0, "dropped": 0,
+    "events": [], "depth": 0, "recorded": False, "seconds": 0.0, "dropped": 0,
 }  # fmt: skip
 HOW: dict[str, dict[str, Any]] = {
     "not recorded": {},
     "not started": {"started": None, "ended": None, "state": "pending"},
     "living": {"ended": None, "state": "paused"},
-    "recorded": {"recorded": True, "runs": [[0.5, 0.6], [2.0, 3.0]], "marks": [[1, "cancel", ""]]},
+    "recorded": {"recorded": True, "runs": [[0.5, 0.6], [2.0, 3.0]], "events": [[1, "cancel", ""]]},
 }
-# What a legend calls each kind of bar, or how it begins: the text's is shorter than the picture's.
-WORDS = {
-    "pending": "not started", "wait": "waiting", "life": "alive", "thread": "in a thread",
-    "stop": "asked to end", "run": "running",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -83,17 +79,17 @@ def test_page_picture_and_text_draw_the_same_bars(kind, how):
     }  # fmt: skip
     [sent] = compact(data)["rows"]
     assert sent["bars"] == [list(span) for span in spans(row, 4.0)]
-    drawn = {WORDS[bar[0]] for bar in sent["bars"] if bar[2] > bar[1]}
+    drawn = {BARS[bar[0]].word for bar in sent["bars"] if bar[2] > bar[1]}
     assert ("in a thread" in drawn) == (kind == "thread" and how != "not started")
     words = [each.text for each in ET.fromstring(svg(data)).iter() if each.tag.endswith("}text")]
     legend = re.split(r"   |\n", text(data))
-    for word in WORDS.values():
-        assert any(entry.startswith(word) for entry in words if entry) == (word in drawn)
-        assert any(entry.endswith(word) for entry in legend) == (word in drawn)
+    for bar in BARS.values():
+        assert (bar.word in words) == (bar.word in drawn)
+        assert (f"{bar.char} {bar.word}" in legend) == (bar.word in drawn)
 
 
 def test_many_steps_are_thinned_and_their_ends_kept(monkeypatch):
-    monkeypatch.setattr(_timeline_facts, "MOST_RUNS", 500)
+    monkeypatch.setattr(_timeline_facts, "MAX_RUNS", 500)
     data = recorded(many(10, 500))
     small = compact(data)
     runs = [[bar[1:] for bar in row["bars"] if bar[0] == "run"] for row in small["rows"]]
@@ -107,17 +103,17 @@ def test_many_steps_are_thinned_and_their_ends_kept(monkeypatch):
 
 
 def test_of_too_many_tasks_the_newest_are_sent(monkeypatch):
-    monkeypatch.setattr(_timeline_facts, "MOST_ROWS", 10)
+    monkeypatch.setattr(_timeline_facts, "MAX_ROWS", 10)
     small = compact(recorded(many(30, 1)))
     assert len(small["rows"]) == 10
-    assert small["left_out"] == 21
+    assert small["notes"] == ["21 older tasks are not shown."]
     ids = {row["id"] for row in small["rows"]}
     assert all({source, to} <= ids for source, to, _ in small["edges"])
 
 
 def test_the_dashboard_answers_with_the_timeline():
     said = []
-    feed = Feed(registry, Commands(registry))
+    feed = Feed(registry, Commands())
     subscription = feed.subscribe(lambda message, buffers: said.append(message))
     registry.clear_ended()
     _trace.recorder.clear()

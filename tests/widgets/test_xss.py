@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core.base.text import visible
+from asyncnb._core.base.text import escape_control_chars
 from asyncnb._core.introspection.info import CellRef, TaskInfo
 from asyncnb._core.timeline.chrome_trace import trace_events
 from asyncnb._core.timeline.svg import svg
-from asyncnb._kernel.tables.table import TaskTable, one_line
+from asyncnb._kernel.tables.table import TaskTable, as_one_line
 from tests.widgets.xss import CORPUS
 
 CLEAN = "a clean name"
@@ -82,12 +82,12 @@ def test_a_table_gets_no_element_from_a_text(text: str) -> None:
     clean = Skeleton(TaskTable(infos(CLEAN))._repr_html_())
     found = Skeleton(TaskTable(infos(text))._repr_html_())
     assert found.elements == clean.elements
-    assert visible(text, 40) in found.texts
-    assert found.titles in ([], [visible(text, 1000)] * 2)
+    assert escape_control_chars(text, 40) in found.texts
+    assert found.titles in ([], [escape_control_chars(text, 1000)] * 2)
     for info in infos(text):
-        line = Skeleton(one_line(info)["text/html"])
+        line = Skeleton(as_one_line(info)["text/html"])
         assert line.elements == [("span",), ("/", "span")]
-        assert line.texts == [one_line(info)["text/plain"]]
+        assert line.texts == [as_one_line(info)["text/plain"]]
 
 
 def data(text: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def data(text: str) -> dict[str, Any]:
         "id": 1, "name": text, "group": text, "parent": None, "state": "failed", "kind": "loop",
         "cell": text, "created": 0.0, "started": 0.1, "ended": 2.0, "error": f"Error: {text}",
         "steps": 2, "runs": [[0.1, 0.2], [1.0, 1.1]], "waits": [[0.2, 1.0, text, 2]],
-        "marks": [[0.5, "cancel", text], [0.6, "timeout", text]], "depth": 0,
+        "events": [[0.5, "cancel", text], [0.6, "timeout", text]], "depth": 0,
         "recorded": True, "seconds": 0.2, "dropped": 0,
     }  # fmt: skip
     other = row | {"id": 2, "parent": 1, "depth": 1, "waits": [[0.2, 1.0, text, None]]}
@@ -116,7 +116,7 @@ def test_a_picture_gets_no_element_from_a_text(text: str) -> None:
 
     assert bones(found) == bones(clean)
     said = [e.text or "" for e in found.iter() if e.tag.endswith("}text")]
-    plain = re.sub(r"\s+", "", "".join(c for c in text if c.isprintable()))[:8]
+    plain = re.sub(r"\s+", "", escape_control_chars(text))[:8]
     assert any(re.sub(r"\s+", "", each).startswith(plain) for each in said)
 
 

@@ -19,7 +19,11 @@ class WrongThreadError(RuntimeError):
     """A blocking wait was requested on the very thread that would have to do the work."""
 
 
-class TaskNotFoundError(LookupError):
+class CommandError(Exception):
+    """A command on tasks was refused, with nothing changed; the text is a sentence for the user."""
+
+
+class TaskNotFoundError(CommandError, LookupError):
     """No task has the given name, or more than one does."""
 
 
@@ -54,7 +58,7 @@ class RemoteError(Exception):
     """A substitute for an exception raised elsewhere that cannot be transferred as it is."""
 
 
-def describe(exc: BaseException) -> str:
+def format_exception_line(exc: BaseException) -> str:
     """Return ``Type: message``, even for an exception whose ``__str__`` raises."""
     return f"{type(exc).__name__}: {safe_str(exc)}"
 
@@ -67,7 +71,7 @@ def safe_str(exc: BaseException) -> str:
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
-def near(word: str, known: Iterable[str], *, max_count: int = 2) -> str:
+def did_you_mean(word: str, known: Iterable[str], *, max_count: int = 2) -> str:
     """Return `` Did you mean ...?`` for the closest matches in ``known``, or an empty string."""
     import difflib  # its import takes a millisecond of %load_ext, and only mistakes need it
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 
+from asyncnb._core.base.text import brief
+
 
 def check_timeout(timeout: object, *, what: str = "timeout") -> float | None:
     """Return ``timeout`` in seconds; None and infinity mean no limit.
@@ -17,7 +19,7 @@ def check_timeout(timeout: object, *, what: str = "timeout") -> float | None:
     if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
         given = f"{type(timeout).__name__}" if not isinstance(timeout, bool | str) else ""
         raise TypeError(
-            f"{what} must be a number of seconds or None, not {given or repr(timeout)[:40]}."
+            f"{what} must be a number of seconds or None, not {given or brief(timeout, 40)}."
         )
     try:
         seconds = float(timeout)

@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asyncnb._core.base.text import one_line, seconds
+from asyncnb._core.base.text import count, duration, one_line
 
 
 def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
@@ -46,7 +46,7 @@ def _sleep(names: dict[str, Any], task: Any) -> str | None:
         return None
     if not hasattr(handle, "when"):  # handles of Pyodide's loop have no time
         return "sleep"
-    return f"sleep, {seconds(max(0.0, handle.when() - task.get_loop().time()))} left"
+    return f"sleep, {duration(max(0.0, handle.when() - task.get_loop().time()))} left"
 
 
 def _kind(names: dict[str, Any]) -> str:
@@ -87,12 +87,12 @@ def _barrier(names: dict[str, Any], task: Any) -> str:
 
 def _group(names: dict[str, Any], task: Any) -> str | None:
     tasks = getattr(names["self"], "_tasks", None)
-    return None if tasks is None else f"{_kind(names)} ({_count(len(tasks), 'task')})"
+    return None if tasks is None else f"{_kind(names)} ({count(len(tasks), 'task')})"
 
 
 def _open_group(names: dict[str, Any], task: Any) -> str:
     group = names["self"]
-    return f"group {group.name!r} ({_count(len(group), 'task')})"
+    return f"group {group.name!r} ({count(len(group), 'task')})"
 
 
 def _wait(names: dict[str, Any], task: Any) -> str | None:
@@ -305,7 +305,3 @@ def address(found: Any) -> str:
     if isinstance(found, bytes):
         found = found.decode(errors="replace")
     return str(found) if found else "(no address)"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

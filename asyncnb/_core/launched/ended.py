@@ -14,7 +14,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from asyncnb._core.base.errors import ResultDroppedError, describe
+from asyncnb._core.base.errors import ResultDroppedError, format_exception_line
+from asyncnb._core.base.text import truncate
 from asyncnb._core.primitives.tasks import Task, construct, note_unseen
 
 #: Characters of a failure's description that are kept, as many as anybody reads.
@@ -184,10 +185,8 @@ class EndedFacts:
         error = task._exception
         if error is not None:
             end = "failed"
-            text = describe(error)
-            self.last_error = (
-                text if len(text) <= LONGEST_ERROR else text[: LONGEST_ERROR - 1] + "…"
-            )
+            text = format_exception_line(error)
+            self.last_error = truncate(text, LONGEST_ERROR)
             self.timed_out = isinstance(error, TimeoutError)
         elif task.cancelled():
             end = "cancelled"

@@ -203,7 +203,7 @@ def task(name: str) -> Task[Any]:
     True
     >>> asyncnb.task("the crawlr")
     Traceback (most recent call last):
-    TaskNotFoundError: No task is called 'the crawlr'. Did you mean 'the crawler'?
+    TaskNotFoundError: No task named 'the crawlr'. Did you mean 'the crawler'?
     """
     return registry.find(name).task
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import TaskNotFoundError, near
+from asyncnb._core.base.errors import TaskNotFoundError, did_you_mean
 from asyncnb._core.base.forks import at_fork
-from asyncnb._core.base.text import shown_as, visible
+from asyncnb._core.base.text import escape_control_chars, shown_as
 from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.primitives.cross_loop import add_callback
@@ -186,7 +186,7 @@ class TaskRegistry:
         if len(living) > 1:
             cells = ", ".join(str(r.cell or f"task {r.id}") for r in living)
             raise TaskNotFoundError(
-                f"{len(living)} living tasks are called {name!r} ({cells}). "
+                f"{len(living)} living tasks are named {name!r} ({cells}). "
                 f"asyncnb.tasks({name!r}) returns all of them."
             )
         if not found:
@@ -198,14 +198,14 @@ class TaskRegistry:
         if names is None:
             names = (r.name for r in self.records())
         names = list(dict.fromkeys(names))[-NEAR_AMONG:]
-        hint = near(pattern, names)
+        hint = did_you_mean(pattern, names)
         if not hint:
             hint = (
-                f" There are: {', '.join(map(visible, names[-8:]))}."
+                f" Known names: {', '.join(map(escape_control_chars, names[-8:]))}."
                 if names
-                else " No task was launched yet."
+                else " No task has been launched yet."
             )
-        return f"No task is called {pattern!r}.{hint}"
+        return f"No task named {pattern!r}.{hint}"
 
     def failed_unseen(self) -> list[TaskRecord]:
         """Return the failed tasks whose exception nobody has got by awaiting or asking yet."""

@@ -104,12 +104,12 @@ def _set_limit(record: Limited, seconds: float | None, more: bool) -> float | No
     name = task.get_name()
     with limits_lock:
         if task.done():
-            raise ValueError(f"{name!r} has ended; there is no time left to change")
+            raise ValueError(f"{name!r} has ended; its timeout can no longer be changed")
         before = seconds_left(record)
         if more:
             if before is None:
                 raise ValueError(
-                    f"{name!r} has no time limit to add to; without the + it gets {seconds:g} s "
+                    f"{name!r} has no timeout to add to; without the + it gets {seconds:g} s "
                     "from now"
                 )
             assert seconds is not None
@@ -125,5 +125,5 @@ def _set_limit(record: Limited, seconds: float | None, more: bool) -> float | No
             try:
                 limit.reschedule(None if seconds is None else limit._loop.time() + seconds)
             except RuntimeError:
-                raise ValueError(f"the time of {name!r} is up; it is ending") from None
+                raise ValueError(f"{name!r} has already timed out and is shutting down") from None
     return seconds

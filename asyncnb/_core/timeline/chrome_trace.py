@@ -16,9 +16,9 @@ Event = dict[str, Any]
 def trace_events(data: dict[str, Any]) -> list[Event]:
     """Return ``data`` of :func:`timeline_data` as trace events, in order of time.
 
-    A process for each group and one for the tasks without, a thread for each task; on it a slice
-    for its life, in that slices for its steps and waits. An arrow goes from the end of a task to
-    the step with which who waited for it went on.
+    There is a process for each group and one for the tasks without a group, and a thread for each
+    task. On it is a slice for the task's life, which contains slices for its steps and waits. An
+    arrow goes from the end of a task to the next step of the task that waited for it.
     """
     processes: dict[Any, int] = {None: 1}
     places: dict[int, tuple[int, int]] = {}
@@ -38,7 +38,7 @@ def trace_events(data: dict[str, Any]) -> list[Event]:
     for row in data["rows"]:
         timed += _task_events(row, data, *places[row["id"]])
     timed += _arrows(data, places)
-    # Slices that begin together: the longer one encloses the other.
+    # Of slices that begin at the same time, the longer one encloses the other.
     timed.sort(key=lambda event: (event["ts"], -event.get("dur", 0.0)))
     return events + timed
 
@@ -64,7 +64,7 @@ def _task_events(row: Event, data: dict[str, Any], pid: int, tid: int) -> list[E
     for start, stop, what, on in row["waits"]:
         name = f"wait for {names[on]}" if on in names else f"wait in {what}"
         found.append(_slice(name, "wait", start, min(stop, end), at, {"in": what}))
-    for when, what, text in row["marks"]:
+    for when, what, text in row["events"]:
         if what == "on":
             continue
         found.append(
@@ -87,7 +87,7 @@ def _arrows(data: dict[str, Any], places: dict[int, tuple[int, int]]) -> list[Ev
     found: list[Event] = []
     for number, (source, to, when) in enumerate(data["edges"], 1):
         if when is None:
-            continue  # both still wait: the wait's name tells
+            continue  # both are still waiting: the wait's name says so
         arrival = next((run[0] for run in rows[to]["runs"] if run[0] >= when), None)
         if arrival is None:
             continue
@@ -109,13 +109,13 @@ def _beside(target: str) -> str:
 
 
 def write_whole(path: Any, text: str) -> None:
-    """Write ``text`` to the file ``path``, all of it or nothing.
+    """Write ``text`` to the file ``path`` atomically.
 
-    OSError with the reason if that fails; a file that stood there then is as it was.
+    Raises OSError with the reason if that fails; an existing file is unchanged then.
     """
     path = os.fspath(path)
     target = os.path.realpath(path)
-    # What is there and is no file (a pipe, /dev/stdout) is written to; a file is replaced whole.
+    # An existing pipe or device (/dev/stdout) is written to; a file is replaced.
     beside = None if os.path.exists(target) and not os.path.isfile(target) else _beside(target)
     try:
         with open(beside or target, "w", encoding="utf-8") as file:
@@ -126,5 +126,5 @@ def write_whole(path: Any, text: str) -> None:
         if beside is not None:
             with contextlib.suppress(OSError):
                 os.unlink(beside)
-        said = f"The trace could not be written: {exc.strerror}"
-        raise OSError(exc.errno, said, path) from None
+        problem = f"The trace could not be written: {exc.strerror}"
+        raise OSError(exc.errno, problem, path) from None

@@ -1,4 +1,4 @@
-"""What a drawn timeline has on each of its lines: a group, a task, or many tasks in one."""
+"""The lines of a drawn timeline (a group, a task, or many tasks in one), and how they look."""
 
 from __future__ import annotations
 
@@ -6,7 +6,50 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-#: Sign and word of each way a task can be; the sign alone tells them apart too.
+from asyncnb._core.base.text import duration
+
+
+class Bar(NamedTuple):
+    """How one kind of bar looks: its word in the legend, its character, its width and dashes."""
+
+    word: str
+    char: str
+    width: int
+    dashes: str = ""
+
+
+class End(NamedTuple):
+    """How the end of a bar looks: its word in the legend, and the path of its sign at 0, 0."""
+
+    word: str
+    path: str
+
+
+# What the picture, the text and the page draw. They share these, so that they look alike.
+
+#: The kinds of bars of :func:`spans`, in the order of drawing: later ones cover earlier ones.
+BARS = {
+    "pending": Bar("not started", "·", 2, "1.5 3.5"),
+    "wait": Bar("waiting", "─", 2),
+    "life": Bar("alive", "━", 8),
+    "thread": Bar("in a thread", "▒", 10, "5 1.5"),
+    "stop": Bar("cancelled, cleaning up", "╌", 6, "2 2"),
+    "run": Bar("running", "█", 12),
+}
+#: The ends of bars by state, and "alive" for a task that has not ended: each has its own shape.
+ENDS = {
+    "done": End("done", "m-4 0l3 3.5l5 -7"),
+    "failed": End("failed", "m-4 -4l8 8m0 -8l-8 8"),
+    "cancelled": End("cancelled", "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0m1.3 3.2l6.4 -6.4"),
+    "timed out": End("timed out", "m-4 -5h8l-8 10h8z"),
+    "alive": End("still running", "m-3 -4l6 4l-6 4"),
+}
+#: What can reach a task from outside, by its word in ``events``.
+MARKS = {"cancel": "cancellation", "timeout": "timeout"}
+#: What an arrow from the end of one task to another one means.
+ARROW = "wakes the waiting task"
+
+#: The character of each state at the end of a bar in a timeline of text.
 SIGNS = {
     "done": "✓",
     "failed": "✗",
@@ -21,7 +64,7 @@ SIGNS = {
 
 
 class Line(NamedTuple):
-    """One line: the tasks on it (none on the heading of a group), and what it is called."""
+    """One line: its tasks (none for the heading of a group), and its label."""
 
     rows: tuple[dict[str, Any], ...]
     label: str
@@ -29,7 +72,7 @@ class Line(NamedTuple):
 
 
 def lines(data: dict[str, Any], most: int) -> list[Line]:
-    """Return at most about ``most`` lines: like-named siblings share one when there are more."""
+    """Return about ``most`` lines at most: beyond that, siblings with similar names share one."""
     rows = data["rows"]
     if len(rows) <= most:
         return _with_groups([Line((row,), row["name"], row["depth"]) for row in rows])
@@ -37,12 +80,12 @@ def lines(data: dict[str, Any], most: int) -> list[Line]:
     for row in rows:
         stem = re.sub(r"\d+", "#", row["name"])
         families.setdefault((row["group"], row["parent"], stem), []).append(row)
-    if len(families) > most:  # grandchildren of many parents: leave the parents out of it
+    if len(families) > most:  # grandchildren of many parents: ignore the parents
         families = {}
         for row in rows:
             stem = re.sub(r"\d+", "#", row["name"])
             families.setdefault((row["group"], row["depth"], stem), []).append(row)
-    # The largest families become one line each until the rest fits.
+    # The largest families become one line each until the others fit.
     count, merged = len(rows), set[tuple[Any, ...]]()
     for key, family in sorted(families.items(), key=lambda item: -len(item[1])):
         if count <= most or len(family) == 1:
@@ -66,7 +109,7 @@ def lines(data: dict[str, Any], most: int) -> list[Line]:
 
 
 def _with_groups(found: Sequence[Line]) -> list[Line]:
-    """Put a heading before the tasks of each group, which stand together."""
+    """Put a heading before the tasks of each group, which follow each other."""
     out: list[Line] = []
     group = None
     for line in found:
@@ -78,15 +121,15 @@ def _with_groups(found: Sequence[Line]) -> list[Line]:
     return out
 
 
-def verdict(line: Line, length: Any) -> str:
-    """Return how the tasks of a line stand, in words; ``length`` writes a duration."""
+def verdict(line: Line) -> str:
+    """Return the states of the tasks of a line, and how long a single one took, in words."""
     if len(line.rows) == 1:
         row = line.rows[0]
         word = row["state"]
         if row["error"] and word == "failed":
             word = f"failed: {row['error']}"
         if row["ended"] is not None and row["started"] is not None:
-            return f"{word}, {length(row['ended'] - row['started'])}"
+            return f"{word}, {duration(row['ended'] - row['started'], fine=True)}"
         return str(word)
     counts: dict[str, int] = {}
     for row in line.rows:
@@ -95,11 +138,10 @@ def verdict(line: Line, length: Any) -> str:
 
 
 def spans(row: dict[str, Any], end: float) -> list[tuple[str, float, float]]:
-    """Return what a row's bar is made of: (kind, start, end), in order of time, touching.
+    """Return the parts of a row's bar as (kind, start, end), in order of time and without gaps.
 
     The picture, the text and the page all draw these. Kinds: ``pending``, ``run``, ``wait``,
-    ``stop`` (asked to end, cleaning up), ``thread``, and ``life`` where the steps were not
-    recorded.
+    ``stop`` (cancelled, cleaning up), ``thread``, and ``life`` if the steps were not recorded.
     """
     until = end if row["ended"] is None else row["ended"]
     started = until if row["started"] is None else row["started"]
@@ -109,17 +151,17 @@ def spans(row: dict[str, Any], end: float) -> list[tuple[str, float, float]]:
     else:
         at = started
         for run_start, run_end in row["runs"]:
-            found += _waiting(at, run_start, row["marks"])
+            found += _waiting(at, run_start, row["events"])
             found.append(("run", run_start, run_end))
             at = max(at, run_end)
-        found += _waiting(at, until, row["marks"])
+        found += _waiting(at, until, row["events"])
     return [(kind, start, stop) for kind, start, stop in found if stop > start or kind == "run"]
 
 
-def _waiting(start: float, end: float, marks: list[Any]) -> list[tuple[str, float, float]]:
-    """Return a wait as what it was: of a task on its way out from a cancellation on."""
+def _waiting(start: float, end: float, events: list[Any]) -> list[tuple[str, float, float]]:
+    """Return the parts of a wait: after a cancellation it is that of a task that is stopping."""
     found, stopping = [], False
-    for when, what, _ in marks:
+    for when, what, _ in events:
         if start < when < end:
             found.append(("stop" if stopping else "wait", start, when))
             start = when
@@ -128,13 +170,13 @@ def _waiting(start: float, end: float, marks: list[Any]) -> list[tuple[str, floa
     return [*found, ("stop" if stopping else "wait", start, end)] if end > start else found
 
 
-def struck(row: dict[str, Any]) -> list[tuple[float, str]]:
+def deliveries(row: dict[str, Any]) -> list[tuple[float, str]]:
     """Return when a cancellation or timeout reached the task's code, and which."""
-    return [(when, what) for when, what, _ in row["marks"] if what != "on"]
+    return [(when, what) for when, what, _ in row["events"] if what != "on"]
 
 
 def ticks(end: float, most: int) -> list[float]:
-    """Return round times from 0 to ``end``, at most about ``most``."""
+    """Return round times from 0 to ``end``, about ``most`` at most."""
     if end <= 0:
         return [0.0]
     step = 10.0**-7
@@ -147,11 +189,17 @@ def ticks(end: float, most: int) -> list[float]:
 
 
 def tick_label(when: float, end: float) -> str:
-    """Return a time for the axis, in seconds without needless digits."""
+    """Return a time for the axis, in seconds and without superfluous digits."""
     return f"{when:.9f}".rstrip("0").rstrip(".") if end < 10 else f"{when:g}"
 
 
-def one_line(text: str, most: int) -> str:
-    """Return one printable line of at most ``most`` characters."""
-    text = "".join(char if char.isprintable() else " " for char in text)
-    return text if len(text) <= most else text[: most - 1] + "…"
+def notes(data: dict[str, Any]) -> list[str]:
+    """Return sentences that a reader needs besides the picture."""
+    if data["dropped"]:
+        return [f"{data['dropped']:,} older steps were not kept: a recording is bounded."]
+    if not data["recorded"]:
+        return [
+            "Steps and waits were not recorded; %%atask --trace or launch(..., trace=True) records "
+            "them."
+        ]
+    return []

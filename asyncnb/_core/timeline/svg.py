@@ -1,27 +1,30 @@
-"""A timeline as a static SVG: no script, no style sheet, nothing from elsewhere.
+"""A timeline as a static SVG: no scripts, no style sheet, no external resources.
 
-Notebooks show it as a picture, where the page's theme does not reach it, so it brings a light
-ground of its own; set into a page it takes JupyterLab's colours. What a bar says it says by its
-shape, what an end says by its sign; colour comes on top. Elements of one kind are one path, so a
-thousand tasks stay well under 100 kB.
+Notebooks show it as an image, which the page's theme does not reach, so it has its own light
+background; inlined into a page it uses JupyterLab's colours. Bars differ in shape and ends in their
+sign as well as in colour. All elements of one kind are one path, so that a thousand tasks take well
+under 100 kB.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from asyncnb._core.base.text import count, duration, escape_control_chars
 from asyncnb._core.timeline.rows import (
+    ARROW,
+    BARS,
+    ENDS,
+    MARKS,
     Line,
+    deliveries,
     lines,
-    one_line,
+    notes,
     spans,
-    struck,
     tick_label,
     ticks,
     verdict,
 )
-from asyncnb._core.timeline.text import notes
-from asyncnb._core.timeline.timeline import duration
 
 _ROW = 22
 _NAME, _PLOT, _WORD = 190, 560, 200
@@ -29,8 +32,8 @@ _LEFT = 12
 _X0 = _LEFT + _NAME
 _WIDTH = _X0 + _PLOT + 14 + _WORD
 _TOP = 38
-_MOST_LINES = 60
-_MOST_ARROWS = 150
+_MAX_LINES = 60
+_MAX_ARROWS = 150
 
 _INK, _QUIET, _GROUND, _RULE = (
     ("--jp-ui-font-color1", "#1f2328"),
@@ -43,27 +46,19 @@ _RED = ("--jp-error-color1", "#c62828")
 _AMBER = ("--jp-warn-color1", "#b15c00")
 _GREEN = ("--jp-success-color1", "#2e7d32")
 
-# Kind of bar: how it is drawn, its word in the legend. The order is that of drawing.
-_KINDS = {
-    "pending": "not started",
-    "wait": "waiting",
-    "life": "alive",
-    "thread": "in a thread",
-    "stop": "asked to end, cleaning up",
-    "run": "running",
-}
-_ENDS = {
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-    "timed out": "timed out",
-    "alive": "goes on",
+_STROKES = {
+    "pending": (_QUIET, ""),
+    "wait": (_BLUE, ' opacity=".65"'),
+    "life": (_BLUE, ' opacity=".55"'),
+    "thread": (_BLUE, ""),
+    "stop": (_RED, ""),
+    "run": (_BLUE, ""),
 }
 
 
 def svg(data: dict[str, Any]) -> str:
     """Return ``data`` of :func:`timeline_data` as an SVG document."""
-    shown = lines(data, _MOST_LINES)
+    shown = lines(data, _MAX_LINES)
     return _Drawing(data, shown).document()
 
 
@@ -71,11 +66,11 @@ class _Drawing:
     def __init__(self, data: dict[str, Any], shown: list[Line]) -> None:
         self.data = data
         self.shown = shown
-        # Room behind the last moment for the sign of the end.
+        # Leave room after the last moment for the sign of the end.
         self.scale = (_PLOT - 10) / data["end"] if data["end"] > 0 else 0.0
-        self.bars: dict[str, list[str]] = {kind: [] for kind in _KINDS}
-        self.ends: dict[str, list[str]] = {end: [] for end in _ENDS}
-        self.marks: dict[str, list[str]] = {"cancel": [], "timeout": []}
+        self.bars: dict[str, list[str]] = {kind: [] for kind in BARS}
+        self.ends: dict[str, list[str]] = {end: [] for end in ENDS}
+        self.marks: dict[str, list[str]] = {what: [] for what in MARKS}
         self.crowds: list[str] = []
         self.bottom = _TOP + _ROW * len(shown)
 
@@ -89,7 +84,8 @@ class _Drawing:
         for note in said:
             legend.append(_text(_LEFT, height, note, _QUIET, 11))
             height += 18
-        title = f"Timeline of {len(self.data['rows'])} tasks over {duration(self.data['end'])}"
+        over = duration(self.data["end"], fine=True)
+        title = f"Timeline of {count(len(self.data['rows']), 'task')} over {over}"
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -108,7 +104,7 @@ class _Drawing:
             ]
         )
 
-    # The parts, from the ground up
+    # The parts, from the background up
 
     def _axis(self) -> list[str]:
         end = self.data["end"]
@@ -128,11 +124,13 @@ class _Drawing:
         indent = _LEFT + 14 * min(line.depth, 6)
         if not line.rows:
             rule = f'<path d="M{indent} {_n(y + 10)}H{_WIDTH - 12}" {_paint("stroke", _RULE)}/>'
-            label = _text(indent, y + 4, one_line(line.label, 60), _QUIET, 12, weight="600")
+            label = _text(
+                indent, y + 4, escape_control_chars(line.label, 60), _QUIET, 12, weight="600"
+            )
             return [rule, label]
         most = int((_NAME - 8 - (indent - _LEFT)) / 6.6)
-        out = [_text(indent, y + 4, one_line(line.label, most), _INK, 12)]
-        word = one_line(verdict(line, duration), 33)
+        out = [_text(indent, y + 4, escape_control_chars(line.label, most), _INK, 12)]
+        word = escape_control_chars(verdict(line), 33)
         out.append(_text(_X0 + _PLOT + 14, y + 4, word, _QUIET, 11))
         if len(line.rows) > 1:
             self._crowd(line, y)
@@ -146,10 +144,10 @@ class _Drawing:
         for kind, start, stop in spans(row, end):
             left, right = self.x(start), self.x(stop)
             if kind == "run":
-                right = max(right, left + 1.5)  # a step takes microseconds; it is to be seen
+                right = max(right, left + 1.5)  # a step takes microseconds, but must be visible
             path = self.bars[kind]
             if pen.get(kind, -1.0) >= left - 0.5 and path:
-                # Nearer than the eye can tell: one with what was drawn last.
+                # Too close to be told apart: extend the bar that was drawn last.
                 if right > pen[kind] + 0.25:
                     path[-1] = path[-1].partition("H")[0] + f"H{_n(right)}"
                     pen[kind] = right
@@ -159,7 +157,7 @@ class _Drawing:
             path.append(f"M{_n(left)} {_n(y)}H{_n(right)}")
             pen[kind] = right
         last = None
-        for when, what in struck(row):
+        for when, what in deliveries(row):
             at = self.x(when)
             if last is None or at - last > 4:
                 self.marks[what].append(f"M{_n(at - 4)} {_n(y - 10)}h8l-4 6z")
@@ -169,7 +167,7 @@ class _Drawing:
         self.ends[sign].append(_sign(sign, until, y))
 
     def _crowd(self, line: Line, y: float) -> None:
-        """Draw how many tasks were alive at a time, as a hill."""
+        """Draw the number of tasks alive at each time, as an area."""
         end, bins = self.data["end"], 140
         counts = [0] * (bins + 1)
         for row in line.rows:
@@ -191,23 +189,19 @@ class _Drawing:
         self.crowds.append(path + f"H{_n(_X0 + bins * wide)}V{_n(y + 8)}Z")
 
     def _bars(self) -> list[str]:
-        styles = {
-            "pending": (_QUIET, 'stroke-width="2" stroke-dasharray="1.5 3.5"'),
-            "wait": (_BLUE, 'stroke-width="2" opacity=".65"'),
-            "life": (_BLUE, 'stroke-width="8" opacity=".55"'),
-            "thread": (_BLUE, 'stroke-width="10" stroke-dasharray="5 1.5"'),
-            "stop": (_RED, 'stroke-width="6" stroke-dasharray="2 2"'),
-            "run": (_BLUE, 'stroke-width="12"'),
-        }
         out = [f'<path d="{d}" {_paint("fill", _BLUE)} opacity=".55"/>' for d in self.crowds]
         for kind, paths in self.bars.items():
             if paths:
-                colour, how = styles[kind]
+                colour, opacity = _STROKES[kind]
+                how = f'stroke-width="{BARS[kind].width}"'
+                if BARS[kind].dashes:
+                    how += f' stroke-dasharray="{BARS[kind].dashes}"'
+                how += opacity
                 out.append(f'<path d="{"".join(paths)}" {_paint("stroke", colour)} {how}/>')
         return out
 
     def _arrows(self) -> list[str]:
-        """Draw who waited for whom: from the end of one task up or down to who went on."""
+        """Draw an arrow from the end of each task to the task that it woke."""
         places = {
             line.rows[0]["id"]: _TOP + _ROW * i + _ROW / 2
             for i, line in enumerate(self.shown)
@@ -219,7 +213,7 @@ class _Drawing:
             if when is None or source not in places or to not in places:
                 continue
             start, end = places[source], places[to]
-            if len(lines_) == _MOST_ARROWS or start == end:
+            if len(lines_) == _MAX_ARROWS or start == end:
                 continue
             x, way = self.x(when), 1 if end > start else -1
             lines_.append(f"M{_n(x)} {_n(start)}V{_n(end - way * 8)}")
@@ -244,21 +238,21 @@ class _Drawing:
         return out
 
     def _legend(self, y: float) -> tuple[list[str], float]:
-        """Draw what appears in the picture and what it means; return that and the height."""
+        """Draw the shapes used in the picture with their meaning; return that and the height."""
         entries: list[tuple[str, str, str]] = []
-        entries += [("bar", kind, word) for kind, word in _KINDS.items() if self.bars[kind]]
+        entries += [("bar", kind, bar.word) for kind, bar in BARS.items() if self.bars[kind]]
         if self.crowds:
-            entries.append(("crowd", "", "how many at a time"))
-        entries += [("end", end, word) for end, word in _ENDS.items() if self.ends[end]]
-        for what, word in (("cancel", "cancellation struck"), ("timeout", "timeout struck")):
+            entries.append(("crowd", "", "alive at the same time"))
+        entries += [("end", end, sign.word) for end, sign in ENDS.items() if self.ends[end]]
+        for what, word in MARKS.items():
             if self.marks[what]:
                 entries.append(("mark", what, word))
         if any(edge[2] is not None for edge in self.data["edges"]):
-            entries.append(("arrow", "", "who waited goes on"))
+            entries.append(("arrow", "", ARROW))
         saved = self.bars, self.ends, self.marks, self.crowds
-        self.bars = {kind: [] for kind in _KINDS}
-        self.ends = {end: [] for end in _ENDS}
-        self.marks = {"cancel": [], "timeout": []}
+        self.bars = {kind: [] for kind in BARS}
+        self.ends = {end: [] for end in ENDS}
+        self.marks = {what: [] for what in MARKS}
         self.crowds = []
         out, x, extra = [], float(_LEFT), []
         for what, key, word in entries:
@@ -284,19 +278,8 @@ class _Drawing:
 
 
 def _sign(end: str, x: float, y: float) -> str:
-    """Return the path of the sign for an end, a shape of its own for each."""
-    a, b = _n(x), _n(y)
-    match end:
-        case "done":
-            return f"M{a} {b}m-4 0l3 3.5l5 -7"
-        case "failed":
-            return f"M{a} {b}m-4 -4l8 8m0 -8l-8 8"
-        case "cancelled":
-            return f"M{a} {b}m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0m1.3 3.2l6.4 -6.4"
-        case "timed out":
-            return f"M{a} {b}m-4 -5h8l-8 10h8z"
-        case _:
-            return f"M{a} {b}m-3 -4l6 4l-6 4"
+    """Return the path of the sign for an end."""
+    return f"M{_n(x)} {_n(y)}{ENDS[end].path}"
 
 
 def _sign_path(end: str, d: str) -> str:
@@ -310,7 +293,7 @@ def _hollow(colour: tuple[str, str]) -> str:
 
 
 def _paint(what: str, colour: tuple[str, str]) -> str:
-    # The attribute for who knows no CSS or strips it, the style for pages with a theme.
+    # The attribute for viewers that ignore or strip CSS, the style for pages with a theme.
     return f'{what}="{colour[1]}" style="{what}:var({colour[0]},{colour[1]})"'
 
 
@@ -330,7 +313,7 @@ def _text(
 
 
 def _escape(words: str) -> str:
-    """Make text safe between tags; what XML cannot hold at all is left out."""
+    """Escape text for use between tags, without the characters that XML does not allow."""
     words = "".join(c for c in words if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)
     return (
         words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
@@ -338,5 +321,5 @@ def _escape(words: str) -> str:
 
 
 def _n(value: float) -> str:
-    """Write a coordinate: a tenth of a pixel is enough."""
+    """Format a coordinate; a tenth of a pixel is enough."""
     return f"{value:.1f}".removesuffix(".0")

@@ -1,45 +1,38 @@
-"""A timeline as text: for terminals, and for whoever shows no pictures."""
+"""A timeline as text, for terminals and other front ends without pictures."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.base.text import truncate_columns
+from asyncnb._core.base.text import escape_control_chars, truncate_columns
 from asyncnb._core.base.text import width as columns_of
 from asyncnb._core.timeline.rows import (
+    BARS,
+    ENDS,
+    MARKS,
     SIGNS,
     Line,
+    deliveries,
     lines,
-    one_line,
+    notes,
     spans,
-    struck,
     tick_label,
     ticks,
     verdict,
 )
-from asyncnb._core.timeline.timeline import duration
 
-_MARKS = {"pending": "·", "run": "█", "wait": "─", "stop": "╌", "thread": "▒", "life": "━"}
-_WORDS = {
-    "pending": "not started",
-    "run": "running",
-    "wait": "waiting",
-    "stop": "asked to end",
-    "thread": "in a thread",
-    "life": "alive",
-}
-_RANK = ["pending", "wait", "life", "stop", "thread", "run"]
-_MOST_LINES = 40
+_RANK = list(BARS)
+_MAX_LINES = 40
 
 
 def text(data: dict[str, Any], width: int = 100) -> str:
     """Return ``data`` of :func:`timeline_data` drawn with characters."""
     if not data["rows"]:
         return "No tasks."
-    shown = lines(data, _MOST_LINES)
-    names = [_cut("  " * line.depth + line.label, 28) for line in shown]
+    shown = lines(data, _MAX_LINES)
+    names = [_fitted("  " * line.depth, line.label, 28) for line in shown]
     left = max(map(columns_of, names))
-    words = [_cut(verdict(line, duration), 30) if line.rows else "" for line in shown]
+    words = [_fitted("", verdict(line), 30) if line.rows else "" for line in shown]
     columns = max(20, width - left - 3 - max(map(columns_of, words)))
     used: set[str] = set()
     out = []
@@ -48,23 +41,14 @@ def text(data: dict[str, Any], width: int = 100) -> str:
         name += " " * (left - columns_of(name))
         out.append(f"{name}  {bar:<{columns}} {word}".rstrip())
     out += _axis(data["end"], left + 2, columns)
-    legend = [f"{_MARKS[kind]} {_WORDS[kind]}" for kind in _MARKS if kind in used]
+    legend = [f"{bar.char} {bar.word}" for kind, bar in BARS.items() if kind in used]
     legend += [f"{sign} {word}" for word, sign in _ends(shown).items()]
     out.append("   ".join(legend))
     return "\n".join([*out, *notes(data)])
 
 
-def _cut(text: str, most: int) -> str:
-    return truncate_columns(one_line(text, 100), most)
-
-
-def notes(data: dict[str, Any]) -> list[str]:
-    """Return what a reader has to know besides the picture."""
-    if data["dropped"]:
-        return [f"{data['dropped']:,} older steps are not kept: a recording is bounded."]
-    if not data["recorded"]:
-        return ["Steps and waits were not recorded: %%atask --trace, launch(..., trace=True)."]
-    return []
+def _fitted(before: str, text: str, most: int) -> str:
+    return truncate_columns(before + escape_control_chars(text, 100), most)
 
 
 def _ends(shown: list[Line]) -> dict[str, str]:
@@ -72,10 +56,10 @@ def _ends(shown: list[Line]) -> dict[str, str]:
     for line in shown:
         if len(line.rows) == 1:
             row = line.rows[0]
-            word = row["state"] if row["ended"] is not None else "still there"
+            word = row["state"] if row["ended"] is not None else ENDS["alive"].word
             found[word] = SIGNS[row["state"]]
-    if any(struck(row) for line in shown for row in line.rows if len(line.rows) == 1):
-        found["cancellation or timeout struck"] = "!"
+    if any(deliveries(row) for line in shown for row in line.rows if len(line.rows) == 1):
+        found[" or ".join(MARKS.values())] = "!"
     return found
 
 
@@ -91,18 +75,18 @@ def _bar(line: Line, end: float, columns: int, used: set[str]) -> str:
         first = int(start * scale)
         for column in range(first, max(first + 1, round(stop * scale))):
             if rank > ranks[column]:
-                ranks[column], cells[column] = rank, _MARKS[kind]
+                ranks[column], cells[column] = rank, BARS[kind].char
                 used.add(kind)
     until = end if row["ended"] is None else row["ended"]
     last = min(columns - 1, round(until * scale))
-    for when, _ in struck(row):
+    for when, _ in deliveries(row):
         cells[max(0, min(last - 1, int(when * scale)))] = "!"
     cells[last] = SIGNS[row["state"]]
     return "".join(cells)
 
 
 def _crowd(line: Line, scale: float, columns: int, end: float) -> str:
-    """Draw how many of the line's tasks were alive, in eighths of the most there were."""
+    """Draw how many of the line's tasks were alive, in eighths of the maximum."""
     counts = [0] * (columns + 1)
     for row in line.rows:
         until = end if row["ended"] is None else row["ended"]

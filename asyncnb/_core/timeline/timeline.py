@@ -1,32 +1,22 @@
-"""The timeline: who ran when, who waited for whom, where cancellations and timeouts struck."""
+"""The timeline: when each task ran, what it waited for, and when it was cancelled or timed out."""
 
 from __future__ import annotations
 
-import fnmatch
-import itertools
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
-from asyncnb._core.base.errors import TaskNotFoundError
 from asyncnb._core.base.text import terminal_columns
-from asyncnb._core.introspection.call_graph import awaited_by
-from asyncnb._core.introspection.info import ENDED
-from asyncnb._core.launched import registry as _registry
-from asyncnb._core.launched.record import TaskRecord
-from asyncnb._core.tracing import recording as _trace
-from asyncnb._core.tracing.recording import Recording, Step, TaskTrace
-
-#: What a timeline can be made of; None: all launched tasks, and what was recorded of their own.
-Tasks = Any
+from asyncnb._core.timeline.data import Tasks, timeline_data
+from asyncnb._core.tracing.recording import MAX_STEPS, Recording
 
 
-def record(most_steps: int = _trace.MAX_STEPS) -> Recording:
+def record(most_steps: int = MAX_STEPS) -> Recording:
     """Return a new recording, for ``with record() as it:``; ``timeline(it)`` draws it.
 
-    Recorded is every task that the block launches or makes with asyncnb's calls, and all that
-    those make in turn, on any loop; asyncio's own calls on the embedded loop and under
-    ``asyncnb.testing.run_virtual``, whose virtual clock the recording then goes by. The newest
-    ``most_steps`` steps are kept. ValueError for a number of steps below 1. Any thread.
+    It records every task that the block launches or creates with asyncnb's functions, and every
+    task that those tasks create, on any loop. Tasks made with asyncio's own functions are recorded
+    on the embedded loop and under ``asyncnb.testing.run_virtual``; the recording then uses its
+    virtual clock. The newest ``most_steps`` steps are kept. Raises ValueError for a number of steps
+    below 1. Any thread.
     """
     if most_steps < 1:
         raise ValueError(f"most_steps must be 1 or more, not {most_steps!r}.")
@@ -34,18 +24,18 @@ def record(most_steps: int = _trace.MAX_STEPS) -> Recording:
 
 
 def timeline(tasks: Tasks = None, *, grid: float | None = None) -> Timeline:
-    """Return a picture of who ran when and who waited for whom, as it is now.
+    """Return a picture of when each task ran and what it waited for, up to now.
 
-    ``tasks`` is a name or glob, a Task, several Tasks, or a Recording; None means the launched
-    tasks and whatever was recorded. Of tasks that were not recorded (``launch(..., trace=True)``,
-    ``%%atask --trace``, ``with record():``) the picture tells when they were created, started and
-    ended, and how. ``grid`` rounds every time to a multiple of so many seconds, so that the same
-    program draws the same picture each time.
+    ``tasks`` is a name or glob pattern, a Task, several Tasks, or a Recording; None means the
+    launched tasks and everything that was recorded. A task that was not recorded
+    (``launch(..., trace=True)``, ``%%atask --trace``, ``with record():``) is shown with the times
+    when it was created, started and ended, and with its final state. ``grid`` rounds every time to
+    a multiple of that many seconds, so that the same program draws the same picture each time.
 
-    A notebook shows it, interactive where the front end has widgets (not with a ``grid``);
-    ``.svg()`` and ``.text()`` give it as SVG and text, ``.data`` as numbers. TaskNotFoundError
-    for a name that matches nothing, TypeError for what is no task, ValueError for a ``grid`` that
-    is not positive. Any thread.
+    A notebook shows it, interactively if the front end supports widgets (not with a ``grid``).
+    ``.svg()`` and ``.text()`` return it as SVG and as text, ``.data`` as numbers. Raises
+    TaskNotFoundError for a name that matches nothing, TypeError for an object that is not a task,
+    and ValueError for a ``grid`` that is not positive. Any thread.
 
     >>> with asyncnb.record() as recording:
     ...     await asyncnb.gather(asyncio.sleep(1), asyncio.sleep(2))
@@ -58,12 +48,12 @@ def timeline(tasks: Tasks = None, *, grid: float | None = None) -> Timeline:
 
 
 def export_trace(path: Any, tasks: Tasks = None) -> int:
-    """Write what was recorded as a Chrome trace; return the number of events in it.
+    """Write the recorded tasks as a Chrome trace; return the number of events in it.
 
-    https://ui.perfetto.dev and chrome://tracing open the file: a track for each task with its
-    steps and waits, arrows from what a task waited for, marks for cancellations and timeouts.
-    ``tasks`` as for :func:`timeline`, with its errors. OSError when ``path`` cannot be written:
-    what stood there before then still does. Any thread.
+    https://ui.perfetto.dev and chrome://tracing open the file. It has a track for each task with
+    its steps and waits, arrows from what a task waited for, and marks for cancellations and
+    timeouts. ``tasks`` as for :func:`timeline`, with its errors. Raises OSError if ``path`` cannot
+    be written; an existing file there is unchanged then. Any thread.
     """
     import json
 
@@ -81,15 +71,15 @@ def export_trace(path: Any, tasks: Tasks = None) -> int:
 
 
 class Timeline:
-    """A picture of tasks over time, as it was at one moment."""
+    """A picture of tasks over time, taken at one moment."""
 
     def __init__(self, tasks: Tasks = None, grid: float | None = None) -> None:
         self._tasks, self._grid = tasks, grid
         #: The numbers, as :func:`timeline_data` describes them.
-        self.data: dict[str, Any] = self.look()
+        self.data: dict[str, Any] = self.refresh()
 
-    def look(self) -> dict[str, Any]:
-        """Return the numbers as they are now; ``data`` stays. Any thread."""
+    def refresh(self) -> dict[str, Any]:
+        """Return the numbers as of now; ``data`` does not change. Any thread."""
         return timeline_data(self._tasks, grid=self._grid)
 
     @property
@@ -98,13 +88,13 @@ class Timeline:
         return self._grid
 
     def svg(self) -> str:
-        """Return it as an SVG document that needs nothing else."""
+        """Return it as a self-contained SVG document."""
         from asyncnb._core.timeline.svg import svg
 
         return svg(self.data)
 
     def text(self, width: int = 100) -> str:
-        """Return it as text of so many columns."""
+        """Return it as text, ``width`` columns wide."""
         from asyncnb._core.timeline.text import text
 
         return text(self.data, width)
@@ -115,245 +105,3 @@ class Timeline:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": self.text(), "image/svg+xml": self.svg()}
         return bundle
-
-
-def timeline_data(tasks: Tasks = None, *, grid: float | None = None) -> dict[str, Any]:
-    """Return the facts of a timeline as plain numbers and texts, fit for JSON. Any thread.
-
-    ``origin``: seconds since the epoch of time 0; ``end``: the last moment; ``recorded``: whether
-    any task was; ``dropped``: steps that the bounded recordings lost; ``rows``: the tasks, a
-    parent before its children. A row has ``id``, ``parent``, ``depth``, ``name``, ``state``,
-    ``kind``, ``group``, ``cell``, ``error``, ``created``, ``started``, ``ended`` (None: it lives),
-    ``recorded``, ``steps``, ``seconds`` (on the loop), ``runs`` (``[start, end]``), ``waits``
-    (``[start, end, what, id of the task waited for or None]``), ``marks`` (``[when, "cancel" or
-    "timeout", message]``) and ``dropped``. ``edges``: ``[id of the task waited for, id of the one
-    that waited, when it went on or None]``. Times are seconds after ``origin``.
-    """
-    recording = tasks if isinstance(tasks, Recording) else _trace.recorder
-    rows = _rows(tasks, recording)
-    steps = recording.steps_of()
-    now = recording.now() + recording.epoch
-    facts = [_facts(row, recording, steps, now) for row in rows]
-    starts = [row["created"] for row in facts]
-    origin = min(starts, default=now)
-    ends = [row["ended"] if row["ended"] is not None else now for row in facts]
-    known = {row["id"] for row in facts}
-    data: dict[str, Any] = {
-        "origin": origin,
-        "end": max(ends, default=now),
-        "live": any(row["ended"] is None for row in facts),
-        "recorded": any(row["recorded"] for row in facts),
-        "dropped": sum(row["dropped"] for row in facts),
-        "rows": _as_tree(facts),
-        "edges": [edge for edge in _edges(rows, recording) if {*edge[:2]} <= known],
-    }
-    _shift(data, origin, grid)
-    return data
-
-
-def _rows(tasks: Tasks, recording: Recording) -> list[TaskRecord | TaskTrace]:
-    """Return the records and, of tasks that were recorded but not launched, the traces."""
-    traces = list(recording.traces.values())
-    if tasks is None:
-        records = list(_registry.registry.records())
-    elif isinstance(tasks, Recording):
-        # A task's record outlives its place in the registry's history.
-        records = [
-            cast(TaskRecord, record) for trace in traces if (record := trace.record) is not None
-        ]
-    else:
-        records, wanted = _asked_for(tasks, traces)
-        return [*records, *_with_children(records, wanted, traces)]
-    return [*records, *(trace for trace in traces if trace.record is None)]
-
-
-def _asked_for(tasks: Tasks, traces: list[TaskTrace]) -> tuple[list[TaskRecord], list[TaskTrace]]:
-    if isinstance(tasks, str):
-        records = list(_registry.registry.match(tasks))
-        wanted = [
-            trace
-            for trace in traces
-            if trace.record is None and fnmatch.fnmatchcase(trace.current_name(), tasks)
-        ]
-        if not records and not wanted:
-            raise TaskNotFoundError(_registry.registry.no_match_message(tasks))
-        return records, wanted
-    import asyncio
-
-    several = tasks if isinstance(tasks, Iterable) and not asyncio.isfuture(tasks) else [tasks]
-    found: tuple[list[TaskRecord], list[TaskTrace]] = ([], [])
-    for task in several:
-        if (record := getattr(task, "_record", None)) is not None:
-            found[0].append(record)
-        elif (trace := _trace.trace_of(task)) is not None:
-            found[1].append(trace)
-        else:
-            what = "was neither launched nor recorded" if asyncio.isfuture(task) else "is no task"
-            raise TypeError(
-                f"timeline() takes names, launched or recorded tasks, or a recording; {task!r} "
-                f"{what}."
-            )
-    return found
-
-
-def _with_children(
-    records: list[TaskRecord], wanted: list[TaskTrace], traces: list[TaskTrace]
-) -> list[TaskTrace]:
-    """Return the recorded tasks that were asked for, and what the asked-for ones made."""
-    ids = {record.id for record in records} | {trace.id for trace in wanted}
-    found = {trace.id: trace for trace in wanted}
-    for trace in traces:  # parents come first
-        if trace.parent in ids and trace.record is None:
-            ids.add(trace.id)
-            found.setdefault(trace.id, trace)
-    return list(found.values())
-
-
-def _facts(
-    row: TaskRecord | TaskTrace, recording: Recording, steps: dict[int, list[Step]], now: float
-) -> dict[str, Any]:
-    trace = row if isinstance(row, TaskTrace) else row.trace
-    epoch = recording.epoch
-    if isinstance(row, TaskTrace):
-        facts: dict[str, Any] = {
-            "id": row.id, "parent": row.parent, "name": row.current_name(),
-            "state": row.state, "kind": "loop", "group": None, "cell": "", "error": row.error,
-            "created": row.created + epoch,
-            "started": None if row.started is None else row.started + epoch,
-            "ended": None if row.ended is None else row.ended + epoch,
-        }  # fmt: skip
-        if row.state not in ENDED and row.state != "pending":
-            facts["state"] = "waiting"
-    else:
-        info = row.info()
-        facts = {
-            "id": info.id, "parent": info.parent, "name": info.name, "state": info.state,
-            "kind": info.kind, "group": info.group, "cell": str(info.cell or ""),
-            "error": info.error, "created": info.created, "started": info.started,
-            "ended": info.ended,
-        }  # fmt: skip
-        if facts["ended"] is None and info.state in ENDED:
-            facts["ended"] = now  # its callbacks are about to tell
-        if info.state == "failed" and row.has_timed_out():
-            facts["state"] = "timed out"
-    for key in ("name", "group", "error"):
-        if facts[key] is not None:  # half a surrogate pair can be neither saved nor sent
-            facts[key] = facts[key].encode("utf-8", "replace").decode()
-    if trace is not None and trace.recording is not recording:
-        trace = None  # another recording's
-    facts |= {"recorded": trace is not None, "steps": 0, "seconds": 0.0, "dropped": 0}
-    facts |= {"runs": [], "waits": [], "marks": []}
-    if trace is not None:
-        _add_recorded(facts, trace, steps.get(trace.id, []), now)
-    return facts
-
-
-def _add_recorded(facts: dict[str, Any], trace: TaskTrace, steps: list[Step], now: float) -> None:
-    epoch = trace.recording.epoch
-    if trace.record is not None:
-        # One clock for what is drawn side by side: time.time() may be set while a task runs.
-        facts["created"] = trace.created + epoch
-        if facts["ended"] is not None and trace.ended is not None:
-            facts["ended"] = trace.ended + epoch
-    if trace.started is not None:
-        facts["started"] = trace.started + epoch
-    facts["steps"], facts["seconds"] = trace.steps, trace.seconds
-    facts["dropped"] = max(0, trace.steps - len(steps))
-    facts["runs"] = [[step.start + epoch, step.end + epoch] for step in steps]
-    for step, after in itertools.zip_longest(steps, steps[1:]):
-        if after is not None:
-            until = after.start + epoch
-        elif trace.ended is None:
-            until = now
-        else:
-            continue
-        facts["waits"].append([step.end + epoch, until, _what(step), step.on])
-    facts["marks"] = [[when + epoch, what, text] for when, what, text in trace.events]
-
-
-def _what(step: Step) -> str:
-    if step.code is None:
-        return "its turn"
-    return step.code.co_qualname.replace("<locals>.", "")
-
-
-def _edges(rows: list[TaskRecord | TaskTrace], recording: Recording) -> list[list[Any]]:
-    """Who waited for whom: noted when a recorded task ended; asked now, of those that live."""
-    edges: list[list[Any]] = []
-    for row in rows:
-        trace = row if isinstance(row, TaskTrace) else row.trace
-        if trace is not None and trace.ended is not None and trace.recording is recording:
-            edges += [
-                [trace.id, waiting, when + recording.epoch] for when, waiting in trace.awaited_by
-            ]
-            continue
-        task = row.task() if isinstance(row, TaskTrace) else row.task
-        if task is None or task.done():
-            continue
-        for waiting in awaited_by(task):
-            other = getattr(waiting, "_record", None) or _trace.trace_of(waiting)
-            if other is not None:
-                edges.append([row.id, other.id, None])
-    return edges
-
-
-def _as_tree(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Order rows so that children follow their parent, and tasks of a group each other."""
-    ids = {row["id"] for row in rows}
-    children: dict[Any, list[dict[str, Any]]] = {}
-    groups: dict[str, float] = {}
-    for row in sorted(rows, key=lambda row: (row["created"], abs(row["id"]))):
-        parent = row["parent"] if row["parent"] in ids else None
-        children.setdefault(parent, []).append(row)
-        if row["group"]:
-            groups.setdefault(row["group"], row["created"])
-    children.get(None, []).sort(
-        key=lambda row: (groups.get(row["group"], row["created"]), row["group"] or "")
-    )
-    ordered: list[dict[str, Any]] = []
-    todo = [(row, 0) for row in reversed(children.get(None, []))]
-    while todo:
-        row, depth = todo.pop()
-        ordered.append(row | {"depth": depth})
-        todo += [(child, depth + 1) for child in reversed(children.get(row["id"], []))]
-    return ordered
-
-
-def _shift(data: dict[str, Any], origin: float, grid: float | None) -> None:
-    """Count all times from ``origin``, to the microsecond or to the grid."""
-
-    def at(when: float | None) -> Any:
-        if when is None:
-            return None
-        if grid is None:
-            return round(max(0.0, when - origin), 6)
-        return round(round(max(0.0, when - origin) / grid) * grid, 6)
-
-    data["end"] = at(data["end"])
-    for row in data["rows"]:
-        for key in ("created", "started", "ended"):
-            row[key] = at(row[key])
-        row["runs"] = [[at(start), at(end)] for start, end in row["runs"]]
-        row["waits"] = [[at(start), at(end), *rest] for start, end, *rest in row["waits"]]
-        row["marks"] = [[at(when), *rest] for when, *rest in row["marks"]]
-        if grid is not None:
-            row["seconds"] = at(origin + row["seconds"])
-            row["waits"] = [wait for wait in row["waits"] if wait[0] < wait[1]]
-            row["runs"] = [list(run) for run in dict.fromkeys(map(tuple, row["runs"]))]
-    data["edges"] = [[source, to, at(when)] for source, to, when in data["edges"]]
-    if grid is not None:
-        data["origin"] = 0.0
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for a person: ``0.42 s``, ``12.3 s``, ``3 min 05 s``."""
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs" if seconds else "0 s"
-    if seconds < 0.1:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.{2 if seconds < 10 else 1}f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    return (
-        f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-    )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core.base.errors import TasksFailedError, WrongThreadError, describe
+from asyncnb._core.base.errors import TasksFailedError, WrongThreadError, format_exception_line
+from asyncnb._core.base.text import count
 from asyncnb._core.primitives.futures import join_future
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _still_running(tasks: Sequence[Any], seconds: float | None) -> TimeoutError:
 
 def _failure(task: Any, exc: BaseException, record: TaskRecord | None) -> str:
     if record is None:
-        return f"{_name(task)}: {describe(exc).partition(chr(10))[0].rstrip('.')}"
+        return f"{_name(task)}: {format_exception_line(exc).partition(chr(10))[0].rstrip('.')}"
     info = record.info()
     where = f" ({info.cell})" if info.cell is not None and str(info.cell) else ""
     return f"{info.name}{where}: {(info.error or '').rstrip('.')}"
@@ -104,6 +105,6 @@ def _failures(failed: Sequence[str], of: int) -> str:
     if len(failed) > 5:
         parts.append(f"and {len(failed) - 5} more")
     return (
-        f"{len(failed)} of {of} task{'' if of == 1 else 's'} failed: {'; '.join(parts)}. "
+        f"{len(failed)} of {count(of, 'task')} failed: {'; '.join(parts)}. "
         "Each traceback appears under the cell that launched the task."
     )

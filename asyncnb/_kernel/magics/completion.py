@@ -1,4 +1,4 @@
-"""Tab in the line of a magic: verbs, options, names of tasks, groups and executors."""
+"""Tab completion in the line of a magic: verbs, options, tasks, groups and executors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from asyncnb._kernel.arguments import (
 )
 from asyncnb._kernel.magics.verbs import Verb
 
-#: Names at most: IPython shows no more, and to sort 10,000 takes it a while.
-MOST = 500
+#: Names offered at most: IPython shows no more than that, and takes a while to sort 10,000.
+MAX_NAMES = 500
 
-#: Verbs that mean living tasks only.
+#: Verbs that take living tasks only.
 _FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout"}
 
 _MAGIC = re.compile(
@@ -35,7 +35,7 @@ _ELSEWHERE = ("distributed", "ipyparallel")
 
 
 class Offer(NamedTuple):
-    """What can stand in the place of ``fragment``; ``alone`` if nothing else makes sense there."""
+    """What can replace ``fragment``; ``alone`` if no other completion makes sense there."""
 
     fragment: str
     texts: list[str]
@@ -43,7 +43,7 @@ class Offer(NamedTuple):
 
 
 class MagicCompletion:
-    """Offers what the magics of this shell take."""
+    """Completes the lines of this shell's magics."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class MagicCompletion:
         self._commands = commands
 
     def match(self, context: CompletionContext) -> Any:
-        """Return what IPython asks a matcher of its second API for."""
+        """Return completions in the form of IPython's matcher API, version 2."""
         before = context.line_with_cursor[: context.cursor_position]
         above = context.full_text.split("\n")[: context.cursor_line]
         offer = None if any(map(str.strip, above)) and "%%" in before[:10] else self.offer(before)
@@ -74,7 +74,7 @@ class MagicCompletion:
         }
 
     def offer(self, line: str) -> Offer | None:
-        """Return what can follow ``line``, which ends at the cursor; None if it is not for us."""
+        """Return what can follow ``line``, which ends at the cursor; None for another line."""
         found = _MAGIC.match(line)
         if found is None:
             return None
@@ -95,7 +95,7 @@ class MagicCompletion:
                 texts = self._arguments(parser, given, fragment)
                 takes_value = bool(given) and _takes_value(parser, given[-1])
                 if magic == "%atask" and not takes_value and not fragment.startswith("-"):
-                    # An expression may stand here as well, and that is Python's to complete.
+                    # An expression is possible here as well; IPython completes that.
                     return Offer(fragment, _fitting(texts, fragment), alone=False)
         return Offer(fragment, _fitting(texts, fragment))
 
@@ -119,7 +119,7 @@ class MagicCompletion:
     def _arguments(
         self, parser: Parser, given: list[str], fragment: str, *, living: bool = False
     ) -> Iterable[str]:
-        """Yield what an option line can go on with, after the words ``given``."""
+        """Yield what can follow the words ``given`` in an option line."""
         options = {o: action for action in parser._actions for o in action.option_strings}
         places = [action for action in parser._actions if not action.option_strings]
         asked: argparse.Action | None = None
@@ -146,7 +146,7 @@ class MagicCompletion:
         yield from (option for option, action in options.items() if action not in used)
 
     def _values(self, action: argparse.Action, living: bool) -> Iterable[str]:
-        """Return what an argument takes, as far as that can be listed."""
+        """Return the values that an argument takes, as far as they can be listed."""
         choices = getattr(action.type, "choices", action.choices)
         if choices:
             return list(choices)
@@ -169,9 +169,9 @@ def _takes_value(parser: Parser, word: str) -> bool:
 
 
 def split(text: str) -> tuple[list[str] | None, str]:
-    """Split a line at the cursor into whole words and the raw text of the one being typed.
+    """Split a line that ends at the cursor into complete words and the raw text of the last one.
 
-    The words are None where they cannot be told, and in a comment.
+    The words are None if they cannot be determined, and in a comment.
     """
     if comment_start(text) is not None:
         return None, ""
@@ -191,19 +191,19 @@ def split(text: str) -> tuple[list[str] | None, str]:
 
 
 def _fitting(texts: Iterable[str], fragment: str) -> list[str]:
-    """Return those of ``texts`` that go on from ``fragment``, quoted where a line needs it."""
+    """Return those of ``texts`` that begin with ``fragment``, quoted where a line needs it."""
     plain = fragment.lstrip("'\"")
     found: dict[str, None] = {}
     for text in texts:
         if text.startswith(plain):
             found[shlex.quote(text)] = None
-            if len(found) == MOST:
+            if len(found) == MAX_NAMES:
                 break
     return list(found)
 
 
 def task_names(living: bool = False) -> Iterable[str]:
-    """Yield the names of tasks, the latest first, living ones before ended ones."""
+    """Yield the names of tasks, the newest first, living ones before ended ones."""
     records = registry.records()
     for alive in (True,) if living else (True, False):
         for record in reversed(records):

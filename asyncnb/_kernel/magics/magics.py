@@ -1,4 +1,4 @@
-"""The magics: parse, one call, nothing else."""
+"""The magics. Each parses its line and makes one call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from IPython.core.magic import (
     no_var_expand,
 )
 
-from asyncnb._core.base.errors import near
+from asyncnb._core.base.errors import did_you_mean
 from asyncnb._kernel.arguments import (
     agroup_parser,
     atask_parser,
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.magics.control import ControlVerbs
     from asyncnb._kernel.magics.settings import OptionTable, Settings
-    from asyncnb._kernel.magics.show import LookVerbs
+    from asyncnb._kernel.magics.show import ShowVerbs
 
 ASYNCNB_USAGE = (
     "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off | %asyncnb option [NAME [VALUE]]"
 )
 
-#: Modules between a magic and the code that calls it, whose variables it may use.
+#: Modules whose frames lie between a magic and the code that calls it, whose variables it may use.
 _NOT_THE_USERS = (__name__, "IPython.core.interactiveshell")
 
 
@@ -52,17 +52,17 @@ class AsyncMagics(Magics):
         restart: Callable[[], str],
         settings: Settings,
         control: ControlVerbs,
-        look: LookVerbs,
+        show: ShowVerbs,
     ) -> None:
         super().__init__(shell)
         self._background = background
         self._status = status
         self._restart = restart
         self._settings = settings
-        self.table = look.table
-        self.verbs = {**control.verbs, **look.verbs}
-        look.all_verbs = self.verbs
-        #: The words of ``%asyncnb``: what each takes after the words given, for completion.
+        self.table = show.table
+        self.verbs = {**control.verbs, **show.verbs}
+        show.all_verbs = self.verbs
+        #: The words of ``%asyncnb``, and what each takes after the words given; for completion.
         self.commands: dict[str, Callable[[Sequence[str]], Iterable[str]]] = {
             "restart": lambda given: (),
             "autoawait": lambda given: () if given else ("on", "off"),
@@ -70,10 +70,10 @@ class AsyncMagics(Magics):
         }
 
     def _expanded(self, line: str) -> str:
-        """Return ``line`` without its comment, with ``$name`` and ``{expression}`` filled in.
+        """Return ``line`` without its comment, with ``$name`` and ``{expression}`` expanded.
 
-        IPython would fill in the comment, too, and nothing at all if a name there is unknown. A
-        value that is filled in has no comment to leave out.
+        IPython itself would expand the comment as well, and expand nothing at all if the comment
+        contains an unknown name. A ``#`` in an expanded value does not start a comment.
         """
         frame, depth = sys._getframe(), 0
         while frame.f_back is not None and frame.f_globals.get("__name__") in _NOT_THE_USERS:
@@ -84,36 +84,37 @@ class AsyncMagics(Magics):
     @no_var_expand
     @cell_magic
     def atask(self, line: str, cell: str) -> None:
-        """Run this cell in the background, as a task of the embedded loop.
+        """Run this cell in the background, as a task on the embedded loop.
 
         %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR]
                 [--on loop|thread|process|kernel|EXECUTOR] [--in A,B]
                 [--every SECONDS] [--retry N] [--again replace|keep|skip|error] [--wait]
                 [--show] [--trace] [--quiet]
 
-        A cell with top-level await runs on the loop, one without in a worker thread, so that
-        blocking code never blocks the loop; --on says otherwise. The cell returns at once; what
-        it prints, displays and raises stays under it. The value of its last expression is the
-        task's result; -o binds it to a variable. -g puts it into a group, whose tasks are cancelled
-        when one of them fails. -t cancels it after that many seconds. --wait
-        keeps the cell busy until the task has ended. --trace records its steps, and those of the
-        tasks it makes, for %tasks timeline. --show displays the task as one live line. --quiet
-        shows no result. Running the cell
-        again replaces a task that still lives; --again keep, skip or error says otherwise.
-        --every runs the cell again and again, and leaves out rounds for which it is too slow; a
-        round that fails is shown and counted. --retry tries again, a little later each time, up
-        to N times while it fails: only for work that may be done twice.
+        A cell with top-level await runs on the loop. A cell without await runs in a worker thread,
+        so that blocking code never blocks the loop. --on chooses another place. The cell returns
+        immediately; everything it prints, displays or raises later appears under it. The value of
+        its last expression is the task's result, and -o binds it to a variable. -g adds the task
+        to a group, whose tasks are cancelled when one of them fails. -t sets a timeout in seconds.
+        --wait keeps the cell busy until the task has ended. --trace records the steps of the task
+        and of the tasks it creates, for %tasks timeline. --show displays the task as one live
+        line. --quiet does not show the result. Running the cell again replaces its task if that is
+        still running; --again keep, skip or error changes that.
+        --every repeats the cell every SECONDS, and skips rounds for which it is too slow; a round
+        that fails is shown and counted. --retry runs it again if it fails, up to N times and after
+        a longer pause each time: use it only for work that may be done twice.
 
-        --on process runs it in a worker process, --on VAR where a variable says: an executor of
-        threads or processes, a dask client, an ipyparallel view. The variables it reads go along,
-        or those that --in names; -o a,b names what comes back. Cancelling it stops the work.
-        --on kernel runs it as a task of the kernel's own loop.
+        --on process runs the cell in a worker process. --on VAR runs it on the executor in that
+        variable: an executor of threads or processes, a dask client or an ipyparallel view. The
+        variables that the cell reads are sent with it, or only those that --in names; -o a,b names
+        the variables to bring back. Cancelling the task stops the work. --on kernel runs the cell
+        as a task on the kernel's own loop.
 
             %%atask pages -t 60
             pages = [await client.get(u) for u in urls]
             len(pages)
 
-            %%atask load -o table         # no await: in a thread; the result is in `table`
+            %%atask load -o table         # no await: runs in a thread; the result is in `table`
             pandas.read_csv("big.csv")
 
             %%atask watch --every 30 --quiet
@@ -133,7 +134,7 @@ class AsyncMagics(Magics):
 
             t = %atask fetch("https://example.org")
             await t                       # in this cell or any other
-            %atask ticker -t 60 tick_for_ever()
+            %atask ticker -t 60 tick_forever()
             %atask -g downloads fetch("https://example.org/large")
         """
         before, expression = _split_expression(line)
@@ -145,15 +146,16 @@ class AsyncMagics(Magics):
     @no_var_expand
     @cell_magic
     def agroup(self, line: str, cell: str) -> None:
-        """Run this cell in the background, inside of a task group that other cells can add to.
+        """Run this cell in the background, inside a task group that other cells can add to.
 
         %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--show]
         [--trace] [--quiet]
 
-        The cell is the body of `async with TaskGroup() as NAME` on the embedded loop. It ends
-        when all tasks of the group have; `%%atask -g NAME` adds one meanwhile. The first failure
-        cancels the others, and the cell fails with all failures; --on-error continue lets the
-        others go on. -t cancels all of it after that many seconds.
+        The cell is the body of `async with TaskGroup() as NAME` on the embedded loop. It ends when
+        all tasks of the group have ended; until then `%%atask -g NAME` adds a task to the group.
+        The first failure cancels the other tasks, and the cell fails with all failures;
+        with --on-error continue the other tasks keep running. -t sets a timeout for the whole
+        group, in seconds.
 
             %%agroup downloads -t 60
             for url in urls:
@@ -169,26 +171,28 @@ class AsyncMagics(Magics):
     @no_var_expand
     @line_magic
     def tasks(self, line: str) -> Any:
-        """Show, cancel, wait for, rename and forget background tasks.
+        """Show, cancel, pause, wait for, rename and clear background tasks.
 
-        %tasks                        table of the tasks
+        %tasks                        show a table of the tasks
         %tasks [--all] [--failed] [-g GROUP] [PATTERN]
-        %tasks live                   the dashboard
-        %tasks cancel PATTERN...      cancel by name or glob; -g GROUP, --all for all of them
+        %tasks live                   show the dashboard
+        %tasks cancel PATTERN...      cancel by name or glob pattern; or -g GROUP, or --all
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
-        %tasks timeout NAME 30        30 s from now; +30 for more, none for no limit
-        %tasks pause NAME             hold it; --stop-clock holds asyncnb's time limits too
-        %tasks resume NAME            let it go on
-        %tasks background             let the cell that awaits now go on as a task; in a cell it
-                                      waits its turn, so: Background in the dashboard, a subshell
-                                      console opened before, or the first line of the cell
-        %tasks output NAME            what it printed, here
-        %tasks timeline [PATTERN]     who ran when, who waited for whom
-        %tasks stack NAME             where it stands, what it waits for, who waits for it
-        %tasks rename OLD NEW
-        %tasks clear                  forget the ended ones
+        %tasks timeout NAME 30        set its timeout to 30 s from now; +30 adds 30 s, none removes
+                                      the timeout
+        %tasks pause NAME             pause it; --stop-clock stops asyncnb's timeouts as well
+        %tasks resume NAME            continue a paused task
+        %tasks background             move the cell that is currently awaiting to the background.
+                                      In another cell this would have to wait its turn, so use the
+                                      dashboard's Background button, a subshell console that you
+                                      opened before, or the first line of the cell itself
+        %tasks output NAME            show here what it printed
+        %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
+        %tasks stack NAME             show where it is, what it waits for and what waits for it
+        %tasks rename OLD NEW         rename it
+        %tasks clear                  forget the tasks that have ended
 
-            %tasks --all "fetch*"     # with tasks that nobody launched, by name
+            %tasks --all "fetch*"     # includes tasks that were not launched, by name
             %tasks stack pages
             %tasks cancel "fetch*" -m "too slow"
             %tasks wait pages -t 60
@@ -196,9 +200,9 @@ class AsyncMagics(Magics):
         given = words(self._expanded(line), "%tasks")
         if given and given[0] in self.verbs:
             return self.verbs[given[0]](given[1:])
-        if len(given) > 1 and (verb := near(given[0], self.verbs)):
+        if len(given) > 1 and (verb := did_you_mean(given[0], self.verbs)):
             usage = "\n       ".join(v.usage for v in (self.table, *self.verbs.values()))
-            raise UsageError(f"%tasks has no verb {given[0]!r}.{verb}\nUsage: {usage}")
+            raise UsageError(f"%tasks: unknown command {given[0]!r}.{verb}\nUsage: {usage}")
         return self.table(given)
 
     @no_var_expand
@@ -206,11 +210,11 @@ class AsyncMagics(Magics):
     def asyncnb(self, line: str) -> OptionTable | None:
         """Show the state of the embedded loop, or change how cells run.
 
-        %asyncnb                    status: loop, versions, lag, options
+        %asyncnb                    show the status: loop, versions, lag, options
         %asyncnb restart            cancel all tasks and start a new loop
-        %asyncnb autoawait on|off   cells with await: on the embedded loop, or IPython's own way
-        %asyncnb option [NAME]      the options: name, value, default, where it is from, meaning
-        %asyncnb option NAME VALUE  set one, as in: %asyncnb option watchdog off
+        %asyncnb autoawait on|off   run cells with await on the embedded loop, or as IPython does
+        %asyncnb option [NAME]      show the options: name, value, default, source, meaning
+        %asyncnb option NAME VALUE  set an option, as in: %asyncnb option watchdog off
 
             %asyncnb
             %asyncnb option watchdog off
@@ -239,13 +243,15 @@ class AsyncMagics(Magics):
             case ["autoawait", *rest]:
                 raise UsageError(f"%asyncnb autoawait takes on or off, not {' '.join(rest)!r}.")
             case [word, *_]:
-                hint = near(word, ("restart", "autoawait", "option"))
-                raise UsageError(f"%asyncnb does not know {word!r}.{hint}\nUsage: {ASYNCNB_USAGE}")
+                hint = did_you_mean(word, ("restart", "autoawait", "option"))
+                raise UsageError(
+                    f"%asyncnb: unknown command {word!r}.{hint}\nUsage: {ASYNCNB_USAGE}"
+                )
         return None
 
 
 def _split_expression(line: str) -> tuple[list[str], str]:
-    """Split the line of ``%atask`` into the words of its options and the expression."""
+    """Split the line of ``%atask`` into the words before the expression, and the expression."""
     rest, before = line.strip(), []
     flags = {"--wait", "--show", "--trace", "--quiet"}
     named = False
@@ -266,8 +272,8 @@ def _split_expression(line: str) -> tuple[list[str], str]:
             break
     if not rest or rest.startswith("#"):
         raise UsageError(
-            "%atask: it takes an expression that gives an awaitable, such as "
-            "`%atask fetch(url)`; for a whole cell write %%atask."
+            "%atask needs an expression that returns an awaitable, such as "
+            "`%atask fetch(url)`. For a whole cell use %%atask."
         )
     return before, rest
 

@@ -1,8 +1,9 @@
 """Options: declared once, set by ``%asyncnb option``, traitlets config or the environment.
 
-In that order: what ``%asyncnb option`` (or ``%config AsyncNB``) sets stands above the configuration
-(``c.AsyncNB.history = 50``, ``--AsyncNB.history=50``), that above ``ASYNCNB_HISTORY=50``, and that
-above the default. A bad value in the last two is told in one sentence and the next best is taken.
+In this order of precedence: ``%asyncnb option`` (or ``%config AsyncNB``), the configuration
+(``c.AsyncNB.history = 50``, ``--AsyncNB.history=50``), the environment (``ASYNCNB_HISTORY=50``),
+the default. A bad value in the configuration or the environment is reported in one sentence, and
+the value of the next source is used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from IPython.core.error import UsageError
 from traitlets import TraitError, TraitType
 from traitlets.config import Configurable
 
-from asyncnb._core.base.errors import near
+from asyncnb._core.base.errors import did_you_mean
 from asyncnb._core.base.sizes import parse_size
 from asyncnb._core.base.text import terminal_columns
 from asyncnb._kernel.undo import UndoStack
@@ -29,9 +30,9 @@ ENVIRONMENT, CONFIG, SET = "environment", "config", "set"
 
 
 class Kind(NamedTuple):
-    """What values an option takes: in words, how one is read, how one is written.
+    """What values an option takes: a description, how to read one, how to write one.
 
-    ``read`` takes a value or its text and raises ValueError for what it does not take.
+    ``read`` takes a value or its text and raises ValueError for a bad one.
     """
 
     says: str
@@ -41,9 +42,9 @@ class Kind(NamedTuple):
 
 
 class Option(NamedTuple):
-    """One option. ``apply`` makes a value take effect; without it whoever needs the value asks.
+    """One option. ``apply`` makes a value take effect; without it, the code that needs it reads it.
 
-    ``fixed`` says, of an option that cannot change in a running kernel, what to do instead.
+    ``fixed`` is set if the option cannot change in a running kernel, and says what to do instead.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Option(NamedTuple):
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it."""
+        """The environment variable that sets the option."""
         return f"ASYNCNB_{self.name.upper()}"
 
 
@@ -82,8 +83,8 @@ def _number(value: Any) -> float:
 SWITCH = Kind("on or off", _switch, lambda value: "on" if value else "off", ("on", "off"))
 
 
-def count(lowest: int = 0) -> Kind:
-    """A whole number, ``lowest`` or more."""
+def whole_number(lowest: int = 0) -> Kind:
+    """Take a whole number, ``lowest`` or more."""
 
     def read(value: Any) -> int:
         number = _number(value)
@@ -95,7 +96,7 @@ def count(lowest: int = 0) -> Kind:
 
 
 def amount(unit: str, *, lowest: float = 0.0, highest: float = 1e6, off: bool = False) -> Kind:
-    """A number from ``lowest`` to ``highest`` of ``unit``; 0 or the word off where ``off``."""
+    """Take a number of ``unit`` from ``lowest`` to ``highest``; with ``off``, 0 or "off" too."""
     above = f"{lowest:g} or more" if highest == 1e6 else f"{lowest:g} to {highest:g}"
 
     def read(value: Any) -> float:
@@ -132,7 +133,7 @@ SIZE = Kind("bytes, such as 500000000, 500MB or 2GB", _size, _write_size)
 
 
 def one_of(*names: str) -> Kind:
-    """One of ``names``."""
+    """Take one of ``names``."""
 
     def read(value: Any) -> str:
         if value not in names:
@@ -143,7 +144,7 @@ def one_of(*names: str) -> Kind:
 
 
 class _Trait(TraitType[Any, Any]):
-    """An option as a trait: the same reading, the same sentence."""
+    """An option as a trait, which reads values and refuses them as ``%asyncnb option`` does."""
 
     def __init__(self, option: Option, check: Callable[[Option, Any, str], Any]) -> None:
         super().__init__(option.default, help=option.meaning)
@@ -176,28 +177,28 @@ class Settings:
         self.ip = ip
         self.options = {option.name: option for option in options}
         self._sources: dict[str, str] = {}
-        #: Whether what is given at the start has been taken; from then on a fixed option stays.
+        #: Whether the values given at startup are in effect; from then on fixed options stay.
         self._taken = False
         traits: dict[str, Any] = {
             name: _Trait(option, self._check).tag(config=True)
             for name, option in self.options.items()
         }
         doc = "Options of asyncnb: see `%asyncnb option`."
-        # Made here and not in a class statement: each option is declared once, in one place.
+        # Made here and not in a class statement, so that each option is declared in one place only.
         self.traits: Any = type("AsyncNB", (Configurable,), {"__doc__": doc, **traits})()
 
     def install(self) -> None:
-        """Take the values from config and environment, and let ``%config AsyncNB`` work."""
+        """Apply the values of config and environment, and make ``%config AsyncNB`` work."""
         for option in self.options.values():
             self._take(option)
-            self[option.name]  # a trait's default is made, and checked, on first access
+            self[option.name]  # a trait makes, and checks, its default on first access
         self._taken = True
         self._warn_of_unknown()
         self.traits.observe(self._changed, names=list(self.options))
         self.ip.configurables.append(self.traits)
 
     def uninstall(self) -> None:
-        """Put the defaults back in effect."""
+        """Restore the defaults."""
         undo = UndoStack()
         for option in self.options.values():
             if self[option.name] != option.default:
@@ -211,7 +212,7 @@ class Settings:
         return getattr(self.traits, name)
 
     def source(self, name: str) -> str:
-        """Return where its value comes from: ``default``, ``environment``, ``config``, ``set``."""
+        """Return the source of its value: ``default``, ``environment``, ``config`` or ``set``."""
         return self._sources.get(name, "default")
 
     def set(self, name: str, text: str) -> None:
@@ -225,28 +226,28 @@ class Settings:
         self._sources[name] = SET
 
     def _check(self, option: Option, value: Any, what: str) -> Any:
-        """Read ``value``, however it is set; ValueError for a bad one, and for a fixed option."""
+        """Read ``value``; raise ValueError for a bad one, and for a change of a fixed option."""
         value = _read(option, value, what)
         if option.fixed and self._taken and value != self[option.name]:
             raise ValueError(f"{what}: {option.fixed}")
         return value
 
     def complete(self, given: Sequence[str]) -> Sequence[str]:
-        """Return what may follow the words ``given``: a name, then a value."""
+        """Return what can follow the words ``given``: a name, then a value."""
         if not given:
             return list(self.options)
         option = self.options.get(given[0])
         return option.kind.words if option is not None and len(given) == 1 else ()
 
     def find(self, name: str) -> Option:
-        """Return the option called ``name``; raise UsageError with near names."""
+        """Return the option ``name``; raise UsageError with similar names."""
         if name not in self.options:
-            hint = near(name, self.options) or f" There are: {', '.join(self.options)}."
-            raise UsageError(f"%asyncnb option: there is no option {name!r}.{hint}")
+            hint = did_you_mean(name, self.options) or f" Known names: {', '.join(self.options)}."
+            raise UsageError(f"%asyncnb option: no option named {name!r}.{hint}")
         return self.options[name]
 
     def written(self, name: str) -> str:
-        """Return a value as the user would write it."""
+        """Return the value of an option as the user would write it."""
         return self.options[name].kind.write(self[name])
 
     def changed(self) -> list[str]:
@@ -302,10 +303,10 @@ class Settings:
     def _warn_of_unknown(self) -> None:
         for name in self.ip.config.get("AsyncNB", {}):
             if name not in self.options:
-                _warn(f"c.AsyncNB has no option {name!r}.{near(name, self.options)}")
+                _warn(f"c.AsyncNB: no option named {name!r}.{did_you_mean(name, self.options)}")
 
     def _changed(self, change: Any) -> None:
-        # By %asyncnb option, by %config, or by somebody who holds the object.
+        # By %asyncnb option, by %config, or by code that holds the object.
         self._sources[change.name] = SET
         self._apply(self.options[change.name], change.new)
 
@@ -319,9 +320,9 @@ def _warn(sentence: str) -> None:
 
 
 class OptionTable:
-    """What ``%asyncnb option`` returns."""
+    """The table that ``%asyncnb option`` returns."""
 
-    HEAD = ("option", "value", "default", "from", "meaning")
+    HEAD = ("option", "value", "default", "source", "meaning")
 
     def __init__(self, rows: Sequence[tuple[str, ...]]) -> None:
         self.rows = list(rows)

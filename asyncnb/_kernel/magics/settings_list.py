@@ -1,4 +1,4 @@
-"""The options of asyncnb, each declared once: name, default, what it takes, meaning, effect."""
+"""The options of asyncnb, each declared once: name, default, values, meaning, effect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asyncnb._core.base.sizes import OFFLOAD_LIMIT
 from asyncnb._core.config import config
 from asyncnb._core.launched import registry as _registry
 from asyncnb._core.loop.current import running_embedded_loop
-from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, count, one_of
+from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, one_of, whole_number
 from asyncnb._kernel.output import headless as _headless
 from asyncnb._kernel.output import progress as _progress
 from asyncnb._kernel.output import task_output as _kept
@@ -23,29 +23,29 @@ def options(
     keep_alive: Callable[[bool], object],
     offload_limit: Callable[[int], object],
 ) -> list[Option]:
-    """Return the options; what is not a constant of a module is handed in."""
+    """Return the options; the arguments apply those that are no setting of the core."""
     return [
         Option(
             "autoawait",
             True,
             SWITCH,
-            "cells with await run on the embedded loop, not on the kernel's own",
+            "run cells with await on the embedded loop, not on the kernel's own",
             autoawait,
         ),
         Option(
             "one_loop",
             True,
             SWITCH,
-            "cells without await, and widget callbacks, see the embedded loop as the running one, "
-            "not the kernel's",
+            "show cells without await, and widget callbacks, the embedded loop as the running loop "
+            "instead of the kernel's",
             one_loop,
         ),
         Option(
             "loop",
             "auto",
             one_of("auto", "asyncio", "uvloop", "winloop"),
-            "what the embedded loop is built on; auto is the fast one if installed. Chosen when "
-            "asyncnb is imported, so that ASYNCNB_LOOP alone can say it",
+            "what the embedded loop is built on; auto is the fast one if it is installed. Chosen "
+            "when asyncnb is imported, so only ASYNCNB_LOOP can set it",
             fixed="the loop is chosen when asyncnb is imported. Set ASYNCNB_LOOP in the kernel's "
             "environment, and restart it.",
         ),
@@ -53,29 +53,29 @@ def options(
             "watchdog",
             config.watchdog_threshold,
             amount("seconds", lowest=0.02, highest=3600, off=True),
-            "a step that takes longer is said to block the loop",
+            "report a task that blocks the loop for longer than this",
             _watch,
         ),
         Option(
             "history",
             _registry.HISTORY,
-            count(),
-            "ended tasks that stay listed; older ones are forgotten",
+            whole_number(),
+            "ended tasks to keep in the list, the newest",
             _keep,
         ),
         Option(
             "results",
             _registry.RESULTS,
-            count(),
-            "ended tasks, the newest, whose results and exceptions are kept although no code holds "
-            "the task; those bound with -o are kept by their variable alone",
+            whole_number(),
+            "ended tasks, the newest, whose results and exceptions to keep even if no code holds "
+            "the task; a result bound with -o is kept by its variable only",
             _keep_results,
         ),
         Option(
             "output_tail",
             _kept.TAIL,
-            count(1),
-            "characters of a task's output, displays too, that are kept for showing it again; "
+            whole_number(1),
+            "characters of a task's output, with its displays, to keep for showing it again; "
             f"at most {_kept.MAX_ITEMS:,} prints and displays",
             _setter(_kept, "TAIL"),
         ),
@@ -83,7 +83,7 @@ def options(
             "shutdown",
             config.shutdown_seconds,
             amount("seconds", highest=60),
-            "time that cleanup may take when the kernel ends; Jupyter itself kills after some 5 s",
+            "time for cleanup when the kernel shuts down; Jupyter itself kills it after about 5 s",
             _setter(config, "shutdown_seconds"),
         ),
         Option(
@@ -97,35 +97,35 @@ def options(
             "dashboard_rate",
             10.0,
             amount("updates a second", lowest=0.1, highest=10),
-            "updates of an open dashboard, at most",
+            "most updates of an open dashboard",
             dashboard_rate,
         ),
         Option(
             "keep_alive",
             False,
             SWITCH,
-            "living tasks keep the server from culling this kernel as idle",
+            "while tasks are running, keep the server from culling this kernel as idle",
             keep_alive,
         ),
         Option(
             "late_items",
             _headless.MAX_ITEMS,
-            count(1),
-            "in runs without a person: late outputs kept for a cell, the newest",
+            whole_number(1),
+            "in headless runs: late outputs to keep for each cell, the newest",
             _setter(_headless, "MAX_ITEMS"),
         ),
         Option(
             "record",
             False,
             SWITCH,
-            "the steps of every task launched from now on are recorded, as with --trace",
+            "record the steps of every task launched from now on, as --trace does",
             _setter(config, "record_all"),
         ),
         Option(
             "offload_limit",
             OFFLOAD_LIMIT,
             SIZE,
-            "what a task may take with it when it is sent elsewhere",
+            "size of the data that may be sent with a task to another process",
             offload_limit,
         ),
     ]

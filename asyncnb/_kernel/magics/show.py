@@ -1,4 +1,4 @@
-"""The verbs of ``%tasks`` that show something: the table itself, and output."""
+"""The verbs of ``%tasks`` that show something: the table, a stack, output, the timeline."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core.base.errors import TaskNotFoundError, near
+from asyncnb._core.base.errors import TaskNotFoundError, did_you_mean
+from asyncnb._core.launched import commands
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import Parser
-from asyncnb._kernel.magics.verbs import Verb, group_records
+from asyncnb._kernel.magics.verbs import Verb
 
 if TYPE_CHECKING:
-    # Imported when a verb needs them: loading the extension must not wait for tables.
+    # At run time a verb imports them when it needs them, so that loading does not take longer.
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.tables.table import TaskTable
 
 
-class LookVerbs:
-    """What tells of tasks and changes nothing."""
+class ShowVerbs:
+    """Shows tasks and changes nothing."""
 
     def __init__(
         self,
@@ -47,36 +48,37 @@ class LookVerbs:
         self.all_verbs: Iterable[str] = self.verbs
 
     def _table(self, args: argparse.Namespace) -> TaskTable:
-        from asyncnb._kernel.tables.table import MOST_ROWS, TaskTable, choose
+        from asyncnb._kernel.tables.rows import MAX_ROWS, choose
+        from asyncnb._kernel.tables.table import TaskTable
 
         if args.group is not None:
             patterns = [] if args.pattern == "*" else [args.pattern]
-            found = group_records(args.group, patterns)
+            found = commands.in_group(args.group, patterns)
         else:
             found = list(registry.match(args.pattern))
         plain = _plain_tasks(args.pattern) if args.all and args.group is None else []
         if args.pattern != "*" and not found and not plain:
-            if verb := near(args.pattern, self.all_verbs):
+            if verb := did_you_mean(args.pattern, self.all_verbs):
                 raise UsageError(
-                    f"%tasks has no verb {args.pattern!r}, and no task is called so.{verb}"
+                    f"{args.pattern!r} is neither a command of %tasks nor the name of a task.{verb}"
                 )
             raise UsageError(registry.no_match_message(args.pattern))
         if args.failed:
             found = [r for r in found if r.ended is not None and r.state() == "failed"]
-            plain = []  # those of them that are known have not ended
+            plain = []  # unfinished tasks only are known of these
         shown, left_out = choose(found)
         infos = [record.info() for record in shown]
         if plain:
             from asyncnb._core.introspection.unmanaged import unmanaged_task_info
 
-            infos += [unmanaged_task_info(task) for task in plain[:MOST_ROWS]]
-            if len(plain) > MOST_ROWS:
-                left_out += f" {len(plain) - MOST_ROWS:,} that nobody launched are not shown."
+            infos += [unmanaged_task_info(task) for task in plain[:MAX_ROWS]]
+            if len(plain) > MAX_ROWS:
+                left_out += f" {len(plain) - MAX_ROWS:,} that were not launched are not shown."
         empty = "No failed tasks." if args.failed else "No tasks."
         return TaskTable(infos, empty=empty, left_out=left_out.strip())
 
     def _stack(self, args: argparse.Namespace) -> None:
-        from asyncnb._kernel.tables.stack import describe
+        from asyncnb._kernel.tables.stack import describe_stack
 
         try:
             record = registry.find(args.name)
@@ -86,9 +88,9 @@ class LookVerbs:
                 raise
             from asyncnb._core.introspection.unmanaged import unmanaged_task_info
 
-            print(describe(named[0], unmanaged_task_info(named[0])))
+            print(describe_stack(named[0], unmanaged_task_info(named[0])))
         else:
-            print(describe(record.task, record.info()))
+            print(describe_stack(record.task, record.info()))
 
     def _output(self, args: argparse.Namespace) -> None:
         self._show_output(registry.find(args.name))

@@ -1,17 +1,15 @@
-"""The table of tasks as HTML: in the colours of the front end's theme, without any script."""
+"""The table of tasks as HTML, in the colours of the front end's theme and without scripts."""
 
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from asyncnb._core.base.text import visible
+from asyncnb._core.base.text import escape_control_chars
 from asyncnb._core.introspection.info import ENDED
+from asyncnb._kernel.tables.rows import Row
 
-if TYPE_CHECKING:
-    from asyncnb._kernel.tables.table import Row, TaskTable
-
-#: A shape besides the word, and the colour of the shape: nothing is said by colour alone.
+#: The shape of each state and its colour: no information is given by colour alone.
 _STATES = {
     "pending": ("\u25cb", "var(--jp-ui-font-color2, inherit)"),
     "running": ("\u25b6\ufe0e", "var(--jp-info-color1, #1976d2)"),
@@ -23,8 +21,8 @@ _STATES = {
     "cancelled": ("\u2298", "var(--jp-ui-font-color2, inherit)"),
 }
 
-# Everything below one class; the names of JupyterLab's theme with something sane for other front
-# ends. In a notebook that is not trusted the style goes, and a plain table remains.
+# Everything is below one class. The variables are those of JupyterLab's theme, with fallbacks for
+# other front ends. A notebook that is not trusted drops the style and shows a plain table.
 _STYLE = """
 .asyncnb-tasks{overflow-x:auto;max-width:100%;container-type:inline-size;font-size:var(--jp-ui-font-size1,13px);
 color:var(--jp-ui-font-color1,inherit)}
@@ -60,7 +58,7 @@ background:var(--jp-brand-color1,#1976d2)}
 .asyncnb-tasks .asyncnb-more{margin:6px 0 0;color:var(--jp-ui-font-color2,inherit)}
 """.replace("\n", "")
 
-# By the style sheet and not in the text, so that neither a screen reader nor a copy has them.
+# In the style sheet and not in the text, so that screen readers and copied text do not have them.
 _STYLE += "".join(
     f'.asyncnb-tasks .asyncnb-{state}::before{{content:"{shape}";content:"{shape}" / "";'
     f"color:{colour}}}"
@@ -76,19 +74,21 @@ _CLASSES = {
 }
 
 
-def render(table: TaskTable) -> str:
-    """Return ``table`` as HTML; every word of a task escaped."""
-    if not table.rows:
-        return f"<p>{html.escape(table.empty)}</p>"
-    names = table.columns()
+def render(rows: Sequence[Row], columns: Sequence[str], below: str) -> str:
+    """Return ``rows`` as HTML, with the sentence ``below`` under them; all texts are escaped.
+
+    Without rows, return the sentence alone.
+    """
+    if not rows:
+        return f"<p>{html.escape(below)}</p>"
     head = "".join(
-        f'<th scope="col" class="{_CLASSES.get(name, "")}">{name}</th>' for name in names
+        f'<th scope="col" class="{_CLASSES.get(name, "")}">{name}</th>' for name in columns
     )
-    rows = "".join(f"<tr>{''.join(_cell(row, name) for name in names)}</tr>" for row in table.rows)
-    more = f'<p class="asyncnb-more">{html.escape(table.left_out)}</p>' if table.left_out else ""
+    body = "".join(f"<tr>{''.join(_cell(row, name) for name in columns)}</tr>" for row in rows)
+    more = f'<p class="asyncnb-more">{html.escape(below)}</p>' if below else ""
     return (
         f'<div class="asyncnb-tasks"><style>{_STYLE}</style><table class="asyncnb-table">'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}</div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}</div>"
     )
 
 
@@ -99,7 +99,7 @@ def _cell(row: Row, name: str) -> str:
         pad = f' style="padding-left:{min(depth, 8) * 1.4:g}em"' if depth else ""
         last = " asyncnb-last" if depth and row.branch[-1] else ""
         kind = f' class="asyncnb-child{last}"' if depth else ""
-        whole = html.escape(visible(row.info.name, 1000))
+        whole = html.escape(escape_control_chars(row.info.name, 1000))
         title = f' title="{whole}"' if text != whole else ""
         return f'<th scope="row"{kind}{pad}{title}>{text}</th>'
     if name == "state":

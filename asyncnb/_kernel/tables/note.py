@@ -1,24 +1,24 @@
-"""The last column of the table: what there is to know besides state and time."""
+"""The last column of the table: facts about a task other than its state and time."""
 
 from __future__ import annotations
 
-from asyncnb._core.base.text import seconds
+from asyncnb._core.base.text import count, duration
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 
 
 def note(info: TaskInfo) -> str:
-    """Return one line: how it failed, how far it is, how much of its time is left."""
+    """Return one line: the failure or the progress, and the time left until its timeout."""
     parts = []
     if info.rounds is not None:
         failed = f", {info.failures} failed" if info.failures else ""
-        parts.append(f"{info.rounds} round{'' if info.rounds == 1 else 's'}{failed}")
+        parts.append(f"{count(info.rounds, 'round')}{failed}")
     elif info.failures:
-        parts.append(f"{info.failures} failed attempt{'' if info.failures == 1 else 's'}")
+        parts.append(count(info.failures, "failed attempt"))
     if info.error:
         parts.append(info.error.partition("\n")[0])
     elif info.progress is not None:
         done, total = info.progress
         parts.append(f"{done}" if total is None else f"{done}/{total}")
     if info.timeout is not None and info.state not in ENDED:
-        parts.append(f"{seconds(info.timeout)} left")
+        parts.append(f"{duration(info.timeout)} left")
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""``%tasks stack``: where a task stands, what it waits for, and who waits for it."""
+"""``%tasks stack``: where a task is, what it waits for, and what waits for it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import asyncio
 import time
 from typing import Any
 
-from asyncnb._core.base.text import seconds
+from asyncnb._core.base.text import duration
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 from asyncnb._core.introspection.stack import await_chain, awaited_by, worker_of
 
 
-def describe(task: asyncio.Task[Any], info: TaskInfo) -> str:
-    """Return the text for ``task``; from any thread, without asking the loop."""
+def describe_stack(task: asyncio.Task[Any], info: TaskInfo) -> str:
+    """Return the text for ``task``. Any thread; the loop may be blocked."""
     places = await_chain(task)
     lines = [_head(info)]
     if info.state not in ENDED and worker_of(task) is not None:
         lines.append("its thread is at:")
     elif info.error is not None and places:
-        lines.append("it failed at:")
+        lines.append("failed at:")
     for place in places:
         lines += [f"  {line}" for line in str(place).splitlines()]
     if not places and info.state not in ENDED:
-        lines.append("  no code of yours is in its stack")
+        lines.append("  none of your code is in its stack")
     if info.waiting_on is not None:
         lines.append(f"waits for: {info.waiting_on}")
     waiters = [repr(waiter.get_name()) for waiter in awaited_by(task)]
@@ -37,9 +37,9 @@ def _head(info: TaskInfo) -> str:
     if info.error:
         parts[0] += f" ({info.error.partition(chr(10))[0]})"
     if info.ended is not None:
-        parts.append(f"{seconds(now - info.ended)} ago")
+        parts.append(f"{duration(now - info.ended)} ago")
     elif info.started is not None:
-        parts.append(f"started {seconds(now - info.started)} ago")
+        parts.append(f"started {duration(now - info.started)} ago")
     if info.cell is not None and str(info.cell):
-        parts.append(f"{'launched' if info.id > 0 else 'made'} by {info.cell}")
+        parts.append(f"{'launched' if info.id > 0 else 'created'} by {info.cell}")
     return ", ".join(parts)

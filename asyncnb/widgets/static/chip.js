@@ -2,8 +2,6 @@
 // and one connection (the hub's); a chip is a place in the page that asks the hub to be drawn. Only
 // chips in sight are told of changes, so a thousand of them cost what they show.
 
-const CHIP_TICK = 100;
-
 class ChipHub {
   constructor(model) {
     this.store = new Store((message) => model.send(message));
@@ -44,7 +42,7 @@ class ChipHub {
     this.watched = ids.join();
     if (!this.store.post({ c: "watch", ids })) this.store.lose("the kernel is gone");
     else if (ids.length) {
-      this.store.look(true);
+      this.store.setVisible(true);
       this.store.expectAnswer();
     }
   }
@@ -60,7 +58,7 @@ class ChipHub {
       this.ticking = setTimeout(() => {
         this.ticking = null;
         this.changed();
-      }, calm ? 1000 : CHIP_TICK);
+      }, calm ? CALM_TICK : TICK);
     }
   }
 
@@ -151,7 +149,7 @@ class Chip {
       if (isLost) setText(this.state, "not connected");
       return;
     }
-    const state = STATES[row.state];
+    const { state } = row;
     const css = `asyncnb-chip asyncnb-is-${isLost ? "pending" : state}`;
     if (this.node.className !== css) this.node.className = css;
     setIcon(this.icon, state);
@@ -170,7 +168,7 @@ class Chip {
     }
     setText(this.amount, row.done === null ? "" : row.total === null ? amount(row.done) : `${amount(row.done)}/${amount(row.total)}`);
     if (this.isOver) this.asked = false;
-    if (!this.asked) setText(this.note, row.note || (this.isOver ? "" : row.waits));
+    if (!this.asked) setText(this.note, row.note || (this.isOver ? "" : row.waits_for));
     setAttribute(this.cancel, "aria-label", `Cancel ${row.name}`);
     setAttribute(this.cancel, "title", `Cancel ${row.name}`);
   }

@@ -1,9 +1,6 @@
 // The dashboard: header, tabs, grid, details. One Store for each widget, one View for each place
 // where it is shown.
 
-const TICK = 100; // milliseconds between two steps of what ticks
-const CALM_TICK = 1000; // for those who asked for less motion
-
 class View {
   constructor(store, model, el) {
     this.store = store;
@@ -11,9 +8,8 @@ class View {
     this.grid = new Grid(store, model.get("height") ?? 320);
     this.detail = new Detail(store, () => this.closeDetails());
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
-    this.counts = STATES.map((state, number) =>
-      h("button", { type: "button", class: `asyncnb-count asyncnb-is-${state}`, "aria-pressed": "false", hidden: "",
-        on: { click: () => this.toggleState(number) } }, icon(state, "asyncnb-state-icon"), h("span")));
+    this.counts = new Map(); // buttons by state
+    this.countBox = h("div", { class: "asyncnb-counts" });
     this.filter = h("input", { type: "search", class: "asyncnb-filter", placeholder: "Filter", "aria-label": "Filter tasks", spellcheck: "false", autocomplete: "off" });
     this.search = h("label", { class: "asyncnb-search" }, icon("search"), this.filter);
     this.cancelAll = h("button", { type: "button", class: "asyncnb-text-button asyncnb-danger", text: "Cancel all" });
@@ -35,7 +31,7 @@ class View {
         "div",
         { class: "asyncnb-toolbar" },
         h("div", { role: "tablist", class: "asyncnb-tabs", "aria-label": "Views" }, ...this.tabs),
-        h("div", { class: "asyncnb-counts" }, ...this.counts),
+        this.countBox,
         this.loop,
         h("div", { class: "asyncnb-tools" }, this.search, this.background, this.clear, this.cancelAll),
       ),
@@ -133,12 +129,24 @@ class View {
     if (Date.now() - this.timelineAsked.at > 1000) this.askForTimeline();
   }
 
-  toggleState(number) {
+  /** The button that counts the tasks of one state and filters by it. */
+  countOf(state) {
+    let button = this.counts.get(state);
+    if (!button) {
+      button = h("button", { type: "button", class: `asyncnb-count asyncnb-is-${state}`, "aria-pressed": "false", hidden: "",
+        on: { click: () => this.toggleState(state) } }, icon(state, "asyncnb-state-icon"), h("span"));
+      this.counts.set(state, button);
+      this.countBox.append(button);
+    }
+    return button;
+  }
+
+  toggleState(state) {
     const { states } = this.grid.tree;
     if (this.tasksPanel.hidden) {
-      states.add(number); // a click on a number asks to see what is counted
+      states.add(state); // a click on a number asks to see what is counted
       this.select(0);
-    } else if (!states.delete(number)) states.add(number);
+    } else if (!states.delete(state)) states.add(state);
     this.grid.viewport.scrollTop = 0;
     this.grid.rebuild();
   }
@@ -171,21 +179,22 @@ class View {
     // Not anew with each paint: while much changes, that would put it off for good.
     this.looking ??= setTimeout(() => {
       this.looking = null;
-      this.store.look();
+      this.store.setVisible();
     }, 250);
   }
 
   paintHeader() {
     const { store } = this;
-    for (const [i, button] of this.counts.entries()) {
-      const n = store.counts[i];
-      const isOn = this.grid.tree.states.has(i);
+    let living = 0;
+    for (const [state, n] of Object.entries(store.counts)) {
+      const button = this.countOf(state);
+      const isOn = this.grid.tree.states.has(state);
       setHidden(button, n === 0 && !isOn);
-      setText(button.lastChild, `${n.toLocaleString("en")} ${STATES[i]}`);
+      setText(button.lastChild, `${n.toLocaleString("en")} ${state}`);
       setAttribute(button, "aria-pressed", isOn);
-      setAttribute(button, "title", isOn ? "Show all states" : `Show only what is ${STATES[i]}`);
+      setAttribute(button, "title", isOn ? "Show all states" : `Show only ${state} tasks`);
+      if (!store.ended.has(state)) living += n;
     }
-    const living = store.counts.slice(0, 5).reduce((a, b) => a + b, 0);
     const isLost = store.connection === "lost";
     this.cancelAll.disabled = isLost || living === 0;
     setHidden(this.background, isLost || !store.loop.awaiting);
@@ -197,7 +206,7 @@ class View {
     if (isLost) text = `Not connected: ${store.why}. What is shown is how things stood then. Run the cell again for a new dashboard.`;
     else if (store.connection === "silent") text = "Not connected: no answer from the kernel. What is shown may be old.";
     else if (blocked)
-      text = `${blocked.name ?? "Something"} has blocked the loop for ${duration(store.now() - blocked.since, false)}${blocked.where ? `, at ${blocked.where}` : ""}. No other task goes on meanwhile.`;
+      text = `${blocked.name ?? "Something"} has blocked the loop for ${duration(store.now() - blocked.since, 0)}${blocked.where ? `, at ${blocked.where}` : ""}. No other task goes on meanwhile.`;
     setText(this.banner, text);
     setHidden(this.banner, !text);
   }

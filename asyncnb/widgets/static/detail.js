@@ -35,7 +35,7 @@ class Detail {
     const started = row.started === null ? "" : new Date(row.started * 1000).toLocaleTimeString([], { hour12: false });
     setText(
       this.facts,
-      [STATES[row.state], row.kind === "loop" ? "" : `in a ${row.kind}`, row.cell ? `In[${row.cell}]` : "", started && `since ${started}`, row.note]
+      [row.state, row.kind === "loop" ? "" : `in a ${row.kind}`, row.cell ? `In[${row.cell}]` : "", started && `since ${started}`, row.note]
         .filter(Boolean)
         .join(" · "),
     );

@@ -30,7 +30,8 @@ function setHidden(node, hidden) {
   if (node.hidden !== hidden) node.hidden = hidden;
 }
 
-// Shapes on a grid of 16, so that a state can be told without its colour.
+// Icons on a grid of 16. Each state has a shape as well as a colour; one without a shape of its own
+// here, which Python may add, gets that of "pending".
 const SHAPES = {
   pending: "M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2Zm0 1.6a4.4 4.4 0 1 0 0 8.8 4.4 4.4 0 0 0 0-8.8Z",
   running: "M4.5 2.6v10.8a.6.6 0 0 0 .9.5l8.6-5.4a.6.6 0 0 0 0-1L5.4 2.1a.6.6 0 0 0-.9.5Z",
@@ -66,23 +67,34 @@ function icon(name, css = "") {
 function setIcon(svg, name) {
   if (svg.asyncnbShape !== name) {
     svg.asyncnbShape = name;
-    svg.firstChild.setAttribute("d", SHAPES[name]);
+    svg.firstChild.setAttribute("d", SHAPES[name] ?? SHAPES.pending);
   }
 }
 
-const STATES = ["pending", "running", "waiting", "paused", "cancelling", "done", "failed", "cancelled"];
-const isEnded = (row) => row.state >= 5;
+const TICK = 100; // milliseconds between two updates of running times
+const CALM_TICK = 1000; // the same where the user asked for reduced motion
 
-/** A duration as a person reads it. `fine`: tenths below ten seconds. */
-function duration(seconds, fine = true) {
+/**
+ * A duration for people to read, as duration() of base/text.py writes it. `digits` after the point
+ * below ten seconds: 1 for a time that ticks, 0 for whole seconds, 2 also down to microseconds.
+ */
+function duration(seconds, digits = 1) {
   if (seconds === null || Number.isNaN(seconds)) return "";
   seconds = Math.max(0, seconds);
-  if (seconds < 0.0995 && fine) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 10 && fine) return `${seconds.toFixed(1)} s`;
-  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  if (digits > 1 && seconds < 1e-3) return seconds ? `${(seconds * 1e6).toFixed(0)} µs` : "0 s";
+  if (digits && seconds < 0.0995) return `${digits > 1 ? Number((seconds * 1e3).toPrecision(3)) : Math.round(seconds * 1e3)} ms`;
+  if (seconds < 60) {
+    const shown = seconds < 10 ? digits : Math.max(0, digits - 1);
+    return `${shown ? seconds.toFixed(shown) : Math.floor(seconds)} s`;
+  }
+  const two = (n) => String(n).padStart(2, "0");
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
-  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
+  return minutes < 60 ? `${minutes} min ${two(Math.floor(seconds % 60))} s` : `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+}
+
+/** A number with its noun: `1 task`, `1,200 tasks`. */
+function count(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -92,12 +104,12 @@ function amount(number) {
   return Math.abs(number) < 10000 ? number.toLocaleString("en") : COMPACT.format(number);
 }
 
-/** What is left of a time limit, short: `57 s`, `1:27`, `2:03:00`. */
+/** The rest of a time limit, for a narrow column: `57 s`, `1:27`, `2:03:00`. */
 function countdown(seconds) {
   return clock(Math.max(0, Math.ceil(seconds)));
 }
 
-/** What has passed, for a narrow column: `57 ms`, `1.2 s`, `1:27`, `2:03:00`. */
+/** The time since the start, for a narrow column: `57 ms`, `1.2 s`, `1:27`, `2:03:00`. */
 function elapsed(seconds) {
   return seconds < 60 ? duration(seconds) : clock(Math.floor(seconds));
 }

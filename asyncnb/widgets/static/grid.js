@@ -2,7 +2,7 @@
 
 const ROW = 28; // pixels; as in dashboard.css
 const SPARE = 3; // rows above and below what is seen
-const MOST_ROWS = 58; // elements
+const MAX_ROWS = 58; // elements
 
 /** Flatten the store's rows into the items of a tree, in the order they are shown. */
 class Tree {
@@ -166,7 +166,7 @@ class RowElement {
 
   showTask(item, row) {
     const { store } = this.grid;
-    const state = STATES[row.state];
+    const { state } = row;
     const living = !isEnded(row);
     this.setClass(`asyncnb-row asyncnb-is-${state}`, store.isPending(row.id));
     setIcon(this.icon, state);
@@ -175,7 +175,7 @@ class RowElement {
     setText(this.state, state);
     this.showTimes();
     this.showProgress(row, row.name, row.done, row.total);
-    setText(this.note, row.note || (living ? row.waits : ""));
+    setText(this.note, row.note || (living ? row.waits_for : ""));
     setAttribute(this.note, "title", this.note.textContent || null);
     setText(this.cell, row.cell ? `In[${row.cell}]` : "");
     setHidden(this.cell, !row.cell);
@@ -191,7 +191,7 @@ class RowElement {
   showGroup(item) {
     const members = item.members;
     const living = members.filter((row) => !isEnded(row));
-    const failed = members.filter((row) => row.state === 6).length;
+    const failed = members.filter((row) => row.state === "failed").length;
     const group = this.grid.store.groups.get(item.group);
     const state = group?.state === "cancelling" ? "cancelling" : living.length ? "running" : group ? "open" : failed ? "failed" : "ended";
     this.setClass(`asyncnb-row asyncnb-group asyncnb-is-${state}`, false);
@@ -308,10 +308,9 @@ class RowElement {
       if (value !== row.name) store.command("rename", { id: row.id, name: value });
       return;
     }
+    // Anything but a number goes to the kernel as text: it knows why that is no time limit.
     const seconds = value === "" || value === "none" ? null : Number(value);
-    if (seconds !== null && !(seconds >= 0 && Number.isFinite(seconds)))
-      store.say(`A time limit is a number of seconds, or empty for none, not “${value}”.`, true);
-    else store.command("timeout", { id: row.id, seconds });
+    store.command("timeout", { id: row.id, seconds: Number.isNaN(seconds) ? value : seconds });
   }
 }
 
@@ -400,7 +399,7 @@ class Grid {
       this.viewport.style.height = `${shownHeight}px`;
     }
     this.showEmpty(items.length);
-    const room = Math.min(MOST_ROWS, Math.ceil(shownHeight / ROW) + 1 + 2 * SPARE);
+    const room = Math.min(MAX_ROWS, Math.ceil(shownHeight / ROW) + 1 + 2 * SPARE);
     const top = Math.floor(this.viewport.scrollTop / ROW);
     this.first = Math.max(0, top - SPARE);
     const last = Math.min(items.length, this.first + room);
@@ -486,7 +485,7 @@ class Grid {
     else if (verb === "go") this.onGo?.(row);
     else if (isEnded(row) || this.store.connection === "lost") return;
     else if (verb === "rename" || verb === "timeout") element?.edit(verb);
-    else if (verb === "pause") this.store.command(row.state === 3 ? "resume" : "pause", { id: row.id });
+    else if (verb === "pause") this.store.command(row.state === "paused" ? "resume" : "pause", { id: row.id });
     else if (verb === "cancel") this.store.command("cancel", { id: row.id });
   }
 

@@ -1,7 +1,8 @@
 // What the kernel has told: one Store for each widget, however many views show it.
 
-const COLUMNS = 7; // as in _rows.py, Numbers
-const ANSWER_IN = 3000; // milliseconds after which a kernel that says nothing is said to be silent
+const ANSWER_IN = 3000; // milliseconds without an answer, after which the kernel is shown as silent
+
+const isEnded = (row) => row.isEnded;
 
 class Store {
   constructor(send) {
@@ -10,7 +11,8 @@ class Store {
     this.groups = new Map(); // open groups, by name
     this.loop = {};
     this.can = [];
-    this.counts = new Array(STATES.length).fill(0);
+    this.format = null; // of the rows, from the snapshot: states, columns, limits
+    this.counts = {}; // tasks by state
     this.connection = "connecting"; // then "live", "silent" or "lost"
     this.why = "";
     this.views = new Set();
@@ -22,7 +24,7 @@ class Store {
     this.structure = 0; // grows when rows come, go or move
     this.client = Math.random().toString(36).slice(2);
     this.commands = 0;
-    this.looked = "";
+    this.visibleKey = "";
   }
 
   // Views
@@ -38,7 +40,7 @@ class Store {
     if (!this.views.size) {
       clearTimeout(this.waiting);
       this.post({ c: "close" });
-    } else this.look();
+    } else this.setVisible();
   }
 
   changed() {
@@ -66,7 +68,7 @@ class Store {
 
   sync() {
     if (!this.post({ c: "sync" })) return this.lose("the kernel is gone");
-    this.look(true);
+    this.setVisible(true);
     this.expectAnswer();
   }
 
@@ -102,13 +104,13 @@ class Store {
   }
 
   /** Tell the kernel which living rows are on a screen: it looks these up twice a second. */
-  look(anew = false) {
+  setVisible(anew = false) {
     const ids = new Set();
     for (const view of this.views) for (const id of view.visibleIds?.() ?? []) ids.add(id);
-    const list = [...ids].sort((a, b) => a - b).slice(0, 200);
+    const list = [...ids].sort((a, b) => a - b);
     const key = list.join();
-    if (this.connection === "lost" || (!anew && key === this.looked)) return;
-    this.looked = key;
+    if (this.connection === "lost" || (!anew && key === this.visibleKey)) return;
+    this.visibleKey = key;
     this.post({ c: "view", ids: list });
   }
 
@@ -125,7 +127,7 @@ class Store {
     } else if (message.k === "timeline") for (const view of this.views) view.takeTimeline?.(message.data);
     else if (message.k === "bye") return this.lose("asyncnb was unloaded");
     if (message.k !== "delta" && this.connection !== "live") this.connection = "live";
-    if (this.received % 20 === 0) this.post({ c: "seen", messages: this.received });
+    if (this.received % (this.format?.acknowledge ?? 1) === 0) this.post({ c: "seen", messages: this.received });
     this.changed();
   }
 
@@ -133,14 +135,16 @@ class Store {
     this.received = 1;
     this.connection = "live";
     this.rows.clear();
-    this.counts.fill(0);
+    this.format = message.format;
+    this.ended = new Set(this.format.ended);
+    this.counts = Object.fromEntries(this.format.states.map((state) => [state, 0]));
     this.can = message.can ?? [];
     this.take(message, buffers);
   }
 
   takeDelta(message, buffers) {
     if (message.seq <= this.seq) return;
-    if (message.seq !== this.seq + 1) {
+    if (!this.format || message.seq !== this.seq + 1) {
       // Something was lost on the way: the rest would be built on sand.
       if (!this.syncing) this.sync();
       this.syncing = true;
@@ -176,33 +180,35 @@ class Store {
     if (message.loop) this.loop = message.loop;
   }
 
-  takeText([id, name, group, parent, cell, cellId, kind, note, waits]) {
-    let row = this.rows.get(id);
+  takeText(values) {
+    const text = Object.fromEntries(this.format.texts.map((column, i) => [column, values[i]]));
+    let row = this.rows.get(text.id);
     if (!row) {
-      row = { id, state: -1, parked: false };
-      this.rows.set(id, row);
+      row = { id: text.id, state: null, parked: false };
+      this.rows.set(text.id, row);
     }
-    if (row.group !== group || row.parent !== parent || row.name !== name) this.structure++;
-    Object.assign(row, { name, group, parent, cell, cellId, kind, note, waits });
-    row.search = `${name}\n${group ?? ""}\nIn[${cell}]\n${note}`.toLowerCase();
+    if (row.group !== text.group || row.parent !== text.parent || row.name !== text.name) this.structure++;
+    Object.assign(row, text);
+    row.search = `${row.name}\n${row.group ?? ""}\nIn[${row.cell}]\n${row.note}`.toLowerCase();
   }
 
   takeNumbers(numbers, value) {
-    for (let i = 0; i < numbers.length; i += COLUMNS) {
-      const row = this.rows.get(numbers[i]);
+    const { states, numbers: columns } = this.format;
+    const at = Object.fromEntries(columns.map((column, i) => [column, i]));
+    const others = columns.filter((column) => column !== "id" && column !== "state");
+    for (let i = 0; i < numbers.length; i += columns.length) {
+      const row = this.rows.get(numbers[i + at.id]);
       if (!row) continue;
-      const state = numbers[i + 1];
+      const state = states[numbers[i + at.state]];
       if (row.state !== state) {
-        if (row.state >= 0) this.counts[row.state]--;
+        const isNew = row.state === null;
+        if (!isNew) this.counts[row.state]--;
         this.counts[state]++;
-        if (row.state < 0 || state >= 5 || this.filtersByState) this.structure++;
         row.state = state;
+        row.isEnded = this.ended.has(state);
+        if (isNew || row.isEnded || this.filtersByState) this.structure++;
       }
-      row.started = value(numbers[i + 2]);
-      row.ended = value(numbers[i + 3]);
-      row.done = value(numbers[i + 4]);
-      row.total = value(numbers[i + 5]);
-      row.deadline = value(numbers[i + 6]);
+      for (const column of others) row[column] = value(numbers[i + at[column]]);
     }
   }
 

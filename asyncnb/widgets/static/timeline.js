@@ -4,17 +4,6 @@
 const LINE = 24; // height of a row
 const GUTTER = 170; // width of the names
 const AXIS = 22;
-const DASHES = { pending: "1.5 3.5", stop: "2 2", thread: "5 1.5" };
-const WIDTHS = { pending: 2, wait: 2, life: 8, thread: 10, stop: 6, run: 12 };
-const KIND_WORDS = { pending: "not started", wait: "waiting", life: "alive", thread: "in a thread", stop: "asked to end, cleaning up", run: "running" };
-const END_SIGNS = {
-  done: "m-4 0l3 3.5l5 -7",
-  failed: "m-4 -4l8 8m0 -8l-8 8",
-  cancelled: "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0m1.3 3.2l6.4 -6.4",
-  "timed out": "m-4 -5h8l-8 10h8z",
-  alive: "m-3 -4l6 4l-6 4",
-};
-
 /** Make an SVG element; text is never markup. */
 function s(tag, attributes = {}, text = null) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -23,20 +12,12 @@ function s(tag, attributes = {}, text = null) {
   return node;
 }
 
-function shortTime(seconds) {
-  if (seconds < 1e-3) return `${(seconds * 1e6).toFixed(0)} µs`;
-  if (seconds < 0.1) return `${Number((seconds * 1e3).toPrecision(3))} ms`;
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
-  const minutes = Math.floor(seconds / 60);
-  return minutes < 60 ? `${minutes} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
 /**
  * Show a timeline in `el`. `update(data)` takes what compact() in _timeline_facts.py returns;
  * `onRequest()`, if given, is called when the person asks for how things stand now.
  */
 function mountTimeline(el, { onRequest = null } = {}) {
-  let data = { rows: [], edges: [], end: 0, dropped: 0, recorded: false, live: false };
+  let data = { rows: [], edges: [], end: 0, notes: [], legend: { bars: {}, ends: {}, marks: {}, arrow: "" } };
   let rows = [];
   let from = 0;
   let to = 1;
@@ -45,8 +26,8 @@ function mountTimeline(el, { onRequest = null } = {}) {
   let frame = 0;
   const find = h("input", { type: "search", class: "asyncnb-tl-find", placeholder: "Find", "aria-label": "Find in timeline", spellcheck: "false", autocomplete: "off" });
   const button = (label, text, act) => h("button", { type: "button", class: "asyncnb-tl-button", "aria-label": label, title: label, text, on: { click: act } });
-  const count = h("span", { class: "asyncnb-tl-count" });
-  const tools = h("div", { class: "asyncnb-tl-tools" }, find, count, button("Zoom in", "+", () => zoom(0.5)), button("Zoom out", "−", () => zoom(2)), button("Show all", "Fit", fit));
+  const total = h("span", { class: "asyncnb-tl-count" });
+  const tools = h("div", { class: "asyncnb-tl-tools" }, find, total, button("Zoom in", "+", () => zoom(0.5)), button("Zoom out", "−", () => zoom(2)), button("Show all", "Fit", fit));
   if (onRequest) tools.append(button("Refresh timeline", "Refresh", () => onRequest()));
   const axis = s("svg", { class: "asyncnb-tl-axis", height: AXIS, "aria-hidden": "true" });
   const picture = s("svg", { class: "asyncnb-tl-picture", "aria-hidden": "true" });
@@ -94,7 +75,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
   function filter() {
     const text = find.value.trim().toLowerCase();
     rows = data.rows.filter((row) => !text || `${row.name}\n${row.group ?? ""}\n${row.state}\n${row.cell}`.toLowerCase().includes(text));
-    setText(count, text ? `${rows.length} of ${data.rows.length}` : `${data.rows.length} task${data.rows.length === 1 ? "" : "s"}`);
+    setText(total, text ? `${rows.length} of ${data.rows.length}` : count(data.rows.length, "task"));
     spacer.style.height = `${rows.length * LINE}px`;
     soon();
   }
@@ -179,24 +160,26 @@ function mountTimeline(el, { onRequest = null } = {}) {
     }
     const parts = [];
     if (row.id === active) parts.push(s("rect", { class: "asyncnb-tl-band", x: 0, y: y - LINE / 2, width: list.clientWidth, height: LINE }));
-    for (const kind of Object.keys(WIDTHS)) {
-      if (!d[kind]) continue;
-      const path = s("path", { class: `asyncnb-tl-${kind}`, d: d[kind], "stroke-width": WIDTHS[kind] });
-      if (DASHES[kind]) path.setAttribute("stroke-dasharray", DASHES[kind]);
-      parts.push(path);
-    }
-    for (const [when, what] of row.marks) {
+    for (const [kind, bar] of Object.entries(data.legend.bars)) if (d[kind]) parts.push(stroke(kind, bar, d[kind]));
+    for (const [when, what] of row.events) {
       if (what === "on" || when < from || when > to) continue;
       used.marks.add(what);
       parts.push(s("path", { class: `asyncnb-tl-mark-${what}`, d: `M${(x(when) - 4).toFixed(1)} ${y - 11}h8l-4 6z` }));
     }
     const until = row.ended ?? data.end;
+    const { ends } = data.legend;
     if (until >= from && until <= to) {
-      const end = row.ended === null ? "alive" : row.state in END_SIGNS ? row.state : "done";
+      const end = row.ended === null ? "alive" : row.state in ends ? row.state : "done";
       used.ends.add(end);
-      parts.push(s("path", { class: `asyncnb-tl-end asyncnb-tl-end-${end.replace(" ", "-")}`, d: `M${(x(until) + 6).toFixed(1)} ${y}${END_SIGNS[end]}` }));
+      parts.push(s("path", { class: `asyncnb-tl-end asyncnb-tl-end-${end.replace(" ", "-")}`, d: `M${(x(until) + 6).toFixed(1)} ${y}${ends[end].path}` }));
     }
     return parts;
+  }
+
+  function stroke(kind, { width, dashes }, d) {
+    const path = s("path", { class: `asyncnb-tl-${kind}`, d, "stroke-width": width });
+    if (dashes) path.setAttribute("stroke-dasharray", dashes);
+    return path;
   }
 
   function paintEdges(places, used) {
@@ -224,17 +207,13 @@ function mountTimeline(el, { onRequest = null } = {}) {
       return h("span", { class: "asyncnb-tl-entry" }, sample, word);
     };
     const entries = [];
-    for (const kind of Object.keys(WIDTHS)) {
-      if (!kinds.has(kind)) continue;
-      const path = s("path", { class: `asyncnb-tl-${kind}`, d: "M1 8H20", "stroke-width": WIDTHS[kind] });
-      if (DASHES[kind]) path.setAttribute("stroke-dasharray", DASHES[kind]);
-      entries.push(entry(path, KIND_WORDS[kind]));
-    }
-    for (const [end, sign] of Object.entries(END_SIGNS))
-      if (ends.has(end)) entries.push(entry(s("path", { class: `asyncnb-tl-end asyncnb-tl-end-${end.replace(" ", "-")}`, d: `M11 8${sign}` }), end === "alive" ? "goes on" : end));
-    for (const what of ["cancel", "timeout"])
-      if (marks.has(what)) entries.push(entry(s("path", { class: `asyncnb-tl-mark-${what}`, d: "M7 5h8l-4 6z" }), what === "cancel" ? "cancellation struck" : "timeout struck"));
-    if (marks.has("edge")) entries.push(entry(s("path", { class: "asyncnb-tl-head", d: "M10.5 1h1v7h3l-3.5 5l-3.5 -5h3z" }), "who waited goes on"));
+    const known = data.legend;
+    for (const [kind, bar] of Object.entries(known.bars)) if (kinds.has(kind)) entries.push(entry(stroke(kind, bar, "M1 8H20"), bar.word));
+    for (const [end, { word, path }] of Object.entries(known.ends))
+      if (ends.has(end)) entries.push(entry(s("path", { class: `asyncnb-tl-end asyncnb-tl-end-${end.replace(" ", "-")}`, d: `M11 8${path}` }), word));
+    for (const [what, word] of Object.entries(known.marks))
+      if (marks.has(what)) entries.push(entry(s("path", { class: `asyncnb-tl-mark-${what}`, d: "M7 5h8l-4 6z" }), word));
+    if (marks.has("edge")) entries.push(entry(s("path", { class: "asyncnb-tl-head", d: "M10.5 1h1v7h3l-3.5 5l-3.5 -5h3z" }), known.arrow));
     legend.replaceChildren(...entries);
   }
 
@@ -243,19 +222,19 @@ function mountTimeline(el, { onRequest = null } = {}) {
   function tell(row, when = null) {
     if (!row) return setText(told, "");
     const parts = [row.name, row.state];
-    if (row.ended !== null && row.started !== null) parts.push(`took ${shortTime(row.ended - row.started)}`);
+    if (row.ended !== null && row.started !== null) parts.push(`took ${duration(row.ended - row.started, 2)}`);
     if (row.group) parts.push(`group ${row.group}`);
     if (row.cell) parts.push(row.cell);
-    if (row.recorded) parts.push(`${row.steps} step${row.steps === 1 ? "" : "s"}, ${shortTime(row.seconds)} on the loop`);
+    if (row.recorded) parts.push(`${count(row.steps, "step")}, ${duration(row.seconds, 2)} on the loop`);
     const names = byId();
     if (when !== null) {
       const slack = (to - from) / plot();
-      const mark = row.marks.find(([at, what]) => what !== "on" && Math.abs(at - when) < 4 * slack);
+      const mark = row.events.find(([at, what]) => what !== "on" && Math.abs(at - when) < 4 * slack);
       const wait = row.waits.find(([start, stop]) => start <= when && when <= stop);
       const run = row.bars.find(([kind, start, stop]) => kind === "run" && start - slack <= when && when <= stop + slack);
-      if (mark) parts.push(`${mark[1] === "cancel" ? "cancellation" : "timeout"} struck at ${shortTime(mark[0])}${mark[2] ? `: ${mark[2]}` : ""}`);
-      else if (run) parts.push(`running for ${shortTime(run[2] - run[1])} from ${shortTime(run[1])}`);
-      else if (wait) parts.push(`waiting ${wait[3] !== null && names.has(wait[3]) ? `for ${names.get(wait[3]).name}` : `in ${wait[2]}`} for ${shortTime(wait[1] - wait[0])}`);
+      if (mark) parts.push(`${data.legend.marks[mark[1]]} at ${duration(mark[0], 2)}${mark[2] ? `: ${mark[2]}` : ""}`);
+      else if (run) parts.push(`running for ${duration(run[2] - run[1], 2)} from ${duration(run[1], 2)}`);
+      else if (wait) parts.push(`waiting ${wait[3] !== null && names.has(wait[3]) ? `for ${names.get(wait[3]).name}` : `in ${wait[2]}`} for ${duration(wait[1] - wait[0], 2)}`);
     }
     const waiters = data.edges.filter(([source]) => source === row.id).map(([, target]) => names.get(target)?.name).filter(Boolean);
     if (waiters.length) parts.push(`awaited by ${[...new Set(waiters)].slice(0, 3).join(", ")}`);
@@ -353,14 +332,9 @@ function mountTimeline(el, { onRequest = null } = {}) {
     /** Show these facts, where the person was. */
     update(newData) {
       data = newData;
-      list.setAttribute("aria-label", `Timeline of ${data.rows.length} tasks over ${shortTime(data.end)}`);
-      const notes = [];
-      if (data.dropped) notes.push(`${data.dropped.toLocaleString("en")} older steps are not kept: a recording is bounded.`);
-      else if (!data.rows.length) notes.push("No tasks.");
-      else if (!data.recorded) notes.push("Steps and waits are not recorded unless asked: %%atask --trace, or %asyncnb option record on.");
-      if (data.left_out) notes.push(`${data.left_out.toLocaleString("en")} older tasks are not shown.`);
-      setText(note, notes.join(" "));
-      setHidden(note, !notes.length);
+      list.setAttribute("aria-label", `Timeline of ${count(data.rows.length, "task")} over ${duration(data.end, 2)}`);
+      setText(note, data.notes.join(" "));
+      setHidden(note, !data.notes.length);
       if (fitted) fit();
       filter();
     },

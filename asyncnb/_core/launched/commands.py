@@ -1,0 +1,202 @@
+"""The commands on launched tasks: what ``%tasks``, the dashboard and the chips do to them.
+
+Each is implemented here and nowhere else, so that all front ends do the same and refuse the same. A
+command checks everything before it changes anything. It raises CommandError, whose text is a
+sentence for the user, or returns what it did in a few words for the user. Any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from asyncnb._core.base.errors import CommandError, TaskNotFoundError, did_you_mean
+from asyncnb._core.base.text import count
+from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.launched import launch, named_groups, time_limit
+from asyncnb._core.launched.names import invalid_name_reason
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import matches, registry
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.group_facts import GroupFacts
+from asyncnb._core.launched.open_group import OpenGroup
+
+# Which tasks a command means
+
+
+def with_id(id: int) -> TaskRecord:
+    """Return the task with this id; raise CommandError if it was cleared meanwhile."""
+    record = registry.get(id)
+    if record is None:
+        raise CommandError("That task is no longer listed.")
+    return record
+
+
+def named(patterns: Sequence[str]) -> list[TaskRecord]:
+    """Return the tasks that match ``patterns``; raise TaskNotFoundError if one matches none.
+
+    Of several tasks that had a name one after the other, the living ones, else the last.
+    """
+    found: dict[int, TaskRecord] = {}
+    for pattern in patterns:
+        matching = list(registry.match(pattern))
+        if not matching:
+            raise TaskNotFoundError(registry.no_match_message(pattern))
+        living = [r for r in matching if r.state() not in ENDED]
+        found |= {r.id: r for r in living or matching[-1:]}
+    return list(found.values())
+
+
+def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
+    """Return the tasks of the group ``name``, or those of them that match ``patterns``.
+
+    Of several groups that had the name, the last. Raises CommandError if there was none, and
+    TaskNotFoundError for a pattern that matches none of its tasks.
+    """
+    records = registry.records()
+    last = next((r.group_facts for r in reversed(records) if r.group == name), None)
+    if (open_group := named_groups.find_group(name)) is not None:
+        last = open_group.facts
+    if last is None:
+        groups = list(dict.fromkeys(r.group for r in records if r.group is not None))
+        hint = did_you_mean(name, groups)
+        if not hint:
+            hint = f" Known names: {', '.join(groups[-8:])}." if groups else " There is none yet."
+        raise CommandError(f"No group named {name!r}.{hint}")
+    found = [r for r in records if r.group_facts is last]
+    for pattern in patterns:
+        if not any(matches(r, pattern) for r in found):
+            names = [r.name for r in found]
+            raise TaskNotFoundError(registry.no_match_message(pattern, names))
+    return [r for r in found if not patterns or any(matches(r, p) for p in patterns)]
+
+
+def _living(records: Sequence[TaskRecord]) -> list[TaskRecord]:
+    living = [r for r in records if r.state() not in ENDED]
+    if not living:
+        names = ", ".join(repr(r.name) for r in records)
+        raise CommandError(f"{names} {'has' if len(records) == 1 else 'have'} ended.")
+    return living
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
+# The commands
+
+
+def cancel(patterns: Sequence[str], msg: str | None = None) -> str:
+    """Cancel the living tasks that match ``patterns``, as ``asyncnb.cancel`` does."""
+    return _cancelled(len(launch.cancel(*patterns, msg=msg)))
+
+
+def cancel_tasks(records: Sequence[TaskRecord], msg: str | None = None) -> str:
+    """Cancel those of ``records`` that have not ended; the others are where the user wants them."""
+    living = [record for record in records if record.state() not in ENDED]
+    return _cancelled(len(launch.cancel_records(living, msg)))
+
+
+def cancel_group(name: str, patterns: Sequence[str] = (), msg: str | None = None) -> str:
+    """Cancel the group ``name``, or only those of its tasks that match ``patterns``."""
+    records = in_group(name, patterns)
+    if patterns:
+        return cancel_tasks(records, msg)
+    return _cancelled(len(launch.cancel_group(name, msg)))
+
+
+def cancel_all(msg: str | None = None) -> str:
+    """Cancel every launched task."""
+    return _cancelled(len(launch.cancel_all(msg)))
+
+
+def _cancelled(number: int) -> str:
+    return f"cancellation requested for {count(number, 'task')}" if number else "no tasks to cancel"
+
+
+def pause(records: Sequence[TaskRecord], *, stop_clock: bool = False) -> str:
+    """Pause the living ones of ``records``; refuse if one of them cannot be paused."""
+    living = _living(records)
+    if refusal := next(filter(None, (record.pause_refusal() for record in living)), None):
+        raise CommandError(_sentence(refusal))
+    done = []
+    for record in living:
+        name = record.name
+        if not record.task.pause(stop_clock=stop_clock):
+            done.append(f"{name} is already shutting down")
+        elif record.state() == "paused":
+            done.append(f"{name} is paused")
+        else:
+            done.append(f"{name} is running; it will pause at its next await")
+    return "\n".join(done)
+
+
+def resume(records: Sequence[TaskRecord]) -> str:
+    """Resume the paused ones of ``records``; refuse if none of them is paused."""
+    living = _living(records)
+    paused = [record for record in living if record.task._pause is not None]
+    if not paused:
+        states = ", ".join(f"{record.name} is {record.state()}" for record in living)
+        raise CommandError(f"No task to resume: {states}.")
+    for record in paused:
+        record.task.resume()
+    return "\n".join(f"{record.name} resumed" for record in paused)
+
+
+def rename(record: TaskRecord, new: str) -> str:
+    """Rename a task; refuse a text that cannot name one, and the name of another living task."""
+    if problem := invalid_name_reason(new):
+        raise CommandError(_sentence(problem))
+    if any(other is not record and other.name == new for other in registry.living()):
+        raise CommandError(f"Another living task is named {new!r}.")
+    record.task.set_name(new)
+    return ""  # the new name is in sight
+
+
+def set_limit(record: TaskRecord, seconds: float | None, *, more: bool = False) -> str:
+    """Give a task ``seconds`` from now, ``seconds`` more than it has left, or no limit (None)."""
+    try:
+        left = time_limit.set_limit(record, seconds, more=more)
+    except ValueError as exc:
+        raise CommandError(_sentence(str(exc))) from None
+    return f"{record.name}: " + ("no time limit" if left is None else f"{left:.4g} s left")
+
+
+def clear() -> str:
+    """Forget the tasks that have ended."""
+    number = launch.clear_ended()
+    return f"{count(number, 'ended task')} cleared" if number else "no ended tasks to clear"
+
+
+class WaitTargets(NamedTuple):
+    """What to wait for: tasks, and the group to which more may be added meanwhile, if any."""
+
+    records: list[TaskRecord]
+    group: OpenGroup | None
+    facts: GroupFacts | None
+    group_name: str | None
+
+    def check(self) -> None:
+        """Raise TimeoutError if the group was cancelled because its time was up."""
+        if self.facts is not None and self.facts.timed_out:
+            raise TimeoutError(f"Group {self.group_name!r} timed out; its tasks were cancelled.")
+
+
+def wait_targets(patterns: Sequence[str], group: str | None = None) -> WaitTargets:
+    """Return what a wait for ``patterns``, for ``group`` or for everything waits for.
+
+    Everything: the living tasks, and the failures that no code has seen yet.
+    """
+    if group is None:
+        found = named(patterns) if patterns else registry.failed_unseen() + registry.living()
+        return WaitTargets(found, None, None, None)
+    records = in_group(group, patterns)
+    facts: GroupFacts | None = None
+    if records:
+        facts = records[0].group_facts
+    elif (open_group := named_groups.find_group(group)) is not None:
+        facts = open_group.facts
+    # With patterns, for these of its tasks alone.
+    whole = None if patterns or facts is None else facts.group()
+    return WaitTargets(records, whole, facts, group)
