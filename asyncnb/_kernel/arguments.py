@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-from asyncnb._core.base.errors import near
+from asyncnb._core.base.errors import did_you_mean
 from asyncnb._core.launched.names import invalid_name_reason
 
 
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
             self.error(str(exc))
         for word in rest:
             if word.startswith("-"):
-                self.error(f"there is no option {word!r}.{near(word, self.options())}")
+                self.error(f"there is no option {word!r}.{did_you_mean(word, self.options())}")
             self.error(f"{word!r} is one word too many")
         for action in self._actions:
             # What argparse makes of `-g--` and of `-- -g --` up to 3.12, where two dashes separate.
@@ -122,7 +122,7 @@ def one_of(*choices: str) -> Any:
         if text not in choices:
             raise argparse.ArgumentTypeError(
                 f"takes {', '.join(choices[:-1])} or {choices[-1]}, not {text!r}."
-                f"{near(text, choices)}"
+                f"{did_you_mean(text, choices)}"
             )
         return text
 
@@ -159,7 +159,7 @@ def place(text: str) -> str:
     if text not in PLACES and not text.isidentifier():
         raise argparse.ArgumentTypeError(
             f"takes {', '.join(PLACES)} or a variable that holds an executor, a dask client or an "
-            f"ipyparallel view, not {text!r}.{near(text, PLACES)}"
+            f"ipyparallel view, not {text!r}.{did_you_mean(text, PLACES)}"
         )
     return text
 

@@ -67,7 +67,7 @@ def safe_str(exc: BaseException) -> str:
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
-def near(word: str, known: Iterable[str], *, max_count: int = 2) -> str:
+def did_you_mean(word: str, known: Iterable[str], *, max_count: int = 2) -> str:
     """Return `` Did you mean ...?`` for the closest matches in ``known``, or an empty string."""
     import difflib  # its import takes a millisecond of %load_ext, and only mistakes need it
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import TaskNotFoundError, near
+from asyncnb._core.base.errors import TaskNotFoundError, did_you_mean
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import shown_as, visible
 from asyncnb._core.introspection.info import ENDED, STATES
@@ -198,7 +198,7 @@ class TaskRegistry:
         if names is None:
             names = (r.name for r in self.records())
         names = list(dict.fromkeys(names))[-NEAR_AMONG:]
-        hint = near(pattern, names)
+        hint = did_you_mean(pattern, names)
         if not hint:
             hint = (
                 f" There are: {', '.join(map(visible, names[-8:]))}."

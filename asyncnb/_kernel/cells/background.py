@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, near
+from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, did_you_mean
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
 from asyncnb._core.introspection.stack import await_chain
 from asyncnb._core.launched import launch as _launch
@@ -171,7 +171,7 @@ class BackgroundCells:
         if name not in self.ip.user_ns:
             raise UsageError(
                 f"%%atask --on {name}: that is none of {', '.join(PLACES)}, and there is no "
-                f"variable {name!r}.{near(name, (*PLACES, *self.ip.user_ns))}"
+                f"variable {name!r}.{did_you_mean(name, (*PLACES, *self.ip.user_ns))}"
             )
         return self.ip.user_ns[name]
 

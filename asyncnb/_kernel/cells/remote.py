@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.error import UsageError
 
-from asyncnb._core.base.errors import near
+from asyncnb._core.base.errors import did_you_mean
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.cells.compiled import BackgroundCell
 from asyncnb._kernel.cells.free_names import names_needed
@@ -94,7 +94,7 @@ def ship(
     if for_result and (cell.last is None or len(for_result) > 1):
         raise UsageError(
             f"%%atask -o {for_result[-1]}: the cell binds no such name, so it cannot come back."
-            f"{near(for_result[-1], bound)}"
+            f"{did_you_mean(for_result[-1], bound)}"
         )
     if cell.file is None:
         raise UsageError("%%atask: this cell has no source to send.")
@@ -140,7 +140,9 @@ def _names_to_send(
         return {name: namespace[name] for name in wanted}
     for name in given:
         if name not in namespace:
-            raise UsageError(f"%%atask --in {name}: there is no {name!r}.{near(name, namespace)}")
+            raise UsageError(
+                f"%%atask --in {name}: there is no {name!r}.{did_you_mean(name, namespace)}"
+            )
     return {name: namespace[name] for name in given}
 
 

@@ -16,7 +16,7 @@ from IPython.core.magic import (
     no_var_expand,
 )
 
-from asyncnb._core.base.errors import near
+from asyncnb._core.base.errors import did_you_mean
 from asyncnb._kernel.arguments import (
     agroup_parser,
     atask_parser,
@@ -196,7 +196,7 @@ class AsyncMagics(Magics):
         given = words(self._expanded(line), "%tasks")
         if given and given[0] in self.verbs:
             return self.verbs[given[0]](given[1:])
-        if len(given) > 1 and (verb := near(given[0], self.verbs)):
+        if len(given) > 1 and (verb := did_you_mean(given[0], self.verbs)):
             usage = "\n       ".join(v.usage for v in (self.table, *self.verbs.values()))
             raise UsageError(f"%tasks has no verb {given[0]!r}.{verb}\nUsage: {usage}")
         return self.table(given)
@@ -239,7 +239,7 @@ class AsyncMagics(Magics):
             case ["autoawait", *rest]:
                 raise UsageError(f"%asyncnb autoawait takes on or off, not {' '.join(rest)!r}.")
             case [word, *_]:
-                hint = near(word, ("restart", "autoawait", "option"))
+                hint = did_you_mean(word, ("restart", "autoawait", "option"))
                 raise UsageError(f"%asyncnb does not know {word!r}.{hint}\nUsage: {ASYNCNB_USAGE}")
         return None
 

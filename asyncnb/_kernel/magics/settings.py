@@ -20,7 +20,7 @@ from IPython.core.error import UsageError
 from traitlets import TraitError, TraitType
 from traitlets.config import Configurable
 
-from asyncnb._core.base.errors import near
+from asyncnb._core.base.errors import did_you_mean
 from asyncnb._core.base.sizes import parse_size
 from asyncnb._core.base.text import terminal_columns
 from asyncnb._kernel.undo import UndoStack
@@ -241,7 +241,7 @@ class Settings:
     def find(self, name: str) -> Option:
         """Return the option called ``name``; raise UsageError with near names."""
         if name not in self.options:
-            hint = near(name, self.options) or f" There are: {', '.join(self.options)}."
+            hint = did_you_mean(name, self.options) or f" There are: {', '.join(self.options)}."
             raise UsageError(f"%asyncnb option: there is no option {name!r}.{hint}")
         return self.options[name]
 
@@ -302,7 +302,7 @@ class Settings:
     def _warn_of_unknown(self) -> None:
         for name in self.ip.config.get("AsyncNB", {}):
             if name not in self.options:
-                _warn(f"c.AsyncNB has no option {name!r}.{near(name, self.options)}")
+                _warn(f"c.AsyncNB has no option {name!r}.{did_you_mean(name, self.options)}")
 
     def _changed(self, change: Any) -> None:
         # By %asyncnb option, by %config, or by somebody who holds the object.

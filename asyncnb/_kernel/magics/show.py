@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core.base.errors import TaskNotFoundError, near
+from asyncnb._core.base.errors import TaskNotFoundError, did_you_mean
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
@@ -56,7 +56,7 @@ class LookVerbs:
             found = list(registry.match(args.pattern))
         plain = _plain_tasks(args.pattern) if args.all and args.group is None else []
         if args.pattern != "*" and not found and not plain:
-            if verb := near(args.pattern, self.all_verbs):
+            if verb := did_you_mean(args.pattern, self.all_verbs):
                 raise UsageError(
                     f"%tasks has no verb {args.pattern!r}, and no task is called so.{verb}"
                 )

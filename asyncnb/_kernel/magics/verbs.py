@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from IPython.core.error import UsageError
 
-from asyncnb._core.base.errors import TaskNotFoundError, near
+from asyncnb._core.base.errors import TaskNotFoundError, did_you_mean
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched import registry as _registry
@@ -98,7 +98,7 @@ def group_records(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
         last = open_group.facts
     if last is None:
         groups = list(dict.fromkeys(r.group for r in records if r.group is not None))
-        hint = near(name, groups)
+        hint = did_you_mean(name, groups)
         if not hint:
             hint = f" There are: {', '.join(groups[-8:])}." if groups else " There is none yet."
         raise UsageError(f"No group is called {name!r}.{hint}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import Any
 
-from asyncnb._core.base.errors import near
+from asyncnb._core.base.errors import did_you_mean
 from asyncnb._offload.jobs import Engine
 
 #: The names that ``on=`` takes besides an object.
@@ -24,7 +24,7 @@ def engine_for(on: Any) -> Engine:
             return process_engine()
         raise ValueError(
             f"on={on!r}: it takes 'process', or an executor, dask client or ipyparallel view "
-            f"itself.{near(on, NAMES)}"
+            f"itself.{did_you_mean(on, NAMES)}"
         )
     if _has_class(on, "concurrent.futures.interpreter", "InterpreterPoolExecutor"):
         # It is a ThreadPoolExecutor, but would pickle the call. Its interpreters allow no daemon
