@@ -19,7 +19,7 @@ from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import THREADS, describe, no_threads
+from asyncnb._core.base.errors import THREADS, format_exception_line, no_threads
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.progress import observe_progress
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
@@ -178,8 +178,8 @@ class Extension:
             for exc in leaves(failed):
                 print(
                     f"asyncnb: a part of what loading put in could not be taken out: "
-                    f"{describe(exc)}. The other parts are out; restart the kernel if it behaves "
-                    "strangely.",
+                    f"{format_exception_line(exc)}. The other parts are out; restart the kernel "
+                    "if it behaves strangely.",
                     file=sys.stderr,
                 )
                 traceback.print_exception(exc)

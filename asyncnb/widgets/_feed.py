@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from asyncnb._core.base.errors import describe
+from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.info import STATES
@@ -205,7 +205,7 @@ class Feed:
             answer = {"k": "ack", "n": client, "ok": False, "say": str(exc)}
         except Exception as exc:
             logger.exception("asyncnb's dashboard: %r failed", verb)
-            answer = {"k": "ack", "n": client, "ok": False, "say": describe(exc)}
+            answer = {"k": "ack", "n": client, "ok": False, "say": format_exception_line(exc)}
         if client is not None:
             subscription.done[client] = answer
             while len(subscription.done) > 100:

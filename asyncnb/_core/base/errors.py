@@ -54,7 +54,7 @@ class RemoteError(Exception):
     """A substitute for an exception raised elsewhere that cannot be transferred as it is."""
 
 
-def describe(exc: BaseException) -> str:
+def format_exception_line(exc: BaseException) -> str:
     """Return ``Type: message``, even for an exception whose ``__str__`` raises."""
     return f"{type(exc).__name__}: {safe_str(exc)}"
 

@@ -12,7 +12,7 @@ import gc
 from typing import Any
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import describe
+from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.introspection import places as _places
 from asyncnb._core.introspection import stack as _stack
 from asyncnb._core.introspection.info import CellRef, TaskHandle, TaskInfo, current_record
@@ -107,6 +107,6 @@ def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         ended=None,
         timeout=None,
         progress=None,
-        error=None if error is None else describe(error),
+        error=None if error is None else format_exception_line(error),
         waiting_on=_stack.waiting_on(task),
     )

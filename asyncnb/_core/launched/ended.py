@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from asyncnb._core.base.errors import ResultDroppedError, describe
+from asyncnb._core.base.errors import ResultDroppedError, format_exception_line
 from asyncnb._core.primitives.tasks import Task, construct, note_unseen
 
 #: Characters of a failure's description that are kept, as many as anybody reads.
@@ -184,7 +184,7 @@ class EndedFacts:
         error = task._exception
         if error is not None:
             end = "failed"
-            text = describe(error)
+            text = format_exception_line(error)
             self.last_error = (
                 text if len(text) <= LONGEST_ERROR else text[: LONGEST_ERROR - 1] + "…"
             )

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from asyncnb._core.base.errors import describe
+from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection import info as _info
@@ -148,7 +148,7 @@ class TaskRecord(EndedFacts):
             return self.last_error
         task = self.task
         error = task._exception if task.done() else None
-        return None if error is None else describe(error)
+        return None if error is None else format_exception_line(error)
 
     def has_timed_out(self) -> bool:
         """Return whether it has failed with TimeoutError; any thread."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Never, TypeVar
 
-from asyncnb._core.base.errors import describe
+from asyncnb._core.base.errors import format_exception_line
 
 __asyncnb_frames__ = "waits"
 
@@ -38,7 +38,7 @@ class Rounds:
 
     def note_failure(self, exc: BaseException) -> None:
         """Keep what ``exc`` says."""
-        self.last_error = describe(exc)
+        self.last_error = format_exception_line(exc)
 
 
 async def every(

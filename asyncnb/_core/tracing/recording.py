@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from asyncnb._core.base.errors import describe
+from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.introspection.call_graph import awaited_by
@@ -167,7 +167,7 @@ class TaskTrace:
         else:
             self.state = "failed"
             if not isinstance(error, GeneratorExit):
-                self.error = describe(error)
+                self.error = format_exception_line(error)
         _count_recorded(-1)
         task = self.task()
         if task is not None:

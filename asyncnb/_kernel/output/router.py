@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from IPython.core.error import TryNext
 from IPython.display import display
 
-from asyncnb._core.base.errors import describe
+from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.base.visits import own_loop
@@ -324,7 +324,7 @@ class OutputRouter:
             if first.id not in (None, by.id):
                 sys.stderr.write(
                     f"{by.name} failed with the very exception of {first.name}, which is shown in "
-                    f"this cell: {describe(exc)}\n"
+                    f"this cell: {format_exception_line(exc)}\n"
                 )
             return
         ename, evalue, lines = format_error(self.ip, exc, short=short)

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.base.errors import describe, safe_str
+from asyncnb._core.base.errors import format_exception_line, safe_str
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame
 from asyncnb._core.introspection import places as _places
 from asyncnb._kernel.awaiting.foreign_loops import advise
@@ -75,8 +75,8 @@ def format_error(
     except BaseException as broken:
         # Its __str__ or _render_traceback_, which is the user's code and may raise anything. What
         # the failure was must be told anyhow.
-        lines = [*traceback.format_tb(tb), describe(exc)]
-        lines.append(f"(It could not be shown as usual: {describe(broken)})")
+        lines = [*traceback.format_tb(tb), format_exception_line(exc)]
+        lines.append(f"(It could not be shown as usual: {format_exception_line(broken)})")
     return kind.__name__, safe_str(exc), lines
 
 
@@ -105,10 +105,10 @@ def plain_lines(exc: BaseException, tb: types.TracebackType | None) -> list[str]
         cell = _places.cell_of(frame.filename)
         where = f"File {frame.filename!r}" if cell is None else f"Cell {cell}"
         lines.append(f"  {where}, line {frame.lineno}, in {frame.name}\n    {frame.line}")
-    lines.append(describe(exc))
+    lines.append(format_exception_line(exc))
     cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
     if cause is not None:
-        lines.append(f"(after {describe(cause)})")
+        lines.append(f"(after {format_exception_line(cause)})")
     return lines
 
 
@@ -122,7 +122,7 @@ def _group_lines(
         return _with_cells(traceback.format_exception(type(exc), exc, tb))
     told = len(exc.exceptions) - len(unseen)
     lines = [
-        describe(exc),
+        format_exception_line(exc),
         f"The traceback{'' if told == 1 else 's'} of {told} of them "
         f"stand{'s' if told == 1 else ''} under the cell that launched it."
         if unseen
