@@ -203,7 +203,7 @@ KEPT = {
     "_core.introspection.call_graph.wrappers": "code objects",
     "_core.primitives.cross_loop._adders": "by type",
     "_core.primitives.cross_loop._removers": "by type",
-    "_core.primitives.cross_loop._signals": "weak; by the future, which is the parent's",
+    "_core.primitives.cross_loop._done_signals": "weak; by the future, which is the parent's",
     "_core.loop.embedded._dead_loop_hooks": "the core's own",
     "_core.loop.hosted.on_hosted_shutdown": "the core's own",
     "_core.primitives.fast_timer._known_call_at": "functions",

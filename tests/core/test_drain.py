@@ -35,7 +35,7 @@ def callbacks(future: asyncio.Future[Any]) -> int:
     return len(future._callbacks or ())  # type: ignore[attr-defined]
 
 
-def test_each_end_is_told_once_and_callbacks_stay_till_then() -> None:
+def test_each_end_is_reported_once_and_callbacks_remain_until_then() -> None:
     async def main() -> None:
         futures = new_futures()
         pending = set(futures)
@@ -51,7 +51,7 @@ def test_each_end_is_told_once_and_callbacks_stay_till_then() -> None:
     asyncio.run(main())
 
 
-def test_what_is_pending_when_nobody_keeps_the_set_has_no_callback_left() -> None:
+def test_pending_futures_have_no_callback_left_when_the_set_is_dropped() -> None:
     async def main() -> None:
         futures = new_futures()
         futures[0].set_result(None)
@@ -95,7 +95,7 @@ def test_a_cancelled_wait_leaves_no_callback() -> None:
     asyncio.run(main())
 
 
-def test_one_taken_out_of_the_set_does_not_end_the_wait() -> None:
+def test_a_future_removed_from_the_set_does_not_end_the_wait() -> None:
     async def main() -> None:
         futures = new_futures()
         futures[0].set_result(None)
@@ -118,7 +118,7 @@ def test_one_taken_out_of_the_set_does_not_end_the_wait() -> None:
     asyncio.run(main())
 
 
-def test_one_put_into_the_set_is_waited_for() -> None:
+def test_a_future_added_to_the_set_is_waited_for() -> None:
     async def main() -> None:
         futures = new_futures()
         futures[0].set_result(None)
@@ -141,7 +141,7 @@ def test_one_put_into_the_set_is_waited_for() -> None:
     asyncio.run(main())
 
 
-def test_one_that_ended_between_two_waits_is_told_after_one_turn() -> None:
+def test_a_future_that_ended_between_two_waits_is_reported_after_one_iteration() -> None:
     async def main() -> None:
         futures = new_futures()
         futures[0].set_result(None)
@@ -174,7 +174,7 @@ def test_two_may_wait_for_the_same_set() -> None:
 
 
 @pytest.mark.parametrize("double", [copy.copy, set.copy, lambda s: s | s, lambda s: s - set()])
-def test_a_copy_is_a_set_of_its_own(double: Callable[[Futures], Futures]) -> None:
+def test_a_copy_is_an_independent_set(double: Callable[[Futures], Futures]) -> None:
     async def main() -> None:
         futures = new_futures()
         futures[0].set_result(None)
@@ -206,7 +206,7 @@ steps = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(steps=steps)
-def test_any_sequence_gives_what_asyncio_gives(steps: list[tuple[str, int]]) -> None:
+def test_any_sequence_gives_the_same_as_asyncio(steps: list[tuple[str, int]]) -> None:
     async def main(call: Any) -> list[Any]:
         futures = new_futures()
         pending: Futures = set(futures)

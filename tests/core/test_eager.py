@@ -88,7 +88,7 @@ def test_the_current_task_is_the_new_one_and_then_the_creator_again(factory: Any
     run(factory, main())
 
 
-def test_keyboard_interrupt_goes_through(factory: Any) -> None:
+def test_keyboard_interrupt_propagates(factory: Any) -> None:
     async def main() -> None:
         creator = current_task()
         with pytest.raises(KeyboardInterrupt):
@@ -118,7 +118,7 @@ def test_the_step_runs_in_the_context_of_the_task(factory: Any) -> None:
     run(factory, main())
 
 
-def test_a_context_that_is_entered_already_leaves_no_trace(factory: Any) -> None:
+def test_a_context_that_is_already_entered_leaves_no_trace(factory: Any) -> None:
     async def main() -> None:
         problems: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, c: problems.append(c))
@@ -157,7 +157,7 @@ def test_eager_tasks_can_nest(factory: Any) -> None:
     run(factory, main())
 
 
-def test_done_callbacks_of_an_eager_end_come_with_the_next_turn(factory: Any) -> None:
+def test_done_callbacks_of_an_eager_end_run_in_the_next_iteration(factory: Any) -> None:
     async def main() -> None:
         seen: list[Any] = []
         task = create_task(give(1), eager_start=True)
@@ -270,7 +270,7 @@ class Steps:
             raise
 
 
-def test_one_that_suspends_goes_on_as_any_other(factory: Any) -> None:
+def test_an_eager_task_that_suspends_continues_like_any_other(factory: Any) -> None:
     async def main() -> None:
         steps = Steps()
 
@@ -359,7 +359,7 @@ def test_a_task_that_cancels_itself_and_returns_is_cancelled(factory: Any) -> No
     run(factory, main())
 
 
-def test_its_error_is_the_very_one_and_its_traceback_that_of_the_coroutine(factory: Any) -> None:
+def test_its_error_is_the_original_and_its_traceback_that_of_the_coroutine(factory: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for error in (ValueError("no"), asyncio.CancelledError("no")):
@@ -375,7 +375,7 @@ def test_its_error_is_the_very_one_and_its_traceback_that_of_the_coroutine(facto
     run(factory, main())
 
 
-def test_names_without_one_are_told_apart(factory: Any) -> None:
+def test_default_names_are_distinct(factory: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         tasks = [
@@ -392,7 +392,7 @@ def test_names_without_one_are_told_apart(factory: Any) -> None:
     run(factory, main())
 
 
-def test_it_tells_its_context_also_a_lazy_one() -> None:
+def test_get_context_works_for_eager_and_lazy_tasks() -> None:
     async def main() -> None:
         context = contextvars.copy_context()
         other = contextvars.Context()

@@ -137,7 +137,7 @@ def test_a_task_launched_while_the_loop_is_blocked_can_be_awaited_from_another_l
     assert asyncio.run(main()) == 7
 
 
-def test_tasks_that_a_blocked_loop_could_not_begin_end_when_it_is_shut_down(
+def test_tasks_that_a_blocked_loop_could_not_start_end_when_it_is_shut_down(
     loop: EmbeddedLoop,
 ) -> None:
     blocked = Blocked(loop)

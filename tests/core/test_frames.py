@@ -29,7 +29,7 @@ def frame_in(filename: str, mark: str | None = None) -> types.FrameType:
         ("x", False, False, False),
     ],
 )
-def test_a_module_says_what_its_frames_are(
+def test_a_module_declares_what_its_frames_are(
     mark: str | None, launches: bool, waits: bool, rests: bool
 ) -> None:
     frame = frame_in("/anywhere.py", mark)
@@ -39,13 +39,13 @@ def test_a_module_says_what_its_frames_are(
 
 
 @pytest.mark.parametrize("layer", ["_kernel", "_offload"])
-def test_a_whole_layer_launches(layer: str) -> None:
+def test_all_frames_of_the_kernel_layer_are_launching_frames(layer: str) -> None:
     frame = frame_in(_frames.PACKAGE + f"{layer}/x/y.py")
     assert _frames.is_launching_frame(frame)
     assert _frames.is_internal_frame(frame)
     assert _frames.is_loop_frame(frame)
 
 
-def test_what_a_loop_rests_in_is_the_selector_too() -> None:
+def test_a_frame_of_the_selector_is_idle_too() -> None:
     assert _frames.is_idle_frame(frame_in(selectors.__file__))
     assert not _frames.is_internal_frame(frame_in(selectors.__file__))

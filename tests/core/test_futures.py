@@ -39,7 +39,7 @@ async def give(value: Any) -> Any:
     return value
 
 
-def test_a_result_set_in_another_thread_wakes_who_awaits() -> None:
+def test_a_result_set_in_another_thread_wakes_the_awaiting_task() -> None:
     async def main() -> None:
         future = Future[int]()
         threading.Thread(target=future.set_result, args=(5,)).start()
@@ -56,7 +56,7 @@ def test_a_result_set_in_another_thread_wakes_who_awaits() -> None:
     asyncio.run(main())
 
 
-def test_of_two_threads_that_set_a_result_the_second_is_refused_at_once(elsewhere: Loop) -> None:
+def test_the_second_of_two_threads_that_set_a_result_is_refused_at_once(elsewhere: Loop) -> None:
     gate = threading.Event()
     elsewhere.call_soon_threadsafe(gate.wait, 10)
     future = Future[int](loop=elsewhere)
@@ -105,7 +105,7 @@ def test_stop_iteration_becomes_a_runtime_error(stop: Any) -> None:
     asyncio.run(main())
 
 
-def test_what_is_no_exception_is_refused_in_the_calling_thread(elsewhere: Loop) -> None:
+def test_set_exception_refuses_other_values_in_the_calling_thread(elsewhere: Loop) -> None:
     future = Future[int](loop=elsewhere)
     with pytest.raises(TypeError):
         future.set_exception(5)  # type: ignore[arg-type]
@@ -180,7 +180,7 @@ def test_ensure_future_takes_futures_coroutines_and_awaitables(elsewhere: Loop) 
     asyncio.run(main())
 
 
-def test_coroutines_are_told_from_generators_and_functions() -> None:
+def test_coroutines_are_distinguished_from_generators_and_functions() -> None:
     class Own(collections.abc.Coroutine[Any, Any, Any]):
         def send(self, value: Any) -> Any: ...
         def throw(self, *args: Any) -> Any: ...
@@ -227,7 +227,7 @@ def test_a_result_from_another_thread_that_comes_too_late_is_dropped(late: str, 
 
 @pytest.mark.skipif(not THREADS, reason="no second loop can be made where there are no sockets")
 @pytest.mark.parametrize("done", [False, True])
-def test_a_join_whose_loop_closes_just_then_has_the_result_or_says_there_is_none(
+def test_a_join_whose_loop_closes_at_that_moment_returns_the_result_or_raises(
     monkeypatch: pytest.MonkeyPatch, done: bool
 ) -> None:
     loop = asyncio.SelectorEventLoop()

@@ -135,7 +135,7 @@ def test_a_callback_that_cancels_another_task_is_no_edge() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda t: gather(t), shield, lambda t: as_completed([t])])
-def test_who_gathers_shields_or_iterates_waits_before_it_awaits(make: Any) -> None:
+def test_a_task_that_calls_gather_shield_or_as_completed_waits_before_it_awaits(make: Any) -> None:
     async def main() -> None:
         task = create_task(forever(), name="awaited")
         here: Any = asyncio.current_task()
@@ -167,7 +167,7 @@ def test_a_task_that_outlives_its_gather_is_not_awaited() -> None:
     asyncio.run(main())
 
 
-def test_wait_for_without_time_is_an_edge() -> None:
+def test_wait_for_with_an_expired_timeout_is_an_edge() -> None:
     async def main() -> None:
         cleanup = asyncio.Event()
 

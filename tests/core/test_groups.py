@@ -177,7 +177,7 @@ class TestTaskGroup:
             TaskGroup().__aenter__().send(None)
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-    def test_base_error_of_the_body_comes_out_bare(self, error: type[BaseException]) -> None:
+    def test_base_error_of_the_body_is_raised_unwrapped(self, error: type[BaseException]) -> None:
         async def main() -> list[str]:
             recorder = TaskRecorder()
             with pytest.raises(error):
@@ -213,7 +213,7 @@ class TestTaskGroup:
 
         run_virtual(main())
 
-    def test_generator_exit_comes_out_bare(self) -> None:
+    def test_generator_exit_is_raised_unwrapped(self) -> None:
         async def main() -> None:
             async def items() -> Any:
                 async with TaskGroup() as group:
@@ -290,7 +290,7 @@ class TestGroupCancel:
 
         run(main())
 
-    def test_before_entry_acts_on_entry(self, run: Any) -> None:
+    def test_before_entry_takes_effect_on_entry(self, run: Any) -> None:
         async def main() -> bool:
             group = TaskGroup()
             group.cancel()
@@ -309,7 +309,7 @@ class TestGroupCancel:
 
         run(main())
 
-    def test_failures_on_the_way_are_raised(self, run: Any) -> None:
+    def test_failures_during_the_cancel_are_raised(self, run: Any) -> None:
         async def main() -> None:
             with pytest.raises(ExceptionGroup):
                 async with TaskGroup() as group:
@@ -319,7 +319,7 @@ class TestGroupCancel:
 
         run(main())
 
-    def test_outside_cancel_while_it_waits_comes_out(self, run: Any) -> None:
+    def test_outside_cancel_during_the_wait_propagates(self, run: Any) -> None:
         async def main() -> None:
             async def slow_to_end() -> None:
                 try:
@@ -396,7 +396,7 @@ class TestCurrentDeadline:
 
         assert run_virtual(main()) == [10, 5, 10, None]
 
-    def test_left_out_of_order(self) -> None:
+    def test_timeouts_left_out_of_order(self) -> None:
         async def main() -> None:
             first, second = timeout(10), timeout(5)
             await first.__aenter__()
@@ -636,7 +636,7 @@ class TestOpenGroup:
         assert [type(e) for e in caught.value.exceptions] == [KeyError]
         assert task.cancelled()
 
-    def test_keyboard_interrupt_in_with_comes_out_bare(self, home: Any) -> None:
+    def test_keyboard_interrupt_in_with_is_raised_unwrapped(self, home: Any) -> None:
         with pytest.raises(KeyboardInterrupt), open_group("work") as group:
             task = group.create_task(forever())
             raise KeyboardInterrupt

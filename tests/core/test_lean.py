@@ -70,7 +70,7 @@ def test_the_fast_timer_is_the_one_in_use() -> None:
         assert runner.run(main()) is FastTimer
 
 
-def test_a_loop_with_its_own_call_at_has_it_called() -> None:
+def test_a_loop_with_its_own_call_at_uses_it() -> None:
     class Own(asyncio.SelectorEventLoop):
         def call_at(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
             return super().call_at(*args, **kwargs)
@@ -97,7 +97,7 @@ def test_callbacks_run_in_order_and_in_their_context(loop: asyncio.SelectorEvent
     assert cancelled.cancelled()
 
 
-def test_a_callback_made_by_a_callback_waits_for_the_next_turn(
+def test_a_callback_scheduled_by_a_callback_waits_for_the_next_iteration(
     loop: asyncio.SelectorEventLoop,
 ) -> None:
     seen: list[str] = []

@@ -125,7 +125,7 @@ def test_closing_and_debug_are_seen_in_the_attributes_that_call_soon_reads(loop)
     assert loop._closed is True
 
 
-def test_a_failure_is_read_without_counting_as_seen(loop) -> None:
+def test_reading_a_failure_does_not_mark_it_as_retrieved(loop) -> None:
     async def fail() -> None:
         raise ValueError("kept")
 
@@ -151,7 +151,7 @@ def test_destroying_a_pending_task_is_silent_when_that_is_asked_for(loop) -> Non
     assert told == ["Task was destroyed but it is pending!"]
 
 
-def test_a_task_says_which_message_cancelled_it(loop) -> None:
+def test_a_task_stores_the_message_of_its_cancellation(loop) -> None:
     future = loop.create_future()
     future.cancel("enough")
     assert future._cancel_message == "enough"
@@ -388,7 +388,7 @@ def test_the_collector_shows_the_timeout_that_a_coroutine_is_inside_of() -> None
 # -- the interpreter ----------------------------------------------------------------------------
 
 
-def test_calls_and_jumps_backward_look_at_what_is_pending() -> None:
+def test_calls_and_backward_jumps_check_for_pending_exceptions() -> None:
     def loops() -> None:
         while True:
             print()

@@ -81,7 +81,7 @@ def test_a_task_that_is_ending_is_in_the_registry_all_the_time(hurried: None) ->
 
 @pytest.mark.parametrize("named", ["asyncnb loop", "asyncnb watchdog"])
 @pytest.mark.parametrize("call", ["launch", "watch"])
-def test_a_finaliser_on_a_thread_that_begins_is_not_stuck(
+def test_a_finaliser_on_a_starting_thread_does_not_deadlock(
     monkeypatch: pytest.MonkeyPatch, named: str, call: str
 ) -> None:
     """Who starts a thread waits until it says that it runs, and it may collect garbage before."""

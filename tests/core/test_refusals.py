@@ -104,7 +104,7 @@ TIMED = {
 
 @pytest.mark.parametrize("call", TIMED)
 @pytest.mark.parametrize("value", NO_TIME)
-def test_a_timeout_that_is_no_time_is_refused_with_one_sentence(call: str, value: str) -> None:
+def test_an_invalid_timeout_is_refused_with_one_sentence(call: str, value: str) -> None:
     given, kind, sentence = NO_TIME[value]
     error = refused(TIMED[call], timeout=given)
     assert type(error) is kind and str(error).endswith(sentence)
@@ -137,7 +137,7 @@ def test_any_other_number_of_seconds_is_a_limit(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("value", [True, "5", float("nan")])
-def test_join_refuses_what_is_no_time_and_takes_a_time_that_is_up(value: Any) -> None:
+def test_join_refuses_an_invalid_timeout_and_accepts_an_expired_one(value: Any) -> None:
     task = asyncnb.launch(asyncio.sleep(60))
     with pytest.raises((TypeError, ValueError), match="timeout must be"):
         task.join(value)
@@ -243,6 +243,6 @@ def test_a_groups_task_has_the_time_limit_that_was_given() -> None:
         task.join(5)
 
 
-def test_eager_start_is_taken_from_those_who_write_for_any_group() -> None:
+def test_eager_start_is_accepted_from_code_written_for_any_group() -> None:
     task: Any = in_group(work(), eager_start=True)
     assert task.join(5) == "done"

@@ -143,7 +143,7 @@ WAITS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @on_both_loops
-def test_a_wait_is_told_by_its_name(factory: Any) -> None:
+def test_a_wait_is_described_by_its_name(factory: Any) -> None:
     async def main() -> None:
         told = {}
         for name, (make, _) in WAITS.items():
@@ -159,7 +159,7 @@ def test_a_wait_is_told_by_its_name(factory: Any) -> None:
 
 
 @pytest.mark.parametrize("doze", [asyncio.sleep, sleep])
-def test_a_sleep_is_told_with_the_seconds_left(doze: Any) -> None:
+def test_a_sleep_is_described_with_the_seconds_left(doze: Any) -> None:
     async def main() -> None:
         async with suspended(doze(100)) as task:
             await asyncio.sleep(75)
@@ -179,7 +179,7 @@ def test_the_seconds_left_are_right_while_the_loop_is_blocked(factory: Any) -> N
 
 
 @on_both_loops
-def test_a_socket_is_told_with_its_peer(factory: Any) -> None:
+def test_a_socket_is_described_with_its_peer(factory: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
 
@@ -214,7 +214,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 
 
 @on_both_loops
-def test_a_subprocess_is_told_with_its_number_and_its_output_as_a_pipe(factory: Any) -> None:
+def test_a_subprocess_is_described_with_its_pid_and_its_output_as_a_pipe(factory: Any) -> None:
     async def main() -> None:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
@@ -233,7 +233,7 @@ def test_a_subprocess_is_told_with_its_number_and_its_output_as_a_pipe(factory: 
 
 @on_both_loops
 @pytest.mark.parametrize("in_thread", [asyncio.to_thread, to_thread])
-def test_a_thread_is_told_with_what_it_runs(factory: Any, in_thread: Any) -> None:
+def test_a_thread_is_described_with_the_function_it_runs(factory: Any, in_thread: Any) -> None:
     async def main() -> None:
         go = threading.Event()
         async with suspended(in_thread(go.wait)) as task:
@@ -243,7 +243,7 @@ def test_a_thread_is_told_with_what_it_runs(factory: Any, in_thread: Any) -> Non
     run(factory, main())
 
 
-def test_what_runs_or_has_ended_waits_for_nothing() -> None:
+def test_a_task_that_runs_or_has_ended_waits_for_nothing() -> None:
     async def main() -> None:
         async def asks() -> str | None:
             return waiting_on(asyncio.current_task())  # type: ignore[arg-type]
@@ -256,7 +256,7 @@ def test_what_runs_or_has_ended_waits_for_nothing() -> None:
     asyncio.run(main())
 
 
-def test_the_chain_goes_down_to_the_primitive_and_has_no_frame_of_ours() -> None:
+def test_the_chain_ends_at_the_primitive_and_has_no_frame_of_asyncnb() -> None:
     async def inner() -> None:
         await gather(sleep(1000))
 
@@ -315,7 +315,7 @@ def test_a_task_that_blocks_the_loop_is_seen_from_another_thread(factory: Any) -
         waiter.join(10)
 
 
-def test_tasks_in_motion_can_be_looked_at_from_another_thread() -> None:
+def test_running_tasks_can_be_inspected_from_another_thread() -> None:
     async def level(depth: int) -> None:
         await (level(depth - 1) if depth else asyncio.sleep(0))
 
@@ -330,7 +330,7 @@ def test_tasks_in_motion_can_be_looked_at_from_another_thread() -> None:
             waiting_on(task)
 
 
-def test_the_frames_and_the_processor_time_of_a_worker_thread() -> None:
+def test_the_frames_and_the_cpu_time_of_a_worker_thread() -> None:
     busy, go = threading.Event(), threading.Event()
 
     def computes() -> None:

@@ -153,7 +153,7 @@ def test_join_raises_what_the_task_raised(elsewhere: Loop) -> None:
         Task(fail(LookupError("lost")), loop=elsewhere).join(10)
 
 
-def test_join_times_out_and_the_task_goes_on(elsewhere: Loop) -> None:
+def test_join_times_out_and_the_task_keeps_running(elsewhere: Loop) -> None:
     task = Task(forever(), loop=elsewhere)
     with pytest.raises(TimeoutError, match="still running"):
         task.join(0.01)
@@ -162,7 +162,7 @@ def test_join_times_out_and_the_task_goes_on(elsewhere: Loop) -> None:
     assert "Joiner" not in repr(task)
 
 
-def test_join_on_the_loops_own_thread_says_what_to_write(factory: Any) -> None:
+def test_join_on_the_loops_own_thread_says_what_to_use_instead(factory: Any) -> None:
     async def main() -> None:
         task = create_task(forever())
         with pytest.raises(RuntimeError, match="use `await task`"):
@@ -201,7 +201,7 @@ def test_join_ends_when_the_loop_dies(elsewhere: Loop) -> None:
     assert [str(exc) for exc in errors] == ["the loop crashed"]
 
 
-def test_join_notices_a_loop_that_was_closed_without_a_word(
+def test_join_notices_a_loop_that_was_closed_without_notice(
     factory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_waiters, "_WAIT_SLICE", 0.01)

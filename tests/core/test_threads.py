@@ -108,7 +108,7 @@ def test_cancelling_a_submitted_coroutine_cancels_its_task(elsewhere: Loop) -> N
         future.result(10)
 
 
-def test_on_the_loops_own_thread_result_is_refused_and_cancel_is_prompt(factory: Any) -> None:
+def test_on_the_loops_own_thread_result_is_refused_and_cancel_is_immediate(factory: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         future = run_coroutine_threadsafe(asyncio.Event().wait(), loop)
@@ -243,7 +243,7 @@ def test_a_runner_keeps_its_loop_and_context_between_runs(factory: Any) -> None:
         runner.get_loop()
 
 
-def test_run_cancels_what_is_left_and_waits_for_its_cleanup(factory: Any) -> None:
+def test_run_cancels_remaining_tasks_and_waits_for_their_cleanup(factory: Any) -> None:
     work = Cleanup()
     left: list[Any] = []
 

@@ -125,7 +125,7 @@ class TestTimeout:
 
         run(main())
 
-    def test_cancellation_from_outside_goes_on(self, run: Any) -> None:
+    def test_cancellation_from_outside_propagates(self, run: Any) -> None:
         async def main() -> None:
             me = asyncio.current_task()
             assert me is not None
@@ -148,7 +148,7 @@ class TestTimeout:
 
         run(main())
 
-    def test_other_exception_gets_a_timeout_error_into_its_history(self, run: Any) -> None:
+    def test_other_exception_gets_a_timeout_error_in_its_context(self, run: Any) -> None:
         async def main() -> None:
             with pytest.raises(ZeroDivisionError) as caught:
                 async with timeout(5):
@@ -211,7 +211,7 @@ class TestTimeout:
     @pytest.mark.parametrize(
         ("value", "hint"), [("5", r"float\('5'\)"), (timedelta(seconds=5), "total_seconds")]
     )
-    def test_what_is_no_number_is_explained(self, value: Any, hint: str) -> None:
+    def test_a_deadline_that_is_not_a_number_is_explained(self, value: Any, hint: str) -> None:
         async def main() -> None:
             with pytest.raises(TypeError, match=hint):
                 timeout(value)
@@ -233,7 +233,7 @@ class TestTimeout:
 
 
 class TestReschedule:
-    def test_later_earlier_and_never(self, run: Any) -> None:
+    def test_reschedule_to_later_earlier_and_never(self, run: Any) -> None:
         async def main() -> None:
             async with timeout(5) as scope:
                 scope.reschedule(20)
@@ -250,7 +250,7 @@ class TestReschedule:
 
         run(main())
 
-    def test_to_the_past(self, run: Any) -> None:
+    def test_reschedule_to_the_past(self, run: Any) -> None:
         async def main() -> None:
             with pytest.raises(TimeoutError):
                 async with timeout(5) as scope:

@@ -30,7 +30,7 @@ async def work(seconds, busy=0.0):
     await asyncio.sleep(seconds)
 
 
-def test_steps_say_when_a_task_ran_and_what_it_waited_in():
+def test_steps_record_when_a_task_ran_and_where_it_waited():
     async def main():
         await asyncnb.create_task(work(1.0, busy=0.5), name="worker")
 
@@ -84,7 +84,7 @@ def test_a_wait_for_a_task_names_it():
     assert first.on == traces["awaited"].id
 
 
-def test_cancellations_and_timeouts_are_noted_where_they_strike():
+def test_cancellations_and_timeouts_are_recorded_when_they_are_delivered():
     async def patient():
         try:
             await asyncio.sleep(60)
@@ -113,7 +113,7 @@ def test_cancellations_and_timeouts_are_noted_where_they_strike():
 
 
 @pytest.mark.parametrize("by", ["timeout", "timeout_at", "wait_for"])
-def test_timeouts_of_asyncios_own_are_told_from_cancellations(by):
+def test_asyncios_own_timeouts_are_distinguished_from_cancellations(by):
     if by == "wait_for" and sys.version_info < (3, 12):
         pytest.skip("it cancels what it waits for, not the task that waits")
 
@@ -146,7 +146,7 @@ def test_timeouts_of_asyncios_own_are_told_from_cancellations(by):
     assert traces["cancelled"].events[0] == (1, "cancel", "")
 
 
-def test_a_failure_is_the_tasks_own_and_is_noted():
+def test_a_failure_is_raised_unchanged_and_recorded():
     class Sly(Exception):
         def __str__(self):
             raise RuntimeError
@@ -168,7 +168,7 @@ def test_a_failure_is_the_tasks_own_and_is_noted():
     assert traces["two"].error == "Sly: <its __str__ raised RuntimeError>"
 
 
-def test_a_task_cancelled_before_its_first_step_ends_so():
+def test_a_task_cancelled_before_its_first_step_ends_cancelled():
     async def never():
         raise AssertionError
 
@@ -182,7 +182,7 @@ def test_a_task_cancelled_before_its_first_step_ends_so():
     assert traces["never"].state == "cancelled"
 
 
-def test_the_ring_keeps_the_newest_steps_and_tells_how_many_it_lost():
+def test_the_ring_keeps_the_newest_steps_and_counts_the_dropped():
     async def main():
         for _ in range(100):
             await asyncio.sleep(1)
@@ -195,7 +195,7 @@ def test_the_ring_keeps_the_newest_steps_and_tells_how_many_it_lost():
     assert "91 older steps" in asyncnb.timeline(recording).text()
 
 
-def test_a_recording_forgets_the_oldest_ended_tasks():
+def test_a_recording_drops_the_oldest_ended_tasks():
     recording = asyncnb.record()
     recording.most_tasks = 5
 
@@ -230,7 +230,7 @@ def test_a_recording_keeps_no_task_alive():
     assert recording.steps
 
 
-def test_a_recording_keeps_no_launched_task_alive_but_tells_of_it():
+def test_a_recording_keeps_no_launched_task_alive_but_its_facts():
     class Result:
         pass
 
@@ -250,7 +250,7 @@ def test_a_recording_keeps_no_launched_task_alive_but_tells_of_it():
     _trace.recorder.clear()
 
 
-def test_who_looks_at_a_traced_task_sees_its_own_coroutine():
+def test_introspection_of_a_traced_task_shows_its_own_coroutine():
     async def inner():
         await asyncio.sleep(1)
 
@@ -286,7 +286,7 @@ async def _outer(coro):
     return await asyncnb.create_task(coro)
 
 
-def test_tasks_outside_the_block_are_made_as_ever():
+def test_tasks_outside_the_block_are_created_as_usual():
     seen = []
     gc.collect()
 
@@ -302,7 +302,7 @@ def test_tasks_outside_the_block_are_made_as_ever():
     assert _tasks._wrap_coroutine is None, "making tasks goes on costing more than before"
 
 
-def test_launched_tasks_are_recorded_if_asked_and_plain_asyncio_ones_that_they_make():
+def test_launched_tasks_are_recorded_on_request_with_plain_asyncio_tasks_they_create():
     async def child():
         await asyncio.sleep(0)
 
@@ -324,7 +324,7 @@ def test_launched_tasks_are_recorded_if_asked_and_plain_asyncio_ones_that_they_m
     assert not _trace.recorder.steps
 
 
-def test_untraced_tasks_of_a_program_that_never_records_pay_nothing():
+def test_a_program_that_never_records_has_no_overhead():
     # In a fresh interpreter the hook that children are made through is not even there.
     import subprocess
     import sys

@@ -88,7 +88,7 @@ async def waits() -> None:
 # What the running loop is
 
 
-def test_the_loop_is_the_running_one_in_a_visit_alone(loop: EmbeddedLoop) -> None:
+def test_the_loop_is_the_running_one_only_in_a_visit(loop: EmbeddedLoop) -> None:
     assert asyncio._get_running_loop() is None
     with visiting(loop):
         assert asyncio.get_running_loop() is asyncio.get_event_loop() is loop
@@ -98,7 +98,7 @@ def test_the_loop_is_the_running_one_in_a_visit_alone(loop: EmbeddedLoop) -> Non
     assert there(loop, lambda: _visits.runs_here(loop)) is True
 
 
-def test_a_thread_that_runs_a_loop_gets_it_back_also_after_an_exception(
+def test_a_thread_that_runs_a_loop_gets_it_back_even_after_an_exception(
     loop: EmbeddedLoop,
 ) -> None:
     async def main() -> None:
@@ -146,7 +146,7 @@ def test_a_visit_may_be_left_and_entered_again_before_its_end(loop: EmbeddedLoop
 # What is held back
 
 
-def test_what_is_released_has_begun_when_the_loop_has_settled(loop: EmbeddedLoop) -> None:
+def test_released_tasks_have_started_when_the_loop_has_settled(loop: EmbeddedLoop) -> None:
     log = []
 
     async def work() -> None:
@@ -178,7 +178,7 @@ def test_a_visit_that_scheduled_nothing_releases_nothing(loop: EmbeddedLoop) -> 
     assert not visit.release()
 
 
-def test_a_busy_loop_is_not_waited_for_until_it_settles(loop: EmbeddedLoop) -> None:
+def test_settle_does_not_wait_for_a_busy_loop(loop: EmbeddedLoop) -> None:
     with held_up(loop):
         with visiting(loop) as visit:
             called = threading.Event()
@@ -188,7 +188,7 @@ def test_a_busy_loop_is_not_waited_for_until_it_settles(loop: EmbeddedLoop) -> N
     assert called.wait(10)
 
 
-def test_what_is_scheduled_starts_after_release_in_its_order_and_context(
+def test_scheduled_callbacks_start_after_release_in_order_and_in_their_context(
     loop: EmbeddedLoop,
 ) -> None:
     var: contextvars.ContextVar[str] = contextvars.ContextVar("var")
@@ -244,7 +244,7 @@ def test_a_handle_can_be_cancelled(loop: EmbeddedLoop, how: str, thread: str, wh
     assert seen == []
 
 
-def test_a_timer_that_runs_already_is_cancelled_from_the_visiting_thread(
+def test_a_timer_that_is_already_set_is_cancelled_from_the_visiting_thread(
     loop: EmbeddedLoop,
 ) -> None:
     fired = threading.Event()
@@ -277,7 +277,7 @@ class _CancelsMeanwhile:
         return schedule if name in ("call_soon", "call_at") else scheduler
 
 
-def test_a_cancel_in_the_middle_of_the_release_is_heeded(loop: EmbeddedLoop) -> None:
+def test_a_cancel_during_the_release_takes_effect(loop: EmbeddedLoop) -> None:
     seen: list[str] = []
     meddler = _CancelsMeanwhile(loop)
     for handle in (
@@ -290,7 +290,7 @@ def test_a_cancel_in_the_middle_of_the_release_is_heeded(loop: EmbeddedLoop) -> 
     assert seen == []
 
 
-def test_a_call_that_fails_on_the_loop_costs_the_others_nothing(loop: EmbeddedLoop) -> None:
+def test_a_callback_that_fails_on_the_loop_does_not_affect_the_others(loop: EmbeddedLoop) -> None:
     told: list[Any] = []
     loop.set_exception_handler(lambda _, context: told.append(type(context["exception"])))
     with visiting(loop):
@@ -306,7 +306,7 @@ def test_a_call_that_fails_on_the_loop_costs_the_others_nothing(loop: EmbeddedLo
 # What wakes the loop
 
 
-def test_what_a_visitor_sets_wakes_tasks_of_the_idle_loop(loop: EmbeddedLoop) -> None:
+def test_a_future_set_in_a_visit_wakes_tasks_of_the_idle_loop(loop: EmbeddedLoop) -> None:
     with visiting(loop):
         event, future = asyncio.Event(), loop.create_future()
         queue: asyncio.Queue[int] = asyncio.Queue()
@@ -343,7 +343,7 @@ def test_what_a_visitor_sets_wakes_tasks_of_the_idle_loop(loop: EmbeddedLoop) ->
     assert waiting["queue"][0].result() == 1
 
 
-def test_timers_of_a_visitor_fire_at_their_time_counted_from_the_call(loop: EmbeddedLoop) -> None:
+def test_timers_of_a_visit_fire_at_their_time_counted_from_the_call(loop: EmbeddedLoop) -> None:
     fired = threading.Semaphore(0)
     seen: list[tuple[str, bool]] = []
 
@@ -361,7 +361,7 @@ def test_timers_of_a_visitor_fire_at_their_time_counted_from_the_call(loop: Embe
     assert seen == [("first", True), ("second", True), ("third", True)]
 
 
-def test_a_visitor_may_watch_files_and_stop_to(loop: EmbeddedLoop) -> None:
+def test_a_visit_may_add_and_remove_readers(loop: EmbeddedLoop) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     got: list[bytes] = []
@@ -383,7 +383,7 @@ def test_a_visitor_may_watch_files_and_stop_to(loop: EmbeddedLoop) -> None:
         assert got == [b"news"]
 
 
-def test_a_thread_that_visits_nothing_may_make_a_task_of_the_guarded_loop(
+def test_a_thread_without_a_visit_may_create_a_task_of_the_guarded_loop(
     loop: EmbeddedLoop,
 ) -> None:
     guard(loop)
@@ -420,7 +420,7 @@ def test_tasks_of_a_visit_are_found_in_it_and_on_the_loop_afterwards(loop: Embed
 # Waiting in a visit
 
 
-def test_a_wait_in_a_visit_releases_what_is_held_first(loop: EmbeddedLoop) -> None:
+def test_a_wait_in_a_visit_first_releases_deferred_callbacks(loop: EmbeddedLoop) -> None:
     async def double(task: Any) -> int:
         return 2 * await task
 
@@ -440,7 +440,7 @@ def test_a_wait_in_a_visit_releases_what_is_held_first(loop: EmbeddedLoop) -> No
             assert loop.run_until_complete(sixth) == 6
 
 
-def test_run_until_complete_raises_what_the_work_raises(loop: EmbeddedLoop) -> None:
+def test_run_until_complete_raises_what_the_coroutine_raises(loop: EmbeddedLoop) -> None:
     async def fail() -> None:
         raise ValueError("seen")
 
@@ -458,7 +458,7 @@ def test_run_until_complete_raises_what_the_work_raises(loop: EmbeddedLoop) -> N
 
 
 @pytest.mark.parametrize("wait", ["loop.run_until_complete(task)", "asyncnb.Task.join(task)"])
-def test_ctrl_c_ends_the_wait_of_a_visitor_and_not_the_work(wait: str) -> None:
+def test_ctrl_c_ends_the_wait_in_a_visit_but_not_the_task(wait: str) -> None:
     done = plain_python(
         f"""
         import asyncio, os, signal, asyncnb
@@ -486,7 +486,7 @@ def test_ctrl_c_ends_the_wait_of_a_visitor_and_not_the_work(wait: str) -> None:
     assert (done.stdout, done.stderr) == ("stopped False True\nworked\n", "")
 
 
-def test_what_cannot_be_done_to_the_loop_is_refused_with_a_sentence(loop: EmbeddedLoop) -> None:
+def test_calls_that_cannot_work_on_the_embedded_loop_explain_themselves(loop: EmbeddedLoop) -> None:
     calls: dict[str, Callable[[], object]] = {
         "close": loop.close,
         "stop": loop.stop,
@@ -511,7 +511,7 @@ async def _call(function: Callable[[], object]) -> object:
 # Guarding
 
 
-def test_a_loop_stays_guarded_until_the_last_who_asked_is_gone(loop: EmbeddedLoop) -> None:
+def test_a_loop_stays_guarded_until_the_last_guard_is_undone(loop: EmbeddedLoop) -> None:
     kind = type(loop)
     guard(loop)
     with visiting(loop):
@@ -564,7 +564,7 @@ def test_an_event_set_in_a_worker_wakes_every_waiter_at_once(loop: EmbeddedLoop)
     assert failures == []
 
 
-def test_what_a_worker_puts_into_a_queue_arrives_at_once(loop: EmbeddedLoop) -> None:
+def test_an_item_that_a_worker_puts_into_a_queue_arrives_at_once(loop: EmbeddedLoop) -> None:
     rounds = 1000
 
     async def main() -> list[int]:
@@ -685,7 +685,7 @@ def test_an_eager_task_starts_at_once_on_the_loops_own_thread_in_a_visit_too(
 # The end of a loop, and forks
 
 
-def test_a_loop_that_is_shut_down_in_a_visit_starts_nothing_and_harms_nothing(
+def test_a_loop_that_is_shut_down_in_a_visit_starts_no_task_and_the_visit_ends(
     loop: EmbeddedLoop,
 ) -> None:
     seen: list[int] = []
@@ -793,7 +793,7 @@ def plain_python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(bool(os.environ.get("ASYNCNB_LOOP")), reason="one kind of loop was asked for")
 @pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="there is one kind of loop")
-def test_all_of_this_holds_on_the_standard_loop_too() -> None:
+def test_visits_work_on_the_standard_loop_too() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     env = os.environ | {"ASYNCNB_LOOP": "asyncio"}
     done = subprocess.run(

@@ -86,7 +86,7 @@ def now() -> float:
 
 
 class TestSleep:
-    def test_takes_the_time_and_returns_the_result(self) -> None:
+    def test_sleeps_and_returns_the_result(self) -> None:
         async def main() -> None:
             assert await sleep(3, "slept") == "slept"
             assert now() == 3
@@ -94,7 +94,7 @@ class TestSleep:
         run_virtual(main())
 
     @pytest.mark.parametrize("delay", [0, -5])
-    def test_zero_is_one_turn(self, delay: float) -> None:
+    def test_zero_is_one_iteration_of_the_loop(self, delay: float) -> None:
         async def main() -> None:
             seen: list[int] = []
             loop = asyncio.get_running_loop()
@@ -146,7 +146,7 @@ class TestWait:
 
         run_virtual(main())
 
-    def test_cancelled_is_no_exception(self, create: Any) -> None:
+    def test_cancelled_does_not_count_as_an_exception(self, create: Any) -> None:
         async def main() -> None:
             tasks = [create(forever()), create(after(1))]
             tasks[0].cancel()
@@ -156,7 +156,9 @@ class TestWait:
         run_virtual(main())
 
     @pytest.mark.parametrize("return_when", ["ALL_COMPLETED", "FIRST_COMPLETED"])
-    def test_timeout_is_no_error_and_cancels_nothing(self, create: Any, return_when: str) -> None:
+    def test_timeout_is_not_an_error_and_cancels_nothing(
+        self, create: Any, return_when: str
+    ) -> None:
         async def main() -> None:
             task = create(after(5, "value"))
             assert await wait([task], timeout=1, return_when=return_when) == (set(), {task})
@@ -181,7 +183,7 @@ class TestWait:
 
         run_virtual(main())
 
-    def test_done_ones_still_give_way(self, create: Any) -> None:
+    def test_waiting_for_done_futures_still_yields(self, create: Any) -> None:
         async def main() -> None:
             done = asyncio.get_running_loop().create_future()
             done.set_result(None)
@@ -213,7 +215,7 @@ class TestWait:
         run_virtual(main())
 
     @pytest.mark.parametrize("return_when", ["ALL_COMPLETED", FIRST_COMPLETED, FIRST_EXCEPTION])
-    def test_futures_of_elsewhere(self, elsewhere: Any, return_when: str) -> None:
+    def test_futures_of_other_loops_and_threads(self, elsewhere: Any, return_when: str) -> None:
         async def main() -> None:
             there = asyncio.run_coroutine_threadsafe(_make_task(after(0, 1)), elsewhere).result()
             promise: concurrent.futures.Future[int] = concurrent.futures.Future()
@@ -229,7 +231,7 @@ class TestWait:
 
         asyncio.run(main())
 
-    def test_loop_around_it_leaves_no_callbacks_on_a_foreign_future(self) -> None:
+    def test_repeated_waits_leave_no_callbacks_on_a_foreign_future(self) -> None:
         async def main() -> int:
             promise: concurrent.futures.Future[int] = concurrent.futures.Future()
             for _ in range(5):
@@ -282,7 +284,7 @@ class TestWaitFor:
 
         run_virtual(main())
 
-    def test_value_and_exception_after_the_time_win(self) -> None:
+    def test_value_and_exception_after_the_timeout_take_precedence(self) -> None:
         async def main() -> None:
             assert await wait_for(stubborn("value"), 1) == "value"
             with pytest.raises(KeyError):
@@ -311,7 +313,7 @@ class TestWaitFor:
 
         run_virtual(main())
 
-    def test_inner_cancellation_is_no_timeout(self) -> None:
+    def test_inner_cancellation_is_not_a_timeout(self) -> None:
         async def main() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await wait_for(after(1, asyncio.CancelledError()), 5)
@@ -319,7 +321,7 @@ class TestWaitFor:
         run_virtual(main())
 
     @pytest.mark.parametrize("timeout", [0, -1])
-    def test_no_time_at_all(self, create: Any, timeout: float) -> None:
+    def test_zero_or_negative_timeout(self, create: Any, timeout: float) -> None:
         async def main() -> None:
             started = []
 
@@ -339,7 +341,7 @@ class TestWaitFor:
 
         run_virtual(main())
 
-    def test_futures_of_elsewhere(self, elsewhere: Any) -> None:
+    def test_futures_of_other_loops_and_threads(self, elsewhere: Any) -> None:
         async def main() -> None:
             task = asyncio.run_coroutine_threadsafe(_make_task(forever()), elsewhere).result()
             with pytest.raises(TimeoutError):
@@ -380,7 +382,7 @@ class TestGather:
 
         run_virtual(main())
 
-    def test_first_exception_at_once_and_siblings_go_on(self, create: Any) -> None:
+    def test_first_exception_at_once_and_siblings_keep_running(self, create: Any) -> None:
         async def main() -> None:
             sibling = create(after(5, "value"))
             with pytest.raises(ValueError, match="bad"):
@@ -404,7 +406,7 @@ class TestGather:
 
         run_virtual(main())
 
-    def test_child_cancelled_by_others(self, create: Any) -> None:
+    def test_child_cancelled_by_other_code(self, create: Any) -> None:
         async def main() -> None:
             child = create(forever())
             outer = gather(child, after(5))
@@ -495,7 +497,7 @@ class TestGather:
 
         run_virtual(main())
 
-    def test_futures_of_elsewhere(self, elsewhere: Any) -> None:
+    def test_futures_of_other_loops_and_threads(self, elsewhere: Any) -> None:
         async def main() -> None:
             make = asyncio.run_coroutine_threadsafe
             there = make(_make_task(after(0, 1)), elsewhere).result()
@@ -521,7 +523,7 @@ class TestGather:
 
 class TestGatherLimit:
     @pytest.mark.parametrize("return_exceptions", [False, True])
-    def test_at_most_so_many_at_a_time(self, return_exceptions: bool) -> None:
+    def test_limit_bounds_concurrency(self, return_exceptions: bool) -> None:
         async def main() -> None:
             running = most = 0
 
@@ -540,7 +542,7 @@ class TestGatherLimit:
 
         run_virtual(main())
 
-    def test_rest_is_not_started(self) -> None:
+    def test_the_others_are_not_started(self) -> None:
         async def main() -> None:
             recorder = TaskRecorder()
             outer = gather(*[recorder(after(1), str(n)) for n in range(4)], limit=2)
@@ -551,7 +553,7 @@ class TestGatherLimit:
 
         run_virtual(main())
 
-    def test_failure_closes_the_rest(self) -> None:
+    def test_failure_closes_the_others(self) -> None:
         async def main() -> None:
             rest = [after(1) for _ in range(3)]
             with pytest.raises(ValueError, match="bad"):
@@ -571,7 +573,7 @@ class TestGatherLimit:
         run_virtual(main())
 
     @pytest.mark.parametrize("return_exceptions", [False, True])
-    def test_cancel_closes_the_rest(self, return_exceptions: bool) -> None:
+    def test_cancel_closes_the_others(self, return_exceptions: bool) -> None:
         async def main() -> None:
             rest = [after(1) for _ in range(3)]
             outer = gather(forever(), *rest, limit=1, return_exceptions=return_exceptions)
@@ -583,7 +585,7 @@ class TestGatherLimit:
 
         run_virtual(main())
 
-    def test_tasks_take_no_place(self, create: Any) -> None:
+    def test_tasks_do_not_count_for_the_limit(self, create: Any) -> None:
         async def main() -> None:
             task = create(after(5, "task"))
             assert await gather(task, after(1, "a"), after(1, "b"), limit=1) == ["task", "a", "b"]
@@ -599,7 +601,7 @@ class TestGatherLimit:
 
         run_virtual(main())
 
-    def test_task_that_cannot_be_started_fails_it(self) -> None:
+    def test_task_that_cannot_be_started_fails_the_gather(self) -> None:
         async def main() -> None:
             loop = asyncio.get_running_loop()
             outer = gather(after(1), after(1), limit=1)
@@ -633,7 +635,7 @@ async def _value(value: Any) -> Any:
 
 
 class TestAsCompleted:
-    def test_async_iteration_gives_the_very_tasks(self, create: Any) -> None:
+    def test_async_iteration_yields_the_original_tasks(self, create: Any) -> None:
         async def main() -> None:
             tasks = [create(after(delay)) for delay in (3, 1, 2)]
             seen = []
@@ -644,7 +646,7 @@ class TestAsCompleted:
 
         run_virtual(main())
 
-    def test_async_iteration_gives_tasks_for_coroutines(self) -> None:
+    def test_async_iteration_yields_tasks_for_coroutines(self) -> None:
         async def main() -> None:
             coro = after(1, "v")
             (task,) = [task async for task in as_completed([coro, coro])]
@@ -653,7 +655,7 @@ class TestAsCompleted:
 
         run_virtual(main())
 
-    def test_plain_iteration_gives_coroutines(self, create: Any) -> None:
+    def test_plain_iteration_yields_coroutines(self, create: Any) -> None:
         async def main() -> None:
             aws = [create(after(2, "late")), after(1, "early"), after(3, ValueError())]
             coros = list(as_completed(aws))
@@ -702,7 +704,7 @@ class TestAsCompleted:
 
         run_virtual(main())
 
-    def test_cancelled_waiter_passes_its_turn_on(self) -> None:
+    def test_cancelled_waiter_wakes_the_next(self) -> None:
         async def main() -> None:
             first, second = (asyncio.ensure_future(c) for c in as_completed([after(1), after(5)]))
             loop = asyncio.get_running_loop()
@@ -771,7 +773,7 @@ class TestAsCompleted:
             loop.close()
 
     @pytest.mark.parametrize("plain", [False, True])
-    def test_cancelled_wait_loses_nothing(self, plain: bool) -> None:
+    def test_cancelled_wait_loses_no_result(self, plain: bool) -> None:
         async def main() -> None:
             given = [asyncio.ensure_future(after(n, n)) for n in (1, 2)]
             iterator = as_completed(given)
@@ -787,7 +789,7 @@ class TestAsCompleted:
 
         run_virtual(main())
 
-    def test_futures_of_elsewhere(self, elsewhere: Any) -> None:
+    def test_futures_of_other_loops_and_threads(self, elsewhere: Any) -> None:
         async def main() -> None:
             there = asyncio.run_coroutine_threadsafe(_make_task(after(0, 1)), elsewhere).result()
             promise: concurrent.futures.Future[int] = concurrent.futures.Future()

@@ -108,7 +108,7 @@ def test_a_blocking_callback_is_named(watched: Watched) -> None:
     watched.assert_over()
 
 
-def test_the_context_of_the_blocking_task_is_known(watched: Watched) -> None:
+def test_the_context_of_the_blocking_task_is_available(watched: Watched) -> None:
     mark = contextvars.ContextVar("mark", default="none")
     gate = threading.Event()
 
@@ -127,7 +127,7 @@ def test_the_context_of_the_blocking_task_is_known(watched: Watched) -> None:
     watched.assert_over()
 
 
-def test_many_short_steps_are_no_block(watched: Watched) -> None:
+def test_many_short_steps_do_not_count_as_blocking(watched: Watched) -> None:
     async def short() -> None:
         for _ in range(5):
             await asyncio.sleep(0)
@@ -166,7 +166,7 @@ def test_a_loop_without_work_is_not_asked(watched: Watched) -> None:
     assert asked == dog._asked_at == 0.0
 
 
-def test_a_suspended_process_is_no_block(watched: Watched) -> None:
+def test_a_suspended_process_does_not_count_as_blocking(watched: Watched) -> None:
     """The watchdog woke an hour late, in the middle of a step."""
     dog = watched.loop.watchdog
     assert dog is not None
@@ -182,7 +182,7 @@ def test_a_suspended_process_is_no_block(watched: Watched) -> None:
     task.join(10)
 
 
-def test_a_cancel_from_outside_gets_a_spinning_task_out_and_its_cleanup_runs(
+def test_a_cancel_from_outside_interrupts_a_spinning_task_and_its_cleanup_runs(
     watched: Watched,
 ) -> None:
     log: list[str] = []
@@ -205,7 +205,7 @@ def test_a_cancel_that_came_before_the_block_was_noticed_counts_too(watched: Wat
         task.join(10)
 
 
-def test_the_other_tasks_go_on_after_a_break_in(watched: Watched) -> None:
+def test_the_other_tasks_keep_running_after_an_interrupt(watched: Watched) -> None:
     async def tick() -> int:
         for _ in range(5):
             await asyncio.sleep(0.001)
@@ -231,7 +231,7 @@ def test_cancelling_another_task_leaves_the_blocking_one_alone(watched: Watched)
         other.join(10)
 
 
-def test_a_task_that_has_let_go_is_not_hit(watched: Watched) -> None:
+def test_a_task_that_has_yielded_is_not_interrupted(watched: Watched) -> None:
     gate = threading.Event()
     task = watched.start(hold(gate))
     gate.set()
@@ -241,7 +241,7 @@ def test_a_task_that_has_let_go_is_not_hit(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("file", ["cell.py", "debugpy/_vendored/pydevd/_pydevd_bundle/trace.py"])
-def test_a_debugger_that_traces_the_task_is_not_hit(watched: Watched, file: str) -> None:
+def test_a_debugger_that_traces_the_task_is_not_interrupted(watched: Watched, file: str) -> None:
     gate, begun = threading.Event(), threading.Event()
     names: dict[str, Any] = {}
     source = "def trace(gate, begun):\n    while not gate.is_set():\n        begun.set()"
@@ -263,7 +263,7 @@ class Shot(Exception):
     pass
 
 
-def test_each_break_in_hits_the_task_and_nothing_else() -> None:
+def test_each_interrupt_hits_the_task_and_nothing_else() -> None:
     """Tasks that block in short bursts are shot at all the time: the rest stays well."""
     loop = EmbeddedLoop()
     loop.start()
@@ -309,7 +309,7 @@ def test_each_break_in_hits_the_task_and_nothing_else() -> None:
     loop.shutdown(2.0)
 
 
-def test_a_look_and_the_sending_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_and_the_sending_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing between them may be Python, where another thread could run."""
     ended = threading.Event()
     frames: list[Any] = []
@@ -347,7 +347,7 @@ def test_the_watchdog_ends_with_its_loop_and_can_be_switched_off() -> None:
     assert not second._thread.is_alive()
 
 
-def test_an_observer_that_fails_is_unplugged(
+def test_an_observer_that_fails_is_removed(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -363,7 +363,7 @@ def test_an_observer_that_fails_is_unplugged(
     assert "broken" in caplog.text
 
 
-def test_the_cpu_of_a_thread_is_told_apart() -> None:
+def test_the_cpu_time_of_a_thread_is_measured_separately() -> None:
     clock: Callable[[], float] = _watchdog.thread_clock(threading.main_thread())
     before = clock()
     sum(range(200_000))

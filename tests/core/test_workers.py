@@ -160,7 +160,7 @@ def test_cancelling_a_function_that_runs_a_loop_ends_it_with_its_cleanup(loop, r
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # uvicorn leaves its sockets open
 @pytest.mark.parametrize("kind", ["asyncio", "auto"])
-def test_a_cancelled_server_gives_its_port_back(loop, kind):
+def test_a_cancelled_server_frees_its_port(loop, kind):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -188,7 +188,7 @@ def _listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_what_a_cancelled_function_held_is_free_though_its_frames_were_looked_at(loop):
+def test_objects_of_a_cancelled_function_are_freed_even_after_its_frames_were_inspected(loop):
     class Socket:
         pass
 
@@ -213,7 +213,7 @@ def test_what_a_cancelled_function_held_is_free_though_its_frames_were_looked_at
     assert made[0]() is None
 
 
-def test_a_step_that_blocks_the_loop_is_left_once_and_its_cleanup_may_await(loop):
+def test_a_step_that_blocks_the_loop_is_interrupted_once_and_its_cleanup_may_await(loop):
     async def main(job: Job) -> None:
         try:
             job.started.set()
@@ -229,7 +229,7 @@ def test_a_step_that_blocks_the_loop_is_left_once_and_its_cleanup_may_await(loop
     assert job.log == ["cleaned up"]
 
 
-def test_a_loop_that_ends_before_it_takes_the_cancel_leaves_it_to_the_code_after_it(loop):
+def test_a_loop_that_ends_before_it_accepts_the_cancel_leaves_it_to_the_code_after_it(loop):
     ending, asked = threading.Event(), threading.Event()
 
     class Late(asyncio.SelectorEventLoop):
@@ -256,7 +256,7 @@ def test_a_loop_that_ends_before_it_takes_the_cancel_leaves_it_to_the_code_after
     assert ending.is_set()
 
 
-def test_a_loop_in_a_variable_of_another_thread_is_left_alone(loop):
+def test_a_loop_in_a_variable_of_another_thread_is_not_cancelled(loop):
     elsewhere = asyncio.new_event_loop()
     thread = threading.Thread(target=elsewhere.run_forever)
     thread.start()

@@ -102,4 +102,4 @@ def waiting_on(task: asyncio.Task[Any]) -> str | None:
     frames = frames_of_coroutine(coro)
     if _worker_in(frames[-1:]) is not None:
         return None
-    return _waits.describe(task, frames)
+    return _waits.describe_wait(task, frames)

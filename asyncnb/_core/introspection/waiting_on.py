@@ -18,7 +18,7 @@ from typing import Any
 from asyncnb._core.base.text import count, duration, one_line
 
 
-def describe(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
+def describe_wait(task: asyncio.Task[Any], frames: list[types.FrameType]) -> str:
     """Return what ``task`` waits for; ``frames`` are its suspended frames, outermost first."""
     leaf = getattr(task, "_fut_waiter", None)
     found = None
