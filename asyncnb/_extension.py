@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib.metadata
-import platform
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-import IPython
 from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
@@ -24,7 +19,6 @@ from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.progress import observe_progress
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
 from asyncnb._core.base.text import count
-from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import embedded_loop, running_embedded_loop, shutdown
@@ -46,8 +40,8 @@ from asyncnb._kernel.magics.magics import AsyncMagics
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
 from asyncnb._kernel.magics.show import ShowVerbs
+from asyncnb._kernel.magics.status import status
 from asyncnb._kernel.output.blocked import BlockedLoopReporter
-from asyncnb._kernel.output.blocked import status as blocked_status
 from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.progress import ProgressBars
 from asyncnb._kernel.output.router import OutputRouter
@@ -209,7 +203,7 @@ class Extension:
         magics = AsyncMagics(
             ip,
             background=self.background,
-            status=self.status,
+            status=lambda: status(self.settings),
             restart=self.restart,
             settings=self.settings,
             control=ControlVerbs(
@@ -394,35 +388,6 @@ class Extension:
         late = "" if in_time else ", some of which did not end in time and were dropped"
         return f"a new embedded loop runs; {count} tasks were cancelled{late}"
 
-    def status(self) -> str:
-        """Return the text that ``%asyncnb`` prints."""
-        lines = [f"asyncnb {_version('asyncnb')}"]
-        loop = running_embedded_loop()
-        if loop is None:
-            lines.append("embedded loop  not running; the next launch starts it")
-        else:
-            facts = loop.statistics()
-            lines.append(
-                f"embedded loop  {facts.kind} {_version(facts.kind)}".rstrip()
-                + f", up {facts.uptime:.1f} s, {_lag(loop)}, {count(facts.tasks, 'task')}"
-                + ("" if facts.ready is None else f", {facts.ready} ready")
-            )
-            lines += blocked_status(loop.blocked)
-            if facts.slowest is not None:
-                lines.append(f"slowest step   {facts.slowest.seconds:.1f} s, {facts.slowest.name}")
-        records = registry.records()
-        ended = sum(record.state() in ENDED for record in records)
-        lines.append(f"launched tasks {len(records) - ended} living, {ended} ended")
-        lines.append(f"autoawait      {self.settings.written('autoawait')}")
-        lines.append(f"watchdog       {self.settings.written('watchdog')}")
-        if changed := self.settings.changed():
-            lines.append(f"options        {', '.join(changed)}; the rest as by default")
-        lines.append(
-            f"versions       Python {platform.python_version()}, IPython {IPython.__version__}, "
-            f"ipykernel {_version('ipykernel') or 'none'}"
-        )
-        return "\n".join(lines)
-
 
 def _elsewhere(on: Any) -> Any:
     """Return what runs cells on ``on``; the first one imports what is needed."""
@@ -458,27 +423,6 @@ def _end_workers() -> None:
     process = sys.modules.get("asyncnb._offload.engines.process")
     if process is not None:
         process.close()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _lag(loop: EmbeddedLoop) -> str:
-    """Measure how long the loop takes to answer, for a quarter of a second at most."""
-    if loop.blocked is not None:
-        return "blocked"
-    if loop.is_own_thread():
-        return "lag not measured from its own thread"
-    answered = threading.Event()
-    asked = time.perf_counter()
-    loop.call_soon_threadsafe(answered.set)
-    if answered.wait(0.25):
-        return f"lag {1000 * (time.perf_counter() - asked):.1f} ms"
-    return "blocked for more than 250 ms by a task that does not await"
 
 
 _loaded: Extension | None = None

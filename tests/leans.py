@@ -223,7 +223,7 @@ PYTHON = [
     Lean(
         "asyncio.Task._coro",
         "_core/primitives/backport/eager.py _core/primitives/backport/task.py "
-        "_core/tracing/recording.py",
+        "_core/tracing/trace.py",
         "no recording of plain tasks; 3.11 and 3.12 take the slow way everywhere",
         "is_slot(Task, '_coro')",
     ),
@@ -350,8 +350,8 @@ PYTHON = [
     ),
     Lean(
         "asyncio.tasks._GatheringFuture._children",
-        "_core/primitives/tasks.py _core/tracing/recording.py _core/introspection/waiting_on.py "
-        "_core/loop/watchdog.py",
+        "_core/primitives/tasks.py _core/tracing/traced_coroutine.py "
+        "_core/introspection/waiting_on.py _core/loop/watchdog.py",
         "`waiting_on` says nothing of asyncio.gather; a stopped cell waits for its launched tasks",
         "asyncio.tasks._GatheringFuture([future], loop=loop)._children == [future]",
     ),

@@ -13,7 +13,7 @@ import asyncnb
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
-from asyncnb._core.tracing.recording import TracedCoroutine
+from asyncnb._core.tracing.traced_coroutine import TracedCoroutine
 from asyncnb.testing import run_virtual
 
 

@@ -1,0 +1,69 @@
+"""The text that ``%asyncnb`` prints: the loop, the tasks, the options, the versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import threading
+import time
+
+import IPython
+
+from asyncnb._core.base.text import count
+from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop.current import running_embedded_loop
+from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._kernel.magics.settings import Settings
+from asyncnb._kernel.output.blocked import status as blocked_status
+
+
+def status(settings: Settings) -> str:
+    """Return the text that ``%asyncnb`` prints."""
+    lines = [f"asyncnb {_version('asyncnb')}"]
+    loop = running_embedded_loop()
+    if loop is None:
+        lines.append("embedded loop  not running; the next launch starts it")
+    else:
+        facts = loop.statistics()
+        lines.append(
+            f"embedded loop  {facts.kind} {_version(facts.kind)}".rstrip()
+            + f", up {facts.uptime:.1f} s, {_lag(loop)}, {count(facts.tasks, 'task')}"
+            + ("" if facts.ready is None else f", {facts.ready} ready")
+        )
+        lines += blocked_status(loop.blocked)
+        if facts.slowest is not None:
+            lines.append(f"slowest step   {facts.slowest.seconds:.1f} s, {facts.slowest.name}")
+    records = registry.records()
+    ended = sum(record.state() in ENDED for record in records)
+    lines.append(f"launched tasks {len(records) - ended} living, {ended} ended")
+    lines.append(f"autoawait      {settings.written('autoawait')}")
+    lines.append(f"watchdog       {settings.written('watchdog')}")
+    if changed := settings.changed():
+        lines.append(f"options        {', '.join(changed)}; the rest as by default")
+    lines.append(
+        f"versions       Python {platform.python_version()}, IPython {IPython.__version__}, "
+        f"ipykernel {_version('ipykernel') or 'none'}"
+    )
+    return "\n".join(lines)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _lag(loop: EmbeddedLoop) -> str:
+    """Measure how long the loop takes to answer, for a quarter of a second at most."""
+    if loop.blocked is not None:
+        return "blocked"
+    if loop.is_own_thread():
+        return "lag not measured from its own thread"
+    answered = threading.Event()
+    asked = time.perf_counter()
+    loop.call_soon_threadsafe(answered.set)
+    if answered.wait(0.25):
+        return f"lag {1000 * (time.perf_counter() - asked):.1f} ms"
+    return "blocked for more than 250 ms by a task that does not await"
