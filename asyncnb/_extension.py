@@ -64,7 +64,7 @@ class Extension:
         self.ip = ip
         self.output = OutputRouter(ip)
         self.background = BackgroundCells(
-            ip, self.output, elsewhere=_elsewhere, kernel_loop=self._kernel_loop
+            ip, self.output, cell_runner=_cell_runner, kernel_loop=self._kernel_loop
         )
         self.await_cells = AwaitCells(
             ip, enter=self.output.enter, hand_over=self.output.task_streams.hand_over
@@ -389,7 +389,7 @@ class Extension:
         return f"a new embedded loop runs; {count} tasks were cancelled{late}"
 
 
-def _elsewhere(on: Any) -> Any:
+def _cell_runner(on: Any) -> Any:
     """Return what runs cells on ``on``; the first one imports what is needed."""
     from asyncnb._offload.cells import CellRunner
 

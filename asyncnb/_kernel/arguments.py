@@ -151,15 +151,15 @@ def variables(text: str) -> list[str]:
 
 
 #: Where a cell can run, besides an executor that a variable names.
-PLACES = ("loop", "thread", "kernel", "process")
+TARGETS = ("loop", "thread", "kernel", "process")
 
 
-def place(text: str) -> str:
-    """Return one of PLACES or the name of a variable; for argparse."""
-    if text not in PLACES and not text.isidentifier():
+def target(text: str) -> str:
+    """Return one of TARGETS or the name of a variable; for argparse."""
+    if text not in TARGETS and not text.isidentifier():
         raise argparse.ArgumentTypeError(
-            f"takes {', '.join(PLACES)} or a variable that holds an executor, a dask client or an "
-            f"ipyparallel view, not {text!r}.{did_you_mean(text, PLACES)}"
+            f"takes {', '.join(TARGETS)} or a variable that holds an executor, a dask client or an "
+            f"ipyparallel view, not {text!r}.{did_you_mean(text, TARGETS)}"
         )
     return text
 
@@ -180,7 +180,7 @@ def atask_parser(magic: str) -> Parser:
     parser.add_argument("-g", "--group")
     parser.add_argument("-t", "--timeout", type=seconds, metavar="SECONDS")
     parser.add_argument("-o", "--out", type=variables, metavar="VAR")
-    parser.add_argument("--on", type=place)
+    parser.add_argument("--on", type=target)
     parser.add_argument("--in", dest="sent", type=variables, metavar="A,B")
     parser.add_argument("--every", type=period, metavar="SECONDS")
     parser.add_argument("--retry", type=times, metavar="N")

@@ -25,7 +25,7 @@ from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._kernel.arguments import PLACES, task_name
+from asyncnb._kernel.arguments import TARGETS, task_name
 from asyncnb._kernel.cells.compiled import BackgroundCell, compile_cell
 from asyncnb._kernel.cells.on_kernel_loop import on_loop
 from asyncnb._kernel.cells.remote import CellRunner, prepare_remote
@@ -56,12 +56,12 @@ class BackgroundCells:
         ip: InteractiveShell,
         output: OutputRouter,
         *,
-        elsewhere: Callable[[Any], CellRunner],
+        cell_runner: Callable[[Any], CellRunner],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
     ) -> None:
         self.ip = ip
         self.output = output
-        self._elsewhere = elsewhere
+        self._cell_runner = cell_runner
         self._kernel_loop = kernel_loop
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
@@ -135,7 +135,7 @@ class BackgroundCells:
 
     def _launch_remote(self, cell: BackgroundCell, name: str, args: argparse.Namespace) -> None:
         try:
-            runner = self._elsewhere(self._engine_named(args.on))
+            runner = self._cell_runner(self._engine_named(args.on))
         except (TypeError, ValueError) as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
         quiet = args.quiet or cell.quiet
@@ -166,12 +166,12 @@ class BackgroundCells:
         )
 
     def _engine_named(self, name: str) -> Any:
-        if name in PLACES:
+        if name in TARGETS:
             return name
         if name not in self.ip.user_ns:
             raise UsageError(
-                f"%%atask --on {name}: that is none of {', '.join(PLACES)}, and there is no "
-                f"variable {name!r}.{did_you_mean(name, (*PLACES, *self.ip.user_ns))}"
+                f"%%atask --on {name}: that is none of {', '.join(TARGETS)}, and there is no "
+                f"variable {name!r}.{did_you_mean(name, (*TARGETS, *self.ip.user_ns))}"
             )
         return self.ip.user_ns[name]
 

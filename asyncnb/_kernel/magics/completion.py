@@ -14,7 +14,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import (
-    PLACES,
+    TARGETS,
     Parser,
     agroup_parser,
     atask_parser,
@@ -156,7 +156,7 @@ class MagicCompletion:
             case "group":
                 return group_names()
             case "on":
-                return [*PLACES, *executors(self.ip.user_ns)]
+                return [*TARGETS, *executors(self.ip.user_ns)]
             case "sent":
                 return sorted(n for n in list(self.ip.user_ns) if not n.startswith("_"))
             case "limit":
