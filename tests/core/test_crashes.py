@@ -43,7 +43,7 @@ def crash(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crash]:
         loop = loops.pop()
         loop.call_soon_threadsafe(loop.stop)
         loop.thread.join(10)
-        assert loop.lost
+        assert loop.dead
         return loop
 
     yield crash

@@ -148,7 +148,7 @@ def test_a_crash_is_told_and_releases_those_who_wait() -> None:
     loop.thread.join(10)
     thread.join(10)
     assert not loop.alive
-    assert loop.lost
+    assert loop.dead
     assert [type(e) for e in crashes] == [OSError]
     assert [e.__cause__ for e in released] == crashes
     assert loop.crash is crashes[0]

@@ -246,7 +246,7 @@ def test_crashed_loops(monkeypatch: pytest.MonkeyPatch) -> None:
         assert begun.wait(10)
         loop.call_soon_threadsafe(loop.stop)
         loop.thread.join(10)
-        assert loop.lost
+        assert loop.dead
 
     try:
         # What other tests have begun in this process counts, too: some dozens.

@@ -127,7 +127,7 @@ class Visit:
         to wait until something else wakes its loop.
         """
         deferred, self._deferred = self._deferred, []
-        if self.loop.lost:
+        if self.loop.dead:
             return False
         if unregister is not None:
             for handle in deferred:

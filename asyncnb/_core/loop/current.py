@@ -30,7 +30,7 @@ def embedded_loop() -> EmbeddedLoop:
     # a fork takes `_current` away.
     if loop is not None and not loop._state.ending:
         return loop
-    if loop is not None and loop.lost:
+    if loop is not None and loop.dead:
         loop._mend()  # its thread was killed before it could; without our lock, others are needed
     starting = _starting
     if starting is not None and starting.is_being_started_here():

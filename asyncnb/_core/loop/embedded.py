@@ -201,8 +201,8 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         return state.thread.is_alive() and not state.ending and os.getpid() == state.pid
 
     @property
-    def lost(self) -> bool:
-        """Whether its thread has ended, or was left behind by a fork: no task will go on."""
+    def dead(self) -> bool:
+        """Whether its thread has ended or was left behind by a fork: no task will run again."""
         if os.getpid() != self._state.pid:
             return True
         return self._state.ending and not self._state.thread.is_alive()

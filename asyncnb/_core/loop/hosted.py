@@ -54,7 +54,7 @@ class HostedLoop(_Host):
     crash = None
     watchdog = None
     blocked = None
-    lost = False
+    dead = False
 
     @property
     def kind(self) -> str:

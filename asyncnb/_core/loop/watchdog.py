@@ -68,7 +68,7 @@ class WatchedLoop(Protocol):
     @property
     def thread(self) -> threading.Thread: ...
     @property
-    def lost(self) -> bool: ...
+    def dead(self) -> bool: ...
     @property
     def on_blocked(self) -> Observers: ...
     def is_closed(self) -> bool: ...
@@ -157,7 +157,7 @@ class Watchdog:
         last = time.monotonic()
         cpu = thread_clock(self.loop.thread)
         used = cpu()
-        while not self._stop.acquire(timeout=self._period()) and not self.loop.lost:
+        while not self._stop.acquire(timeout=self._period()) and not self.loop.dead:
             now, used_now = time.monotonic(), cpu()
             # All threads of a suspended process wake up late, and none of them has worked.
             passed = min(now - last, 2 * self._period())

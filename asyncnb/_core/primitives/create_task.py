@@ -1,4 +1,4 @@
-"""create_task, ensure_future and the eager task factory: the calls that make tasks."""
+"""create_task, ensure_future and the eager task factory: the functions that create tasks."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _T = TypeVar("_T")
 
 
 def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: Any) -> Any:
-    """Make a task on *loop*: with its task factory when it has one, else a :class:`Task`.
+    """Create a task on *loop*: with its task factory if it has one, otherwise a :class:`Task`.
 
-    Not ``loop.create_task(coro, **kwargs)``: that gives the interpreter's own task, and until
+    Not ``loop.create_task(coro, **kwargs)``: that creates the interpreter's own task, and before
     3.13.2 refuses ``eager_start``.
     """
     factory = loop.get_task_factory()
@@ -54,18 +54,18 @@ def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: A
 def ensure_future(
     coro_or_future: Any, *, loop: AbstractEventLoop | None = None
 ) -> asyncio.Future[Any]:
-    """Give a future for *coro_or_future*: itself if it is one, else a new task that runs it.
+    """Return a future for *coro_or_future*: itself if it is one, else a new task that runs it.
 
-    Takes a future, a coroutine or any awaitable. *loop*, default the running one, is where a task
-    is started; it may run in another thread. ``ValueError`` when a future belongs to another loop
-    than *loop*, ``TypeError`` for what cannot be awaited, ``RuntimeError`` without a loop.
-    Source: CPython 3.15.
+    Accepts a future, a coroutine or any awaitable. *loop*, by default the running one, is where a
+    task is started; it may run in another thread. Raises ``ValueError`` if a future belongs to a
+    loop other than *loop*, ``TypeError`` if the argument cannot be awaited, ``RuntimeError``
+    without a loop. Source: CPython 3.15.
     """
     if isfuture(coro_or_future):
         if loop is not None and loop is not coro_or_future.get_loop():
             raise ValueError(
                 "The future belongs to a different loop than the one specified as the loop "
-                "argument; leave loop out, or give wrap_future(future, loop=loop)"
+                "argument; omit loop, or pass wrap_future(future, loop=loop)"
             )
         return coro_or_future
     coro = as_coroutine(coro_or_future)
@@ -89,22 +89,22 @@ def create_task(
 ) -> Task[_T]:
     """Start *coro* as a task of the running loop and return the :class:`Task`.
 
-    *name*, *context* and *eager_start* as for :class:`Task`. *timeout* (ours): after so many
-    seconds, 0 or more, the task is cancelled and ends with ``TimeoutError``; ``task.timeout`` is
-    the :class:`Timeout`, to be rescheduled. When the loop has a task factory, it makes the task
-    and receives the keywords that were given, unknown ones too.
+    *name*, *context* and *eager_start* are those of :class:`Task`. *timeout* (asyncnb's addition):
+    after this many seconds, 0 or more, the task is cancelled and ends with ``TimeoutError``;
+    ``task.timeout`` is the :class:`Timeout`, which can be rescheduled. If the loop has a task
+    factory, that creates the task and receives all keywords, including unknown ones.
 
-    Keep a reference to the task: the loop has only a weak one. ``RuntimeError`` without a running
-    loop, ``TypeError`` for what is no coroutine and for keywords that nothing takes, ``TypeError``
-    or ``ValueError`` for a timeout that is no time; *coro* is closed then. Thread of the loop.
-    Source: CPython 3.15.
+    Keep a reference to the task: the loop has only a weak one. Raises ``RuntimeError`` without a
+    running loop, ``TypeError`` if *coro* is not a coroutine and for unexpected keywords,
+    ``TypeError`` or ``ValueError`` for an invalid timeout; *coro* is closed then. Thread of the
+    loop. Source: CPython 3.15.
     """
     try:
         loop = _get_running_loop()
         if loop is None:
             raise RuntimeError(
-                "no running event loop: create_task() is for code that runs on one; from anywhere "
-                "else use asyncnb.launch(coro), or run_coroutine_threadsafe(coro, loop)"
+                "no running event loop: create_task() is for code that runs on a loop; elsewhere "
+                "use asyncnb.launch(coro) or run_coroutine_threadsafe(coro, loop)"
             )
         factory = loop.get_task_factory()
         if (factory is not None or eager_start) and not runs_here(loop):
@@ -118,7 +118,7 @@ def create_task(
             if factory is not None:
                 if name is None and context is None and eager_start is None:
                     return factory(loop, coro)  # type: ignore[return-value]
-            elif type(coro) is types.CoroutineType:  # Task() looks at anything else
+            elif type(coro) is types.CoroutineType:  # Task() checks anything else
                 if not eager_start:
                     if context is not None and type(context) is not contextvars.Context:
                         raise no_context(context)
@@ -153,11 +153,11 @@ async def _limited(coro: Coroutine[Any, Any, _T], limit: Timeout) -> _T:
 
 
 def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a task factory whose tasks run their first step at once.
+    """Return a task factory whose tasks run their first step at once.
 
-    *custom_task_constructor* takes ``(coro, *, loop, eager_start, **kwargs)``, as :class:`Task`
-    does. ``loop.set_task_factory(create_eager_task_factory(MyTask))``; under such a factory
-    ``create_task(coro, eager_start=False)`` is lazy. Raises nothing. Source: CPython 3.15.
+    *custom_task_constructor* accepts ``(coro, *, loop, eager_start, **kwargs)``, as :class:`Task`
+    does. Use ``loop.set_task_factory(create_eager_task_factory(MyTask))``; with such a factory
+    ``create_task(coro, eager_start=False)`` starts lazily. Never raises. Source: CPython 3.15.
     """
 
     def factory(
@@ -167,13 +167,13 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
         eager_start: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        if eager_start is None:  # what uvloop's create_task() passes when nothing was said
-            if is_internal_frame and not kwargs and can_construct(coro, loop):
+        if eager_start is None:  # what uvloop's create_task() passes by default
+            if makes_own_tasks and not kwargs and can_construct(coro, loop):
                 return construct_eagerly(Task, coro, loop=loop, eager_start=True)
             eager_start = True
         return custom_task_constructor(coro, loop=loop, eager_start=eager_start, **kwargs)
 
-    is_internal_frame = custom_task_constructor is Task
+    makes_own_tasks = custom_task_constructor is Task
     return factory
 
 

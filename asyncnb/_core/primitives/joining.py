@@ -160,7 +160,7 @@ def refuse_with_lock_held(call: str) -> None:
 
 def is_dead(loop: AbstractEventLoop) -> bool:
     """Return whether *loop* will never run again: closed, crashed, or left behind by a fork."""
-    return loop.is_closed() or getattr(loop, "lost", False)
+    return loop.is_closed() or getattr(loop, "dead", False)
 
 
 def accepts_calls(loop: AbstractEventLoop) -> bool:
@@ -171,7 +171,7 @@ def accepts_calls(loop: AbstractEventLoop) -> bool:
     """
     if loop.is_running() is True:  # a test's stand-in loop returns something truthy
         return True
-    return getattr(loop, "lost", None) is False and not loop.is_closed()
+    return getattr(loop, "dead", None) is False and not loop.is_closed()
 
 
 def dead_loop_error(what: object) -> RuntimeError:

@@ -1,4 +1,4 @@
-"""A task constructed in another thread than its loop's: its first step is taken out and kept."""
+"""Construct a task in a thread other than its loop's, with its first step withheld."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from asyncnb._core.base.task_lists import register, unregister
 def construct_suspended(
     cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwargs: Any
 ) -> tuple[Any, Callable[[], object]]:
-    """Construct a task of a loop that runs in another thread, and take its first step away."""
+    """Construct a task of a loop that runs in another thread; return it and its first step."""
     attributes = loop.__dict__
-    # replaced_call_soon() written out: this is most of the price of launching a task.
+    # replaced_call_soon() written inline: this is most of the cost of launching a task.
     with call_soon_lock:
         interceptor = _first_steps
         if interceptor.loop is not loop:
             interceptor = _FirstStepInterceptor(loop)
-        # An outer call's, which a finaliser that launches a task has interrupted.
+        # Those of an outer call that was interrupted by a finaliser that launches a task.
         outer = interceptor.step, interceptor.cls
         interceptor.step, interceptor.cls = None, cls
         interceptor.thread = get_ident()
@@ -44,9 +44,9 @@ def construct_suspended(
 
 
 def run_first_step(task: Any, step: Callable[[], object], context: contextvars.Context) -> None:
-    """Run the first step of a task that was constructed in another thread, or hold it if paused.
+    """Run the first step of a task constructed in another thread, or withhold it if paused.
 
-    In *context*, on the loop's thread.
+    Run it in *context*, on the loop's thread.
     """
     if register is not None:
         register(task)
@@ -57,10 +57,10 @@ def run_first_step(task: Any, step: Callable[[], object], context: contextvars.C
 
 
 class _FirstStepInterceptor:
-    """Stands in for the ``call_soon`` of one loop while a task is constructed in another thread.
+    """Replaces the ``call_soon`` of one loop while a task is constructed in another thread.
 
-    There is one for all the tasks of a loop, used with call_soon_lock held: a closure for each
-    task costs as much as the task.
+    There is one for all tasks of a loop, used with call_soon_lock held: a closure per task would
+    cost as much as the task.
     """
 
     __slots__ = ("cls", "loop", "replacement", "step", "thread")
@@ -82,7 +82,7 @@ class _FirstStepInterceptor:
         ):
             self.step = fn
             return None
-        # Not ours: the loop's own.
+        # Not the first step of this task: call the loop's own call_soon.
         return call_soon_anywhere(self.loop, fn, *args, context=context)
 
 
