@@ -286,10 +286,8 @@ def one_folder_knows_ipykernel(source: Source) -> Iterator[str]:
                 pass
             case ast.Constant(value=found) if found in WORDS:
                 found = None
-            case ast.Constant(
-                value=found
-            ):  # getattr(it, "name"), vars(it)["name"], for name in ...
-                pass
+            case ast.Constant(value=found):
+                pass  # getattr(it, "name"), vars(it)["name"], for name in ("name", ...)
             case ast.Call(args=[_, ast.Constant(value=found), *_]) if name_of(node.func) in ATTRS:
                 pass
             case ast.Subscript(slice=ast.Constant(value=found)) if "vars" in ast.dump(node.value):
@@ -314,7 +312,7 @@ def climbs(source: Source, floors: dict[str, int], apart: tuple[str, ...] = ()) 
             yield f"{source.path} has no floor"
         return
     for found in source.imports():
-        for other in filter(None, (place_on(floors, path) for path in found.paths)):
+        for other in {name for path in found.paths if (name := place_on(floors, path))}:
             if floors[other] > floors[own]:
                 yield f"{source.path}:{found.line} imports {found.module}, which is above it"
             elif own != other and own in apart and other in apart:
@@ -380,65 +378,6 @@ RULES = [
     heavy_modules_wait_for_their_first_use,
     facts_are_frozen,
 ]
-
-
-# Folders whose files import each other in one direction only; the others follow.
-WITHOUT_RINGS = ("_core/timeline", "_kernel/tables", "_kernel/magics", "widgets")
-
-
-def module_of(path: Path) -> str:
-    parts = path.with_suffix("").parts
-    return ".".join(("asyncnb", *(parts[:-1] if parts[-1] == "__init__" else parts)))
-
-
-def rings(found: list[Source]) -> list[list[str]]:
-    """Return the sets of modules that import each other, directly or through others.
-
-    Imports in functions and for types alone count: who reads one file of a ring reads them all.
-    """
-    modules = {module_of(source.path) for source in found}
-    after: dict[str, set[str]] = {}
-    for source in found:
-        names = {each.module for each in source.imports()}
-        for node in ast.walk(source.tree):  # `from package import module`
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names |= {f"{node.module}.{alias.name}" for alias in node.names}
-        after[module_of(source.path)] = (names & modules) - {module_of(source.path)}
-
-    def reached(start: str) -> set[str]:
-        seen: set[str] = set()
-        todo = list(after[start])
-        while todo:
-            if (module := todo.pop()) not in seen:
-                seen.add(module)
-                todo += after[module]
-        return seen
-
-    reach = {module: reached(module) for module in after}
-    found_rings = {
-        tuple(sorted(other for other in reach[module] if module in reach[other]))
-        for module in after
-        if module in reach[module]
-    }
-    return [list(ring) for ring in sorted(found_rings)]
-
-
-@pytest.mark.parametrize("folder", WITHOUT_RINGS)
-def test_no_files_of_a_folder_import_each_other_in_a_ring(folder):
-    prefix = f"asyncnb.{folder.replace('/', '.')}."
-    found = rings(sources())
-    assert not [ring for ring in found if any(each.startswith(prefix) for each in ring)]
-
-
-def test_a_ring_is_found_through_functions_and_types():
-    texts = {
-        "_core/a.py": "def f():\n    from asyncnb._core import b",
-        "_core/b.py": "if TYPE_CHECKING:\n    from asyncnb._core.c import x",
-        "_core/c.py": "from asyncnb._core.a import y",
-        "_core/d.py": "from asyncnb._core.a import y",
-    }
-    found = rings([Source(Path(path), ast.parse(text)) for path, text in texts.items()])
-    assert found == [["asyncnb._core.a", "asyncnb._core.b", "asyncnb._core.c"]]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -588,9 +527,8 @@ def test_rules_say_yes(path, text):
 # Rings: a rule of all files together.
 
 
-def test_no_files_of_the_kernel_side_import_each_other_in_a_ring():
-    kernel = [source for source in sources() if source.layer == "_kernel"]
-    assert ring([source for source in kernel if source.path.parts[1] != "tables"]) is None
+def test_no_files_import_each_other_in_a_ring():
+    assert ring(sources()) is None
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_capture_in_a_task_catches_no_cells_display_or_result(kernel):
 
 
 @pytest.mark.parametrize("capture", [each for each in CAPTURES if each != "%%capture"])
-def test_a_cell_that_is_let_go_takes_its_captures_along(kernel, capture):
+def test_a_detached_cell_keeps_its_captures(kernel, capture):
     kernel.ok(
         "import contextlib, io\nfrom IPython.utils.capture import capture_output\n"
         "said, real, gate = io.StringIO(), sys.stdout, asyncio.Event()"

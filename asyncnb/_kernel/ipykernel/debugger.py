@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
+from asyncnb._core.base.frames import PACKAGE
+
 #: A rule of pydevd's: every file of the package.
-_PACKAGE = os.path.join(Path(__file__).parents[1], "**")
+_PACKAGE = f"{PACKAGE}**"
 
 
 class DebuggerRules:

@@ -1,4 +1,4 @@
-"""%tasks background: the cell that awaits is let go."""
+"""%tasks background: a cell that awaits is detached and continues as a task."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ GO = "%tasks background"
 
 @pytest.fixture
 def gate(kernel):
-    """A kernel that can let a cell go from aside, with a gate for it to wait at."""
+    """A kernel that can detach a cell from a subshell, with a gate for the cell to wait at."""
     if not kernel.has_subshells:
-        pytest.skip("this kernel has no subshells to ask from")
+        pytest.skip("this kernel has no subshells")
     kernel.ok("gate = asyncio.Event(); loop = asyncnb.embedded_loop()")
     return kernel
 
 
-def let_go(kernel, code):
-    """Send a cell that says 'on' and then awaits; let it go; return it with its reply."""
+def detach(kernel, code):
+    """Send a cell that prints 'on' and then awaits; detach it; return it with its reply."""
     cell = kernel.submit(code)
     cell.wait_for("on")
     aside = kernel.aside(GO)
@@ -28,8 +28,8 @@ def let_go(kernel, code):
     return cell
 
 
-def test_the_reply_returns_and_the_cell_goes_on_with_its_output_where_it_was(gate):
-    cell = let_go(gate, "print('on')\nawait gate.wait()\nprint('later')\n'the result'")
+def test_the_reply_returns_and_the_output_keeps_appearing_under_the_cell(gate):
+    cell = detach(gate, "print('on')\nawait gate.wait()\nprint('later')\n'the result'")
     assert cell.result is None
     name = f"cell{cell.number}"
     other = gate.ok("loop.call_soon_threadsafe(gate.set); 'another cell'")
@@ -46,7 +46,7 @@ def test_the_reply_returns_and_the_cell_goes_on_with_its_output_where_it_was(gat
 
 
 def test_a_failure_afterwards_is_shown_once_below_the_cell(gate):
-    cell = let_go(gate, "print('on')\nawait gate.wait()\n1/0")
+    cell = detach(gate, "print('on')\nawait gate.wait()\n1/0")
     gate.ok("loop.call_soon_threadsafe(gate.set)")
     waiting = gate.run(f"%tasks wait cell{cell.number}")
     assert waiting.error.ename == "TasksFailedError"
@@ -59,7 +59,7 @@ def test_a_failure_afterwards_is_shown_once_below_the_cell(gate):
 
 
 def test_it_is_cancelled_paused_and_limited_like_any_task(gate):
-    cell = let_go(
+    cell = detach(
         gate,
         "n = 0\nprint('on')\ntry:\n  while True:\n    n += 1\n    await asyncio.sleep(0.001)\n"
         "finally:\n  print('cleaned up')",
@@ -73,13 +73,13 @@ def test_it_is_cancelled_paused_and_limited_like_any_task(gate):
     gate.ok(f"%tasks wait {name}")
     cell.wait_for("cleaned up")
     assert cell.errors == []
-    again = let_go(gate, "print('on')\nawait gate.wait()")
+    again = detach(gate, "print('on')\nawait gate.wait()")
     gate.ok(f"%tasks timeout cell{again.number} 0")
     again.wait_for("TimeoutError")
 
 
-def test_the_stop_button_is_not_for_a_cell_that_was_let_go(gate):
-    cell = let_go(gate, "print('on')\nawait gate.wait()\nprint('through')")
+def test_an_interrupt_does_not_hit_a_detached_cell(gate):
+    cell = detach(gate, "print('on')\nawait gate.wait()\nprint('through')")
     blocking = gate.submit("print('blocks')\ntime.sleep(20)")
     blocking.wait_for("blocks")
     gate.interrupt()
@@ -88,7 +88,7 @@ def test_the_stop_button_is_not_for_a_cell_that_was_let_go(gate):
     cell.wait_for("through")
 
 
-def test_where_nothing_awaits_it_is_refused_with_a_sentence(gate):
+def test_it_is_refused_with_a_reason_if_no_cell_is_awaiting(gate):
     assert "No cell is awaiting now" in gate.run(GO).error.evalue
     blocking = gate.submit("await asyncio.sleep(0); print('on'); time.sleep(1); 'done'")
     blocking.wait_for("on")
@@ -97,14 +97,14 @@ def test_where_nothing_awaits_it_is_refused_with_a_sentence(gate):
     assert gate.evaluate("asyncnb.tasks()") == []
 
 
-def test_a_cell_lets_itself_go(kernel):
+def test_a_cell_detaches_itself(kernel):
     kernel.ok("gate = asyncio.Event(); loop = asyncnb.embedded_loop()")
     cell = kernel.ok(f"{GO}\nawait gate.wait(); print('later'); 'own result';")
     other = kernel.ok("loop.call_soon_threadsafe(gate.set); 'other'")
     kernel.ok("%tasks wait")
     cell.wait_for("later")
     assert other.text == "'other'\n"
-    assert cell.shown == []  # a semicolon hides it, as ever
+    assert cell.shown == []  # a semicolon hides it, as usual
     assert kernel.evaluate("asyncnb.tasks()[0].result()") == "own result"
     assert "DisplayHook" in kernel.evaluate("type(sys.displayhook).__name__")
     assert not kernel.evaluate("type(sys.displayhook).__name__").startswith("_")

@@ -1,4 +1,4 @@
-"""A cell that awaits is let go from a subshell console, in JupyterLab."""
+"""A cell that awaits is detached from a subshell console, in JupyterLab."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.browser.lab import Notebook
 pytestmark = pytest.mark.browser
 
 
-def test_a_cell_that_awaits_is_let_go_from_a_subshell_console(
+def test_a_cell_that_awaits_is_detached_from_a_subshell_console(
     open_notebook: Callable[..., Notebook],
 ) -> None:
     notebook = open_notebook(
