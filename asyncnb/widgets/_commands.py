@@ -84,7 +84,7 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
 
 
 class Commands:
-    """Does what the verbs say, in whatever thread calls.
+    """Runs the commands, on the calling thread.
 
     ``let_go`` moves the awaiting cell to the background and returns what to say; ValueError with
     the reason if it cannot.
@@ -114,7 +114,7 @@ class Commands:
         return verb, number, {name: check(content[name]) for name, check in checks.items()}
 
     def execute(self, verb: str, arguments: Mapping[str, Any]) -> str:
-        """Do it, and return what was done in a few words, or nothing; raise CommandError."""
+        """Run a command; return what was done in a few words, or nothing. Raises CommandError."""
         done: str = getattr(self, f"_{verb}")(**arguments)
         return done
 

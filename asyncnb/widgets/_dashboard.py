@@ -1,4 +1,4 @@
-"""Dashboard: the widget that shows all tasks, and steers them."""
+"""Dashboard: the widget that shows and controls all tasks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from asyncnb.widgets._watcher import OpenLane, Watcher
 class Dashboard(Watcher):
     """The tasks of this kernel, live, with buttons.
 
-    Usually ``asyncnb.dashboard()`` makes one. ``height`` is that of the list in pixels. Closing the
-    widget (``close()``) takes it off the page.
+    Usually ``asyncnb.dashboard()`` creates one. ``height`` is the height of the list in pixels.
+    Closing the widget (``close()``) removes it from the page.
     """
 
     _esm = dashboard_js()
@@ -41,15 +41,15 @@ class Dashboard(Watcher):
         self.connect(feed, open_lane=open_lane, prompt=prompt)
 
     def disconnect(self) -> None:
-        """End the subscription, and know no more who looks at the page."""
+        """End the subscription, and forget how to ask whether the run is headless."""
         super().disconnect()
         self._headless = bool
 
     def close(self) -> None:
-        """Take the dashboard off the page."""
+        """Remove the dashboard from the page."""
         super().close()
         if getattr(self, "_own_layout", None) is not None:
-            self._own_layout.close()  # a widget as well, which ipywidgets would keep for ever
+            self._own_layout.close()  # a widget too: ipywidgets would keep it
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -57,6 +57,9 @@ class Dashboard(Watcher):
             return None
         data, metadata = bundle
         if self._headless():
-            return self._fallback(), metadata  # its state is not saved: a hole in the page
-        # Where no widget can be shown, in a saved notebook say: how things stood at that moment.
+            return (
+                self._fallback(),
+                metadata,
+            )  # its state is not saved, so the page would show nothing
+        # The table is shown where widgets are not, such as in a saved notebook.
         return {**data, **self._fallback()}, metadata

@@ -1,4 +1,4 @@
-// The tree of groups and tasks: a few dozen row elements that move, however many rows there are.
+// The tree of groups and tasks: a few dozen row elements are reused, however many rows there are.
 
 const ROW = 28; // pixels; as in dashboard.css
 const SPARE = 3; // rows above and below what is seen
@@ -19,7 +19,7 @@ class Tree {
     return this.text !== "" || this.states.size > 0;
   }
 
-  /** `hold`: rows stay in their section, as somebody may be about to click on one. */
+  /** `hold`: rows stay in their section, because the user may be about to click one. */
   build(hold) {
     const { rows, groups } = this.store;
     const children = new Map([["", []]]);
@@ -45,7 +45,7 @@ class Tree {
       add(parent, { key: `t:${row.id}`, row });
     }
     if (!wanted) for (const name of groups.keys()) addGroup(name);
-    // Living ones first, as they were launched; then the ended ones, the latest first.
+    // Living tasks first, in the order of their launch; then ended ones, the latest first.
     const lives = (item) => (item.row ? !item.row.parked : false) || (children.get(item.key) ?? []).some(lives) ||
       (item.group !== undefined && groups.has(item.group));
     const endOf = (item) => item.row?.ended ?? Math.max(0, ...(children.get(item.key) ?? []).map(endOf));
@@ -92,7 +92,7 @@ class Tree {
   }
 }
 
-/** One row element; says again only what has changed. */
+/** One row element; it writes only what has changed. */
 class RowElement {
   constructor(grid) {
     this.grid = grid;
@@ -249,7 +249,7 @@ class RowElement {
     setAttribute(this.amount, "title", Math.max(done ?? 0, total ?? 0) < 10000 ? null : whole);
   }
 
-  /** What ticks by itself. */
+  /** The times, which tick without a message. */
   showTimes() {
     const row = this.item?.row;
     if (!row) return;
@@ -314,7 +314,7 @@ class RowElement {
   }
 }
 
-/** The grid itself: what is in sight, the keyboard, the mouse. */
+/** The grid: the visible rows, the keyboard, the mouse. */
 class Grid {
   constructor(store, height) {
     this.store = store;
@@ -386,7 +386,7 @@ class Grid {
       const offset = this.viewport.scrollTop - (this.first ?? 0) * ROW;
       tree.build(this.hovered);
       this.canvas.style.height = `${tree.items.length * ROW}px`;
-      // What is being looked at stays where it is.
+      // Keep the visible rows where they are.
       const moved = before && this.viewport.scrollTop > 0 ? tree.index.get(before.key) : undefined;
       if (moved !== undefined && moved !== this.first) this.viewport.scrollTop = moved * ROW + offset;
       if (!tree.index.has(this.active)) this.active = tree.items[0]?.key ?? null;
@@ -424,7 +424,7 @@ class Grid {
     setHidden(this.viewport, count === 0);
   }
 
-  /** Only what ticks. */
+  /** Update the ticking times only. */
   tick() {
     for (const element of this.elements) if (element.item?.row && !isEnded(element.item.row)) element.showTimes();
   }
@@ -443,7 +443,7 @@ class Grid {
   focusRow(key) {
     const element = this.find(key);
     if (element) element.node.focus({ preventScroll: true });
-    else this.viewport.focus({ preventScroll: true }); // out of sight: keys still arrive
+    else this.viewport.focus({ preventScroll: true }); // not rendered now; the viewport still receives keys
   }
 
   activate(key, focus = true) {
