@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._static import dashboard_js, joined
+from asyncnb.widgets._static import dashboard_css, dashboard_js
 from asyncnb.widgets._watcher import OpenLane, Watcher
 
 
@@ -20,7 +20,7 @@ class Dashboard(Watcher):
     """
 
     _esm = dashboard_js()
-    _css = joined("dashboard.css", "timeline.css")
+    _css = dashboard_css()
 
     height = traitlets.Int(320, min=84, max=4000).tag(sync=True)
 

@@ -25,4 +25,10 @@ def chip_js() -> str:
 
 def dashboard_js() -> str:
     """Return the ES module of the dashboard."""
-    return joined("format.js", "store.js", "grid.js", "detail.js", "timeline.js", "dashboard.js")
+    names = ("format", "store", "tree", "grid", "detail", "timeline", "dashboard")
+    return joined(*(f"{name}.js" for name in names))
+
+
+def dashboard_css() -> str:
+    """Return the style sheet of the dashboard."""
+    return joined("dashboard.css", "detail.css", "timeline.css")

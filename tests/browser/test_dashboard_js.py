@@ -8,7 +8,7 @@ import pytest
 
 from asyncnb._core.timeline.svg import svg
 from asyncnb._kernel.tables.table import TaskTable
-from asyncnb.widgets._static import dashboard_js, joined
+from asyncnb.widgets._static import dashboard_css, dashboard_js
 from tests.browser.fake import FakeKernel, as_bytes, encode, task
 from tests.browser.lab import Lab
 from tests.widgets.test_xss import CLEAN, data, infos
@@ -27,7 +27,7 @@ def _page(lab: Lab) -> Iterator[FakeKernel]:
 @pytest.fixture
 def page(_page: FakeKernel) -> FakeKernel:
     """An empty page with the module and no view yet."""
-    _page.open(dashboard_js(), joined("dashboard.css", "timeline.css"))
+    _page.open(dashboard_js(), dashboard_css())
     return _page
 
 
@@ -352,7 +352,7 @@ def test_whatever_tasks_say_is_text(_page: FakeKernel) -> None:
     page = _page
     found: list[tuple[int, bool, list[str]]] = []
     for texts in ([f"name {i}" for i in range(len(CORPUS))], CORPUS):
-        page.open(dashboard_js(), joined("dashboard.css", "timeline.css"), height=4000)
+        page.open(dashboard_js(), dashboard_css(), height=4000)
         page.view()
         for start in range(0, len(texts), 20):  # as many as a page has rows for
             some = texts[start : start + 20]

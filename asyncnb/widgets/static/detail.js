@@ -55,7 +55,7 @@ class Detail {
     if (of === undefined) return [h("p", { class: "asyncnb-quiet", text: "…" })];
     if (of === null) return [h("p", { class: "asyncnb-quiet", text: "This task is no longer listed." })];
     const facts = h("div", { class: "asyncnb-facts" });
-    const output = h("div", { class: "asyncnb-said" });
+    const output = h("div", { class: "asyncnb-outputs" });
     const section = (column, title, ...children) => column.append(h("div", { class: "asyncnb-section" }, h("h4", { text: title }), ...children));
     if (of.frames?.length)
       section(
