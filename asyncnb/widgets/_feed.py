@@ -22,7 +22,7 @@ from asyncnb._core.base.errors import CommandError, format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.info import STATES
-from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.named_groups import open_groups
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb.widgets._commands import Commands
@@ -202,12 +202,12 @@ class Feed:
                 own(subscription, **arguments)
                 return
             answer: Message = {"k": "ack", "n": client, "ok": True}
-            answer["say"] = self._commands.execute(verb, arguments)
+            answer["text"] = self._commands.execute(verb, arguments)
         except CommandError as exc:
-            answer = {"k": "ack", "n": client, "ok": False, "say": str(exc)}
+            answer = {"k": "ack", "n": client, "ok": False, "text": str(exc)}
         except Exception as exc:
             logger.exception("asyncnb's dashboard: %r failed", verb)
-            answer = {"k": "ack", "n": client, "ok": False, "say": format_exception_line(exc)}
+            answer = {"k": "ack", "n": client, "ok": False, "text": format_exception_line(exc)}
         if client is not None:
             subscription.done[client] = answer
             while len(subscription.done) > 100:
@@ -398,5 +398,5 @@ def _groups() -> list[list[Any]]:
     """Return name, state and size of the open groups."""
     return [
         [cut(group.name), "cancelling" if group._aborting else "open", len(group)]
-        for group in _named_groups.open_groups()
+        for group in open_groups()
     ]

@@ -13,8 +13,7 @@ from asyncnb._core.introspection.call_graph import awaited_by
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.tracing import recording as _trace
-from asyncnb._core.tracing.recording import Recording, Step, TaskTrace
+from asyncnb._core.tracing.recording import Recording, Step, TaskTrace, recorder, trace_of
 
 #: What a timeline can show; None: all launched tasks, and all other recorded ones.
 Tasks = Any
@@ -32,7 +31,7 @@ def timeline_data(tasks: Tasks = None, *, grid: float | None = None) -> dict[str
     "timeout", message]``) and ``dropped``. ``edges``: ``[id of the task waited for, id of the one
     that waited, when it was woken or None]``. Times are seconds after ``origin``.
     """
-    recording = tasks if isinstance(tasks, Recording) else _trace.recorder
+    recording = tasks if isinstance(tasks, Recording) else recorder
     rows = _rows(tasks, recording)
     steps = recording.steps_of()
     now = recording.now() + recording.epoch
@@ -86,7 +85,7 @@ def _asked_for(tasks: Tasks, traces: list[TaskTrace]) -> tuple[list[TaskRecord],
     for task in several:
         if (record := getattr(task, "_record", None)) is not None:
             found[0].append(record)
-        elif (trace := _trace.trace_of(task)) is not None:
+        elif (trace := trace_of(task)) is not None:
             found[1].append(trace)
         else:
             what = (
@@ -194,7 +193,7 @@ def _edges(rows: list[TaskRecord | TaskTrace], recording: Recording) -> list[lis
         if task is None or task.done():
             continue
         for waiting in awaited_by(task):
-            other = getattr(waiting, "_record", None) or _trace.trace_of(waiting)
+            other = getattr(waiting, "_record", None) or trace_of(waiting)
             if other is not None:
                 edges.append([row.id, other.id, None])
     return edges

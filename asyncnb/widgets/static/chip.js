@@ -36,9 +36,9 @@ class ChipHub {
   }
 
   /** Tell the kernel which visible tasks have not ended. */
-  watch(anew = false) {
+  watch(force = false) {
     const ids = [...this.seen].filter((chip) => !chip.isOver).map((chip) => chip.id).sort((a, b) => a - b);
-    if (this.store.connection === "lost" || (!anew && ids.join() === this.watched)) return;
+    if (this.store.connection === "lost" || (!force && ids.join() === this.watched)) return;
     this.watched = ids.join();
     if (!this.store.post({ c: "watch", ids })) this.store.lose("the kernel is gone");
     else if (ids.length) {
@@ -62,8 +62,8 @@ class ChipHub {
     }
   }
 
-  say(text, isError) {
-    for (const chip of this.seen) if (isError && chip.asked) chip.say(text);
+  announce(text, isError) {
+    for (const chip of this.seen) if (isError && chip.asked) chip.announce(text);
   }
 
   mount(el, id, text) {
@@ -135,7 +135,7 @@ class Chip {
     this.hub.store.command("cancel", { id: this.id });
   }
 
-  say(text) {
+  announce(text) {
     this.asked = false;
     setText(this.note, text);
   }

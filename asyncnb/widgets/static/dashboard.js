@@ -221,11 +221,11 @@ class View {
     }
   }
 
-  say(text, isError) {
+  announce(text, isError) {
     setText(this.status, text);
     this.status.classList.toggle("asyncnb-error", isError);
-    clearTimeout(this.saying);
-    this.saying = setTimeout(() => setText(this.status, ""), 8000);
+    clearTimeout(this.announcing);
+    this.announcing = setTimeout(() => setText(this.status, ""), 8000);
   }
 
   visibleIds() {
@@ -237,7 +237,7 @@ class View {
     const page = this.node.closest(".jp-Notebook") ?? document;
     const prompt = [...page.querySelectorAll(".jp-InputPrompt")].find((node) => node.textContent.trim() === `[${row.cell}]:`);
     const cell = prompt?.closest(".jp-Cell");
-    if (!cell) return this.say(`In[${row.cell}] is not on this page, or has been run again since.`, true);
+    if (!cell) return this.announce(`In[${row.cell}] is not on this page, or has been run again since.`, true);
     cell.scrollIntoView({ block: "center", behavior: this.calm.matches ? "auto" : "smooth" });
     cell.classList.add("asyncnb-pointed-at");
     setTimeout(() => cell.classList.remove("asyncnb-pointed-at"), 1600);
@@ -247,7 +247,7 @@ class View {
     this.store.detach(this);
     this.model.off("change:height", this.onHeight);
     cancelAnimationFrame(this.frame);
-    for (const timer of [this.ticking, this.looking, this.saying]) clearTimeout(timer);
+    for (const timer of [this.ticking, this.looking, this.announcing]) clearTimeout(timer);
     this.resize.disconnect();
     this.sight.disconnect();
     this.timeline?.destroy?.();

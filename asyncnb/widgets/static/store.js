@@ -47,8 +47,8 @@ class Store {
     for (const view of this.views) view.changed();
   }
 
-  say(text, isError = false) {
-    for (const view of this.views) view.say(text, isError);
+  announce(text, isError = false) {
+    for (const view of this.views) view.announce(text, isError);
   }
 
   now() {
@@ -82,7 +82,7 @@ class Store {
     }, ANSWER_IN);
   }
 
-  /** Send a command; its answer calls `done` with {ok, say}. */
+  /** Send a command; its answer calls `done` with {ok, text}. */
   command(verb, what = {}, done = null) {
     if (this.connection === "lost") return;
     const n = `${this.client}:${++this.commands}`;
@@ -104,12 +104,12 @@ class Store {
   }
 
   /** Tell the kernel which living rows are visible: it samples these twice a second. */
-  setVisible(anew = false) {
+  setVisible(force = false) {
     const ids = new Set();
     for (const view of this.views) for (const id of view.visibleIds?.() ?? []) ids.add(id);
     const list = [...ids].sort((a, b) => a - b);
     const key = list.join();
-    if (this.connection === "lost" || (!anew && key === this.visibleKey)) return;
+    if (this.connection === "lost" || (!force && key === this.visibleKey)) return;
     this.visibleKey = key;
     this.post({ c: "view", ids: list });
   }
@@ -212,11 +212,11 @@ class Store {
     }
   }
 
-  takeAnswer({ n, ok, say }) {
+  takeAnswer({ n, ok, text }) {
     const command = this.pending.get(n);
     this.pending.delete(n);
-    command?.done?.({ ok, say });
-    if (say && (command || n === null)) this.say(say, !ok);
+    command?.done?.({ ok, text });
+    if (text && (command || n === null)) this.announce(text, !ok);
   }
 
   /** The kernel of these rows is gone. */

@@ -33,10 +33,10 @@ function mountTimeline(el, { onRequest = null } = {}) {
   const picture = s("svg", { class: "asyncnb-tl-picture", "aria-hidden": "true" });
   const spacer = h("div", { class: "asyncnb-tl-spacer" }, picture);
   const list = h("div", { class: "asyncnb-tl-scroll", tabindex: 0, role: "application", "aria-roledescription": "timeline", "aria-label": "Timeline", "aria-keyshortcuts": "+ - 0 ArrowLeft ArrowRight ArrowUp ArrowDown" }, spacer);
-  const told = h("div", { class: "asyncnb-tl-told", role: "status" });
+  const description = h("div", { class: "asyncnb-tl-description", role: "status" });
   const legend = h("div", { class: "asyncnb-tl-legend" });
   const note = h("p", { class: "asyncnb-tl-note", hidden: "" });
-  const root = h("div", { class: "asyncnb-tl", "data-lm-suppress-shortcuts": "true" }, tools, axis, list, told, legend, note);
+  const root = h("div", { class: "asyncnb-tl", "data-lm-suppress-shortcuts": "true" }, tools, axis, list, description, legend, note);
   el.replaceChildren(root);
 
   const plot = () => Math.max(60, list.clientWidth - GUTTER - 16);
@@ -104,7 +104,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     picture.replaceChildren(...parts, names, ...labels);
     for (const label of labels) shorten(label);
     paintLegend(used);
-    if (active === null) setText(told, "");
+    if (active === null) setText(description, "");
   }
 
   /** Shorten a name that reaches into the plot. */
@@ -219,8 +219,8 @@ function mountTimeline(el, { onRequest = null } = {}) {
 
   // What is under the pointer, or chosen by keys, in words
 
-  function tell(row, when = null) {
-    if (!row) return setText(told, "");
+  function describe(row, when = null) {
+    if (!row) return setText(description, "");
     const parts = [row.name, row.state];
     if (row.ended !== null && row.started !== null) parts.push(`took ${duration(row.ended - row.started, 2)}`);
     if (row.group) parts.push(`group ${row.group}`);
@@ -239,7 +239,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     const waiters = data.edges.filter(([source]) => source === row.id).map(([, target]) => names.get(target)?.name).filter(Boolean);
     if (waiters.length) parts.push(`awaited by ${[...new Set(waiters)].slice(0, 3).join(", ")}`);
     if (row.error) parts.push(row.error.slice(0, 200));
-    setText(told, parts.join(" · "));
+    setText(description, parts.join(" · "));
   }
 
   function choose(index) {
@@ -248,7 +248,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     active = rows[i].id;
     if (i * LINE < list.scrollTop) list.scrollTop = i * LINE;
     else if ((i + 1) * LINE > list.scrollTop + list.clientHeight) list.scrollTop = (i + 1) * LINE - list.clientHeight;
-    tell(rows[i]);
+    describe(rows[i]);
     soon();
   }
 
@@ -265,7 +265,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
       active = row?.id ?? null;
       soon();
     }
-    tell(row, timeOf(event));
+    describe(row, timeOf(event));
   });
   list.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || event.offsetX > list.clientWidth) return;
