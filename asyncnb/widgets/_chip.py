@@ -16,7 +16,7 @@ import traitlets
 
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._static import chip_js, joined
-from asyncnb.widgets._watcher import OpenLane, Watcher
+from asyncnb.widgets._watcher import SubscribeComm, Watcher
 
 
 class ChipHub(Watcher):
@@ -27,9 +27,11 @@ class ChipHub(Watcher):
     key = traitlets.Unicode().tag(sync=True)
     css = traitlets.Unicode(joined("chip.css")).tag(sync=True)
 
-    def __init__(self, feed: Feed, *, open_lane: OpenLane, prompt: Callable[[], bool]) -> None:
+    def __init__(
+        self, feed: Feed, *, subscribe_comm: SubscribeComm, prompt: Callable[[], bool]
+    ) -> None:
         super().__init__(key=uuid.uuid4().hex)
-        self.connect(feed, open_lane=open_lane, prompt=prompt, only=())
+        self.connect(feed, subscribe_comm=subscribe_comm, prompt=prompt, only=())
 
 
 class Chip(anywidget.AnyWidget):

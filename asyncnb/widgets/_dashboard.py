@@ -9,7 +9,7 @@ import traitlets
 
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._static import dashboard_css, dashboard_js
-from asyncnb.widgets._watcher import OpenLane, Watcher
+from asyncnb.widgets._watcher import SubscribeComm, Watcher
 
 
 class Dashboard(Watcher):
@@ -28,7 +28,7 @@ class Dashboard(Watcher):
         self,
         feed: Feed,
         *,
-        open_lane: OpenLane | None = None,
+        subscribe_comm: SubscribeComm | None = None,
         prompt: Callable[[], bool] = bool,
         fallback: Callable[[], dict[str, str]] = dict,
         headless: Callable[[], bool] = bool,
@@ -38,7 +38,7 @@ class Dashboard(Watcher):
         self._own_layout: Any = None if "layout" in options else self.layout
         self._fallback = fallback
         self._headless = headless
-        self.connect(feed, open_lane=open_lane, prompt=prompt)
+        self.connect(feed, subscribe_comm=subscribe_comm, prompt=prompt)
 
     def disconnect(self) -> None:
         """End the subscription, and forget how to ask whether the run is headless."""

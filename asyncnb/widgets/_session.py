@@ -14,7 +14,7 @@ from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._dashboard import Dashboard
 from asyncnb.widgets._feed import Feed, Message
-from asyncnb.widgets._watcher import OpenLane, Watcher
+from asyncnb.widgets._watcher import SubscribeComm, Watcher
 
 
 class BrowserSide:
@@ -22,21 +22,21 @@ class BrowserSide:
 
     ``fallback`` returns what to show instead of a dashboard where widgets cannot be shown;
     ``headless`` says whether the run is headless. ``awaiting`` says whether a cell is awaiting, and
-    ``let_go`` moves that cell to the background and returns what to show, or raises ValueError with
-    the reason if it cannot.
+    ``detach`` moves that cell to the background and returns what to show, or raises CommandError
+    with the reason if it cannot.
     """
 
     def __init__(
         self,
         *,
-        open_lane: OpenLane,
+        subscribe_comm: SubscribeComm,
         prompt: Callable[[], bool],
         fallback: Callable[[], dict[str, str]],
         headless: Callable[[], bool] = bool,
         awaiting: Callable[[], bool] = bool,
-        let_go: Callable[[], str] = str,
+        detach: Callable[[], str] = str,
     ) -> None:
-        self._open_lane = open_lane
+        self._subscribe_comm = subscribe_comm
         self._prompt = prompt
         self._fallback = fallback
         self._headless = headless
@@ -44,7 +44,7 @@ class BrowserSide:
         self._widgets: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self.feed = Feed(
             registry,
-            Commands(let_go),
+            Commands(detach),
             loop_facts=lambda before: loop_facts(before) | {"awaiting": awaiting()},
         )
 
@@ -52,7 +52,7 @@ class BrowserSide:
         """Return a new dashboard; raise TypeError or TraitError for options it does not have."""
         dashboard = Dashboard(
             self.feed,
-            open_lane=self._open_lane,
+            subscribe_comm=self._subscribe_comm,
             prompt=self._prompt,
             fallback=self._fallback,
             headless=self._headless,
@@ -64,7 +64,7 @@ class BrowserSide:
     def chip(self, record: TaskRecord, bundle: dict[str, Any]) -> dict[str, Any]:
         """Return ``bundle``, a task as one line, with a live chip that takes precedence."""
         if self._hub is None:
-            self._hub = ChipHub(self.feed, open_lane=self._open_lane, prompt=self._prompt)
+            self._hub = ChipHub(self.feed, subscribe_comm=self._subscribe_comm, prompt=self._prompt)
             self._widgets.add(self._hub)
         return Chip(self._hub, record.id, bundle["text/plain"]).bundle() | bundle
 

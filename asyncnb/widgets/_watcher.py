@@ -10,7 +10,7 @@ import anywidget
 from asyncnb.widgets._feed import Feed, Subscription
 
 #: Passes a comm's messages to a callback at once, even while a cell runs; returns how to stop that.
-OpenLane = Callable[[str, Callable[[object, list[Any]], object]], Callable[[], None]]
+SubscribeComm = Callable[[str, Callable[[object, list[Any]], object]], Callable[[], None]]
 
 
 class Watcher(anywidget.AnyWidget):
@@ -27,16 +27,16 @@ class Watcher(anywidget.AnyWidget):
         self,
         feed: Feed,
         *,
-        open_lane: OpenLane | None = None,
+        subscribe_comm: SubscribeComm | None = None,
         prompt: Callable[[], bool] = bool,
         only: Collection[int] | None = None,
     ) -> None:
         """Subscribe to ``feed``; the first message is sent when the browser asks for it."""
         self._subscription = feed.subscribe(self._send, only=only, answers=prompt())
         self._feed = feed
-        self._close_lane: Callable[[], object] = bool
-        if open_lane is not None:
-            self._close_lane = open_lane(self.comm.comm_id, self._arrived)
+        self._unsubscribe_comm: Callable[[], object] = bool
+        if subscribe_comm is not None:
+            self._unsubscribe_comm = subscribe_comm(self.comm.comm_id, self._arrived)
         self.on_msg(lambda _, content, buffers: self._arrived(content, buffers))
 
     def disconnect(self) -> None:
@@ -44,8 +44,8 @@ class Watcher(anywidget.AnyWidget):
         feed, self._feed = self._feed, None
         subscription, self._subscription = self._subscription, None
         if feed is not None and subscription is not None:
-            close_lane, self._close_lane = self._close_lane, bool
-            close_lane()
+            unsubscribe, self._unsubscribe_comm = self._unsubscribe_comm, bool
+            unsubscribe()
             feed.unsubscribe(subscription)
 
     def _arrived(self, content: object, buffers: list[Any]) -> None:
