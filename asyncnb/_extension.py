@@ -14,7 +14,7 @@ from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import THREADS, format_exception_line, no_threads
+from asyncnb._core.base.errors import THREADS, CommandError, format_exception_line, no_threads
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.progress import observe_progress
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
@@ -208,7 +208,7 @@ class Extension:
             settings=self.settings,
             control=ControlVerbs(
                 deliver=self.output.deliver_late_output,
-                let_go=self.await_cells.detach,
+                detach=self._detach_cell,
             ),
             show=ShowVerbs(
                 self.background,
@@ -253,12 +253,12 @@ class Extension:
             self._browser_undo.push(channel.uninstall)
             channel.install()
             self._browser = browser = BrowserSide(
-                open_lane=channel.subscribe,
+                subscribe_comm=channel.subscribe,
                 prompt=lambda: channel.prompt,
                 fallback=lambda: as_bundle(registry.records()),
                 headless=lambda: is_headless(self.output.parent()),
                 awaiting=lambda: self.await_cells.awaiting,
-                let_go=self._let_go,
+                detach=self._detach_cell,
             )
             self._browser_undo.push(browser.close)
             self.dashboard_rate(self.settings["dashboard_rate"])
@@ -294,11 +294,11 @@ class Extension:
         kind = "application/vnd.jupyter.widget-view+json"
         return bundle if widget is None else bundle | {kind: widget[0][kind]}
 
-    def _let_go(self) -> str:
+    def _detach_cell(self) -> str:
         try:
             task = self.await_cells.detach()
         except UsageError as exc:
-            raise ValueError(str(exc)) from None
+            raise CommandError(str(exc)) from None
         return f"{task.get_name()} continues in the background"
 
     def _cell_ended(self, _: object) -> None:

@@ -1,1 +1,1 @@
-"""The browser side: a feed of what changes, and the widgets that show it."""
+"""The browser side: a feed of changes, and the widgets that show them."""

@@ -84,14 +84,14 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
 
 
 class Commands:
-    """Does what the verbs say, in whatever thread calls.
+    """Runs the commands, on the calling thread.
 
-    ``let_go`` moves the awaiting cell to the background and returns what to say; ValueError with
-    the reason if it cannot.
+    ``detach`` moves the awaiting cell to the background and returns what to show; it raises
+    CommandError with the reason if it cannot.
     """
 
-    def __init__(self, let_go: Callable[[], str] = str) -> None:
-        self._let_go = let_go
+    def __init__(self, detach: Callable[[], str] = str) -> None:
+        self._detach = detach
 
     def can(self) -> list[str]:
         """Return what this kernel can do besides what every kernel could."""
@@ -114,7 +114,7 @@ class Commands:
         return verb, number, {name: check(content[name]) for name, check in checks.items()}
 
     def execute(self, verb: str, arguments: Mapping[str, Any]) -> str:
-        """Do it, and return what was done in a few words, or nothing; raise CommandError."""
+        """Run a command; return what was done in a few words, or nothing. Raises CommandError."""
         done: str = getattr(self, f"_{verb}")(**arguments)
         return done
 
@@ -140,10 +140,7 @@ class Commands:
         return commands.set_limit(commands.with_id(id), seconds)
 
     def _background(self) -> str:
-        try:
-            return self._let_go()
-        except ValueError as exc:
-            raise CommandError(str(exc)) from None
+        return self._detach()
 
     def _clear(self) -> str:
         return commands.clear()

@@ -1,4 +1,4 @@
-"""Dashboard: the widget that shows all tasks, and steers them."""
+"""Dashboard: the widget that shows and controls all tasks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import traitlets
 
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._static import dashboard_js, joined
-from asyncnb.widgets._watcher import OpenLane, Watcher
+from asyncnb.widgets._static import dashboard_css, dashboard_js
+from asyncnb.widgets._watcher import SubscribeComm, Watcher
 
 
 class Dashboard(Watcher):
     """The tasks of this kernel, live, with buttons.
 
-    Usually ``asyncnb.dashboard()`` makes one. ``height`` is that of the list in pixels. Closing the
-    widget (``close()``) takes it off the page.
+    Usually ``asyncnb.dashboard()`` creates one. ``height`` is the height of the list in pixels.
+    Closing the widget (``close()``) removes it from the page.
     """
 
     _esm = dashboard_js()
-    _css = joined("dashboard.css", "timeline.css")
+    _css = dashboard_css()
 
     height = traitlets.Int(320, min=84, max=4000).tag(sync=True)
 
@@ -28,7 +28,7 @@ class Dashboard(Watcher):
         self,
         feed: Feed,
         *,
-        open_lane: OpenLane | None = None,
+        subscribe_comm: SubscribeComm | None = None,
         prompt: Callable[[], bool] = bool,
         fallback: Callable[[], dict[str, str]] = dict,
         headless: Callable[[], bool] = bool,
@@ -38,18 +38,18 @@ class Dashboard(Watcher):
         self._own_layout: Any = None if "layout" in options else self.layout
         self._fallback = fallback
         self._headless = headless
-        self.connect(feed, open_lane=open_lane, prompt=prompt)
+        self.connect(feed, subscribe_comm=subscribe_comm, prompt=prompt)
 
     def disconnect(self) -> None:
-        """End the subscription, and know no more who looks at the page."""
+        """End the subscription, and forget how to ask whether the run is headless."""
         super().disconnect()
         self._headless = bool
 
     def close(self) -> None:
-        """Take the dashboard off the page."""
+        """Remove the dashboard from the page."""
         super().close()
         if getattr(self, "_own_layout", None) is not None:
-            self._own_layout.close()  # a widget as well, which ipywidgets would keep for ever
+            self._own_layout.close()  # a widget too: ipywidgets would keep it
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -57,6 +57,9 @@ class Dashboard(Watcher):
             return None
         data, metadata = bundle
         if self._headless():
-            return self._fallback(), metadata  # its state is not saved: a hole in the page
-        # Where no widget can be shown, in a saved notebook say: how things stood at that moment.
+            return (
+                self._fallback(),
+                metadata,
+            )  # its state is not saved, so the page would show nothing
+        # The table is shown where widgets are not, such as in a saved notebook.
         return {**data, **self._fallback()}, metadata

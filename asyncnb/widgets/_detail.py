@@ -1,4 +1,4 @@
-"""What an opened row tells: where the task stands, what it waits for, output, traceback."""
+"""The details of an opened row: where the task is, what it waits for, output, traceback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from asyncnb._core.introspection.stack import await_chain, awaited_by, waiting_on
 from asyncnb._core.launched.record import TaskRecord
 
-#: Characters of the output's end that are shown, and frames of a chain.
+#: The most characters of output that are shown, from its end, and the most frames of a chain.
 MAX_OUTPUT: Final = 20_000
 MAX_FRAMES: Final = 60
 
@@ -16,15 +16,15 @@ _COUNTDOWN = re.compile(r", [0-9][^,]* left$")
 
 
 def waits_for(record: TaskRecord) -> str:
-    """Return what the task waits for, in a few words; nothing while it runs.
+    """Return what the task waits for in a few words; nothing while it runs.
 
-    Without the seconds that are left of a sleep: they would be news twice a second.
+    Without the seconds left of a sleep, which would be a change twice a second.
     """
     return _COUNTDOWN.sub("", waiting_on(record.task) or "")
 
 
 def detail_of(record: TaskRecord) -> dict[str, Any]:
-    """Return what is shown of one task when its row is opened; any thread."""
+    """Return what an opened row shows of its task. Any thread."""
     task = record.task
     found: dict[str, Any] = {"output": task.output[-MAX_OUTPUT:], "waits": waits_for(record)}
     traceback = ""

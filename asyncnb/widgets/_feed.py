@@ -1,12 +1,12 @@
-"""The feed: a snapshot of all rows for whoever opens a dashboard, then what has changed.
+"""The feed: a snapshot of all rows for each new dashboard, then what changes.
 
-One thread does all of it, whoever watches and however many: it takes commands, looks at the tasks
-that were marked as changed, and sends at most ten messages a second, none when nothing is new. It
-is not the loop's, so that a blocked loop can be seen to be blocked.
+One thread serves all dashboards: it runs commands, reads the tasks that were marked as changed, and
+sends at most ten messages a second, none if nothing has changed. It is not the loop's thread, so a
+dashboard can show that the loop is blocked.
 
-Tasks nobody looks at cost nothing: marks are taken only while somebody does, and what changes
-without a mark (waiting, running, the time limit) is looked up for the rows on a screen, twice a
-second.
+Without an open dashboard this costs nothing: changes are marked only while one is open. What
+changes without a mark (waiting, running, the time limit) is sampled twice a second, for the rows
+that are visible.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from asyncnb._core.base.errors import CommandError, format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.info import STATES
-from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.named_groups import open_groups
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb.widgets._commands import Commands
@@ -32,16 +32,16 @@ from asyncnb.widgets._timeline_facts import facts
 
 logger = logging.getLogger("asyncnb")
 
-#: Seconds between two messages: more often nobody sees, and jupyter_server drops messages from 1000
-#: a second on.
+#: Seconds between two messages. A shorter interval would not be noticed, and jupyter_server drops
+#: messages above 1000 a second.
 INTERVAL: Final = 0.1
-#: Seconds between two looks at what changes without a mark.
+#: Seconds between two samples of what changes without a mark.
 SAMPLE_INTERVAL: Final = 0.5
-#: Of one core, the most that the feed's thread takes; with more to tell it tells less often.
+#: The share of one core that the feed's thread may use; with more to do it sends less often.
 MAX_CPU_SHARE: Final = 0.05
-#: Messages without a sign of life, after which a browser that can give one is taken to be gone.
+#: Messages without an acknowledgement after which a browser that can send one is considered gone.
 MAX_UNACKNOWLEDGED: Final = 100
-#: Rows on one screen, at most: what a browser may ask to be looked up.
+#: The most visible rows for which a browser may ask for samples.
 MAX_VISIBLE: Final = 200
 
 _TRANSIENT: Final = {STATES.index(state) for state in ("pending", "running", "cancelling")}
@@ -51,10 +51,10 @@ Send = Callable[[Message, list[bytes]], object]
 
 
 class Subscription:
-    """One widget that watches: how to reach it, and what it looks at.
+    """One subscribed widget: how to reach it, and what it shows.
 
-    ``only``: ids of the tasks it shows, None for all. ``answers``: whether its messages arrive also
-    while a cell runs, so that silence means that nobody is there.
+    ``only``: ids of the tasks that it shows, None for all. ``answers``: whether its messages arrive
+    even while a cell runs, so that their absence means that the browser is gone.
     """
 
     def __init__(self, send: Send, *, only: Collection[int] | None, answers: bool) -> None:
@@ -68,11 +68,13 @@ class Subscription:
         self.sent = 0
         self.seen = 0
         self.texts: dict[int, Any] = {}  # as sent last
-        self.done: dict[str, Message] = {}  # answers by command, the newest: a repeat does nothing
+        self.done: dict[
+            str, Message
+        ] = {}  # the newest answers by request: a repeated command does nothing
 
     @property
     def listening(self) -> bool:
-        """Whether it is worth sending to."""
+        """Whether to send messages to it."""
         return self.open and not (self.answers and self.sent - self.seen > MAX_UNACKNOWLEDGED)
 
 
@@ -98,7 +100,7 @@ class Feed:
         self._observing = False
         self._rows: dict[int, Row] = {}
         self._records: dict[int, TaskRecord] = {}
-        #: Those whose state will change without a mark: to begin, to wait, not to be cancelled.
+        #: Tasks whose next change of state comes without a mark: pending, running, cancelling.
         self._transient: dict[int, TaskRecord] = {}
         self._groups: list[list[Any]] = []
         self._loop: Message = {}
@@ -113,21 +115,21 @@ class Feed:
     def subscribe(
         self, send: Send, *, only: Collection[int] | None = None, answers: bool = False
     ) -> Subscription:
-        """Return a new subscription; it gets its first message when it says ``sync``."""
+        """Return a new subscription; its first message is the answer to ``sync``."""
         subscription = Subscription(send, only=only, answers=answers)
         with self._lock:
             self._subscriptions.append(subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Send it nothing more."""
+        """Send no more messages to ``subscription``."""
         subscription.open = False
         with self._lock:
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
 
     def submit(self, subscription: Subscription, content: object) -> None:
-        """Take a message of a browser: ``content`` may be anything."""
+        """Queue a message from a browser; ``content`` can be anything."""
         self._inbox.put((subscription, content))
         with self._lock:
             if self._closed or (self._thread is not None and self._thread.is_running_or_starting()):
@@ -136,7 +138,7 @@ class Feed:
         thread.start()
 
     def close(self) -> None:
-        """End the thread, having told every browser that nothing more will come."""
+        """End the thread after a last message to every browser."""
         with self._lock:
             self._closed = True
             thread = self._thread
@@ -146,7 +148,7 @@ class Feed:
         self._stop_observing()
 
     def _mark(self, record: TaskRecord) -> None:
-        """Note that ``record`` changed; called wherever that happens, so no more than that."""
+        """Mark ``record`` as changed. Called on the thread that changed it, so it does no more."""
         if not record.dirty:
             record.dirty = True
             self._marked.append(record)
@@ -161,7 +163,7 @@ class Feed:
             try:
                 self._turn()
             except Exception:
-                # The one thread of all dashboards: an error in one turn must not be its end.
+                # This thread serves all dashboards: an error in one turn must not end it.
                 logger.exception("asyncnb's dashboard: a turn of its feed failed")
                 time.sleep(SAMPLE_INTERVAL)
         for subscription in self._subscriptions:
@@ -188,7 +190,7 @@ class Feed:
         return max(0.0, self._due() - self._clock())
 
     def take(self, subscription: Subscription, content: object) -> None:
-        """Do what a message of a browser asks for, and answer it. Never raises."""
+        """Handle a message from a browser and answer it. Never raises."""
         client = verb = None
         try:
             verb, client, arguments = self._commands.parse(content)
@@ -200,12 +202,12 @@ class Feed:
                 own(subscription, **arguments)
                 return
             answer: Message = {"k": "ack", "n": client, "ok": True}
-            answer["say"] = self._commands.execute(verb, arguments)
+            answer["text"] = self._commands.execute(verb, arguments)
         except CommandError as exc:
-            answer = {"k": "ack", "n": client, "ok": False, "say": str(exc)}
+            answer = {"k": "ack", "n": client, "ok": False, "text": str(exc)}
         except Exception as exc:
             logger.exception("asyncnb's dashboard: %r failed", verb)
-            answer = {"k": "ack", "n": client, "ok": False, "say": format_exception_line(exc)}
+            answer = {"k": "ack", "n": client, "ok": False, "text": format_exception_line(exc)}
         if client is not None:
             subscription.done[client] = answer
             while len(subscription.done) > 100:
@@ -214,7 +216,7 @@ class Feed:
 
     def _on_sync(self, subscription: Subscription) -> None:
         if self._observing:
-            self.tick()  # the others get theirs first; stops observing when there are none
+            self.tick()  # the other subscriptions first; stops observing if there are none
         if not self._observing:
             self._start_observing()
         subscription.open = True
@@ -253,7 +255,7 @@ class Feed:
         self._send(subscription, {"k": "timeline", "data": facts()}, [])
 
     def tick(self) -> None:
-        """Send what has changed since the last tick, if anything has."""
+        """Send what has changed since the last tick, if anything."""
         if not any(s.listening for s in self._subscriptions):
             self._stop_observing()
             return
@@ -275,16 +277,16 @@ class Feed:
         self._next_tick = now + max(INTERVAL, (time.thread_time() - began) / MAX_CPU_SHARE)
 
     def _take_marks(self) -> list[TaskRecord]:
-        self._armed = False  # first: a mark that comes from here on makes its own noise
+        self._armed = False  # first, so that a mark made from here on wakes the thread again
         marked = []
         while self._marked:
             record = self._marked.popleft()
-            record.dirty = False  # before it is read, so that a later change marks it again
+            record.dirty = False  # before the record is read, so that a later change marks it again
             marked.append(record)
         return marked
 
     def _changes(self, marked: list[TaskRecord]) -> tuple[list[Row], list[int]]:
-        """Bring the rows of ``marked`` up to date; return those that differ and the gone ids."""
+        """Update the rows of ``marked``; return the rows that differ and the ids that are gone."""
         changed, gone, now = [], [], time.time()
         for record in marked:
             before = self._rows.get(record.id)
@@ -306,7 +308,7 @@ class Feed:
         return changed, gone
 
     def _sample(self, changed: list[Row]) -> Message:
-        """Look up what no mark tells of; add to ``changed``, return what else is new."""
+        """Sample what changes without a mark; add rows to ``changed``, return what else is new."""
         visible = {id for s in self._subscriptions if s.listening for id in s.visible}
         looked_at = [self._records[id] for id in visible if id in self._records]
         looked_at += [r for id, r in self._transient.items() if id not in visible]
@@ -314,9 +316,9 @@ class Feed:
         for id in visible:
             row = fresh.get(id) or self._rows.get(id)
             if row is not None and row.numbers.ended is None:
-                told = cut(waits_for(self._records[id]))
-                if told != row.waits_for:
-                    fresh[id] = self._rows[id] = row._replace(waits_for=told)
+                waits = cut(waits_for(self._records[id]))
+                if waits != row.waits_for:
+                    fresh[id] = self._rows[id] = row._replace(waits_for=waits)
         if fresh:
             changed[:] = [row for row in changed if row.texts.id not in fresh]
             changed += fresh.values()
@@ -338,17 +340,17 @@ class Feed:
             gone = [id for id in gone if id in subscription.only]
         numbers, buffers = pack(row.numbers for row in rows)
         message: Message = {"k": kind, "seq": self._seq, "now": time.time(), "numbers": numbers}
-        told = subscription.texts
+        sent = subscription.texts
         if kind == "snapshot":
-            told.clear()
+            sent.clear()
         texts = []
         for row in rows:
             text = (*row.texts, row.waits_for)
-            if told.get(row.texts.id) != text:
-                told[row.texts.id] = text
+            if sent.get(row.texts.id) != text:
+                sent[row.texts.id] = text
                 texts.append(text)
         for id in gone:
-            told.pop(id, None)
+            sent.pop(id, None)
         message["texts"] = texts
         if gone:
             message["gone"] = gone
@@ -372,8 +374,8 @@ class Feed:
             except UnicodeEncodeError:
                 subscription.send(sendable(message), buffers)
         except Exception:
-            # A closed comm, a kernel that goes away: the others must not miss theirs.
-            logger.debug("asyncnb's dashboard: one could not be reached", exc_info=True)
+            # A closed comm, or the kernel is shutting down: the others must still get theirs.
+            logger.debug("asyncnb's dashboard: a message could not be sent", exc_info=True)
             self.unsubscribe(subscription)
 
     def _start_observing(self) -> None:
@@ -393,8 +395,8 @@ class Feed:
 
 
 def _groups() -> list[list[Any]]:
-    """Return name and state of the open groups."""
+    """Return name, state and size of the open groups."""
     return [
         [cut(group.name), "cancelling" if group._aborting else "open", len(group)]
-        for group in _named_groups.open_groups()
+        for group in open_groups()
     ]

@@ -1,7 +1,7 @@
-"""One task as a row of the dashboard: twelve numbers and texts, and how rows are sent.
+"""One task as a row of the dashboard: its numbers and texts, and how rows are sent.
 
-A row is split in what changes often, numbers, and what hardly ever does, texts: a thousand changes
-a second are a thousand times nine numbers.
+A row is split into what changes often, numbers, and what rarely changes, texts: a thousand changes
+a second are a thousand times seven numbers.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from asyncnb._core.base.text import replace_surrogates, truncate
 from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord
 
-#: Names and notes are cut to this many characters: a row is one line on the screen.
+#: Names and notes are cut to this many characters, because a row is one line on the screen.
 MAX_CHARS: Final = 300
-#: From so many rows on, the numbers go as bytes: as text they would take eight times as long.
+#: With this many rows or more, numbers are sent as bytes: as text they take eight times as long.
 BINARY_FROM: Final = 1000
 
 _STATE_NUMBERS: Final = {state: number for number, state in enumerate(STATES)}
 
 
 class Numbers(NamedTuple):
-    """The columns of a row that change often. Times are ``time.time()``, None is unknown."""
+    """The columns of a row that change often. Times are those of ``time.time()``; None: unknown."""
 
     id: int
     state: int
@@ -36,7 +36,7 @@ class Numbers(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """The columns of a row that hardly ever change."""
+    """The columns of a row that rarely change."""
 
     id: int
     name: str
@@ -59,7 +59,7 @@ FORMAT: Final[dict[str, Any]] = {
 
 
 class Row(NamedTuple):
-    """What is shown of one task."""
+    """One row: what is shown of one task."""
 
     numbers: Numbers
     texts: Texts
@@ -67,9 +67,9 @@ class Row(NamedTuple):
 
 
 def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
-    """Return the row of ``record``; any thread. ``now`` is ``time.time()``.
+    """Return the row of ``record``. ``now`` is ``time.time()``. Any thread.
 
-    ``before`` is the row sent last: what it waits for is kept, as that is asked more rarely.
+    ``before`` is the row that was sent last: its ``waits_for``, sampled less often, is kept.
     """
     state = record.state()
     started = record.started
@@ -83,7 +83,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         deadline = None if left is None or math.isinf(left) else round(now + left, 2)
         was = before.numbers.deadline if before is not None else None
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:
-            deadline = was  # the difference of two clocks: it must not change by itself
+            deadline = was  # a difference of two clocks, which must not look like a change
     note = cut((record.error() or "").partition("\n")[0]) if state == "failed" else ""
     cell = record.cell
     return Row(
@@ -103,14 +103,14 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
 
 
 def cut(text: str) -> str:
-    """Return ``text``, or its beginning if it is too long for a row."""
+    """Return ``text``, cut if it is too long for a row."""
     return truncate(text, MAX_CHARS)
 
 
 def sendable(value: Any) -> Any:
-    """Return ``value``, of dicts, lists and texts, without what UTF-8 cannot say.
+    """Return ``value``, made of dicts, lists and texts, with lone surrogates replaced.
 
-    Half of a surrogate pair, in a name or in what a task printed: no message can hold it.
+    UTF-8 cannot encode them, so a message cannot contain one, whether in a name or in output.
     """
     if isinstance(value, str):
         return replace_surrogates(value)
@@ -122,9 +122,9 @@ def sendable(value: Any) -> Any:
 
 
 def pack(rows: Iterable[Numbers]) -> tuple[list[Any] | None, list[bytes]]:
-    """Return rows as one flat list, or when there are many, as one buffer of doubles (NaN: None).
+    """Return rows as one flat list, or if there are many, as one buffer of doubles (NaN: None).
 
-    Flat, for one list of a thousand is read several times as fast as a thousand lists.
+    Flat, because one long list is parsed several times as fast as a thousand short ones.
     """
     flat = [value for row in rows for value in row]
     if len(flat) < BINARY_FROM * len(Numbers._fields):

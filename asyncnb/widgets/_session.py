@@ -1,4 +1,4 @@
-"""The browser side of one kernel: one feed, and the widgets that it feeds. Made on first use."""
+"""The browser side of one kernel: one feed and the widgets on it. Created on first use."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._dashboard import Dashboard
 from asyncnb.widgets._feed import Feed, Message
-from asyncnb.widgets._watcher import OpenLane, Watcher
+from asyncnb.widgets._watcher import SubscribeComm, Watcher
 
 
 class BrowserSide:
-    """Makes dashboards and chips.
+    """Creates dashboards and chips.
 
-    ``fallback`` returns what stands in for a dashboard where no widget can be shown; ``headless``
-    tells that nobody is there to be shown one. ``awaiting`` tells whether a cell awaits, and
-    ``let_go`` lets it go on as a task and returns what to say, or raises ValueError that says why
-    not.
+    ``fallback`` returns what to show instead of a dashboard where widgets cannot be shown;
+    ``headless`` says whether the run is headless. ``awaiting`` says whether a cell is awaiting, and
+    ``detach`` moves that cell to the background and returns what to show, or raises CommandError
+    with the reason if it cannot.
     """
 
     def __init__(
         self,
         *,
-        open_lane: OpenLane,
+        subscribe_comm: SubscribeComm,
         prompt: Callable[[], bool],
         fallback: Callable[[], dict[str, str]],
         headless: Callable[[], bool] = bool,
         awaiting: Callable[[], bool] = bool,
-        let_go: Callable[[], str] = str,
+        detach: Callable[[], str] = str,
     ) -> None:
-        self._open_lane = open_lane
+        self._subscribe_comm = subscribe_comm
         self._prompt = prompt
         self._fallback = fallback
         self._headless = headless
@@ -44,7 +44,7 @@ class BrowserSide:
         self._widgets: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self.feed = Feed(
             registry,
-            Commands(let_go),
+            Commands(detach),
             loop_facts=lambda before: loop_facts(before) | {"awaiting": awaiting()},
         )
 
@@ -52,7 +52,7 @@ class BrowserSide:
         """Return a new dashboard; raise TypeError or TraitError for options it does not have."""
         dashboard = Dashboard(
             self.feed,
-            open_lane=self._open_lane,
+            subscribe_comm=self._subscribe_comm,
             prompt=self._prompt,
             fallback=self._fallback,
             headless=self._headless,
@@ -62,23 +62,23 @@ class BrowserSide:
         return dashboard
 
     def chip(self, record: TaskRecord, bundle: dict[str, Any]) -> dict[str, Any]:
-        """Return ``bundle``, which shows a task as one line, with a live chip that goes first."""
+        """Return ``bundle``, a task as one line, with a live chip that takes precedence."""
         if self._hub is None:
-            self._hub = ChipHub(self.feed, open_lane=self._open_lane, prompt=self._prompt)
+            self._hub = ChipHub(self.feed, subscribe_comm=self._subscribe_comm, prompt=self._prompt)
             self._widgets.add(self._hub)
         return Chip(self._hub, record.id, bundle["text/plain"]).bundle() | bundle
 
     def close(self) -> None:
-        """End the feed; dashboards on a page then say that they are not connected."""
+        """End the feed; dashboards on a page then show that they are not connected."""
         self.feed.close()
         for widget in list(self._widgets):
             widget.disconnect()
 
 
 def loop_facts(before: Message) -> Message:
-    """Return what the header tells of the loop; ``before`` is what it told last.
+    """Return what the header shows of the loop; ``before`` is the previous result.
 
-    Lag is told as a power of two of milliseconds from 16 on, for it is never twice the same.
+    The lag is rounded to a power of two, from 16 ms on, because it is never the same twice.
     """
     loop = running_embedded_loop()
     if loop is None:
@@ -89,7 +89,7 @@ def loop_facts(before: Message) -> Message:
         since = time.time() - blocked.seconds
         was = before.get("blocked", {})
         if abs(was.get("since", 0) - since) < 1:
-            since = was["since"]  # counted in steps of the watchdog's
+            since = was["since"]  # the watchdog counts in steps of its own period
         facts["blocked"] = {
             "since": since,
             "id": blocked.task_id,

@@ -1,7 +1,7 @@
-"""The hand-written JavaScript and CSS, joined to the one module that anywidget takes.
+"""The hand-written JavaScript and CSS, joined to the one module that anywidget expects.
 
 The files share one scope instead of importing each other: a widget's module reaches the browser as
-text, where there is nothing to import it from, and so no build step is needed.
+text, without a place to import from. So no build step is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _STATIC = Path(__file__).parent / "static"
 
 @functools.cache
 def joined(*names: str) -> str:
-    """Return the text of these files of ``static``, one after the other."""
+    """Return the text of these files of ``static``, concatenated."""
     return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
@@ -25,4 +25,10 @@ def chip_js() -> str:
 
 def dashboard_js() -> str:
     """Return the ES module of the dashboard."""
-    return joined("format.js", "store.js", "grid.js", "detail.js", "timeline.js", "dashboard.js")
+    names = ("format", "store", "tree", "grid", "detail", "timeline", "dashboard")
+    return joined(*(f"{name}.js" for name in names))
+
+
+def dashboard_css() -> str:
+    """Return the style sheet of the dashboard."""
+    return joined("dashboard.css", "detail.css", "timeline.css")

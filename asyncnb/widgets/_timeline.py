@@ -1,4 +1,4 @@
-"""The timeline that can be zoomed and searched, for front ends with widgets."""
+"""The interactive timeline, with zoom and search, for front ends with widgets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asyncnb.widgets._timeline_facts import compact
 
 
 class TimelineWidget(anywidget.AnyWidget):
-    """Timeline facts with zoom, hover and search. Usually ``asyncnb.timeline()`` shows one.
+    """A timeline with zoom, hover and search. Usually ``asyncnb.timeline()`` shows one.
 
     ``refresh`` returns the current facts; it is called when the user asks for them.
     """

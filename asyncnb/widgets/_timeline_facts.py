@@ -1,4 +1,4 @@
-"""The facts of a timeline, small enough to be sent to a page. Knows no widget."""
+"""The facts of a timeline, reduced to a size that can be sent to a page. Knows no widgets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from asyncnb._core.timeline.data import timeline_data
 from asyncnb._core.timeline.rows import ARROW, BARS, ENDS, MARKS, notes, spans
 
-#: What a page gets to draw at most; it draws a thousand bars of a pixel in any case.
+#: The most that a page gets to draw; it has room for a thousand bars of one pixel at most.
 MAX_ROWS = 2000
 MAX_RUNS = 8000
 
-#: How a page draws it, sent with the facts: the picture and the text draw the same.
+#: How a page draws them, sent with the facts, so that it looks like the picture and the text.
 LEGEND: dict[str, Any] = {
     "bars": {kind: bar._asdict() for kind, bar in BARS.items()},
     "ends": {end: sign._asdict() for end, sign in ENDS.items()},
@@ -21,19 +21,20 @@ LEGEND: dict[str, Any] = {
 
 
 def facts(tasks: Any = None) -> dict[str, Any]:
-    """Return what ``mountTimeline`` of timeline.js draws, as it is now; ``tasks`` as for
-    ``asyncnb.timeline``, with its errors. Any thread."""
+    """Return what ``mountTimeline`` of timeline.js draws, as of now.
+
+    ``tasks`` as for ``asyncnb.timeline``, with its errors. Any thread.
+    """
     return compact(timeline_data(tasks))
 
 
 def compact(data: dict[str, Any]) -> dict[str, Any]:
-    """Return ``data`` of ``timeline_data`` for a page to draw: the newest tasks, fewer steps.
+    """Return ``data`` of ``timeline_data`` for a page to draw: the newest tasks, with fewer steps.
 
-    Each row has ``bars`` in the place of ``runs``: ``[kind, start, end]`` as ``spans`` makes them,
-    so that a page draws what the picture and the text draw. Steps so near to each other that a
-    wide screen shows them as one become one, and the waits between them are left out; everything
-    else stays. ``notes`` are sentences to show below, ``legend`` is how to draw it and what each
-    shape means.
+    Each row has ``bars`` instead of ``runs``: ``[kind, start, end]`` as ``spans`` returns them, so
+    that a page draws what the picture and the text draw. Steps so close to each other that even a
+    wide screen shows them as one are merged, without the waits between them; everything else stays.
+    ``notes`` are sentences to show below, ``legend`` says how to draw it and what each shape means.
     """
     rows = data["rows"]
     left_out = max(0, len(rows) - MAX_ROWS)
@@ -43,7 +44,7 @@ def compact(data: dict[str, Any]) -> dict[str, Any]:
         edges = [edge for edge in data["edges"] if {*edge[:2]} <= newest]
         data = data | {"edges": edges}
     if sum(len(row["runs"]) for row in rows) > MAX_RUNS:
-        # Some tasks have most of the steps; so many of each are told apart that all have a share.
+        # A few tasks may have most of the steps; this gives every task its share.
         share = max(20, MAX_RUNS // max(1, sum(1 for row in rows if row["runs"])))
         rows = [_thinned(row, share) for row in rows]
     return data | {

@@ -1,4 +1,4 @@
-"""A widget that a feed keeps up to date."""
+"""A widget that the feed keeps up to date."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import anywidget
 
 from asyncnb.widgets._feed import Feed, Subscription
 
-#: Hands a comm's messages to a callback at once, also while a cell runs; returns what stops that.
-OpenLane = Callable[[str, Callable[[object, list[Any]], object]], Callable[[], None]]
+#: Passes a comm's messages to a callback at once, even while a cell runs; returns how to stop that.
+SubscribeComm = Callable[[str, Callable[[object, list[Any]], object]], Callable[[], None]]
 
 
 class Watcher(anywidget.AnyWidget):
     """A widget with a subscription, until it is closed or asyncnb is unloaded.
 
-    ipywidgets keeps every widget until it is closed, and unloading closes none, as they stay on the
-    page. So a widget that is disconnected keeps nothing of asyncnb.
+    ipywidgets keeps every widget until it is closed, and unloading closes none, because they stay
+    on the page. So a disconnected widget holds no reference to the rest of asyncnb.
     """
 
     _feed: Feed | None = None
@@ -27,40 +27,40 @@ class Watcher(anywidget.AnyWidget):
         self,
         feed: Feed,
         *,
-        open_lane: OpenLane | None = None,
+        subscribe_comm: SubscribeComm | None = None,
         prompt: Callable[[], bool] = bool,
         only: Collection[int] | None = None,
     ) -> None:
-        """Subscribe to ``feed``; the first message comes when the browser asks for it."""
-        self._subscription = feed.subscribe(self._tell, only=only, answers=prompt())
+        """Subscribe to ``feed``; the first message is sent when the browser asks for it."""
+        self._subscription = feed.subscribe(self._send, only=only, answers=prompt())
         self._feed = feed
-        self._close_lane: Callable[[], object] = bool
-        if open_lane is not None:
-            self._close_lane = open_lane(self.comm.comm_id, self._arrived)
+        self._unsubscribe_comm: Callable[[], object] = bool
+        if subscribe_comm is not None:
+            self._unsubscribe_comm = subscribe_comm(self.comm.comm_id, self._arrived)
         self.on_msg(lambda _, content, buffers: self._arrived(content, buffers))
 
     def disconnect(self) -> None:
-        """End the subscription and forget the feed. A second time nothing happens."""
+        """End the subscription and forget the feed. A second call does nothing."""
         feed, self._feed = self._feed, None
         subscription, self._subscription = self._subscription, None
         if feed is not None and subscription is not None:
-            close_lane, self._close_lane = self._close_lane, bool
-            close_lane()
+            unsubscribe, self._unsubscribe_comm = self._unsubscribe_comm, bool
+            unsubscribe()
             feed.unsubscribe(subscription)
 
     def _arrived(self, content: object, buffers: list[Any]) -> None:
         feed, subscription = self._feed, self._subscription
         if feed is not None and subscription is not None:
             feed.submit(subscription, content)
-        elif self.comm is not None:  # from a page that was opened again since
+        elif self.comm is not None:  # from a page that was reopened since
             self.send({"k": "bye"})
 
-    def _tell(self, message: dict[str, Any], buffers: list[bytes]) -> None:
+    def _send(self, message: dict[str, Any], buffers: list[bytes]) -> None:
         if self.comm is None:
             raise RuntimeError("this widget was closed")
         self.send(message, buffers)
 
     def close(self) -> None:
-        """Take the widget off the page."""
+        """Remove the widget from the page."""
         self.disconnect()
         super().close()

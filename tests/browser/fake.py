@@ -104,9 +104,9 @@ class FakeKernel:
         own = ("sync", "view", "seen", "close")
         return [m for m in found if (m["c"] not in own if verb is None else m["c"] == verb)]
 
-    def answer(self, *, ok: bool = True, say: str = "") -> None:
+    def answer(self, *, ok: bool = True, text: str = "") -> None:
         """Answer the command that came last."""
-        self.tell({"k": "ack", "n": self.sent()[-1]["n"], "ok": ok, "say": say})
+        self.tell({"k": "ack", "n": self.sent()[-1]["n"], "ok": ok, "text": text})
 
     def role(self, role: Any, name: str, inside: str = "#one") -> Locator:
         """The element of this role and this very name."""

@@ -8,7 +8,7 @@ import pytest
 
 from asyncnb._core.timeline.svg import svg
 from asyncnb._kernel.tables.table import TaskTable
-from asyncnb.widgets._static import dashboard_js, joined
+from asyncnb.widgets._static import dashboard_css, dashboard_js
 from tests.browser.fake import FakeKernel, as_bytes, encode, task
 from tests.browser.lab import Lab
 from tests.widgets.test_xss import CLEAN, data, infos
@@ -27,7 +27,7 @@ def _page(lab: Lab) -> Iterator[FakeKernel]:
 @pytest.fixture
 def page(_page: FakeKernel) -> FakeKernel:
     """An empty page with the module and no view yet."""
-    _page.open(dashboard_js(), joined("dashboard.css", "timeline.css"))
+    _page.open(dashboard_js(), dashboard_css())
     return _page
 
 
@@ -180,7 +180,7 @@ def test_buttons_give_commands_and_answers_are_told(page: FakeKernel) -> None:
     assert given == [("cancel", 1), ("pause", 1), ("resume", 2), ("cancel_all", None)]
     assert len({m["n"] for m in page.sent()}) == 4
     assert page.do(page.role("button", "Pause crunch").count()) == 0
-    page.answer(say="cancellation requested for 2 tasks")
+    page.answer(text="cancellation requested for 2 tasks")
     assert "cancellation requested for 2 tasks" in page.text()
 
 
@@ -196,7 +196,7 @@ def test_a_name_and_a_time_limit_are_edited_in_place(page: FakeKernel) -> None:
     page.press("Enter")
     assert {"c": "rename", "id": 1, "name": "better"}.items() <= page.sent()[-1].items()
     assert page.focused() == "job"
-    page.answer(ok=False, say="Another living task is named 'better'.")
+    page.answer(ok=False, text="Another living task is named 'better'.")
     assert "Another living task" in page.text()
 
     page.click("button", "Set time limit of job")
@@ -352,7 +352,7 @@ def test_whatever_tasks_say_is_text(_page: FakeKernel) -> None:
     page = _page
     found: list[tuple[int, bool, list[str]]] = []
     for texts in ([f"name {i}" for i in range(len(CORPUS))], CORPUS):
-        page.open(dashboard_js(), joined("dashboard.css", "timeline.css"), height=4000)
+        page.open(dashboard_js(), dashboard_css(), height=4000)
         page.view()
         for start in range(0, len(texts), 20):  # as many as a page has rows for
             some = texts[start : start + 20]
@@ -378,7 +378,7 @@ def test_whatever_tasks_say_is_text(_page: FakeKernel) -> None:
             "frames": [[t, 1, t, t] for t in texts], "waits": said, "awaited_by": texts,
             "output": "\n".join([said, *texts]), "traceback": "\n".join([said, *texts]),
         }})  # fmt: skip
-        page.tell({"k": "ack", "n": None, "ok": False, "say": said})
+        page.tell({"k": "ack", "n": None, "ok": False, "text": said})
         assert page.text().count(said) >= 4  # and also between the others
         page.ask("() => new Promise(done => setTimeout(done, 50))")
         assert page.ask("() => window.hacked") is None

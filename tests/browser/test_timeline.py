@@ -46,7 +46,7 @@ SHOW = """data => {
 }"""
 NAMES = "() => [...document.querySelectorAll('.asyncnb-tl-name')].map(node => node.textContent)"
 AXIS = "() => [...document.querySelectorAll('.asyncnb-tl-axis text')].map(n => n.textContent)"
-TOLD = "() => document.querySelector('.asyncnb-tl-told').textContent"
+TOLD = "() => document.querySelector('.asyncnb-tl-description').textContent"
 FRAMES = "() => new Promise(f => requestAnimationFrame(() => requestAnimationFrame(f)))"
 
 

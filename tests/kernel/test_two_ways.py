@@ -102,13 +102,13 @@ def test_a_verb_and_its_button_do_the_same(two, pair):
         two.ok("for n in 'ab': asyncnb.launch(waits(), name=n, timeout=60 if n == 'b' else None)")
         two.ok("asyncnb.launch(asyncio.sleep(0), name='over', trace=True)\nawait settled('over')")
         two.ok(
-            "changed = []\nfrom asyncnb._core.launched import registry as _registry\n"
+            "changed = []\nfrom asyncnb._core.launched.record import observers\n"
             "note = lambda r: changed.append(r.task.get_name())\n"
-            "_registry.observers.append(note)"
+            "observers.add(note)"
         )
         two.ok(code)
         two.ok("await settled(ended=False)")
-        two.ok("_registry.observers.remove(note)")
+        two.ok("observers.discard(note)")
         seen.append(two.evaluate("(facts(), sorted(set(changed)), len(_trace.recorder.traces))"))
         two.ok("asyncnb.cancel('*');\nawait settled(*(t.get_name() for t in asyncnb.tasks()))")
     assert seen[0] == seen[1]

@@ -192,7 +192,7 @@ def test_a_bad_message_is_answered_and_does_nothing(feed: Feed, message: object)
     feed.take(watcher.subscription, message)
     [answer] = watcher.messages
     assert answer["ok"] is False
-    assert answer["say"].endswith(".")
+    assert answer["text"].endswith(".")
     assert task.get_name() == "untouched"
     assert not task.cancelling()
 
@@ -204,7 +204,7 @@ def test_each_command_does_its_work_once_and_is_answered_again(feed: Feed) -> No
     watcher.say("sync")
     [id] = watcher.rows
     assert watcher.say("rename", n="a:1", id=id, name="other") == {
-        "k": "ack", "n": "a:1", "ok": True, "say": "",
+        "k": "ack", "n": "a:1", "ok": True, "text": "",
     }  # fmt: skip
     task.set_name("mine")
     assert watcher.say("rename", n="a:1", id=id, name="other")["ok"]
@@ -220,7 +220,7 @@ def test_each_command_does_its_work_once_and_is_answered_again(feed: Feed) -> No
     assert not watcher.say("timeout", n="a:7", id=id, seconds=1)["ok"]
     tick(feed)
     assert watcher.states() == {"mine": "cancelled"}
-    assert watcher.say("clear", n="a:8")["say"] == "1 ended task cleared"
+    assert watcher.say("clear", n="a:8")["text"] == "1 ended task cleared"
     tick(feed)
     assert not watcher.rows
 
@@ -234,7 +234,7 @@ def test_a_name_is_refused_that_is_a_pattern_or_another_ones(feed: Feed) -> None
     for name in ("", " x", "a*", "two", "a\nb"):
         answer = watcher.say("rename", n="1" + name, id=one, name=name)
         assert not answer["ok"]
-    assert answer["say"]
+    assert answer["text"]
     assert watcher.states().keys() == {"one", "two"}
 
 

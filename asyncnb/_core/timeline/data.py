@@ -13,8 +13,7 @@ from asyncnb._core.introspection.call_graph import awaited_by
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.tracing import recording as _trace
-from asyncnb._core.tracing.recording import Recording
+from asyncnb._core.tracing.recording import Recording, recorder
 from asyncnb._core.tracing.trace import Step, TaskTrace, trace_of
 
 #: What a timeline can show; None: all launched tasks, and all other recorded ones.
@@ -33,7 +32,7 @@ def timeline_data(tasks: Tasks = None, *, grid: float | None = None) -> dict[str
     "timeout", message]``) and ``dropped``. ``edges``: ``[id of the task waited for, id of the one
     that waited, when it was woken or None]``. Times are seconds after ``origin``.
     """
-    recording = tasks if isinstance(tasks, Recording) else _trace.recorder
+    recording = tasks if isinstance(tasks, Recording) else recorder
     rows = _rows(tasks, recording)
     steps = recording.steps_of()
     now = recording.now() + recording.epoch

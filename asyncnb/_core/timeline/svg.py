@@ -80,8 +80,7 @@ class _Drawing:
     def document(self) -> str:
         rows = [self._row(line, _TOP + _ROW * i + _ROW / 2) for i, line in enumerate(self.shown)]
         legend, height = self._legend(self.bottom + 34)
-        said = notes(self.data)
-        for note in said:
+        for note in notes(self.data):
             legend.append(_text(_LEFT, height, note, _QUIET, 11))
             height += 18
         over = duration(self.data["end"], fine=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from IPython.core.completer import CompletionContext, SimpleCompletion
 
-from asyncnb._core.launched import named_groups as _named_groups
+from asyncnb._core.launched.named_groups import open_groups
 from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import (
     TARGETS,
@@ -213,7 +213,7 @@ def task_names(living: bool = False) -> Iterable[str]:
 
 def group_names() -> list[str]:
     """Return the names of groups, open ones first."""
-    names = [group.name for group in _named_groups.open_groups()]
+    names = [group.name for group in open_groups()]
     names += [r.group for r in reversed(registry.records()) if r.group is not None]
     return list(dict.fromkeys(names))
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
 
 from asyncnb._core.launched import commands
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.arguments import Parser, limit, seconds
 from asyncnb._kernel.cells.wait import wait
 from asyncnb._kernel.magics.verbs import Verb
@@ -20,10 +18,10 @@ class ControlVerbs:
     def __init__(
         self,
         deliver: Callable[[], None],
-        let_go: Callable[[], Task[Any]],
+        detach: Callable[[], str],
     ) -> None:
         self._deliver = deliver
-        self._let_go = let_go
+        self._detach = detach
         self.verbs = {
             "cancel": Verb(
                 "%tasks cancel PATTERN... | -g GROUP | --all  [-m MESSAGE]",
@@ -38,7 +36,7 @@ class ControlVerbs:
             ),
             "pause": Verb("%tasks pause NAME... [--stop-clock]", _pause_arguments, self._pause),
             "resume": Verb("%tasks resume NAME...", _resume_arguments, self._resume),
-            "background": Verb("%tasks background", lambda parser: None, self._go_on),
+            "background": Verb("%tasks background", lambda parser: None, self._background),
             "rename": Verb("%tasks rename OLD NEW", _rename_arguments, self._rename),
             "clear": Verb("%tasks clear", lambda parser: None, self._clear),
         }
@@ -74,9 +72,8 @@ class ControlVerbs:
     def _resume(self, args: argparse.Namespace) -> None:
         print(commands.resume(commands.named(args.patterns)))
 
-    def _go_on(self, args: argparse.Namespace) -> None:
-        task = self._let_go()
-        print(f"{task.get_name()} continues in the background")
+    def _background(self, args: argparse.Namespace) -> None:
+        print(self._detach())
 
     def _rename(self, args: argparse.Namespace) -> None:
         commands.rename(registry.find(args.old), args.new)

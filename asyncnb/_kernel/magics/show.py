@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 
 from asyncnb._core.base.errors import TaskNotFoundError, did_you_mean
 from asyncnb._core.launched import commands
-from asyncnb._core.launched import launch as _launch
+from asyncnb._core.launched.launch import plain_tasks_named
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import Parser
@@ -83,7 +83,7 @@ class ShowVerbs:
         try:
             record = registry.find(args.name)
         except TaskNotFoundError:
-            named = _launch.plain_tasks_named(args.name, exactly=True)
+            named = plain_tasks_named(args.name, exactly=True)
             if len(named) != 1:
                 raise
             from asyncnb._core.introspection.unmanaged import unmanaged_task_info
@@ -106,7 +106,7 @@ def _timeline_arguments(parser: Parser) -> None:
 
 
 def _plain_tasks(pattern: str) -> list[asyncio.Task[Any]]:
-    return sorted(_launch.plain_tasks_named(pattern), key=lambda task: task.get_name())
+    return sorted(plain_tasks_named(pattern), key=lambda task: task.get_name())
 
 
 def _table_arguments(parser: Parser) -> None:

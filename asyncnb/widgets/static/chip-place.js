@@ -1,4 +1,4 @@
-// A chip's own module, as small as can be: every chip sends it to the browser anew.
+// A chip's own module. It is kept small, because every chip sends it to the browser again.
 export default {
   async render({ model, el }) {
     el.textContent = model.get("text");

@@ -1,6 +1,6 @@
-// Chips: one line for one task, in the cell that launched it. All chips of a kernel share one Store
-// and one connection (the hub's); a chip is a place in the page that asks the hub to be drawn. Only
-// chips in sight are told of changes, so a thousand of them cost what they show.
+// Chips: one line for a task, in the cell that displays it. All chips of a kernel share one Store and
+// one connection (the hub's); a chip is a place in the page that the hub draws. Only chips in sight
+// get updates, so a thousand of them cost no more than those that are visible.
 
 class ChipHub {
   constructor(model) {
@@ -35,10 +35,10 @@ class ChipHub {
     }, 50);
   }
 
-  /** Tell the kernel which tasks are in sight and still of interest. */
-  watch(anew = false) {
+  /** Tell the kernel which visible tasks have not ended. */
+  watch(force = false) {
     const ids = [...this.seen].filter((chip) => !chip.isOver).map((chip) => chip.id).sort((a, b) => a - b);
-    if (this.store.connection === "lost" || (!anew && ids.join() === this.watched)) return;
+    if (this.store.connection === "lost" || (!force && ids.join() === this.watched)) return;
     this.watched = ids.join();
     if (!this.store.post({ c: "watch", ids })) this.store.lose("the kernel is gone");
     else if (ids.length) {
@@ -62,8 +62,8 @@ class ChipHub {
     }
   }
 
-  say(text, isError) {
-    for (const chip of this.seen) if (isError && chip.asked) chip.say(text);
+  announce(text, isError) {
+    for (const chip of this.seen) if (isError && chip.asked) chip.announce(text);
   }
 
   mount(el, id, text) {
@@ -125,7 +125,7 @@ class Chip {
     return this.row !== undefined && !this.isOver && this.hub.store.connection !== "lost";
   }
 
-  /** Keep the row: the store holds only those that are in sight and not over. */
+  /** Keep the row: the store has only those of tasks that are in sight and have not ended. */
   remember() {
     this.last = this.hub.store.rows.get(this.id) ?? this.last;
   }
@@ -135,7 +135,7 @@ class Chip {
     this.hub.store.command("cancel", { id: this.id });
   }
 
-  say(text) {
+  announce(text) {
     this.asked = false;
     setText(this.note, text);
   }

@@ -1,5 +1,5 @@
-// The dashboard: header, tabs, grid, details. One Store for each widget, one View for each place
-// where it is shown.
+// The dashboard: header, tabs, grid, details. There is one Store for each widget and one View for each
+// place where it is shown.
 
 class View {
   constructor(store, model, el) {
@@ -14,7 +14,7 @@ class View {
     this.search = h("label", { class: "asyncnb-search" }, icon("search"), this.filter);
     this.cancelAll = h("button", { type: "button", class: "asyncnb-text-button asyncnb-danger", text: "Cancel all" });
     this.clear = h("button", { type: "button", class: "asyncnb-text-button", text: "Clear ended", title: "Forget the tasks that have ended" });
-    this.background = h("button", { type: "button", class: "asyncnb-text-button", text: "Background", hidden: "", title: "Let the cell that awaits now go on as a task" });
+    this.background = h("button", { type: "button", class: "asyncnb-text-button", text: "Background", hidden: "", title: "Move the cell that is currently awaiting to the background" });
     this.loop = h("span", { class: "asyncnb-loop" });
     this.banner = h("div", { class: "asyncnb-banner", role: "alert", hidden: "" });
     this.status = h("div", { class: "asyncnb-status", role: "status" });
@@ -25,7 +25,7 @@ class View {
     View.made++;
     this.node = h(
       "div",
-      // JupyterLab's keys (`dd` deletes a cell) must not act on the notebook from in here.
+      // JupyterLab's shortcuts (`dd` deletes a cell) must not act on the notebook from in here.
       { class: "asyncnb-dashboard", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "" },
       h(
         "div",
@@ -123,7 +123,7 @@ class View {
     this.timeline?.update(data);
   }
 
-  /** While it is looked at: ask again after a change, at most once a second. */
+  /** While it is shown: ask again after a change, at most once a second. */
   keepTimeline() {
     if (this.timelinePanel.hidden || this.store.seq === this.timelineAsked.seq) return;
     if (Date.now() - this.timelineAsked.at > 1000) this.askForTimeline();
@@ -144,7 +144,7 @@ class View {
   toggleState(state) {
     const { states } = this.grid.tree;
     if (this.tasksPanel.hidden) {
-      states.add(state); // a click on a number asks to see what is counted
+      states.add(state); // a click on a count asks to see these tasks
       this.select(0);
     } else if (!states.delete(state)) states.add(state);
     this.grid.viewport.scrollTop = 0;
@@ -157,7 +157,7 @@ class View {
     if (id !== undefined && this.detail.node.contains(document.activeElement)) this.grid.focusRow(`t:${id}`);
   }
 
-  // Painting: whatever happens, at most once a frame.
+  // Painting, at most once a frame.
 
   changed() {
     if (this.frame) return;
@@ -168,15 +168,15 @@ class View {
   }
 
   paint() {
-    // Not while it is hidden (a theme is loaded, a tab is changed): a hidden list says that it is
-    // scrolled to its top. Once it is seen again, its size changes and this comes anew.
+    // Not while it is hidden (a theme is loading, another tab is open): a hidden list reports that it
+    // is scrolled to its top. When it is shown again, its size changes and this is called again.
     if (!this.node.isConnected || !this.node.clientHeight) return;
     this.paintHeader();
     if (!this.tasksPanel.hidden) {
       this.grid.paint();
       this.detail.paint();
     }
-    // Not anew with each paint: while much changes, that would put it off for good.
+    // Not restarted with each paint: while much changes, it would never fire.
     this.looking ??= setTimeout(() => {
       this.looking = null;
       this.store.setVisible();
@@ -203,10 +203,10 @@ class View {
     const { blocked, lag } = store.loop;
     setText(this.loop, isLost ? "" : store.loop.state === "ended" ? "loop ended" : lag ? `loop lag ${lag} ms` : "");
     let text = "";
-    if (isLost) text = `Not connected: ${store.why}. What is shown is how things stood then. Run the cell again for a new dashboard.`;
-    else if (store.connection === "silent") text = "Not connected: no answer from the kernel. What is shown may be old.";
+    if (isLost) text = `Not connected: ${store.why}. This is the last known state. Run the cell again for a new dashboard.`;
+    else if (store.connection === "silent") text = "Not connected: no answer from the kernel. This may be out of date.";
     else if (blocked)
-      text = `${blocked.name ?? "Something"} has blocked the loop for ${duration(store.now() - blocked.since, 0)}${blocked.where ? `, at ${blocked.where}` : ""}. No other task goes on meanwhile.`;
+      text = `${blocked.name ?? "Something"} has blocked the loop for ${duration(store.now() - blocked.since, 0)}${blocked.where ? `, at ${blocked.where}` : ""}. All other tasks are waiting.`;
     setText(this.banner, text);
     setHidden(this.banner, !text);
   }
@@ -221,23 +221,23 @@ class View {
     }
   }
 
-  say(text, isError) {
+  announce(text, isError) {
     setText(this.status, text);
     this.status.classList.toggle("asyncnb-error", isError);
-    clearTimeout(this.saying);
-    this.saying = setTimeout(() => setText(this.status, ""), 8000);
+    clearTimeout(this.announcing);
+    this.announcing = setTimeout(() => setText(this.status, ""), 8000);
   }
 
   visibleIds() {
     return this.isSeen && !this.tasksPanel.hidden ? this.grid.visibleIds() : [];
   }
 
-  /** Scroll to the cell that launched a task, where the front end shows prompts as Jupyter does. */
+  /** Scroll to the cell that launched a task, if the front end shows prompts as Jupyter does. */
   goToCell(row) {
     const page = this.node.closest(".jp-Notebook") ?? document;
     const prompt = [...page.querySelectorAll(".jp-InputPrompt")].find((node) => node.textContent.trim() === `[${row.cell}]:`);
     const cell = prompt?.closest(".jp-Cell");
-    if (!cell) return this.say(`In[${row.cell}] is not on this page, or was run again since.`, true);
+    if (!cell) return this.announce(`In[${row.cell}] is not on this page, or has been run again since.`, true);
     cell.scrollIntoView({ block: "center", behavior: this.calm.matches ? "auto" : "smooth" });
     cell.classList.add("asyncnb-pointed-at");
     setTimeout(() => cell.classList.remove("asyncnb-pointed-at"), 1600);
@@ -247,7 +247,7 @@ class View {
     this.store.detach(this);
     this.model.off("change:height", this.onHeight);
     cancelAnimationFrame(this.frame);
-    for (const timer of [this.ticking, this.looking, this.saying]) clearTimeout(timer);
+    for (const timer of [this.ticking, this.looking, this.announcing]) clearTimeout(timer);
     this.resize.disconnect();
     this.sight.disconnect();
     this.timeline?.destroy?.();

@@ -1,4 +1,4 @@
-// What an opened row tells.
+// The details of an opened row.
 
 class Detail {
   constructor(store, onClose) {
@@ -53,9 +53,9 @@ class Detail {
 
   sections(of) {
     if (of === undefined) return [h("p", { class: "asyncnb-quiet", text: "…" })];
-    if (of === null) return [h("p", { class: "asyncnb-quiet", text: "This task is not known any more." })];
+    if (of === null) return [h("p", { class: "asyncnb-quiet", text: "This task is no longer listed." })];
     const facts = h("div", { class: "asyncnb-facts" });
-    const said = h("div", { class: "asyncnb-said" });
+    const output = h("div", { class: "asyncnb-outputs" });
     const section = (column, title, ...children) => column.append(h("div", { class: "asyncnb-section" }, h("h4", { text: title }), ...children));
     if (of.frames?.length)
       section(
@@ -69,9 +69,9 @@ class Detail {
       );
     if (of.waits) section(facts, "Waits for", h("p", { text: of.waits }));
     if (of.awaited_by?.length) section(facts, "Awaited by", h("p", { text: of.awaited_by.join(", ") }));
-    if (of.output) section(said, "Output", h("pre", { class: "asyncnb-output", tabindex: 0, "aria-label": "Output" }, terminalText(of.output)));
-    if (of.traceback) section(said, "Traceback", h("pre", { class: "asyncnb-traceback", tabindex: 0, "aria-label": "Traceback" }, terminalText(of.traceback)));
-    const found = [facts, said].filter((column) => column.firstChild);
-    return found.length ? found : [h("p", { class: "asyncnb-quiet", text: "It has said nothing yet." })];
+    if (of.output) section(output, "Output", h("pre", { class: "asyncnb-output", tabindex: 0, "aria-label": "Output" }, terminalText(of.output)));
+    if (of.traceback) section(output, "Traceback", h("pre", { class: "asyncnb-traceback", tabindex: 0, "aria-label": "Traceback" }, terminalText(of.traceback)));
+    const found = [facts, output].filter((column) => column.firstChild);
+    return found.length ? found : [h("p", { class: "asyncnb-quiet", text: "No output yet." })];
   }
 }

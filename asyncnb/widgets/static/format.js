@@ -1,4 +1,4 @@
-// Small helpers of all views. These files share one scope (see _static.py), so nothing is imported.
+// Small helpers for all views. These files share one scope (see _static.py), so nothing is imported.
 
 /** Make an element: h("div", {class: "x", role: "row", text: "…"}, ...children). Text is never HTML. */
 function h(tag, attributes = {}, ...children) {
@@ -12,7 +12,7 @@ function h(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** Write only what differs: a write costs layout, a comparison next to nothing. */
+/** Write only what has changed: a write costs layout, a comparison almost nothing. */
 function setText(node, text) {
   if (node.asyncnbText !== text) {
     node.asyncnbText = text;
@@ -126,7 +126,7 @@ function terminalText(text) {
   const shown = document.createDocumentFragment();
   const style = new Set();
   const lines = text.split("\n").map((line) => {
-    const last = line.replace(/\r+$/, "").lastIndexOf("\r"); // a bar that draws over itself
+    const last = line.replace(/\r+$/, "").lastIndexOf("\r"); // a progress bar that overwrites itself
     return last < 0 ? line : line.slice(last + 1);
   });
   // eslint-disable-next-line no-control-regex
@@ -151,6 +151,6 @@ function restyle(style, codes) {
     else if ((code >= 30 && code <= 37) || (code >= 90 && code <= 97)) {
       drop(/asyncnb-fg/);
       style.add(`asyncnb-fg${code % 10}`);
-    } else if (code === 38 || code === 48) i += codes[i + 1] === 5 ? 2 : 4; // 256 colours: not ours
+    } else if (code === 38 || code === 48) i += codes[i + 1] === 5 ? 2 : 4; // 256 colours are not supported
   }
 }

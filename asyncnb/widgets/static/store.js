@@ -1,4 +1,4 @@
-// What the kernel has told: one Store for each widget, however many views show it.
+// What the kernel has sent: one Store for each widget, however many views show it.
 
 const ANSWER_IN = 3000; // milliseconds without an answer, after which the kernel is shown as silent
 
@@ -17,8 +17,8 @@ class Store {
     this.why = "";
     this.views = new Set();
     this.details = null;
-    this.pending = new Map(); // commands without an answer, by number
-    this.clock = 0; // what the kernel's clock is ahead of ours, in seconds
+    this.pending = new Map(); // unanswered commands, by request id
+    this.clock = 0; // seconds by which the kernel's clock is ahead of the browser's
     this.seq = -1;
     this.received = 0;
     this.structure = 0; // grows when rows come, go or move
@@ -47,8 +47,8 @@ class Store {
     for (const view of this.views) view.changed();
   }
 
-  say(text, isError = false) {
-    for (const view of this.views) view.say(text, isError);
+  announce(text, isError = false) {
+    for (const view of this.views) view.announce(text, isError);
   }
 
   now() {
@@ -82,7 +82,7 @@ class Store {
     }, ANSWER_IN);
   }
 
-  /** Give a command; its answer calls `done` with {ok, say}. */
+  /** Send a command; its answer calls `done` with {ok, text}. */
   command(verb, what = {}, done = null) {
     if (this.connection === "lost") return;
     const n = `${this.client}:${++this.commands}`;
@@ -103,13 +103,13 @@ class Store {
     this.changed();
   }
 
-  /** Tell the kernel which living rows are on a screen: it looks these up twice a second. */
-  setVisible(anew = false) {
+  /** Tell the kernel which living rows are visible: it samples these twice a second. */
+  setVisible(force = false) {
     const ids = new Set();
     for (const view of this.views) for (const id of view.visibleIds?.() ?? []) ids.add(id);
     const list = [...ids].sort((a, b) => a - b);
     const key = list.join();
-    if (this.connection === "lost" || (!anew && key === this.visibleKey)) return;
+    if (this.connection === "lost" || (!force && key === this.visibleKey)) return;
     this.visibleKey = key;
     this.post({ c: "view", ids: list });
   }
@@ -145,7 +145,7 @@ class Store {
   takeDelta(message, buffers) {
     if (message.seq <= this.seq) return;
     if (!this.format || message.seq !== this.seq + 1) {
-      // Something was lost on the way: the rest would be built on sand.
+      // A message was lost, so the following ones cannot be applied.
       if (!this.syncing) this.sync();
       this.syncing = true;
       return;
@@ -212,14 +212,14 @@ class Store {
     }
   }
 
-  takeAnswer({ n, ok, say }) {
+  takeAnswer({ n, ok, text }) {
     const command = this.pending.get(n);
     this.pending.delete(n);
-    command?.done?.({ ok, say });
-    if (say && (command || n === null)) this.say(say, !ok);
+    command?.done?.({ ok, text });
+    if (text && (command || n === null)) this.announce(text, !ok);
   }
 
-  /** The kernel that these rows are of is no more. */
+  /** The kernel of these rows is gone. */
   lose(why) {
     clearTimeout(this.waiting);
     this.connection = "lost";
@@ -229,12 +229,12 @@ class Store {
     this.changed();
   }
 
-  // What the front end says of the connection, where it says anything (JupyterLab, Notebook 7)
+  // The state of the connection, if the front end reports it (JupyterLab, Notebook 7)
 
   watchConnection(model) {
     const undo = [];
     const lost = () => {
-      // The class is put on by the view of the widget, in a listener of the same event.
+      // The widget's view adds this class in a listener of the same event.
       setTimeout(() => {
         for (const view of this.views) {
           if (view.node.closest(".jupyter-widgets-disconnected")) return this.lose("the kernel was restarted");

@@ -1,5 +1,5 @@
-// The timeline: a row for each task, what it did over time, zoomed and searched. Shares its scope
-// with format.js (see _static.py). What it draws is told in words, too: in the line below it.
+// The timeline: a row for each task with what it did over time, with zoom and search. It shares its
+// scope with format.js (see _static.py). The line below describes in words what is under the pointer.
 
 const LINE = 24; // height of a row
 const GUTTER = 170; // width of the names
@@ -14,15 +14,15 @@ function s(tag, attributes = {}, text = null) {
 
 /**
  * Show a timeline in `el`. `update(data)` takes what compact() in _timeline_facts.py returns;
- * `onRequest()`, if given, is called when the person asks for how things stand now.
+ * `onRequest()`, if given, is called when the user asks for the current state.
  */
 function mountTimeline(el, { onRequest = null } = {}) {
   let data = { rows: [], edges: [], end: 0, notes: [], legend: { bars: {}, ends: {}, marks: {}, arrow: "" } };
   let rows = [];
   let from = 0;
   let to = 1;
-  let fitted = true; // shows all there is, and goes on doing so when more comes
-  let active = null; // id of the row that is told of
+  let fitted = true; // shows everything, also after an update
+  let active = null; // id of the row that is described
   let frame = 0;
   const find = h("input", { type: "search", class: "asyncnb-tl-find", placeholder: "Find", "aria-label": "Find in timeline", spellcheck: "false", autocomplete: "off" });
   const button = (label, text, act) => h("button", { type: "button", class: "asyncnb-tl-button", "aria-label": label, title: label, text, on: { click: act } });
@@ -33,10 +33,10 @@ function mountTimeline(el, { onRequest = null } = {}) {
   const picture = s("svg", { class: "asyncnb-tl-picture", "aria-hidden": "true" });
   const spacer = h("div", { class: "asyncnb-tl-spacer" }, picture);
   const list = h("div", { class: "asyncnb-tl-scroll", tabindex: 0, role: "application", "aria-roledescription": "timeline", "aria-label": "Timeline", "aria-keyshortcuts": "+ - 0 ArrowLeft ArrowRight ArrowUp ArrowDown" }, spacer);
-  const told = h("div", { class: "asyncnb-tl-told", role: "status" });
+  const description = h("div", { class: "asyncnb-tl-description", role: "status" });
   const legend = h("div", { class: "asyncnb-tl-legend" });
   const note = h("p", { class: "asyncnb-tl-note", hidden: "" });
-  const root = h("div", { class: "asyncnb-tl", "data-lm-suppress-shortcuts": "true" }, tools, axis, list, told, legend, note);
+  const root = h("div", { class: "asyncnb-tl", "data-lm-suppress-shortcuts": "true" }, tools, axis, list, description, legend, note);
   el.replaceChildren(root);
 
   const plot = () => Math.max(60, list.clientWidth - GUTTER - 16);
@@ -94,7 +94,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     const places = new Map(shown.map((row, i) => [row.id, i * LINE + LINE / 2]));
     for (const [i, row] of shown.entries()) parts.push(...paintRow(row, i * LINE + LINE / 2, used));
     parts.push(...paintEdges(places, used));
-    // What has scrolled out to the left must not lie under the names.
+    // Covers what has scrolled out to the left, below the names.
     const names = s("rect", { class: "asyncnb-tl-ground", x: 0, y: 0, width: GUTTER - 6, height: shown.length * LINE });
     const labels = shown.map((row, i) => {
       const label = s("text", { class: row.id === active ? "asyncnb-tl-name asyncnb-tl-active" : "asyncnb-tl-name", x: 8 + 12 * Math.min(row.depth, 5), y: i * LINE + LINE / 2 + 4 }, row.name.slice(0, 200));
@@ -104,10 +104,10 @@ function mountTimeline(el, { onRequest = null } = {}) {
     picture.replaceChildren(...parts, names, ...labels);
     for (const label of labels) shorten(label);
     paintLegend(used);
-    if (active === null) setText(told, "");
+    if (active === null) setText(description, "");
   }
 
-  /** Cut a name that reaches into the plot. */
+  /** Shorten a name that reaches into the plot. */
   function shorten(label) {
     const room = GUTTER - 12 - Number(label.getAttribute("x"));
     const text = label.textContent;
@@ -144,11 +144,11 @@ function mountTimeline(el, { onRequest = null } = {}) {
       if (stop < from || start > to) continue;
       const left = Math.max(x(start), GUTTER - 2);
       let right = Math.min(x(stop), GUTTER + plot() + 10);
-      if (kind === "run") right = Math.max(right, left + 1.5); // steps of microseconds are to be seen
+      if (kind === "run") right = Math.max(right, left + 1.5); // steps take microseconds, but must be visible
       if (right - left < 0.3) continue;
       used.kinds.add(kind);
       if (pen[kind] >= left - 0.4) {
-        // Nearer than the eye can tell: one with what was drawn last.
+        // Too close to be told apart: extend the bar that was drawn last.
         if (right > pen[kind]) {
           d[kind] = `${d[kind].slice(0, d[kind].lastIndexOf("H"))}H${right.toFixed(1)}`;
           pen[kind] = right;
@@ -219,8 +219,8 @@ function mountTimeline(el, { onRequest = null } = {}) {
 
   // What is under the pointer, or chosen by keys, in words
 
-  function tell(row, when = null) {
-    if (!row) return setText(told, "");
+  function describe(row, when = null) {
+    if (!row) return setText(description, "");
     const parts = [row.name, row.state];
     if (row.ended !== null && row.started !== null) parts.push(`took ${duration(row.ended - row.started, 2)}`);
     if (row.group) parts.push(`group ${row.group}`);
@@ -239,7 +239,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     const waiters = data.edges.filter(([source]) => source === row.id).map(([, target]) => names.get(target)?.name).filter(Boolean);
     if (waiters.length) parts.push(`awaited by ${[...new Set(waiters)].slice(0, 3).join(", ")}`);
     if (row.error) parts.push(row.error.slice(0, 200));
-    setText(told, parts.join(" · "));
+    setText(description, parts.join(" · "));
   }
 
   function choose(index) {
@@ -248,7 +248,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     active = rows[i].id;
     if (i * LINE < list.scrollTop) list.scrollTop = i * LINE;
     else if ((i + 1) * LINE > list.scrollTop + list.clientHeight) list.scrollTop = (i + 1) * LINE - list.clientHeight;
-    tell(rows[i]);
+    describe(rows[i]);
     soon();
   }
 
@@ -265,7 +265,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
       active = row?.id ?? null;
       soon();
     }
-    tell(row, timeOf(event));
+    describe(row, timeOf(event));
   });
   list.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || event.offsetX > list.clientWidth) return;
@@ -288,7 +288,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
   list.addEventListener(
     "wheel",
     (event) => {
-      // A notebook scrolls under the pointer: only whoever has clicked in here, or holds Ctrl, zooms.
+      // The page scrolls under the pointer: zoom only after a click in here, or with Ctrl.
       if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
         const shift = ((event.deltaX || event.deltaY) / plot()) * (to - from);
         view(from + shift, to + shift);
@@ -329,7 +329,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
   resize.observe(list);
 
   return {
-    /** Show these facts, where the person was. */
+    /** Show these facts, at the current zoom and position. */
     update(newData) {
       data = newData;
       list.setAttribute("aria-label", `Timeline of ${count(data.rows.length, "task")} over ${duration(data.end, 2)}`);

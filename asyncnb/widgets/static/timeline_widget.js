@@ -1,4 +1,4 @@
-// One timeline by itself: its facts come with the model, and anew when somebody asks.
+// A timeline on its own: the model has its facts, and gets new ones when the user asks.
 
 export default {
   render({ model, el }) {
