@@ -86,7 +86,6 @@ class Extension:
             options(
                 autoawait=self.autoawait,
                 one_loop=self.switch_one_loop,
-                dashboard_rate=self.dashboard_rate,
                 keep_alive=self.keep_alive.switch,
                 offload_limit=_offload_limit,
             ),
@@ -261,7 +260,6 @@ class Extension:
                 detach=self._detach_cell,
             )
             self._browser_undo.push(browser.close)
-            self.dashboard_rate(self.settings["dashboard_rate"])
         return self._browser
 
     def _show_task(self, task: Task[Any]) -> dict[str, Any] | None:
@@ -367,12 +365,6 @@ class Extension:
     def switch_one_loop(self, wanted: bool) -> None:
         """Switch what cells without await see as the running loop."""
         (self.one_loop.install if wanted else self.one_loop.uninstall)()
-
-    def dashboard_rate(self, rate: float) -> None:
-        """Have dashboards updated at most so many times a second, once there are any."""
-        feed = sys.modules.get("asyncnb.widgets._feed")
-        if feed is not None:
-            setattr(feed, "INTERVAL", 1 / rate)  # noqa: B010  # final for its own code
 
     def restart(self) -> str:
         """Cancel all tasks, start a new loop; return what happened as a sentence.

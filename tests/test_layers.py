@@ -59,6 +59,19 @@ ENGINES_KNOW = {"jobs", "far", "engines"}
 
 # The floors of a layer, from the ground up, by folder or file. What stands on one imports its own
 # floor and lower ones, where type-only imports and imports in functions count as well.
+CORE_FLOORS = {
+    "_core/__init__.py": 0,
+    "_core/base": 0,
+    "_core/config.py": 1,
+    "_core/frontend.py": 1,
+    "_core/introspection": 1,
+    "_core/primitives": 2,
+    "_core/loop": 3,
+    "_core/tracing": 3,
+    "_core/launched": 4,
+    "_core/timeline": 5,
+}
+CORE_APART = ("_core/loop", "_core/tracing")
 KERNEL_FLOORS = {
     "_kernel/__init__.py": 0,
     "_kernel/arguments.py": 0,
@@ -342,9 +355,58 @@ def ring(found: list[Source]) -> str | None:
     return None
 
 
+def the_core_keeps_its_floors(source: Source) -> Iterator[str]:
+    if source.layer == "_core":
+        yield from climbs(source, CORE_FLOORS, CORE_APART)
+
+
 def the_kernel_side_keeps_its_floors(source: Source) -> Iterator[str]:
     if source.layer == "_kernel":
         yield from climbs(source, KERNEL_FLOORS, KERNEL_APART)
+
+
+def modules_set_their_own_globals(source: Source) -> Iterator[str]:
+    """No other module of asyncnb does: by an assignment, or by what sets attributes by name."""
+    modules = {
+        alias.asname or alias.name
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if is_module(source, node, alias.name)
+    }
+    for node in ast.walk(source.tree):
+        found: ast.expr | None = None
+        match node:
+            case ast.Attribute(value=found, ctx=ast.Store() | ast.Del()):
+                pass
+            case ast.Call(args=[found, ast.Constant(value=str()), *_]) if sets(node.func):
+                pass
+            case ast.Subscript(
+                value=ast.Call(args=[found]), ctx=ast.Store() | ast.Del()
+            ):  # vars(module)["name"] = ...
+                pass
+        if isinstance(found, ast.Name) and found.id in modules:
+            line = getattr(node, "lineno", 0)
+            yield f"{source.path}:{line} sets a global of the module {found.id!r}"
+
+
+def sets(function: ast.expr) -> bool:
+    return name_of(function).strip("_") in ("set", "setattr", "setter", "delattr")
+
+
+def is_module(source: Source, node: ast.ImportFrom, name: str) -> bool:
+    """Return whether ``from node import name`` gives a module of asyncnb, and no name of one."""
+    paths = [f"{module}.{name}" for module in source._modules(node)]
+    return any(
+        path.startswith("asyncnb.") and (ROOT / path.replace(".", "/")).with_suffix(".py").exists()
+        for path in paths
+    )
+
+
+def files_are_short(source: Source) -> Iterator[str]:
+    lines = max((getattr(node, "end_lineno", 0) for node in source.tree.body), default=0)
+    if lines > 500:
+        yield f"{source.path} has {lines} lines: which concept is missing in it?"
 
 
 def heavy_modules_wait_for_their_first_use(source: Source) -> Iterator[str]:
@@ -374,7 +436,10 @@ RULES = [
     offloading_keeps_its_floors,
     nothing_imports_ipykernel,
     one_folder_knows_ipykernel,
+    the_core_keeps_its_floors,
     the_kernel_side_keeps_its_floors,
+    modules_set_their_own_globals,
+    files_are_short,
     heavy_modules_wait_for_their_first_use,
     facts_are_frozen,
 ]
@@ -470,6 +535,40 @@ def test_rule_holds(rule):
         (one_folder_knows_ipykernel, "_kernel/cells/wait.py", "hook.session.send(x)"),
         (one_folder_knows_ipykernel, "_kernel/cells/wait.py", "hasattr(hook, 'session')"),
         (one_folder_knows_ipykernel, "_extension.py", "kernel.shell_stream"),
+        (the_core_keeps_its_floors, "_core/base/x.py", "from asyncnb._core.config import config"),
+        (
+            the_core_keeps_its_floors,
+            "_core/base/x.py",
+            "if TYPE_CHECKING:\n    from asyncnb._core.introspection.info import TaskInfo",
+        ),
+        (
+            the_core_keeps_its_floors,
+            "_core/primitives/x.py",
+            "def f():\n    from asyncnb._core.launched import record",
+        ),
+        (the_core_keeps_its_floors, "_core/loop/x.py", "from asyncnb._core.tracing import trace"),
+        (the_core_keeps_its_floors, "_core/launched/x.py", "from ..timeline import data"),
+        (the_core_keeps_its_floors, "_core/x.py", ""),
+        *(
+            (modules_set_their_own_globals, "_kernel/undo.py", f"{imports}\n{text}")
+            for imports in (
+                "from asyncnb._core import frontend",
+                "from asyncnb._core import frontend as it",
+                "def f():\n    from .._core import frontend",
+            )
+            for text in (
+                "{}.current = None",
+                "{}.current: int = 1",
+                "{}.current += 1",
+                "del {}.current",
+                "setattr({}, 'current', 1)",
+                "self.undo.set({}, 'current', 1)",
+                "vars({})['current'] = 1",
+                "for {}.current in x: pass",
+            )
+            for text in [text.format("it" if " it" in imports else "frontend")]
+        ),
+        (files_are_short, "_core/x.py", "x = 1\n" * 501),
         *(
             (the_kernel_side_keeps_its_floors, path, text)
             for path, text in (
@@ -499,8 +598,8 @@ def test_rule_says_no(rule, path, text):
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("_core/_x.py", "import asyncio, os.path\nfrom . import _y\nfrom ._y import z"),
-        ("_core/_x.py", "try:\n    import uvloop\nexcept ImportError:\n    pass"),
+        ("_core/base/_x.py", "import asyncio, os.path\nfrom . import _y\nfrom ._y import z"),
+        ("_core/base/_x.py", "try:\n    import uvloop\nexcept ImportError:\n    pass"),
         ("_offload/calls.py", "def f():\n    import distributed"),
         ("_offload/calls.py", "from asyncnb._offload import jobs"),
         ("_offload/engines/dask.py", "from asyncnb._offload.far.install import installer"),
@@ -512,6 +611,9 @@ def test_rule_says_no(rule, path, text):
         ("_offloading.py", "def f():\n    from asyncnb._offload.calls import offload"),
         ("__init__.py", "if TYPE_CHECKING:\n    from .widgets import Dashboard"),
         ("_extension.py", "def f():\n    from .widgets import _chip"),
+        ("_core/launched/x.py", "from asyncnb._core.loop import current\nfrom . import record"),
+        ("_core/loop/x.py", "from asyncnb._core import frontend\nfrontend.current.cell_of('x')"),
+        ("_core/loop/x.py", "from asyncnb._core.config import config\nconfig.record_all = True"),
         ("_kernel/ipykernel/x.py", "shell.kernel.session.send"),
         ("_kernel/cells/x.py", "kind = 'kernel' if args.on == 'session' else kernel_of(ip)"),
         ("_kernel/cells/x.py", "from asyncnb._kernel.output.router import OutputRouter"),
@@ -550,6 +652,14 @@ def test_a_ring_of_files_is_found(importing, rings):
     assert (found is not None) is rings
     if found:
         assert "_core/a.py -> _core/b.py" in found and "_core/b.py -> _core/c.py" in found
+
+
+def test_no_folder_is_a_heap():
+    folders: dict[Path, int] = {}
+    for path in PACKAGE.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            folders[path.parent] = folders.get(path.parent, 0) + 1
+    assert {str(folder): files for folder, files in folders.items() if files > 20} == {}
 
 
 # What static reading cannot know: fresh interpreters.

@@ -21,6 +21,7 @@ from typing import Any, Final
 from asyncnb._core.base.errors import CommandError, format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
+from asyncnb._core.config import config
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched.named_groups import open_groups
 from asyncnb._core.launched.record import TaskRecord, observers
@@ -32,9 +33,6 @@ from asyncnb.widgets._timeline_facts import facts
 
 logger = logging.getLogger("asyncnb")
 
-#: Seconds between two messages. A shorter interval would not be noticed, and jupyter_server drops
-#: messages above 1000 a second.
-INTERVAL: Final = 0.1
 #: Seconds between two samples of what changes without a mark.
 SAMPLE_INTERVAL: Final = 0.5
 #: The share of one core that the feed's thread may use; with more to do it sends less often.
@@ -274,7 +272,9 @@ class Feed:
                 if subscription.listening:
                     message, buffers = self._message("delta", changed, gone, subscription)
                     self._send(subscription, message | news, buffers)
-        self._next_tick = now + max(INTERVAL, (time.thread_time() - began) / MAX_CPU_SHARE)
+        self._next_tick = now + max(
+            config.dashboard_interval, (time.thread_time() - began) / MAX_CPU_SHARE
+        )
 
     def _take_marks(self) -> list[TaskRecord]:
         self._armed = False  # first, so that a mark made from here on wakes the thread again

@@ -6,20 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
-from asyncnb._core.config import config
+from asyncnb._core.config import Config, config
 from asyncnb._core.launched import registry as _registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, one_of, whole_number
-from asyncnb._kernel.output import headless as _headless
-from asyncnb._kernel.output import progress as _progress
-from asyncnb._kernel.output import task_output as _kept
+from asyncnb._kernel.output.task_output import MAX_ITEMS
 
 
 def options(
     *,
     autoawait: Callable[[bool], object],
     one_loop: Callable[[bool], object],
-    dashboard_rate: Callable[[float], object],
     keep_alive: Callable[[bool], object],
     offload_limit: Callable[[int], object],
 ) -> list[Option]:
@@ -51,7 +48,7 @@ def options(
         ),
         Option(
             "watchdog",
-            config.watchdog_threshold,
+            Config.watchdog_threshold,
             amount("seconds", lowest=0.02, highest=3600, off=True),
             "report a task that blocks the loop for longer than this",
             _watch,
@@ -73,32 +70,32 @@ def options(
         ),
         Option(
             "output_tail",
-            _kept.TAIL,
+            Config.output_tail,
             whole_number(1),
             "characters of a task's output, with its displays, to keep for showing it again; "
-            f"at most {_kept.MAX_ITEMS:,} prints and displays",
-            _setter(_kept, "TAIL"),
+            f"at most {MAX_ITEMS:,} prints and displays",
+            _setter("output_tail"),
         ),
         Option(
             "shutdown",
-            config.shutdown_seconds,
+            Config.shutdown_seconds,
             amount("seconds", highest=60),
             "time for cleanup when the kernel shuts down; Jupyter itself kills it after about 5 s",
-            _setter(config, "shutdown_seconds"),
+            _setter("shutdown_seconds"),
         ),
         Option(
             "progress_interval",
-            _progress.INTERVAL,
+            Config.progress_interval,
             amount("seconds", lowest=0.02, highest=60),
             "time between two updates of a progress bar",
-            _setter(_progress, "INTERVAL"),
+            _setter("progress_interval"),
         ),
         Option(
             "dashboard_rate",
             10.0,
             amount("updates a second", lowest=0.1, highest=10),
             "most updates of an open dashboard",
-            dashboard_rate,
+            _set_dashboard_rate,
         ),
         Option(
             "keep_alive",
@@ -109,17 +106,17 @@ def options(
         ),
         Option(
             "late_items",
-            _headless.MAX_ITEMS,
+            Config.late_items,
             whole_number(1),
             "in headless runs: late outputs to keep for each cell, the newest",
-            _setter(_headless, "MAX_ITEMS"),
+            _setter("late_items"),
         ),
         Option(
             "record",
             False,
             SWITCH,
             "record the steps of every task launched from now on, as --trace does",
-            _setter(config, "record_all"),
+            _setter("record_all"),
         ),
         Option(
             "offload_limit",
@@ -131,8 +128,12 @@ def options(
     ]
 
 
-def _setter(module: Any, name: str) -> Callable[[Any], None]:
-    return lambda value: setattr(module, name, value)
+def _setter(name: str) -> Callable[[Any], None]:
+    return lambda value: setattr(config, name, value)
+
+
+def _set_dashboard_rate(rate: float) -> None:
+    config.dashboard_interval = 1 / rate
 
 
 def _watch(seconds: float) -> None:

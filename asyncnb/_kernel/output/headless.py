@@ -28,14 +28,12 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.config import config
 from asyncnb._core.launched.record import current_record
 
 #: Seconds between the end of a cell's code and its ``idle`` message, with a wide margin: output of
 #: a task in between would be stored twice, so it is held back that long.
 HOLD_SECONDS = 0.1
-
-#: Late prints and displays that are kept for a cell, the newest.
-MAX_ITEMS = 10_000
 
 _EMPTY = {"text/plain": ""}
 
@@ -102,7 +100,7 @@ class LateOutput:
         self._in_its_cell = contextvars.copy_context().run
         self._ended = False
         self._held: list[Callable[[], object]] | None = None
-        self._items: deque[tuple[str, Any]] = deque(maxlen=MAX_ITEMS)
+        self._items: deque[tuple[str, Any]] = deque(maxlen=config.late_items)
         self._stale = False
         self._filled = False  # whether clients that keep reading see the display filled
         #: By display_id: the newest state of the displays that this cell itself shows.

@@ -10,12 +10,11 @@ from IPython.display import display
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.progress import Progress
 from asyncnb._core.base.text import replace_surrogates
+from asyncnb._core.config import config
 from asyncnb._core.launched.record import current_record
 from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.router import OutputRouter
 
-#: Seconds between two updates of a bar: faster updates are not visible, and overload front ends.
-INTERVAL = 0.1
 WIDTH = 30
 
 
@@ -38,7 +37,7 @@ class ProgressBars:
         now = time.monotonic()
         with self._lock:
             last = self._shown.get(progress.id)
-            if last is not None and now - last < INTERVAL and not progress.ended:
+            if last is not None and now - last < config.progress_interval and not progress.ended:
                 return
             if progress.ended:
                 self._shown.pop(progress.id, None)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.text import replace_surrogates
+from asyncnb._core.config import config
 from asyncnb._core.launched.record import current_record
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 #: print() writes the end of a line separately: half of all writes, and always the same.
 _LINE_ENDS = {kind: (kind, "\n", 1) for kind in ("stdout", "stderr")}
-
-#: Characters of a task's output that are kept to be shown again, the newest.
-TAIL = 200_000
 
 #: Prints and displays of a task that are kept, the newest: small ones cost more than their text.
 MAX_ITEMS = 10_000
@@ -39,7 +37,7 @@ class TaskOutput:
 
     def __init__(self, parent: dict[str, Any], most: int | None = None) -> None:
         self.parent = parent
-        self.most = TAIL if most is None else most
+        self.most = config.output_tail if most is None else most
         #: In a headless run: what puts the late part into the launching cell.
         self.late: LateOutput | None = None
         #: Each is (kind, value, size); a list for a display that may be updated.
