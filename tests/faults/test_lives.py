@@ -179,7 +179,7 @@ def test_cancels_without_a_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(dog, "_look", broken)
+    monkeypatch.setattr(dog, "_check", broken)
     dog._thread.join(10)
     assert not dog._thread.is_alive()
     assert leaves(cancelled) < LEFT
