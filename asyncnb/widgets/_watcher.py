@@ -32,7 +32,7 @@ class Watcher(anywidget.AnyWidget):
         only: Collection[int] | None = None,
     ) -> None:
         """Subscribe to ``feed``; the first message is sent when the browser asks for it."""
-        self._subscription = feed.subscribe(self._send, only=only, answers=prompt())
+        self._subscription = feed.subscribe(self._deliver, only=only, answers=prompt())
         self._feed = feed
         self._unsubscribe_comm: Callable[[], object] = bool
         if subscribe_comm is not None:
@@ -55,7 +55,7 @@ class Watcher(anywidget.AnyWidget):
         elif self.comm is not None:  # from a page that was reopened since
             self.send({"k": "bye"})
 
-    def _send(self, message: dict[str, Any], buffers: list[bytes]) -> None:
+    def _deliver(self, message: dict[str, Any], buffers: list[bytes]) -> None:
         if self.comm is None:
             raise RuntimeError("this widget was closed")
         self.send(message, buffers)

@@ -20,7 +20,7 @@ from asyncnb._core.launched.registry import matches, registry
 
 if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
-from asyncnb._core.launched.open_group import OpenGroup
+    from asyncnb._core.launched.open_group import OpenGroup
 
 # Which tasks a command means
 
