@@ -298,7 +298,7 @@ def test_what_ends_or_starts_the_loop_is_refused_with_a_sentence(kernel):
     kernel.ok("loop = asyncio.get_running_loop()")
     for call in ("close", "stop", "run_forever"):
         error = kernel.run(f"loop.{call}()").error
-        assert error.ename == "RuntimeError" and f"loop.{call}() is not for" in error.evalue
+        assert error.ename == "RuntimeError" and f"loop.{call}() does not work" in error.evalue
     assert kernel.ok("await asyncio.sleep(0, 'alive')").result == "'alive'"
 
 

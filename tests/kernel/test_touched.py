@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-
 from tests.kernel.test_unload import LIFE, SNAPSHOT
 
 PAGE = Path(__file__).parents[2] / "notebooks/reference/architecture.md"

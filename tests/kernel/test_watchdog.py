@@ -42,7 +42,7 @@ def test_a_blocking_task_is_told_once_in_its_own_cell_with_line_and_frames(busy,
     cell = busy.ok(f"%%atask hog\n{code}")
     cell.wait_for(BARKED)
     assert f"(In[{cell.count}]) has blocked" in cell.stderr
-    assert "keeps 1 other task waiting" in cell.stderr or "keeps 2 other tasks" in cell.stderr
+    assert "; 1 other task waits." in cell.stderr or "; 2 other tasks wait." in cell.stderr
     assert "gate.is_set()" in cell.stderr or "gate.wait(30)" in cell.stderr
     assert "/asyncnb/" not in cell.stderr
     status = busy.ok("%asyncnb")

@@ -9,6 +9,7 @@ import sys
 from IPython.core.interactiveshell import InteractiveShell
 
 from asyncnb._core.base.newest import Newest
+from asyncnb._core.base.text import count
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.loop.watchdog import Blocked
 
@@ -66,7 +67,8 @@ def text(blocked: Blocked, others: int) -> str:
     what = f"task {blocked.name!r}" if launched else step_label(blocked)
     if blocked.cell is not None and str(blocked.cell) and blocked.name != "cell":
         what += f" ({blocked.cell})"
-    waiting = f"; {others} other task{' waits' if others == 1 else 's wait'}" if others > 0 else ""
+    wait = "waits" if others == 1 else "wait"
+    waiting = f"; {count(others, 'other task')} {wait}" if others > 0 else ""
     lines = [f"asyncnb: {what} has blocked the loop for {blocked.seconds:.1f} s{waiting}."]
     lines += [f"  {frame}" for frame in blocked.frames]
     stop = f"`%tasks cancel {blocked.name}` stops it." if launched else ""
