@@ -44,10 +44,8 @@ from asyncnb._core.introspection.info import CellRef, TaskInfo
 from asyncnb._core.launched import launch as _launch
 from asyncnb._core.launched.launch import cancel, launch, task, tasks
 from asyncnb._core.launched.named_groups import open_group
-from asyncnb._core.launched.run import run
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.loop.statistics import LoopStatistics
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.create_task import (
     create_eager_task_factory,
@@ -64,12 +62,6 @@ from asyncnb._core.primitives.futures import (
 )
 from asyncnb._core.primitives.groups import TaskGroup, current_deadline
 from asyncnb._core.primitives.tasks import Task, current_task
-from asyncnb._core.primitives.threads import (
-    Runner,
-    new_event_loop,
-    run_coroutine_threadsafe,
-    to_thread,
-)
 from asyncnb._core.primitives.timeouts import Timeout, timeout, timeout_at
 from asyncnb._core.primitives.waiting import sleep, wait, wait_for
 
@@ -82,9 +74,17 @@ if TYPE_CHECKING:
         format_call_graph,
         print_call_graph,
     )
+    from asyncnb._core.launched.run import run
+    from asyncnb._core.loop.statistics import LoopStatistics
     from asyncnb._core.primitives.as_completed import as_completed
     from asyncnb._core.primitives.gather import gather
     from asyncnb._core.primitives.shield import shield
+    from asyncnb._core.primitives.threads import (
+        Runner,
+        new_event_loop,
+        run_coroutine_threadsafe,
+        to_thread,
+    )
     from asyncnb._core.timeline.timeline import Timeline, export_trace, record, timeline
     from asyncnb._offloading import map, offload
 
@@ -97,6 +97,12 @@ _LATER = {
     "print_call_graph": "asyncnb._core.introspection.call_graph",
     "track": "asyncnb._core.base.progress",
     "shield": "asyncnb._core.primitives.shield",
+    "run": "asyncnb._core.launched.run",
+    "LoopStatistics": "asyncnb._core.loop.statistics",
+    "Runner": "asyncnb._core.primitives.threads",
+    "new_event_loop": "asyncnb._core.primitives.threads",
+    "run_coroutine_threadsafe": "asyncnb._core.primitives.threads",
+    "to_thread": "asyncnb._core.primitives.threads",
     "Timeline": "asyncnb._core.timeline.timeline",
     "export_trace": "asyncnb._core.timeline.timeline",
     "record": "asyncnb._core.timeline.timeline",

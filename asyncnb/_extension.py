@@ -24,7 +24,6 @@ from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import embedded_loop, running_embedded_loop, shutdown
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.timeline.timeline import Timeline
 from asyncnb._kernel.awaiting.autoawait import AwaitCells
 from asyncnb._kernel.awaiting.foreign_loops import AwaitBridge, FileCalls
 from asyncnb._kernel.awaiting.one_loop import OneLoop
@@ -35,12 +34,9 @@ from asyncnb._kernel.ipykernel.interrupts import InterruptGuard
 from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
 from asyncnb._kernel.ipykernel.kernel import kernel_loop, kernel_of
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
-from asyncnb._kernel.magics.control import ControlVerbs
 from asyncnb._kernel.magics.magics import AsyncMagics
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
-from asyncnb._kernel.magics.show import ShowVerbs
-from asyncnb._kernel.magics.status import status
 from asyncnb._kernel.output.blocked import BlockedLoopReporter
 from asyncnb._kernel.output.headless import is_headless
 from asyncnb._kernel.output.progress import ProgressBars
@@ -52,6 +48,9 @@ from asyncnb._kernel.undo import UndoStack, leaves
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._core.timeline.timeline import Timeline
+    from asyncnb._kernel.magics.control import ControlVerbs
+    from asyncnb._kernel.magics.show import ShowVerbs
     from asyncnb.widgets._session import BrowserSide
 
 _MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
@@ -140,8 +139,8 @@ class Extension:
         bars.callback(observe_progress(ProgressBars(self.output).observe))
         undo.append(ip.events.callbacks["post_run_cell"], self._cell_ended)
         self._register_magics()
-        self._show(Task, self._show_task)
-        self._show(Timeline, self._show_timeline)
+        self._show(Task.__module__, "Task", self._show_task)
+        self._show("asyncnb._core.timeline.timeline", "Timeline", self._show_timeline)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
         undo.push(functools.partial(frontend.detach, front_end))
@@ -202,21 +201,30 @@ class Extension:
         magics = AsyncMagics(
             ip,
             background=self.background,
-            status=lambda: status(self.settings),
+            status=self._status,
             restart=self.restart,
             settings=self.settings,
-            control=ControlVerbs(
-                deliver=self.output.deliver_late_output,
-                detach=self._detach_cell,
-            ),
-            show=ShowVerbs(
-                self.background,
-                show_output=self.output.show_again,
-                live=lambda: self.browser().dashboard(),
-            ),
+            tasks_verbs=self._tasks_verbs,
         )
         ip.register_magics(magics)
         self._complete(magics)
+
+    def _status(self) -> str:
+        from asyncnb._kernel.magics.status import status
+
+        return status(self.settings)
+
+    def _tasks_verbs(self) -> tuple[ControlVerbs, ShowVerbs]:
+        from asyncnb._kernel.magics.control import ControlVerbs
+        from asyncnb._kernel.magics.show import ShowVerbs
+
+        control = ControlVerbs(deliver=self.output.deliver_late_output, detach=self._detach_cell)
+        show = ShowVerbs(
+            self.background,
+            show_output=self.output.show_again,
+            live=lambda: self.browser().dashboard(),
+        )
+        return control, show
 
     def _complete(self, magics: AsyncMagics) -> None:
         """Offer what the magics take when somebody presses Tab; the rest is imported then."""
@@ -312,21 +320,23 @@ class Extension:
             kernel_loop=self._kernel_loop,
         )
 
-    def _show(self, kind: type, bundle: Callable[[Any], dict[str, Any] | None]) -> None:
-        """Have IPython display objects of ``kind`` by the mime bundle that ``bundle`` returns."""
+    def _show(self, module: str, name: str, bundle: Callable[[Any], Any]) -> None:
+        """Have IPython display objects of a class by the mime bundle that ``bundle`` returns.
+
+        By the class's name, so that its module need not be imported.
+        """
         display: Any = self.ip.display_formatter
         formatter = display.mimebundle_formatter
-        before = formatter.type_printers.get(kind)
 
         def undo() -> None:
-            if formatter.type_printers.get(kind) is bundle:
-                if before is None:
-                    formatter.pop(kind)
-                else:
-                    formatter.for_type(kind, before)
+            if formatter.deferred_printers.get((module, name)) is bundle:
+                del formatter.deferred_printers[module, name]
+            for kind, printer in [*formatter.type_printers.items()]:  # found by its first object
+                if printer is bundle:
+                    del formatter.type_printers[kind]
 
         self._undo.push(undo)
-        formatter.for_type(kind, bundle)
+        formatter.for_type_by_name(module, name, bundle)
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:
         return kernel_loop(self.ip)

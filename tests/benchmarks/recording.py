@@ -9,7 +9,7 @@ from typing import Any
 
 from asyncnb._core.primitives.create_task import create_task
 from asyncnb._core.timeline.timeline import record
-from asyncnb._core.tracing.recording import current_recording
+from asyncnb._core.tracing.current import current_recording
 from tests.benchmarks import Contender, Row
 
 STEPS = 500

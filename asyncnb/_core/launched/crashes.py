@@ -18,7 +18,6 @@ from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.groups import TaskGroup
 from asyncnb._core.primitives.joining import fail_on_dead_loop, fail_waiters
-from asyncnb._core.tracing.recording import end_on_dead_loop
 
 
 def end_all_of(loop: AbstractEventLoop, exc: BaseException | None) -> int:
@@ -39,6 +38,8 @@ def end_all_of(loop: AbstractEventLoop, exc: BaseException | None) -> int:
             close_unstarted(record.body)
             record.body = None
             if record.trace is not None:
+                from asyncnb._core.tracing.recording import end_on_dead_loop  # it was recorded
+
                 end_on_dead_loop(record.trace, loop, _reason("task", exc))
             registry.end_lost(record)
     others: set[Any] = all_tasks(loop)  # those that these made, and of other code

@@ -22,7 +22,6 @@ from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.primitives.all_tasks import unmanaged_tasks
 from asyncnb._core.primitives.joining import is_dead
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.tracing import recording as _recording
 
 __asyncnb_frames__ = "launches"
 
@@ -285,5 +284,7 @@ def cancel_records(records: list[TaskRecord], msg: str | None = None) -> list[Ta
 
 def clear_ended() -> int:
     """Forget the tasks that have ended, and what was recorded of them; return how many."""
-    _recording.recorder.clear()
+    from asyncnb._core.tracing.recording import recorder  # imports what records
+
+    recorder.clear()
     return registry.clear_ended()

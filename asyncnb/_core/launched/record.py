@@ -16,12 +16,12 @@ from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection import info as _info
 from asyncnb._core.introspection.info import ENDED, CellRef, TaskInfo
 from asyncnb._core.launched.ended import EndedFacts
-from asyncnb._core.launched.repeat import Rounds
 from asyncnb._core.launched.time_limit import limit_of, seconds_left
 
 if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.open_group import OpenGroup
+    from asyncnb._core.launched.repeat import Rounds
     from asyncnb._core.tracing.trace import TaskTrace
 
 #: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends

@@ -26,7 +26,7 @@ from asyncnb._core.primitives.futures import isfuture, wrap_future
 from asyncnb._core.primitives.joining import fail_on_dead_loop
 from asyncnb._core.primitives.tasks import Task, create_suspended
 from asyncnb._core.primitives.timeouts import limits_lock
-from asyncnb._core.tracing import recording as _recording
+from asyncnb._core.tracing.current import current_recording
 
 __asyncnb_frames__ = "launches"
 
@@ -83,11 +83,13 @@ def launch_record(
     loop = embedded_loop()
     entered = contextvars.copy_context() if context is None else context.copy()
     entered.run(_enter, record)
-    recording = _recording.current_recording.get()
+    recording = current_recording.get()
     if recording is None and (trace or config.record_all):
-        recording = _recording.recorder
+        from asyncnb._core.tracing.recording import recorder  # imports what records
+
+        recording = recorder
     if recording is not None:
-        entered.run(_recording.current_recording.set, recording)
+        entered.run(current_recording.set, recording)
         coro = recording.root(coro, record, loop)
     if context is None:
         context = entered

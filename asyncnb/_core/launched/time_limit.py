@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asyncnb._core.primitives.timeouts import Timeout, limits_lock
 
+if TYPE_CHECKING:
+
+    class Limited(Protocol):
+        """What a time limit needs of a task's record."""
+
+        first_limit: Any
+
+        @property
+        def task(self) -> Any:
+            """The task."""
+            ...
+
+        def changed(self) -> None:
+            """Notify the observers."""
+
+
 #: In place of a task's first limit once the task has had its first turn.
 BEGUN: Final[Any] = object()
-
-
-class Limited(Protocol):
-    """What a time limit needs of a task's record."""
-
-    first_limit: Any
-
-    @property
-    def task(self) -> Any:
-        """The task."""
-        ...
-
-    def changed(self) -> None:
-        """Notify the observers."""
 
 
 class TaskTimeout(Timeout):

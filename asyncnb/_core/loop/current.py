@@ -10,7 +10,6 @@ from asyncnb._core.base.errors import THREADS
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.loop.hosted import adopt, on_hosted_shutdown
 
 _lock = fork_safe_lock()
 _current: EmbeddedLoop | None = None
@@ -48,7 +47,9 @@ def _start_loop() -> EmbeddedLoop:
     if THREADS:
         loop = EmbeddedLoop()
     else:
-        loop = adopt()
+        from asyncnb._core.loop.hosted import adopt
+
+        loop = adopt(forget)
     if _current is not None and _current.alive:
         loop.close()
         return _current
@@ -91,7 +92,6 @@ def _after_fork_in_child() -> None:
 
 at_fork(_after_fork_in_child)
 
-on_hosted_shutdown.add(forget)
 # concurrent.futures shuts its threads down in an exit hook that runs before every atexit
 # function, and then a cleanup that calls to_thread() fails (cpython#99704). Hooks of that kind
 # run last in, first out, and concurrent.futures.thread is imported above: ours runs first.

@@ -21,7 +21,6 @@ from asyncnb._core.config import config
 from asyncnb._core.introspection.info import current_record
 from asyncnb._core.loop.base_class import base_class, with_fast_call_soon
 from asyncnb._core.loop.guarded import GuardedCalls, guarded_class
-from asyncnb._core.loop.statistics import LoopStatistics
 from asyncnb._core.loop.subprocesses import cell_children, wants_own_process_group
 from asyncnb._core.loop.watchdog import Blocked, Watchdog
 from asyncnb._core.primitives.all_tasks import all_tasks
@@ -35,6 +34,8 @@ logger = logging.getLogger("asyncnb")
 
 
 if TYPE_CHECKING:
+    from asyncnb._core.loop.statistics import LoopStatistics
+
     _Base = asyncio.SelectorEventLoop
 else:
     _Base = with_fast_call_soon(base_class())
@@ -438,6 +439,8 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
 
     def statistics(self) -> LoopStatistics:
         """Return a snapshot of the loop, from any thread."""
+        from asyncnb._core.loop.statistics import LoopStatistics  # seldom needed
+
         ready = getattr(self, "_ready", None)  # uvloop keeps its queue to itself
         return LoopStatistics(
             kind=self.kind,

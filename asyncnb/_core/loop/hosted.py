@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 else:
     _Host = object
 
-#: Called with a hosted loop whose time as the embedded one is over.
-on_hosted_shutdown = Observers("hosted loops")
-
 
 @dataclass
 class _State:
@@ -37,11 +35,12 @@ class _State:
 
     kind: type[asyncio.AbstractEventLoop]
     since: float
+    forget: Callable[[object], None]
     ending: bool = False
 
 
 class HostedLoop(_Host):
-    """What ``EmbeddedLoop`` has besides asyncio's, on a loop that somebody else runs.
+    """What ``EmbeddedLoop`` has besides asyncio's, on a loop that other code runs.
 
     See there; here is what differs. ``thread`` is the only one, there is no watchdog, and
     ``shutdown`` returns before the cancelled tasks have had their cleanup.
@@ -50,7 +49,7 @@ class HostedLoop(_Host):
     _state: _State
     exception_hooks: Observers
 
-    #: Asked of by whoever watches an embedded loop; the host does not crash, and nobody watches.
+    #: What watches an embedded loop asks for these; the host does not crash, and has no watchdog.
     crash = None
     watchdog = None
     blocked = None
@@ -89,7 +88,7 @@ class HostedLoop(_Host):
             if context.get(current_record) is not None:
                 task.cancel()
         self._state.ending = True
-        on_hosted_shutdown.notify(self)
+        self._state.forget(self)
         self.__class__ = self._state.kind  # type: ignore[assignment]
         return True
 
@@ -117,7 +116,7 @@ class HostedLoop(_Host):
             super().default_exception_handler(context)
 
 
-def adopt() -> Any:
+def adopt(forget: Callable[[object], None]) -> Any:
     """Make the running loop the embedded one and return it.
 
     Raises EmbeddedLoopError if no loop runs: there is no thread to run one on.
@@ -129,7 +128,7 @@ def adopt() -> Any:
             "and none does: call this from a coroutine or from a cell of a notebook."
         )
     kind = type(host)
-    host._state = _State(kind, time.monotonic())
+    host._state = _State(kind, time.monotonic(), forget)
     host.on_crash, host.on_blocked = Observers("crashes"), Observers("blocking steps")
     host.exception_hooks = Observers("unhandled errors of the embedded loop")
     host.__class__ = type(f"Hosted{kind.__name__}", (HostedLoop, kind), {})

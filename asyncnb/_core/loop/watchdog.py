@@ -21,7 +21,7 @@ import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.breakpoints import is_at_breakpoint
@@ -29,6 +29,21 @@ from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame, is_intern
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.places import Place, place, strip_outer_frames
+
+if TYPE_CHECKING:
+
+    class WatchedLoop(Protocol):
+        """The interface that a watchdog needs of a loop with a dedicated thread."""
+
+        @property
+        def thread(self) -> threading.Thread: ...
+        @property
+        def dead(self) -> bool: ...
+        @property
+        def on_blocked(self) -> Observers: ...
+        def is_closed(self) -> bool: ...
+        def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> object: ...
+
 
 logger = logging.getLogger("asyncnb")
 
@@ -60,19 +75,6 @@ class SlowStep(NamedTuple):
 
     seconds: float
     name: str
-
-
-class WatchedLoop(Protocol):
-    """The interface that a watchdog needs of a loop with a dedicated thread."""
-
-    @property
-    def thread(self) -> threading.Thread: ...
-    @property
-    def dead(self) -> bool: ...
-    @property
-    def on_blocked(self) -> Observers: ...
-    def is_closed(self) -> bool: ...
-    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> object: ...
 
 
 class Watchdog:

@@ -11,6 +11,9 @@ from typing import Any
 from asyncnb._core.base.call_soon_hook import call_soon_anywhere, call_soon_lock
 from asyncnb._core.base.task_lists import register, unregister
 
+#: What calling a class does when its metaclass does nothing of its own.
+construct: Any = type.__call__
+
 
 def construct_suspended(
     cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwargs: Any
@@ -29,7 +32,7 @@ def construct_suspended(
         saved = attributes.get("call_soon")
         attributes["call_soon"] = interceptor.replacement
         try:
-            task = type.__call__(cls, coro, loop=loop, **kwargs)
+            task = construct(cls, coro, loop=loop, **kwargs)
         finally:
             if saved is None:
                 del attributes["call_soon"]

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asyncnb._core.base.frames import PACKAGE
 from asyncnb._core.base.task_lists import register
 from asyncnb._core.base.visits import runs_here, visits
-from asyncnb._core.introspection.call_graph import task_frames
 from asyncnb._core.introspection.info import TaskHandle, TaskInfo
 from asyncnb._core.primitives import futures as _futures
 from asyncnb._core.primitives.all_tasks import note_suspended
@@ -392,6 +391,8 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         one and of a traceback. Any thread, as a snapshot. The standard one stops at the outermost
         frame (CPython 3.15).
         """
+        from asyncnb._core.introspection.call_graph import task_frames  # seldom needed
+
         return task_frames(self, limit)
 
 

@@ -14,7 +14,6 @@ import time
 from asyncio import AbstractEventLoop
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextvars import ContextVar
 from typing import Any
 
 from asyncnb._core.base.forks import at_fork
@@ -22,6 +21,7 @@ from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.introspection.info import ENDED, TaskHandle
 from asyncnb._core.primitives.awaitables import iscoroutine
 from asyncnb._core.primitives.tasks import add_task_hook
+from asyncnb._core.tracing.current import current_recording
 from asyncnb._core.tracing.trace import Step, TaskTrace
 from asyncnb._core.tracing.traced_coroutine import TracedCoroutine
 from asyncnb._core.tracing.traced_loops import watch
@@ -160,9 +160,6 @@ at_fork(_forget_after_fork)
 
 #: The recording that ``launch(..., trace=True)`` and ``%%atask --trace`` use.
 recorder = Recording()
-
-#: The recording for tasks created by the running code; None: they are not recorded.
-current_recording: ContextVar[Recording | None] = ContextVar("asyncnb_recording", default=None)
 
 
 def traced(

@@ -17,7 +17,6 @@ from IPython.display import display
 
 from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, did_you_mean
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
-from asyncnb._core.introspection.stack import await_chain
 from asyncnb._core.launched import launch, named_groups
 from asyncnb._core.launched.open_group import OpenGroup
 from asyncnb._core.launched.record import TaskRecord, current_record
@@ -27,15 +26,14 @@ from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.arguments import TARGETS, task_name
 from asyncnb._kernel.cells.compiled import BackgroundCell, compile_cell
-from asyncnb._kernel.cells.on_kernel_loop import on_loop
-from asyncnb._kernel.cells.remote import CellRunner, prepare_remote
-from asyncnb._kernel.cells.wait import wait
 from asyncnb._kernel.current_cell import cell_id, cell_number
 from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import format_error, user_frames
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from asyncnb._kernel.cells.remote import CellRunner
 
 
 _NOTHING_IS_SENT = (
@@ -87,6 +85,8 @@ class BackgroundCells:
         if kind != "thread" and not cell.awaits:
             start = functools.partial(_at_once, run)
         if kind == "kernel":
+            from asyncnb._kernel.cells.on_kernel_loop import on_loop
+
             start = functools.partial(on_loop, self._loop_of_kernel(), start)
         self._launch(
             lambda _: start(),
@@ -142,6 +142,8 @@ class BackgroundCells:
         if runner.in_process:
             self._launch_in_pool(runner, cell, name, args)
             return
+        from asyncnb._kernel.cells.remote import prepare_remote
+
         try:
             start, bind = prepare_remote(
                 self.ip, runner, cell, given=args.sent, out=args.out or [], quiet=args.quiet
@@ -326,6 +328,8 @@ class BackgroundCells:
     def _wait_here(self, record: TaskRecord) -> None:
         """``--wait``: keep the launching cell busy; the cell fails with its task."""
         try:
+            from asyncnb._kernel.cells.wait import wait
+
             wait([record], None)
         except TasksFailedError:
             exc = record.task.exception()
@@ -387,6 +391,8 @@ async def _ended(before: Sequence[Task[Any]]) -> None:
 
 
 def _location_of(task: Task[Any]) -> str:
+    from asyncnb._core.introspection.stack import await_chain  # for a thread that does not end
+
     places = await_chain(task)
     if not places:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from asyncnb._kernel.magics.control import ControlVerbs
     from asyncnb._kernel.magics.settings import OptionTable, Settings
     from asyncnb._kernel.magics.show import ShowVerbs
+    from asyncnb._kernel.magics.verbs import Verb
 
 ASYNCNB_USAGE = (
     "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off | %asyncnb option [NAME [VALUE]]"
@@ -51,23 +53,38 @@ class AsyncMagics(Magics):
         status: Callable[[], str],
         restart: Callable[[], str],
         settings: Settings,
-        control: ControlVerbs,
-        show: ShowVerbs,
+        tasks_verbs: Callable[[], tuple[ControlVerbs, ShowVerbs]],
     ) -> None:
         super().__init__(shell)
         self._background = background
         self._status = status
         self._restart = restart
         self._settings = settings
-        self.table = show.table
-        self.verbs = {**control.verbs, **show.verbs}
-        show.all_verbs = self.verbs
+        self._tasks_verbs = tasks_verbs
         #: The words of ``%asyncnb``, and what each takes after the words given; for completion.
         self.commands: dict[str, Callable[[Sequence[str]], Iterable[str]]] = {
             "restart": lambda given: (),
             "autoawait": lambda given: () if given else ("on", "off"),
             "option": settings.complete,
         }
+
+    @functools.cached_property
+    def _made_verbs(self) -> tuple[Verb, dict[str, Verb]]:
+        # When first needed: what they import is a tenth of loading.
+        control, show = self._tasks_verbs()
+        verbs = {**control.verbs, **show.verbs}
+        show.all_verbs = verbs
+        return show.table, verbs
+
+    @property
+    def table(self) -> Verb:
+        """What ``%tasks`` without a verb does."""
+        return self._made_verbs[0]
+
+    @property
+    def verbs(self) -> dict[str, Verb]:
+        """The verbs of ``%tasks``, by name."""
+        return self._made_verbs[1]
 
     def _expanded(self, line: str) -> str:
         """Return ``line`` without its comment, with ``$name`` and ``{expression}`` expanded.

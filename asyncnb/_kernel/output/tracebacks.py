@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core.base.errors import format_exception_line, safe_str
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame
 from asyncnb._core.introspection import places
-from asyncnb._kernel.output.advice import advise
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -56,6 +55,13 @@ def _without_middle(tb: types.TracebackType | None) -> tuple[types.TracebackType
     return _joined(entries[:_ENDS] + entries[-_ENDS:]), len(entries) - 2 * _ENDS
 
 
+def add_advice(exc: BaseException) -> None:
+    """Add a note to an error that is hard to understand in a notebook."""
+    from asyncnb._kernel.output.advice import advise  # imported for the first error
+
+    advise(exc, places.cell_of)
+
+
 def format_error(
     ip: InteractiveShell, exc: BaseException, *, short: bool = False
 ) -> tuple[str, str, list[str]]:
@@ -64,7 +70,7 @@ def format_error(
     With ``short``, as plain Python formats them, in a fraction of the time.
     """
     kind = type(exc)
-    advise(exc, places.cell_of)
+    add_advice(exc)
     tb, omitted = _without_middle(user_frames(exc.__traceback__))
     try:
         lines = plain_lines(exc, tb) if short else _lines(ip, exc, tb)
@@ -194,7 +200,7 @@ class Tracebacks:
             # Cut permanently: IPython formats it a second time for its history, and our frames,
             # which are never shown, took a tenth of a second of each interrupt.
             exc.__traceback__ = user_frames(exc.__traceback__)
-            advise(exc, places.cell_of)
+            add_advice(exc)
             if self._was_interrupted():
                 self._on_traceback_shown()
             if isinstance(exc, asyncio.CancelledError) and self._was_interrupted():
