@@ -17,6 +17,7 @@ import uvicorn
 
 import asyncnb
 from asyncnb import Task
+from asyncnb._core.base.inner_loops import inner_loop
 from asyncnb._core.base.worker_thread import Worker
 from asyncnb._core.loop.embedded import EmbeddedLoop
 
@@ -221,6 +222,32 @@ def test_a_step_that_blocks_the_loop_is_interrupted_once_and_its_cleanup_may_awa
                 time.sleep(0.001)
         finally:
             await asyncio.sleep(0.2)
+            job.log.append("cleaned up")
+
+    job = Job()
+    job.start(loop, lambda job: asyncio.run(main(job)))
+    job.cancel()
+    assert job.log == ["cleaned up"]
+
+
+def test_a_function_that_enters_its_wait_while_it_is_looked_at_is_cancelled(loop, monkeypatch):
+    looked, waits = threading.Event(), threading.Event()
+
+    def look(ident: int, frame: Any) -> Any:
+        if not looked.is_set():
+            looked.set()  # the frame is that of main(), which is about to leave its thread's stack
+            assert waits.wait(10)
+        return inner_loop(ident, frame)
+
+    monkeypatch.setattr("asyncnb._core.base.worker_thread.inner_loop", look)
+
+    async def main(job: Job) -> None:
+        try:
+            asyncio.get_running_loop().call_soon(waits.set)
+            job.started.set()
+            assert looked.wait(10)
+            await asyncio.Event().wait()
+        finally:
             job.log.append("cleaned up")
 
     job = Job()
