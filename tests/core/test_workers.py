@@ -256,6 +256,24 @@ def test_a_function_that_enters_its_wait_while_it_is_looked_at_is_cancelled(loop
     assert job.log == ["cleaned up"]
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_blocking_step_of_a_nursery_ends_with_its_cleanup(loop, backend):
+    async def main(job: Job) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+            try:
+                job.started.set()
+                while True:
+                    time.sleep(0.001)
+            finally:
+                job.log.append("cleaned up")
+
+    job = Job()
+    job.start(loop, lambda job: anyio.run(main, job, backend=backend))
+    job.cancel()
+    assert job.log == ["cleaned up"]
+
+
 def test_a_loop_that_ends_before_it_accepts_the_cancel_leaves_it_to_the_code_after_it(loop):
     ending, asked = threading.Event(), threading.Event()
 
