@@ -8,7 +8,9 @@ from tests.kernel.driver import environment, install_kernelspec
 
 nbformat = pytest.importorskip("nbformat")
 
-PREPARE = "%load_ext asyncnb\nimport asyncio, asyncnb, time"
+PREPARE = """%load_ext asyncnb
+import asyncio, asyncnb, threading, time
+go_on, thread_goes_on = asyncio.Event(), threading.Event()"""
 
 
 def notebook(*cells: str):
@@ -71,7 +73,9 @@ def execute(request, python, tmp_path, monkeypatch):
 
 
 SAID_LATE = "print('late print')\ndisplay('late display')\n'late result'"
-LATE = "%%atask job{options}\nawait asyncio.sleep(0.3)\n" + SAID_LATE
+#: Says it in a later cell than its own: the one that sets the event.
+LATE = "%%atask job\nawait go_on.wait()\n" + SAID_LATE
+WAIT = "go_on.set()\n%tasks wait job"
 
 
 def assert_all_late_output(text: str) -> None:
@@ -80,15 +84,14 @@ def assert_all_late_output(text: str) -> None:
 
 
 def test_wait_keeps_the_output_in_the_launching_cell(execute):
-    cells = execute(LATE.format(options=" --wait"), "print('after')")
+    late = "%%atask job --wait\nawait asyncio.sleep(0)\n" + SAID_LATE
+    cells = execute(late, "print('after')")
     assert_all_late_output(stored(cells[1]))
     assert stored(cells[2]).strip() == "after"
 
 
 def test_tasks_wait_keeps_the_output_of_an_earlier_cell_in_that_cell(execute):
-    cells = execute(
-        LATE.format(options=""), "print('between')", "%tasks wait job", "print('after')"
-    )
+    cells = execute(LATE, "print('between')", WAIT, "print('after')")
     assert_all_late_output(stored(cells[1]))
     assert stored(cells[2]).strip() == "between"
     assert "late" not in stored(cells[3])
@@ -100,7 +103,7 @@ from IPython.display import SVG
 handle = display({"text/plain": "first"}, raw=True, display_id=True)
 
 async def update():
-    await asyncio.sleep(0.3)
+    await go_on.wait()
     handle.update({"text/plain": "second"}, raw=True)
     late = display({"text/plain": "third"}, raw=True, display_id=True)
     late.update(SVG("<svg></svg>"))
@@ -111,7 +114,7 @@ asyncnb.launch(update(), name="job")
 
 
 def test_a_display_that_a_task_updates_late_is_kept_as_it_was_last(execute):
-    cells = execute(UPDATED_LATE, "%tasks wait job")
+    cells = execute(UPDATED_LATE, WAIT)
     text = stored(cells[1])
     assert text.count("newest") == 1
     assert not {"first", "second", "third"} & set(text.split())
@@ -127,9 +130,11 @@ def test_a_dashboard_is_a_table_and_no_widget(execute):
 
 def test_tasks_wait_keeps_the_output_of_several_tasks_apart(execute):
     # The cells share the namespace, and so would share a variable of the same name.
-    body = "for {0} in range(3):\n    await asyncio.sleep(0.05)\n    print('{0}', {0})"
+    body = "for {0} in range(3):\n    await go_on.wait()\n    print('{0}', {0})"
     cells = execute(
-        "%%atask one\n" + body.format("one"), "%%atask two\n" + body.format("two"), "%tasks wait"
+        "%%atask one\n" + body.format("one"),
+        "%%atask two\n" + body.format("two"),
+        "go_on.set()\n%tasks wait",
     )
     for cell, mine, other in ((cells[1], "one", "two"), (cells[2], "two", "one")):
         assert [f"{mine} {i}" in stored(cell) for i in range(3)] == [True] * 3
@@ -138,33 +143,44 @@ def test_tasks_wait_keeps_the_output_of_several_tasks_apart(execute):
 
 def test_tasks_wait_keeps_the_output_of_a_thread_body(execute):
     cells = execute(
-        "%%atask job\ntime.sleep(0.3)\n" + SAID_LATE,
-        "%tasks wait job",
+        "%%atask job\nthread_goes_on.wait(30)\n" + SAID_LATE,
+        "thread_goes_on.set()\n%tasks wait job",
     )
     assert_all_late_output(stored(cells[1]))
 
 
 def test_output_said_before_the_launching_cell_ended_is_not_stored_twice(execute):
     cells = execute(
-        "%%atask job\nprint('early')\nawait asyncio.sleep(0.3)\nprint('late')",
-        "time.sleep(0.5)",
+        "said_early = threading.Event()\n"
+        "async def talk():\n"
+        "    print('early')\n"
+        "    said_early.set()\n"
+        "    await go_on.wait()\n"
+        "    print('late')\n"
+        "job = asyncnb.launch(talk(), name='job')\n"
+        "assert said_early.wait(30)",
+        "go_on.set()\njob.join(30)",
         "%tasks wait job",
     )
     assert stored(cells[1]).count("early") == 1
     assert stored(cells[1]).count("late") == 1
 
 
-FAILING = "%%atask job{options}\nawait asyncio.sleep(0.1)\nraise ValueError('broken task')"
+FAIL = "raise ValueError('broken task')"
+FAILING = f"%%atask job\nawait go_on.wait()\n{FAIL}"
 
 
 @pytest.mark.parametrize(
     "cells",
     [
-        (FAILING.format(options=" --wait"),),
-        (FAILING.format(options=""), "%tasks wait job"),
-        (FAILING.format(options=""), "%tasks wait"),
-        (FAILING.format(options=""), "await asyncio.sleep(0.5)", "%tasks wait"),
-        ("%%atask job\ntime.sleep(0.1)\nraise ValueError('broken task')", "%tasks wait job"),
+        (f"%%atask job --wait\nawait asyncio.sleep(0)\n{FAIL}",),
+        (FAILING, WAIT),
+        (FAILING, "go_on.set()\n%tasks wait"),
+        (FAILING, "go_on.set()\nawait asyncio.wait([job])", "%tasks wait"),
+        (
+            f"%%atask job\nthread_goes_on.wait(30)\n{FAIL}",
+            "thread_goes_on.set()\n%tasks wait job",
+        ),
     ],
     ids=["--wait", "wait job", "wait", "failed before the wait", "thread body"],
 )
@@ -192,7 +208,6 @@ def test_a_traceback_that_takes_long_to_make_is_stored_though_the_run_is_quick(e
         "async def fail():\n"
         "    await go_on.wait()\n"
         "    raise ValueError('told in time')\n"
-        "go_on = asyncio.Event()\n"
         "task = asyncnb.launch(fail())",
         "go_on.set()\nawait asyncnb.wait([task])",
     )
@@ -201,9 +216,9 @@ def test_a_traceback_that_takes_long_to_make_is_stored_though_the_run_is_quick(e
 
 def test_tasks_run_side_by_side_headless_too(execute):
     cells = execute(
-        "import time; began = time.monotonic()",
-        *("%%atask nap" + str(i) + "\nawait asyncio.sleep(1)" for i in range(5)),
-        "%tasks wait",
-        "print('side by side' if time.monotonic() - began < 4 else 'in a row')",
+        "all_begun = asyncio.Barrier(5)",
+        *(f"%%atask meets{i}\nawait all_begun.wait()" for i in range(5)),
+        "%tasks wait -t 30",
+        "print('side by side' if all_begun.n_waiting == 0 else 'in a row')",
     )
     assert stored(cells[-1]).strip() == "side by side"

@@ -297,6 +297,7 @@ def test_input_in_a_task_fails_with_a_sentence_and_blocks_nothing(kernel):
     for name, body in {"loop": "await asyncio.sleep(0)\ninput()", "thread": "input()"}.items():
         cell = kernel.ok(f"%%atask asks_{name}\n{body}")
         cell.wait_for(lambda c: c.errors, 10)
+        assert "input() is not available in a background task" in cell.error.evalue
         assert kernel.ok("1 + 1").result == "2"
 
 
