@@ -19,11 +19,13 @@ import asyncnb
 from asyncnb import Task
 from asyncnb._core.base.inner_loops import inner_loop
 from asyncnb._core.base.worker_thread import Worker
+from asyncnb._core.loop.current import shutdown
 from asyncnb._core.loop.embedded import EmbeddedLoop
 
 
 @pytest.fixture
 def loop() -> Iterator[EmbeddedLoop]:
+    shutdown()  # where an earlier test has left the process's own, asyncnb.run() would run on that
     loop = EmbeddedLoop()
     loop.start()
     yield loop
@@ -157,6 +159,18 @@ def test_cancelling_a_function_that_runs_a_loop_ends_it_with_its_cleanup(loop, r
         job.start(loop, run)
         job.cancel()
         assert job.log == ["cleaned up"]
+
+
+def test_cancelling_a_function_that_runs_work_on_the_embedded_loop_ends_the_work(loop):
+    asyncnb.embedded_loop()
+    try:
+        for _ in range(3):
+            job = Job()
+            job.start(loop, lambda job: asyncnb.run(job.main()))
+            job.cancel()
+            assert job.log == ["cleaned up"]
+    finally:
+        shutdown()
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # uvicorn leaves its sockets open
