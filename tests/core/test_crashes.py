@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import asyncnb
+from asyncnb import EmbeddedLoop
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched import start as _start
 from asyncnb._core.launched.registry import RESULTS, registry
 from asyncnb._core.loop import current as _current
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.current import shutdown
-from asyncnb._core.loop.embedded import EmbeddedLoop
 
 Crash = Callable[[], EmbeddedLoop]
 

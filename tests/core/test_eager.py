@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core.primitives.all_tasks import all_tasks
-from asyncnb._core.primitives.create_task import (
+from asyncnb import (
+    Task,
+    all_tasks,
     create_eager_task_factory,
     create_task,
+    current_task,
     eager_task_factory,
 )
-from asyncnb._core.primitives.tasks import Task, current_task
 from tests.core.elsewhere import FACTORIES, running_elsewhere
 
 

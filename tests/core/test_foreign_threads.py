@@ -17,9 +17,7 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.primitives.tasks import Task
+from asyncnb import EmbeddedLoop, Task, embedded_loop
 from tests.core.elsewhere import FACTORIES, running_elsewhere
 
 Loop = asyncio.AbstractEventLoop

@@ -12,18 +12,19 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core.base.errors import THREADS, EmbeddedLoopError
-from asyncnb._core.primitives import joining as _waiters
-from asyncnb._core.primitives.create_task import ensure_future
-from asyncnb._core.primitives.futures import (
+from asyncnb import (
+    EmbeddedLoopError,
     Future,
+    Task,
+    ensure_future,
     iscoroutine,
     iscoroutinefunction,
     isfuture,
-    local,
     wrap_future,
 )
-from asyncnb._core.primitives.tasks import Task
+from asyncnb._core.base.errors import THREADS
+from asyncnb._core.primitives import joining as _waiters
+from asyncnb._core.primitives.futures import local
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

@@ -9,20 +9,21 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core.introspection.call_graph import (
-    awaited_by,
+from asyncnb import (
+    Future,
+    Task,
+    TaskGroup,
+    as_completed,
     capture_call_graph,
+    create_task,
     format_call_graph,
+    gather,
     print_call_graph,
+    shield,
+    wait,
+    wait_for,
 )
-from asyncnb._core.primitives.as_completed import as_completed
-from asyncnb._core.primitives.create_task import create_task
-from asyncnb._core.primitives.futures import Future
-from asyncnb._core.primitives.gather import gather
-from asyncnb._core.primitives.groups import TaskGroup
-from asyncnb._core.primitives.shield import shield
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.waiting import wait, wait_for
+from asyncnb._core.introspection.call_graph import awaited_by
 from tests.core.elsewhere import running_elsewhere
 
 

@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 
+from asyncnb import Task, TaskGroup, current_deadline, eager_task_factory, open_group, timeout
 from asyncnb._core.launched import named_groups as _named_groups
-from asyncnb._core.launched.named_groups import open_group, open_groups
+from asyncnb._core.launched.named_groups import open_groups
 from asyncnb._core.launched.open_group import OpenGroup
-from asyncnb._core.primitives.create_task import eager_task_factory
 from asyncnb._core.primitives.futures import INTERRUPT
-from asyncnb._core.primitives.groups import TaskGroup, current_deadline, group_of
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.timeouts import timeout
+from asyncnb._core.primitives.groups import group_of
 from asyncnb.testing import TaskRecorder, run_virtual
 
 

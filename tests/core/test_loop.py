@@ -13,9 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 import asyncnb
-from asyncnb import Task
+from asyncnb import EmbeddedLoop, Task
 from asyncnb._core.loop.current import shutdown
-from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives import joining as _waiters
 
 

@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core.primitives.create_task import create_task
+from asyncnb import Task, create_task, timeout
 from asyncnb._core.primitives.pause import StepInterceptor
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.timeouts import timeout
 from asyncnb.testing import run_virtual
 
 

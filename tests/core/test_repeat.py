@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from asyncnb import create_task
 from asyncnb._core.launched.repeat import Rounds, every, retrying
-from asyncnb._core.primitives.create_task import create_task
 from asyncnb.testing import run_virtual
 
 

@@ -13,20 +13,24 @@ from typing import Any
 
 import pytest
 
+import asyncnb
+from asyncnb import (
+    Future,
+    Task,
+    TaskGroup,
+    as_completed,
+    create_task,
+    embedded_loop,
+    gather,
+    shield,
+    sleep,
+    to_thread,
+    wait,
+    wait_for,
+    wrap_future,
+)
 from asyncnb._core.base.worker_thread import Worker
 from asyncnb._core.introspection.stack import await_chain, waiting_on, worker_of
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched import run as _run
-from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.primitives.as_completed import as_completed
-from asyncnb._core.primitives.create_task import create_task
-from asyncnb._core.primitives.futures import Future, wrap_future
-from asyncnb._core.primitives.gather import gather
-from asyncnb._core.primitives.groups import TaskGroup
-from asyncnb._core.primitives.shield import shield
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.threads import to_thread
-from asyncnb._core.primitives.waiting import sleep, wait, wait_for
 from asyncnb.testing import run_virtual
 from tests.core.elsewhere import FACTORIES, running_elsewhere
 
@@ -339,9 +343,9 @@ def test_the_frames_and_the_cpu_time_of_a_worker_thread() -> None:
         go.wait()
 
     worker = Worker(computes, embedded_loop())
-    task = _launch.launch(worker.run())
+    task = asyncnb.launch(worker.run())
     assert busy.wait(10)
-    _run.run(asyncio.sleep(0))  # the step that started the thread is over
+    asyncnb.run(asyncio.sleep(0))  # the step that started the thread is over
     try:
         assert worker_of(task) is worker
         assert waiting_on(task) is None

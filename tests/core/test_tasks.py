@@ -14,12 +14,10 @@ from typing import Any
 
 import pytest
 
+from asyncnb import Future, Task, all_tasks, create_task, shield
 from asyncnb._core.primitives import joining as _waiters
-from asyncnb._core.primitives.all_tasks import all_tasks
-from asyncnb._core.primitives.create_task import create_task
-from asyncnb._core.primitives.futures import INTERRUPT, Future
-from asyncnb._core.primitives.shield import shield
-from asyncnb._core.primitives.tasks import Task, interrupt
+from asyncnb._core.primitives.futures import INTERRUPT
+from asyncnb._core.primitives.tasks import interrupt
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

@@ -14,15 +14,9 @@ from typing import Any
 
 import pytest
 
+from asyncnb import Runner, Task, run_coroutine_threadsafe, to_thread
 from asyncnb._core.primitives import joining as _waiters
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.threads import (
-    Runner,
-    run,
-    run_coroutine_threadsafe,
-    run_on,
-    to_thread,
-)
+from asyncnb._core.primitives.threads import run, run_on
 from tests.core.elsewhere import FACTORIES, running_elsewhere, turn
 
 Loop = asyncio.AbstractEventLoop

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncnb._core.primitives.groups import TaskGroup
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.timeouts import Timeout, timeout, timeout_at
+from asyncnb import Task, TaskGroup, Timeout, timeout, timeout_at
 from asyncnb.testing import VirtualTimeLoop, run_virtual
 
 

@@ -334,7 +334,7 @@ def test_a_program_that_never_records_has_no_overhead():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stdout == "None\n", done.stderr
-    assert not hasattr(_tasks.Task, "send")
+    assert not hasattr(asyncnb.Task, "send")
 
 
 @pytest.mark.parametrize("most", [0, -1])

@@ -23,11 +23,10 @@ from typing import Any
 import pytest
 
 import asyncnb
+from asyncnb import EmbeddedLoop, embedded_loop
 from asyncnb._core.base import visits as _visits
 from asyncnb._core.base.visits import Visit, guard, guarded, own_loop, unguard, visits
 from asyncnb._core.base.worker_thread import Worker
-from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.loop.embedded import EmbeddedLoop
 
 
 @pytest.fixture

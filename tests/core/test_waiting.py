@@ -12,20 +12,27 @@ from typing import Any
 
 import pytest
 
+from asyncnb import (
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    Task,
+    as_completed,
+    eager_task_factory,
+    gather,
+    shield,
+    sleep,
+    track,
+    wait,
+    wait_for,
+)
 from asyncnb._core.base import progress as _progress
-from asyncnb._core.base.progress import Progress, observe_progress, track
+from asyncnb._core.base.progress import Progress, observe_progress
 from asyncnb._core.primitives import as_completed as _as_completed
 from asyncnb._core.primitives import gather as _gather
 from asyncnb._core.primitives import groups as _groups
 from asyncnb._core.primitives import shield as _shield
 from asyncnb._core.primitives import waiting as _waiting
-from asyncnb._core.primitives.as_completed import as_completed
-from asyncnb._core.primitives.create_task import eager_task_factory
 from asyncnb._core.primitives.futures import INTERRUPT
-from asyncnb._core.primitives.gather import gather
-from asyncnb._core.primitives.shield import shield
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.waiting import FIRST_COMPLETED, FIRST_EXCEPTION, sleep, wait, wait_for
 from asyncnb.testing import TaskRecorder, run_virtual
 
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from asyncnb import Task
+from asyncnb import EmbeddedLoop, Task
 from asyncnb._core.base import async_raise as _breakin
 from asyncnb._core.loop import watchdog as _watchdog
-from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.loop.watchdog import Blocked
 
 

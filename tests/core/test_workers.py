@@ -16,11 +16,10 @@ import trio
 import uvicorn
 
 import asyncnb
-from asyncnb import Task
+from asyncnb import EmbeddedLoop, Task
 from asyncnb._core.base.inner_loops import inner_loop
 from asyncnb._core.base.worker_thread import Worker
 from asyncnb._core.loop.current import shutdown
-from asyncnb._core.loop.embedded import EmbeddedLoop
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 import asyncnb
-from asyncnb._core.base.errors import TasksFailedError
+from asyncnb import TasksFailedError
 from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import without_comment, words
 

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from asyncnb import CellRef, TaskInfo
 from asyncnb._core.base.text import escape_control_chars, width
-from asyncnb._core.introspection.info import CellRef, TaskInfo
 from asyncnb._kernel.tables.rows import choose
 from asyncnb._kernel.tables.table import TaskTable
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 import asyncnb
+from asyncnb import embedded_loop
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import registry as _registry
 from asyncnb._core.launched.record import observers
 from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb._core.loop.current import embedded_loop, shutdown
+from asyncnb._core.loop.current import shutdown
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import MAX_UNACKNOWLEDGED, Feed, Subscription
 from asyncnb.widgets._rows import Numbers, Texts

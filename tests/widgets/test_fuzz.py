@@ -20,9 +20,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import asyncnb
+from asyncnb import embedded_loop
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.loop.current import embedded_loop, shutdown
+from asyncnb._core.loop.current import shutdown
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import Feed, Subscription
 
