@@ -20,6 +20,7 @@ from asyncnb._core.launched.registry import RESULTS, registry
 from asyncnb._core.loop import current as _current
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.current import shutdown
+from asyncnb.testing import clear_ended, validate
 
 Crash = Callable[[], EmbeddedLoop]
 
@@ -47,9 +48,9 @@ def crash(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crash]:
         return loop
 
     yield crash
-    assert registry.validate() == []
-    assert registry.living() == []
-    registry.clear_ended()
+    validate()
+    assert all(task.done() for task in asyncnb.tasks())
+    clear_ended()
     assert asyncnb.run(asyncio.sleep(0, "works")) == "works"
 
 
@@ -189,7 +190,7 @@ def test_one_can_begin_to_wait_when_the_loop_is_between_two_runs(
         loop.thread.join(10)
     else:
         assert asyncio.run(begins()) == "done"
-    registry.clear_ended()
+    clear_ended()
     gc.collect()
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
@@ -245,7 +246,7 @@ def test_the_plain_tasks_of_a_crashed_loop_end_and_nothing_is_logged(
     assert asyncnb.all_tasks(loop) == set()
     del each, error, task, loop
     plain.clear()
-    registry.clear_ended()
+    clear_ended()
     gc.collect()
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
@@ -387,7 +388,7 @@ def test_a_task_that_does_not_end_with_a_shutdown_says_so_once_the_loop_has() ->
     assert task.info().error is not None
     assert "was shut down before" in str(task.info().error)
     assert loop.crash is None
-    registry.clear_ended()
+    clear_ended()
 
 
 def test_a_launch_whose_loop_ends_just_then_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,6 +410,6 @@ def test_a_launch_whose_loop_ends_just_then_leaves_nothing(monkeypatch: pytest.M
             asyncnb.launch(coro, name="unlucky")
     assert coro.cr_frame is None  # closed
     assert asyncnb.tasks("unlucky") == []
-    assert registry.validate() == []
+    validate()
     assert ran == []
     assert asyncnb.launch(asyncio.sleep(0, 5)).join(10) == 5

@@ -17,6 +17,7 @@ from asyncnb._core.frontend import PlainFrontEnd
 from asyncnb._core.launched import ended as _ended
 from asyncnb._core.launched.registry import RESULTS, registry
 from asyncnb._core.loop.current import shutdown
+from asyncnb.testing import clear_ended, validate
 
 
 class Large:
@@ -27,12 +28,12 @@ class Large:
 def alone() -> Iterator[None]:
     asyncnb.embedded_loop().set_exception_handler(lambda *_: None)
     asyncnb.embedded_loop().watch(0)  # it would hold the task of the step at which it looked
-    registry.clear_ended()
+    clear_ended()
     registry.keep_results(10)
     yield
     registry.keep_results(RESULTS)
     shutdown()
-    registry.clear_ended()
+    clear_ended()
 
 
 async def load(made: list[Any]) -> Large:
@@ -79,7 +80,7 @@ def test_results_are_kept_of_the_newest_few_alone() -> None:
     assert alive(made) == 1
     registry.keep_results(0)
     assert alive(made) == 0
-    assert not registry.validate()
+    validate()
 
 
 def test_results_are_kept_while_code_holds_the_task() -> None:
@@ -229,7 +230,7 @@ def test_a_dropped_failure_is_unseen_until_code_asks_for_it(
             error = asyncnb.task("fail").exception()
             assert type(error) is (ValueError if results else asyncnb.ResultDroppedError)
             assert registry.failed_unseen() == []
-            registry.clear_ended()
+            clear_ended()
         with caplog.at_level(logging.ERROR):
             gc.collect()
     finally:

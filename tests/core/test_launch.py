@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core.launched.registry import registry
+from asyncnb.testing import clear_ended
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
-    registry.clear_ended()
+    clear_ended()
     yield
     for task in asyncnb.tasks():
         task.cancel()
@@ -26,7 +26,7 @@ def _nothing_left() -> Iterator[None]:
             task.join(10)  # type: ignore[attr-defined]
         except (asyncio.CancelledError, ValueError, TimeoutError, RuntimeError):
             continue
-    registry.clear_ended()
+    clear_ended()
 
 
 async def forever() -> None:

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core.launched.registry import registry
-from asyncnb.testing import run_virtual
+from asyncnb.testing import clear_ended, run_virtual
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -216,7 +215,7 @@ def test_many_steps_of_few_tasks_are_a_small_picture():
 
 
 def test_tasks_that_were_not_recorded_are_bars_of_their_lives():
-    registry.clear_ended()
+    clear_ended()
     tasks = [asyncnb.launch(sleeper(0.01), name=f"plain {i}") for i in range(3)]
     for task in tasks:
         task.join(10)
@@ -232,7 +231,7 @@ def test_tasks_that_were_not_recorded_are_bars_of_their_lives():
 
 
 def test_living_tasks_and_who_waits_for_them_are_shown_as_they_are_now():
-    registry.clear_ended()
+    clear_ended()
     gate = asyncnb.launch(asyncio.sleep(60), name="gate")
 
     async def behind():
@@ -338,7 +337,7 @@ def test_the_trace_file_keeps_the_rules_of_trace_events(recording, tmp_path):
 
 
 def test_the_trace_file_of_a_live_notebook_keeps_them_too(tmp_path):
-    registry.clear_ended()
+    clear_ended()
     group = asyncnb.open_group("crew")
     for number in range(3):
         group.create_task(sleeper(0.01 * number), name=f"member {number}")

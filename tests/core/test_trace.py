@@ -14,7 +14,7 @@ from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._core.tracing.traced_coroutine import TracedCoroutine
-from asyncnb.testing import run_virtual
+from asyncnb.testing import clear_ended, run_virtual
 
 
 def recorded(main, **options):
@@ -242,7 +242,7 @@ def test_a_recording_keeps_no_launched_task_alive_but_its_facts():
     ref = weakref.ref(task.join(10))
     asyncnb.run(asyncio.sleep(0))
     del task
-    asyncnb._core.launched.launch.registry.clear_ended()
+    clear_ended()
     gc.collect()
     assert ref() is None
     rows = {row["name"]: row["state"] for row in asyncnb.timeline().data["rows"]}
