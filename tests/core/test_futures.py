@@ -57,6 +57,15 @@ def test_a_result_set_in_another_thread_wakes_the_awaiting_task() -> None:
     asyncio.run(main())
 
 
+def test_who_waits_for_a_dead_loop_on_a_closed_one_disturbs_no_other(elsewhere: Loop) -> None:
+    closed, source = asyncio.new_event_loop(), asyncio.Future[int](loop=elsewhere)
+    proxy = local(source, closed)
+    turn(elsewhere)
+    closed.close()
+    assert _waiters.fail_waiters(elsewhere, RuntimeError("the loop crashed")) == 1
+    assert not proxy.done()
+
+
 def test_the_second_of_two_threads_that_set_a_result_is_refused_at_once(elsewhere: Loop) -> None:
     gate = threading.Event()
     elsewhere.call_soon_threadsafe(gate.wait, 10)

@@ -249,6 +249,28 @@ def test_run_cancels_remaining_tasks_and_waits_for_their_cleanup(factory: Any) -
     assert work.cleaned_up and left[0].cancelled()
 
 
+def test_run_reports_a_remaining_task_that_fails_in_its_cleanup(factory: Any) -> None:
+    reported: list[dict[str, Any]] = []
+
+    async def fails() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise ValueError("in the cleanup")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        left.append(Task(fails()))
+        await asyncio.sleep(0)
+
+    left: list[Any] = []
+    run(main(), loop_factory=factory)
+    [context] = reported
+    assert context["task"] is left[0]
+    assert context["exception"] is left[0].exception()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="raises the signal in another way there")
 def test_ctrl_c_in_run_cancels_the_main_task(factory: Any) -> None:
     work = Cleanup()

@@ -680,6 +680,20 @@ class TestAsCompleted:
 
         run_virtual(main())
 
+    def test_a_turn_that_a_cancelled_task_cannot_take_is_the_next_ones(self) -> None:
+        async def main() -> None:
+            futures = [asyncio.get_running_loop().create_future() for _ in range(2)]
+            first, second = (asyncio.ensure_future(coro) for coro in as_completed(futures))
+            await asyncio.sleep(0)
+            futures[0].set_result("the first result")
+            await asyncio.sleep(0)  # the first is woken, and has not run yet
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert await asyncio.wait_for(second, 1) == "the first result"
+
+        run_virtual(main())
+
     def test_timeout(self, create: Any) -> None:
         async def main() -> None:
             tasks = [create(after(delay)) for delay in (1, 5)]
