@@ -353,9 +353,11 @@ def test_an_observer_that_fails_is_removed(
         raise ValueError("broken")
 
     watched.loop.on_blocked.add(broken)
+    after = threading.Event()
+    watched.loop.on_blocked.add(lambda *_: after.set())  # called when that one is removed
     gate = threading.Event()
     task = watched.start(hold(gate))
-    watched.report()
+    assert after.wait(10)
     gate.set()
     task.join(10)
     assert broken not in watched.loop.on_blocked.each
