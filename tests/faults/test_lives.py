@@ -33,7 +33,7 @@ from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._kernel.output.blocked import BlockedLoopReporter
 from asyncnb._kernel.output.figures import FiguresByTask
 from asyncnb.testing import clear_ended, validate
-from tests.core.test_crashes import BreaksWhenStopped
+from tests.core.launched.test_crashes import BreaksWhenStopped
 
 #: Lives of each kind; as many in `make faults` as the promise says.
 LIVES = 100_000 if os.environ.get("ASYNCNB_FAULTS") else 6_000

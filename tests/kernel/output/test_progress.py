@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.kernel.test_headless import execute, stored  # noqa: F401
+from tests.kernel.output.test_headless import execute, stored  # noqa: F401
 
 
 def test_gather_with_a_label_shows_a_bar_in_its_cell_that_ends_full(kernel):
