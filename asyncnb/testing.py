@@ -1,4 +1,4 @@
-"""Tools for tests of asynchronous code: a loop with a clock of its own, and a task recorder.
+"""Tools for tests of asynchronous code: a simulated clock, a task recorder, consistency checks.
 
 >>> from asyncnb.testing import run_virtual
 >>> async def main():
@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import math
 import selectors
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +26,27 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from asyncnb._core.base.errors import THREADS
+from asyncnb._core.base.seconds import check_timeout
+from asyncnb._core.launched.named_groups import open_groups
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import registry
+from asyncnb._core.loop.current import running_embedded_loop
+from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._core.primitives import joining as _joining
+from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.tasks import wrapped
 
 T = TypeVar("T")
 
-__all__ = ["Event", "TaskRecorder", "VirtualTimeLoop", "run_virtual"]
+__all__ = [
+    "Event",
+    "TaskRecorder",
+    "VirtualTimeLoop",
+    "clear_ended",
+    "run_virtual",
+    "validate",
+    "wait_until_idle",
+]
 
 
 class _Selector:
@@ -245,3 +263,108 @@ class TaskRecorder:
             + (f" {event.value!r}" if event.value is not None else "")
             for event in self.events
         )
+
+
+def validate() -> None:
+    """Check that what asyncnb knows of tasks, groups and waits fits together.
+
+    Raises AssertionError with a sentence for each thing that is wrong: a launched task that runs
+    and is missing from ``asyncnb.tasks()``, or is in a state that there is not, or lives on a loop
+    that has ended; more ended tasks or results kept than the limit allows; an open group whose loop
+    has ended, or a closed one that does not wait for one of its tasks; a thread or a task that
+    waits for an embedded loop that has ended. None of that should happen, whatever your code does:
+    please report it.
+
+    For the end of a test, or of a fixture. It starts, waits for and changes nothing; call it from
+    any thread or task, also while others run.
+
+    >>> from asyncnb.testing import validate
+    >>> task = asyncnb.launch(asyncio.sleep(0), name="job")
+    >>> validate()
+    """
+    wrong = [*registry.validate(), *_wrong_tasks(), *_wrong_groups(), *_wrong_waits()]
+    if wrong:
+        raise AssertionError("The state of asyncnb is inconsistent: " + "; ".join(wrong))
+
+
+def _wrong_tasks() -> Iterator[str]:
+    for record in registry.living():
+        task = record.task_in_memory()
+        if task is None:  # it has ended meanwhile
+            continue
+        if _joining.is_dead(task.get_loop()) and record.ended is None:
+            yield f"{record.name!r} lives, but its loop has ended"
+        group = None if record.group_facts is None else record.group_facts.group()
+        if group is None or not group.closed or _joining.is_dead(group.loop):
+            continue
+        if task not in group.members() and not task.done():
+            yield f"{record.name!r} lives, but its group {group.name!r} does not wait for it"
+    loop = running_embedded_loop()
+    for each in () if loop is None else all_tasks(loop):
+        own = getattr(each, "_record", None)
+        if own is not None and not registry.holds(own) and not each.done():
+            yield f"{each.get_name()!r} runs, but asyncnb.tasks() does not have it"
+
+
+def _wrong_groups() -> Iterator[str]:
+    for group in open_groups():
+        if _joining.is_dead(group.loop) and group in open_groups():
+            yield f"the group {group.name!r} is open, but its loop has ended"
+
+
+def _wrong_waits() -> Iterator[str]:
+    with _joining._guard:
+        waiting = [(loop, len(threads), 0) for loop, threads in _joining._joiners.items()]
+        waiting += [(loop, 0, len(tasks)) for loop, tasks in _joining._waiters.items()]
+    for loop, threads, tasks in waiting:
+        # A loop of other code may be closed without a word; those who wait find out by themselves.
+        if isinstance(loop, EmbeddedLoop) and _joining.is_dead(loop):
+            if threads:
+                yield f"{threads} threads wait in join() for an embedded loop that has ended"
+            if tasks:
+                yield f"{tasks} futures of other loops wait for an embedded loop that has ended"
+
+
+def clear_ended() -> int:
+    """Forget the launched tasks that have ended, as ``%tasks clear`` does; return how many.
+
+    So that one test does not find the tasks of another in ``asyncnb.tasks()``. Living tasks stay.
+    Any thread.
+
+    >>> from asyncnb.testing import clear_ended
+    >>> task = asyncnb.launch(asyncio.sleep(0), name="job")
+    >>> await task
+    >>> clear_ended() >= 1 and asyncnb.tasks("job") == []
+    True
+    """
+    return registry.clear_ended()
+
+
+def wait_until_idle(timeout: float | None = 10.0) -> None:
+    """Block until every launched task has ended and its output is in its cell.
+
+    Tasks that are launched meanwhile are waited for, too. Raises TimeoutError with the names of
+    those that live after ``timeout`` seconds (None: wait without a limit), ValueError or TypeError
+    for a timeout that is none, and WrongThreadError on the embedded loop's own thread, where
+    they could not end: write ``await asyncio.to_thread(wait_until_idle)`` there. Any other thread.
+    """
+    timeout = check_timeout(timeout)
+    loop = running_embedded_loop()
+    if loop is not None:
+        instead = "await asyncio.to_thread(wait_until_idle)"
+        _joining.refuse_own_thread(loop, "wait_until_idle()", instead)
+    until = math.inf if timeout is None else time.monotonic() + timeout
+    while living := registry.living():
+        if time.monotonic() >= until:
+            names = ", ".join(repr(record.name) for record in living[:8])
+            raise TimeoutError(
+                f"{len(living)} tasks have not ended after {timeout} seconds: {names}"
+            )
+        _wait_shown(living[0], until)
+    for record in registry.records():
+        _wait_shown(record, until)
+
+
+def _wait_shown(record: TaskRecord, until: float) -> None:
+    # A thread cannot wait for any number of seconds; an hour is one after which to look again.
+    record.wait_shown(max(0.0, min(until - time.monotonic(), 3600.0)))

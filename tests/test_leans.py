@@ -13,7 +13,7 @@ from tests.leans import LEANS
 from tests.private_names import PACKAGE, REACHED, Source, is_private, private_uses, sources
 
 #: Each check of the Python version, by file and text: what the newest Python gets there. One that
-#: gives something up on a Python to come needs a test that fails there (see core/test_lean.py).
+#: gives something up on a Python to come needs a test that fails there, as core/loop/test_lean.py.
 VERSION_CHECKS = {
     "_core/primitives/all_tasks.py: sys.version_info >= (3, 12)": (
         "the registries of 3.12; not on 3.14"
@@ -21,14 +21,18 @@ VERSION_CHECKS = {
     "_core/primitives/all_tasks.py: sys.version_info >= (3, 14)": (
         "asyncio.all_tasks, which copies by itself"
     ),
-    "_core/primitives/fast_timer.py: sys.version_info < (3, 16)": "core/test_lean.py fails beyond",
+    "_core/primitives/fast_timer.py: sys.version_info < (3, 16)": (
+        "core/loop/test_lean.py fails beyond"
+    ),
     "_core/primitives/backport/task.py: sys.version_info >= (3, 12)": "not imported since 3.13",
     "_core/primitives/tasks.py: sys.version_info < (3, 12)": "the C task's own eager start",
     "_core/primitives/tasks.py: sys.version_info < (3, 15)": (
         "get_context() as in 3.15, which does not crash"
     ),
     "_core/primitives/tasks.py: sys.version_info >= (3, 13)": "the C task as it is",
-    "_core/base/task_lists.py: sys.version_info >= (3, 14)": "core/test_foreign_threads.py",
+    "_core/base/task_lists.py: sys.version_info >= (3, 14)": (
+        "core/primitives/test_foreign_threads.py"
+    ),
     "_core/primitives/timeouts.py: sys.version_info >= (3, 12)": "asyncio.current_task, which is C",
     "_core/base/visits.py: sys.version_info >= (3, 14)": "the current task is the thread's own",
     "_core/primitives/backport/uncancel.py: sys.version_info >= (3, 13)": (

@@ -6,8 +6,7 @@ import asyncio
 import statistics
 from collections.abc import Callable, Iterator
 
-from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.primitives.tasks import Task
+from asyncnb import Task, embedded_loop
 from tests.benchmarks.kernel import QUIET, Figure, in_turns, plain_kernel, run_groups
 from tests.kernel.driver import Kernel
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncnb
-from asyncnb._core.loop.current import embedded_loop, shutdown
+from asyncnb import embedded_loop
+from asyncnb._core.loop.current import shutdown
 from asyncnb._offload.engines import process as _process
 from tests.benchmarks import Contender, Row
 

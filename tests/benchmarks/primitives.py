@@ -15,17 +15,21 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 from unittest import mock
 
-from asyncnb._core.launched import run as _run
+import asyncnb
+from asyncnb import (
+    Task,
+    TaskGroup,
+    as_completed,
+    create_task,
+    eager_task_factory,
+    embedded_loop,
+    gather,
+    shield,
+    timeout,
+    wait,
+    wait_for,
+)
 from asyncnb._core.loop import embedded as _loop
-from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.primitives.as_completed import as_completed
-from asyncnb._core.primitives.create_task import create_task, eager_task_factory
-from asyncnb._core.primitives.gather import gather
-from asyncnb._core.primitives.groups import TaskGroup
-from asyncnb._core.primitives.shield import shield
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.timeouts import timeout
-from asyncnb._core.primitives.waiting import wait, wait_for
 from tests.benchmarks import Contender, Row
 
 try:
@@ -360,7 +364,7 @@ def standard_run(coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoo
 
 
 def own_run(coro: Coroutine[Any, Any, None], _: object) -> None:
-    _run.run(coro)
+    asyncnb.run(coro)
 
 
 def memory(create: Callable[[Coroutine[Any, Any, Any]], Any]) -> Contender:

@@ -7,8 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from asyncnb._core.primitives.create_task import create_task
-from asyncnb._core.timeline.timeline import record
+from asyncnb import create_task, record
 from asyncnb._core.tracing.current import current_recording
 from tests.benchmarks import Contender, Row
 

@@ -6,9 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
+from asyncnb import embedded_loop, launch
 from asyncnb._core.config import config
-from asyncnb._core.launched.launch import launch
-from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.loop.watchdog import thread_clock
 from tests.benchmarks import Contender, Row
 

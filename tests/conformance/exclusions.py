@@ -19,7 +19,7 @@ _TRACEBACK = "tests futures._copy_future_state, a private function of the interp
 PRIVATE = {
     "test_tasks.PyTask_PyFuture_Tests.test_set_result_causes_invalid_state": _PURE_PYTHON,
     "test_tasks.PyTask_PyFuture_Tests.test_set_exception_causes_invalid_state": _PURE_PYTHON,
-    # What these ask for besides has tests in tests/core/test_graph.py.
+    # What these ask for besides has tests in tests/core/introspection/test_graph.py.
     "test_graph.*.test_stack_tgroup": _FRAMES,
     "test_graph.*.test_stack_wait": _FRAMES,
     "test_graph.*.test_stack_wait_for_non_positive_timeout": _FRAMES,

@@ -18,11 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asyncnb._core.primitives.gather import gather
-from asyncnb._core.primitives.groups import TaskGroup, current_deadline
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._core.primitives.timeouts import timeout
-from asyncnb._core.primitives.waiting import sleep, wait, wait_for
+from asyncnb import Task, TaskGroup, current_deadline, gather, sleep, timeout, wait, wait_for
 from asyncnb.testing import run_virtual
 
 # --- programs ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import asyncnb
 from asyncnb._core.launched import open_group as _open_groups
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import shutdown
+from asyncnb.testing import clear_ended
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def hurried() -> Iterator[None]:
     yield
     sys.setswitchinterval(before)
     shutdown()
-    registry.clear_ended()
+    clear_ended()
 
 
 def test_a_wait_that_the_interrupted_call_could_block_is_refused() -> None:
@@ -43,7 +44,7 @@ def test_a_wait_that_the_interrupted_call_could_block_is_refused() -> None:
         assert asyncnb.run(asyncio.sleep(0, "free")) == "free"
     finally:
         shutdown()
-        registry.clear_ended()
+        clear_ended()
 
 
 def test_a_task_that_is_ending_is_in_the_registry_all_the_time(hurried: None) -> None:
@@ -107,4 +108,4 @@ def test_a_finaliser_on_a_starting_thread_does_not_deadlock(
     assert len(came) == 1
     monkeypatch.undo()
     shutdown()
-    registry.clear_ended()
+    clear_ended()

@@ -71,7 +71,7 @@ class Soak:
         for id, task in list(self.mine.items()):
             state = task.info().state
             assert state == "failed" or task._record.ended and task.done(), task
-            assert asyncnb._core.launched.registry.registry.get(id) is task._record, task
+            assert task in asyncnb.tasks(task.get_name()), task
             self.ended["lost, " + state] += 1
             del self.mine[id]
 
@@ -232,9 +232,8 @@ def _descriptors(process: psutil.Process) -> int:
 def settle(kernel: Kernel) -> dict[str, Any]:
     """Stop launching and let everything end; return the books."""
     kernel.ok("soak.stop = True; driver.join(30)", 60)
-    kernel.ok("while any(not t.done() for t in asyncnb.tasks()): await asyncio.sleep(0.05)", 60)
     # Ended is not all: failures are formatted one after the other, on a thread of their own.
-    kernel.ok("for r in asyncnb._core.launched.registry.registry.records(): r.wait_shown(60)", 90)
+    kernel.ok("import asyncnb.testing; asyncnb.testing.wait_until_idle(120)", 150)
     books = kernel.evaluate("soak.books()")
     assert isinstance(books, dict)
     return books
@@ -405,9 +404,9 @@ class Run:
     ) -> None:
         """Note what is more at the end than after the warm-up, or not as it should be."""
         kernel = self.kernel
-        wrong = kernel.evaluate("asyncnb._core.launched.registry.registry.validate()")
-        if wrong:
-            self.broken.append(f"the registry is not valid: {wrong}")
+        error = kernel.run("import asyncnb.testing; asyncnb.testing.validate()").error
+        if error is not None:
+            self.broken.append(error.evalue)
         if figures[1]["memory MB"] - figures[0]["memory MB"] > 10:
             most = ", ".join(
                 f"{n:+} {name}" for name, n in (objects[1] - objects[0]).most_common(8)

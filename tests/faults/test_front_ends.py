@@ -10,7 +10,7 @@ from jupyter_client.blocking import BlockingKernelClient
 from tests.faults.conftest import begin, check
 from tests.kernel.debugger import Debugger
 from tests.kernel.driver import DEADLINE
-from tests.kernel.test_debugger import CELLS, assert_stops
+from tests.kernel.ipykernel.test_debugger import CELLS, assert_stops
 
 DASHBOARD = """
 dashboard = asyncnb.dashboard()

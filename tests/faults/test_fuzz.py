@@ -21,9 +21,10 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 import asyncnb
-from asyncnb._core.base.errors import TasksFailedError
+from asyncnb import TasksFailedError
 from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import without_comment, words
+from asyncnb.testing import clear_ended, validate
 
 EXAMPLES = int(os.environ.get("ASYNCNB_FUZZ", "300"))
 
@@ -63,7 +64,7 @@ def shell() -> Iterator[Any]:
     ip.run_line_magic("load_ext", "asyncnb")
     yield ip
     ip.run_line_magic("unload_ext", "asyncnb")
-    registry.clear_ended()
+    clear_ended()
     InteractiveShell.clear_instance()
 
 
@@ -129,7 +130,7 @@ def test_fuzz_tasks(shell, verb, rest):
     refused = attempt(lambda: shell.run_line_magic("tasks", f"{verb} {rest}"))
     if refused:
         assert facts() == before
-    assert registry.validate() == []
+    validate()
 
 
 @pytest.mark.promise("any line after %asyncnb is executed or refused with a sentence")
@@ -165,7 +166,7 @@ def test_fuzz_atask(shell, options, body):
         record.task.cancel()
         record.wait_shown(5)
         assert record.task.done()
-    assert registry.validate() == []
+    validate()
 
 
 @pytest.mark.promise("any line after %atask is launched or refused, and leaves no coroutine behind")

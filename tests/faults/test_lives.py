@@ -32,7 +32,8 @@ from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._kernel.output.blocked import BlockedLoopReporter
 from asyncnb._kernel.output.figures import FiguresByTask
-from tests.core.test_crashes import BreaksWhenStopped
+from asyncnb.testing import clear_ended, validate
+from tests.core.launched.test_crashes import BreaksWhenStopped
 
 #: Lives of each kind; as many in `make faults` as the promise says.
 LIVES = 100_000 if os.environ.get("ASYNCNB_FAULTS") else 6_000
@@ -47,7 +48,7 @@ pytestmark = pytest.mark.timeout(600)  # so many take minutes on a busy machine
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have what is bounded reach its bound soon."""
-    registry.clear_ended()
+    clear_ended()
     registry.keep(100)
     recorder = _trace.Recording(most_steps=100, most_tasks=100)
     monkeypatch.setattr(_trace, "recorder", recorder)
@@ -55,8 +56,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     shutdown()
     registry.keep(1000)
-    registry.clear_ended()
-    assert not registry.validate()
+    clear_ended()
+    validate()
 
 
 def blocks() -> int:

@@ -165,9 +165,10 @@ def test_repeated_work_raises_a_base_exception(victim, option, end):
     victim.ok("rounds = 0")
     cell = victim.ok(f"%%atask job {option}\nawait asyncio.sleep(0)\nrounds += 1\nraise {end}")
     cell.wait_for(end.partition("(")[0])
-    victim.ok("await asyncnb.wait([asyncnb.task('job')]); await asyncio.sleep(0.05)")
+    victim.ok("await asyncnb.wait([asyncnb.task('job')])")
     assert victim.evaluate("asyncnb.task('job').info().state") == "failed"
     assert victim.evaluate("rounds") == 1
+    victim.drain()
     assert len(cell.errors) == 1
 
 
@@ -195,9 +196,10 @@ def test_repeated_work_fails_with_a_broken_message(victim):
 def test_group_whose_children_refuse(victim, kind):
     victim.ok(
         """
-        refused, give_in = 0, False
+        begun, refused, give_in = 0, 0, False
         async def child():
-            global refused
+            global begun, refused
+            begun += 1
             while not give_in:
                 try:
                     await asyncio.sleep(600)
@@ -219,7 +221,7 @@ def test_group_whose_children_refuse(victim, kind):
                 "%%atask crowd\nasync with asyncnb.TaskGroup() as g:\n"
                 "    for n in range(3): g.create_task(child(), name=f'c{n}')"
             )
-    victim.ok("await asyncio.sleep(0.05)")
+    victim.ok("while begun < 3: await asyncio.sleep(0.01)")
     ask = "%tasks cancel crowd" if kind == "TaskGroup" else "%tasks cancel -g crowd"
     victim.ok(ask)
     victim.ok("while refused < 3: await asyncio.sleep(0.01)")

@@ -62,16 +62,18 @@ import signal, socket, types
 from asyncnb._kernel.ipykernel import interrupts
 def socketpair():  # what the kernel's thread calls before it waits for the cell
     interrupts.socket = socket
-    asyncnb.embedded_loop().call_soon_threadsafe(time.sleep, {busy})
-    signal.raise_signal(signal.SIGINT)
+    pressed = threading.Event()
+    if {busy}: asyncnb.embedded_loop().call_soon_threadsafe(pressed.wait, 10)
+    try: signal.raise_signal(signal.SIGINT)
+    finally: pressed.set()
     return socket.socketpair()
 interrupts.socket = types.SimpleNamespace(socketpair=socketpair)
 """
 
 #: What comes before the cell that is stopped, and the cell.
 MOMENTS = {
-    "before it begins": (EARLY.format(busy=0), "await asyncio.sleep(600)"),
-    "before its first step": (EARLY.format(busy=0.3), "await asyncio.sleep(600)"),
+    "before it begins": (EARLY.format(busy=False), "await asyncio.sleep(600)"),
+    "before its first step": (EARLY.format(busy=True), "await asyncio.sleep(600)"),
     "between two statements": (
         """
         import signal
@@ -134,6 +136,7 @@ def test_interrupt_storm_during_a_cleanup(victim):
         """
         %%atask job
         try:
+            print("begun")
             await asyncio.sleep(600)
         finally:
             print("cleaning")
@@ -142,7 +145,8 @@ def test_interrupt_storm_during_a_cleanup(victim):
             cleaned.set()
         """
     )
-    victim.ok("await asyncio.sleep(0.05)\n%tasks cancel job")
+    cell.wait_for("begun")
+    victim.ok("%tasks cancel job")
     cell.wait_for("cleaning")
     storm(victim, 50, 0.5)
     victim.run("pass")
@@ -244,25 +248,28 @@ def test_five_thousand_failures_at_once(victim):
 
 @pytest.mark.promise("a task can be cancelled in every state; the table then says cancelled")
 @pytest.mark.parametrize(
-    ("before", "state"),
+    ("cell", "state", "then", "state_then"),
     [
-        ("%%atask job\nawait asyncio.sleep(600)", "waiting"),
-        ("%%atask job\nwhile True: time.sleep(0.001)", "running"),
+        ("%%atask job\nawait asyncio.sleep(600)", "waiting", None, None),
+        ("%%atask job\nwhile True: time.sleep(0.001)", "running", None, None),
         (
-            "%%atask job\ntry: await asyncio.sleep(600)\nfinally: await asyncio.sleep(0.2)\n"
-            "##\n%tasks cancel job",
+            "%%atask job\ntry: await asyncio.sleep(600)\nfinally: await asyncio.sleep(600)",
+            "waiting",
+            "%tasks cancel job",
             "cancelling",
         ),
-        ("%%atask job -t 600\nawait asyncio.sleep(600)", "waiting"),
-        ("%%atask job\nawait asyncio.sleep(600)\n##\n%tasks pause job", "paused"),
+        ("%%atask job -t 600\nawait asyncio.sleep(600)", "waiting", None, None),
+        ("%%atask job\nawait asyncio.sleep(600)", "waiting", "%tasks pause job", "paused"),
     ],
     ids=["waiting", "thread", "cancelling", "with-timeout", "paused"],
 )
-def test_cancel_in_every_state(victim, before, state):
-    for cell in before.split("##\n"):
-        victim.ok(cell)
-        victim.ok("await asyncio.sleep(0.02)")
-    victim.ok(f"while asyncnb.task('job').info().state != {state!r}: await asyncio.sleep(0.01)")
+def test_cancel_in_every_state(victim, cell, state, then, state_then):
+    reach = "while asyncnb.task('job').info().state != {!r}: await asyncio.sleep(0.01)"
+    victim.ok(cell)
+    victim.ok(reach.format(state))
+    if then:
+        victim.ok(then)
+        victim.ok(reach.format(state_then))
     victim.run("%tasks cancel job")
     victim.ok("await asyncnb.wait([asyncnb.task('job')])")
     assert victim.evaluate("asyncnb.task('job').info().state") == "cancelled"
@@ -396,7 +403,8 @@ def test_cancel_of_a_task_that_refuses(victim):
                     raise
         """
     )
-    victim.ok("await asyncio.sleep(0.05)")
+    reach = "while asyncnb.task('stubborn').info().state != {!r}: await asyncio.sleep(0.01)"
+    victim.ok(reach.format("waiting"))
     for n in range(1, 4):
         victim.ok("%tasks cancel stubborn")
         victim.ok(f"while refused < {n}: await asyncio.sleep(0.01)")

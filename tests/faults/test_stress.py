@@ -16,6 +16,7 @@ import pytest
 import asyncnb
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import shutdown
+from asyncnb.testing import clear_ended, validate
 
 CALLER = Path(__file__).parents[1] / "core" / "reentrant.py"
 THREADS = 8
@@ -30,7 +31,7 @@ def frantic() -> Iterator[None]:
     yield
     sys.setswitchinterval(before)
     shutdown()
-    registry.clear_ended()
+    clear_ended()
 
 
 def in_threads(work) -> None:
@@ -112,8 +113,8 @@ def test_calls_from_eight_threads(frantic):
     in_threads(work)
     assert len(launched) == THREADS * ROUNDS
     assert all(task.done() for task in launched)
-    assert registry.validate() == []
-    assert registry.living() == []
+    validate()
+    assert all(task.done() for task in asyncnb.tasks())
     asyncnb.run(asyncio.sleep(0))
     assert len(callbacks) == len(launched)
 
@@ -257,8 +258,8 @@ def test_launches_while_the_loop_ends(frantic):
 
     in_threads(work)
     assert asyncnb.run(asyncio.sleep(0, 7)) == 7
-    assert registry.living() == []
-    assert registry.validate() == []
+    assert all(task.done() for task in asyncnb.tasks())
+    validate()
 
 
 @pytest.mark.promise(

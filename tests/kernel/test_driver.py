@@ -88,7 +88,8 @@ def test_a_kernel_that_dies_ends_the_wait_for_it(plain):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal is inherited as ignored there")
 def test_a_run_that_was_started_with_sigint_ignored_can_interrupt_all_the_same():
-    probe = "tests/core/test_threads.py::test_ctrl_c_in_run_on_cancels_and_waits_for_the_cleanup"
+    test = "test_ctrl_c_in_run_on_cancels_and_waits_for_the_cleanup"
+    probe = f"tests/core/primitives/test_threads.py::{test}"
     pytest_there = f"{sys.executable} -m pytest -q -p no:cacheprovider --timeout 10 {probe}"
     # As a shell does for a job in the background.
     command = ["sh", "-c", f"trap '' INT; exec {pytest_there}"]

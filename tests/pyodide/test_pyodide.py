@@ -21,10 +21,17 @@ HERE = Path(__file__).parent
 
 #: The core's tests of primitives: tasks, futures, groups, timeouts, waiting. The others are about
 #: threads, processes or time.
-CORE = ["eager", "futures", "graph", "groups", "tasks", "testing", "timeouts", "waiting"]
+CORE = [
+    "test_testing.py",
+    "introspection/test_graph.py",
+    *(
+        f"primitives/test_{name}.py"
+        for name in ("eager", "futures", "groups", "tasks", "timeouts", "waiting")
+    ),
+]
 
 #: A chain of tasks that long overflows the stack of the JavaScript engine, which ends Pyodide.
-TOO_DEEP = "tests/core/test_graph.py::test_a_long_chain_is_no_recursion_error"
+TOO_DEEP = "tests/core/introspection/test_graph.py::test_a_long_chain_is_no_recursion_error"
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,7 +50,7 @@ def run_inside(script: str, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_the_primitives_work_without_threads() -> None:
-    files = [f"/repo/tests/core/test_{name}.py" for name in CORE]
+    files = [f"/repo/tests/core/{name}" for name in CORE]
     done = run_inside("inside_core.py", *files, "--deselect", TOO_DEEP, "--tb", "short")
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1])}

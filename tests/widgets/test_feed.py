@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 import asyncnb
+from asyncnb import embedded_loop
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import registry as _registry
 from asyncnb._core.launched.record import observers
 from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb._core.loop.current import embedded_loop, shutdown
+from asyncnb._core.loop.current import shutdown
+from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import MAX_UNACKNOWLEDGED, Feed, Subscription
 from asyncnb.widgets._rows import Numbers, Texts
@@ -74,14 +76,14 @@ class Time:
 
 @pytest.fixture
 def feed() -> Iterator[Feed]:
-    _registry.registry.clear_ended()
+    clear_ended()
     feed = Feed(_registry.registry, Commands(), clock=Time())
     yield feed
     feed.close()
     for record in _registry.registry.living():
         record.task.cancel()
     shutdown()
-    _registry.registry.clear_ended()
+    clear_ended()
     assert not observers
 
 

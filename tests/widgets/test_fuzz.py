@@ -20,9 +20,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import asyncnb
+from asyncnb import embedded_loop
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.loop.current import embedded_loop, shutdown
+from asyncnb._core.loop.current import shutdown
+from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import Feed, Subscription
 
@@ -139,7 +141,7 @@ class Kernel:
             if _limit(record.task) is not None:  # of an earlier talk, and would strike in this one
                 record.task.cancel()
         self.settle()
-        self.registry.clear_ended()
+        clear_ended()
         living = self.registry.living()
         group = _named_groups.find_group(GROUP) or asyncnb.open_group(GROUP, on_error="continue")
         for n in range(6 - len(living)):
@@ -188,7 +190,7 @@ def kernel() -> Iterator[Kernel]:
     asyncnb.cancel("*")
     _named_groups.group_named(GROUP).join(10)
     shutdown()
-    kernel.registry.clear_ended()
+    clear_ended()
 
 
 def _nested() -> Any:
@@ -260,7 +262,7 @@ def test_a_page_changes_what_it_names_and_nothing_else(
     assert not kernel.complaints, [record.getMessage() for record in kernel.complaints]
     assert not kernel.guard.seen, kernel.guard.seen
     kernel.feed.unsubscribe(page.subscription)
-    kernel.registry.clear_ended()
+    clear_ended()
 
 
 @given(content=junk)

@@ -16,7 +16,7 @@ from asyncnb._core.timeline.rows import BARS, spans
 from asyncnb._core.timeline.svg import svg
 from asyncnb._core.timeline.text import text
 from asyncnb._core.tracing import recording as _trace
-from asyncnb.testing import run_virtual
+from asyncnb.testing import clear_ended, run_virtual
 from asyncnb.widgets import _timeline_facts
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
@@ -115,7 +115,7 @@ def test_the_dashboard_answers_with_the_timeline():
     said = []
     feed = Feed(registry, Commands())
     subscription = feed.subscribe(lambda message, buffers: said.append(message))
-    registry.clear_ended()
+    clear_ended()
     _trace.recorder.clear()
     asyncnb.launch(asyncio.sleep(0), name="shown", trace=True).join(10)
     feed.take(subscription, {"c": "timeline"})

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from asyncnb import CellRef, TaskInfo
 from asyncnb._core.base.text import escape_control_chars
-from asyncnb._core.introspection.info import CellRef, TaskInfo
 from asyncnb._core.timeline.chrome_trace import trace_events
 from asyncnb._core.timeline.svg import svg
 from asyncnb._kernel.tables.table import TaskTable, as_one_line

@@ -82,9 +82,15 @@ def _is_in_task_code(
     return inside and inner is not None and outermost is not None
 
 
-def send_if_in_frame(ident: int, frame: types.FrameType, exc: type[BaseException]) -> bool:
-    """Send ``exc`` if the thread is still in ``frame``, at an instruction that will notice it."""
-    offset = frame.f_lasti
+def send_if_in_frame(
+    ident: int, frame: types.FrameType, exc: type[BaseException], *, offset: int | None = None
+) -> bool:
+    """Send ``exc`` if the thread is still in ``frame``, at an instruction that will notice it.
+
+    With ``offset``, only if that is the offset of the instruction.
+    """
+    if offset is None:
+        offset = frame.f_lasti
     if not _checks_pending(frame.f_code, offset):
         return False
     # One call into C code, in which nothing lets another thread run: the thread stays where it was

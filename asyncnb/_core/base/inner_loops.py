@@ -173,9 +173,11 @@ def _may_run_in_c(value: Any) -> bool:
 
 def ended_by_cancel(exc: BaseException) -> bool:
     """Return whether ``exc`` is what an inner loop raises when its work has been cancelled."""
-    if isinstance(exc, (asyncio.CancelledError, LeaveLoop)):
-        return True
-    kind = getattr(sys.modules.get("trio"), "Cancelled", None)
-    if kind is not None and isinstance(exc, BaseExceptionGroup):
-        return exc.split(kind)[1] is None
-    return kind is not None and isinstance(exc, kind)
+    kinds: tuple[type[BaseException], ...] = (asyncio.CancelledError, LeaveLoop)
+    trio_cancelled = getattr(sys.modules.get("trio"), "Cancelled", None)
+    if trio_cancelled is not None:
+        kinds += (trio_cancelled,)
+    if isinstance(exc, BaseExceptionGroup):
+        # Of both kinds where one step of a nursery had to be left by an exception.
+        return exc.split(kinds)[1] is None
+    return isinstance(exc, kinds)

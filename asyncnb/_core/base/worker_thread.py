@@ -23,6 +23,8 @@ __asyncnb_frames__ = "launches"
 
 T = TypeVar("T")
 
+#: How often a thread is looked at that moves on during each look, before it is hit all the same.
+_MAX_LOOKS = 100
 #: Seconds between two checks of a thread whose own loop has been asked to cancel what it runs.
 _CHECK_SECONDS = 0.1
 #: The number of checks after which a loop that has not answered counts as blocked by a step.
@@ -105,16 +107,26 @@ class Worker:
         if ident is None:
             self._sent = True
             return
-        frame = sys._current_frames().get(ident)
-        inner = inner_loop(ident, frame)
-        if inner is not None and (allow_guess or inner.is_certain):
-            self._inner = inner
-            inner.cancel()
-            return
+        for _ in range(_MAX_LOOKS):
+            frame = sys._current_frames().get(ident)
+            offset = -1 if frame is None else frame.f_lasti
+            inner = inner_loop(ident, frame)
+            if inner is not None and (allow_guess or inner.is_certain):
+                self._inner = inner
+                inner.cancel()
+                return
+            if frame is None:
+                break
+            # Only where no loop was seen: a thread that has moved may be in one by now, and a
+            # coroutine that was suspended during the look no longer leads to the loop that runs
+            # it. In the selector of that loop the exception would never surface.
+            if send_if_in_frame(ident, frame, ThreadCancelled, offset=offset):
+                self._sent = True
+                return
+            if sys._current_frames().get(ident) is frame and frame.f_lasti == offset:
+                break  # in a call that does not notice by itself; what comes after it does
         self._sent = True
-        # Try this first, so that the thread cannot enter a loop between the check and the sending.
-        if frame is None or not send_if_in_frame(ident, frame, ThreadCancelled):
-            raise_in_thread(ident, ThreadCancelled)
+        raise_in_thread(ident, ThreadCancelled)
         if not self.thread.is_alive():
             # The thread ended before its code began: a profile function raised.
             self._open, self._exception = False, ThreadCancelled()

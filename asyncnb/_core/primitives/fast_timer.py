@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 #: Whether this module and ``loop.fast_call_soon`` are tested on this Python: 3.16 may change the
-#: parts of the standard loop that they write to, and then tests/core/test_lean.py fails until the
-#: bound is raised or the two modules are fixed.
+#: parts of the standard loop that they write to, and then tests/core/loop/test_lean.py fails until
+#: the bound is raised or the two modules are fixed.
 KNOWN = sys.version_info < (3, 16)
 
 _known_call_at: list[Any] = [asyncio.BaseEventLoop.call_at]

@@ -169,10 +169,11 @@ def run_on(
     """Run an awaitable as a task of *loop*, which runs in another thread; return the result.
 
     Blocks the calling thread. Ctrl-C cancels the task, waits for its cleanup (a second Ctrl-C does
-    not) and raises ``KeyboardInterrupt``; after *timeout* seconds the task is cancelled in the same
-    way, and ``TimeoutError`` is raised. Raises ``RuntimeError`` on the loop's own thread and if the
-    loop closes or crashes in the meantime; ``TypeError`` if the argument cannot be awaited. Any
-    other thread.
+    not) and raises ``KeyboardInterrupt``; the cancel of a function that waits here in a worker
+    thread does the same and raises ``CancelledError``. After *timeout* seconds the task is
+    cancelled in the same way, and ``TimeoutError`` is raised. Raises ``RuntimeError`` on the loop's
+    own thread and if the loop closes or crashes in the meantime; ``TypeError`` if the argument
+    cannot be awaited. Any other thread.
     """
     refuse_own_thread(loop, "run()", "await ...")
     coro = as_coroutine(awaitable)
@@ -211,7 +212,7 @@ def run_on(
         try:
             loop.call_soon_threadsafe(start)
             in_time = joiner.wait(loop, timeout)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, CancelledError):  # Ctrl-C; the cancel of a worker thread
             _end_and_wait(loop, cancel, joiner)
             raise
         if not in_time:
