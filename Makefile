@@ -15,7 +15,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-pythons bench-page conformance faults soak reliability-page one-loop-page pyodide constraints docs clean
+.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-pythons bench-page conformance faults soak reliability-page one-loop-page names-page pyodide constraints docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -71,6 +71,10 @@ soak: ## half an hour of a busy notebook; SOAK_ARGS='--minutes 2' is shorter
 reliability-page: ## the reference page on reliability, from the newest faults and soak
 	$(call install,dev)
 	$(BIN)/python -m tests.faults.page
+
+names-page: ## the reference page of the private names that the code relies on
+	$(call install,dev)
+	@$(BIN)/python -m tests.private_names_page
 
 one-loop-page: ## the reference page of patterns with and without asyncnb: plays them all
 	$(call install,dev)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.leans import LEANS
 from tests.private_names import PACKAGE, REACHED, Source, is_private, private_uses, sources
+from tests.private_names_page import PAGE, page
 
 #: Each check of the Python version, by file and text: what the newest Python gets there. One that
 #: gives something up on a Python to come needs a test that fails there, as core/loop/test_lean.py.
@@ -145,3 +146,7 @@ def test_a_name_is_private_with_one_underscore() -> None:
     assert [is_private(name) for name in ("_a", "__a__", "a", "_", "_a b")] == [
         True, False, False, False, False,
     ]  # fmt: skip
+
+
+def test_the_page_of_private_names_is_the_table() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make names-page`"
