@@ -10,7 +10,7 @@ from typing import Any
 
 from asyncnb._core.base.visits import runs_here
 from asyncnb._core.launched.launch import launch_checked
-from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.record import Placement, TaskRecord
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._offload.engines.choose import engine_for
@@ -58,7 +58,7 @@ class JobRunner:
     async def _wait(self) -> Any:
         """Return the result of the job; see ``Job.wait``."""
         record, job = self.record, self.job
-        record.worker, record.started = "", None  # it is waiting for a worker
+        record.placement.worker, record.started = "", None  # it is waiting for a worker
         self._awaited = True
         self._started()
         try:
@@ -87,7 +87,7 @@ class JobRunner:
 
     def _started(self) -> None:
         if self.job.began is not None and not self.record.task.done():
-            self.record.worker, self.record.started = self.job.began
+            self.record.placement.worker, self.record.started = self.job.began
             self.record.changed()
 
 
@@ -134,7 +134,7 @@ def offload(
     else:
         payload = pack_call(function, args, kwargs or {})
     record = TaskRecord()
-    record.kind, record.worker = engine.kind, ""
+    record.placement = Placement(engine.kind, worker="")
     before_start = None
     if runs_here(embedded_loop()):
         work = run_job(record, engine, "call", payload, local)

@@ -15,9 +15,10 @@ MAX_NAMED = 3
 class GroupFacts:
     """What the records of a group's tasks keep of it: not what its end would raise, nor frames."""
 
-    __slots__ = ("failed", "group", "timed_out")
+    __slots__ = ("failed", "group", "name", "timed_out")
 
     def __init__(self, group: Any) -> None:
+        self.name: str = group.name
         #: The group, or None when it has ended and no code holds it.
         self.group: weakref.ref[Any] = weakref.ref(group)
         self.timed_out: bool = False

@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.base.forks import at_fork
@@ -33,54 +33,91 @@ at_fork(observers.clear)
 current_record = cast("contextvars.ContextVar[TaskRecord | None]", _info.current_record)
 
 
+class Placement:
+    """Where the code of a task runs, if that is not the embedded loop."""
+
+    __slots__ = ("cpu", "kind", "worker")
+
+    def __init__(self, kind: str, worker: str | None = None) -> None:
+        #: ``loop``, ``thread``, ``kernel``, or the kind of an engine; see ``TaskInfo``.
+        self.kind = kind
+        #: The worker of a task that runs elsewhere; "" while it waits for one.
+        self.worker = worker
+        #: Seconds of processor time that its thread used, once it has ended.
+        self.cpu: float | None = None
+
+
+class CellRequest:
+    """What the cell that launched a task wants of its end."""
+
+    __slots__ = ("bind", "identity", "shows_result", "waited")
+
+    def __init__(
+        self,
+        *,
+        identity: object = None,
+        bind: str | None = None,
+        shows_result: bool = False,
+        waited: bool = False,
+    ) -> None:
+        #: What makes a second launch "the same again": a name or a cell id, or None.
+        self.identity = identity
+        #: The variable that gets the result, or None.
+        self.bind = bind
+        #: Whether the result is displayed in the launching cell.
+        self.shows_result = shows_result
+        #: Whether the launching cell itself waits for the end, and raises a failure.
+        self.waited = waited
+
+
+#: Shared by all records that have no other; not to be written.
+ON_THE_LOOP: Final = Placement("loop")
+NO_REQUEST: Final = CellRequest()
+
+
 class TaskRecord(EndedFacts):
     """What asyncnb knows of one launched task besides the task itself.
 
-    Written by the thread that launches it and, from then on, by the loop's thread alone.
+    Written by the thread that launches the task until the task starts, and from then on by the
+    loop's thread alone; ``dirty`` is the feed's. Which file writes which part is in a table that
+    ``tests/core/launched/test_record.py`` compares with the code.
     """
 
-    # Defaults stand in the class, for storing 25 of them for each task would cost a third of one.
+    # Defaults are in the class, since storing them for each task would cost a third of a launch.
 
-    #: Whether the loop runs it again and again, wherever one round of it runs.
-    repeats: bool = False
-    #: What it has done so far if it is repeated, or tried again after a failure.
-    rounds: Rounds | None = None
-    cell: CellRef | None = None
-    #: Name of the open group that it belongs to, or None.
-    group: str | None = None
-    #: The facts of that group itself; its name may be used again.
-    group_facts: GroupFacts | None = None
-    #: What the task says; the extension keeps it here.
-    output: Any = None
-    started: float | None = None
-    ended: float | None = None
-    cancel_asked: bool = False
-    #: Told to the observers, and not looked at by them since.
-    dirty: bool = False
+    # How it starts.
+
     #: What the task's coroutine awaits, to be closed if that never begins.
     body: Any = None
     #: The time limit that it starts with, in seconds, or None for none; then BEGUN.
     first_limit: Any = None
     #: What to set in a context of the user's at the first step: variables with their values.
     variables: Sequence[tuple[Any, Any]] = ()
-    #: Items done and items in all (None: nobody knows), of what the task reports.
+
+    # Where it belongs, and where it runs.
+
+    cell: CellRef | None = None
+    #: What the cell that launched it wants of its end.
+    request: CellRequest = NO_REQUEST
+    #: The facts of the open group that it belongs to; the group's name may be used again.
+    group_facts: GroupFacts | None = None
+    placement: Placement = ON_THE_LOOP
+
+    # What happens to it.
+
+    started: float | None = None
+    ended: float | None = None
+    cancel_asked: bool = False
+    #: What it has done so far if it is repeated, or tried again after a failure.
+    rounds: Rounds | None = None
+    #: Items done and items in all (None: unknown), of what the task reports.
     progress: tuple[int, int | None] | None = None
-    #: Processor time in seconds and steps taken, where somebody counts them; see TaskInfo.
-    cpu: float | None = None
-    steps: int | None = None
-    #: Where it runs, of a task that runs elsewhere; "" while it waits for a worker.
-    worker: str | None = None
     #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
     trace: TaskTrace | None = None
-    kind: str = "loop"
-    #: What makes a second launch "the same again": a name or a cell id, or None.
-    identity: object = None
-    #: The variable that gets the result, or None.
-    bind: str | None = None
-    #: Whether the result is displayed in the launching cell.
-    shows_result: bool = False
-    #: Whether the launching cell itself waits for the end, and raises a failure.
-    waited: bool = False
+    #: What the task prints and displays; the front end keeps it here.
+    output: Any = None
+    #: The observers were notified, and the feed has not looked at it since.
+    dirty: bool = False
 
     _event: threading.Event | None = None
     _ids = itertools.count(1)
@@ -93,7 +130,22 @@ class TaskRecord(EndedFacts):
 
     def belong_to(self, group: OpenGroup) -> None:
         """Note that the task belongs to ``group``."""
-        self.group, self.group_facts = group.name, group.facts
+        self.group_facts = group.facts
+
+    @property
+    def group(self) -> str | None:
+        """The name of the open group that it belongs to, or None."""
+        return None if self.group_facts is None else self.group_facts.name
+
+    @property
+    def kind(self) -> str:
+        """Where it runs, as ``TaskInfo.kind``."""
+        return self.placement.kind
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the loop runs it again and again, wherever one round of it runs."""
+        return self.rounds is not None and self.rounds.repeats
 
     def set_shown(self) -> None:
         """Note that all that the task's end has to say stands in its cell. Any thread."""
@@ -134,10 +186,11 @@ class TaskRecord(EndedFacts):
             inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
         ):
             return "pending"
-        if self.repeats and self.rounds is not None and not self.rounds.running:
+        if self.rounds is not None and self.rounds.repeats and not self.rounds.running:
             return "waiting"
-        if self.worker is not None:
-            return "running" if self.worker else "pending"
+        worker = self.placement.worker
+        if worker is not None:
+            return "running" if worker else "pending"
         if self.kind == "thread" or getattr(coro, "cr_running", False):
             return "running"
         return "waiting"
@@ -181,8 +234,8 @@ class TaskRecord(EndedFacts):
             error=error,
             waiting_on=None if state in ENDED else waiting_on(self.task._delegate or self.task),
             cpu=self._cpu_seconds(),
-            worker=self.worker or None,
-            steps=self.steps if self.trace is None else self.trace.steps,
+            worker=self.placement.worker or None,
+            steps=None if self.trace is None else self.trace.steps,
             rounds=rounds.done if rounds is not None and self.repeats else None,
             failures=0 if rounds is None else rounds.failed if self.repeats else rounds.attempts,
         )
@@ -233,9 +286,9 @@ class TaskRecord(EndedFacts):
     def _cpu_seconds(self) -> float | None:
         if self.trace is not None and self.kind == "loop":
             return self.trace.seconds
-        if self.cpu is None and self.kind == "thread" and self.end is None:
+        if self.placement.cpu is None and self.kind == "thread" and self.end is None:
             from asyncnb._core.introspection.stack import worker_of  # seldom needed
 
             worker = worker_of(self.task)
             return None if worker is None else worker.cpu()
-        return self.cpu
+        return self.placement.cpu

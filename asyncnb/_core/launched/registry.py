@@ -115,7 +115,7 @@ class TaskRegistry:
     def _enter_end(self, record: TaskRecord) -> None:
         self._ended.append(record)
         self._forget_old()
-        if record.bind is not None and record.state() == "done":
+        if record.request.bind is not None and record.state() == "done":
             record.let_go()  # its result is in that variable, and gone with it
         else:
             self._newest.append(record.id)

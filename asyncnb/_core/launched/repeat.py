@@ -21,9 +21,11 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 class Rounds:
     """What repeated work has done so far. Written by the loop's thread alone."""
 
-    __slots__ = ("attempts", "done", "failed", "last_error", "running", "skipped")
+    __slots__ = ("attempts", "done", "failed", "last_error", "repeats", "running", "skipped")
 
-    def __init__(self) -> None:
+    def __init__(self, *, repeats: bool = False) -> None:
+        #: Whether it is done again and again, and not only after a failure.
+        self.repeats: bool = repeats
         #: Rounds that have ended, and those of them that failed.
         self.done: int = 0
         self.failed: int = 0

@@ -19,7 +19,7 @@ from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, d
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
 from asyncnb._core.launched import launch, named_groups
 from asyncnb._core.launched.open_group import OpenGroup
-from asyncnb._core.launched.record import TaskRecord, current_record
+from asyncnb._core.launched.record import CellRequest, Placement, TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
 from asyncnb._core.loop.current import embedded_loop
@@ -101,7 +101,7 @@ class BackgroundCells:
         """Run ``body`` inside the group ``args.name``, which ends when all its tasks have."""
         cell = compile_cell(self.ip, body, magic=magic, sent=self.output.source())
         name: str = args.name
-        living = [r for r in registry.living() if r.identity == name]
+        living = [r for r in registry.living() if r.request.identity == name]
         if hasattr(builtins, name):
             raise UsageError(f"%%agroup: {name!r} is a builtin; choose another name.")
         try:
@@ -239,7 +239,7 @@ class BackgroundCells:
     ) -> Task[Any]:
         # A name identifies a task wherever its cell was moved; without one the cell's id does.
         identity = args.name or cell_id(self.output.parent())
-        before = [r for r in registry.living() if identity and r.identity == identity]
+        before = [r for r in registry.living() if identity and r.request.identity == identity]
         if before and args.again == "error":
             raise UsageError(
                 f"{name!r} is still running. `%tasks cancel {name}` stops it; --again replace "
@@ -254,8 +254,10 @@ class BackgroundCells:
         if args.group is not None:
             group = named_groups.group_named(task_name(args.group, "-g", what="group"))
         record = TaskRecord()
-        record.kind, record.identity, record.bind = kind, identity, bind
-        record.shows_result, record.waited = shows_result, args.wait
+        record.placement = Placement(kind)
+        record.request = CellRequest(
+            identity=identity, bind=bind, shows_result=shows_result, waited=args.wait
+        )
         if group is not None:
             record.belong_to(group)
         once = functools.partial(start, record)
@@ -318,12 +320,12 @@ class BackgroundCells:
         failed = not cancelled and task._exception is not None
         if not failed and not cancelled:
             result = task.result()
-            if record.bind is not None:
-                self.ip.user_ns[record.bind] = result
-        if failed and record.waited:
+            if record.request.bind is not None:
+                self.ip.user_ns[record.request.bind] = result
+        if failed and record.request.waited:
             record.set_shown()  # the waiting cell raises it
         else:
-            self.output.report(record, result=result if record.shows_result else None)
+            self.output.report(record, result=result if record.request.shows_result else None)
 
     def _wait_here(self, record: TaskRecord) -> None:
         """``--wait``: keep the launching cell busy; the cell fails with its task."""
@@ -340,7 +342,7 @@ class BackgroundCells:
             exc._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
             raise exc from None
         finally:
-            record.waited = False
+            record.request.waited = False
 
 
 async def _in_thread(run: Callable[[], Any]) -> Any:
@@ -350,8 +352,8 @@ async def _in_thread(run: Callable[[], Any]) -> Any:
     try:
         return await worker.run()
     finally:
-        if record is not None:
-            record.cpu = worker.cpu()
+        if record is not None and record.kind == "thread":
+            record.placement.cpu = worker.cpu()
 
 
 def _report_stuck(task: Task[Any]) -> None:

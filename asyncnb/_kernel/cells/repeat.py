@@ -33,12 +33,11 @@ def repeated(
     """Return a call that runs ``start`` as often as ``--every`` and ``--retry`` say."""
     if args.every is None and args.retry is None:
         return start
-    rounds = record.rounds = Rounds()
+    rounds = record.rounds = Rounds(repeats=args.every is not None)
     if args.retry is not None:
         start = _retrying(args.retry, start, rounds)
     if args.every is None:
         return start
-    record.repeats = True
     reporter = RoundReporter(record, ip, output)
     return lambda: every(
         args.every, start, rounds, on_result=reporter.on_result, on_error=reporter.on_error
@@ -62,8 +61,8 @@ class RoundReporter:
         self._shown: set[tuple[object, ...]] = set()
 
     async def on_result(self, value: Any) -> None:
-        if self._record.bind is not None:
-            self._ip.user_ns[self._record.bind] = value
+        if self._record.request.bind is not None:
+            self._ip.user_ns[self._record.request.bind] = value
         await self._show_figures()
 
     async def on_error(self, exc: BaseException) -> None:

@@ -15,6 +15,7 @@ import asyncnb
 from asyncnb._core import frontend
 from asyncnb._core.frontend import PlainFrontEnd
 from asyncnb._core.launched import ended as _ended
+from asyncnb._core.launched.record import CellRequest
 from asyncnb._core.launched.registry import RESULTS, registry
 from asyncnb._core.loop.current import shutdown
 from asyncnb.testing import clear_ended, validate
@@ -108,7 +109,7 @@ def test_a_result_in_a_variable_lives_as_long_as_that() -> None:
     detach = frontend.attach(Binds())
     try:
         record = asyncnb._core.launched.launch.TaskRecord()
-        record.bind = "df"
+        record.request = CellRequest(bind="df")
         task = asyncnb._core.launched.launch.launch_record(record, load(made), name="bound")
         task.join(5)
         del task, record

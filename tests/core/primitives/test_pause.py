@@ -13,6 +13,7 @@ import pytest
 
 import asyncnb
 from asyncnb import Task, create_task, timeout
+from asyncnb._core.launched.record import Placement
 from asyncnb._core.primitives.pause import StepInterceptor
 from asyncnb.testing import run_virtual
 
@@ -383,7 +384,7 @@ def test_a_task_in_a_thread_is_not_paused_but_refused() -> None:
     task = asyncnb.launch(asyncio.sleep(60), name="pretends")
     try:
         assert task._record is not None
-        task._record.kind = "thread"
+        task._record.placement = Placement("thread")
         with pytest.raises(RuntimeError, match="only code there can be paused"):
             task.pause()
         assert task.info().state != "paused"
