@@ -21,6 +21,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point the links of pages from the root of the repository at the pages of the site."""
+    if page.file.src_uri in ("contributing.md", "changelog.md"):
+        return markdown.replace("](notebooks/", "](")
+    return markdown
+
+
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Build a table of contents from a notebook's page; mkdocs-jupyter's omits code in headings."""
     if page.file.src_uri.endswith(".ipynb"):

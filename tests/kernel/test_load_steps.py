@@ -88,7 +88,8 @@ def snapshot():
     found["pager"] = list(ip.hooks.show_in_pager.chain)
     found["observers"] = _progress._observers
     found["front end"] = (frontend.current, list(frontend._attached))
-    found["displayed"] = dict(ip.display_formatter.mimebundle_formatter.type_printers)
+    bundles = ip.display_formatter.mimebundle_formatter
+    found["displayed"] = bundles.type_printers | bundles.deferred_printers
     found["meta_path"] = list(sys.meta_path)
     found["threads"] = sorted(t.name for t in threading.enumerate())
     found["loop"] = running_embedded_loop()

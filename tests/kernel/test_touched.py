@@ -19,8 +19,8 @@ def touched_snapshot():
     for name, thing in {"ip": ip, "sys": sys, "display_pub": ip.display_pub,
                         "Gcf.figs": matplotlib._pylab_helpers.Gcf.figs}.items():
         found["class of", name] = type(thing)
-    found["displayed", "mime bundles"] = dict(
-        ip.display_formatter.mimebundle_formatter.type_printers)
+    bundles = ip.display_formatter.mimebundle_formatter
+    found["displayed", "mime bundles"] = bundles.type_printers | bundles.deferred_printers
     found["hooks", "show_in_pager"] = list(ip.hooks.show_in_pager.chain)
     for name, value in vars(ip.kernel.io_loop.asyncio_loop).items():
         if callable(value):

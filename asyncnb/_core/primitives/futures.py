@@ -20,7 +20,7 @@ import weakref
 from asyncio import AbstractEventLoop, CancelledError, InvalidStateError, _get_running_loop
 from collections.abc import Callable, Generator
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import visits
@@ -232,7 +232,11 @@ class Future(asyncio.Future[_T]):
         proxy: FutureProxy[_T] = FutureProxy(self, running)
         return proxy.__await__()
 
-    __iter__ = __await__
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Generator[Any, None, _T]: ...
+    else:
+        __iter__ = __await__
 
 
 def _set_unless_done(fut: Future[Any], setter: Callable[[Any, Any], None], value: Any) -> None:
