@@ -20,8 +20,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
 from asyncnb._core.base.frames import is_internal_frame
-from asyncnb._core.introspection import places as _places
-from asyncnb._core.introspection.places import function_name, strip_outer_frames, wrappers
+from asyncnb._core.introspection.places import cell_of, function_name, strip_outer_frames, wrappers
 
 __all__ = ["FrameCallGraphEntry", "FutureCallGraph", "capture_call_graph", "format_call_graph"]
 __all__ += ["print_call_graph"]
@@ -347,7 +346,7 @@ def _format_frame(frame: types.FrameType) -> str:
         kind = "async "
     elif code.co_flags & inspect.CO_GENERATOR:
         kind = "generator "
-    where = _places.cell_of(code.co_filename) or f"File {code.co_filename!r}"
+    where = cell_of(code.co_filename) or f"File {code.co_filename!r}"
     name = function_name(code)
     return f"{where}, line {frame.f_lineno}" + (f", in {kind}{name}" if name else "")
 

@@ -15,10 +15,9 @@ from typing import Any
 
 from asyncnb._core.base.frames import is_internal_frame
 from asyncnb._core.base.worker_thread import Worker
-from asyncnb._core.introspection import places as _places
-from asyncnb._core.introspection import waiting_on as _waits
 from asyncnb._core.introspection.call_graph import awaited_by, frames_of_coroutine, running_frames
-from asyncnb._core.introspection.places import Place
+from asyncnb._core.introspection.places import Place, place, strip_outer_frames
+from asyncnb._core.introspection.waiting_on import describe_wait
 
 __all__ = ["Place", "await_chain", "awaited_by", "waiting_on", "worker_of"]
 
@@ -37,9 +36,9 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
             for frame, line in traceback.walk_tb(error.__traceback__)
             if not is_internal_frame(frame)
         ]
-        return tuple(_places.place(frame, line) for frame, line in entries)
-    frames = _places.strip_outer_frames(_frames(_working_task(task)))
-    return tuple(_places.place(frame) for frame in frames if not is_internal_frame(frame))
+        return tuple(place(frame, line) for frame, line in entries)
+    frames = strip_outer_frames(_frames(_working_task(task)))
+    return tuple(place(frame) for frame in frames if not is_internal_frame(frame))
 
 
 def _working_task(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
@@ -102,4 +101,4 @@ def waiting_on(task: asyncio.Task[Any]) -> str | None:
     frames = frames_of_coroutine(coro)
     if _worker_in(frames[-1:]) is not None:
         return None
-    return _waits.describe_wait(task, frames)
+    return describe_wait(task, frames)

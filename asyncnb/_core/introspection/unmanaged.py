@@ -13,8 +13,7 @@ from typing import Any
 
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import format_exception_line
-from asyncnb._core.introspection import places as _places
-from asyncnb._core.introspection import stack as _stack
+from asyncnb._core.introspection import places
 from asyncnb._core.introspection.info import CellRef, TaskHandle, TaskInfo, current_record
 
 #: The cell whose code is running; the extension sets it at the start of each cell.
@@ -58,7 +57,7 @@ def cell_of(task: asyncio.Task[Any]) -> CellRef | None:
             return cell
     coro: Any = task.get_coro()
     code = getattr(coro, "cr_code", getattr(coro, "gi_code", None))
-    label = _places.cell_of(code.co_filename) if code is not None else None
+    label = places.cell_of(code.co_filename) if code is not None else None
     number = (label or "").removeprefix("In[").removesuffix("]")
     return CellRef(int(number)) if number.isdecimal() else None
 
@@ -83,6 +82,8 @@ def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
     ``parent`` is the id of the launched task that it belongs to, ``cell`` the cell that created it,
     ``kind`` is "kernel" if the kernel's own loop runs it. The times are unknown.
     """
+    from asyncnb._core.introspection.stack import waiting_on  # seldom needed
+
     error: BaseException | None = getattr(task, "_exception", None)
     coro: Any = task.get_coro()
     if task.done():
@@ -108,5 +109,5 @@ def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         timeout=None,
         progress=None,
         error=None if error is None else format_exception_line(error),
-        waiting_on=_stack.waiting_on(task),
+        waiting_on=waiting_on(task),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
 from asyncnb._core.config import Config, config
-from asyncnb._core.launched import registry as _registry
+from asyncnb._core.launched.registry import HISTORY, RESULTS, registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, one_of, whole_number
 from asyncnb._kernel.output.task_output import MAX_ITEMS
@@ -55,14 +55,14 @@ def options(
         ),
         Option(
             "history",
-            _registry.HISTORY,
+            HISTORY,
             whole_number(),
             "ended tasks to keep in the list, the newest",
             _keep,
         ),
         Option(
             "results",
-            _registry.RESULTS,
+            RESULTS,
             whole_number(),
             "ended tasks, the newest, whose results and exceptions to keep even if no code holds "
             "the task; a result bound with -o is kept by its variable only",
@@ -144,8 +144,8 @@ def _watch(seconds: float) -> None:
 
 
 def _keep(number: int) -> None:
-    _registry.registry.keep(number)
+    registry.keep(number)
 
 
 def _keep_results(number: int) -> None:
-    _registry.registry.keep_results(number)
+    registry.keep_results(number)
