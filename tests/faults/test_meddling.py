@@ -154,7 +154,7 @@ def test_an_attribute_of_another_thread(victim):
 def test_an_object_of_another_thread(victim):
     victim.ok("import sqlite3\ndb = sqlite3.connect(':memory:')")
     error = victim.run("await asyncio.sleep(0)\ndb.execute('select 1')").error
-    assert "made in the main thread" in error.traceback
+    assert "created in the main thread" in error.traceback
     assert "check_same_thread=False" in error.traceback
 
 
