@@ -115,7 +115,7 @@ def _cancelled(number: int) -> str:
     return f"cancellation requested for {count(number, 'task')}" if number else "no tasks to cancel"
 
 
-def pause(records: Sequence[TaskRecord], *, stop_clock: bool = False) -> str:
+def pause(records: Sequence[TaskRecord], *, pause_timeouts: bool = False) -> str:
     """Pause the living ones of ``records``; refuse if one of them cannot be paused."""
     living = _living(records)
     if refusal := next(filter(None, (record.pause_refusal() for record in living)), None):
@@ -123,7 +123,7 @@ def pause(records: Sequence[TaskRecord], *, stop_clock: bool = False) -> str:
     done = []
     for record in living:
         name = record.name
-        if not record.task.pause(stop_clock=stop_clock):
+        if not record.task.pause(pause_timeouts=pause_timeouts):
             done.append(f"{name} is already shutting down")
         elif record.state() == "paused":
             done.append(f"{name} is paused")

@@ -24,9 +24,9 @@ from asyncnb._core.primitives.timeouts import Timeout, innermost, limits_lock
 ANSWER_SECONDS = 0.25
 
 
-def pause(task: Any, *, stop_clock: bool = False) -> bool:
+def pause(task: Any, *, pause_timeouts: bool = False) -> bool:
     """Hold ``task``, an asyncio task with the attributes of ``Task``; see ``Task.pause``."""
-    paused = [_run_on_loop(part, _pause_on_loop, part, stop_clock) for part in _parts(task)]
+    paused = [_run_on_loop(part, _pause_on_loop, part, pause_timeouts) for part in _parts(task)]
     return all(paused)
 
 
@@ -65,14 +65,14 @@ def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
     return answer
 
 
-def _pause_on_loop(task: Any, stop_clock: bool) -> bool:
+def _pause_on_loop(task: Any, pause_timeouts: bool) -> bool:
     if task.done() or task.cancelling():
         return False
     if task._pause is None:
         task._pause = Pause(task)
         task._pause.hold()
-    if stop_clock:
-        task._pause.stop_clock()
+    if pause_timeouts:
+        task._pause.pause_timeouts()
     return True
 
 
@@ -191,7 +191,7 @@ class Pause:
 
     # Time limits.
 
-    def stop_clock(self) -> None:
+    def pause_timeouts(self) -> None:
         """Stop the time of all the time limits that the task is inside of."""
         with limits_lock:
             self._stopped = True

@@ -316,13 +316,13 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """
         return _futures.join_future(self, timeout)
 
-    def pause(self, *, stop_clock: bool = False) -> bool:
+    def pause(self, *, pause_timeouts: bool = False) -> bool:
         """Hold the task: it takes no further step until ``resume()``. False if it is ending.
 
         A step that runs now, or on uvloop is queued already, is finished first. What the task waits
         for continues meanwhile: tasks it awaits, threads, sockets. So do its time limits, unless
-        *stop_clock*: then those made with asyncnb's ``timeout`` stand still. ``cancel()`` ends the
-        pause, so the task can clean up.
+        *pause_timeouts*: then those made with asyncnb's ``timeout`` are paused, too. ``cancel()``
+        ends the pause, so that the task can clean up.
 
         Any thread. Called from another one than the loop's it returns when the task is held, or
         after 0.25 s if the loop is blocked; the task is held once the loop is free then.
@@ -331,7 +331,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         record = self._record
         if record is not None and (refusal := record.pause_refusal()):
             raise RuntimeError(refusal)
-        paused = _hold(self, stop_clock=stop_clock)
+        paused = _hold(self, pause_timeouts=pause_timeouts)
         if record is not None:
             record.changed()
         return paused
