@@ -51,16 +51,16 @@ def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
     answered = threading.Event()
     answer = True
 
-    def there() -> None:
+    def act_on_loop() -> None:
         nonlocal answer
         answer = act(*args)
         pause = task._pause
-        if pause is None or pause.held:
+        if pause is None or pause.is_suspended:
             answered.set()
         else:
             loop.call_soon(answered.set)  # after the step that still passes
 
-    loop.call_soon_threadsafe(there)
+    loop.call_soon_threadsafe(act_on_loop)
     answered.wait(ANSWER_SECONDS)
     return answer
 
@@ -70,7 +70,7 @@ def _pause_on_loop(task: Any, pause_timeouts: bool) -> bool:
         return False
     if task._pause is None:
         task._pause = Pause(task)
-        task._pause.hold()
+        task._pause.suspend()
     if pause_timeouts:
         task._pause.pause_timeouts()
     return True
@@ -89,7 +89,15 @@ class Pause:
     On the thread of the task's loop, except where limits_lock is held.
     """
 
-    __slots__ = ("_catcher", "_clocks", "_future", "_loop", "_step", "_stopped", "_task")
+    __slots__ = (
+        "_future",
+        "_interceptor",
+        "_loop",
+        "_seconds_left",
+        "_step",
+        "_task",
+        "_timeouts_paused",
+    )
 
     def __init__(self, task: Any) -> None:
         self._task = task
@@ -99,23 +107,23 @@ class Pause:
         #: What the task waits on, while that is not done; its callback is ours meanwhile.
         self._future: Any = None
         #: What has been asked for the task's next step, until it comes.
-        self._catcher: StepInterceptor | None = None
+        self._interceptor: StepInterceptor | None = None
         #: Whether the clock of the task's time limits stands still, and what was left of each.
-        self._stopped = False
-        self._clocks: dict[Timeout, float] = {}
+        self._timeouts_paused = False
+        self._seconds_left: dict[Timeout, float] = {}
 
     @property
-    def held(self) -> bool:
+    def is_suspended(self) -> bool:
         """Whether the task takes no step any more, rather than one more."""
         return self._step is not None
 
-    def hold(self) -> None:
+    def suspend(self) -> None:
         """Take the task's next step away, now or as soon as it comes up."""
         self._task.add_done_callback(self._task_ended)
         if not self._take():
             # It runs now, or its step stands in a queue that cannot be seen (uvloop's): catch the
             # next one where it is put into the queue.
-            self._catch()
+            self._intercept()
             self._loop.call_soon(self._look_again)
 
     def _take(self) -> bool:
@@ -147,39 +155,39 @@ class Pause:
     def _future_done(self, _: object) -> None:
         self._future = None  # the step waits for nobody but us now
 
-    def _catch(self) -> None:
-        self._catcher = StepInterceptor.of(self._loop)
-        self._catcher.add(self._task, self._caught)
+    def _intercept(self) -> None:
+        self._interceptor = StepInterceptor.of(self._loop)
+        self._interceptor.add(self._task, self._intercepted)
 
-    def hold_step(self, step: Callable[[], object], context: contextvars.Context) -> None:
+    def suspend_first_step(self, step: Callable[[], object], context: contextvars.Context) -> None:
         """Hold the task's first step, which another thread had put into no queue of the loop's."""
-        self._caught(step, (), context)
+        self._intercepted(step, (), context)
 
-    def _caught(self, fn: Any, args: tuple[Any, ...], context: Any) -> None:
+    def _intercepted(self, fn: Any, args: tuple[Any, ...], context: Any) -> None:
         self._step = (fn, args, context)
-        self._stop_catching()
+        self._stop_intercepting()
 
-    def _stop_catching(self) -> None:
-        catcher, self._catcher = self._catcher, None
-        if catcher is not None:
-            catcher.discard(self._task)
+    def _stop_intercepting(self) -> None:
+        interceptor, self._interceptor = self._interceptor, None
+        if interceptor is not None:
+            interceptor.discard(self._task)
 
     def _look_again(self) -> None:
         if self._task._pause is self and self._step is None and self._take():
-            self._stop_catching()
+            self._stop_intercepting()
 
     def _task_ended(self, _: object) -> None:
         if self._task._pause is self:
             self._task._pause = None
-            self._stop_catching()
+            self._stop_intercepting()
 
     def release(self) -> None:
         """Let the task go on where it stood."""
         task = self._task
         task._pause = None
-        self._stop_catching()
+        self._stop_intercepting()
         task.remove_done_callback(self._task_ended)
-        self._start_clock()
+        self._resume_timeouts()
         if self._step is None:
             return  # it was about to be held
         callback, args, context = self._step
@@ -194,35 +202,35 @@ class Pause:
     def pause_timeouts(self) -> None:
         """Stop the time of all the time limits that the task is inside of."""
         with limits_lock:
-            self._stopped = True
+            self._timeouts_paused = True
             scope = innermost(self._task)
             while scope is not None:
                 left = scope.remaining()
                 if left is not None and not scope.expired() and scope._task is not None:
-                    self._clocks[scope] = left
+                    self._seconds_left[scope] = left
                     scope.reschedule(None)
                 scope = scope._outer
 
-    def _start_clock(self) -> None:
+    def _resume_timeouts(self) -> None:
         with limits_lock:
-            for scope, left in list(self._clocks.items()):
+            for scope, left in list(self._seconds_left.items()):
                 # Else it has ended, or somebody has set it anew.
                 if scope._task is not None and scope.when() is None and not scope.expired():
                     scope.reschedule(self._loop.time() + left)
-            self._clocks.clear()
+            self._seconds_left.clear()
 
     def left(self, scope: Timeout) -> float | None:
         """Return the seconds left of a limit whose clock stands still, else None. Any thread."""
-        return self._clocks.get(scope)
+        return self._seconds_left.get(scope)
 
     def set_left(self, scope: Timeout, seconds: float | None) -> bool:
         """Change what is left of a limit whose clock stands still; False if clocks go on."""
-        if not self._stopped:
+        if not self._timeouts_paused:
             return False
         if seconds is None:
-            self._clocks.pop(scope, None)
+            self._seconds_left.pop(scope, None)
         else:
-            self._clocks[scope] = seconds
+            self._seconds_left[scope] = seconds
         return True
 
 
@@ -241,14 +249,14 @@ class StepInterceptor:
     @classmethod
     def of(cls, loop: Any) -> StepInterceptor:
         # It leads back to the loop, which any other place would keep alive.
-        catcher: StepInterceptor | None = loop.__dict__.get("_asyncnb_catcher")
-        if catcher is None:
-            catcher = loop.__dict__["_asyncnb_catcher"] = cls(loop)
-        if catcher._original is None:
+        interceptor: StepInterceptor | None = loop.__dict__.get("_asyncnb_step_interceptor")
+        if interceptor is None:
+            interceptor = loop.__dict__["_asyncnb_step_interceptor"] = cls(loop)
+        if interceptor._original is None:
             with call_soon_lock:
-                catcher._original = loop.call_soon
-                catcher._attributes["call_soon"] = catcher._call_soon
-        return catcher
+                interceptor._original = loop.call_soon
+                interceptor._attributes["call_soon"] = interceptor._call_soon
+        return interceptor
 
     def add(self, task: Any, take: Callable[[Any, tuple[Any, ...], Any], None]) -> None:
         """Have ``take`` called with the next step of ``task`` instead of the loop."""

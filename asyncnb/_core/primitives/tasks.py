@@ -32,8 +32,8 @@ from asyncnb._core.primitives.futures import (
     runs_elsewhere,
 )
 from asyncnb._core.primitives.pause import Pause
-from asyncnb._core.primitives.pause import pause as _hold
-from asyncnb._core.primitives.pause import resume as _release
+from asyncnb._core.primitives.pause import pause as _pause_task
+from asyncnb._core.primitives.pause import resume as _resume_task
 from asyncnb._core.primitives.suspended import construct_suspended, run_first_step
 from asyncnb._core.primitives.timeouts import Timeout
 
@@ -331,14 +331,14 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         record = self._record
         if record is not None and (refusal := record.pause_refusal()):
             raise RuntimeError(refusal)
-        paused = _hold(self, pause_timeouts=pause_timeouts)
+        paused = _pause_task(self, pause_timeouts=pause_timeouts)
         if record is not None:
             record.changed()
         return paused
 
     def resume(self) -> bool:
         """Let a paused task go on. False if it is not paused. Any thread, as ``pause()``."""
-        resumed = _release(self)
+        resumed = _resume_task(self)
         if self._record is not None:
             self._record.changed()
         return resumed
