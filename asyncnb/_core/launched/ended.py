@@ -30,7 +30,7 @@ _DROPPED = object()
 _HEAP_TYPE = 1 << 9
 
 
-class _GoneLoop(asyncio.BaseEventLoop):
+class _ClosedLoop(asyncio.BaseEventLoop):
     """The loop, closed, of an ended task whose own does not exist any more."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -38,8 +38,8 @@ class _GoneLoop(asyncio.BaseEventLoop):
             super().call_exception_handler(context)
 
 
-_GONE = _GoneLoop()
-_GONE.close()
+_CLOSED_LOOP = _ClosedLoop()
+_CLOSED_LOOP.close()
 
 
 class EndedTask(Task[Any]):
@@ -52,7 +52,7 @@ class EndedTask(Task[Any]):
 
     def __init__(self, record: EndedFacts) -> None:
         # The future's alone: there is no coroutine, and nothing is scheduled.
-        asyncio.Future.__init__(self, loop=record.loop() or _GONE)
+        asyncio.Future.__init__(self, loop=record.loop() or _CLOSED_LOOP)
         self._record = cast(Any, record)
         self._launched = True
         asyncio.Task.set_name(self, record.last_name)
@@ -88,7 +88,7 @@ def _dropped(record: EndedFacts) -> str:
     )
 
 
-def _nothing() -> None:
+def _no_object() -> None:
     return None
 
 
@@ -102,7 +102,7 @@ class _WhenReleased:
 class EndedFacts:
     """The part of a task's record that is about its end, and about how long it holds the task.
 
-    It holds the task until ``set_shown`` and ``let_go`` have been called, in either order.
+    It holds the task until ``set_shown`` and ``release`` have been called, in either order.
     """
 
     if TYPE_CHECKING:
@@ -120,11 +120,11 @@ class EndedFacts:
     #: Whether the task is gone, has failed, and no code has asked for its exception.
     unseen: bool = False
     #: Weakly: a loop that has crashed holds memory and descriptors until nothing refers to it.
-    loop: Callable[[], Any] = staticmethod(_nothing)
+    loop: Callable[[], Any] = staticmethod(_no_object)
 
     _shown = False
-    _let_go = False
-    _ref: Callable[[], Task[Any] | None] = staticmethod(_nothing)
+    _release_requested = False
+    _ref: Callable[[], Task[Any] | None] = staticmethod(_no_object)
     #: Of a failed task whose traceback was shown: its exception, without frames.
     kept_error: BaseException | None = None
 
@@ -156,28 +156,28 @@ class EndedFacts:
         self.unseen = True
         return True
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Hold the task no longer, once its end is shown. Any thread; after its end."""
-        self._let_go = True
+        self._release_requested = True
         if self._shown:  # else set_shown() sees what was just set
-            self._release()
+            self._release_now()
             self.kept_error = None
 
     def show_ended(self) -> None:
         """Note that the end is shown. No frames are held from here on, only results."""
         self._shown = True
-        if self._let_go:
-            self._release()
+        if self._release_requested:
+            self._release_now()
         elif self.end is None and (task := self.task).done():
             error = task._exception
             if error is not None or task.cancelled():
-                self._release()
+                self._release_now()
             if error is not None:
                 self.kept_error = without_frames(error)
-                if self._let_go:
+                if self._release_requested:
                     self.kept_error = None
 
-    def _release(self) -> None:
+    def _release_now(self) -> None:
         # Not by a look into __dict__, which 3.12 would have to make first.
         if self.end is not None:
             return

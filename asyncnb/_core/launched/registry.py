@@ -62,16 +62,16 @@ class TaskRegistry:
     def keep_results(self, number: int) -> None:
         """Keep the results of so many ended tasks that no code holds from now on, the newest."""
         self._results = number
-        self._let_go_old()
+        self._release_old()
 
-    def _let_go_old(self) -> None:
+    def _release_old(self) -> None:
         while len(self._newest) > self._results:
             try:
                 record = self._records.get(self._newest.popleft())
             except IndexError:  # another thread, or a finaliser, was faster
                 return
             if record is not None:
-                record.let_go()
+                record.release()
 
     def _forget_old(self) -> None:
         # Two threads that do this at once may forget one task too many, the oldest.
@@ -116,10 +116,10 @@ class TaskRegistry:
         self._ended.append(record)
         self._forget_old()
         if record.bind is not None and record.state() == "done":
-            record.let_go()  # its result is in that variable, and gone with it
+            record.release()  # its result is in that variable, and gone with it
         else:
             self._newest.append(record.id)
-            self._let_go_old()
+            self._release_old()
         if observers.each:
             record.changed()
 
