@@ -385,7 +385,7 @@ class Extension:
         count = len(registry.living())
         in_time = shutdown()
         if not in_time:
-            registry.lose(registry.living())
+            registry.discard(registry.living())
         embedded_loop()
         late = "" if in_time else ", some of which did not end in time and were dropped"
         return f"a new embedded loop runs; {count} tasks were cancelled{late}"

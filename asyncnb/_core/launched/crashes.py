@@ -41,7 +41,7 @@ def end_all_of(loop: AbstractEventLoop, exc: BaseException | None) -> int:
                 from asyncnb._core.tracing.recording import end_on_dead_loop  # it was recorded
 
                 end_on_dead_loop(record.trace, loop, _reason("task", exc))
-            registry.end_lost(record)
+            registry.mark_lost(record)
     others: set[Any] = all_tasks(loop)  # those that these made, and of other code
     for plain in others:
         if isinstance(plain, asyncio.Task) and not plain.done():
@@ -49,7 +49,7 @@ def end_all_of(loop: AbstractEventLoop, exc: BaseException | None) -> int:
             close_unstarted(plain.get_coro())
     for group in open_groups():
         if group.loop is loop:
-            group.lose(_reason("group", exc))
+            group.mark_lost(_reason("group", exc))
     fail_waiters(loop, _reason("task", exc))
     return lost
 

@@ -122,7 +122,7 @@ class OpenGroup(TaskGroup):
         """The loop on which its tasks start."""
         return self._loop
 
-    def lose(self, error: BaseException) -> None:
+    def mark_lost(self, error: BaseException) -> None:
         """End with ``error``, as its loop runs no more; tasks of other loops are cancelled.
 
         Once that loop's thread runs none of it any more; any thread.

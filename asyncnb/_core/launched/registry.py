@@ -123,7 +123,7 @@ class TaskRegistry:
         if observers.each:
             record.changed()
 
-    def end_lost(self, record: TaskRecord) -> None:
+    def mark_lost(self, record: TaskRecord) -> None:
         """Take a task whose loop crashed into the history; its cell shows nothing of it."""
         if record.ended is not None:
             return
@@ -131,7 +131,7 @@ class TaskRegistry:
         self._enter_end(record)
         record.set_shown()
 
-    def lose(self, records: list[TaskRecord]) -> None:
+    def discard(self, records: list[TaskRecord]) -> None:
         """Forget living tasks that were never started, or that a restart does not wait for."""
         for record in records:
             self._records.pop(record.id, None)

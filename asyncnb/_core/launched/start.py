@@ -130,7 +130,7 @@ def _start(
             f"The embedded loop ended while {task.get_name()!r} was launched, so it was not "
             "started. Launch it again: that starts a new loop."
         )
-        registry.lose([record])
+        registry.discard([record])
         if not task.done():
             fail_on_dead_loop(task, error)
         for coro in (task.get_coro(), record.body):
