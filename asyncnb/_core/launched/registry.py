@@ -54,12 +54,12 @@ class TaskRegistry:
         self._results = results
         self._ended_callback = self._end  # one for all: a bound method is an object
 
-    def keep(self, history: int) -> None:
+    def set_history_limit(self, history: int) -> None:
         """Keep so many ended tasks from now on, and forget those that are too many."""
         self._history = history
         self._forget_old()
 
-    def keep_results(self, number: int) -> None:
+    def set_results_limit(self, number: int) -> None:
         """Keep the results of so many ended tasks that no code holds from now on, the newest."""
         self._results = number
         self._release_old()
