@@ -21,7 +21,7 @@ from asyncnb._core.launched.time_limit import limit_of, seconds_left
 if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.open_group import OpenGroup
-    from asyncnb._core.launched.repeat import Rounds
+    from asyncnb._core.launched.repeat import RunCounts
     from asyncnb._core.tracing.trace import TaskTrace
 
 #: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends
@@ -44,7 +44,7 @@ class TaskRecord(EndedFacts):
     #: Whether the loop runs it again and again, wherever one round of it runs.
     repeats: bool = False
     #: What it has done so far if it is repeated, or tried again after a failure.
-    rounds: Rounds | None = None
+    rounds: RunCounts | None = None
     cell: CellRef | None = None
     #: Name of the open group that it belongs to, or None.
     group: str | None = None
