@@ -100,7 +100,7 @@ class Extension:
         try:
             self._load()
         except BaseException:
-            self._take_back()
+            self._uninstall()
             raise
 
     def _load(self) -> None:
@@ -111,29 +111,29 @@ class Extension:
         trap = contextlib.ExitStack()
         undo.push(trap.close)
         trap.enter_context(ip.builtin_trap)
-        self._do(self.output.install, self.output.uninstall)
-        self._do(self.await_cells.install, self.await_cells.uninstall)
-        self._do(self.tracebacks.install, self.tracebacks.uninstall)
+        self._install(self.output.install, self.output.uninstall)
+        self._install(self.await_cells.install, self.await_cells.uninstall)
+        self._install(self.tracebacks.install, self.tracebacks.uninstall)
         bridge = AwaitBridge(ip)
-        self._do(bridge.install, bridge.uninstall)
+        self._install(bridge.install, bridge.uninstall)
         if THREADS:
             files = FileCalls(self._kernel_loop())
-            self._do(files.install, files.uninstall)
+            self._install(files.install, files.uninstall)
         if InterruptGuard.suits(kernel):
             guard = InterruptGuard(ip, kernel)
-            self._do(guard.install, guard.uninstall)
+            self._install(guard.install, guard.uninstall)
         # After the guard, so that no stop strikes while the running loop is changed.
-        self._do(self.one_loop.install, self.one_loop.uninstall)
+        self._install(self.one_loop.install, self.one_loop.uninstall)
         rules = DebuggerRules(kernel)
-        self._do(rules.install, rules.uninstall)
+        self._install(rules.install, rules.uninstall)
         if ShutdownHook.suits(kernel):
             hook = ShutdownHook(kernel)
-            self._do(hook.install, hook.uninstall)
+            self._install(hook.install, hook.uninstall)
         undo.push(self.unawaited.uninstall)
         self.unawaited.install(self._kernel_loop())
         if hasattr(ip, "ask_exit"):  # a bare InteractiveShell has no session to end
             quitting = QuitHook(ip)
-            self._do(quitting.install, quitting.uninstall)
+            self._install(quitting.install, quitting.uninstall)
         bars = contextlib.ExitStack()
         undo.push(bars.close)
         bars.callback(observe_progress(ProgressBars(self.output).observe))
@@ -150,7 +150,7 @@ class Extension:
             self._hook_loop(loop)
         self.output.adopt(registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
-        self._do(self.settings.install, self.settings.uninstall)
+        self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
         undo.push(shutdown)  # before all that shows how tasks end is taken out
@@ -162,9 +162,9 @@ class Extension:
         Raises UsageError, with nothing changed, in code that runs on that loop.
         """
         _refuse_on_loop("unloaded", "%unload_ext asyncnb")
-        self._take_back()
+        self._uninstall()
 
-    def _take_back(self) -> None:
+    def _uninstall(self) -> None:
         try:
             self._undo.unwind()
         except BaseExceptionGroup as failed:
@@ -177,7 +177,7 @@ class Extension:
                 )
                 traceback.print_exception(exc)
 
-    def _do(self, install: Callable[[], None], uninstall: Callable[[], None]) -> None:
+    def _install(self, install: Callable[[], None], uninstall: Callable[[], None]) -> None:
         self._undo.push(uninstall)
         install()
 
@@ -352,13 +352,13 @@ class Extension:
         loop._state.main_loop = self._kernel_loop()
         for observers, observer in (
             (loop.exception_hooks, self.unawaited.handle),
-            (loop.on_crash, self._tell_of_crash),
+            (loop.on_crash, self._report_crash),
             (loop.on_blocked, self.blocks.observe),
         ):
             undo.push(functools.partial(observers.discard, observer))
             observers.add(observer)
 
-    def _tell_of_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
+    def _report_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
         lost = loop.lost_tasks
         print(
             f"asyncnb: the embedded loop's thread ended: {type(exc).__name__}: {exc}. "

@@ -70,7 +70,7 @@ class _Selector:
         return getattr(self._real, name)
 
 
-class _NothingElse(selectors.SelectSelector):
+class _TimersOnly(selectors.SelectSelector):
     """Selects nothing: without threads and sockets, who waits without a timer waits for ever."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -98,7 +98,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._now = 0.0
         self.jumps: int = 0
-        selector = _Selector(selectors.DefaultSelector() if THREADS else _NothingElse())
+        selector = _Selector(selectors.DefaultSelector() if THREADS else _TimersOnly())
         super().__init__(selector)  # type: ignore[arg-type]
         selector.loop = self
 
@@ -157,21 +157,21 @@ def run_virtual(
         with ThreadPoolExecutor(1, "asyncnb virtual") as pool:
             result: T = pool.submit(contextvars.copy_context().run, run_here).result()
         return result
-    complaints: list[Mapping[str, Any]] = []
+    reported: list[Mapping[str, Any]] = []
 
     def new_loop() -> AbstractEventLoop:
         loop = VirtualTimeLoop()
-        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        loop.set_exception_handler(lambda _, context: reported.append(context))
         if task_factory is not None:
             loop.set_task_factory(task_factory)
         return loop
 
     with asyncio.Runner(loop_factory=new_loop, debug=debug) as runner:
         result = runner.run(main)
-    if complaints:
-        first = complaints[0]
+    if reported:
+        first = reported[0]
         raise AssertionError(
-            f"the loop's exception handler was called {len(complaints)} times, first with: "
+            f"the loop's exception handler was called {len(reported)} times, first with: "
             f"{first.get('message')}"
         ) from first.get("exception")
     return result

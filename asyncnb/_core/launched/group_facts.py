@@ -27,7 +27,7 @@ class GroupFacts:
     def note_failure(self, task: Any, error: BaseException) -> None:
         """Note the failure of ``task``, if it is one of the first few."""
         if len(self.failed) < MAX_NAMED:
-            self.failed.append(_who_failed(task, error))
+            self.failed.append(_failure_line(task, error))
 
     def summary(self, failures: int) -> str:
         """Return the message for so many failures: the first few of them, and how many more."""
@@ -35,7 +35,7 @@ class GroupFacts:
         return "; ".join(self.failed) + (f"; and {more} more" if more > 0 else "")
 
 
-def _who_failed(task: Any, error: BaseException) -> str:
+def _failure_line(task: Any, error: BaseException) -> str:
     """Return ``child (In[3]): ValueError: boom``."""
     name = task.get_name() if isinstance(task, Task) else type(task).__name__
     cell = str(getattr(getattr(task, "_record", None), "cell", None) or "")

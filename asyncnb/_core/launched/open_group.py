@@ -204,11 +204,11 @@ class OpenGroup(TaskGroup):
             if aborting:
                 task.cancel()
             if asyncio.isfuture(task) and runs_elsewhere(task.get_loop()):
-                post_callback(task, self._ended_somewhere, None)
+                post_callback(task, self._on_task_done_anywhere, None)
             else:
-                task.add_done_callback(self._ended_somewhere)
+                task.add_done_callback(self._on_task_done_anywhere)
 
-    def _ended_somewhere(self, task: Any) -> None:
+    def _on_task_done_anywhere(self, task: Any) -> None:
         self._post(self._on_task_done, task)
 
     def _post(self, call: Callable[..., object], *args: object) -> None:
@@ -241,7 +241,7 @@ class OpenGroup(TaskGroup):
     def _on_failure(self, task: Any, error: BaseException) -> None:
         base = is_base_error(error)
         if self.on_error == "continue" and not base:
-            self._tell(task, error)
+            self._report_failure(task, error)
             return
         self._errors.append(error)
         self.facts.note_failure(task, error)
@@ -251,7 +251,7 @@ class OpenGroup(TaskGroup):
             self._abort()
             self._cancel_parent()
 
-    def _tell(self, task: Any, error: BaseException) -> None:
+    def _report_failure(self, task: Any, error: BaseException) -> None:
         if self._report is not None:
             self._report(task, error)
         elif not getattr(task, "_launched", False):  # those are shown in their own cells
@@ -443,11 +443,11 @@ class OpenGroup(TaskGroup):
         if parent is not None:
             home = parent.get_loop()
             if runs_elsewhere(home):
-                home.call_soon_threadsafe(self._cancel_parent_here, parent)
+                home.call_soon_threadsafe(self._cancel_parent_on_loop, parent)
             else:
-                self._cancel_parent_here(parent)
+                self._cancel_parent_on_loop(parent)
 
-    def _cancel_parent_here(self, parent: Task[Any]) -> None:
+    def _cancel_parent_on_loop(self, parent: Task[Any]) -> None:
         # On the parent's thread, where the block cannot end between the look and the act.
         if self._parent_task is parent and not self._parent_cancel_requested:
             self._parent_cancel_requested = True

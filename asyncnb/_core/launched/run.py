@@ -68,17 +68,17 @@ def run(
                 raise would_deadlock("asyncnb.run()", "await task")
     coro = as_coroutine(awaitable, caller="run")
     if not THREADS and asyncio._get_running_loop() is not None:
-        return _run_here(coro, timeout=timeout, name="asyncnb.run")
+        return _run_on_this_loop(coro, timeout=timeout, name="asyncnb.run")
     if loop is not None and loop_factory is None and debug is None:
         return run_on(loop, coro, timeout=timeout, name="asyncnb.run")
     if timeout is not None:
         coro = wait_for(coro, timeout)
     if asyncio._get_running_loop() is None:
         return _threads.run(coro, debug=debug, loop_factory=loop_factory)
-    return _run_aside(coro, debug=debug, loop_factory=loop_factory or asyncio.new_event_loop)
+    return _run_in_thread(coro, debug=debug, loop_factory=loop_factory or asyncio.new_event_loop)
 
 
-def _run_aside(
+def _run_in_thread(
     coro: Coroutine[Any, Any, T],
     *,
     debug: bool | None,
@@ -106,7 +106,7 @@ def _run_aside(
         thread.join()
 
 
-def _run_here(coro: Coroutine[Any, Any, T], *, timeout: float | None, name: str) -> T:
+def _run_on_this_loop(coro: Coroutine[Any, Any, T], *, timeout: float | None, name: str) -> T:
     """Run ``coro`` on the running loop to its end, where this browser can wait for that.
 
     Raises WrongThreadError where it cannot, and TimeoutError after ``timeout`` seconds.

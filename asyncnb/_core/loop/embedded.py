@@ -258,7 +258,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
             asyncio.set_event_loop(None)
             if not self.is_running() and not self.is_closed():
                 self.close()
-            self._mend()  # what came between the last turn and this
+            self._end_everything()  # what came between the last turn and this
 
     def _run_until_ended(self) -> None:
         while not self._state.cleaned_up:
@@ -282,10 +282,10 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
             type(exc).__name__,
             exc,
         )
-        self._mend()
+        self._end_everything()
         self.on_crash.notify(self, exc)
 
-    def _mend(self) -> None:
+    def _end_everything(self) -> None:
         for end in _dead_loop_hooks:
             self._state.lost_tasks += end(self, self._state.crash)
 
@@ -419,14 +419,14 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         nor a server or browser of an earlier cell must notice it.
         """
         ours = wants_own_process_group(kwargs, fast=not issubclass(_Base, asyncio.BaseEventLoop))
-        return self._own(await super().subprocess_exec(*args, **kwargs), ours)
+        return self._track_child(await super().subprocess_exec(*args, **kwargs), ours)
 
     async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
         """As ``asyncio``'s, with the process group of ``subprocess_exec``."""
         ours = wants_own_process_group(kwargs, fast=not issubclass(_Base, asyncio.BaseEventLoop))
-        return self._own(await super().subprocess_shell(*args, **kwargs), ours)
+        return self._track_child(await super().subprocess_shell(*args, **kwargs), ours)
 
-    def _own(self, pair: tuple[asyncio.SubprocessTransport, Any], own_group: bool) -> Any:
+    def _track_child(self, pair: tuple[asyncio.SubprocessTransport, Any], own_group: bool) -> Any:
         # Not WeakSets: uvloop's transports take no weak references.
         known = [self._state.processes] if own_group or current_record.get() is not None else []
         children = cell_children.get()
@@ -463,7 +463,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         if not self.exception_hooks.claimed(context):
             super().default_exception_handler(context)
 
-    def _left_by_fork(self) -> None:
+    def _stop_after_fork(self) -> None:
         """In a forked child: make sure that the parent's loop never takes another step."""
         if self.is_own_thread() and self.is_running():
             getattr(self, "_ready", []).clear()  # uvloop keeps its queue to itself

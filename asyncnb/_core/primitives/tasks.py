@@ -294,8 +294,8 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         """
         loop = self._loop
         if not runs_elsewhere(loop):
-            return _uncancel_here(self)
-        loop.call_soon_threadsafe(_uncancel_here, self)
+            return _uncancel_on_loop(self)
+        loop.call_soon_threadsafe(_uncancel_on_loop, self)
         return max(0, self.cancelling() - 1)
 
     def set_name(self, value: object) -> None:
@@ -406,7 +406,7 @@ def _cancel_on_loop(task: Task[Any], msg: Any) -> bool:
     return cancelled
 
 
-def _uncancel_here(task: Task[Any]) -> int:
+def _uncancel_on_loop(task: Task[Any]) -> int:
     count = _uncancel(task)
     record = task._record
     if record is not None and count == 0 and record.cancel_asked:
