@@ -48,12 +48,12 @@ def lost(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
 
 def ended_too_early(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
     patch.setattr(job._record, "ended", time.time())
-    return "'job' has ended by the books and is waiting"
+    return "'job' is registered as ended but is waiting"
 
 
 def in_no_state(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
     patch.setattr(job._record, "state", lambda: "asleep")
-    return "'job' is in the state 'asleep', which there is not"
+    return "'job' is in the state 'asleep', which does not exist"
 
 
 def on_a_dead_loop(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
