@@ -108,7 +108,7 @@ async def test_launch_find_cancel(page):
 
 async def test_time_runs_out(page):
     task = await page.cell("%%atask slow -t 0.05\nawait asyncio.sleep(60)")
-    await page.until(task, "Task 'slow' was given 0.05 s and was not done.")
+    await page.until(task, "Task 'slow' did not finish within 0.05 s.")
 
 
 async def test_groups_across_cells(page):
