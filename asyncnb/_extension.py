@@ -361,9 +361,9 @@ class Extension:
     def _report_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
         lost = loop.lost_tasks
         print(
-            f"asyncnb: the embedded loop's thread ended: {type(exc).__name__}: {exc}. "
-            f"{count(lost, 'task')} lost. The next launch starts a "
-            "new loop; `%asyncnb restart` does so now.",
+            f"asyncnb: the embedded loop crashed: {type(exc).__name__}: {exc}. "
+            f"{count(lost, 'task')} lost. The next launch starts a new loop; `%asyncnb restart` "
+            "starts one now.",
             file=sys.stderr,
         )
 
