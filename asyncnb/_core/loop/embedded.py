@@ -204,7 +204,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
 
     @property
     def dead(self) -> bool:
-        """Whether its thread has ended or belongs to a forked child's parent: no task will run."""
+        """Whether its thread has ended or did not survive a fork: no task will run again."""
         if os.getpid() != self._state.pid:
             return True
         return self._state.ending and not self._state.thread.is_alive()
