@@ -1,4 +1,4 @@
-"""The composition root: the one place where the core and the kernel side meet."""
+"""The composition root: the only place where the core and the kernel side are connected."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
 
 
 class Extension:
-    """asyncnb in one shell: everything that loading puts in and unloading takes out."""
+    """asyncnb in one shell: everything that loading installs and unloading removes."""
 
     def __init__(self, ip: InteractiveShell) -> None:
         self.ip = ip
@@ -90,50 +90,50 @@ class Extension:
             ),
         )
         self._undo = UndoStack()
-        #: What the browser side, made when first used, has changed.
+        #: Changes made by the browser side, which is created when first used.
         self._browser_undo = UndoStack()
-        #: What was put into the loop of now.
+        #: Changes made to the current loop.
         self._loop_undo = UndoStack()
 
     def load(self) -> None:
-        """Start the embedded loop and hook this shell; where a step fails, take all others back."""
+        """Start the embedded loop and hook into this shell; if a step fails, undo all others."""
         try:
             self._load()
         except BaseException:
-            self._take_back()
+            self._uninstall()
             raise
 
     def _load(self) -> None:
         ip, kernel, undo = self.ip, kernel_of(self.ip), self._undo
         undo.set(sys.modules[__name__], "_loaded", self)
-        # get_ipython is a builtin only while a cell runs; background tasks run in between, and
-        # libraries (rich) look there to see where they are.
+        # get_ipython is a builtin only while a cell runs; background tasks also run between cells,
+        # and libraries (rich) look for it to detect a notebook.
         trap = contextlib.ExitStack()
         undo.push(trap.close)
         trap.enter_context(ip.builtin_trap)
-        self._do(self.output.install, self.output.uninstall)
-        self._do(self.await_cells.install, self.await_cells.uninstall)
-        self._do(self.tracebacks.install, self.tracebacks.uninstall)
+        self._install(self.output.install, self.output.uninstall)
+        self._install(self.await_cells.install, self.await_cells.uninstall)
+        self._install(self.tracebacks.install, self.tracebacks.uninstall)
         bridge = AwaitBridge(ip)
-        self._do(bridge.install, bridge.uninstall)
+        self._install(bridge.install, bridge.uninstall)
         if THREADS:
             files = FileCalls(self._kernel_loop())
-            self._do(files.install, files.uninstall)
+            self._install(files.install, files.uninstall)
         if InterruptGuard.suits(kernel):
             guard = InterruptGuard(ip, kernel)
-            self._do(guard.install, guard.uninstall)
-        # After the guard, so that no stop strikes while the running loop is changed.
-        self._do(self.one_loop.install, self.one_loop.uninstall)
+            self._install(guard.install, guard.uninstall)
+        # After the guard, so that no interrupt arrives while the running loop is being changed.
+        self._install(self.one_loop.install, self.one_loop.uninstall)
         rules = DebuggerRules(kernel)
-        self._do(rules.install, rules.uninstall)
+        self._install(rules.install, rules.uninstall)
         if ShutdownHook.suits(kernel):
             hook = ShutdownHook(kernel)
-            self._do(hook.install, hook.uninstall)
+            self._install(hook.install, hook.uninstall)
         undo.push(self.unawaited.uninstall)
         self.unawaited.install(self._kernel_loop())
-        if hasattr(ip, "ask_exit"):  # a bare InteractiveShell has no session to end
+        if hasattr(ip, "ask_exit"):  # a bare InteractiveShell has no session to quit
             quitting = QuitHook(ip)
-            self._do(quitting.install, quitting.uninstall)
+            self._install(quitting.install, quitting.uninstall)
         bars = contextlib.ExitStack()
         undo.push(bars.close)
         bars.callback(observe_progress(ProgressBars(self.output).observe))
@@ -150,46 +150,46 @@ class Extension:
             self._hook_loop(loop)
         self.output.adopt(registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
-        self._do(self.settings.install, self.settings.uninstall)
+        self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
-        undo.push(shutdown)  # before all that shows how tasks end is taken out
+        undo.push(shutdown)  # undone first, while the parts that show how tasks end still work
         embedded_loop()
 
     def unload(self) -> None:
-        """End the background tasks and the loop, and put everything back.
+        """End the background tasks and the loop, and undo every change to the shell.
 
         Raises UsageError, with nothing changed, in code that runs on that loop.
         """
         _refuse_on_loop("unloaded", "%unload_ext asyncnb")
-        self._take_back()
+        self._uninstall()
 
-    def _take_back(self) -> None:
+    def _uninstall(self) -> None:
         try:
             self._undo.unwind()
         except BaseExceptionGroup as failed:
             for exc in leaves(failed):
                 print(
-                    f"asyncnb: a part of what loading put in could not be taken out: "
-                    f"{format_exception_line(exc)}. The other parts are out; restart the kernel if "
-                    "it behaves strangely.",
+                    f"asyncnb: a part of the extension could not be unloaded: "
+                    f"{format_exception_line(exc)}. The other parts were unloaded; restart the "
+                    "kernel if it behaves strangely.",
                     file=sys.stderr,
                 )
                 traceback.print_exception(exc)
 
-    def _do(self, install: Callable[[], None], uninstall: Callable[[], None]) -> None:
+    def _install(self, install: Callable[[], None], uninstall: Callable[[], None]) -> None:
         self._undo.push(uninstall)
         install()
 
     def _register_magics(self) -> None:
         ip, table = self.ip, self.ip.magics_manager.magics
         before = {kind: dict(table[kind]) for kind in _MAGICS}
-        entered: list[Any] = ip.configurables  # where every Magics enters itself
+        registered: list[Any] = ip.configurables  # every Magics adds itself here
         instances = ip.magics_manager.registry
 
         def undo() -> None:
             instances.pop(AsyncMagics.__name__, None)
-            entered[:] = [each for each in entered if not isinstance(each, AsyncMagics)]
+            registered[:] = [each for each in registered if not isinstance(each, AsyncMagics)]
             for kind, names in _MAGICS.items():
                 for name in names:
                     if name in before[kind]:
@@ -227,7 +227,7 @@ class Extension:
         return control, show
 
     def _complete(self, magics: AsyncMagics) -> None:
-        """Offer what the magics take when somebody presses Tab; the rest is imported then."""
+        """Complete the arguments of the magics; the completer is imported at the first Tab."""
         completer = getattr(self.ip, "Completer", None)
         if completer is None:
             return
@@ -245,9 +245,9 @@ class Extension:
         self._undo.append(completer.custom_matchers, matcher)
 
     def browser(self) -> BrowserSide:
-        """Return the browser side; the first call imports it and hooks the shell channel.
+        """Return the browser side; the first call imports it and hooks into the shell channel.
 
-        Raises RuntimeError where there are no threads, as one keeps the dashboards up to date.
+        Raises RuntimeError where there are no threads, as a thread keeps the dashboards up to date.
         """
         if not THREADS:
             raise no_threads("The dashboard", "`%tasks` shows a table")
@@ -271,12 +271,12 @@ class Extension:
         return self._browser
 
     def _show_task(self, task: Task[Any]) -> dict[str, Any] | None:
-        """Return a live chip where it can live, one line of text elsewhere."""
+        """Return the mime bundle of a live chip where widgets work, one line of text elsewhere."""
         from asyncnb._kernel.tables.table import as_one_line
 
         record = cast("TaskRecord | None", task._record)
         if record is None:
-            return None  # it was not launched; its repr says what it is
+            return None  # it was not launched; its repr is enough
         bundle: dict[str, Any] = as_one_line(record.info())
         if not THREADS:
             return bundle
@@ -285,11 +285,11 @@ class Extension:
         return bundle
 
     def _show_timeline(self, timeline: Timeline) -> dict[str, Any]:
-        """Return its picture, and what shows it with zoom and search where that can be used."""
+        """Return its picture, and where widgets work also a view with zoom and search."""
         bundle: dict[str, Any] = timeline._repr_mimebundle_()
         if (
             timeline.grid is not None
-            or not THREADS  # no channel either, on which the picture could ask for more
+            or not THREADS  # then there is no channel for the picture to request more data on
             or kernel_of(self.ip) is None
             or is_headless(self.output.parent())
         ):
@@ -321,9 +321,9 @@ class Extension:
         )
 
     def _show(self, module: str, name: str, bundle: Callable[[Any], Any]) -> None:
-        """Have IPython display objects of a class by the mime bundle that ``bundle`` returns.
+        """Make IPython display objects of a class by the mime bundle that ``bundle`` returns.
 
-        By the class's name, so that its module need not be imported.
+        The class is given by its name, so that its module need not be imported.
         """
         display: Any = self.ip.display_formatter
         formatter = display.mimebundle_formatter
@@ -331,7 +331,7 @@ class Extension:
         def undo() -> None:
             if formatter.deferred_printers.get((module, name)) is bundle:
                 del formatter.deferred_printers[module, name]
-            for kind, printer in [*formatter.type_printers.items()]:  # found by its first object
+            for kind, printer in [*formatter.type_printers.items()]:  # set by the first display
                 if printer is bundle:
                     del formatter.type_printers[kind]
 
@@ -343,7 +343,7 @@ class Extension:
 
     def _watch(self, loop: EmbeddedLoop) -> None:
         self.keep_alive.resume_on(loop)
-        # The loop before it has ended, but its tasks may keep it, and it the whole extension.
+        # The previous loop has ended, but its tasks may keep it alive, and it the whole extension.
         self._loop_undo.unwind()
         self._hook_loop(loop)
 
@@ -352,47 +352,47 @@ class Extension:
         loop._state.main_loop = self._kernel_loop()
         for observers, observer in (
             (loop.exception_hooks, self.unawaited.handle),
-            (loop.on_crash, self._tell_of_crash),
+            (loop.on_crash, self._report_crash),
             (loop.on_blocked, self.blocks.observe),
         ):
             undo.push(functools.partial(observers.discard, observer))
             observers.add(observer)
 
-    def _tell_of_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
+    def _report_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
         lost = loop.lost_tasks
         print(
-            f"asyncnb: the embedded loop's thread ended: {type(exc).__name__}: {exc}. "
-            f"{count(lost, 'task')} lost. The next launch starts a "
-            "new loop; `%asyncnb restart` does so now.",
+            f"asyncnb: the embedded loop crashed: {type(exc).__name__}: {exc}. "
+            f"{count(lost, 'task')} lost. The next launch starts a new loop; `%asyncnb restart` "
+            "starts one now.",
             file=sys.stderr,
         )
 
     def autoawait(self, wanted: bool) -> None:
-        """Switch where cells with await run; True means the embedded loop."""
+        """Set where cells with await run; True means on the embedded loop."""
         if wanted != self.await_cells.installed:
             (self.await_cells.install if wanted else self.await_cells.uninstall)()
 
     def switch_one_loop(self, wanted: bool) -> None:
-        """Switch what cells without await see as the running loop."""
+        """Set which loop cells without await see as running; True means the embedded loop."""
         (self.one_loop.install if wanted else self.one_loop.uninstall)()
 
     def restart(self) -> str:
-        """Cancel all tasks, start a new loop; return what happened as a sentence.
+        """Cancel all tasks and start a new loop; return a sentence that says what happened.
 
         Raises UsageError, with nothing changed, in code that runs on that loop.
         """
         _refuse_on_loop("restarted", "%asyncnb restart")
-        count = len(registry.living())
+        cancelled = count(len(registry.living()), "task")
         in_time = shutdown()
         if not in_time:
-            registry.lose(registry.living())
+            registry.discard(registry.living())
         embedded_loop()
-        late = "" if in_time else ", some of which did not end in time and were dropped"
-        return f"a new embedded loop runs; {count} tasks were cancelled{late}"
+        late = "" if in_time else "; those that did not end in time were dropped"
+        return f"a new embedded loop is running; {cancelled} cancelled{late}"
 
 
 def _cell_runner(on: Any) -> Any:
-    """Return what runs cells on ``on``; the first one imports what is needed."""
+    """Return the runner of cells on ``on``; the first call imports what is needed."""
     from asyncnb._offload.cells import CellRunner
 
     return CellRunner(on)
@@ -405,7 +405,7 @@ def _offload_limit(size: int) -> None:
 
 
 def _refuse_on_loop(ended: str, order: str) -> None:
-    """Raise UsageError where the running code would wait for its own end."""
+    """Raise UsageError if the running code would wait for its own end."""
     loop = running_embedded_loop()
     if not THREADS or loop is None:
         return
@@ -417,7 +417,7 @@ def _refuse_on_loop(ended: str, order: str) -> None:
         return
     raise UsageError(
         f"asyncnb cannot be {ended} here: this is {code}, and ending the embedded loop would end "
-        f"it too. Write {order} in a cell of its own, without `await`."
+        f"it too. Run {order} in a separate cell, without `await`."
     )
 
 
@@ -431,7 +431,7 @@ _loaded: Extension | None = None
 
 
 def load(ip: InteractiveShell) -> None:
-    """Load asyncnb into ``ip``; a second time does nothing, and a failure leaves nothing behind."""
+    """Load asyncnb into ``ip``; a second call does nothing, and a failure leaves no changes."""
     if _loaded is not None and _loaded.ip is ip:
         return
     if _loaded is not None:
@@ -440,7 +440,7 @@ def load(ip: InteractiveShell) -> None:
 
 
 def unload(ip: InteractiveShell) -> None:
-    """Take asyncnb out of ``ip`` again, with everything it put in.
+    """Unload asyncnb from ``ip`` and undo every change that loading made.
 
     Raises UsageError, with nothing changed, in code that runs on the embedded loop.
     """
@@ -452,14 +452,14 @@ def dashboard(**options: Any) -> Any:
     """Return a new dashboard of the shell that asyncnb is loaded into."""
     if _loaded is None:
         raise RuntimeError(
-            "asyncnb.dashboard() shows the tasks of a notebook: load the extension there first, "
-            "`%load_ext asyncnb`."
+            "asyncnb.dashboard() shows the tasks of a notebook: load the extension there first "
+            "with `%load_ext asyncnb`."
         )
     return _loaded.browser().dashboard(**options)
 
 
 def _forget_after_fork() -> None:
-    # The child has the shell of the parent, but not its front end, which the core has detached.
+    # The child has the parent's shell, but not its front end, which the core has detached.
     global _loaded
     _loaded = None
 

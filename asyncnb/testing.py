@@ -1,4 +1,4 @@
-"""Tools for tests of asynchronous code: a simulated clock, a task recorder, consistency checks.
+"""Tools for testing asynchronous code: a simulated clock, a task recorder, consistency checks.
 
 >>> from asyncnb.testing import run_virtual
 >>> async def main():
@@ -50,7 +50,7 @@ __all__ = [
 
 
 class _Selector:
-    """A selector that never sleeps while the loop has a timer: it moves the loop's clock."""
+    """A selector that never sleeps while the loop has a timer: it advances the loop's clock."""
 
     def __init__(self, real: selectors.BaseSelector) -> None:
         self._real = real
@@ -59,7 +59,7 @@ class _Selector:
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         loop = self.loop
         if timeout is None or timeout <= 0 or loop is None:
-            # Without timers only another thread or a socket can go on: really wait for it.
+            # Without timers, only another thread or a socket can make progress: really wait for it.
             return self._real.select(timeout)
         events = self._real.select(0)
         if not events:
@@ -70,14 +70,14 @@ class _Selector:
         return getattr(self._real, name)
 
 
-class _NothingElse(selectors.SelectSelector):
-    """Selects nothing: without threads and sockets, who waits without a timer waits for ever."""
+class _TimersOnly(selectors.SelectSelector):
+    """Selects nothing: without threads and sockets, a wait without a timer never ends."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise RuntimeError(
-                "The tasks of this VirtualTimeLoop wait for each other, or for what no timer and "
-                "no callback will do, and there are no threads that could: they would wait for ever"
+                "The tasks of this VirtualTimeLoop are deadlocked: they wait for each other or for "
+                "something that no timer and no callback will do, and there are no threads"
             )
         return []
 
@@ -85,32 +85,31 @@ class _NothingElse(selectors.SelectSelector):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A standard event loop on a clock that jumps from timer to timer.
 
-    ``loop.time()`` starts at 0.0. When no callback is ready the clock moves to the next timer at
-    once, so sleeps and timeouts take no real time and a test always sees the same order. Work in
-    threads and sockets goes on in real time: while one of those is awaited and a timer is set,
-    the timer wins. ``loop.jumps`` counts how often the clock moved,
-    ``loop.advance(seconds)`` moves it by hand.
+    ``loop.time()`` starts at 0.0. When no callback is ready, the clock jumps to the next timer, so
+    sleeps and timeouts take no real time and a test always sees the same order. Work in threads and
+    sockets still takes real time: while one of those is awaited and a timer is set, the timer wins.
+    ``loop.jumps`` counts how often the clock has jumped; ``loop.advance(seconds)`` advances it.
     """
 
-    #: Its time is not the world's: a recording of its tasks goes by this clock.
+    #: Its time is not real time: a recording of its tasks uses this clock.
     virtual = True
 
     def __init__(self) -> None:
         self._now = 0.0
         self.jumps: int = 0
-        selector = _Selector(selectors.DefaultSelector() if THREADS else _NothingElse())
+        selector = _Selector(selectors.DefaultSelector() if THREADS else _TimersOnly())
         super().__init__(selector)  # type: ignore[arg-type]
         selector.loop = self
 
     def create_task(self, coro: Any, **kwargs: Any) -> Any:
         """As the standard loop's; inside ``with asyncnb.record():`` the task is recorded."""
-        # Not what the end of a Runner does: it belongs to nobody's program.
+        # Except what a Runner runs at its end: that is not part of the user's program.
         own = getattr(coro, "__qualname__", "").startswith("BaseEventLoop.")
         if not own:
             coro = wrapped(coro, self)
         return super().create_task(coro, **kwargs)
 
-    if not THREADS:  # Pyodide: no socket either, and nobody who could wake the loop with one
+    if not THREADS:  # Pyodide: no sockets either, and no other thread to wake the loop with one
 
         def _make_self_pipe(self) -> None:
             pass
@@ -119,19 +118,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             pass
 
     def shutdown_default_executor(self, timeout: float | None = None) -> Coroutine[Any, Any, None]:
-        """As the standard loop's, without a timeout: its threads end in real time.
+        """As the standard loop's, but without a timeout, since its threads end in real time.
 
         The seconds that a Runner allows for that would pass at once on this clock, and the loop
         would close before the threads have ended.
         """
-        return super().shutdown_default_executor()  # itself, by whose name create_task knows it
+        return super().shutdown_default_executor()  # create_task() recognises it by its name
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Move the clock on by ``seconds``, as a callback that takes so long would."""
+        """Advance the clock by ``seconds``, as a callback that takes that long would."""
         self._now += seconds
         self.jumps += 1
 
@@ -142,12 +141,12 @@ def run_virtual(
     task_factory: Callable[..., Any] | None = None,
     debug: bool | None = None,
 ) -> T:
-    """Run ``main`` on a new VirtualTimeLoop and return its result; cancel what it leaves behind.
+    """Run ``main`` on a new VirtualTimeLoop and return its result; cancel the tasks that remain.
 
     Raises what ``main`` raises, and AssertionError if the loop's exception handler was called:
-    a failure that nobody looked at is a failure of the test. Where a loop runs already, as in a
-    cell of a notebook, it does so on a thread of its own, and the calling one waits; in Pyodide,
-    which has no threads, the running loop stands still meanwhile.
+    a failure that your code did not handle is a failure of the test. Where a loop is already
+    running, as in a notebook cell, this runs on a separate thread, and the calling thread waits; in
+    Pyodide, which has no threads, the running loop is suspended meanwhile.
     """
     if not THREADS and asyncio._get_running_loop() is not None:
         with _running_loop_set_aside():
@@ -157,21 +156,21 @@ def run_virtual(
         with ThreadPoolExecutor(1, "asyncnb virtual") as pool:
             result: T = pool.submit(contextvars.copy_context().run, run_here).result()
         return result
-    complaints: list[Mapping[str, Any]] = []
+    reported: list[Mapping[str, Any]] = []
 
     def new_loop() -> AbstractEventLoop:
         loop = VirtualTimeLoop()
-        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        loop.set_exception_handler(lambda _, context: reported.append(context))
         if task_factory is not None:
             loop.set_task_factory(task_factory)
         return loop
 
     with asyncio.Runner(loop_factory=new_loop, debug=debug) as runner:
         result = runner.run(main)
-    if complaints:
-        first = complaints[0]
+    if reported:
+        first = reported[0]
         raise AssertionError(
-            f"the loop's exception handler was called {len(complaints)} times, first with: "
+            f"the loop's exception handler was called {len(reported)} times, first with: "
             f"{first.get('message')}"
         ) from first.get("exception")
     return result
@@ -179,7 +178,7 @@ def run_virtual(
 
 @contextmanager
 def _running_loop_set_aside() -> Iterator[None]:
-    """Have no loop run in this thread, and no task, while the block does."""
+    """Unset this thread's running loop and current task for the duration of the block."""
     loop = asyncio._get_running_loop()
     swap: Callable[..., Any] = getattr(asyncio.tasks, "_swap_current_task")  # noqa: B009  # 3.12
     task = swap(loop, None)
@@ -193,7 +192,7 @@ def _running_loop_set_aside() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened: at what loop time, to which task, what, with what value."""
+    """One recorded event: loop time, task, what happened, and a value."""
 
     time: float
     task: str
@@ -202,10 +201,10 @@ class Event:
 
 
 class TaskRecorder:
-    """Writes down, in order, what happens to the coroutines it wraps.
+    """Records, in order, what happens to the coroutines it wraps.
 
     ``recorder(coro, name)`` is a coroutine that does what ``coro`` does and records ``start``,
-    then ``result``, ``error`` or ``cancelled``; ``recorder.note(what)`` adds a word of your own.
+    then ``result``, ``error`` or ``cancelled``; ``recorder.note(what)`` adds an event of your own.
 
     >>> from asyncnb.testing import TaskRecorder
     >>> recorder = TaskRecorder()
@@ -251,11 +250,11 @@ class TaskRecorder:
         return [event.what for event in self.events if event.task == task]
 
     def time_of(self, task: str, what: str) -> float:
-        """Return the loop time at which ``what`` first happened to ``task``; LookupError if not."""
+        """Return the loop time at which ``what`` first happened to ``task``; else LookupError."""
         for event in self.events:
             if event.task == task and event.what == what:
                 return event.time
-        raise LookupError(f"{what!r} never happened to {task!r}; what did: {self.of(task)}")
+        raise LookupError(f"{what!r} never happened to {task!r}; its events: {self.of(task)}")
 
     def __str__(self) -> str:
         return "\n".join(
@@ -266,17 +265,17 @@ class TaskRecorder:
 
 
 def validate() -> None:
-    """Check that what asyncnb knows of tasks, groups and waits fits together.
+    """Check the invariants of asyncnb's tasks, groups and waits.
 
-    Raises AssertionError with a sentence for each thing that is wrong: a launched task that runs
-    and is missing from ``asyncnb.tasks()``, or is in a state that there is not, or lives on a loop
-    that has ended; more ended tasks or results kept than the limit allows; an open group whose loop
-    has ended, or a closed one that does not wait for one of its tasks; a thread or a task that
-    waits for an embedded loop that has ended. None of that should happen, whatever your code does:
-    please report it.
+    Raises AssertionError with a sentence for each violation: a launched task that runs but is
+    missing from ``asyncnb.tasks()``, or is in an unknown state, or is alive on a loop that has
+    ended; more ended tasks or results kept than the limit allows; an open group whose loop has
+    ended, or a closed group that does not wait for one of its tasks; a thread or a task that waits
+    for an embedded loop that has ended. None of that should happen, whatever your code does: please
+    report it.
 
-    For the end of a test, or of a fixture. It starts, waits for and changes nothing; call it from
-    any thread or task, also while others run.
+    Call it at the end of a test or of a fixture, from any thread or task, also while others run. It
+    starts nothing, waits for nothing and changes nothing.
 
     >>> from asyncnb.testing import validate
     >>> task = asyncnb.launch(asyncio.sleep(0), name="job")
@@ -293,17 +292,17 @@ def _wrong_tasks() -> Iterator[str]:
         if task is None:  # it has ended meanwhile
             continue
         if _joining.is_dead(task.get_loop()) and record.ended is None:
-            yield f"{record.name!r} lives, but its loop has ended"
+            yield f"{record.name!r} is alive, but its loop has ended"
         group = None if record.group_facts is None else record.group_facts.group()
         if group is None or not group.closed or _joining.is_dead(group.loop):
             continue
         if task not in group.members() and not task.done():
-            yield f"{record.name!r} lives, but its group {group.name!r} does not wait for it"
+            yield f"{record.name!r} is alive, but its group {group.name!r} does not wait for it"
     loop = running_embedded_loop()
     for each in () if loop is None else all_tasks(loop):
         own = getattr(each, "_record", None)
         if own is not None and not registry.holds(own) and not each.done():
-            yield f"{each.get_name()!r} runs, but asyncnb.tasks() does not have it"
+            yield f"{each.get_name()!r} runs, but is missing from asyncnb.tasks()"
 
 
 def _wrong_groups() -> Iterator[str]:
@@ -317,7 +316,7 @@ def _wrong_waits() -> Iterator[str]:
         waiting = [(loop, len(threads), 0) for loop, threads in _joining._joiners.items()]
         waiting += [(loop, 0, len(tasks)) for loop, tasks in _joining._waiters.items()]
     for loop, threads, tasks in waiting:
-        # A loop of other code may be closed without a word; those who wait find out by themselves.
+        # A loop of other code may be closed without notice; waits for it detect that themselves.
         if isinstance(loop, EmbeddedLoop) and _joining.is_dead(loop):
             if threads:
                 yield f"{threads} threads wait in join() for an embedded loop that has ended"
@@ -328,8 +327,8 @@ def _wrong_waits() -> Iterator[str]:
 def clear_ended() -> int:
     """Forget the launched tasks that have ended, as ``%tasks clear`` does; return how many.
 
-    So that one test does not find the tasks of another in ``asyncnb.tasks()``. Living tasks stay.
-    Any thread.
+    After that a test does not find the tasks of another test in ``asyncnb.tasks()``. Living tasks
+    stay. Any thread.
 
     >>> from asyncnb.testing import clear_ended
     >>> task = asyncnb.launch(asyncio.sleep(0), name="job")
@@ -341,11 +340,11 @@ def clear_ended() -> int:
 
 
 def wait_until_idle(timeout: float | None = 10.0) -> None:
-    """Block until every launched task has ended and its output is in its cell.
+    """Block until every launched task has ended and its output has reached its cell.
 
     Tasks that are launched meanwhile are waited for, too. Raises TimeoutError with the names of
-    those that live after ``timeout`` seconds (None: wait without a limit), ValueError or TypeError
-    for a timeout that is none, and WrongThreadError on the embedded loop's own thread, where
+    those still alive after ``timeout`` seconds (None: wait without a limit), ValueError or
+    TypeError for an invalid timeout, and WrongThreadError on the embedded loop's own thread, where
     they could not end: write ``await asyncio.to_thread(wait_until_idle)`` there. Any other thread.
     """
     timeout = check_timeout(timeout)
@@ -366,5 +365,5 @@ def wait_until_idle(timeout: float | None = 10.0) -> None:
 
 
 def _wait_shown(record: TaskRecord, until: float) -> None:
-    # A thread cannot wait for any number of seconds; an hour is one after which to look again.
+    # A thread cannot wait for an arbitrary number of seconds; after an hour, check again.
     record.wait_shown(max(0.0, min(until - time.monotonic(), 3600.0)))

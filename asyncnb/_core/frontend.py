@@ -1,7 +1,7 @@
-"""FrontEnd: the one port through which the core tells a shell things, and asks it things.
+"""FrontEnd: the single interface through which the core calls a shell.
 
-Loading attaches an object for the notebook, unloading and a fork detach it. Without one, in plain
-Python, :class:`PlainFrontEnd` answers.
+Loading the extension attaches an object for the notebook; unloading and a fork detach it. Without
+one, in plain Python, :class:`PlainFrontEnd` is used.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from asyncnb._core.introspection.info import TaskHandle
 class FrontEnd(Protocol):
     """What a shell does with the tasks and the loop of the core.
 
-    ``record`` is the ``TaskRecord`` of a launched task; the core's lower floors know it as a
+    ``record`` is the ``TaskRecord`` of a launched task; the core's lower layers know it as a
     :class:`TaskHandle`.
     """
 
-    #: Folders and files, as prefixes, whose frames stand above the user's code in a cell or a
-    #: thread; stacks leave them out.
+    #: Prefixes of paths whose frames are outside of the user's code in a cell or a thread; stacks
+    #: omit them.
     outer_frame_paths: tuple[str, ...]
 
     def loop_starting(self, loop: Any) -> None:
-        """Handle a new embedded loop, before its thread starts. The thread that starts it."""
+        """Handle a new embedded loop before its thread starts. Called in the starting thread."""
 
     def task_launching(self, record: Any) -> None:
-        """Prepare the running context, which the task is going to run in. The launching thread."""
+        """Prepare the current context, which the task will run in. In the launching thread."""
 
     def task_ended(self, record: Any) -> None:
         """Show the end of a task, and call ``record.set_shown()``, now or later.
 
-        The loop's thread. Where it raises, that is logged, and the failure of the task goes to the
-        loop's exception handler, as in plain Python.
+        Called in the loop's thread. If it raises, that is logged, and the task's failure is passed
+        to the loop's exception handler, as in plain Python.
         """
 
     def other_loops(self) -> Sequence[AbstractEventLoop]:
-        """Return the loops besides the embedded one whose tasks are the user's. Any thread."""
+        """Return the loops, except the embedded one, that run the user's tasks. Any thread."""
         ...
 
     def cell_of(self, filename: str) -> str | None:
-        """Return the ``In[n]`` that the code of a file name came from, None if it is no cell."""
+        """Return the ``In[n]`` whose code has this file name, None if it is not a cell's."""
         ...
 
     def publish(self, data: dict[str, Any], metadata: dict[str, Any], **keywords: Any) -> None:
-        """Display the mime bundle ``data``, in the running context, as ``display_pub.publish``."""
+        """Display the mime bundle ``data`` in the current context, as ``display_pub.publish``."""
 
 
 class PlainFrontEnd:
-    """Plain Python: a failure goes to the loop's exception handler, all else needs nothing."""
+    """Plain Python: passes failures to the loop's exception handler and does nothing else."""
 
     outer_frame_paths: tuple[str, ...] = (
         threading.__file__,
@@ -84,7 +84,7 @@ class PlainFrontEnd:
 
 PLAIN = PlainFrontEnd()
 
-#: The front end of now. To be read as ``frontend.current``, since it changes.
+#: The current front end. Read it as ``frontend.current``, since it changes.
 current: FrontEnd = PLAIN
 _attached: list[FrontEnd] = []
 
@@ -92,7 +92,7 @@ _attached: list[FrontEnd] = []
 def attach(front_end: FrontEnd) -> Callable[[], None]:
     """Use ``front_end`` from now on; return the function that detaches it.
 
-    One at a time is used, the last that was attached and not detached.
+    One is used at a time: the last one attached that has not been detached.
     """
     global current
     _attached.append(front_end)
@@ -101,14 +101,14 @@ def attach(front_end: FrontEnd) -> Callable[[], None]:
 
 
 def detach(front_end: FrontEnd) -> None:
-    """Use ``front_end`` no longer; nothing happens when it is not attached."""
+    """Stop using ``front_end``; do nothing if it is not attached."""
     global current
     _attached[:] = [each for each in _attached if each is not front_end]
     current = _attached[-1] if _attached else PLAIN
 
 
 def _reset_after_fork() -> None:
-    # The child has the parent's shell, but not its front end.
+    # The child has the parent's shell, but not the parent's front end.
     global current
     _attached.clear()
     current = PLAIN

@@ -1,4 +1,4 @@
-"""The front end of a notebook: what the core reports to the shell, and what it asks for."""
+"""The front end of a notebook: what the core reports to the shell and requests from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class NotebookFrontEnd:
-    """The port of the core, for one shell; see ``asyncnb._core.frontend.FrontEnd``."""
+    """Implements ``asyncnb._core.frontend.FrontEnd`` for one shell."""
 
     def __init__(
         self,
@@ -39,16 +39,16 @@ class NotebookFrontEnd:
         self.outer_frame_paths = (*PLAIN.outer_frame_paths, *folders)
 
     def other_loops(self) -> Sequence[asyncio.AbstractEventLoop]:
-        """Return the kernel's own loop, which cells and libraries may have made tasks on."""
+        """Return the kernel's own loop, on which cells and libraries may have created tasks."""
         loop = self._kernel_loop()
         return () if loop is None else (loop,)
 
     def cell_of(self, filename: str) -> str | None:
-        """Return ``In[n]`` for the file name that IPython gave the code of a cell."""
+        """Return ``In[n]`` for the file name that IPython gave to the code of a cell."""
         found = self._ip.compile.format_code_name(filename)
         return None if found is None else found[1]
 
     def publish(self, data: dict[str, Any], metadata: dict[str, Any], **keywords: Any) -> None:
-        """Display a mime bundle that a worker sent."""
-        # Looked up for each: now it may be what this cell captures with.
+        """Display a mime bundle received from a worker."""
+        # Looked up each time: while the output of a cell is captured, it is another object.
         self._ip.display_pub.publish(data, metadata, **keywords)

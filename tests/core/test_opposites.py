@@ -56,7 +56,7 @@ class Subject:
         self.task.pause()
 
     def pause_with_its_clock(self) -> None:
-        self.task.pause(stop_clock=True)
+        self.task.pause(pause_timeouts=True)
 
     def resume(self) -> None:
         self.task.resume()

@@ -43,30 +43,30 @@ def dead_loop() -> asyncnb.EmbeddedLoop:
 
 def lost(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
     patch.delitem(registry._records, job._record.id)
-    return "'job' runs, but asyncnb.tasks() does not have it"
+    return "'job' runs, but is missing from asyncnb.tasks()"
 
 
 def ended_too_early(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
     patch.setattr(job._record, "ended", time.time())
-    return "'job' has ended by the books and is waiting"
+    return "'job' is registered as ended but is waiting"
 
 
 def in_no_state(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
     patch.setattr(job._record, "state", lambda: "asleep")
-    return "'job' is in the state 'asleep', which there is not"
+    return "'job' is in the state 'asleep', which does not exist"
 
 
 def on_a_dead_loop(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
     is_dead = joining.is_dead
     patch.setattr(joining, "is_dead", lambda loop: loop is job.get_loop() or is_dead(loop))
-    return "'job' lives, but its loop has ended"
+    return "'job' is alive, but its loop has ended"
 
 
 def in_an_ended_group(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
     ended = asyncnb.open_group("ended")
     ended.join(10)
     patch.setattr(job._record.group_facts, "group", lambda: ended)
-    return "'job' lives, but its group 'ended' does not wait for it"
+    return "'job' is alive, but its group 'ended' does not wait for it"
 
 
 def too_many(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:

@@ -52,7 +52,7 @@ class Soak:
         logging.getLogger().addHandler(handler)
 
     def log(self, line):
-        if "loop's thread ended: Killed" not in line:  # the soak's own doing
+        if "embedded loop crashed: Killed" not in line:  # the soak's own doing
             self.logged.append(line)
 
     def on_change(self, record):
@@ -131,7 +131,7 @@ class Soak:
 soak = Soak(RATE)
 """
 
-CRASHED = re.compile(r"asyncnb: the embedded loop's thread ended: Killed: .*\n")
+CRASHED = re.compile(r"asyncnb: the embedded loop crashed: Killed: .*\n")
 
 COMPLAINTS = ("never retrieved", "was destroyed but it is pending", "never awaited")
 

@@ -34,7 +34,8 @@ VERBS = [
 ]
 OPTIONS = [
     *("-g", "-t", "-o", "-m", "--on", "--in", "--every", "--again", "--retry", "--all", "--failed"),
-    *("--quiet", "--trace", "--stop-clock", "--on-error", "--show", "--out", "--timeout"),
+    *("--quiet", "--trace", "--pause-timeouts", "--stop-clock", "--on-error", "--show"),
+    *("--out", "--timeout"),
 ]
 WORDS = [
     *("keeper", "keep*", "*", "k?eper", "[", "]", "[!a]", "none", "+5", "-5", "0", "1e999", "nan"),

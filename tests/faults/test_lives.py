@@ -49,13 +49,13 @@ pytestmark = pytest.mark.timeout(600)  # so many take minutes on a busy machine
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have what is bounded reach its bound soon."""
     clear_ended()
-    registry.keep(100)
+    registry.set_history_limit(100)
     recorder = _trace.Recording(most_steps=100, most_tasks=100)
     monkeypatch.setattr(_trace, "recorder", recorder)
     asyncnb.embedded_loop().set_exception_handler(lambda *_: None)
     yield
     shutdown()
-    registry.keep(1000)
+    registry.set_history_limit(1000)
     clear_ended()
     validate()
 
@@ -228,7 +228,7 @@ def test_blocked_loops_told(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.promise("crashed loops with recorded tasks and open groups: nothing of them is left")
 def test_crashed_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     shutdown()
-    registry.keep(5)  # a record refers to the loop
+    registry.set_history_limit(5)  # a record refers to the loop
     monkeypatch.setattr(_trace, "recorder", _trace.Recording(most_steps=10, most_tasks=10))
     logging.disable()  # pytest keeps all logs
 

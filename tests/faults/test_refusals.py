@@ -86,7 +86,7 @@ def test_fixed_option(victim, way):
 def test_end_of_the_loop_asked_on_it(victim, order):
     cell = victim.run(f"await asyncio.sleep(0)\n{order}")
     assert cell.status == "error"
-    assert f"Write {order} in a cell of its own" in cell.error.evalue + cell.stderr
+    assert f"Run {order} in a separate cell" in cell.error.evalue + cell.stderr
 
 
 @pytest.mark.promise("a task that does not end when it is replaced: its next run says so and ends")

@@ -166,7 +166,7 @@ while count is None or n < count:
     finally:
         sys.stderr = stderr
     assert said.getvalue().count(f"ValueError: undo {n} is broken") >= 1, (n, said.getvalue())
-    assert "could not be taken out" in said.getvalue()
+    assert "could not be unloaded" in said.getvalue()
     check(n)
     n += 1
 works()
@@ -229,7 +229,7 @@ def test_what_ends_the_loop_is_refused_on_it_and_says_where_to_put_it(
     if task:
         magic = f"get_ipython().run_line_magic(*{order[1:]!r}.split())"
         cell = fresh_kernel.ok(f"%%atask job\nawait asyncio.sleep(0)\n{magic}")
-        cell.wait_for("of its own")
+        cell.wait_for("in a separate cell")
         said = cell.errors[0].evalue
         assert "a background task" in said
     else:
@@ -238,6 +238,6 @@ def test_what_ends_the_loop_is_refused_on_it_and_says_where_to_put_it(
         said = cell.error.evalue + cell.stderr
         assert "a cell with `await`" in said
     assert f"cannot be {ending} here" in said
-    assert f"Write {order} in a cell of its own" in said
+    assert f"Run {order} in a separate cell" in said
     assert fresh_kernel.ok("await asyncio.sleep(0, 7)").result == "7"  # nothing has changed
     fresh_kernel.ok(order)  # what it says works

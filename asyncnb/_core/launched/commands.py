@@ -1,8 +1,8 @@
-"""The commands on launched tasks: what ``%tasks``, the dashboard and the chips do to them.
+"""The commands on launched tasks, as used by ``%tasks``, the dashboard and the chips.
 
-Each is implemented here and nowhere else, so that all front ends do the same and refuse the same. A
-command checks everything before it changes anything. It raises CommandError, whose text is a
-sentence for the user, or returns what it did in a few words for the user. Any thread.
+Each is implemented here and nowhere else, so that all front ends do and refuse the same. A command
+checks everything before it changes anything. It raises CommandError, whose text is a sentence for
+the user, or returns a short text for the user that says what it did. Any thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.open_group import OpenGroup
 
-# Which tasks a command means
+# Find the tasks that a command is about
 
 
 def with_id(id: int) -> TaskRecord:
@@ -36,7 +36,7 @@ def with_id(id: int) -> TaskRecord:
 def named(patterns: Sequence[str]) -> list[TaskRecord]:
     """Return the tasks that match ``patterns``; raise TaskNotFoundError if one matches none.
 
-    Of several tasks that had a name one after the other, the living ones, else the last.
+    Of several tasks with the same name: the living ones, else the last one.
     """
     found: dict[int, TaskRecord] = {}
     for pattern in patterns:
@@ -51,8 +51,8 @@ def named(patterns: Sequence[str]) -> list[TaskRecord]:
 def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     """Return the tasks of the group ``name``, or those of them that match ``patterns``.
 
-    Of several groups that had the name, the last. Raises CommandError if there was none, and
-    TaskNotFoundError for a pattern that matches none of its tasks.
+    Of several groups with the same name, the last one counts. Raises CommandError if there was
+    none, and TaskNotFoundError for a pattern that matches none of its tasks.
     """
     records = registry.records()
     last = next((r.group_facts for r in reversed(records) if r.group == name), None)
@@ -62,7 +62,8 @@ def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
         groups = list(dict.fromkeys(r.group for r in records if r.group is not None))
         hint = did_you_mean(name, groups)
         if not hint:
-            hint = f" Known names: {', '.join(groups[-8:])}." if groups else " There is none yet."
+            known = f" Known names: {', '.join(groups[-8:])}."
+            hint = known if groups else " No group has been opened yet."
         raise CommandError(f"No group named {name!r}.{hint}")
     found = [r for r in records if r.group_facts is last]
     for pattern in patterns:
@@ -93,7 +94,7 @@ def cancel(patterns: Sequence[str], msg: str | None = None) -> str:
 
 
 def cancel_tasks(records: Sequence[TaskRecord], msg: str | None = None) -> str:
-    """Cancel those of ``records`` that have not ended; the others are where the user wants them."""
+    """Cancel those of ``records`` that have not ended; ended ones need no cancellation."""
     living = [record for record in records if record.state() not in ENDED]
     return _cancelled(len(launch.cancel_records(living, msg)))
 
@@ -115,15 +116,15 @@ def _cancelled(number: int) -> str:
     return f"cancellation requested for {count(number, 'task')}" if number else "no tasks to cancel"
 
 
-def pause(records: Sequence[TaskRecord], *, stop_clock: bool = False) -> str:
-    """Pause the living ones of ``records``; refuse if one of them cannot be paused."""
+def pause(records: Sequence[TaskRecord], *, pause_timeouts: bool = False) -> str:
+    """Pause the living tasks of ``records``; refuse if one of them cannot be paused."""
     living = _living(records)
     if refusal := next(filter(None, (record.pause_refusal() for record in living)), None):
         raise CommandError(_sentence(refusal))
     done = []
     for record in living:
         name = record.name
-        if not record.task.pause(stop_clock=stop_clock):
+        if not record.task.pause(pause_timeouts=pause_timeouts):
             done.append(f"{name} is already shutting down")
         elif record.state() == "paused":
             done.append(f"{name} is paused")
@@ -133,7 +134,7 @@ def pause(records: Sequence[TaskRecord], *, stop_clock: bool = False) -> str:
 
 
 def resume(records: Sequence[TaskRecord]) -> str:
-    """Resume the paused ones of ``records``; refuse if none of them is paused."""
+    """Resume the paused tasks of ``records``; refuse if none of them is paused."""
     living = _living(records)
     paused = [record for record in living if record.task._pause is not None]
     if not paused:
@@ -145,17 +146,17 @@ def resume(records: Sequence[TaskRecord]) -> str:
 
 
 def rename(record: TaskRecord, new: str) -> str:
-    """Rename a task; refuse a text that cannot name one, and the name of another living task."""
+    """Rename a task; refuse an invalid name, and the name of another living task."""
     if problem := invalid_name_reason(new):
         raise CommandError(_sentence(problem))
     if any(other is not record and other.name == new for other in registry.living()):
         raise CommandError(f"Another living task is named {new!r}.")
     record.task.set_name(new)
-    return ""  # the new name is in sight
+    return ""  # the user sees the new name already
 
 
 def set_limit(record: TaskRecord, seconds: float | None, *, more: bool = False) -> str:
-    """Give a task ``seconds`` from now, ``seconds`` more than it has left, or no limit (None)."""
+    """Set a task's limit to ``seconds`` from now, ``seconds`` more than left, or none (None)."""
     try:
         left = time_limit.set_limit(record, seconds, more=more)
     except ValueError as exc:
@@ -170,7 +171,7 @@ def clear() -> str:
 
 
 class WaitTargets(NamedTuple):
-    """What to wait for: tasks, and the group to which more may be added meanwhile, if any."""
+    """What to wait for: tasks, and the group, if any, to which more may be added meanwhile."""
 
     records: list[TaskRecord]
     group: OpenGroup | None
@@ -178,15 +179,15 @@ class WaitTargets(NamedTuple):
     group_name: str | None
 
     def check(self) -> None:
-        """Raise TimeoutError if the group was cancelled because its time was up."""
+        """Raise TimeoutError if the group was cancelled because it had timed out."""
         if self.facts is not None and self.facts.timed_out:
             raise TimeoutError(f"Group {self.group_name!r} timed out; its tasks were cancelled.")
 
 
 def wait_targets(patterns: Sequence[str], group: str | None = None) -> WaitTargets:
-    """Return what a wait for ``patterns``, for ``group`` or for everything waits for.
+    """Return what to wait for: ``patterns``, those in ``group``, or everything.
 
-    Everything: the living tasks, and the failures that no code has seen yet.
+    Everything means the living tasks, and the failed tasks whose exception no code has seen yet.
     """
     if group is None:
         found = named(patterns) if patterns else registry.failed_unseen() + registry.living()
@@ -197,6 +198,6 @@ def wait_targets(patterns: Sequence[str], group: str | None = None) -> WaitTarge
         facts = records[0].group_facts
     elif (open_group := named_groups.find_group(group)) is not None:
         facts = open_group.facts
-    # With patterns, for these of its tasks alone.
+    # With patterns, wait only for those of its tasks that match.
     whole = None if patterns or facts is None else facts.group()
     return WaitTargets(records, whole, facts, group)

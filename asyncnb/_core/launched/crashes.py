@@ -1,7 +1,7 @@
-"""A loop whose thread has ended: all that still was on it gets its end, and a reason.
+"""End everything that was on a loop whose thread has ended, with an error that gives the reason.
 
-Nothing of it takes another step, so nothing of it can end by itself. It makes no difference whether
-the thread crashed or a shutdown did not wait for it any longer.
+Nothing on such a loop takes another step, so nothing on it can end by itself. It makes no
+difference whether the thread crashed or a shutdown stopped waiting for it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from asyncnb._core.primitives.joining import fail_on_dead_loop, fail_waiters
 def end_all_of(loop: AbstractEventLoop, exc: BaseException | None) -> int:
     """End launched tasks, open groups and waits for ``loop``; return how many tasks were lost.
 
-    The tasks fail with EmbeddedLoopError, caused by ``exc``, what the loop's thread raised; None
-    where it was shut down. For the loop's thread when the loop runs no more, and for any thread
-    after that; a second time nothing happens.
+    The tasks fail with EmbeddedLoopError, whose cause is ``exc``, the exception of the loop's
+    thread; ``exc`` is None after a shutdown. For the loop's thread once the loop no longer runs,
+    and for any thread after that. A second call does nothing.
     """
     lost = 0
     for record in registry.living():
@@ -38,40 +38,40 @@ def end_all_of(loop: AbstractEventLoop, exc: BaseException | None) -> int:
             close_unstarted(record.body)
             record.body = None
             if record.trace is not None:
-                from asyncnb._core.tracing.recording import end_on_dead_loop  # it was recorded
+                from asyncnb._core.tracing.recording import end_on_dead_loop  # seldom needed
 
                 end_on_dead_loop(record.trace, loop, _reason("task", exc))
-            registry.end_lost(record)
-    others: set[Any] = all_tasks(loop)  # those that these made, and of other code
+            registry.mark_lost(record)
+    others: set[Any] = all_tasks(loop)  # tasks that these started, and those of other code
     for plain in others:
         if isinstance(plain, asyncio.Task) and not plain.done():
             _end(plain, _reason("task", exc))
             close_unstarted(plain.get_coro())
     for group in open_groups():
         if group.loop is loop:
-            group.lose(_reason("group", exc))
+            group.mark_lost(_reason("group", exc))
     fail_waiters(loop, _reason("task", exc))
     return lost
 
 
 def _end(task: asyncio.Task[Any], error: EmbeddedLoopError) -> None:
-    """End a task, and take it out of its group, whose block would wait for it when collected."""
+    """End a task and remove it from its group, whose block would wait for it when collected."""
     for callback, _ in getattr(task, "_callbacks", None) or ():
         group = getattr(callback, "__self__", None)
         if isinstance(group, asyncio.TaskGroup | TaskGroup):
             group._tasks.discard(task)
-    # What its coroutine runs when it is collected may drop the task, as a group's block does: freed
-    # in the middle of that, the task would close what is executing.
+    # The code that its coroutine runs when it is garbage-collected may drop the task, as a group's
+    # block does: freed in the middle of that, the task would close the coroutine that is executing.
     task.asyncnb_itself = task  # type: ignore[attr-defined]
     fail_on_dead_loop(task, error)
 
 
 def _reason(what: str, exc: BaseException | None) -> EmbeddedLoopError:
     if exc is None:
-        return EmbeddedLoopError(f"The embedded loop was shut down before this {what} had ended.")
+        return EmbeddedLoopError(f"The embedded loop was shut down before this {what} finished.")
     error = EmbeddedLoopError(
-        f"The embedded loop crashed, and this {what} with it: {type(exc).__name__}: {exc}. The "
-        f"next launch starts a new loop; start the {what} again there."
+        f"The embedded loop crashed and took this {what} with it: {type(exc).__name__}: {exc}. The "
+        f"next launch starts a new loop; start the {what} again then."
     )
     error.__cause__ = exc
     return error

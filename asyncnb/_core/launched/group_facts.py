@@ -1,4 +1,4 @@
-"""What is kept of an open group after its end: how it ended, and which of its tasks failed."""
+"""What is kept of an open group after it has ended: how it ended, and which tasks failed."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ MAX_NAMED = 3
 
 
 class GroupFacts:
-    """What the records of a group's tasks keep of it: not what its end would raise, nor frames."""
+    """What the records of a group's tasks keep about the group: neither exceptions nor frames."""
 
     __slots__ = ("failed", "group", "name", "timed_out")
 
     def __init__(self, group: Any) -> None:
         self.name: str = group.name
-        #: The group, or None when it has ended and no code holds it.
+        #: The group; None if it has ended and no code holds it.
         self.group: weakref.ref[Any] = weakref.ref(group)
         self.timed_out: bool = False
-        #: Which tasks failed, where, with what: the first few.
+        #: The first few failures: which task failed, where, and with what.
         self.failed: list[str] = []
 
     def note_failure(self, task: Any, error: BaseException) -> None:
-        """Note the failure of ``task``, if it is one of the first few."""
+        """Record the failure of ``task`` if it is one of the first few."""
         if len(self.failed) < MAX_NAMED:
-            self.failed.append(_who_failed(task, error))
+            self.failed.append(_failure_line(task, error))
 
     def summary(self, failures: int) -> str:
-        """Return the message for so many failures: the first few of them, and how many more."""
+        """Return the message for ``failures`` failures: the first few, and how many more."""
         more = failures - len(self.failed)
         return "; ".join(self.failed) + (f"; and {more} more" if more > 0 else "")
 
 
-def _who_failed(task: Any, error: BaseException) -> str:
+def _failure_line(task: Any, error: BaseException) -> str:
     """Return ``child (In[3]): ValueError: boom``."""
     name = task.get_name() if isinstance(task, Task) else type(task).__name__
     cell = str(getattr(getattr(task, "_record", None), "cell", None) or "")

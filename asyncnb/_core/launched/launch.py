@@ -1,4 +1,4 @@
-"""launch, run, tasks, task, cancel: what a notebook does with tasks, from any thread."""
+"""launch, tasks, task, cancel: what a notebook does with tasks, from any thread."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __asyncnb_frames__ = "launches"
 
 T = TypeVar("T")
 
-#: Launches what is to run elsewhere (``on=``); see ``use_for_on``.
+#: Launches code that runs elsewhere (``on=``); see ``use_for_on``.
 _launch_elsewhere: Callable[..., Any] | None = None
 
 
 def use_for_on(launch_elsewhere: Callable[..., Any]) -> None:
-    """Have ``launch(on=...)`` call ``launch_elsewhere``: the package's door to offloading."""
+    """Make ``launch(on=...)`` call ``launch_elsewhere``, the package's entry to offloading."""
     global _launch_elsewhere
     _launch_elsewhere = launch_elsewhere
 
@@ -48,24 +48,24 @@ def launch(
 ) -> Task[T]:
     """Start ``awaitable`` as a background task of the embedded loop and return its Task.
 
-    May be called from any thread and any loop; returns at once. The task is held until it has
-    ended, whether or not anybody keeps the returned object. ``group`` is an open group or the
-    name of one (see ``open_group``), which adopts the task. After ``timeout`` seconds it is
-    cancelled and fails with TimeoutError; ``task.timeout`` reschedules that. What it prints and
-    displays, and the traceback if it fails, land in the cell that launched it. With ``trace``
-    its steps, and those of the tasks it makes, are recorded for ``timeline()``.
+    May be called from any thread and any loop; returns at once. The task is kept alive until it
+    has ended, even if your code does not keep the returned object. ``group`` is an open group or
+    the name of one (see ``open_group``), which adopts the task. After ``timeout`` seconds the task
+    is cancelled and fails with TimeoutError; ``task.timeout`` reschedules that. What it prints and
+    displays, and the traceback if it fails, appear under the cell that launched it. With ``trace``
+    its steps, and those of the tasks it creates, are recorded for ``timeline()``.
 
     >>> task = asyncnb.launch(asyncio.sleep(0.01, "done"), name="nap")
     >>> task.get_name(), await task
     ('nap', 'done')
 
     With ``on``, a coroutine that has not started, or a function without arguments, runs elsewhere:
-    see ``asyncnb.offload``, which also says what is raised then. ``trace`` then records how it
-    waited here: what goes on in another process is not seen.
+    see ``asyncnb.offload``, which also documents what is raised then. ``trace`` then records how
+    the task waited here; what happens in another process is not recorded.
 
     Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
-    that is no number of seconds, and RuntimeError for a group that takes no more tasks; nothing
-    is started then, and a coroutine is closed.
+    that is not a number of seconds, and RuntimeError for a group that is closed to new tasks;
+    nothing is started then, and a coroutine is closed.
     """
     if on is not None:
         assert _launch_elsewhere is not None
@@ -99,7 +99,9 @@ def launch_checked(
         if isinstance(group, str):
             group = group_named(group)
         if group is not None and group.closed:
-            raise RuntimeError(f"{group!r} takes no more tasks; open_group(...) opens a new one.")
+            raise RuntimeError(
+                f"{group!r} is closed to new tasks; call open_group(...) for a new one."
+            )
     except BaseException:
         coro.close()
         raise
@@ -115,7 +117,7 @@ def launch_checked(
 
 
 def join_group(group: OpenGroup, task: Task[Any]) -> None:
-    """Have ``group`` adopt a task just launched; cancel it if the group has ended meanwhile."""
+    """Add a task just launched to ``group``; cancel it if the group has ended meanwhile."""
     try:
         group.add(task)
     except RuntimeError:
@@ -133,15 +135,15 @@ def tasks(
     """Return the launched tasks whose name matches the glob ``pattern``, oldest first.
 
     ``all=True`` adds every other unfinished task of the embedded loop and of the kernel's own:
-    plain ``asyncio`` tasks that cells and libraries made. ``state`` is one of pending, running,
+    plain ``asyncio`` tasks created by cells and libraries. ``state`` is one of pending, running,
     waiting, paused, cancelling, done, failed, cancelled. ``group`` is an open group, for its
-    tasks, or the name of one, for those of every group that had the name. Ended tasks stay listed
-    (the last 1,000) until ``%tasks clear``; the result of one that no code has held since is kept
-    of the last 100 alone, and asking for an older one raises ResultDroppedError. Raises ValueError
-    for an unknown state. Any thread.
+    tasks, or the name of one, for the tasks of every group that had the name. Ended tasks stay
+    listed (the last 1,000) until ``%tasks clear``; of those that your code does not hold, only the
+    last 100 keep their result, and retrieving an older one raises ResultDroppedError. Raises
+    ValueError for an unknown state. Any thread.
     """
     if state is not None and state not in STATES:
-        raise ValueError(f"There is no state {state!r}; the states are {', '.join(STATES)}.")
+        raise ValueError(f"Unknown state {state!r}; the states are {', '.join(STATES)}.")
     facts = group.facts if isinstance(group, OpenGroup) else None
     found: list[asyncio.Task[Any]] = [
         r.task
@@ -150,7 +152,7 @@ def tasks(
     ]
     if all and group is None:
         from asyncnb._core.introspection.unmanaged import (
-            unmanaged_task_info,  # not needed until somebody looks
+            unmanaged_task_info,  # seldom needed
         )
 
         found += [
@@ -163,7 +165,7 @@ def tasks(
 
 
 def other_tasks() -> list[asyncio.Task[Any]]:
-    """Return the unfinished tasks that were not launched, of all the loops a notebook has."""
+    """Return the unfinished tasks that were not launched, of all loops of the notebook."""
     loops = [running_embedded_loop(), *frontend.current.other_loops()]
     return unmanaged_tasks([loop for loop in loops if loop is not None])
 
@@ -171,8 +173,8 @@ def other_tasks() -> list[asyncio.Task[Any]]:
 def plain_tasks_named(pattern: str, *, exactly: bool = False) -> list[asyncio.Task[Any]]:
     """Return the user's unfinished tasks that were not launched, by name or glob, of all loops.
 
-    ``exactly``: not by glob, but by the name as a table shows it, see ``shown_as``. Without those
-    that the kernel itself is made of. Any thread.
+    With ``exactly``, match not as a glob but by the name as a table shows it, see ``shown_as``. The
+    kernel's own tasks are not included. Any thread.
     """
     from asyncnb._core.introspection.unmanaged import is_host_task  # it builds on this module
 
@@ -188,14 +190,14 @@ def plain_tasks_named(pattern: str, *, exactly: bool = False) -> list[asyncio.Ta
 
 
 def task(name: str) -> Task[Any]:
-    """Return the task called ``name``: the living one, else the last that ended.
+    """Return the task named ``name``: the living one, else the last that ended.
 
-    Of an ended one that no code has held since there is an object with its facts, its output and
-    its end; its result and exception are there if it is one of the last 100 to end (the option
-    ``results``), else asking for them raises ResultDroppedError.
+    For an ended task that your code no longer holds, this is an object with its facts, its output
+    and its final state; its result and exception are available if it is one of the last 100 to end
+    (the option ``results``), otherwise retrieving them raises ResultDroppedError.
 
-    Raises TaskNotFoundError (a LookupError) with near names if there is none, or if more than
-    one living task has the name. From any thread.
+    Raises TaskNotFoundError (a LookupError) that suggests similar names if there is none, or if
+    more than one living task has the name. From any thread.
 
     >>> waiting = asyncnb.launch(asyncio.sleep(60), name="the crawler")
     >>> asyncnb.task("the crawler") is waiting
@@ -210,20 +212,22 @@ def task(name: str) -> Task[Any]:
 def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     """Cancel the living tasks whose names match any of ``patterns`` (globs); return them.
 
-    The launched ones, and by its exact name also a task that was not launched, such as one that
-    ``asyncio.create_task`` made in a cell, of the embedded loop or of the kernel's own. A name is
-    also taken as ``%tasks`` shows it, with escapes or cut. They end after their cleanup. A task
-    that has ended stays as it is, so a pattern that matches only such tasks cancels nothing, and
-    ``"*"`` matches whatever there is, also nothing: an empty list. Raises TaskNotFoundError with
-    near names for any other pattern that matches no task, and TypeError without patterns; nothing
-    is cancelled then. From any thread.
+    This cancels launched tasks, and by its exact name also a task that was not launched, such as
+    one made by ``asyncio.create_task`` in a cell, of the embedded loop or of the kernel's own. A
+    name may also be written as ``%tasks`` shows it, with escapes or truncated. The tasks end after
+    their cleanup. A task that has ended stays as it is, so a pattern that matches only such tasks
+    cancels nothing, and ``"*"`` may match nothing: then the list is empty. Raises TaskNotFoundError
+    that suggests similar names for any other pattern that matches no task, and TypeError without
+    patterns; nothing is cancelled then. From any thread.
 
     >>> naps = [asyncnb.launch(asyncio.sleep(60), name=f"nap {n}") for n in (1, 2)]
     >>> [task.get_name() for task in asyncnb.cancel("nap *")]
     ['nap 1', 'nap 2']
     """
     if not patterns:
-        raise TypeError('cancel() takes names or globs; cancel("*") cancels every launched task.')
+        raise TypeError(
+            'cancel() takes names or glob patterns; cancel("*") cancels every launched task.'
+        )
     found: dict[int, TaskRecord] = {}
     others: dict[int, Any] = {}
     for pattern in patterns:
@@ -246,13 +250,16 @@ def cancel_all(msg: str | None = None) -> list[Task[Any]]:
 def cancel_group(name: str, msg: str | None = None) -> list[Task[Any]]:
     """Cancel the group ``name`` and return its living tasks; they end after their cleanup.
 
-    Through the group and not one by one: it takes no new tasks then, its body and its end are no
-    failure. Of several groups that have the name, one that still ends among them, all. Any thread.
+    The group itself is cancelled, not its tasks one by one: so it is closed to new tasks, and
+    neither its body nor its end counts as a failure. If several groups have the name, including one
+    that is still shutting down, all of them are cancelled. Any thread.
     """
     records = [record for record in registry.living() if record.group == name]
     groups = {find_group(name)}
     groups |= {record.group_facts.group() for record in records if record.group_facts is not None}
-    asked = [record.task for record in records if not record.task.done()]  # they may end at once
+    asked = [
+        record.task for record in records if not record.task.done()
+    ]  # before cancel: they may end at once
     for record in records:
         record.cancel_asked = True
     for group in groups:
@@ -260,7 +267,7 @@ def cancel_group(name: str, msg: str | None = None) -> list[Task[Any]]:
             group.cancel(msg)
     for record in records:
         if record.task._pause is not None:
-            record.task.resume()  # the body only waits for the others now; held, it never ends
+            record.task.resume()  # a paused body, which only waits for the others, would never end
         record.changed()
     return asked
 
@@ -277,13 +284,13 @@ def cancel_records(records: list[TaskRecord], msg: str | None = None) -> list[Ta
             loop: Any = record.task.get_loop()
             if not is_dead(loop):
                 raise
-            end_all_of(loop, getattr(loop, "crash", None))  # it has just ended; so has the task
+            end_all_of(loop, getattr(loop, "crash", None))  # the loop has just died, and the task
         record.changed()
     return asked
 
 
 def clear_ended() -> int:
-    """Forget the tasks that have ended, and what was recorded of them; return how many."""
+    """Forget the tasks that have ended and their recordings; return how many tasks."""
     from asyncnb._core.tracing.recording import recorder  # imports what records
 
     recorder.clear()

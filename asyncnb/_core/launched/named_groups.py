@@ -1,4 +1,4 @@
-"""Open groups by name: opened, found, listed."""
+"""Open groups by name: open, find and list them."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from asyncnb._core.primitives.tasks import Task, explain_no_coroutine, no_contex
 
 
 def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = None) -> OpenGroup:
-    """Open the task group ``name``, or return it when it is open, so a cell may run again.
+    """Open the task group ``name``, or return it if it is already open, so you can re-run a cell.
 
-    ``on_error="cancel"`` cancels all tasks when one fails and raises an ExceptionGroup at the
-    end; ``"continue"`` reports each failure at once and lets the others go on. ``timeout``
-    seconds from now all tasks are cancelled and the end raises TimeoutError; None leaves the
-    deadline as it is.
+    ``on_error="cancel"`` cancels all tasks when one fails, and waiting for the group raises an
+    ExceptionGroup; ``"continue"`` reports each failure at once, and the other tasks keep running.
+    ``timeout`` seconds from now all tasks are cancelled, and waiting for the group raises
+    TimeoutError; None leaves the deadline as it is.
 
-    Raises ValueError for another ``on_error`` than the open group has, or a time that is none;
-    TypeError for a name that is no string or a timeout that is no number. Any thread; the group
-    lives on the embedded loop.
+    Raises ValueError for an ``on_error`` that differs from the open group's, or an invalid timeout;
+    TypeError for a name that is not a string or a timeout that is not a number. Any thread; the
+    group lives on the embedded loop.
 
     >>> group = asyncnb.open_group("pages")
     >>> tasks = [group.create_task(asyncio.sleep(0.01, n)) for n in (1, 2)]
-    >>> await group  # no more tasks now; waits for all of them
+    >>> await group  # closes the group and waits for all of its tasks
     >>> [task.result() for task in tasks]
     [1, 2]
     """
     if not isinstance(name, str):
-        raise TypeError(f"open_group() takes a name, not {name!r}: open_group('downloads')")
+        raise TypeError(f"open_group() takes a name, not {name!r}; use open_group('downloads')")
     timeout = check_timeout(timeout)
-    embedded_loop()  # before the lock is held, as it may have to start one
+    embedded_loop()  # before the lock is taken, as this may have to start a loop
     with lock:
         group = named.get(name)
         while group is None or not group._open or group._exiting or group._loop.is_closed():
             new = _make_group(name, on_error=on_error)
-            # A finaliser or a signal handler that opens this group, too, may have been faster.
+            # A finaliser or a signal handler that also opens this group may have been faster.
             if group is None:
                 group = named.setdefault(name, new)
             elif name in named and named[name] is group:
@@ -50,8 +50,8 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
                 group = named.get(name)
         if group.on_error != on_error:
             raise ValueError(
-                f"group {name!r} is open with on_error={group.on_error!r}: close it first "
-                "(`await group`), or open one of another name"
+                f"group {name!r} is already open with on_error={group.on_error!r}: close it first "
+                "(`await group`), or use another name"
             )
     if timeout is not None:
         group.reschedule(group._loop.time() + timeout)
@@ -59,7 +59,7 @@ def open_group(name: str, *, on_error: str = "cancel", timeout: float | None = N
 
 
 def new_group(name: str, *, on_error: str = "cancel") -> OpenGroup:
-    """Open a new group ``name``, whatever becomes of an older one of that name."""
+    """Open a new group ``name``, even if an older group has that name."""
     group = _make_group(name, on_error=on_error)
     with lock:
         named[name] = group
@@ -73,10 +73,10 @@ def _make_group(name: str, *, on_error: str) -> OpenGroup:
 
 
 def group_named(name: str) -> OpenGroup:
-    """Return the group ``name`` that still takes tasks, whatever its ``on_error``, or open it.
+    """Return the open group ``name``, whatever its ``on_error``, or open it.
 
-    Other than open_group(), also one that somebody waits for already: its end is not reached
-    before the new task's.
+    Unlike open_group(), this also returns a group that is already being waited for: it does not end
+    before the new task.
     """
     with lock:
         group = named.get(name)
@@ -92,13 +92,13 @@ def find_group(name: str) -> OpenGroup | None:
 
 
 def open_groups() -> list[OpenGroup]:
-    """Return the groups that have not ended, in the order in which they were opened."""
+    """Return the groups that have not ended, in the order they were opened in."""
     with lock:
         return list(named.values())
 
 
 def _starter(group: OpenGroup) -> Callable[..., Task[Any]]:
-    """Tasks of an open group are launched ones: recorded, shown, with output in their cell."""
+    """Return what starts a group's tasks: launched ones, recorded, with output in their cell."""
 
     def start(
         coro: Coroutine[Any, Any, Any],
@@ -109,8 +109,8 @@ def _starter(group: OpenGroup) -> Callable[..., Task[Any]]:
         eager_start: bool | None = None,
         **unknown: Any,
     ) -> Task[Any]:
-        # eager_start is taken for those who write for any group: on a loop in another thread no
-        # task can start before this call returns.
+        # eager_start is accepted for code written for any task group: on a loop in another thread
+        # no task can start before this call returns.
         if unknown:
             raise TypeError(
                 "a task of an open group takes name, context, timeout and eager_start, not "

@@ -1,10 +1,10 @@
-"""Which texts can name a task."""
+"""Which strings are valid task names."""
 
 from __future__ import annotations
 
 
 def invalid_name_reason(text: str, what: str = "task") -> str | None:
-    """Return why ``text`` cannot name a ``what``, as a sentence; None if it can."""
+    """Return why ``text`` is not a valid name of a ``what``, as a sentence; None if it is."""
     if not text.strip() or text != text.strip():
         return f"a {what} name cannot be empty, or begin or end with a space."
     for char in "*?[]":

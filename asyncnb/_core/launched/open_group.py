@@ -41,15 +41,15 @@ at_fork(named.clear)  # the parent's, on a loop that never runs in the child
 
 
 class OpenGroup(TaskGroup):
-    """A named group of tasks that is open until somebody awaits, joins, leaves or cancels it.
+    """A named group of tasks that stays open until it is awaited, joined, exited or cancelled.
 
-    ``await group`` (in any loop), ``group.join()`` (in any thread but the loop's), the end of
+    ``await group`` (in any loop), ``group.join()`` (in any thread except the loop's), the end of
     ``with group:`` and of ``async with group:`` close it and wait for all of its tasks. With
-    ``on_error="cancel"`` the first failure cancels the others, and the failures come out there
-    as an ExceptionGroup, as often as somebody asks. With ``on_error="continue"`` a failure is
-    reported at once and forgotten; the others go on.
+    ``on_error="cancel"`` the first failure cancels the other tasks, and these calls raise the
+    failures as an ExceptionGroup, each time they are made. With ``on_error="continue"`` a failure
+    is reported at once and forgotten; the other tasks keep running.
 
-    Every method may be called from any thread. Usually ``open_group()`` makes one.
+    Every method may be called from any thread. Usually ``open_group()`` creates it.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class OpenGroup(TaskGroup):
     ) -> None:
         if on_error not in ("cancel", "continue"):
             raise ValueError(
-                f"on_error={on_error!r}: it is 'cancel' (one failure cancels the others) or "
-                "'continue' (the others go on)"
+                f"on_error must be 'cancel' (one failure cancels the other tasks) or 'continue' "
+                f"(the other tasks keep running), not {on_error!r}"
             )
         super().__init__()
         self.name = name
@@ -86,7 +86,7 @@ class OpenGroup(TaskGroup):
         return f"<TaskGroup {self.name!r} {state} tasks={len(self._tasks)}>"
 
     def __len__(self) -> int:
-        """How many of its tasks have not ended."""
+        """The number of its tasks that have not ended."""
         return len(self._tasks)
 
     def __bool__(self) -> bool:
@@ -94,38 +94,38 @@ class OpenGroup(TaskGroup):
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no new tasks."""
+        """Whether the group is closed to new tasks."""
         return not self._open
 
     @property
     def timed_out(self) -> bool:
-        """Whether its deadline passed and its tasks were cancelled for it."""
+        """Whether the group's deadline passed and its tasks were cancelled for that reason."""
         return self.facts.timed_out
 
     def members(self) -> list[Any]:
-        """Return the tasks and futures of it that have not ended. Any thread."""
+        """Return the group's tasks and futures that have not ended. Any thread."""
         with lock:
-            # No arrivals. A copy: a finaliser may add to the set meanwhile.
+            # Without arrivals. A copy, since a finaliser may add to the set meanwhile.
             return [task for task in self._tasks.copy() if hasattr(task, "cancel")]
 
     def failures(self) -> str:
-        """Return who failed first, where and with what; nothing if no failure ended the group."""
+        """Return which tasks failed first, where and with what; "" if none ended the group."""
         return "; ".join(self.facts.failed)
 
     @property
     def entered(self) -> bool:
-        """Whether code runs inside of its ``async with`` now."""
+        """Whether code is running inside its ``async with`` now."""
         return self._parent_task is not None
 
     @property
     def loop(self) -> AbstractEventLoop:
-        """The loop on which its tasks start."""
+        """The loop that its tasks start on."""
         return self._loop
 
-    def lose(self, error: BaseException) -> None:
-        """End with ``error``, as its loop runs no more; tasks of other loops are cancelled.
+    def mark_lost(self, error: BaseException) -> None:
+        """End with ``error`` because the group's loop is dead; cancel its tasks of other loops.
 
-        Once that loop's thread runs none of it any more; any thread.
+        Call this once that loop's thread no longer runs any of the group's code. Any thread.
         """
         with lock:
             self._open = False
@@ -144,16 +144,16 @@ class OpenGroup(TaskGroup):
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
         """Start ``coro`` as a task of this group, on the group's loop, and return the task.
 
-        Keywords as for ``create_task``: ``name``, ``context``, in which it then runs, ``timeout``
-        in seconds; also with ``eager_start`` it begins at the loop's next turn, if that runs in
-        another thread. Raises RuntimeError when the group has ended or is being cancelled, and
-        TypeError or ValueError for what is no coroutine and for other keywords and values;
-        ``coro`` is closed then. Any thread.
+        Keywords are those of ``create_task``: ``name``, ``context``, in which the task then runs,
+        ``timeout`` in seconds, and ``eager_start``; even with that the task starts in the loop's
+        next iteration if the loop runs in another thread. Raises RuntimeError if the group has
+        ended or is being cancelled, and TypeError or ValueError for anything but a coroutine and
+        for other keywords and values; ``coro`` is closed then. Any thread.
         """
         arrival = object()
         with lock:
-            # From here on the group does not end without this task: refusing one that has begun to
-            # run already would be worse than either.
+            # From here on the group does not end without this task: refusing a task that has
+            # already started to run would be worse than either.
             if not self._open:
                 raise self._refuse(coro)
             self._tasks.add(arrival)
@@ -176,19 +176,19 @@ class OpenGroup(TaskGroup):
         return task
 
     def add(self, *tasks: AnyFuture) -> None:
-        """Adopt tasks or futures that run already, of any loop or thread, done ones too.
+        """Adopt tasks or futures that already exist, of any loop or thread, also done ones.
 
-        From now on they are cancelled, waited for and their failures handled with the others.
-        Raises TypeError for what is no future, with none of them adopted, and RuntimeError when
-        the group has ended or is being cancelled. Any thread.
+        From now on they are cancelled and waited for with the other tasks, and their failures are
+        handled like theirs. Raises TypeError for anything but a future, with none of them adopted,
+        and RuntimeError if the group has ended or is being cancelled. Any thread.
         """
         for task in tasks:
             if asyncio.isfuture(task) or isinstance(task, concurrent.futures.Future):
                 continue
-            hint = "; group.create_task(coro) starts a coroutine" if iscoroutine(task) else ""
+            hint = "; use group.create_task(coro) for a coroutine" if iscoroutine(task) else ""
             for refused in tasks:
                 close_unstarted(refused)
-            raise TypeError(f"add() takes tasks that run already, not {task!r}{hint}")
+            raise TypeError(f"add() takes tasks and futures, not {task!r}{hint}")
         with lock:
             if not self._open:
                 raise self._refuse(None)
@@ -204,15 +204,15 @@ class OpenGroup(TaskGroup):
             if aborting:
                 task.cancel()
             if asyncio.isfuture(task) and runs_elsewhere(task.get_loop()):
-                post_callback(task, self._ended_somewhere, None)
+                post_callback(task, self._on_task_done_anywhere, None)
             else:
-                task.add_done_callback(self._ended_somewhere)
+                task.add_done_callback(self._on_task_done_anywhere)
 
-    def _ended_somewhere(self, task: Any) -> None:
+    def _on_task_done_anywhere(self, task: Any) -> None:
         self._post(self._on_task_done, task)
 
     def _post(self, call: Callable[..., object], *args: object) -> None:
-        """Have ``call`` run on the group's loop: at once if that is here."""
+        """Run ``call`` on the group's loop: at once if that runs in this thread, else scheduled."""
         if not runs_elsewhere(self._loop):
             call(*args)
         else:
@@ -227,8 +227,8 @@ class OpenGroup(TaskGroup):
         elif self._aborting:
             why = "is shutting down" if self._tasks else "was cancelled or has failed"
         else:
-            why = "is finished: somebody awaited or joined it"
-        return RuntimeError(f"{self!r} {why}; open_group({self.name!r}) opens a new one")
+            why = "has finished: it was awaited or joined"
+        return RuntimeError(f"{self!r} {why}; call open_group({self.name!r}) for a new one")
 
     def _on_task_done(self, task: Any) -> None:
         with lock:
@@ -241,7 +241,7 @@ class OpenGroup(TaskGroup):
     def _on_failure(self, task: Any, error: BaseException) -> None:
         base = is_base_error(error)
         if self.on_error == "continue" and not base:
-            self._tell(task, error)
+            self._report_failure(task, error)
             return
         self._errors.append(error)
         self.facts.note_failure(task, error)
@@ -251,13 +251,13 @@ class OpenGroup(TaskGroup):
             self._abort()
             self._cancel_parent()
 
-    def _tell(self, task: Any, error: BaseException) -> None:
+    def _report_failure(self, task: Any, error: BaseException) -> None:
         if self._report is not None:
             self._report(task, error)
-        elif not getattr(task, "_launched", False):  # those are shown in their own cells
+        elif not getattr(task, "_launched", False):  # launched ones show theirs in their own cells
             self._loop.call_exception_handler(
                 {
-                    "message": f"{task!r} of group {self.name!r} failed; the others go on",
+                    "message": f"{task!r} of group {self.name!r} failed; the others keep running",
                     "exception": error,
                     "task": task,
                 }
@@ -269,7 +269,7 @@ class OpenGroup(TaskGroup):
             self._open = False
             tasks = self.members()
         for task in tasks:
-            # Futures of concurrent.futures take no message.
+            # A concurrent.futures.Future takes no cancel message.
             args = (msg,) if msg is not None and asyncio.isfuture(task) else ()
             if asyncio.isfuture(task) and runs_elsewhere(task.get_loop()):
                 task.get_loop().call_soon_threadsafe(task.cancel, *args)
@@ -301,13 +301,13 @@ class OpenGroup(TaskGroup):
                 )
             )
         elif self.facts.timed_out:
-            self._outcome.set_exception(TimeoutError(f"the time of {self.name!r} is up"))
+            self._outcome.set_exception(TimeoutError(f"group {self.name!r} timed out"))
         else:
             self._outcome.set_result(None)
 
     def _leave_named(self) -> None:
-        # Without a call: nothing can come between the look and the act, which the lock alone does
-        # not see to, as a finaliser or a signal handler of this thread may open a group, too.
+        # Without a call, so that nothing can run between check and deletion. The lock alone does
+        # not ensure that: a finaliser or a signal handler of this thread may open a group, too.
         if self.name in named and named[self.name] is self:
             del named[self.name]
 
@@ -316,9 +316,9 @@ class OpenGroup(TaskGroup):
         return self._when
 
     def reschedule(self, when: float | None) -> None:
-        """Move the deadline to that time of the group's loop; None takes it away. Any thread.
+        """Move the deadline to time ``when`` of the group's loop; None removes it. Any thread.
 
-        When it passes, all tasks are cancelled and whoever waits for the group gets TimeoutError.
+        When it passes, all tasks are cancelled and code that waits for the group gets TimeoutError.
         """
         self._when = when
         self._post(self._arm)
@@ -339,7 +339,7 @@ class OpenGroup(TaskGroup):
     def cancel(self, msg: str | None = None) -> None:
         """Cancel all tasks; the group then ends without an error. Idempotent. Any thread.
 
-        ``msg`` is what their CancelledError says.
+        ``msg`` is the message of their CancelledError.
         """
         with lock:
             self._open = False
@@ -358,14 +358,14 @@ class OpenGroup(TaskGroup):
         """Close the group and block the calling thread until all of its tasks have ended.
 
         Raises the ExceptionGroup of their failures, and TimeoutError when ``timeout`` seconds (or
-        the group's own deadline) have passed; after the former the tasks go on and join() may be
-        called again. Ctrl-C ends the wait, not the tasks. On the loop's own thread RuntimeError
-        at once: write ``await group`` there.
+        the group's own deadline) have passed; after the former the tasks keep running and you can
+        call join() again. Ctrl-C ends the wait, not the tasks. On the loop's own thread it raises
+        RuntimeError at once: write ``await group`` there.
         """
         if runs_here(self._loop) and not self._outcome.done():
             raise RuntimeError(
-                f"join() on the loop's own thread would wait forever, since {self!r} needs this "
-                "thread to go on; write `await group`"
+                f"join() on the loop's own thread would deadlock, since {self!r} needs this "
+                "thread to finish; use `await group` instead"
             )
         self._close()
         join_future(self._outcome, timeout)
@@ -373,8 +373,8 @@ class OpenGroup(TaskGroup):
     def __await__(self) -> Generator[Any, None, None]:
         """Close the group and wait for all of its tasks, in any loop; see join().
 
-        Cancelling the one who awaits cancels the group and waits for its cleanup. The stop button
-        of a notebook ends the wait only.
+        Cancelling the awaiting task cancels the group and waits for its cleanup. The stop button of
+        a notebook ends only the wait.
         """
         self._close()
         return self._wait_for_end().__await__()
@@ -409,7 +409,7 @@ class OpenGroup(TaskGroup):
         try:
             self.join()
         except KeyboardInterrupt:
-            # Leaving a `with` means that nothing of it is left behind; the second Ctrl-C is free.
+            # After a `with` block nothing of it may still run; a second Ctrl-C ends this wait, too.
             self.cancel()
             self.join()
             raise
@@ -423,15 +423,15 @@ class OpenGroup(TaskGroup):
     def _with_body(
         self, exc: BaseException, failures: BaseExceptionGroup[BaseException] | None
     ) -> BaseExceptionGroup[BaseException]:
-        """Return the failures of the tasks and that of the body as one, as TaskGroup does."""
+        """Return the failures of the tasks and of the body as one group, as TaskGroup does."""
         if failures is not None:
             return failures.derive([*failures.exceptions, exc])
         return BaseExceptionGroup(f"unhandled errors in task group {self.name!r}", [exc])
 
     async def __aenter__(self) -> Self:
-        """Enter: until the block ends, a failure cancels its body too. Any loop, in a task."""
+        """Enter the block; until it ends, a failure also cancels its body. Any loop, in a task."""
         if self._parent_task is not None:
-            raise RuntimeError(f"{self!r} has already been entered: one `async with` at a time")
+            raise RuntimeError(f"{self!r} has already been entered: use one `async with` at a time")
         if not self._open:
             raise self._refuse(None)
         self._parent_task = current_task()
@@ -443,12 +443,12 @@ class OpenGroup(TaskGroup):
         if parent is not None:
             home = parent.get_loop()
             if runs_elsewhere(home):
-                home.call_soon_threadsafe(self._cancel_parent_here, parent)
+                home.call_soon_threadsafe(self._cancel_parent_on_loop, parent)
             else:
-                self._cancel_parent_here(parent)
+                self._cancel_parent_on_loop(parent)
 
-    def _cancel_parent_here(self, parent: Task[Any]) -> None:
-        # On the parent's thread, where the block cannot end between the look and the act.
+    def _cancel_parent_on_loop(self, parent: Task[Any]) -> None:
+        # On the parent's thread, where the block cannot end between the check and the cancel.
         if self._parent_task is parent and not self._parent_cancel_requested:
             self._parent_cancel_requested = True
             parent.cancel()

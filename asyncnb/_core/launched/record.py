@@ -21,7 +21,7 @@ from asyncnb._core.launched.time_limit import limit_of, seconds_left
 if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.open_group import OpenGroup
-    from asyncnb._core.launched.repeat import Rounds
+    from asyncnb._core.launched.repeat import RunCounts
     from asyncnb._core.tracing.trace import TaskTrace
 
 #: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends
@@ -109,7 +109,7 @@ class TaskRecord(EndedFacts):
     ended: float | None = None
     cancel_asked: bool = False
     #: What it has done so far if it is repeated, or tried again after a failure.
-    rounds: Rounds | None = None
+    rounds: RunCounts | None = None
     #: Items done and items in all (None: unknown), of what the task reports.
     progress: tuple[int, int | None] | None = None
     #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.

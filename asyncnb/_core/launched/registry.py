@@ -1,4 +1,4 @@
-"""The launched tasks: living ones held fast, ended ones in a bounded history."""
+"""The registry of launched tasks: strong references to living ones, a bounded history of ended."""
 
 from __future__ import annotations
 
@@ -24,57 +24,56 @@ from asyncnb._core.primitives.tasks import Task
 
 logger = logging.getLogger("asyncnb")
 
-#: Ended tasks that ``tasks()`` still lists; older ones are forgotten.
+#: Number of ended tasks that ``tasks()`` still lists; older ones are forgotten.
 HISTORY = 1000
 
-#: Ended tasks, the newest, whose results are kept also when no other code holds the task.
+#: Number of newest ended tasks whose results are kept even if no other code holds the task.
 RESULTS = 100
 
-#: Names, the latest, among which to look for one that was meant.
+#: Number of latest names that are searched for a similar one.
 NEAR_AMONG = 2000
 
 
 class TaskRegistry:
-    """Holds every living launched task, so that none is lost to the garbage collector.
+    """Holds every living launched task, so that none is garbage-collected.
 
-    Its methods may be called from any thread, any finaliser and any signal handler, also one that
+    Its methods may be called from any thread, finaliser and signal handler, also from one that
     interrupts another of its methods. So it has no lock: each change is a single operation of a
-    dict or a deque, which the interpreter does not interrupt, and right by itself. Observers in
-    ``on_end`` are called on the loop's thread; one that raises is logged once and unplugged.
+    dict or a deque, which the interpreter does not interrupt, and which is correct on its own.
     """
 
     def __init__(self, history: int = HISTORY, results: int = RESULTS) -> None:
-        #: The living and the remembered, by id. A task that ends stays where it is.
+        #: Living tasks and those in the history, by id. A task that ends stays where it is.
         self._records: dict[int, TaskRecord] = {}
-        #: Those that have ended, in that order.
+        #: Ended tasks, in the order they ended in.
         self._ended: deque[TaskRecord] = deque()
         self._history = history
-        #: The ids of those of them, the newest, that hold the task itself.
+        #: The ids of the newest ended tasks, whose records still hold the task itself.
         self._newest: deque[int] = deque()
         self._results = results
-        self._ended_callback = self._end  # one for all: a bound method is an object
+        self._ended_callback = self._end  # one for all tasks: each access would create an object
 
-    def keep(self, history: int) -> None:
-        """Keep so many ended tasks from now on, and forget those that are too many."""
+    def set_history_limit(self, history: int) -> None:
+        """Keep at most ``history`` ended tasks from now on; forget the oldest beyond that."""
         self._history = history
         self._forget_old()
 
-    def keep_results(self, number: int) -> None:
-        """Keep the results of so many ended tasks that no code holds from now on, the newest."""
+    def set_results_limit(self, number: int) -> None:
+        """Keep from now on the results of the newest ``number`` ended tasks that no code holds."""
         self._results = number
-        self._let_go_old()
+        self._release_old()
 
-    def _let_go_old(self) -> None:
+    def _release_old(self) -> None:
         while len(self._newest) > self._results:
             try:
                 record = self._records.get(self._newest.popleft())
             except IndexError:  # another thread, or a finaliser, was faster
                 return
             if record is not None:
-                record.let_go()
+                record.release()
 
     def _forget_old(self) -> None:
-        # Two threads that do this at once may forget one task too many, the oldest.
+        # Two threads that do this at the same time may forget one task too many, the oldest.
         while len(self._ended) > self._history:
             self._forget_oldest()
 
@@ -89,12 +88,13 @@ class TaskRegistry:
         return True
 
     def add(self, record: TaskRecord, task: Task[Any]) -> None:
-        """Take in ``task``, not started yet; it stays until it has ended, then in the history."""
+        """Register ``task``, not started yet, until it ends; after that keep it in the history."""
         record.task = task
         task._launched = True
         task._record = record
         self._records[record.id] = record
-        # Not Task's: nobody else has the task yet, so this needs no detour over its loop.
+        # Not Task.add_done_callback: no other code has the task yet, so there is no need to go
+        # through its loop.
         add_callback(task, self._ended_callback)
         if observers.each:
             record.changed()
@@ -116,39 +116,39 @@ class TaskRegistry:
         self._ended.append(record)
         self._forget_old()
         if record.request.bind is not None and record.state() == "done":
-            record.let_go()  # its result is in that variable, and gone with it
+            record.release()  # the variable has its result, until it is deleted
         else:
             self._newest.append(record.id)
-            self._let_go_old()
+            self._release_old()
         if observers.each:
             record.changed()
 
-    def end_lost(self, record: TaskRecord) -> None:
-        """Take a task whose loop crashed into the history; its cell shows nothing of it."""
+    def mark_lost(self, record: TaskRecord) -> None:
+        """Move a task whose loop crashed to the history; its cell shows nothing about its end."""
         if record.ended is not None:
             return
         record.ended = time.time()
         self._enter_end(record)
         record.set_shown()
 
-    def lose(self, records: list[TaskRecord]) -> None:
-        """Forget living tasks that were never started, or that a restart does not wait for."""
+    def discard(self, records: list[TaskRecord]) -> None:
+        """Forget living tasks that never started, or that a restart does not wait for."""
         for record in records:
             self._records.pop(record.id, None)
             record.set_shown()
             record.changed()
 
     def get(self, id: int) -> TaskRecord | None:
-        """Return the record of the living or remembered task with this id. Any thread."""
+        """Return the record of the living or ended task with this id, or None. Any thread."""
         return self._records.get(id)
 
     def holds(self, record: TaskRecord) -> bool:
-        """Return whether the task lives, or is in the history still. Any thread."""
+        """Return whether the task is alive or still in the history. Any thread."""
         return record.id in self._records
 
     def records(self) -> list[TaskRecord]:
         """Return all records, oldest first."""
-        return sorted(self._records.values(), key=_by_id)  # which makes its copy in one go
+        return sorted(self._records.values(), key=_by_id)  # sorted() copies in one operation
 
     def living(self) -> list[TaskRecord]:
         """Return the records of tasks that have not ended, oldest first."""
@@ -157,11 +157,11 @@ class TaskRegistry:
     def match(self, pattern: str = "*", *, state: str | None = None) -> Iterator[TaskRecord]:
         """Yield the records whose name matches the glob ``pattern``, oldest first.
 
-        If there is none, those whose names a table shows as ``pattern``: see ``shown_as``.
+        If there is none, yield those whose names a table shows as ``pattern``: see ``shown_as``.
         """
         records = self.records()
         if pattern != "*":
-            # Compiled once, for there may be 100,000 names.
+            # Compiled once, since there may be 100,000 names.
             hit = re.compile(fnmatch.translate(pattern)).match
             names = [record.name for record in records]
             found = zip(records, names, strict=True)
@@ -173,10 +173,10 @@ class TaskRegistry:
                 yield record
 
     def find(self, name: str) -> TaskRecord:
-        """Return the one task called ``name``: the living one, else the last that ended.
+        """Return the one task named ``name``: the living one, else the last that ended.
 
-        Or whose name a table shows as ``name``: see ``shown_as``. Raises TaskNotFoundError if there
-        is none (with near names) or if several live.
+        A task whose name a table shows as ``name`` is found, too: see ``shown_as``. Raises
+        TaskNotFoundError if there is none (suggesting similar names) or if several are alive.
         """
         records = self.records()
         found = [r for r in records if r.name == name]
@@ -194,7 +194,7 @@ class TaskRegistry:
         return (living or found)[-1]
 
     def no_match_message(self, pattern: str, names: Iterable[str] | None = None) -> str:
-        """Return the sentence for a pattern that matches none of ``names``, by default of all."""
+        """Return the error for a pattern that matches none of ``names`` (default: all names)."""
         if names is None:
             names = (r.name for r in self.records())
         names = list(dict.fromkeys(names))[-NEAR_AMONG:]
@@ -208,27 +208,27 @@ class TaskRegistry:
         return f"No task named {pattern!r}.{hint}"
 
     def failed_unseen(self) -> list[TaskRecord]:
-        """Return the failed tasks whose exception nobody has got by awaiting or asking yet."""
+        """Return the failed tasks whose exception no code has retrieved yet."""
         return [r for r in list(self._ended) if r.state() == "failed" and r.is_unseen()]
 
     def validate(self) -> list[str]:
-        """Return what is wrong with the books, as sentences: nothing, whatever happened before.
+        """Return violations of the registry's invariants, as sentences: always an empty list.
 
-        For tests and bug reports; from any thread.
+        For tests and bug reports. From any thread.
         """
         wrong, ended = [], len(self._ended)
         for record in self.records():
-            end = record.ended  # first: the state only gets later
+            end = record.ended  # read first: the state only moves on
             name, state, task = record.name, record.state(), record.task_in_memory()
             if task is not None and getattr(task, "_record", None) is not record:
-                wrong.append(f"{name!r} is entered under a record that is not its own")
+                wrong.append(f"{name!r} is registered under a record of another task")
             if state not in STATES:
-                wrong.append(f"{name!r} is in the state {state!r}, which there is not")
+                wrong.append(f"{name!r} is in the state {state!r}, which does not exist")
             if end is not None and state not in ENDED:
-                wrong.append(f"{name!r} has ended by the books and is {state}")
+                wrong.append(f"{name!r} is registered as ended but is {state}")
             if end is not None and not record.created <= end:
-                wrong.append(f"{name!r} ended at {end} and was created later")
-        if ended > self._history + 1:  # one that ends now makes room for itself
+                wrong.append(f"{name!r} ended at {end}, before it was created")
+        if ended > self._history + 1:  # a task that is just ending makes room for itself
             wrong.append(f"{ended} ended tasks are kept; {self._history} is the limit")
         if len(self._newest) > self._results + 1:
             wrong.append(f"{len(self._newest)} results are kept; {self._results} is the limit")
@@ -239,14 +239,14 @@ class TaskRegistry:
         return sum(self._forget_oldest() for _ in range(len(self._ended)))
 
     def reset_after_fork(self) -> None:
-        """After a fork: neither the parent's tasks nor their observers are the child's."""
+        """Forget the parent's tasks: neither they nor their observers belong to the child."""
         self._records.clear()
         self._ended.clear()
         self._newest.clear()
 
 
 def matches(record: TaskRecord, pattern: str) -> bool:
-    """Return whether the task is called ``pattern``, or matches that as a glob."""
+    """Return whether the task is named ``pattern``, or matches it as a glob."""
     name = record.name
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
@@ -256,4 +256,4 @@ _by_id = operator.attrgetter("id")
 #: Every launched task of this process.
 registry = TaskRegistry()
 at_fork(registry.reset_after_fork)
-atexit.register(registry.clear_ended)  # so that no failure is logged a second time at the end
+atexit.register(registry.clear_ended)  # so that no failure is logged a second time at exit

@@ -1,4 +1,4 @@
-"""Work that is done again: every so many seconds, and after a failure."""
+"""Repeated work: run periodically, and run again after a failure."""
 
 from __future__ import annotations
 
@@ -14,52 +14,53 @@ __asyncnb_frames__ = "waits"
 T = TypeVar("T")
 Start = Callable[[], Coroutine[Any, Any, T]]
 
-#: Seconds before the first and before any later new attempt after a failure.
+#: Seconds before the first retry after a failure, and at most before any later one.
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 
 
-class Rounds:
-    """What repeated work has done so far. Written by the loop's thread alone."""
+class RunCounts:
+    """Counts what repeated work has done so far. Written only by the loop's thread."""
 
     __slots__ = ("attempts", "done", "failed", "last_error", "repeats", "running", "skipped")
 
     def __init__(self, *, repeats: bool = False) -> None:
         #: Whether it is done again and again, and not only after a failure.
         self.repeats: bool = repeats
-        #: Rounds that have ended, and those of them that failed.
+        #: Runs that have finished, and how many of these failed.
         self.done: int = 0
         self.failed: int = 0
-        #: Rounds that were left out since an earlier one still ran, or the task was paused.
+        #: Runs that were skipped because an earlier one was still running, or the task was paused.
         self.skipped: int = 0
-        #: Attempts that failed, of work that is tried again.
+        #: Attempts that failed, of work that is retried.
         self.attempts: int = 0
         #: The last failure, as ``Type: message``.
         self.last_error: str | None = None
-        #: Whether a round is under way.
+        #: Whether a run is in progress.
         self.running: bool = False
 
     def note_failure(self, exc: BaseException) -> None:
-        """Keep what ``exc`` says."""
+        """Keep the type and message of ``exc`` as ``last_error``."""
         self.last_error = format_exception_line(exc)
 
 
-async def every(
+async def run_periodically(
     seconds: float,
     start: Start[T],
-    rounds: Rounds,
+    rounds: RunCounts,
     *,
     on_result: Callable[[T], Awaitable[object]],
     on_error: Callable[[BaseException], Awaitable[object]],
 ) -> Never:
     """Run ``start()`` at once and then every ``seconds``, until cancelled.
 
-    Rounds keep to the beat and never overlap: one that takes too long leaves those out that it
-    covers. One that fails is told to ``on_error``, and the next begins at its time; so is one
-    whose own await was cancelled, unless somebody cancelled the task. Cancellation of the task,
-    SystemExit and KeyboardInterrupt come out.
+    Runs start on multiples of the period and never overlap: one that takes too long causes the
+    runs that were due meanwhile to be skipped. The exception of a run that fails is passed to
+    ``on_error``, and the next run starts on schedule; the same holds for a run that awaits
+    something cancelled, unless the task itself was cancelled. Cancellation of the task, SystemExit
+    and KeyboardInterrupt propagate.
     """
     loop = asyncio.get_running_loop()
-    begun, beat = loop.time(), 0
+    begun, tick = loop.time(), 0
     while True:
         rounds.running = True
         try:
@@ -76,14 +77,15 @@ async def every(
             rounds.running = False
         rounds.done += 1
         if _is_cancelled():
-            # The round ended all the same: a thread that was ready before it heard of it.
+            # The run finished anyway: its thread was done before the cancellation reached it.
             raise asyncio.CancelledError
         now = loop.time()
-        # A timer may fire a clock tick early: the beat that is due now has had its round.
-        following = max(beat + 1, math.ceil((now - begun) / seconds))
-        rounds.skipped += following - beat - 1
-        beat = following
-        await asyncio.sleep(begun + beat * seconds - now)
+        # A timer may fire slightly early (clock resolution): the tick that is due now has had its
+        # run.
+        following = max(tick + 1, math.ceil((now - begun) / seconds))
+        rounds.skipped += following - tick - 1
+        tick = following
+        await asyncio.sleep(begun + tick * seconds - now)
 
 
 def _is_cancelled() -> bool:
@@ -91,18 +93,18 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def retrying(
+async def run_with_retries(
     times: int,
     start: Start[T],
-    rounds: Rounds,
+    rounds: RunCounts,
     *,
     on_retry: Callable[[Exception, float], object],
 ) -> T:
-    """Run ``start()``, and again up to ``times`` times while it fails; return its result.
+    """Run ``start()``, and retry it up to ``times`` times while it fails; return its result.
 
     Half a second passes before the second attempt, and twice as long before each further one, up
-    to 30 s. ``on_retry(exc, delay)`` is called before each wait. The last failure comes out;
-    cancellation, SystemExit and KeyboardInterrupt come out at once.
+    to 30 s. ``on_retry(exc, delay)`` is called before each wait. The last failure is raised;
+    cancellation, SystemExit and KeyboardInterrupt propagate at once.
     """
     delay = FIRST_DELAY
     for left in range(times, -1, -1):

@@ -34,12 +34,12 @@ def run(
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> T:
-    """Run ``awaitable`` to its end and return its result, from sync code.
+    """Run ``awaitable`` to completion from synchronous code and return its result.
 
     While the embedded loop runs (in a notebook), the work is done there and the calling thread
-    waits, also inside another running loop; nothing is patched. Ctrl-C cancels the work, waits
-    for its cleanup and raises KeyboardInterrupt; launched tasks that it waited for go on. After
-    ``timeout`` seconds the work is cancelled and TimeoutError raised.
+    waits, even inside another running loop; nothing is patched. Ctrl-C cancels the work, waits for
+    its cleanup and raises KeyboardInterrupt; launched tasks that it waited for keep running. After
+    ``timeout`` seconds the work is cancelled and TimeoutError is raised.
 
     >>> def plain():
     ...     return asyncnb.run(asyncio.sleep(0.01, "done"))
@@ -49,9 +49,9 @@ def run(
     Without an embedded loop (plain Python), or with a ``loop_factory``, this is ``asyncio.run``.
 
     Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
-    that is no number of seconds, and WrongThreadError on the embedded loop's own thread, and for a
-    task of the loop that this thread runs: write ``await`` there. A coroutine is closed then. In
-    Pyodide, whose one thread is that, it waits only where the browser can switch stacks.
+    that is not a number of seconds, and WrongThreadError on the embedded loop's own thread and for
+    a task of the loop that this thread runs: write ``await`` there. A coroutine is closed then. In
+    Pyodide, whose only thread is the loop's, this waits only where the browser can switch stacks.
     """
     loop = running_embedded_loop()
     with close_refused(awaitable):
@@ -64,27 +64,27 @@ def run(
             if loop is not None and runs_here(loop):
                 raise would_deadlock("asyncnb.run()", "await ...")
             if isfuture(awaitable) and awaitable.get_loop() is own_loop() and not awaitable.done():
-                # This thread would have to run it.
+                # This thread would have to run the task.
                 raise would_deadlock("asyncnb.run()", "await task")
     coro = as_coroutine(awaitable, caller="run")
     if not THREADS and asyncio._get_running_loop() is not None:
-        return _run_here(coro, timeout=timeout, name="asyncnb.run")
+        return _run_on_this_loop(coro, timeout=timeout, name="asyncnb.run")
     if loop is not None and loop_factory is None and debug is None:
         return run_on(loop, coro, timeout=timeout, name="asyncnb.run")
     if timeout is not None:
         coro = wait_for(coro, timeout)
     if asyncio._get_running_loop() is None:
         return _threads.run(coro, debug=debug, loop_factory=loop_factory)
-    return _run_aside(coro, debug=debug, loop_factory=loop_factory or asyncio.new_event_loop)
+    return _run_in_thread(coro, debug=debug, loop_factory=loop_factory or asyncio.new_event_loop)
 
 
-def _run_aside(
+def _run_in_thread(
     coro: Coroutine[Any, Any, T],
     *,
     debug: bool | None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> T:
-    """As ``asyncio.run``, in another thread: a loop runs in this one."""
+    """Run ``coro`` as ``asyncio.run`` does, but in another thread: a loop runs in this one."""
     runner = _threads.Runner(debug=debug, loop_factory=loop_factory)
     try:
         loop = runner.get_loop()
@@ -93,7 +93,7 @@ def _run_aside(
         raise
 
     def live() -> None:
-        with runner:  # whose end cancels what is left, and waits for its cleanup
+        with runner:  # its exit cancels what is left and waits for the cleanup
             loop.run_forever()
 
     thread = threading.Thread(target=live, name="asyncnb run", daemon=True)
@@ -106,10 +106,10 @@ def _run_aside(
         thread.join()
 
 
-def _run_here(coro: Coroutine[Any, Any, T], *, timeout: float | None, name: str) -> T:
-    """Run ``coro`` on the running loop to its end, where this browser can wait for that.
+def _run_on_this_loop(coro: Coroutine[Any, Any, T], *, timeout: float | None, name: str) -> T:
+    """Run ``coro`` on the running loop to completion, if this browser can wait for that.
 
-    Raises WrongThreadError where it cannot, and TimeoutError after ``timeout`` seconds.
+    Raises WrongThreadError if it cannot, and TimeoutError after ``timeout`` seconds.
     """
     wait = blocking_wait()
     if wait is None:

@@ -1,4 +1,4 @@
-"""Starting a launched task: the one way in, by its record."""
+"""Start launched tasks: all of them start here, each with its record."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 
 def as_coroutine(awaitable: Awaitable[T], *, caller: str) -> Coroutine[Any, Any, T]:
-    """Return a coroutine that awaits ``awaitable``; raise a TypeError that teaches."""
-    # What inspect would find out about the state, for the one answer that most ever give.
+    """Return a coroutine that awaits ``awaitable``; raise TypeError with advice if it cannot be."""
+    # A fast path for what inspect would find in nearly all cases: a coroutine not started yet.
     if type(awaitable) is CoroutineType and not (
         awaitable.cr_suspended or awaitable.cr_running or awaitable.cr_frame is None
     ):
@@ -43,8 +43,8 @@ def as_coroutine(awaitable: Awaitable[T], *, caller: str) -> Coroutine[Any, Any,
     if inspect.iscoroutine(awaitable):
         if inspect.getcoroutinestate(awaitable) != inspect.CORO_CREATED:
             raise RuntimeError(
-                f"{caller} got the coroutine {awaitable.__qualname__!r}, which was started or "
-                "awaited before. Call the function again for a new one."
+                f"{caller} got the coroutine {awaitable.__qualname__!r}, which has already been "
+                "started or awaited. Call the function again for a new coroutine."
             )
         return awaitable
     if inspect.isawaitable(awaitable):
@@ -53,9 +53,9 @@ def as_coroutine(awaitable: Awaitable[T], *, caller: str) -> Coroutine[Any, Any,
     if inspect.iscoroutinefunction(awaitable):
         hint = f" Call it: {caller}({getattr(awaitable, '__name__', 'function')}(...))."
     elif inspect.isasyncgen(awaitable):
-        hint = " An async generator is iterated: put `async for` into a coroutine."
+        hint = " Iterate an async generator: use `async for` in a coroutine."
     elif callable(awaitable):
-        hint = f" For a blocking function: {caller}(asyncio.to_thread(function, ...))."
+        hint = f" For a blocking function, use {caller}(asyncio.to_thread(function, ...))."
     raise TypeError(
         f"{caller} takes a coroutine or another awaitable, not {brief_value(awaitable)}.{hint}"
     )
@@ -76,9 +76,9 @@ def launch_record(
     before_start: Callable[[], object] | None = None,
     context: contextvars.Context | None = None,
 ) -> Task[T]:
-    """Start ``coro`` under ``record``: the one way by which tasks are launched.
+    """Start ``coro`` as the task of ``record``; every launched task is started here.
 
-    In ``context`` itself, by default a copy of the running one.
+    It runs in ``context`` itself, by default in a copy of the current context.
     """
     loop = embedded_loop()
     entered = contextvars.copy_context() if context is None else context.copy()
@@ -94,7 +94,7 @@ def launch_record(
     if context is None:
         context = entered
     else:
-        # Not entered here: another task of that context may take a step in the loop's thread.
+        # Not entered here: another task of that context may be taking a step in the loop's thread.
         given = context
         record.variables = [
             (variable, value)
@@ -119,7 +119,7 @@ def launch_record(
 def _start(
     loop: EmbeddedLoop, record: TaskRecord, step: Callable[[], object], context: contextvars.Context
 ) -> None:
-    """Schedule a task's first step; if the loop has ended just now, nothing is left of the task."""
+    """Schedule a task's first step; if the loop has just ended, discard the task and raise."""
     task = record.task
     try:
         loop.start_task(task, step, context)
@@ -127,10 +127,10 @@ def _start(
         if not loop.is_closed():
             raise
         error = EmbeddedLoopError(
-            f"The embedded loop ended while {task.get_name()!r} was launched, so it was not "
-            "started. Launch it again: that starts a new loop."
+            f"The embedded loop ended while {task.get_name()!r} was being launched, so the task "
+            "was not started. Launch it again: that starts a new loop."
         )
-        registry.lose([record])
+        registry.discard([record])
         if not task.done():
             fail_on_dead_loop(task, error)
         for coro in (task.get_coro(), record.body):
@@ -146,18 +146,18 @@ def _enter(record: TaskRecord) -> None:
 
 
 async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
-    """Await ``coro``, a launched task's, within the time limit that the task has or is given.
+    """Await ``coro`` of a launched task, within the time limit that the task has or is given.
 
-    The TimeoutError names the task. A task without a limit pays for one look at the start and one
-    at the end.
+    The TimeoutError names the task. A task without a limit pays only for one check at the start and
+    one at the end.
     """
     for variable, value in record.variables:
         variable.set(value)
     record.started = record.started or time.time()
-    # The task is in no variable: of one that fails, the traceback would keep it alive in a cycle.
+    # The task is in no variable: if it fails, the traceback would keep it alive in a cycle.
     with limits_lock:
         if record.first_limit is not None:
-            limit_of(record)  # before it has begun: what interrupts this finds the same one
+            limit_of(record)  # before it has begun: code that interrupts this finds the same limit
         first, record.first_limit = record.first_limit, BEGUN
         limit = record.task._timeout
         if limit is not None:
@@ -165,7 +165,7 @@ async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
     at_first = None if limit is None else limit.when()
     try:
         if record.cancel_asked:
-            # By another thread while the loop was busy: its wish stands in line behind this step.
+            # By another thread while the loop was busy: that cancel() is queued after this step.
             raise CancelledError
         result = await coro
     except BaseException as exc:
@@ -185,7 +185,7 @@ hide_wrapper(run_body)
 async def _expire(
     record: TaskRecord, limit: TaskTimeout, exc: BaseException, seconds: float | None
 ) -> None:
-    """Raise TimeoutError if ``exc`` came of ``limit``, ``seconds`` long or rescheduled (None)."""
+    """Raise TimeoutError if ``limit`` caused ``exc``; ``seconds`` is None if it was rescheduled."""
     try:
         await limit.expire(exc)
     except TimeoutError:
@@ -194,6 +194,6 @@ async def _expire(
         if seconds is None and when is not None and started is not None:
             seconds = time.time() - started - (limit._loop.time() - when)
             seconds = max(0.0, round(seconds, 2))
-        error = TimeoutError(f"Task {record.name!r} was given {seconds:.10g} s and was not done.")
-        # Where it stood when time ran out is what the user wants to see.
+        error = TimeoutError(f"Task {record.name!r} did not finish within {seconds:.10g} s.")
+        # The traceback shows where the task was when it timed out.
         raise error.with_traceback(exc.__traceback__) from None

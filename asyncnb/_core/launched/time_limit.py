@@ -1,4 +1,4 @@
-"""The time limit of a launched task, changed from any cell while the task runs."""
+"""The time limit of a launched task, which any cell can change while the task runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asyncnb._core.primitives.timeouts import Timeout, limits_lock
 if TYPE_CHECKING:
 
     class Limited(Protocol):
-        """What a time limit needs of a task's record."""
+        """The part of a task's record that a time limit needs."""
 
         first_limit: Any
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
             """Notify the observers."""
 
 
-#: In place of a task's first limit once the task has had its first turn.
+#: Replaces a task's first limit once the task has taken its first step.
 BEGUN: Final[Any] = object()
 
 
 class TaskTimeout(Timeout):
-    """The timeout around all that a launched task does, made when somebody first asks for it.
+    """The timeout around everything a launched task does, created when it is first needed.
 
     Most tasks never have a limit, and entering a timeout costs as much as a whole task. So this
-    one may be entered while the task runs already, and set before the task has its first turn.
+    timeout may be entered while the task is already running, and set before its first step.
     """
 
     __slots__ = ("_record",)
@@ -41,14 +41,14 @@ class TaskTimeout(Timeout):
         self._loop = record.task.get_loop()
 
     def remaining(self) -> float | None:
-        """As ``Timeout``'s; before the task's first turn, the seconds it will have from there."""
+        """As ``Timeout``'s; before the task's first step, the seconds it will have from then on."""
         first = self._record.first_limit
         if first is not BEGUN and self._when is None:
             return None if first is None else float(first)
         return None if self._when is None else max(0.0, self._when - self._loop.time())
 
     def reschedule(self, when: float | None) -> None:
-        """As ``Timeout``'s, and also before the task has its first turn."""
+        """As ``Timeout``'s, but may also be called before the task has taken its first step."""
         with limits_lock:
             record = self._record
             if record.first_limit is BEGUN or record.task.done() or when != when:
@@ -57,7 +57,7 @@ class TaskTimeout(Timeout):
                 record.first_limit, self._when = None, when
 
     def begin(self, seconds: float | None) -> None:
-        """Enter it in the task's first step. With limits_lock held."""
+        """Enter the timeout in the task's first step. Call it with limits_lock held."""
         now = self._loop.time()
         if seconds is not None:
             self._when = now + seconds
@@ -72,7 +72,7 @@ def limit_of(record: Limited) -> TaskTimeout | None:
         if limit is None and not task.done():
             new = TaskTimeout(record)
             limit = task._timeout
-            if limit is None:  # else a finaliser or a signal handler has asked for it just now
+            if limit is None:  # else a finaliser or a signal handler has just made it
                 limit = task._timeout = new
                 if record.first_limit is BEGUN:
                     limit.enter_around(task)
@@ -80,7 +80,7 @@ def limit_of(record: Limited) -> TaskTimeout | None:
 
 
 def seconds_left(record: Limited) -> float | None:
-    """Return what is left of the task's time limit, running or stopped by a pause. Any thread."""
+    """Return the seconds left of the task's time limit, running or paused. Any thread."""
     task, first = record.task, record.first_limit
     limit: TaskTimeout | None = task._timeout
     if limit is None:
@@ -90,11 +90,11 @@ def seconds_left(record: Limited) -> float | None:
 
 
 def set_limit(record: Limited, seconds: float | None, *, more: bool = False) -> float | None:
-    """Give the task ``seconds`` from now, ``seconds`` more than it has left, or no limit (None).
+    """Set the task's limit to ``seconds`` from now, ``seconds`` more than left, or none (None).
 
-    Returns the seconds left from now. A limit set before the task has had its first turn counts
-    from that turn. Raises ValueError, with nothing changed, for a task that has ended or whose
-    time is up, and for more of a limit that it has not. From any thread.
+    Return the seconds left from now. A limit set before the task has taken its first step counts
+    from that step. Raises ValueError, with nothing changed, for a task that has ended or has timed
+    out, and for adding to a limit that the task does not have. From any thread.
     """
     left = _set_limit(record, seconds, more)
     record.changed()

@@ -1,4 +1,4 @@
-"""What the embedded loop is built on: uvloop where it is installed, else the standard loop."""
+"""The class that the embedded loop is based on: uvloop if installed, else the standard loop."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from asyncnb._core.loop.fast_call_soon import FastCallSoonLoop
 
 
 def base_class() -> type[asyncio.AbstractEventLoop]:
-    """Return the loop class to build on: uvloop (winloop on Windows) when installed.
+    """Return the loop class to build on: uvloop (winloop on Windows) if installed.
 
-    The environment variable ``ASYNCNB_LOOP=asyncio`` keeps the standard loop all the same.
+    The environment variable ``ASYNCNB_LOOP=asyncio`` selects the standard loop anyway. Raises
+    EmbeddedLoopError for any other value that cannot be used.
     """
     wanted = os.environ.get("ASYNCNB_LOOP", "").strip().lower()
     if wanted not in ("", "asyncio", "uvloop", "winloop"):
         raise EmbeddedLoopError(
-            f"ASYNCNB_LOOP={wanted!r} names no loop: write ASYNCNB_LOOP=asyncio or "
+            f"ASYNCNB_LOOP={wanted!r} is not a known loop: set ASYNCNB_LOOP=asyncio or "
             "ASYNCNB_LOOP=uvloop, or leave it unset."
         )
     if wanted != "asyncio":
@@ -28,8 +29,8 @@ def base_class() -> type[asyncio.AbstractEventLoop]:
         except ImportError:
             if wanted:
                 raise EmbeddedLoopError(
-                    f"ASYNCNB_LOOP={wanted}, but {fast} is not installed: "
-                    "pip install 'asyncnb[fast]'."
+                    f"ASYNCNB_LOOP={wanted}, but {fast} is not installed: run "
+                    "`pip install 'asyncnb[fast]'`."
                 ) from None
         else:
             return module.Loop  # type: ignore[no-any-return]
@@ -39,7 +40,7 @@ def base_class() -> type[asyncio.AbstractEventLoop]:
 
 
 def with_fast_call_soon(base: type[asyncio.AbstractEventLoop]) -> type[asyncio.AbstractEventLoop]:
-    """Put :class:`FastCallSoonLoop` before *base* if that is a loop of the standard library."""
+    """Return *base* with :class:`FastCallSoonLoop` mixed in if it is a standard-library loop."""
     if not issubclass(base, asyncio.BaseEventLoop):
         return base
     return type(

@@ -1,4 +1,4 @@
-"""EmbeddedLoop: the asyncio loop of a notebook and the thread it lives on."""
+"""EmbeddedLoop: the asyncio loop of a notebook, and the thread it runs on."""
 
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ __asyncnb_frames__ = "loop"
 
 
 class _State(InnermostTimeouts):
-    """What an EmbeddedLoop has besides a standard loop, apart from it.
+    """The state that an EmbeddedLoop has in addition to a standard loop, in a separate object.
 
-    In one attribute, and that one is the timeouts' (``loop._asyncnb_timeouts``): the standard loop
-    has 27 since 3.14, ``call_soon`` is set on it at times, and with the 30th CPython stores the
-    attributes of an instance in a dict, not in the instance. ``__slots__`` on the loop would do
-    so right at the start (3.13). Without those short cuts each step of a task takes 3 to 11 %
-    longer on 3.14 and 3.15, and each ``call_soon`` 10 to 18 % (measured).
+    It takes one attribute of the loop, the one of the timeouts (``loop._asyncnb_timeouts``): the
+    standard loop has 27 attributes since 3.14, ``call_soon`` is set on it at times, and with the
+    30th CPython stores the attributes of an instance in a dict instead of in the instance itself.
+    ``__slots__`` on the loop would cause that right at the start (3.13). Without those short cuts
+    each step of a task takes 3 to 11 % longer on 3.14 and 3.15, and each ``call_soon`` 10 to 18 %
+    (measured).
     """
 
     __slots__ = (
@@ -81,17 +82,17 @@ class _State(InnermostTimeouts):
         super().__init__(loop)
         self.thread = thread
         self.pid = os.getpid()
-        self.state_lock = threading.RLock()  # a signal handler may come in while it is held
+        self.state_lock = threading.RLock()  # a signal handler may take it while it is held
         self.ending = False
         self.cleaned_up = False
         self.started_at = 0.0
         self.stops = 0
-        #: Tasks that wait for their first step, with that step and its context.
+        #: Tasks waiting for their first step, with that step and its context.
         self.inbox: deque[tuple[Task[Any], Callable[[], object], contextvars.Context]] = deque()
         self.posted = False
-        #: Its class while it is guarded, of a loop written in C.
+        #: The class of the loop while it is guarded; used for loops written in C.
         self.guarded_class: Any = None
-        #: The loop of the main thread, if it has one: signals are its affair.
+        #: The loop of the main thread, if there is one: signals are handled there.
         self.main_loop: asyncio.AbstractEventLoop | None = None
         self.crash: BaseException | None = None
         self.lost_tasks = 0
@@ -106,28 +107,28 @@ _dead_loop_hooks: list[Callable[[Any, BaseException | None], int]] = []
 
 
 def on_dead_loop(end: Callable[[Any, BaseException | None], int]) -> None:
-    """Have ``end(loop, exc)`` called when a loop's thread has ended, to end what was on the loop.
+    """Register ``end(loop, exc)``, called when a loop's thread has ended, to end what was on it.
 
-    For good. ``exc`` is what the thread raised, None after a shutdown; it returns how many tasks
-    were lost.
+    It cannot be removed. ``exc`` is the exception of the thread, None after a shutdown; ``end``
+    returns how many tasks were lost.
     """
     _dead_loop_hooks.append(end)
 
 
 class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
-    """An asyncio event loop that runs on a daemon thread of its own.
+    """An asyncio event loop that runs on its own daemon thread.
 
-    It is a whole ``asyncio.AbstractEventLoop``: libraries run on it unmodified. ``start()``
-    gives it its thread; ``shutdown()`` cancels its tasks, lets their ``finally`` blocks run and
-    ends the thread. Calls that asyncio allows from the loop's own thread only keep that rule;
+    It is a complete ``asyncio.AbstractEventLoop``: libraries run on it unmodified. ``start()``
+    starts its thread; ``shutdown()`` cancels its tasks, lets their ``finally`` blocks run and ends
+    the thread. Methods that asyncio allows only on the loop's own thread keep that rule;
     ``call_soon_threadsafe``, ``start``, ``shutdown`` and ``statistics`` may be called from any
     thread.
     """
 
     _numbers = itertools.count(1)
     _asyncnb_timeouts: _State
-    #: What nest_asyncio and nest_asyncio2 look for: they would make this loop re-entrant by driving
-    #: it from the calling thread. run_until_complete() waits for it, which is all that they need.
+    #: Checked by nest_asyncio and nest_asyncio2, which would otherwise make this loop re-entrant by
+    #: driving it from the calling thread. run_until_complete() waits for it; they need no more.
     _nest_patched = True
 
     def __init__(self) -> None:
@@ -143,7 +144,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         )
 
     def guard(self, on: bool) -> None:
-        """Let other threads call ``call_soon`` and the timers, or no longer; see ``guard()``."""
+        """Allow other threads to call ``call_soon`` and the timers, or not; see ``guard()``."""
         if issubclass(_Base, asyncio.BaseEventLoop):
             return  # FastCallSoonLoop checks the thread itself
         if on and self._state.guarded_class is None:
@@ -156,79 +157,79 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
 
     @property
     def crash(self) -> BaseException | None:
-        """Why the thread ended without being asked to, or None."""
+        """The exception that ended the thread unexpectedly, or None."""
         return self._state.crash
 
     @property
     def lost_tasks(self) -> int:
-        """How many launched tasks had not ended when its thread ended."""
+        """The number of launched tasks that had not ended when the loop's thread ended."""
         return self._state.lost_tasks
 
     @property
     def on_crash(self) -> Observers:
-        """Called on the loop's thread with the loop and the exception when the thread crashes.
+        """Observers called on the loop's thread, with the loop and the exception, when it crashes.
 
-        By then the tasks and groups that were on it have ended.
+        By then the tasks and groups that were on the loop have ended.
         """
         return self._state.on_crash
 
     @property
     def exception_hooks(self) -> Observers:
-        """Asked before an error is logged that nobody handles; True: it has been told."""
+        """Hooks called before an unhandled error is logged; one returns True if it reported it."""
         return self._state.exception_hooks
 
     @property
     def on_blocked(self) -> Observers:
-        """Called on the watchdog's thread as ``observer(loop, blocked)``.
+        """Observers called on the watchdog's thread as ``observer(loop, blocked)``.
 
-        When a step blocks the loop, and with None when that has ended.
+        They are called when a step blocks the loop, and with None when that has ended.
         """
         return self._state.on_blocked
 
     @property
     def kind(self) -> str:
-        """Name of the implementation: ``uvloop``, ``winloop`` or ``asyncio``."""
+        """The name of the implementation: ``uvloop``, ``winloop`` or ``asyncio``."""
         return _Base.__module__.partition(".")[0]
 
     @property
     def thread(self) -> threading.Thread:
-        """The thread the loop lives on; its name starts with ``asyncnb``."""
+        """The thread that the loop runs on; its name starts with ``asyncnb``."""
         return self._state.thread
 
     @property
     def alive(self) -> bool:
-        """Whether the loop can take work: started, not ended, and not a copy left by a fork."""
+        """Whether the loop accepts work: started, not ended, and not a copy left by a fork."""
         state = self._state
         return state.thread.is_alive() and not state.ending and os.getpid() == state.pid
 
     @property
     def dead(self) -> bool:
-        """Whether its thread has ended or was left behind by a fork: no task will run again."""
+        """Whether its thread has ended or did not survive a fork: no task will run again."""
         if os.getpid() != self._state.pid:
             return True
         return self._state.ending and not self._state.thread.is_alive()
 
     def start(self) -> None:
-        """Start the thread and return when the loop runs. Raises RuntimeError the second time."""
+        """Start the thread; return when the loop runs. A second call raises RuntimeError."""
         running = threading.Event()
         self.call_soon(running.set)
         self._state.thread.start()
         try:
             while not running.wait(0.05):
                 if not self._state.thread.is_alive():
-                    message = "The embedded loop's thread ended at once."
+                    message = "The embedded loop's thread exited during startup."
                     raise EmbeddedLoopError(message) from self.crash
             self.watch(config.watchdog_threshold)
         except BaseException:
-            self.shutdown()  # nothing leads to it, so nothing else would end its thread
+            self.shutdown()  # nothing refers to this loop, so nothing else would end its thread
             raise
 
     def watch(self, threshold: float) -> None:
-        """Have steps longer than ``threshold`` seconds noticed; 0 switches that off. Any thread."""
+        """Detect steps longer than ``threshold`` seconds; 0 switches that off. Any thread."""
         with self._state.state_lock:
             new = Watchdog(self, threshold) if threshold and self.alive else None
             before, self._state.watchdog = self._state.watchdog, new
-        # Without the lock: a finaliser on the new thread may want it before that says it runs.
+        # Without the lock: a finaliser on the new thread may take it before start() returns.
         if new is not None:
             new.start()
         if before is not None:
@@ -236,12 +237,12 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
 
     @property
     def watchdog(self) -> Watchdog | None:
-        """What looks after the loop, None if nothing does."""
+        """The watchdog of the loop, or None."""
         return self._state.watchdog
 
     @property
     def blocked(self) -> Blocked | None:
-        """The step that keeps the loop from all other work now, or None. Any thread."""
+        """The step that blocks the loop now, or None. Any thread."""
         return None if self._state.watchdog is None else self._state.watchdog.blocked
 
     def _main(self) -> None:
@@ -251,41 +252,41 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
             self._run_until_ended()
         except BaseException as exc:
             if os.getpid() != self._state.pid:
-                os._exit(0)  # a fork on this thread: the parent's loop has ended, and so does it
+                os._exit(0)  # forked on this thread: the parent's loop has ended, so end, too
             self._crashed(exc)
         finally:
             self._state.ending = True
             asyncio.set_event_loop(None)
             if not self.is_running() and not self.is_closed():
                 self.close()
-            self._mend()  # what came between the last turn and this
+            self._end_everything()  # what was added since the last iteration
 
     def _run_until_ended(self) -> None:
         while not self._state.cleaned_up:
             try:
                 self.run_forever()
             except (SystemExit, KeyboardInterrupt) as exc:
-                # asyncio lets these leave run_forever() after the task has got them as its
-                # result; the other tasks must not pay for it.
-                logger.debug("%r left a task; the embedded loop goes on", exc)
+                # asyncio raises these from run_forever(), too, after the task has failed with them;
+                # the other tasks must not suffer from that.
+                logger.debug("a task raised %r; the embedded loop keeps running", exc)
             if os.getpid() != self._state.pid:
                 os._exit(0)
             if not self._state.cleaned_up:
-                self._state.stops += 1  # somebody called stop(): a notebook needs its loop
+                self._state.stops += 1  # user code called stop(): a notebook needs its loop
 
     def _crashed(self, exc: BaseException) -> None:
         self._state.crash = exc
         self._state.ending = True
         logger.error(
-            "The embedded loop's thread ended: %s: %s. Its tasks are lost. The next launch starts "
-            "a new loop; `%%asyncnb restart` does so now.",
+            "The embedded loop crashed: %s: %s. Its tasks are lost. The next launch starts a new "
+            "loop; `%%asyncnb restart` starts one now.",
             type(exc).__name__,
             exc,
         )
-        self._mend()
+        self._end_everything()
         self.on_crash.notify(self, exc)
 
-    def _mend(self) -> None:
+    def _end_everything(self) -> None:
         for end in _dead_loop_hooks:
             self._state.lost_tasks += end(self, self._state.crash)
 
@@ -294,8 +295,8 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
     ) -> None:
         """Schedule the first step of a task that another thread constructed. From any thread.
 
-        Like ``call_soon_threadsafe``, in order with it, but many tasks wake the loop once. Raises
-        RuntimeError when the loop is closed.
+        Like ``call_soon_threadsafe`` and in order with it, but many tasks wake the loop only once.
+        Raises RuntimeError if the loop is closed.
         """
         state = self._state
         state.inbox.append((task, step, context))
@@ -310,20 +311,20 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
 
     def _start_tasks(self) -> None:
         state = self._state
-        state.posted = False  # first: what comes from here on must wake us again
+        state.posted = False  # first: tasks added from here on must wake the loop again
         inbox = state.inbox
         try:
-            for _ in range(len(inbox)):  # not more: others want their turn
+            for _ in range(len(inbox)):  # not more: other callbacks need to run, too
                 task, step, context = inbox.popleft()
                 context.run(run_first_step, task, step, context)
         finally:
-            if inbox and not state.posted:  # SystemExit of a task, or more has come meanwhile
+            if inbox and not state.posted:  # SystemExit of a task, or more tasks were added
                 state.posted = True
                 self.call_soon(self._start_tasks)
 
     @property
     def unstarted_tasks(self) -> list[Task[Any]]:
-        """The tasks whose first step is still to come; ``asyncio.all_tasks`` misses them.
+        """The tasks that have not taken their first step; ``asyncio.all_tasks`` misses them.
 
         Any thread.
         """
@@ -334,14 +335,14 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         return threading.get_ident() == self._state.thread.ident
 
     def is_being_started_here(self) -> bool:
-        """Return whether the caller runs on a thread that ``start()`` waits for."""
+        """Return whether the caller runs on a thread that ``start()`` is waiting for."""
         watchdog = self._state.watchdog
         return self.is_own_thread() or (watchdog is not None and watchdog.is_own_thread())
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Cancel all tasks, let their cleanup run for at most ``timeout`` seconds, end the loop.
 
-        ``timeout`` is the option ``shutdown`` when None. Returns whether everything ended in time.
+        ``timeout=None`` means the option ``shutdown``. Return whether everything ended in time.
         Idempotent; waits for a shutdown that another thread has begun. Blocks the calling thread,
         so it raises WrongThreadError on the loop's own.
         """
@@ -354,12 +355,12 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         with self._state.state_lock:
             if not self._state.ending:
                 self._state.ending = True
-                # From here, all_tasks() sees those too that were constructed in other threads (by
-                # `loop.create_task`, which is not meant for that); from the loop's thread, since
-                # 3.14, it does not.
+                # Here, all_tasks() also sees tasks that were constructed in other threads (by
+                # `loop.create_task`, which is not meant for that); on the loop's thread it does
+                # not, since 3.14.
                 known = all_tasks(self)
                 self.call_soon_threadsafe(self._begin_shutdown, self.time() + timeout, known)
-        # A little longer than the loop allows itself: it is the one that says when.
+        # A little longer than the loop allows itself, since the loop decides when time is up.
         self._state.thread.join(timeout + 0.2)
         self.watch(0)
         return not self._state.thread.is_alive()
@@ -383,10 +384,10 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
             if self.time() >= deadline:
                 break
         for process in self._state.processes:
-            process.close()  # kills what still runs: it left the kernel's process group
+            process.close()  # kills it if it still runs: it is not in the kernel's process group
         for task in all_tasks(self) | known:
-            # What did not end in time is dropped with the process; "destroyed but pending" for
-            # each of them would bury what the user printed last.
+            # Tasks that did not end in time are dropped with the process; "destroyed but pending"
+            # for each of them would bury the user's last output.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         if self.time() < deadline:
             await self.shutdown_asyncgens()
@@ -394,19 +395,19 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
     def run_in_executor(  # type: ignore[override]
         self, executor: concurrent.futures.Executor | None, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
-        """As ``asyncio``'s, and the function runs in a copy of the caller's context.
+        """As ``asyncio``'s, but the function runs in a copy of the caller's context.
 
-        So its output lands in the caller's cell, as with ``asyncio.to_thread``. Executors other
-        than thread pools (their work crosses a process border) get the function as it is.
-        Raises TypeError for an ``async def`` function and for a coroutine, which the standard
-        loop refuses in debug mode alone: nothing would await them.
+        So its output appears under the caller's cell, as with ``asyncio.to_thread``. Executors
+        other than thread pools (their work crosses a process boundary) get the function as it is.
+        Raises TypeError for an ``async def`` function and for a coroutine, since nothing would
+        await it; the standard loop refuses these only in debug mode.
         """
         if iscoroutinefunction(func) or iscoroutine(func):
             if iscoroutine(func):
                 func.close()
             raise TypeError(
-                f"run_in_executor() takes a plain function, and {func!r} is async, so that the "
-                "thread would only make a coroutine: await it here, or create_task() it"
+                f"run_in_executor() takes a plain function, but {func!r} is async, so the thread "
+                "would only create a coroutine: await it here, or use create_task()"
             )
         if executor is None or isinstance(executor, concurrent.futures.ThreadPoolExecutor):
             func = functools.partial(contextvars.copy_context().run, func)
@@ -416,17 +417,17 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         """As ``asyncio``'s; the child of a launched task or of a cell gets its own process group.
 
         Jupyter's interrupt signals the kernel's whole process group, and neither background work
-        nor a server or browser of an earlier cell must notice it.
+        nor a server or browser started by an earlier cell must receive it.
         """
         ours = wants_own_process_group(kwargs, fast=not issubclass(_Base, asyncio.BaseEventLoop))
-        return self._own(await super().subprocess_exec(*args, **kwargs), ours)
+        return self._track_child(await super().subprocess_exec(*args, **kwargs), ours)
 
     async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
         """As ``asyncio``'s, with the process group of ``subprocess_exec``."""
         ours = wants_own_process_group(kwargs, fast=not issubclass(_Base, asyncio.BaseEventLoop))
-        return self._own(await super().subprocess_shell(*args, **kwargs), ours)
+        return self._track_child(await super().subprocess_shell(*args, **kwargs), ours)
 
-    def _own(self, pair: tuple[asyncio.SubprocessTransport, Any], own_group: bool) -> Any:
+    def _track_child(self, pair: tuple[asyncio.SubprocessTransport, Any], own_group: bool) -> Any:
         # Not WeakSets: uvloop's transports take no weak references.
         known = [self._state.processes] if own_group or current_record.get() is not None else []
         children = cell_children.get()
@@ -441,7 +442,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         """Return a snapshot of the loop, from any thread."""
         from asyncnb._core.loop.statistics import LoopStatistics  # seldom needed
 
-        ready = getattr(self, "_ready", None)  # uvloop keeps its queue to itself
+        ready = getattr(self, "_ready", None)  # uvloop does not expose its queue
         return LoopStatistics(
             kind=self.kind,
             running=self.alive,
@@ -454,23 +455,23 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         )
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """As ``asyncio``'s, unless it is about a launched task's failure that was shown before."""
+        """As ``asyncio``'s, except for a launched task's failure that was already shown."""
         if not note_unseen(context):
             super().call_exception_handler(context)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """As ``asyncio``'s, which logs the error, unless a hook has told the user of it."""
+        """As ``asyncio``'s, which logs the error, unless a hook has already reported it."""
         if not self.exception_hooks.claimed(context):
             super().default_exception_handler(context)
 
-    def _left_by_fork(self) -> None:
-        """In a forked child: make sure that the parent's loop never takes another step."""
+    def _stop_after_fork(self) -> None:
+        """Make sure, in a forked child, that the parent's loop never takes another step."""
         if self.is_own_thread() and self.is_running():
-            getattr(self, "_ready", []).clear()  # uvloop keeps its queue to itself
+            getattr(self, "_ready", []).clear()  # uvloop does not expose its queue
             self.stop()
 
 
 def _set_class(loop: EmbeddedLoop, kind: type[EmbeddedLoop]) -> None:
     # Not in a method: CPython 3.14 would count `self.__class__ =` as one more attribute of the
-    # instance, and give up its short cuts to them for the 30th.
+    # instance, and with the 30th it gives up its short cuts to them.
     loop.__class__ = kind

@@ -1,9 +1,9 @@
-"""The embedded loop of a Python without threads: the loop that runs there already.
+"""The embedded loop of a Python without threads: the loop that is already running there.
 
-Pyodide, the Python of JupyterLite, lives on the one thread of a browser's worker. Its loop is the
-browser's own and never stops, so background tasks live on that one, beside the kernel's. The loop
-keeps its identity, which tasks compare, and gets for the time being a class that has what an
-embedded loop has besides asyncio's.
+Pyodide, the Python of JupyterLite, runs on the single thread of a browser's worker. Its loop is the
+browser's own and never stops, so background tasks run on that loop, next to the kernel's tasks. The
+loop keeps its identity, which tasks compare, and until shutdown gets a class that adds what an
+embedded loop has in addition to asyncio's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ else:
 
 @dataclass
 class _State:
-    """What there is to remember of an adopted loop, as ``EmbeddedLoop._state``."""
+    """The state of an adopted loop, the counterpart of ``EmbeddedLoop._state``."""
 
     kind: type[asyncio.AbstractEventLoop]
     since: float
@@ -40,16 +40,16 @@ class _State:
 
 
 class HostedLoop(_Host):
-    """What ``EmbeddedLoop`` has besides asyncio's, on a loop that other code runs.
+    """Adds to a loop that other code runs what ``EmbeddedLoop`` has in addition to asyncio's.
 
-    See there; here is what differs. ``thread`` is the only one, there is no watchdog, and
-    ``shutdown`` returns before the cancelled tasks have had their cleanup.
+    See there; these are the differences: ``thread`` is the only thread, there is no watchdog, and
+    ``shutdown`` returns before the cleanup of the cancelled tasks has run.
     """
 
     _state: _State
     exception_hooks: Observers
 
-    #: What watches an embedded loop asks for these; the host does not crash, and has no watchdog.
+    #: Code that watches an embedded loop reads these; the host never crashes and has no watchdog.
     crash = None
     watchdog = None
     blocked = None
@@ -57,31 +57,31 @@ class HostedLoop(_Host):
 
     @property
     def kind(self) -> str:
-        """Name of the module whose loop this is: ``pyodide``."""
+        """The name of the module that the loop comes from: ``pyodide``."""
         return self._state.kind.__module__.partition(".")[0]
 
     @property
     def thread(self) -> threading.Thread:
-        """The thread there is."""
+        """The only thread."""
         return threading.current_thread()
 
     @property
     def alive(self) -> bool:
-        """Whether the loop takes work; always."""
+        """Whether the loop accepts work: always True."""
         return True
 
     def is_own_thread(self) -> bool:
-        """Return True: there is no other one."""
+        """Return True: there is no other thread."""
         return True
 
     def watch(self, threshold: float) -> None:
         """Do nothing: a watchdog is a thread."""
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Cancel the background tasks and all that they started, and let the loop go.
+        """Cancel the background tasks and everything they started, and release the loop.
 
-        Their cleanup comes when the caller awaits or returns, for nothing can wait for it here.
-        Other tasks of the host are left alone. Returns True.
+        Their cleanup runs once the caller awaits or returns, since nothing can wait for it here.
+        Other tasks of the host are not affected. Returns True.
         """
         for task in asyncio.all_tasks(self):
             context: contextvars.Context = task.get_context()  # type: ignore[attr-defined]
@@ -106,12 +106,12 @@ class HostedLoop(_Host):
         )
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """As the host's, unless it is about a launched task's failure that was shown before."""
+        """As the host's, except for a launched task's failure that was already shown."""
         if not note_unseen(context):
             super().call_exception_handler(context)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """As the host's, unless a hook has told the user of it."""
+        """As the host's, unless a hook has already reported the error."""
         if not self.exception_hooks.claimed(context):
             super().default_exception_handler(context)
 
@@ -124,8 +124,8 @@ def adopt(forget: Callable[[object], None]) -> Any:
     host: Any = asyncio._get_running_loop()
     if host is None:
         raise EmbeddedLoopError(
-            "This Python has no threads, so background tasks run on the loop that runs already, "
-            "and none does: call this from a coroutine or from a cell of a notebook."
+            "This Python has no threads, so background tasks run on the loop that is already "
+            "running, but none is: call this from a coroutine or from a notebook cell."
         )
     kind = type(host)
     host._state = _State(kind, time.monotonic(), forget)

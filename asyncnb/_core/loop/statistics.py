@@ -11,13 +11,13 @@ class LoopStatistics(NamedTuple):
     """A snapshot of the embedded loop.
 
     ``kind`` names the implementation, ``tasks`` counts its unfinished tasks, ``uptime`` is in
-    seconds, ``stops`` counts the times that user code stopped the loop and it went on.
+    seconds, ``stops`` counts how often user code stopped the loop and asyncnb restarted it.
 
-    ``lag`` is how long the loop took, in seconds, to answer when the watchdog last asked it, or has
-    taken so far; it is 0.0 for a loop that has had no work in the last seconds, and None without a
-    watchdog. ``ready`` counts the callbacks that wait for their turn, None where the loop
-    (uvloop) does not tell. ``slowest`` is the longest step the watchdog has seen; it looks seven
-    times a second, so most steps shorter than that pass unseen.
+    ``lag`` is how many seconds the loop took to answer the watchdog's last check, or has taken so
+    far; it is 0.0 for a loop that has been idle for the last seconds, and None without a watchdog.
+    ``ready`` counts the callbacks that are ready to run, None where the loop (uvloop) does not
+    expose them. ``slowest`` is the longest step the watchdog has seen; it checks seven times a
+    second, so it misses most steps shorter than that.
     """
 
     kind: str

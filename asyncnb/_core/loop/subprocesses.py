@@ -1,4 +1,4 @@
-"""Which process group a subprocess of the embedded loop gets, and how an interrupt reaches it."""
+"""The process groups of subprocesses of the embedded loop, and how interrupts reach them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 from asyncnb._core.introspection.info import current_record
 
-#: The children of the foreground cell that this context belongs to, which has to pass an interrupt
-#: on to them. Elsewhere None.
+#: The child processes of the foreground cell that this context belongs to; the cell has to pass an
+#: interrupt on to them. None outside of a foreground cell.
 cell_children: contextvars.ContextVar[list[asyncio.SubprocessTransport] | None] = (
     contextvars.ContextVar("asyncnb_cell_children", default=None)
 )
 
 
 def interrupt_children(children: list[asyncio.SubprocessTransport]) -> None:
-    """Send SIGINT to those process groups of ``children`` that are there. Thread of their loop."""
+    """Send SIGINT to the process groups of ``children`` still running. Thread of their loop."""
     for child in children:
         pid = child.get_pid()
         if child.get_returncode() is None:
@@ -29,9 +29,9 @@ def interrupt_children(children: list[asyncio.SubprocessTransport]) -> None:
 
 
 def wants_own_process_group(kwargs: dict[str, Any], *, fast: bool) -> bool:
-    """Ask for a process group in ``kwargs`` where the child is to have one; return whether.
+    """Request a process group in ``kwargs`` if the child needs its own; return whether it does.
 
-    ``fast``: for a loop of uvloop's, which knows no ``process_group``.
+    ``fast`` is True for a uvloop loop, which does not support ``process_group``.
     """
     launched = current_record.get() is not None
     if sys.platform == "win32":
@@ -40,7 +40,7 @@ def wants_own_process_group(kwargs: dict[str, Any], *, fast: bool) -> bool:
 
             flags = kwargs.get("creationflags", 0) | subprocess.CREATE_NEW_PROCESS_GROUP
             kwargs["creationflags"] = flags
-        return False  # an interrupt of the kernel is no signal there
+        return False  # on Windows an interrupt of the kernel is not a signal
     if not launched and cell_children.get() is None:
         return False
     if kwargs.get("start_new_session") or kwargs.get("process_group") is not None:

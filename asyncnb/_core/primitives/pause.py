@@ -1,8 +1,8 @@
-"""Pause: hold a task between two of its steps until somebody resumes it.
+"""Pause: suspend a task between two of its steps until it is resumed.
 
-Nothing is added to a task's steps. When a task is to be held, the call that would wake it up next
-is taken from the future it waits on, or from the loop's queue, and kept until the task is resumed
-or cancelled. So tasks that nobody pauses pay nothing, but for one look at an attribute in
+Nothing is added to a task's steps. To suspend a task, the call that would wake it up next is taken
+from the future it waits on, or from the loop's queue, and kept until the task is resumed or
+cancelled. So tasks that are never paused pay nothing, except for one attribute check in
 ``cancel()``.
 """
 
@@ -19,19 +19,19 @@ from asyncnb._core.base.call_soon_hook import call_soon_lock
 from asyncnb._core.primitives.futures import runs_elsewhere
 from asyncnb._core.primitives.timeouts import Timeout, innermost, limits_lock
 
-#: Seconds that a call from another thread waits for the loop to have taken it: far more than a
-#: free loop needs, and a blocked one shall not block a cell too.
+#: Seconds that a call from another thread waits until the loop has handled it: far more than a
+#: free loop needs, and short enough that a blocked loop does not block the calling cell, too.
 ANSWER_SECONDS = 0.25
 
 
-def pause(task: Any, *, stop_clock: bool = False) -> bool:
-    """Hold ``task``, an asyncio task with the attributes of ``Task``; see ``Task.pause``."""
-    paused = [_run_on_loop(part, _pause_on_loop, part, stop_clock) for part in _parts(task)]
+def pause(task: Any, *, pause_timeouts: bool = False) -> bool:
+    """Suspend ``task``, an asyncio task with the attributes of ``Task``; see ``Task.pause``."""
+    paused = [_run_on_loop(part, _pause_on_loop, part, pause_timeouts) for part in _parts(task)]
     return all(paused)
 
 
 def resume(task: Any) -> bool:
-    """Release ``task``; see ``Task.resume``."""
+    """Resume ``task``; see ``Task.resume``."""
     resumed = [_run_on_loop(part, _resume_on_loop, part) for part in _parts(task)]
     return any(resumed)
 
@@ -43,7 +43,8 @@ def _parts(task: Any) -> list[Any]:
 def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
     """Call ``act`` on the thread of the task's loop, and return what it returned.
 
-    True where the loop does not answer in time: it is blocked, and acts when it is free.
+    Return True if the loop does not answer in time: it is blocked, and calls ``act`` once it is
+    free.
     """
     loop = task.get_loop()
     if not runs_elsewhere(loop):
@@ -51,28 +52,28 @@ def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
     answered = threading.Event()
     answer = True
 
-    def there() -> None:
+    def act_on_loop() -> None:
         nonlocal answer
         answer = act(*args)
         pause = task._pause
-        if pause is None or pause.held:
+        if pause is None or pause.is_suspended:
             answered.set()
         else:
-            loop.call_soon(answered.set)  # after the step that still passes
+            loop.call_soon(answered.set)  # after the step that still runs
 
-    loop.call_soon_threadsafe(there)
+    loop.call_soon_threadsafe(act_on_loop)
     answered.wait(ANSWER_SECONDS)
     return answer
 
 
-def _pause_on_loop(task: Any, stop_clock: bool) -> bool:
+def _pause_on_loop(task: Any, pause_timeouts: bool) -> bool:
     if task.done() or task.cancelling():
         return False
     if task._pause is None:
         task._pause = Pause(task)
-        task._pause.hold()
-    if stop_clock:
-        task._pause.stop_clock()
+        task._pause.suspend()
+    if pause_timeouts:
+        task._pause.pause_timeouts()
     return True
 
 
@@ -84,38 +85,46 @@ def _resume_on_loop(task: Any) -> bool:
 
 
 class Pause:
-    """One task that is held, or will be at the end of its running step.
+    """The pause of one task, which is suspended now or will be at the end of its running step.
 
-    On the thread of the task's loop, except where limits_lock is held.
+    For the thread of the task's loop, except where limits_lock is held.
     """
 
-    __slots__ = ("_catcher", "_clocks", "_future", "_loop", "_step", "_stopped", "_task")
+    __slots__ = (
+        "_future",
+        "_interceptor",
+        "_loop",
+        "_seconds_left",
+        "_step",
+        "_task",
+        "_timeouts_paused",
+    )
 
     def __init__(self, task: Any) -> None:
         self._task = task
         self._loop: Any = task.get_loop()
-        #: The call that lets the task go on: function, arguments, context.
+        #: The call that continues the task: function, arguments, context.
         self._step: tuple[Any, tuple[Any, ...], Any] | None = None
-        #: What the task waits on, while that is not done; its callback is ours meanwhile.
+        #: The future the task waits on, until that is done; meanwhile its callback is ours.
         self._future: Any = None
-        #: What has been asked for the task's next step, until it comes.
-        self._catcher: StepInterceptor | None = None
-        #: Whether the clock of the task's time limits stands still, and what was left of each.
-        self._stopped = False
-        self._clocks: dict[Timeout, float] = {}
+        #: The interceptor that waits for the task's next step, until that comes.
+        self._interceptor: StepInterceptor | None = None
+        #: Whether the task's time limits are paused, and the seconds that each of them had left.
+        self._timeouts_paused = False
+        self._seconds_left: dict[Timeout, float] = {}
 
     @property
-    def held(self) -> bool:
-        """Whether the task takes no step any more, rather than one more."""
+    def is_suspended(self) -> bool:
+        """Whether the task takes no further step; if not, its running step still finishes."""
         return self._step is not None
 
-    def hold(self) -> None:
-        """Take the task's next step away, now or as soon as it comes up."""
+    def suspend(self) -> None:
+        """Take away the task's next step, now or as soon as it is scheduled."""
         self._task.add_done_callback(self._task_ended)
         if not self._take():
-            # It runs now, or its step stands in a queue that cannot be seen (uvloop's): catch the
-            # next one where it is put into the queue.
-            self._catch()
+            # It runs now, or its step is in a queue that cannot be inspected (uvloop's): intercept
+            # the next one where it is put into the queue.
+            self._intercept()
             self._loop.call_soon(self._look_again)
 
     def _take(self) -> bool:
@@ -136,7 +145,7 @@ class Pause:
 
     def _take_from_queue(self) -> bool:
         queue = getattr(self._loop, "_ready", None)
-        # A copy, made in one go: other threads add to it.
+        # A copy, made in a single operation, since other threads append to the queue.
         for handle in () if queue is None else queue.copy():
             if _is_step(handle._callback, self._task) and not handle._cancelled:
                 self._step = (handle._callback, handle._args, handle._context)
@@ -145,43 +154,43 @@ class Pause:
         return False
 
     def _future_done(self, _: object) -> None:
-        self._future = None  # the step waits for nobody but us now
+        self._future = None  # from now on the step waits for resume() alone
 
-    def _catch(self) -> None:
-        self._catcher = StepInterceptor.of(self._loop)
-        self._catcher.add(self._task, self._caught)
+    def _intercept(self) -> None:
+        self._interceptor = StepInterceptor.of(self._loop)
+        self._interceptor.add(self._task, self._intercepted)
 
-    def hold_step(self, step: Callable[[], object], context: contextvars.Context) -> None:
-        """Hold the task's first step, which another thread had put into no queue of the loop's."""
-        self._caught(step, (), context)
+    def suspend_first_step(self, step: Callable[[], object], context: contextvars.Context) -> None:
+        """Keep the task's first step, which another thread never put into a queue of the loop."""
+        self._intercepted(step, (), context)
 
-    def _caught(self, fn: Any, args: tuple[Any, ...], context: Any) -> None:
+    def _intercepted(self, fn: Any, args: tuple[Any, ...], context: Any) -> None:
         self._step = (fn, args, context)
-        self._stop_catching()
+        self._stop_intercepting()
 
-    def _stop_catching(self) -> None:
-        catcher, self._catcher = self._catcher, None
-        if catcher is not None:
-            catcher.discard(self._task)
+    def _stop_intercepting(self) -> None:
+        interceptor, self._interceptor = self._interceptor, None
+        if interceptor is not None:
+            interceptor.discard(self._task)
 
     def _look_again(self) -> None:
         if self._task._pause is self and self._step is None and self._take():
-            self._stop_catching()
+            self._stop_intercepting()
 
     def _task_ended(self, _: object) -> None:
         if self._task._pause is self:
             self._task._pause = None
-            self._stop_catching()
+            self._stop_intercepting()
 
     def release(self) -> None:
-        """Let the task go on where it stood."""
+        """Continue the task where it was suspended."""
         task = self._task
         task._pause = None
-        self._stop_catching()
+        self._stop_intercepting()
         task.remove_done_callback(self._task_ended)
-        self._start_clock()
+        self._resume_timeouts()
         if self._step is None:
-            return  # it was about to be held
+            return  # its running step had not finished, so it was never suspended
         callback, args, context = self._step
         if self._future is not None and not self._future.done():
             self._future.remove_done_callback(self._future_done)
@@ -189,48 +198,48 @@ class Pause:
         else:
             self._loop.call_soon(callback, *args, context=context)
 
-    # Time limits.
+    # Time limits
 
-    def stop_clock(self) -> None:
-        """Stop the time of all the time limits that the task is inside of."""
+    def pause_timeouts(self) -> None:
+        """Pause all the time limits that the task is inside."""
         with limits_lock:
-            self._stopped = True
+            self._timeouts_paused = True
             scope = innermost(self._task)
             while scope is not None:
                 left = scope.remaining()
                 if left is not None and not scope.expired() and scope._task is not None:
-                    self._clocks[scope] = left
+                    self._seconds_left[scope] = left
                     scope.reschedule(None)
                 scope = scope._outer
 
-    def _start_clock(self) -> None:
+    def _resume_timeouts(self) -> None:
         with limits_lock:
-            for scope, left in list(self._clocks.items()):
-                # Else it has ended, or somebody has set it anew.
+            for scope, left in list(self._seconds_left.items()):
+                # Otherwise it has ended, or was rescheduled during the pause.
                 if scope._task is not None and scope.when() is None and not scope.expired():
                     scope.reschedule(self._loop.time() + left)
-            self._clocks.clear()
+            self._seconds_left.clear()
 
     def left(self, scope: Timeout) -> float | None:
-        """Return the seconds left of a limit whose clock stands still, else None. Any thread."""
-        return self._clocks.get(scope)
+        """Return the seconds left of a paused limit, None for one that runs. Any thread."""
+        return self._seconds_left.get(scope)
 
     def set_left(self, scope: Timeout, seconds: float | None) -> bool:
-        """Change what is left of a limit whose clock stands still; False if clocks go on."""
-        if not self._stopped:
+        """Change the seconds left of a paused limit; return False if limits are not paused."""
+        if not self._timeouts_paused:
             return False
         if seconds is None:
-            self._clocks.pop(scope, None)
+            self._seconds_left.pop(scope, None)
         else:
-            self._clocks[scope] = seconds
+            self._seconds_left[scope] = seconds
         return True
 
 
 class StepInterceptor:
-    """Stands in for a loop's ``call_soon`` while steps of tasks have to be caught on their way.
+    """Replaces a loop's ``call_soon`` while steps of tasks have to be intercepted.
 
-    One for each loop, however many tasks are paused at a time: hooks on hooks, taken off in any
-    order, would add up to a chain that every call goes through.
+    There is one for each loop, however many tasks are paused at the same time: hooks on top of
+    hooks, removed in any order, would add up to a chain that every call passes through.
     """
 
     def __init__(self, loop: Any) -> None:
@@ -240,22 +249,23 @@ class StepInterceptor:
 
     @classmethod
     def of(cls, loop: Any) -> StepInterceptor:
-        # It leads back to the loop, which any other place would keep alive.
-        catcher: StepInterceptor | None = loop.__dict__.get("_asyncnb_catcher")
-        if catcher is None:
-            catcher = loop.__dict__["_asyncnb_catcher"] = cls(loop)
-        if catcher._original is None:
+        # It is stored on the loop because it refers to the loop, so any other place would keep the
+        # loop alive.
+        interceptor: StepInterceptor | None = loop.__dict__.get("_asyncnb_step_interceptor")
+        if interceptor is None:
+            interceptor = loop.__dict__["_asyncnb_step_interceptor"] = cls(loop)
+        if interceptor._original is None:
             with call_soon_lock:
-                catcher._original = loop.call_soon
-                catcher._attributes["call_soon"] = catcher._call_soon
-        return catcher
+                interceptor._original = loop.call_soon
+                interceptor._attributes["call_soon"] = interceptor._call_soon
+        return interceptor
 
     def add(self, task: Any, take: Callable[[Any, tuple[Any, ...], Any], None]) -> None:
-        """Have ``take`` called with the next step of ``task`` instead of the loop."""
+        """Call ``take`` with the next step of ``task`` instead of passing that to the loop."""
         self._wanted[task] = take
 
     def discard(self, task: Any) -> None:
-        """Let the steps of ``task`` pass, and get out of the way with the last one."""
+        """Stop intercepting ``task``; restore ``call_soon`` when no task is left."""
         self._wanted.pop(task, None)
         if self._wanted:
             return
@@ -263,7 +273,7 @@ class StepInterceptor:
             if self._attributes.get("call_soon") == self._call_soon:
                 del self._attributes["call_soon"]
                 self._original = None
-            # Else a task is being constructed, which puts ours back; the next pause uses it.
+            # Otherwise a task is being constructed, which puts ours back; the next pause uses it.
 
     def _call_soon(self, fn: Any, *args: Any, context: Any = None) -> Any:
         if self._wanted:
@@ -276,5 +286,5 @@ class StepInterceptor:
 
 
 def _is_step(fn: object, task: object) -> bool:
-    """Return whether ``fn`` is how the C task takes a step, and no method such as ``cancel``."""
+    """Return whether ``fn`` is how the C task takes a step, not a method such as ``cancel``."""
     return getattr(fn, "__self__", None) is task and type(fn) is not types.MethodType

@@ -56,7 +56,7 @@ def run_first_step(task: Any, step: Callable[[], object], context: contextvars.C
     if task._pause is None:
         step()
     else:
-        task._pause.hold_step(step, context)
+        task._pause.suspend_first_step(step, context)
 
 
 class _FirstStepInterceptor:

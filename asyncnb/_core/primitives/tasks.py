@@ -1,7 +1,7 @@
-"""Task: a coroutine that runs by itself; how one is made.
+"""Task: a coroutine that runs on an event loop on its own; how a task is constructed.
 
 ``Task`` subclasses the C task on every Python, since a pure-Python one costs 1.5 to 3 times as
-much; what the C one of 3.11 and 3.12 lacks is in ``backport.task``.
+much; what the C task of 3.11 and 3.12 lacks is in ``backport.task``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from asyncnb._core.primitives.futures import (
     runs_elsewhere,
 )
 from asyncnb._core.primitives.pause import Pause
-from asyncnb._core.primitives.pause import pause as _hold
-from asyncnb._core.primitives.pause import resume as _release
+from asyncnb._core.primitives.pause import pause as _pause_task
+from asyncnb._core.primitives.pause import resume as _resume_task
 from asyncnb._core.primitives.suspended import construct_suspended, run_first_step
 from asyncnb._core.primitives.timeouts import Timeout
 
@@ -48,20 +48,20 @@ _T = TypeVar("_T")
 
 _await = _Base.__await__
 _cancel = _Base.cancel
-# Now: nest_asyncio puts other classes in their places.
+# Read at import: nest_asyncio replaces these names by other classes later.
 _StandardTask = asyncio.Task
 _cancel_future = asyncio.Future.cancel
 _get_coro = _Base.get_coro
 _uncancel = _Base.uncancel
 
-#: Wraps the coroutine of each task that is to be; None but while something is recorded.
+#: Wraps the coroutine of each task that is about to be made; None unless something is recorded.
 _wrap_coroutine: Callable[..., Any] | None = None
 
 
 def add_task_hook(wrap: Callable[..., Any]) -> Callable[[], None]:
-    """Have ``wrap(coro, loop=None)`` give the coroutine of each task made from now on.
+    """Make each task from now on run what ``wrap(coro, loop=None)`` returns for its coroutine.
 
-    Returns the function that takes the hook off. One at a time: the next replaces it.
+    Return the function that removes the hook. There is one at a time: the next replaces it.
     """
     global _wrap_coroutine
     _wrap_coroutine = wrap
@@ -80,24 +80,24 @@ def wrapped(coro: Any, loop: AbstractEventLoop | None = None) -> Any:
 
 
 def explain_no_coroutine(obj: object) -> str:
-    """Return the sentence for what was given in the place of a coroutine."""
+    """Return the error message for ``obj``, passed in place of a coroutine."""
     what = f"a coroutine was expected, got {obj!r}"
     if obj is None:
-        return f"{what}: that call has run already and returned None; was `async def` meant?"
+        return f"{what}: that call has already run and returned None; did you mean `async def`?"
     if _futures.isfuture(obj):
-        return f"{what}: it runs already; await it, or give it to ensure_future()"
+        return f"{what}: it is already running; await it, or pass it to ensure_future()"
     if _futures.iscoroutinefunction(obj):
         return f"{what}: call it, {getattr(obj, '__name__', 'f')}()"
     if inspect.isawaitable(obj):
         return f"{what}: ensure_future() takes any awaitable"
     if callable(obj):
-        return f"{what}: to run a plain function in the background, to_thread(f) gives a coroutine"
+        return f"{what}: to run a plain function in the background, use to_thread(f)"
     return what
 
 
 def no_context(obj: object) -> TypeError:
-    """Return the error for what was given in the place of a context."""
-    # Since 3.14.9 the C task refuses it, too; before, the task never took a step (gh-157301).
+    """Return the error for ``obj``, passed in place of a context."""
+    # Since 3.14.9 the C task refuses it, too; before that, the task never took a step (gh-157301).
     return TypeError(f"a contextvars.Context was expected, got {type(obj).__name__}")
 
 
@@ -105,10 +105,10 @@ _MISSING: Any = object()
 
 
 class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
-    """What calling ``Task(...)`` does, so that ``__init__`` can stay the C one.
+    """Implements the call ``Task(...)``, so that ``__init__`` can stay the C one.
 
     A Python ``__init__`` costs a fifth of making and finishing a task; :func:`create_task`, which
-    knows its loop, goes past this to :data:`construct`.
+    knows its loop, bypasses this and calls :data:`construct`.
     """
 
     def __call__(
@@ -123,7 +123,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
     ) -> Any:
         if not iscoroutine(coro):
             if coro is _MISSING:
-                return construct(cls)  # its __init__ may need none; the C one says what is missing
+                return construct(cls)  # a subclass may need none; else the C one complains
             raise TypeError(explain_no_coroutine(coro))
         try:
             return cls._make(coro, loop, name, context, eager_start, kwargs)
@@ -148,18 +148,18 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
         if loop is None:
             loop = running if running is not None else asyncio.get_event_loop()
         if name is not None:
-            name = str(name)  # may run anything: not while the loop's call_soon is replaced
+            name = str(name)  # may run any code, so not while the loop's call_soon is replaced
         kwargs |= {"loop": loop, "name": name, "context": context}
         if loop is running:
-            if eager_start and runs_here(loop):  # else lazily: see create_task_from_other_thread()
+            if eager_start and runs_here(loop):  # else lazily: create_task_from_other_thread()
                 return _hide_frames(_make_eagerly(cls, coro, **kwargs))
             return _hide_frames(construct(cls, coro, **kwargs))
         if not accepts_calls(loop):
             return _hide_frames(construct(cls, coro, **kwargs))
         if eager_start:
             raise RuntimeError(
-                "eager_start=True needs a loop that runs in this thread, and this one runs in "
-                "another; leave eager_start out to have it start there"
+                "eager_start=True needs a loop that runs in this thread, but this loop runs in "
+                "another one; omit eager_start to start the task there"
             )
         if context is None:
             context = contextvars.copy_context()
@@ -192,7 +192,7 @@ def can_construct(coro: object, loop: AbstractEventLoop) -> bool:
 
 
 def _hide_frames(task: Any) -> Any:
-    """Let "created at" in debug mode name the caller, not this file."""
+    """Remove this package's frames, so that "created at" in debug mode names the caller."""
     stack = task._source_traceback
     while stack and stack[-1].filename.startswith(PACKAGE):
         del stack[-1]
@@ -208,8 +208,8 @@ def _make_eagerly(cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwarg
     except BaseException:
         current: Any = asyncio.current_task(loop)
         if current is not previous and current is not None:
-            # The context could not be entered, so no step was run, and the C task left itself the
-            # current one (gh-157301).
+            # The context could not be entered, so no step was run, and the C task left itself as
+            # the current task (gh-157301).
             asyncio.tasks._leave_task(loop, current)
             if previous is not None:
                 asyncio.tasks._enter_task(loop, previous)
@@ -219,42 +219,42 @@ def _make_eagerly(cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwarg
 
 
 class Task(_Base[_T], Future[_T], metaclass=_TaskType):
-    """A coroutine that runs on an event loop: ``asyncio.Task`` that any thread may touch.
+    """A coroutine that runs on an event loop: an ``asyncio.Task`` that is thread-safe.
 
     ``Task(coro, *, loop=None, name=None, context=None, eager_start=False)`` schedules *coro* on
-    *loop*, by default the running one; usually :func:`create_task` is the call. *loop* may run in
-    another thread. *context* is used as it is, a copy of the current one when None. With
+    *loop*, by default the running one; usually you call :func:`create_task`. *loop* may run in
+    another thread. *context* is used as it is; None means a copy of the current one. With
     *eager_start* the first step runs at once, inside the call, if the loop runs in this thread.
 
-    * ``await task`` works in any loop of any thread; cancelling who awaits cancels the task.
+    * ``await task`` works in any loop of any thread; cancelling the awaiting task cancels the task.
     * ``cancel``, ``uncancel``, ``set_name``, ``add_done_callback`` and ``remove_done_callback``
       may be called in any thread; callbacks run on the task's own loop.
-    * ``join()`` waits for it without ``await``.
+    * ``join()`` waits for the task without ``await``.
     * ``get_stack()`` and ``print_stack()`` show the whole await chain.
 
-    ``TypeError`` when *coro* is no coroutine; ``RuntimeError`` when there is no loop, when it is
-    closed, and for an eager start on a loop that runs in another thread (gh-155338).
+    Raises ``TypeError`` if *coro* is not a coroutine; ``RuntimeError`` if there is no loop, if the
+    loop is closed, and for an eager start on a loop that runs in another thread (gh-155338).
     Semantics: CPython 3.15 on every Python: eager start, ``get_context``, ``get_coro()`` None
     after an eager end (3.12); ``uncancel()`` to zero withdraws an undelivered cancellation (3.13).
     """
 
     __slots__ = ()
 
-    _launched = False  # a launched task outlives an interrupt of those who await it
-    _record: TaskHandle | None = None  # what the registry knows of a launched task
-    _pause: Pause | None = None  # while it is held, or about to be
-    _delegate: Task[Any] | None = None  # the one whose steps do its work, of a cell that was let go
+    _launched = False  # a launched task outlives an interrupt of the code that awaits it
+    _record: TaskHandle | None = None  # what the registry knows about a launched task
+    _pause: Pause | None = None  # while it is suspended, or about to be
+    _delegate: Task[Any] | None = None  # of a detached cell: the task whose steps do its work
     _timeout: Any = None  # its Timeout, if it has one
 
     def __await__(self) -> Generator[Any, None, _T]:
         running = _get_running_loop()
         if running is self._loop and not self._launched:
             return _await(self)
-        # Awaiting itself is an error, which a mirror would hide.
+        # A task that awaits itself is an error, which a proxy would hide.
         if running is None or self.done() or asyncio.current_task(running) is self:
             return _await(self)
-        mirror: FutureProxy[_T] = FutureProxy(self, running)
-        return mirror.__await__()
+        proxy: FutureProxy[_T] = FutureProxy(self, running)
+        return proxy.__await__()
 
     if TYPE_CHECKING:
 
@@ -263,12 +263,12 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         __iter__ = __await__
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Ask the task to cancel; False when it is done already. Any thread.
+        """Request the task's cancellation; return False if it is already done. Any thread.
 
-        ``CancelledError(msg)`` is raised in the coroutine at its next step, which may catch it
-        and clean up or go on. From a thread other than the loop's the request is handed to the
-        loop: ``cancelling()`` counts it as soon as the loop has taken it.
-        ``RuntimeError`` when the loop is closed. Source: CPython 3.15.
+        ``CancelledError(msg)`` is raised in the coroutine at its next step; the coroutine may catch
+        it and clean up or keep running. From a thread other than the loop's, the request is passed
+        to the loop: ``cancelling()`` counts it as soon as the loop has handled it.
+        Raises ``RuntimeError`` if the loop is closed. Source: CPython 3.15.
         """
         if msg is INTERRUPT:
             return False if self._launched else interrupt(self)
@@ -286,69 +286,70 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         return True
 
     def uncancel(self) -> int:
-        """Take back one request to cancel and return how many are left. Any thread.
+        """Withdraw one request to cancel and return how many are left. Any thread.
 
-        At zero a cancellation that has not been delivered yet is withdrawn (3.13, gh-117407, here
-        on every Python). From another thread the request is handed to the loop, and the number
-        is what will be left of those that the loop knows.
+        At zero, a cancellation that has not been delivered yet is withdrawn (3.13, gh-117407; here
+        on every Python). From another thread the call is passed to the loop, and the number is how
+        many will be left of those that the loop has handled.
         """
         loop = self._loop
         if not runs_elsewhere(loop):
-            return _uncancel_here(self)
-        loop.call_soon_threadsafe(_uncancel_here, self)
+            return _uncancel_on_loop(self)
+        loop.call_soon_threadsafe(_uncancel_on_loop, self)
         return max(0, self.cancelling() - 1)
 
     def set_name(self, value: object) -> None:
         """Set the name to ``str(value)``. Any thread."""
         super().set_name(value)
         if self._record is not None:
-            self._record.last_name = self.get_name()  # for when this object is gone
+            self._record.last_name = self.get_name()  # for when this object has been freed
             self._record.changed()
 
     def join(self, timeout: float | None = None) -> _T:
         """Block the calling thread until the task is done; return its result or raise its error.
 
-        For code without ``await``, in any thread but the loop's own: there it raises
-        ``RuntimeError`` at once, since waiting would keep the task from going on; write
-        ``await task``. ``TimeoutError`` after *timeout* seconds, ``CancelledError`` when the task
-        was cancelled, ``RuntimeError`` when its loop closed or crashed before it was done.
+        For code without ``await``, in any thread except the loop's own: there it raises
+        ``RuntimeError`` at once, since waiting would keep the task from running; write
+        ``await task``. Raises ``TimeoutError`` after *timeout* seconds, ``CancelledError`` if the
+        task was cancelled, ``RuntimeError`` if its loop closed or crashed before it was done.
         Neither the timeout nor Ctrl-C ends the task: they end the wait.
         """
         return _futures.join_future(self, timeout)
 
-    def pause(self, *, stop_clock: bool = False) -> bool:
-        """Hold the task: it takes no further step until ``resume()``. False if it is ending.
+    def pause(self, *, pause_timeouts: bool = False) -> bool:
+        """Pause the task: it takes no further step until ``resume()``. False if it is ending.
 
-        A step that runs now, or on uvloop is queued already, is finished first. What the task waits
+        A step that runs now, or on uvloop is already queued, finishes first. What the task waits
         for continues meanwhile: tasks it awaits, threads, sockets. So do its time limits, unless
-        *stop_clock*: then those made with asyncnb's ``timeout`` stand still. ``cancel()`` ends the
-        pause, so the task can clean up.
+        *pause_timeouts*: then those made with asyncnb's ``timeout`` are paused, too. ``cancel()``
+        ends the pause, so that the task can clean up.
 
-        Any thread. Called from another one than the loop's it returns when the task is held, or
-        after 0.25 s if the loop is blocked; the task is held once the loop is free then.
-        ``RuntimeError`` for a task that runs in a worker thread or a process, which cannot be held.
+        Any thread. Called from a thread other than the loop's, it returns when the task is paused,
+        or after 0.25 s if the loop is blocked; then the task is paused once the loop is free.
+        Raises ``RuntimeError`` for a task that runs in a worker thread or a process, which cannot
+        be paused.
         """
         record = self._record
         if record is not None and (refusal := record.pause_refusal()):
             raise RuntimeError(refusal)
-        paused = _hold(self, stop_clock=stop_clock)
+        paused = _pause_task(self, pause_timeouts=pause_timeouts)
         if record is not None:
             record.changed()
         return paused
 
     def resume(self) -> bool:
-        """Let a paused task go on. False if it is not paused. Any thread, as ``pause()``."""
-        resumed = _release(self)
+        """Continue a paused task; return False if it is not paused. Any thread, as ``pause()``."""
+        resumed = _resume_task(self)
         if self._record is not None:
             self._record.changed()
         return resumed
 
     @property
     def timeout(self) -> Timeout | None:
-        """The time limit of the whole task, to be rescheduled from any thread.
+        """The time limit of the whole task, which any thread may reschedule.
 
-        A launched task always has one while it lives, without a deadline if none was asked for; of
-        others, those that ``create_task(..., timeout=...)`` made. None otherwise. Any thread.
+        A launched task always has one while it lives, without a deadline if none was requested; of
+        other tasks, those made by ``create_task(..., timeout=...)``. None otherwise. Any thread.
         """
         found: Timeout | None = self._timeout
         if found is None and self._record is not None:
@@ -365,31 +366,31 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
 
     @property
     def output(self) -> str:
-        """The end of what a launched task printed, stdout and stderr as they came. Any thread."""
+        """The end of what a launched task printed, stdout and stderr interleaved. Any thread."""
         return "" if self._record is None else self._record.printed()
 
     if sys.version_info < (3, 15):
 
         def get_context(self) -> contextvars.Context:
-            """Return the context that it runs in. Any thread."""
+            """Return the context that the task runs in. Any thread."""
             loop: Any = self._loop
-            # None without __init__, where the C task of older releases crashes (gh-154871).
+            # None before __init__, where the C task of older releases crashes (gh-154871).
             if loop is None:
                 return None  # type: ignore[return-value]
             return super().get_context()
 
     def get_coro(self) -> Any:
-        """Return the coroutine that it runs; None after an eager end (3.12). Any thread."""
+        """Return the coroutine that the task runs; None after an eager end (3.12). Any thread."""
         coro = _get_coro(self)
-        return getattr(coro, "traced", coro)  # of a recorded task: the user's
+        return getattr(coro, "traced", coro)  # for a recorded task, the user's coroutine
 
     def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
         """Return the frames of the whole await chain, the outermost coroutine's first.
 
-        Of a task that ended with an exception: the frames of its traceback; after another end: an
+        For a task that ended with an exception: the frames of its traceback; after another end: an
         empty list. *limit* keeps the newest frames of a suspended task, the oldest of a running
-        one and of a traceback. Any thread, as a snapshot. The standard one stops at the outermost
-        frame (CPython 3.15).
+        task and of a traceback. Any thread, as a snapshot. The standard method stops at the
+        outermost frame (CPython 3.15).
         """
         from asyncnb._core.introspection.call_graph import task_frames  # seldom needed
 
@@ -405,20 +406,20 @@ def _cancel_on_loop(task: Task[Any], msg: Any) -> bool:
     return cancelled
 
 
-def _uncancel_here(task: Task[Any]) -> int:
+def _uncancel_on_loop(task: Task[Any]) -> int:
     count = _uncancel(task)
     record = task._record
     if record is not None and count == 0 and record.cancel_asked:
-        record.cancel_asked = False  # it goes on, and its state says so
+        record.cancel_asked = False  # it keeps running, and its state shows that
         record.changed()
     return count
 
 
 def interrupt(task: asyncio.Task[Any]) -> bool:
-    """Cancel *task* as a person does who presses stop, sparing launched tasks that it awaits.
+    """Cancel *task* as the stop button does, but not the launched tasks that it awaits.
 
     The same as ``task.cancel(msg=INTERRUPT)``, except that a launched *task* itself is cancelled.
-    Thread of the task's loop, or any while that loop runs.
+    For the thread of the task's loop, or any thread while that loop runs.
     """
     loop = task.get_loop()
     if runs_elsewhere(loop):
@@ -429,22 +430,22 @@ def interrupt(task: asyncio.Task[Any]) -> bool:
     cancelled = _cancel(task, INTERRUPT)
     if getattr(task, "_pause", None) is not None:
         task._pause.release()  # type: ignore[attr-defined]
-    # asyncio.gather() passes a cancellation to its children and waits for them; launched ones
-    # refuse it, so it would wait until they end. Cancel the gathering future itself.
+    # asyncio.gather() passes a cancellation on to its children and waits for them; launched tasks
+    # refuse it, so gather() would wait until they end. Cancel the gathering future itself.
     leaf: Any = task
     while isinstance(leaf, _StandardTask):
         leaf = getattr(leaf, "_fut_waiter", None)
     children = getattr(leaf, "_children", ())
     if any(getattr(child, "_launched", False) and not child.done() for child in children):
-        _cancel_future(leaf, INTERRUPT)  # not its own cancel(), which is the one that waits
+        _cancel_future(leaf, INTERRUPT)  # not its own cancel(), which waits
     return cancelled
 
 
 def note_unseen(context: dict[str, Any]) -> bool:
-    """Return whether ``context``, for a loop's exception handler, is about a failure shown before.
+    """Return whether ``context``, for a loop's exception handler, reports a failure already shown.
 
-    Of a launched task that is gone and whose exception no code has asked for. Finalisers call it,
-    anywhere.
+    That is the failure of a launched task that has been freed and whose exception no code has
+    retrieved. Finalisers call this, in any thread.
     """
     record: TaskHandle | None = getattr(context.get("future"), "_record", None)
     if record is None or not str(context.get("message")).endswith("never retrieved"):
@@ -459,11 +460,11 @@ def create_suspended(
     name: str | None,
     context: contextvars.Context,
 ) -> tuple[Task[_T], Callable[[], object] | None]:
-    """Make a task, and the first step that the caller has to schedule for it.
+    """Construct a task; return it with the first step that the caller has to schedule for it.
 
-    Until then the task belongs to the calling thread alone: it can be recorded before a loop in
-    another thread runs, and perhaps ends, it. The step is for :func:`run_first_step`, in *context*
-    on the loop's thread. On the loop's own thread the step is None: the loop has it already. Any
+    Until then the task belongs to the calling thread alone, so it can be recorded before a loop in
+    another thread runs it, perhaps to its end. The step is for :func:`run_first_step`, in *context*
+    on the loop's thread. On the loop's own thread the step is None: the loop already has it. Any
     thread.
     """
     if runs_here(loop):

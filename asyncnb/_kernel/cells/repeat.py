@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import safe_str
 from asyncnb._core.launched.record import TaskRecord
-from asyncnb._core.launched.repeat import Rounds, every, retrying
+from asyncnb._core.launched.repeat import RunCounts, run_periodically, run_with_retries
 from asyncnb._kernel.output.router import OutputRouter
 
 if TYPE_CHECKING:
@@ -33,22 +33,22 @@ def repeated(
     """Return a call that runs ``start`` as often as ``--every`` and ``--retry`` say."""
     if args.every is None and args.retry is None:
         return start
-    rounds = record.rounds = Rounds(repeats=args.every is not None)
+    rounds = record.rounds = RunCounts(repeats=args.every is not None)
     if args.retry is not None:
-        start = _retrying(args.retry, start, rounds)
+        start = _with_retries(args.retry, start, rounds)
     if args.every is None:
         return start
     reporter = RoundReporter(record, ip, output)
-    return lambda: every(
+    return lambda: run_periodically(
         args.every, start, rounds, on_result=reporter.on_result, on_error=reporter.on_error
     )
 
 
-def _retrying(times: int, start: Start, rounds: Rounds) -> Start:
+def _with_retries(times: int, start: Start, rounds: RunCounts) -> Start:
     def report(exc: Exception, delay: float) -> None:
         print(f"{rounds.last_error}. Retrying in {delay:g} s.", file=sys.stderr)
 
-    return lambda: retrying(times, start, rounds, on_retry=report)
+    return lambda: run_with_retries(times, start, rounds, on_retry=report)
 
 
 class RoundReporter:

@@ -34,7 +34,7 @@ class ControlVerbs:
             "timeout": Verb(
                 "%tasks timeout NAME SECONDS|+SECONDS|none", _timeout_arguments, self._timeout
             ),
-            "pause": Verb("%tasks pause NAME... [--stop-clock]", _pause_arguments, self._pause),
+            "pause": Verb("%tasks pause NAME... [--pause-timeouts]", _pause_arguments, self._pause),
             "resume": Verb("%tasks resume NAME...", _resume_arguments, self._resume),
             "background": Verb("%tasks background", lambda parser: None, self._background),
             "rename": Verb("%tasks rename OLD NEW", _rename_arguments, self._rename),
@@ -67,7 +67,7 @@ class ControlVerbs:
         print(commands.set_limit(registry.find(args.name), seconds, more=more))
 
     def _pause(self, args: argparse.Namespace) -> None:
-        print(commands.pause(commands.named(args.patterns), stop_clock=args.stop_clock))
+        print(commands.pause(commands.named(args.patterns), pause_timeouts=args.pause_timeouts))
 
     def _resume(self, args: argparse.Namespace) -> None:
         print(commands.resume(commands.named(args.patterns)))
@@ -102,7 +102,7 @@ def _timeout_arguments(parser: Parser) -> None:
 
 def _pause_arguments(parser: Parser) -> None:
     parser.add_argument("patterns", nargs="+", metavar="NAME")
-    parser.add_argument("--stop-clock", action="store_true")
+    parser.add_argument("--pause-timeouts", "--stop-clock", action="store_true")
 
 
 def _resume_arguments(parser: Parser) -> None:

@@ -197,7 +197,7 @@ class AsyncMagics(Magics):
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
         %tasks timeout NAME 30        set its timeout to 30 s from now; +30 adds 30 s, none removes
                                       the timeout
-        %tasks pause NAME             pause it; --stop-clock stops asyncnb's timeouts as well
+        %tasks pause NAME             pause it; --pause-timeouts pauses asyncnb's timeouts as well
         %tasks resume NAME            continue a paused task
         %tasks background             move the cell that is currently awaiting to the background.
                                       In another cell this would have to wait its turn, so use the

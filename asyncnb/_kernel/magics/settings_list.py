@@ -58,7 +58,7 @@ def options(
             HISTORY,
             whole_number(),
             "ended tasks to keep in the list, the newest",
-            _keep,
+            _set_history_limit,
         ),
         Option(
             "results",
@@ -66,7 +66,7 @@ def options(
             whole_number(),
             "ended tasks, the newest, whose results and exceptions to keep even if no code holds "
             "the task; a result bound with -o is kept by its variable only",
-            _keep_results,
+            _set_results_limit,
         ),
         Option(
             "output_tail",
@@ -143,9 +143,9 @@ def _watch(seconds: float) -> None:
         loop.watch(seconds)
 
 
-def _keep(number: int) -> None:
-    registry.keep(number)
+def _set_history_limit(number: int) -> None:
+    registry.set_history_limit(number)
 
 
-def _keep_results(number: int) -> None:
-    registry.keep_results(number)
+def _set_results_limit(number: int) -> None:
+    registry.set_results_limit(number)

@@ -1,4 +1,4 @@
-"""The text that ``%asyncnb`` prints: the loop, the tasks, the options, the versions."""
+"""The status text that ``%asyncnb`` prints: loop, tasks, options and versions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from asyncnb._kernel.output.blocked import status as blocked_status
 
 
 def status(settings: Settings) -> str:
-    """Return the text that ``%asyncnb`` prints."""
+    """Return the status text that ``%asyncnb`` prints."""
     lines = [f"asyncnb {_version('asyncnb')}"]
     loop = running_embedded_loop()
     if loop is None:
-        lines.append("embedded loop  not running; the next launch starts it")
+        lines.append("embedded loop  not running; the next launch starts one")
     else:
         facts = loop.statistics()
         lines.append(
@@ -40,7 +40,7 @@ def status(settings: Settings) -> str:
     lines.append(f"autoawait      {settings.written('autoawait')}")
     lines.append(f"watchdog       {settings.written('watchdog')}")
     if changed := settings.changed():
-        lines.append(f"options        {', '.join(changed)}; the rest as by default")
+        lines.append(f"options        {', '.join(changed)}; the others have their defaults")
     lines.append(
         f"versions       Python {platform.python_version()}, IPython {IPython.__version__}, "
         f"ipykernel {_version('ipykernel') or 'none'}"
@@ -56,7 +56,7 @@ def _version(package: str) -> str:
 
 
 def _lag(loop: EmbeddedLoop) -> str:
-    """Measure how long the loop takes to answer, for a quarter of a second at most."""
+    """Measure how long the loop takes to answer; wait a quarter of a second at most."""
     if loop.blocked is not None:
         return "blocked"
     if loop.is_own_thread():

@@ -280,7 +280,7 @@ def test_a_lost_task_is_closed_from_the_outside_to_the_inside(
         finally:
             closed.set()
 
-    registry.keep_results(0)
+    registry.set_results_limit(0)
     try:
         asyncnb.launch(group()).get_loop().thread.join(10)
         for _ in range(20):
@@ -289,7 +289,7 @@ def test_a_lost_task_is_closed_from_the_outside_to_the_inside(
         assert closed.is_set()
         assert ignored == []
     finally:
-        registry.keep_results(RESULTS)
+        registry.set_results_limit(RESULTS)
 
 
 def test_the_history_does_not_keep_a_crashed_loop(
@@ -309,7 +309,7 @@ def test_the_history_does_not_keep_a_crashed_loop(
     started("lost")
     asyncnb.embedded_loop().watch(0)  # its thread holds the loop until it looks again
     loop = weakref.ref(crash())
-    registry.keep_results(0)
+    registry.set_results_limit(0)
     try:
         asyncnb.launch(asyncio.sleep(0)).join(10)
         gc.collect()
@@ -328,7 +328,7 @@ def test_the_history_does_not_keep_a_crashed_loop(
         gc.collect()
         assert caplog.messages == []
     finally:
-        registry.keep_results(RESULTS)
+        registry.set_results_limit(RESULTS)
 
 
 def test_a_group_of_a_crashed_loop_is_closed_and_its_name_is_free(crash: Crash) -> None:

@@ -30,9 +30,9 @@ def alone() -> Iterator[None]:
     asyncnb.embedded_loop().set_exception_handler(lambda *_: None)
     asyncnb.embedded_loop().watch(0)  # it would hold the task of the step at which it looked
     clear_ended()
-    registry.keep_results(10)
+    registry.set_results_limit(10)
     yield
-    registry.keep_results(RESULTS)
+    registry.set_results_limit(RESULTS)
     shutdown()
     clear_ended()
 
@@ -77,15 +77,15 @@ def test_results_are_kept_of_the_newest_few_alone() -> None:
     assert isinstance(asyncnb.task("load 20").result(), Large)
     with pytest.raises(asyncnb.ResultDroppedError, match=r"'load 19'.*%asyncnb option results"):
         asyncnb.task("load 19").result()
-    registry.keep_results(1)
+    registry.set_results_limit(1)
     assert alive(made) == 1
-    registry.keep_results(0)
+    registry.set_results_limit(0)
     assert alive(made) == 0
     validate()
 
 
 def test_results_are_kept_while_code_holds_the_task() -> None:
-    registry.keep_results(0)
+    registry.set_results_limit(0)
     made: list[Any] = []
     held = asyncnb.launch(load(made), name="held")
     assert isinstance(held.join(5), Large)
@@ -134,7 +134,7 @@ def test_a_failure_that_was_shown_keeps_no_frames() -> None:
 
 
 def test_a_failure_of_long_ago_says_what_it_was() -> None:
-    registry.keep_results(0)
+    registry.set_results_limit(0)
     ended(fail([]), name="old")
     gc.collect()  # on 3.12 and 3.13 its traceback leads on to the callers, which have the task
     with pytest.raises(asyncnb.ResultDroppedError, match=r"ValueError: no Large.*'old'"):
@@ -160,7 +160,7 @@ def test_a_failure_of_a_group_keeps_no_frames() -> None:
 
 
 def test_what_stands_for_an_ended_task_is_a_task_in_all_calls() -> None:
-    registry.keep_results(0)
+    registry.set_results_limit(0)
     ended(asyncio.sleep(0, "short"), name="text")
     ended(asyncio.sleep(0, [1]), name="list")
     ended(fail([]), name="failed")
@@ -224,7 +224,7 @@ def test_a_dropped_failure_is_unseen_until_code_asks_for_it(
     asyncnb.embedded_loop().set_exception_handler(lambda _, context: told.append(context))
     try:
         for results in (10, 0):
-            registry.keep_results(results)
+            registry.set_results_limit(results)
             ended(fail([]), name="fail")
             gc.collect()
             assert [record.name for record in registry.failed_unseen()] == ["fail"]

@@ -250,7 +250,7 @@ def test_a_group_launches_its_tasks_and_launch_joins_a_group() -> None:
     group.join(10)
     assert (one.result(), two.result()) == (1, 2)
     assert {t.info().group for t in asyncnb.tasks()} == {"work"}  # type: ignore[attr-defined]
-    with pytest.raises(RuntimeError, match="no more tasks"):
+    with pytest.raises(RuntimeError, match="closed to new tasks"):
         coro = forever()
         try:
             asyncnb.launch(coro, group=group)

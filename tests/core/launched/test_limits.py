@@ -52,7 +52,7 @@ def test_a_running_task_gets_a_limit_from_another_thread() -> None:
     limit = task.timeout
     assert limit is task.timeout and limit.when() is None and not limit.expired()
     limit.reschedule(now() - 1)
-    with pytest.raises(TimeoutError, match=r"'unlimited' was given \S+ s and was not done"):
+    with pytest.raises(TimeoutError, match=r"'unlimited' did not finish within \S+ s"):
         task.join(10)
     assert limit.expired() and limit is task.timeout
 
@@ -118,7 +118,7 @@ def test_a_limit_expires_through_inner_timeouts_that_have_not() -> None:
 
     task = running(inside())
     task.timeout.reschedule(now())
-    with pytest.raises(TimeoutError, match="was given"):
+    with pytest.raises(TimeoutError, match="did not finish within"):
         task.join(10)
     assert said == ["cancelled"]
 
@@ -154,7 +154,7 @@ def test_a_seconds_limit_replaces_a_deadline_before_the_first_turn() -> None:
         task = asyncnb.launch(forever())
         task.timeout.reschedule(now() + 70)
         assert set_limit(task._record, 0) == 0
-    with pytest.raises(TimeoutError, match="was given 0 s"):
+    with pytest.raises(TimeoutError, match="did not finish within 0 s"):
         task.join(10)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asyncnb import create_task
-from asyncnb._core.launched.repeat import Rounds, every, retrying
+from asyncnb._core.launched.repeat import RunCounts, run_periodically, run_with_retries
 from asyncnb.testing import run_virtual
 
 
@@ -23,7 +23,7 @@ class Work:
         self.raises = raises
         self.results: list[int] = []
         self.errors: list[BaseException] = []
-        self.rounds = Rounds()
+        self.rounds = RunCounts()
 
     async def __call__(self) -> int:
         number = len(self.starts)
@@ -42,7 +42,9 @@ class Work:
 
     def every(self, seconds: float) -> Any:
         return create_task(
-            every(seconds, self, self.rounds, on_result=self.on_result, on_error=self.on_error)
+            run_periodically(
+                seconds, self, self.rounds, on_result=self.on_result, on_error=self.on_error
+            )
         )
 
 
@@ -93,7 +95,9 @@ def test_what_is_no_failure_ends_it(error: Any) -> None:
     async def main() -> None:
         work = Work(raises={0: error()})
         with pytest.raises(error):
-            await every(1, work, work.rounds, on_result=work.on_result, on_error=work.on_error)
+            await run_periodically(
+                1, work, work.rounds, on_result=work.on_result, on_error=work.on_error
+            )
         assert not work.rounds.running
         assert work.errors == []
 
@@ -125,7 +129,7 @@ def test_it_is_tried_again_later_and_later_until_it_works() -> None:
     async def main() -> None:
         failures = {n: ValueError(n) for n in range(8)}
         work, told = Work(raises=failures), []
-        value = await retrying(
+        value = await run_with_retries(
             9, work, work.rounds, on_retry=lambda exc, delay: told.append((exc.args[0], delay))
         )
         assert value == 8
@@ -141,7 +145,7 @@ def test_the_last_failure_comes_out() -> None:
     async def main() -> None:
         work = Work(raises={n: ValueError(n) for n in range(5)})
         with pytest.raises(ValueError, match="2"):
-            await retrying(2, work, work.rounds, on_retry=lambda exc, delay: None)
+            await run_with_retries(2, work, work.rounds, on_retry=lambda exc, delay: None)
         assert len(work.starts) == work.rounds.attempts == 3
 
     run_virtual(main())
@@ -150,7 +154,7 @@ def test_the_last_failure_comes_out() -> None:
 def test_a_cancelled_attempt_is_not_tried_again() -> None:
     async def main() -> None:
         work = Work(takes=[10])
-        task = create_task(retrying(5, work, work.rounds, on_retry=lambda exc, delay: None))
+        task = create_task(run_with_retries(5, work, work.rounds, on_retry=lambda exc, delay: None))
         await asyncio.sleep(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

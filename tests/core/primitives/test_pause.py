@@ -231,7 +231,7 @@ def test_time_limits_stand_still_if_their_clock_is_stopped() -> None:
 
         task = create_task(body())
         await asyncio.sleep(1)
-        task.pause(stop_clock=True)
+        task.pause(pause_timeouts=True)
         await asyncio.sleep(50)
         assert not task.done()
         task.resume()
@@ -247,7 +247,7 @@ def test_a_limit_set_anew_in_a_pause_is_kept() -> None:
         loop = asyncio.get_running_loop()
         task = create_task(asyncio.sleep(100), timeout=5)
         await asyncio.sleep(1)
-        task.pause(stop_clock=True)
+        task.pause(pause_timeouts=True)
         assert task.timeout is not None
         task.timeout.reschedule(20)
         task.resume()

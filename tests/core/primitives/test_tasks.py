@@ -598,7 +598,7 @@ def test_all_tasks_is_right_while_another_thread_makes_tasks(elsewhere: Loop) ->
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (None, "was `async def` meant"),
+        (None, "did you mean `async def`"),
         (forever, r"call it, forever\(\)"),
         (print, "to_thread"),
         (123, "a coroutine was expected, got 123"),

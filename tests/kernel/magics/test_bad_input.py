@@ -73,7 +73,7 @@ WRONG_CELLS = {
     "%tasks timeout existing nan": ("UsageError", "nan"),
     "%tasks pause": ("UsageError", "pause"),
     "%tasks pause exsting": ("UsageError", "existing"),
-    "%tasks pause existing --stop-clok": ("UsageError", "--stop-clock"),
+    "%tasks pause existing --pause-timeot": ("UsageError", "--pause-timeouts"),
     "%tasks resume exsting": ("UsageError", "existing"),
     "%tasks resume existing": ("UsageError", "existing is waiting"),
     "%asyncnb frobnicate": ("UsageError", "frobnicate"),

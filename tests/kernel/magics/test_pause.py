@@ -46,7 +46,7 @@ def test_a_paused_cell_can_be_cancelled_and_cleans_up(kernel):
 
 def test_a_stopped_clock_shows_what_is_left_and_takes_a_new_limit(kernel):
     kernel.ok("%%atask job -t 60\nawait asyncio.sleep(100)")
-    kernel.ok("%tasks pause job --stop-clock")
+    kernel.ok("%tasks pause job --pause-timeouts")
     left = kernel.evaluate("job.info().timeout")
     assert 0 < left <= 60
     assert kernel.evaluate("job.info().timeout") == left
@@ -56,6 +56,14 @@ def test_a_stopped_clock_shows_what_is_left_and_takes_a_new_limit(kernel):
     assert kernel.evaluate("job.info().timeout") == 50
     kernel.ok("%tasks resume job")
     assert kernel.evaluate("job.info().timeout < 50")
+
+
+def test_stop_clock_is_another_name_of_the_option(kernel):
+    kernel.ok("%%atask job -t 60\nawait asyncio.sleep(100)")
+    kernel.ok("%tasks pause job --stop-clock")
+    left = kernel.evaluate("job.info().timeout")
+    assert 0 < left <= 60
+    assert kernel.evaluate("job.info().timeout") == left
 
 
 def test_a_cell_in_a_thread_is_refused_with_a_sentence(kernel):
