@@ -134,7 +134,7 @@ def test_a_coroutine_is_launched_once() -> None:
     coro = forever()
     task = asyncnb.launch(coro)
     asyncnb.run(asyncio.sleep(0))
-    with pytest.raises(RuntimeError, match="started or awaited before"):
+    with pytest.raises(RuntimeError, match="already been started or awaited"):
         asyncnb.launch(coro)
     assert asyncnb.tasks() == [task]
 

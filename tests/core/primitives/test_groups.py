@@ -678,7 +678,7 @@ class TestOpenGroup:
         with pytest.raises(ValueError, match="seconds"):
             open_group("work", timeout=-1)
         open_group("work")
-        with pytest.raises(ValueError, match="is open with"):
+        with pytest.raises(ValueError, match="is already open with"):
             open_group("work", on_error="continue")
 
     def test_own_starter_is_used(self, home: Any) -> None:
