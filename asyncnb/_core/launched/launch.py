@@ -257,9 +257,8 @@ def cancel_group(name: str, msg: str | None = None) -> list[Task[Any]]:
     records = [record for record in registry.living() if record.group == name]
     groups = {find_group(name)}
     groups |= {record.group_facts.group() for record in records if record.group_facts is not None}
-    asked = [
-        record.task for record in records if not record.task.done()
-    ]  # before cancel: they may end at once
+    # Before cancelling them, after which they may end at once.
+    asked = [record.task for record in records if not record.task.done()]
     for record in records:
         record.cancel_asked = True
     for group in groups:
