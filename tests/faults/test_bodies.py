@@ -126,7 +126,7 @@ def test_observer_raises(victim):
     assert cell.status == "ok"
 
 
-@pytest.mark.promise("a front end that cannot show the end of a task keeps nobody waiting")
+@pytest.mark.promise("a task ends and can be joined although its front end cannot show its end")
 def test_front_end_raises(victim):
     cell = victim.ok(
         """
