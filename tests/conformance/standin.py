@@ -16,6 +16,7 @@ from typing import Any
 from asyncnb._core.introspection import call_graph as _graph
 from asyncnb._core.primitives import all_tasks as _all_tasks
 from asyncnb._core.primitives import as_completed as _as_completed
+from asyncnb._core.primitives import create_task as _create_task
 from asyncnb._core.primitives import futures as _futures
 from asyncnb._core.primitives import gather as _gather
 from asyncnb._core.primitives import groups as _groups
@@ -39,13 +40,13 @@ TASKS = {
     "Task": _tasks.Task,
     "_CTask": _tasks.Task,
     "_PyTask": _tasks.Task,
-    "create_task": _tasks.create_task,
-    "create_eager_task_factory": _tasks.create_eager_task_factory,
-    "eager_task_factory": _tasks.eager_task_factory,
+    "create_task": _create_task.create_task,
+    "create_eager_task_factory": _create_task.create_eager_task_factory,
+    "eager_task_factory": _create_task.eager_task_factory,
     "current_task": _tasks.current_task,
     "all_tasks": _all_tasks.all_tasks,
     "shield": _shield.shield,
-    "ensure_future": _tasks.ensure_future,
+    "ensure_future": _create_task.ensure_future,
     "run_coroutine_threadsafe": _threads.run_coroutine_threadsafe,
     "sleep": _waiting.sleep,
     "wait": _waiting.wait,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401  # its exit hook must be registered before ours
 import threading
 
 from asyncnb._core import frontend
