@@ -182,7 +182,7 @@ async def test_what_would_block_says_what_to_write(page):
 
 async def test_threads_and_dashboards_say_that_there_are_none(page):
     said = await page.error("await asyncnb.to_thread(time.sleep, 1)")
-    assert "to_thread() needs a thread" in said and "call sleep(...) itself" in said, said
+    assert "to_thread() needs a thread" in said and "call sleep(...) directly" in said, said
     said = await page.error("asyncnb.dashboard()")
     assert "The dashboard needs a thread" in said and "`%tasks`" in said, said
     said = await page.error("await asyncnb.offload(print, on='process')")
