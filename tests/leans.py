@@ -240,7 +240,7 @@ PYTHON = [
         "_core/primitives/backport/eager.py _core/primitives/gather.py _core/loop/embedded.py "
         "_core/primitives/backport/task.py "
         "_core/primitives/tasks.py _core/primitives/limiter.py",
-        "`Task was destroyed but it is pending` is logged for tasks that nobody lost",
+        "`Task was destroyed but it is pending` is logged for tasks that were not lost",
         "is_slot(Task, '_log_destroy_pending')",
     ),
     Lean(

@@ -299,7 +299,7 @@ def test_tasks_outside_the_block_are_created_as_usual():
     run_virtual(main())
     assert seen[0] is TracedCoroutine
     assert seen[1] is not TracedCoroutine
-    assert _tasks._wrap_coroutine is None, "making tasks goes on costing more than before"
+    assert _tasks._wrap_coroutine is None, "creating tasks still costs more than before"
 
 
 def test_launched_tasks_are_recorded_on_request_with_plain_asyncio_tasks_they_create():
@@ -316,7 +316,7 @@ def test_launched_tasks_are_recorded_on_request_with_plain_asyncio_tasks_they_cr
     task = asyncnb.launch(main(), name="traced root", trace=True)
     task.join(10)
     asyncnb.run(asyncio.sleep(0))
-    assert "create_task" not in vars(loop), "the hook stays when nobody needs it"
+    assert "create_task" not in vars(loop), "the hook stays when it is no longer needed"
     traces = {trace.current_name(): trace for trace in _trace.recorder.traces.values()}
     assert traces["plain child"].parent == task._record.id == traces["traced root"].id
     assert task._record.trace.steps >= 2
