@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from asyncnb._core.base.errors import ResultDroppedError, format_exception_line
 from asyncnb._core.base.text import truncate
-from asyncnb._core.primitives.tasks import Task, construct, note_unseen
+from asyncnb._core.primitives.suspended import construct
+from asyncnb._core.primitives.tasks import Task, note_unseen
 
 #: Characters of a failure's description that are kept; more than that is not readable.
 LONGEST_ERROR = 10_000

@@ -15,10 +15,10 @@ from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.visits import runs_here, visits
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.primitives.awaitables import as_coroutine, close_unstarted, iscoroutine, isfuture
+from asyncnb._core.primitives.suspended import construct
 from asyncnb._core.primitives.tasks import (
     Task,
     can_construct,
-    construct,
     construct_eagerly,
     explain_no_coroutine,
     no_context,

@@ -21,7 +21,8 @@ from asyncnb._core.primitives.cross_loop import (
 )
 from asyncnb._core.primitives.futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
 from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
-from asyncnb._core.primitives.tasks import Task, can_construct, construct
+from asyncnb._core.primitives.suspended import construct
+from asyncnb._core.primitives.tasks import Task, can_construct
 
 T = TypeVar("T")
 

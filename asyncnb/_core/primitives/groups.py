@@ -12,8 +12,9 @@ from typing import Any, Self, TypeVar
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
 from asyncnb._core.primitives.cross_loop import add_callback, add_edge, discard_edge
+from asyncnb._core.primitives.suspended import construct
 from asyncnb._core.primitives.tasks import Task as OwnTask
-from asyncnb._core.primitives.tasks import can_construct, construct
+from asyncnb._core.primitives.tasks import can_construct
 from asyncnb._core.primitives.timeouts import Timeout, current_task, deadlines, innermost
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from asyncnb._core.base.call_soon_hook import call_soon_anywhere, call_soon_lock
 from asyncnb._core.base.task_lists import register, unregister
 
 #: What calling a class does when its metaclass does nothing of its own.
-construct: Any = type.__call__
+construct: Callable[..., Any] = type.__call__
 
 
 def construct_suspended(

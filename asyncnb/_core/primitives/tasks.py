@@ -34,7 +34,7 @@ from asyncnb._core.primitives.futures import (
 from asyncnb._core.primitives.pause import Pause
 from asyncnb._core.primitives.pause import pause as _pause_task
 from asyncnb._core.primitives.pause import resume as _resume_task
-from asyncnb._core.primitives.suspended import construct_suspended, run_first_step
+from asyncnb._core.primitives.suspended import construct, construct_suspended, run_first_step
 from asyncnb._core.primitives.timeouts import Timeout
 
 if sys.version_info >= (3, 13):
@@ -174,7 +174,6 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
         return _hide_frames(task)
 
 
-construct: Callable[..., Any] = type.__call__
 #: ``construct(..., eager_start=True)``.
 construct_eagerly: Callable[..., Any] = construct
 if sys.version_info < (3, 12):
