@@ -212,6 +212,7 @@ KEPT = {
     "_offload.far.dask._keys": "of a worker, whose key stays as it is",
     "_offload.far.line._connections": "by the id of the process",
     "_offload.far.remote._functions": "functions that came with jobs",
+    "_offload.far.output.outputs": "by thread; the one that forks still runs its job",
     "_offload.far.notebook._reporters": "by thread; each cell enters its own before it runs",
     "_core.primitives.suspended._first_steps": "made anew for each loop",
 }

@@ -94,14 +94,17 @@ _connections_lock = fork_safe_lock()
 
 
 def _connection_to(address: Any, key: bytes) -> WorkerConnection | None:
+    name = os.getpid(), address
+    if name in _connections:
+        return _connections[name]
     with _connections_lock:
-        if (os.getpid(), address) not in _connections:
+        if name not in _connections:
             try:
                 connection = WorkerConnection(Client(address, authkey=key))
             except (OSError, EOFError):
                 connection = None
-            _connections[os.getpid(), address] = connection
-        return _connections[os.getpid(), address]
+            _connections[name] = connection
+        return _connections[name]
 
 
 #: In a thread that is submitting to an executor: the id of this process, as submit() may fork.

@@ -23,8 +23,8 @@ from types import CoroutineType
 from typing import Any
 
 from .outcomes import PLAIN, describe_error, dump, ended_with, load, unsendable
-from .output import PerThreadStream, Report, output_of_this_thread
-from .running import RunningJob, running_as
+from .output import Report, ThreadOutput, outputs
+from .running import RunningJob, begin, running
 
 #: How many functions shared by many jobs are kept.
 MAX_FUNCTIONS = 32
@@ -37,7 +37,7 @@ def run_job(
     report: Report,
     *,
     shared: Callable[[], Any] | None = None,
-    capture: Callable[[Report], Any] = output_of_this_thread,
+    capture: Callable[[Report], Any] = ThreadOutput,
     by_signal: bool = False,
     displays: bool = False,
 ) -> tuple[str, bytes]:
@@ -47,14 +47,16 @@ def run_job(
     ``cancelled`` nothing, and of ``refused`` a pickled sentence that says why. ``shared`` returns
     the function of a chunk; for ``displays`` see ``run_cell``.
     """
-    with running_as(job, by_signal) as current:
-        if current is None:
-            return "cancelled", b""
-        try:
-            with current, capture(report):
-                return _run(current, kind, payload, report, shared, displays)
-        except BaseException as exc:
-            return ended_with(exc, current)
+    current = begin(job, by_signal)
+    if current is None:
+        return "cancelled", b""
+    try:
+        with current, capture(report):
+            return _run(current, kind, payload, report, shared, displays)
+    except BaseException as exc:
+        return ended_with(exc, current)
+    finally:
+        running.pop(job, None)
 
 
 def _run(
@@ -148,15 +150,12 @@ def run_coroutine(current: RunningJob, coro: Any, runner: asyncio.Runner | None 
 
 def _run_for(ident: int, main: Callable[[], Any]) -> Any:
     """Run a coroutine in this thread with the output streams of thread ``ident``."""
-    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, PerThreadStream)]
-    for stream in streams:
-        if ident in stream.streams:
-            stream.streams[threading.get_ident()] = stream.streams[ident]
+    if ident in outputs:
+        outputs[threading.get_ident()] = outputs[ident]
     try:
         return asyncio.run(main())
     finally:
-        for stream in streams:
-            stream.streams.pop(threading.get_ident(), None)
+        outputs.pop(threading.get_ident(), None)
 
 
 #: Functions shared by many jobs, by sender and number; the newest last.
