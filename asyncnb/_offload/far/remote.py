@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from types import CoroutineType
 from typing import Any
 
-from .outcomes import PLAIN, describe_error, dump, ended_with, load, unsendable
+from .outcomes import PLAIN, describe_error, dump, ended_with, load, load_call, unsendable
 from .output import Report, ThreadOutput, outputs
 from .running import RunningJob, begin, running
 
@@ -72,7 +72,7 @@ def _run(
         return "done", _call_each(current, shared(), load(payload))
     with observed_progress(report):
         if kind == "call":
-            function, args, kwargs = load(payload)
+            function, args, kwargs = load_call(payload)
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = run_coroutine(current, value)
