@@ -166,11 +166,8 @@ def pack_chunk(items: list[Any]) -> bytes:
     return pack(parts, items, instead="Pass what it is made from.")
 
 
-_PLAIN = frozenset(outcomes.PLAIN)
-
-
 def _is_plain(values: Iterable[Any]) -> bool:
-    return _PLAIN.issuperset(map(type, values))
+    return outcomes.PLAIN.issuperset(map(type, values))
 
 
 def _is_by_name(function: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from .running import JobCancelled, RunningJob
 
-PLAIN = (type(None), bool, int, float, str, bytes)
+PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 
 class JobRejected(Exception):

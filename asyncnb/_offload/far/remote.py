@@ -119,7 +119,7 @@ def _call_each(current: RunningJob, function: Any, items: list[Any]) -> bytes:
 
 
 def _dump_values(values: list[Any], failures: dict[int, Any], seconds: float) -> bytes:
-    plain = all(type(value) in PLAIN for value in values)
+    plain = PLAIN.issuperset(map(type, values))
     return (pickle.dumps if plain else dump)((values, failures, seconds))
 
 
