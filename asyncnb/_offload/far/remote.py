@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
-import contextlib
 import inspect
 import linecache
 import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import CoroutineType
 from typing import Any
 
@@ -70,7 +69,7 @@ def _run(
     if kind == "chunk":
         assert shared is not None
         return "done", _call_each(current, shared(), load(payload))
-    with observed_progress(report):
+    with ProgressReporter(report):
         if kind == "call":
             function, args, kwargs = load_call(payload)
             value = function(*args, **kwargs)
@@ -213,29 +212,30 @@ def run_cell(
     return value, {out: namespace[out] for out in cell["out"]}
 
 
-@contextlib.contextmanager
-def observed_progress(report: Report) -> Iterator[None]:
-    """Report the progress of ``asyncnb.track``, if the job uses it."""
-    progress = sys.modules.get("asyncnb._core.base.progress")
-    if progress is None:
-        yield
-        return
-    last = 0.0
-    running = True
+class ProgressReporter:
+    """Reports the progress of ``asyncnb.track`` while it is entered, if the job uses it."""
 
-    def observe(update: Any) -> None:
-        nonlocal last
+    __slots__ = ("_last", "_open", "_progress", "_report", "_token")
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._last = 0.0
+        self._open = True
+        self._progress: Any = sys.modules.get("asyncnb._core.base.progress")
+
+    def __call__(self, update: Any) -> None:
         now = time.monotonic()
-        if not running or (now - last < 0.1 and not update.ended):
-            return
-        last = now
-        report("progress", *update[:4], update.ended, update.failed)
+        if self._open and (update.ended or now - self._last >= 0.1):
+            self._last = now
+            self._report("progress", *update[:4], update.ended, update.failed)
 
-    # Set in the job's context, not for the whole process: other jobs may run in it, and even the
-    # kernel with its own progress bars (dask with threads).
-    token = progress.job_observer.set(observe)
-    try:
-        yield
-    finally:
-        running = False  # a thread started by the job may still report
-        progress.job_observer.reset(token)
+    def __enter__(self) -> None:
+        # Set in the job's context, not for the whole process: other jobs may run in it, and even
+        # the kernel with its own progress bars (dask with threads).
+        if self._progress is not None:
+            self._token = self._progress.job_observer.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._open = False  # a thread started by the job may still report
+        if self._progress is not None:
+            self._progress.job_observer.reset(self._token)

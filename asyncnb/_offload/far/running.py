@@ -22,6 +22,13 @@ class JobCancelled(asyncio.CancelledError):
 class RunningJob:
     """The job that a thread is running; ``cancel`` stops it from another thread."""
 
+    open = True
+    cancel_requested = False
+    sent = False
+    _previous_handler: Any = None
+    #: Cancels a job that runs on its own event loop, or None.
+    cancel_task: Callable[[], object] | None = None
+
     def __init__(self, job: object, by_signal: bool = False) -> None:
         self.job = job
         #: Whether SIGINT alone means cancel: where only a signal can reach this process.
@@ -29,12 +36,6 @@ class RunningJob:
         self.thread = threading.get_ident()
         self.in_main = self.thread == threading.main_thread().ident
         self.lock = threading.Lock()
-        self.open = True
-        self.cancel_requested = False
-        self.sent = False
-        self._previous_handler: Any = None
-        #: Cancels a job that runs on its own event loop, or None.
-        self.cancel_task: Callable[[], object] | None = None
 
     def cancel(self) -> None:
         """Raise CancelledError in the job. From any other thread."""
