@@ -12,9 +12,8 @@ from typing import Any, Self, TypeVar
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
 from asyncnb._core.primitives.cross_loop import add_callback, add_edge, discard_edge
-from asyncnb._core.primitives.suspended import construct
 from asyncnb._core.primitives.tasks import Task as OwnTask
-from asyncnb._core.primitives.tasks import can_construct
+from asyncnb._core.primitives.tasks import can_construct, construct_task
 from asyncnb._core.primitives.timeouts import Timeout, current_task, deadlines, innermost
 
 T = TypeVar("T")
@@ -178,7 +177,7 @@ class TaskGroup:
         try:
             if factory is None:
                 if not kwargs and can_construct(coro, loop):
-                    task = construct(OwnTask, coro, loop=loop)
+                    task = construct_task(coro, loop=loop)
                 else:
                     task = OwnTask(coro, loop=loop, **kwargs)
                 self._tasks.add(task)
