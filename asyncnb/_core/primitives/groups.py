@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, get_running_loop
 from collections.abc import Coroutine
 from types import TracebackType
@@ -52,8 +51,6 @@ class TaskGroup:
         self._base_error: BaseException | None = None
         self._on_completed_fut: Future[None] | None = None
         self._scope: Timeout | None = None
-        #: One context for all callbacks instead of one copy each; they run no user code.
-        self._context: contextvars.Context | None = None
 
     def __repr__(self) -> str:
         info = [""]
@@ -85,7 +82,6 @@ class TaskGroup:
         timeouts = getattr(loop, "_asyncnb_timeouts", None)
         if timeouts:
             self._scope = timeouts.get(parent)
-        self._context = contextvars.copy_context()
         self._on_standard_loop = isinstance(loop, asyncio.BaseEventLoop)
         self._entered = self._open = True
         if self._cancel_on_enter:
@@ -154,8 +150,9 @@ class TaskGroup:
         finally:
             # Exceptions refer to this frame through their traceback: avoid cycles (gh-128552).
             self._parent_task = parent = None
-            self._errors = []
             self._base_error = None
+            if self._errors:
+                self._errors = []
             exc = cancelled = latest = None
 
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
@@ -181,12 +178,12 @@ class TaskGroup:
                 else:
                     task = OwnTask(coro, loop=loop, **kwargs)
                 self._tasks.add(task)
-                add_callback(task, self._on_task_done, context=self._context)
+                add_callback(task, self._on_task_done)
             else:
                 # Without keywords the plain call is faster.
                 task = factory(loop, coro, **kwargs) if kwargs else factory(loop, coro)
                 self._tasks.add(task)
-                task.add_done_callback(self._on_task_done, context=self._context)
+                task.add_done_callback(self._on_task_done)
         except BaseException:
             close_unstarted(coro)
             raise
