@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import AbstractEventLoop, CancelledError, Future, Task, get_running_loop
+from asyncio import (
+    AbstractEventLoop,
+    CancelledError,
+    Future,
+    Task,
+    _get_running_loop,
+    get_running_loop,
+)
 from collections.abc import Coroutine
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Self, TypeVar
 
+from asyncnb._core.base.visits import visits
+from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
 from asyncnb._core.primitives.cross_loop import add_callback, add_edge, discard_edge
 from asyncnb._core.primitives.tasks import Task as OwnTask
-from asyncnb._core.primitives.tasks import can_construct, construct_task
+from asyncnb._core.primitives.tasks import construct_task
 from asyncnb._core.primitives.timeouts import Timeout, current_task, deadlines, innermost
 
 T = TypeVar("T")
@@ -173,7 +182,14 @@ class TaskGroup:
         task: Task[T]
         try:
             if factory is None:
-                if not kwargs and can_construct(coro, loop):
+                if (
+                    not kwargs
+                    and type(coro) is CoroutineType
+                    and not visits  # can_construct(), without a call for each child
+                    and _tasks._wrap_coroutine is None
+                    and not loop.get_debug()
+                    and _get_running_loop() is loop
+                ):
                     task = construct_task(coro, loop=loop)
                 else:
                     task = OwnTask(coro, loop=loop, **kwargs)
