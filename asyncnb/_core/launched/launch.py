@@ -74,8 +74,10 @@ def launch(
     nothing is started then, and a coroutine is closed.
     """
     if (
-        group is timeout is on is None
-        and trace is False
+        group is None
+        and timeout is None
+        and on is None
+        and not trace
         and (name is None or type(name) is str)
         and is_unstarted_coroutine(awaitable)
     ):

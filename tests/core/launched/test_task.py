@@ -17,7 +17,6 @@ from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import interrupt
 from asyncnb.testing import clear_ended, validate, wait_until_idle
 
-
 T = TypeVar("T")
 
 
@@ -184,7 +183,8 @@ def test_a_task_that_withstands_a_cancel_before_its_first_step_ends_once() -> No
 def test_an_exception_in_the_loops_thread_leaves_no_end_unnoted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    note, raised = registry._end, []
+    note = registry._end
+    raised: list[Any] = []
 
     def end(record: Any) -> None:
         note(record)
