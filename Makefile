@@ -46,7 +46,7 @@ lint: ## ruff and mypy
 
 bench: ## the benchmarks
 	$(call install,dev)
-	.ci/venv $(PYTHON) .venvs/async-kernel peer async-kernel
+	@.ci/peers $(BIN)/python >/dev/null
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
 bench-check: ## a minute of benchmarks against the committed ratios, with generous bounds

@@ -17,7 +17,15 @@ from collections.abc import Callable, Iterator
 
 import psutil
 
-from tests.benchmarks.kernel import QUIET, Figure, in_turns, run_groups, three_kernels, timed
+from tests.benchmarks.kernel import (
+    QUIET,
+    Figure,
+    compare,
+    in_turns,
+    run_groups,
+    three_kernels,
+    timed,
+)
 from tests.kernel.driver import Kernel
 
 #: Tasks launched at once, of which the price of each is measured, while all of them live.
@@ -74,20 +82,10 @@ def price(rounds: int) -> Iterator[Figure]:
                         for who, value in zip(whos, got, strict=True):
                             taken[size][who].append(value)
         for size, values in taken.items():
-            yield compared(f"{what}, {size:,} living", "us", values, limit)
+            yield compare(f"{what}, {size:,} living", "us", values, limit)
         few, many = taken[1_000], taken[50_000]
         growth = {who: [b / a for a, b in zip(few[who], many[who], strict=True)] for who in whos}
-        yield compared(f"{what}: 50,000 of 1,000 living", "times", growth, 1.2)
-
-
-def compared(name: str, unit: str, values: dict[str, list[float]], limit: float) -> Figure:
-    """A figure whose contenders took turns, with the ratios within each round."""
-    first, *others = values
-    ratios = {
-        who: [b / a for a, b in zip(values[first], values[who], strict=True)] for who in others
-    }
-    reached = statistics.median(ratios["asyncnb"]) <= limit
-    return Figure(name, unit, values, f"<= {limit:.2f}", reached, ratios)
+        yield compare(f"{what}: 50,000 of 1,000 living", "times", growth, 1.2)
 
 
 _CROWD = {
@@ -149,16 +147,11 @@ def living(rounds: int) -> Iterator[Figure]:
                 kernel.ok(code.format(more=size - there), 120)
                 kernel.ok("import gc; gc.collect()")
             values, ratios = in_turns(kernels, one, rounds, 10)
-            reached = statistics.median(ratios["asyncnb"]) <= 1.05
-            yield Figure(
-                f"round trip of 1, {size:,} living", "ms", values, "<= 1.05", reached, ratios
-            )
+            yield compare(f"round trip of 1, {size:,} living", "ms", values, 1.05, ratios)
             two = {who: kernels[who] for who in ("plain", "asyncnb")}
             values, ratios = in_turns(two, cancel, max(3, rounds // 2), 3)
             values = {"all_tasks()": values["plain"], "asyncnb": values["asyncnb"]}
-            reached = statistics.median(ratios["asyncnb"]) <= 1
-            name = f"cancel one by name, {size:,} living"
-            yield Figure(name, "ms", values, "<= 1.00", reached, ratios)
+            yield compare(f"cancel one by name, {size:,} living", "ms", values, 1.0, ratios)
             listed[size] = kernels["asyncnb"].evaluate("listing(12)", 60)
     few = listed.pop(LIVING[0])
     for size, taken in listed.items():
@@ -216,9 +209,7 @@ def ended(rounds: int) -> Iterator[Figure]:
                 return float(kernel.evaluate(call))
 
             values, ratios = in_turns(kernels, one, max(5, min(21, rounds // 3)), 5)
-            reached = statistics.median(ratios["asyncnb"]) <= 1.1
-            name = f"{what}, after {count:,} ended"
-            yield Figure(name, unit, values, "<= 1.10", reached, ratios)
+            yield compare(f"{what}, after {count:,} ended", unit, values, 1.1, ratios)
     grown = [each - memory[0] for each in memory[1:]]
     name = f"memory grown, after {count:,} ended"
     yield Figure(name, "MB", {"asyncnb": grown}, "<= 10 MB", max(grown) <= 10)

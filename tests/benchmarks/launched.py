@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks.kernel import QUIET, Figure, run_groups
+from tests.benchmarks.kernel import QUIET, Figure, compare, run_groups
 from tests.kernel.driver import Kernel
 
 PREPARE = """
@@ -82,19 +82,15 @@ def spawning(rounds: int) -> Iterator[Figure]:
                 for each, value in zip(values, (*plain, *ours, from_cell), strict=True):
                     each.append(value)
     called, finished, our_call, ours_finished, ours_from_cell = values
-    yield _compared("launch 2,000 on the loop, the call", "us", called, our_call, 1.6)
-    yield _compared("spawn and finish on the loop", "us", finished, ours_finished, None)
-    yield _compared("spawn and finish from a cell", "us", finished, ours_from_cell, 2.5)
+    yield _compared("launch 2,000 on the loop, the call", called, our_call, 1.6)
+    yield _compared("spawn and finish on the loop", finished, ours_finished)
+    yield _compared("spawn and finish from a cell", finished, ours_from_cell, 2.5)
 
 
 def _compared(
-    name: str, unit: str, plain: list[float], ours: list[float], limit: float | None
+    name: str, plain: list[float], ours: list[float], limit: float | None = None
 ) -> Figure:
-    ratios = [b / a for a, b in zip(plain, ours, strict=True)]
-    goal = "" if limit is None else f"<= {limit:.2f}"
-    reached = None if limit is None else statistics.median(ratios) <= limit
-    values = {"create_task": plain, "asyncnb": ours}
-    return Figure(name, unit, values, goal, reached, {"asyncnb": ratios})
+    return compare(name, "us", {"create_task": plain, "asyncnb": ours}, limit)
 
 
 def memory(rounds: int) -> Iterator[Figure]:
