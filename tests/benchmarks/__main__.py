@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import time
 
 import tests.benchmarks as here
 
-TOOLS = {"check", "page"}
+TOOLS = {"chart", "check", "page", "results"}
 
 
 def main() -> None:
@@ -24,12 +25,13 @@ def main() -> None:
         parser.error(f"unknown topic {', '.join(sorted(unknown))}; there are {', '.join(topics)}")
     rounds = 7 if options.quick else options.rounds
     for topic in options.topics or topics:
+        started = time.monotonic()
         module = importlib.import_module(f"tests.benchmarks.{topic}")
         if hasattr(module, "run"):
             module.run(rounds, options.row)
-            continue
-        rows = (row for row in module.rows() if options.row in row.name)
-        here.run_topic(topic, rows, rounds)
+        else:
+            here.run_topic(topic, module.rows(), rounds, options.row)
+        print(f"{topic}: {time.monotonic() - started:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
