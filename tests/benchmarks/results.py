@@ -63,7 +63,7 @@ def commit(version: str = VERSION) -> list[str]:
         if not result.pop("whole"):
             result["rows"] = results.get(topic, {}).get("rows", {}) | result["rows"]
         results[topic] = result
-    modules = {module.name for module in pkgutil.iter_modules([str(FILE.parent)])}
+    modules = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
     for topic in set(results) - modules:
         del results[topic]
     FILE.write_text(_as_text(known), encoding="utf-8")
@@ -71,9 +71,10 @@ def commit(version: str = VERSION) -> list[str]:
 
 
 def _shortened(row: Row) -> Row:
-    short: Row = {key: row[key] for key in ("unit", "goal", "reached", "gave_up") if row.get(key)}
-    if row["reached"] is False:
-        short["reached"] = False
+    short: Row = {"unit": row["unit"]}
+    for key in ("goal", "reached", "gave_up"):
+        if row.get(key) not in (None, ""):
+            short[key] = row[key]
     short["contenders"] = {
         who: [_rounded(got["median"]), _rounded(got["ratio"])]
         for who, got in row["contenders"].items()
