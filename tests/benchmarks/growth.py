@@ -33,7 +33,7 @@ CROWDS = (1, 10, 1_000, 50_000)
 #: Living tasks beside which something else is measured; the first is the yardstick.
 LIVING = (100, 1_000, 10_000, 100_000)
 #: Launched before the first look at a long session: the history is full, the memory at its size.
-SETTLED = 20_000
+SETTLED = 100_000
 
 PREPARE = """
 import asyncio, asyncnb, contextlib, gc, io, time
