@@ -104,6 +104,6 @@ def looking(rounds: int) -> Iterator[Figure]:
 def run(rounds: int, only: str = "") -> None:
     """Measure, print and write the topic; ``only`` is a part of the name of a group of figures."""
     groups: dict[str, Callable[[], Iterator[Figure]]] = {
-        "looking": lambda: looking(max(3, rounds // 10))
+        "looking": lambda: looking(max(3, min(5, rounds // 10)))
     }
     run_groups("looking", groups, rounds, only)
