@@ -41,7 +41,7 @@ def number(value: float, unit: str) -> str:
             if seconds >= least:
                 break
         value = seconds / {"us": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
-    if unit == "bytes" or value >= 100 or value == int(value):
+    if unit in ("", "bytes") or abs(value) >= 100 or value == int(value):
         return f"{value:,.0f} {unit}".rstrip()
     return f"{value:.{1 if value >= 10 else 2}f} {unit}".rstrip()
 
@@ -94,17 +94,18 @@ def table(known: dict[str, Results], topic: str) -> list[str]:
     for name in names_of(known, topic):
         rows = rows_of(known, topic, name)
         newest = next(iter(rows.values()))
-        first = yardstick_of(newest)
+        first, ours = yardstick_of(newest), ours_of(newest)
         contenders = list(dict.fromkeys(who for row in rows.values() for who in row["contenders"]))
         yardstick = f"{first}: {value(newest, first)}"
-        if ours_of(newest) == first:  # nothing to compare with
+        if ours == first:  # nothing to compare with
             yardstick = ""
         else:
             contenders.remove(first)
+        contenders.sort(key=lambda who: who != ours)  # the others stay in their order
         for who in contenders:
             cells = (cell(rows.get(version), who) for version in pythons)
             start = (escaped(name), escaped(yardstick)) if who == contenders[0] else ("", "")
-            shown = f"**{who}**" if who == ours_of(newest) else who
+            shown = f"**{who}**" if who == ours else who
             lines.append(f"| {' | '.join((*start, shown, *cells))} |")
     return lines
 
