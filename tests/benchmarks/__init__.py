@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 #: Whose releases a report names, of those installed beside what is measured.
-PEERS = (
+NAMED = (
     "uvloop",
     "winloop",
     "trio",
@@ -35,6 +36,10 @@ PEERS = (
     "distributed",
     "ipyparallel",
 )
+#: The same of the environment that `.ci/peers` makes for this Python, and its interpreter.
+NAMED_PEERS = ("async-kernel", "aiomonitor")
+ENVIRONMENTS = Path(__file__).parents[2] / ".venvs"
+PEERS = ENVIRONMENTS / f"py3{sys.version_info.minor}-peers" / "bin" / "python"
 
 #: Takes a clock and a count, does the work that many times, returns the time it took.
 Contender = Callable[[Callable[[], float], int], float]
@@ -179,11 +184,15 @@ def write_report(topic: str, rounds: int, rows: list[dict[str, Any]], only: str 
 
 def machine() -> dict[str, Any]:
     versions = {}
-    for name in ("asyncnb", "ipykernel", "ipython", *PEERS):
+    for name in ("asyncnb", "ipykernel", "ipython", *NAMED):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    if PEERS.exists():
+        code = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
+        asked = subprocess.run([PEERS, "-c", code, *NAMED_PEERS], capture_output=True, check=True)
+        versions |= dict(zip(NAMED_PEERS, asked.stdout.decode().split(), strict=True))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "python": platform.python_version(),

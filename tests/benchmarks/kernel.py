@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import py_compile
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,14 +17,12 @@ from typing import Any
 
 import psutil
 
-from tests.benchmarks import describe_machine, write_report
-from tests.kernel.driver import ROOT, Cell, Kernel
+from tests.benchmarks import PEERS, describe_machine, write_report
+from tests.kernel.driver import Cell, Kernel
 
 SLEEPERS = 10_000
 PRINTS = 100_000
 PREAMBLE = "import asyncio, threading, time"
-#: What `.ci/peers` makes for this Python: async-kernel and others that need an environment.
-PEERS = ROOT / ".venvs" / f"py{sys.version_info[0]}{sys.version_info[1]}-peers" / "bin" / "python"
 QUIET = ("--log-level=ERROR",)  # warnings of the kernel would stand between the rows
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks.kernel import PEERS, QUIET, Figure, compare, in_turns, run_groups
+from tests.benchmarks import PEERS
+from tests.benchmarks.kernel import QUIET, Figure, compare, in_turns, run_groups
 from tests.kernel.driver import Kernel
 from tests.kernel.ports import free_ports
 

@@ -177,11 +177,29 @@ def measured(known: dict[str, Results], topic: str) -> str:
     return f"{when}, {rounds} rounds, {newest['system']}, {newest['cpus']} CPUs, Python {pythons}"
 
 
+def releases(known: dict[str, Results]) -> str:
+    """Return the packages that were compared, with their releases on the main Python."""
+    results = known.get(MAIN) or next(iter(known.values()))
+    found: dict[str, str] = {}
+    for result in sorted(results.values(), key=lambda result: result["when"]):
+        found |= result["versions"]
+    found.pop("asyncnb", None)
+    return "Compared with " + ", ".join(f"{name} {number}" for name, number in found.items()) + "."
+
+
 def page() -> tuple[str, dict[str, str]]:
     """Return the page, and its charts by their file names."""
     texts = json.loads(TEXTS.read_text(encoding="utf-8"))
     known = load()
-    lines = ["# Performance", "", *opening(known, texts), "", *texts["reading"]]
+    lines = [
+        "# Performance",
+        "",
+        *opening(known, texts),
+        "",
+        *texts["reading"],
+        "",
+        releases(known),
+    ]
     measured_topics = {topic for results in known.values() for topic in results}
     order = [*texts["topics"], *sorted(measured_topics - set(texts["topics"]) - {"gate"})]
     charts = {}
