@@ -315,6 +315,7 @@ class Extension:
         return NotebookFrontEnd(
             self.ip,
             loop_starting=self._watch,
+            belongs_here=self.output.is_entered,
             task_launching=self.output.on_task_launch,
             task_ended=self.background.ended,
             kernel_loop=self._kernel_loop,

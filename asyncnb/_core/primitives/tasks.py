@@ -163,7 +163,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
             )
         if context is None:
             context = contextvars.copy_context()
-        task, step = construct_suspended(cls, coro, loop=loop, name=name, context=context)
+        task, step = construct_suspended(cls, coro, loop, name, context)
         if register is not None:
             note_suspended(task)
         try:
@@ -240,7 +240,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
     __slots__ = ()
 
     _launched = False  # a launched task outlives an interrupt of the code that awaits it
-    _record: TaskHandle | None = None  # what the registry knows about a launched task
+    _record: TaskHandle | None = None  # what the registry knows about a launched task; a slot there
     _pause: Pause | None = None  # while it is suspended, or about to be
     _delegate: Task[Any] | None = None  # of a detached cell: the task whose steps do its work
     _timeout: Any = None  # its Timeout, if it has one
@@ -283,6 +283,9 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         else:
             dog.cancel(self, functools.partial(_cancel_on_loop, self, msg))
         return True
+
+    def _before_cancel(self) -> None:
+        """Prepare for a request to cancel. On the loop's thread."""
 
     def uncancel(self) -> int:
         """Withdraw one request to cancel and return how many are left. Any thread.
@@ -397,6 +400,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
 
 
 def _cancel_on_loop(task: Task[Any], msg: Any) -> bool:
+    task._before_cancel()
     cancelled = _cancel(task, msg)
     if task._pause is not None:
         task._pause.release()
@@ -426,6 +430,8 @@ def interrupt(task: asyncio.Task[Any]) -> bool:
             return False
         loop.call_soon_threadsafe(interrupt, task)
         return True
+    if isinstance(task, Task):
+        task._before_cancel()
     cancelled = _cancel(task, INTERRUPT)
     if getattr(task, "_pause", None) is not None:
         task._pause.release()  # type: ignore[attr-defined]
@@ -452,20 +458,15 @@ def note_unseen(context: dict[str, Any]) -> bool:
     return record.never_retrieved()
 
 
-def create_suspended(
-    loop: AbstractEventLoop,
+def create_here(
+    cls: type[Task[_T]],
     coro: Coroutine[Any, Any, _T],
-    *,
+    loop: AbstractEventLoop,
     name: str | None,
     context: contextvars.Context,
-) -> tuple[Task[_T], Callable[[], object] | None]:
-    """Construct a task; return it with the first step that the caller has to schedule for it.
-
-    Until then the task belongs to the calling thread alone, so it can be recorded before a loop in
-    another thread runs it, perhaps to its end. The step is for :func:`run_first_step`, in *context*
-    on the loop's thread. On the loop's own thread the step is None: the loop already has it. Any
-    thread.
-    """
-    if runs_here(loop):
-        return Task(coro, loop=loop, name=name, context=context), None
-    return construct_suspended(Task, coro, loop=loop, name=name, context=context)
+) -> Task[_T]:
+    """Return a new task of class *cls* of a loop that runs in this thread."""
+    if type(coro) is types.CoroutineType and _wrap_coroutine is None and not loop.get_debug():
+        task: Task[_T] = construct(cls, coro, loop=loop, name=name, context=context)
+        return task  # the same, without the checks
+    return cls(coro, loop=loop, name=name, context=context)
