@@ -124,7 +124,7 @@ def launch_record(
     before_start: Callable[[], object] | None = None,
     context: contextvars.Context | None = None,
 ) -> Task[T]:
-    """Start ``coro`` as the task of ``record``; it runs in ``context`` or a copy of the current one.
+    """Start ``coro`` as the task of ``record``, in ``context`` or a copy of the current one.
 
     ``coro`` calls ``registry.ends(record)`` in its last step, as ``run_body`` does.
     """

@@ -46,7 +46,7 @@ class TaskStreams:
 
     def any_may_be_replaced(self) -> bool:
         """Return whether ``replaced`` has to be called; this is quicker."""
-        for slot in self._slots:
+        for slot in self._slots:  # noqa: SIM110 - any() takes twice as long
             if slot.values.get(slot.name) is not slot.notebook_value:
                 return True
         return False

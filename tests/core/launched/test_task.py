@@ -77,8 +77,8 @@ def test_the_record_of_a_living_task_has_no_dict() -> None:
     first.join(5)
     many = [asyncnb.launch(forever()) for _ in range(100)]
     on_the_loop(asyncio.sleep(0))
-    dicts = [each for each in gc.get_referents(*(task._record for task in many))]
-    assert not [each for each in dicts if type(each) is dict]
+    refers_to = gc.get_referents(*(task._record for task in many))
+    assert not [each for each in refers_to if type(each) is dict]
 
 
 def test_tasks_that_end_in_the_same_iteration_are_noted_in_one_call(
