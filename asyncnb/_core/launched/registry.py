@@ -220,18 +220,32 @@ class TaskRegistry:
 
         If there is none, yield those whose names a table shows as ``pattern``: see ``shown_as``.
         """
-        records = self.records()
-        if pattern != "*":
-            # Compiled once, since there may be 100,000 names.
-            hit = re.compile(fnmatch.translate(pattern)).match
-            names = [record.name for record in records]
-            found = zip(records, names, strict=True)
-            records = [record for record, name in found if name == pattern or hit(name)]
-            if not records and (shown := shown_as(pattern, names)):
-                records = [r for r in self.records() if r.name in shown]
+        records = self.records() if pattern == "*" else self._matching(pattern)
         for record in records:
             if state is None or record.state() == state:
                 yield record
+
+    def _matching(self, pattern: str) -> list[TaskRecord]:
+        if not _GLOB.search(pattern) and (exact := self._named(pattern)):
+            return exact
+        # Compiled once, since there may be 100,000 names.
+        hit = re.compile(fnmatch.translate(pattern)).match
+        records = self.records()
+        names = [record.name for record in records]
+        named = list(zip(records, names, strict=True))
+        found = [record for record, name in named if name == pattern or hit(name)]
+        if not found and (shown := shown_as(pattern, names)):
+            found = [record for record, name in named if name in shown]
+        return found
+
+    def _named(self, name: str) -> list[TaskRecord]:
+        """Return the records of the tasks with this name, oldest first; quick with 100,000."""
+        found = []
+        for record in list(self._records.values()):
+            task = record.held
+            if name == (record.name if task is None else task.get_name()):
+                found.append(record)
+        return sorted(found, key=_by_id)
 
     def find(self, name: str) -> TaskRecord:
         """Return the one task named ``name``: the living one, else the last that ended.
@@ -239,9 +253,10 @@ class TaskRegistry:
         A task whose name a table shows as ``name`` is found, too: see ``shown_as``. Raises
         TaskNotFoundError if there is none (suggesting similar names) or if several are alive.
         """
-        records = self.records()
-        found = [r for r in records if r.name == name]
-        if not found and (shown := shown_as(name, [r.name for r in records])):
+        found = self._named(name)
+        if not found:
+            records = self.records()
+            shown = shown_as(name, [r.name for r in records])
             found = [r for r in records if r.name in shown]
         living = [r for r in found if r.state() not in ENDED]
         if len(living) > 1:
@@ -313,6 +328,8 @@ def matches(record: TaskRecord, pattern: str) -> bool:
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
+#: The characters by which a pattern may match other names than itself.
+_GLOB = re.compile(r"[*?[]")
 _by_id = operator.attrgetter("id")
 
 #: Every launched task of this process.

@@ -23,7 +23,9 @@ def all_tasks(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
     if loop is None:
         loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 14):
-        return _all_threads_tasks(loop) | set(_unstarted(loop))
+        found = _all_threads_tasks(loop)
+        found.update(_unstarted(loop))
+        return found
     return {task for task in _known_tasks() if _loop_of(task) is loop and not task.done()}
 
 
@@ -74,11 +76,11 @@ def _known_tasks() -> Iterator[Any]:
 def unmanaged_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
     """Return the unfinished tasks of *loops* that were not launched. Any thread."""
     if sys.version_info >= (3, 14):
-        known: Iterable[Any] = (task for loop in loops for task in all_tasks(loop))
+        known: Iterable[Iterable[Any]] = map(all_tasks, loops)
     else:
-        known = _known_tasks()
+        known = (_known_tasks(),)
     # Launched tasks are excluded first, to avoid up to 100,000 needless calls of get_loop().
-    others = {task for task in known if not getattr(task, "_launched", False)}
+    others = {task for some in known for task in some if not getattr(task, "_launched", False)}
     return [task for task in others if not task.done() and _loop_of(task) in loops]
 
 
