@@ -44,11 +44,15 @@ class Tripwire:
             return False
         with call_soon_lock:
             attributes = self._loop.__dict__
-            current = attributes.get("call_soon")
-            if current is None:
-                attributes.update(self._hooks)
-                wires[self._loop] = self
-            return current is self._hooks["call_soon"]
+            hooks = self._hooks
+            if attributes.get("call_soon") not in (None, hooks["call_soon"]):
+                return False
+            # Not only the first: see clear().
+            was_set = wires.get(self._loop) is self
+            was_set = was_set and all(attributes.get(name) is hooks[name] for name in hooks)
+            attributes.update(hooks)
+            wires[self._loop] = self
+            return was_set
 
     def clear(self) -> None:
         """Take the wire away. Any thread."""
