@@ -313,8 +313,9 @@ def _wrong_groups() -> Iterator[str]:
 
 def _wrong_waits() -> Iterator[str]:
     with _joining._guard:
-        waiting = [(loop, len(threads), 0) for loop, threads in _joining._joiners.items()]
-        waiting += [(loop, 0, len(tasks)) for loop, tasks in _joining._waiters.items()]
+        waiting = [(loop, 0, len(tasks)) for loop, tasks in _joining._waiters.items()]
+    for loop in {joiner.loop for joiner in _joining._joiners.copy()}:
+        waiting.append((loop, len(_joining.joiners_of(loop)), 0))
     for loop, threads, tasks in waiting:
         # A loop of other code may be closed without notice; waits for it detect that themselves.
         if isinstance(loop, EmbeddedLoop) and _joining.is_dead(loop):

@@ -152,6 +152,7 @@ RESET = {
     "_core.tracing.traced_loops._watched",
     "_core.tracing.recording.recorder",
     "_core.base.visits.guarded",
+    "_core.loop.tripwire.wires",
     "_core.base.visits.visits",
     "_core.primitives.joining._joiners",
     "_core.primitives.joining._waiters",

@@ -13,7 +13,7 @@ from tests.benchmarks import Contender, Row
 
 IDLE_SECONDS = 1.0
 #: Of a core: what an idle watchdog may take.
-SHARE = 0.001
+SHARE = 0.0005
 
 
 async def nothing() -> None:

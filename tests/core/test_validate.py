@@ -83,7 +83,7 @@ def group_on_a_dead_loop(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
 
 
 def waiting_thread(job: Any, dead: Any, patch: pytest.MonkeyPatch) -> str:
-    patch.setitem(joining._joiners, dead, {joining.Joiner()})
+    patch.setattr(joining, "_joiners", {joining.Joiner(dead)})
     return "1 threads wait in join() for an embedded loop that has ended"
 
 

@@ -192,15 +192,17 @@ def own_loop() -> AbstractEventLoop | None:
     return visit._before
 
 
-def release_deferred() -> None:
+def release_deferred(woken: object = None) -> None:
     """Release what the calling thread's cell has scheduled, because the thread will wait for it.
 
+    *woken* is a loop that the caller has just woken, so that it need not be woken for nothing.
     Otherwise a cell that creates a task and then waits for it without ``await`` (``join()``,
     ``asyncnb.run()``) would wait for a task that starts only when the cell ends.
     """
     visit = visits.get(get_ident())
     while visit is not None:
-        visit.release()
+        if visit._deferred or visit.loop is not woken:
+            visit.release()
         visit = visit._outer
 
 

@@ -14,7 +14,7 @@ from asyncnb._core.base.visits import own_loop, runs_here
 from asyncnb._core.launched.start import as_coroutine
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.primitives import threads as _threads
-from asyncnb._core.primitives.awaitables import close_refused
+from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.futures import isfuture
 from asyncnb._core.primitives.joining import blocking_wait
 from asyncnb._core.primitives.tasks import Task
@@ -54,8 +54,9 @@ def run(
     Pyodide, whose only thread is the loop's, this waits only where the browser can switch stacks.
     """
     loop = running_embedded_loop()
-    with close_refused(awaitable):
-        timeout = check_timeout(timeout)
+    try:
+        if timeout is not None:
+            timeout = check_timeout(timeout)
         if loop_factory is not None and not callable(loop_factory):
             raise TypeError(
                 f"loop_factory must be callable or None, not {brief_value(loop_factory)}."
@@ -66,6 +67,9 @@ def run(
             if isfuture(awaitable) and awaitable.get_loop() is own_loop() and not awaitable.done():
                 # This thread would have to run the task.
                 raise would_deadlock("asyncnb.run()", "await task")
+    except BaseException:
+        close_unstarted(awaitable)
+        raise
     coro = as_coroutine(awaitable, caller="run")
     if not THREADS and asyncio._get_running_loop() is not None:
         return _run_on_this_loop(coro, timeout=timeout, name="asyncnb.run")

@@ -69,7 +69,7 @@ def _start_loop() -> EmbeddedLoop:
 def running_embedded_loop() -> EmbeddedLoop | None:
     """Return the embedded loop if one is alive, else None; never start one."""
     loop = _current
-    return loop if loop is not None and loop.alive else None
+    return loop if loop is not None and not loop._state.ending else None  # see embedded_loop()
 
 
 def shutdown(timeout: float | None = None) -> bool:

@@ -21,10 +21,12 @@ from asyncnb._core.loop.guarded import (
     call_soon_from_other_thread,
     create_task_from_other_thread,
 )
+from asyncnb._core.loop.tripwire import wires
 from asyncnb._core.primitives.fast_timer import KNOWN, trust_call_at
 
 _H = TypeVar("_H", bound=Handle)
 _standard_call_soon: Any = asyncio.BaseEventLoop.call_soon
+_standard_call_soon_threadsafe: Any = asyncio.BaseEventLoop.call_soon_threadsafe
 _standard_call_at: Any = asyncio.BaseEventLoop.call_at
 _standard_create_task: Any = asyncio.BaseEventLoop.create_task
 
@@ -51,6 +53,14 @@ class FastCallSoonLoop(asyncio.BaseEventLoop):
         handle = Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        standard: Handle = _standard_call_soon_threadsafe(self, callback, *args, context=context)
+        if wires and (wire := wires.get(self)) is not None:
+            wire.trip()
+        return _created_by_caller(standard)
 
     def call_at(  # type: ignore[override]
         self,

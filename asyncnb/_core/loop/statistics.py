@@ -17,7 +17,7 @@ class LoopStatistics(NamedTuple):
     far; it is 0.0 for a loop that has been idle for the last seconds, and None without a watchdog.
     ``ready`` counts the callbacks that are ready to run, None where the loop (uvloop) does not
     expose them. ``slowest`` is the longest step the watchdog has seen; it checks seven times a
-    second, so it misses most steps shorter than that.
+    second while the loop works, so it misses most steps shorter than that.
     """
 
     kind: str

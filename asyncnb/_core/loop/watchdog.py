@@ -3,7 +3,8 @@
 A thread observes the loop's thread from outside, seven times a second, without waking the loop: is
 a task or a callback in the middle of a step? Only then does it request an answer from the loop, and
 a loop that still gives none, in the same step, is blocked. Many short steps are observed as
-different steps, and the loop answers.
+different steps, and the loop answers. While the loop sleeps, the thread sleeps, too, until the
+first call that gives the loop work (see ``tripwire``).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame, is_intern
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.places import Place, place, strip_outer_frames
+from asyncnb._core.loop.tripwire import Tripwire
 
 if TYPE_CHECKING:
 
@@ -51,6 +53,11 @@ _MAX_FRAMES = 30
 #: A check that is late by this many seconds was delayed by the interpreter's lock (GIL) and not by
 #: a busy machine.
 _GIL_HELD_SECONDS = 0.3
+#: How long the thread sleeps while nothing gives the loop work. It then looks for timers and
+#: sockets that the tripwire misses, and if there are any, does not sleep that long a second time
+#: within a minute.
+_SLEEP_SECONDS = 30.0
+_STAY_AWAKE_SECONDS = 60.0
 
 
 class Blocked(NamedTuple):
@@ -94,8 +101,13 @@ class Watchdog:
         self.context: contextvars.Context | None = None
         self._pid = os.getpid()
         # A lock, not an Event: an Event takes twice as long to wake up, and that is its only use.
-        self._stop = threading.Lock()
-        self._stop.acquire()
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self._stopping = False
+        self._wire = Tripwire(loop, self._end_sleep)
+        #: Whether the thread sleeps until the tripwire reports.
+        self._sleeping = False
+        self._awake_until = 0.0
         # The following are written by the watchdog's thread, `_answered_at` by the loop's.
         self._asked_at = 0.0
         self._answered_at = 0.0
@@ -119,8 +131,8 @@ class Watchdog:
 
     def stop(self) -> None:
         """Stop watching; return when the thread has ended. Any thread but the watchdog's own."""
-        with contextlib.suppress(RuntimeError):  # stop() was called before
-            self._stop.release()
+        self._stopping = True
+        self._wake_up()
         me = threading.current_thread()
         if os.getpid() == self._pid and self._thread.is_alive() and me is not self._thread:
             self._thread.join(2.0)
@@ -155,35 +167,78 @@ class Watchdog:
             if self._stopped:  # the thread has ended just now
                 self._requests.clear()
 
+    def _wake_up(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it is awake, or about to be
+            self._wake.release()
+
+    def _end_sleep(self) -> None:
+        """Look at the loop again, from now on; the tripwire calls this."""
+        if self._sleeping:
+            self._sleeping = False
+            self._wake_up()
+
     def _main(self) -> None:
         last = time.monotonic()
         cpu = thread_clock(self.loop.thread)
         used = cpu()
-        while not self._stop.acquire(timeout=self._period()) and not self.loop.dead:
+        while not self._is_over():
+            self._wake.acquire(timeout=self._period())
+            if self._is_over():
+                break
             now, used_now = time.monotonic(), cpu()
             # All threads of a suspended process wake up late, and none of them has worked.
             passed = min(now - last, 2 * self._period())
             # If the loop's own thread used the CPU in the meantime, it held the GIL all the time,
             # in C code that does not release it, and this thread could not check.
             gil_held = used_now - used if used_now - used > _GIL_HELD_SECONDS else 0.0
+            rested = used_now == used
             last, used = now, used_now
             try:
-                self._check(now, passed, gil_held)
+                working = self._check(now, passed, gil_held)
             except Exception:
                 if self.loop.is_closed():  # the loop has ended in the meantime
                     break
                 logger.exception("The embedded loop's watchdog failed and is now disabled.")
                 break
+            # Without a clock of the loop's thread, nothing would show that it woke up meanwhile.
+            if rested and not working and cpu is not time.process_time:
+                used = self._sleep(now, used, cpu)
+                last = time.monotonic()
         # Requests that it would have handled later are dropped: nothing checks them any more.
         self._stopped = True
+        self._wire.clear()
         self._requests.clear()
         self._blocked = self.context = self._step = None
         self._asked_at = 0.0
 
+    def _is_over(self) -> bool:
+        return self._stopping or self.loop.dead
+
+    def _sleep(self, now: float, used: float, cpu: Callable[[], float]) -> float:
+        """Sleep until something gives the loop work, if the tripwire has been set since the last
+        check; otherwise set it. Return the CPU seconds to compare the next ones with."""
+        if now < self._awake_until:
+            return used
+        self._sleeping = True  # first: the wire may be tripped as soon as it is set
+        if self._wire.set():
+            while not self._wake.acquire(timeout=_SLEEP_SECONDS):
+                if self.loop.dead:
+                    break
+                if cpu() != used:
+                    self._awake_until = time.monotonic() + _STAY_AWAKE_SECONDS
+                    used = cpu()
+                    break
+            else:
+                if cpu() - used > _GIL_HELD_SECONDS:
+                    self._wake_up()  # the step that held the GIL may be about to end: check now
+        self._sleeping = False
+        return used
+
     def _period(self) -> float:
         return self.threshold / 2 if not self._asked_at else self.threshold / 6
 
-    def _check(self, now: float, passed: float, gil_held: float) -> None:
+    def _check(self, now: float, passed: float, gil_held: float) -> bool:
+        """Return whether the loop is in the middle of a step or has not answered yet."""
         for _ in range(len(self._requests)):  # other threads may append at the same time
             request = self._requests.popleft()
             if not request.handled and not request.raised:
@@ -192,13 +247,13 @@ class Watchdog:
             self._handle_answer(self._answered_at - self._asked_at)
         task, frame = self._current()
         if task is None and frame is None:
-            return
+            return bool(self._asked_at)
         if is_at_breakpoint(self._top()):
             # The time before the breakpoint does not count either: a person steps through the code.
             if self._step is not None:
                 self._end_step()
             self._step = None
-            return
+            return True
         step = (task if task is not None else frame, id(frame))
         if step != self._step:
             if self._step is not None:
@@ -214,6 +269,7 @@ class Watchdog:
             self._report_blocked(task)
         if self._blocked is not None and task is not None:
             self._interrupt(task)
+        return True
 
     def _current(self) -> tuple[asyncio.Task[Any] | None, types.FrameType | None]:
         """Return the task in the middle of a step, and the outermost frame of the step."""

@@ -13,7 +13,7 @@ import threading
 from asyncio import AbstractEventLoop, CancelledError, _get_running_loop, new_event_loop
 from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType, TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from asyncnb._core.base.errors import THREADS, EmbeddedLoopError, no_threads
 from asyncnb._core.base.visits import runs_here
@@ -32,12 +32,14 @@ from asyncnb._core.primitives.joining import (
     refuse_own_thread,
     refuse_with_lock_held,
 )
-from asyncnb._core.primitives.tasks import Task, interrupt
+from asyncnb._core.primitives.tasks import Task, can_construct, construct_eagerly, interrupt
 
 __all__ = ["Runner", "new_event_loop", "run", "run_coroutine_threadsafe", "to_thread"]
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
+
+_construct_task: Callable[..., Any] = functools.partial(construct_eagerly, Task)
 
 _EXECUTOR_SHUTDOWN = 300.0  # seconds, as asyncio.constants.THREAD_JOIN_TIMEOUT
 
@@ -182,56 +184,75 @@ def run_on(
     except EmbeddedLoopError:
         coro.close()
         raise
-    context = contextvars.copy_context()
-    joiner = Joiner()
-    started: list[asyncio.Task[_T]] = []
-
-    def start() -> None:
-        # Here, not in the waiting thread, and eagerly: the loop wakes up once instead of twice, and
-        # a coroutine that does not suspend is done before the waiting thread falls asleep.
-        try:
-            task = Task(coro, loop=loop, name=name, context=context, eager_start=True)
-        except BaseException as exc:
-            joiner.fail(exc)
-            raise
-        started.append(task)
-        if task.done():
-            joiner.release()
-        else:
-            task.add_done_callback(joiner.release)
-
-    def cancel() -> None:
-        if started:
-            interrupt(started[0])  # launched tasks that it waits for keep running
-        else:  # Ctrl-C came before the loop had started the task
-            coro.close()
-            joiner.release()
-
-    joiner.register(loop)
+    work: _Work[_T] = _Work(loop, coro, name)
+    work.register()
     try:
         try:
-            loop.call_soon_threadsafe(start)
-            in_time = joiner.wait(loop, timeout)
+            loop.call_soon_threadsafe(work.start)
+            in_time = work.wait(timeout)
         except (KeyboardInterrupt, CancelledError):  # Ctrl-C; the cancel of a worker thread
-            _end_and_wait(loop, cancel, joiner)
+            work.end_and_wait()
             raise
         if not in_time:
-            _end_and_wait(loop, cancel, joiner)
+            work.end_and_wait()
             raise TimeoutError(f"cancelled because not done after {timeout} seconds: {awaitable!r}")
     finally:
-        joiner.unregister(loop)
-    if started and started[0].done():
-        return started[0].result()
-    raise joiner.error or dead_loop_error(awaitable)
+        work.unregister()
+    task = work.task
+    if task is not None and task.done():
+        return task.result()
+    raise work.error or dead_loop_error(awaitable)
 
 
-def _end_and_wait(loop: AbstractEventLoop, cancel: Callable[[], None], joiner: Joiner) -> None:
-    try:
-        loop.call_soon_threadsafe(cancel)
-    except RuntimeError:
-        if not loop.is_closed():
+class _Work(Joiner, Generic[_T]):
+    """A coroutine to run on a loop, for the thread that waits for it."""
+
+    __slots__ = ("context", "coro", "name", "task")
+
+    def __init__(
+        self, loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], name: str | None
+    ) -> None:
+        super().__init__(loop)
+        self.coro = coro
+        self.name = name
+        self.context = contextvars.copy_context()
+        self.task: asyncio.Task[_T] | None = None
+
+    def start(self) -> None:
+        """Run the first step, on the loop's thread.
+
+        Here, not in the waiting thread, and eagerly: the loop wakes up once instead of twice, and a
+        coroutine that does not suspend is done before the waiting thread falls asleep.
+        """
+        coro, loop = self.coro, self.loop
+        make = _construct_task if can_construct(coro, loop) else Task
+        try:
+            task = make(coro, loop=loop, name=self.name, context=self.context, eager_start=True)
+        except BaseException as exc:
+            self.fail(exc)
             raise
-    joiner.wait(loop)
+        self.task = task
+        if task.done():
+            self.release()
+        else:
+            task.add_done_callback(self.release)
+
+    def cancel(self) -> None:
+        """Cancel the task, on the loop's thread."""
+        if self.task is not None:
+            interrupt(self.task)  # launched tasks that it waits for keep running
+        else:  # Ctrl-C came before the loop had started the task
+            self.coro.close()
+            self.release()
+
+    def end_and_wait(self) -> None:
+        """Cancel the task and wait for its cleanup, in the waiting thread."""
+        try:
+            self.loop.call_soon_threadsafe(self.cancel)
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
+        self.wait()
 
 
 class _State(enum.Enum):

@@ -77,7 +77,8 @@ def compile_cell(ip: InteractiveShell, body: str, *, magic: str, sent: str = "")
         return BackgroundCell(
             body=compile(ast.Module(statements, []), name, "exec", flags, dont_inherit=True),
             last=None if last is None else compile(last, name, "eval", flags, dont_inherit=True),
-            quiet=bool(ip.displayhook.semicolon_at_end_of_expression(body)),
+            # Without one, IPython need not read the cell token by token.
+            quiet=";" in body and bool(ip.displayhook.semicolon_at_end_of_expression(body)),
             file=name,
             source=above + body,
             text=body,

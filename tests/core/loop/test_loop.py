@@ -141,7 +141,7 @@ def test_a_crash_is_told_and_releases_those_who_wait() -> None:
     thread = threading.Thread(target=join)
     thread.start()
     assert waits.wait(10)
-    while not _waiters._joiners.get(loop):  # until it is registered
+    while not _waiters.joiners_of(loop):  # until it is registered
         os.sched_yield() if hasattr(os, "sched_yield") else None
     loop.call_soon_threadsafe(loop.stop)
     loop.thread.join(10)

@@ -14,8 +14,11 @@ import pytest
 
 from asyncnb import EmbeddedLoop, Task
 from asyncnb._core.base import async_raise as _breakin
+from asyncnb._core.base.call_soon_hook import replaced_call_soon
+from asyncnb._core.loop import tripwire
 from asyncnb._core.loop import watchdog as _watchdog
-from asyncnb._core.loop.watchdog import Blocked
+from asyncnb._core.loop.watchdog import Blocked, Watchdog
+from asyncnb._core.primitives.pause import StepInterceptor
 
 
 class Watched:
@@ -27,6 +30,14 @@ class Watched:
         self.loop.on_blocked.add(lambda _, blocked: self.said.put(blocked))
         self.loop.start()
         self.loop.watch(0.05)
+
+    def fall_asleep(self) -> Watchdog:
+        """Wait until the watchdog sleeps until something happens; return it."""
+        dog = self.loop.watchdog
+        assert dog is not None
+        bed = dog._wake = Bed(dog._wake)  # type: ignore[assignment]
+        assert bed.asleep.wait(10)
+        return dog
 
     def start(self, coro: Any, name: str = "it") -> Task[Any]:
         return Task(coro, loop=self.loop, name=name)
@@ -44,6 +55,20 @@ class Watched:
     def assert_over(self) -> None:
         assert self.said.get(timeout=10) is None
         assert self.loop.blocked is None
+
+
+class Bed:
+    """The lock that a watchdog sleeps on, which reports a long sleep."""
+
+    def __init__(self, lock: Any) -> None:
+        self.release = lock.release
+        self._acquire = lock.acquire
+        self.asleep = threading.Event()
+
+    def acquire(self, timeout: float) -> bool:
+        if timeout == _watchdog._SLEEP_SECONDS:
+            self.asleep.set()
+        return bool(self._acquire(timeout=timeout))
 
 
 @pytest.fixture
@@ -161,8 +186,144 @@ def test_a_loop_without_work_is_not_asked(watched: Watched) -> None:
         return found
 
     dog._current = look  # type: ignore[method-assign]
+    dog._wire.trip()  # it may be asleep
     assert looked.wait(10)
     assert asked == dog._asked_at == 0.0
+
+
+def test_a_task_that_blocks_after_a_long_rest_is_reported(watched: Watched) -> None:
+    begin = asyncio.Event()
+    gate = threading.Event()
+
+    async def patient() -> None:
+        await begin.wait()
+        gate.wait(20)
+
+    task = watched.start(patient(), name="patient")
+    watched.answer()
+    watched.fall_asleep()
+    watched.loop.call_soon_threadsafe(begin.set)
+    assert watched.report().name == "patient"
+    gate.set()
+    task.join(10)
+    watched.assert_over()
+
+
+def test_the_timer_of_a_task_wakes_the_watchdog(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_watchdog, "_SLEEP_SECONDS", 60.0)  # the timer is earlier
+    gate = threading.Event()
+    timers: list[asyncio.TimerHandle] = []
+
+    async def sleeper() -> None:
+        done = asyncio.get_running_loop().create_future()
+        timers.append(watched.loop.call_later(1.0, done.set_result, None))
+        await done
+        gate.wait(20)
+
+    task = watched.start(sleeper(), name="sleeper")
+    watched.answer()
+    watched.fall_asleep()
+    assert not task.done()
+    assert watched.report().name == "sleeper"
+    gate.set()
+    task.join(10)
+    watched.assert_over()
+
+
+def test_work_from_another_thread_wakes_the_watchdog(watched: Watched) -> None:
+    watched.fall_asleep()
+    gate = threading.Event()
+    watched.loop.call_soon_threadsafe(gate.wait, 20)
+    assert "wait" in watched.report().name
+    gate.set()
+    watched.assert_over()
+
+
+def test_a_task_launched_after_a_long_rest_is_reported(watched: Watched) -> None:
+    watched.fall_asleep()
+    gate = threading.Event()
+    task = watched.start(hold(gate), name="new")
+    assert watched.report().name == "new"
+    gate.set()
+    task.join(10)
+    watched.assert_over()
+
+
+def test_a_cancel_after_a_long_rest_finds_the_blocking_task(watched: Watched) -> None:
+    watched.fall_asleep()
+    task = watched.start(spin())
+    while asyncio.current_task(watched.loop) is not task:
+        pass
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        task.join(10)
+
+
+def test_nothing_of_the_tripwire_stays_on_a_loop_that_works(watched: Watched) -> None:
+    before = dict(watched.loop.__dict__)
+    dog = watched.fall_asleep()
+    assert watched.loop.__dict__ != before
+    watched.answer()
+    assert watched.loop.__dict__ == before
+    assert dog._wire not in tripwire.wires.values()
+
+
+def test_a_watchdog_that_is_stopped_in_its_sleep_ends_at_once(watched: Watched) -> None:
+    dog = watched.fall_asleep()
+    dog.stop()
+    assert not dog._thread.is_alive()
+    assert "call_soon" not in watched.loop.__dict__
+
+
+def test_a_tripwire_that_a_pause_displaced_counts_as_not_set(watched: Watched) -> None:
+    loop = watched.loop
+    loop.watch(0)
+    before = dict(loop.__dict__)
+    tripped = threading.Event()
+    wire = tripwire.Tripwire(loop, tripped.set)
+    assert not wire.set()
+    assert wire.set()
+    interceptor = StepInterceptor.of(loop)
+    assert not wire.set()
+    interceptor.discard(None)
+    assert not wire.set()
+    assert wire.set()
+    with replaced_call_soon(loop):
+        watched.answer()
+        assert tripped.wait(10)
+    watched.answer()
+    del loop.__dict__["_asyncnb_step_interceptor"]
+    loop.call_soon_threadsafe(loop.call_soon, int)
+    watched.answer()
+    assert loop.__dict__ == before
+
+
+def test_callbacks_that_the_tripwire_misses_keep_the_watchdog_awake(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timer whose callback touches no task: it cannot be noticed, only looked for."""
+    monkeypatch.setattr(_watchdog, "_SLEEP_SECONDS", 0.5)
+    dog = watched.fall_asleep()
+    armed, fired = threading.Event(), threading.Event()
+
+    def arm() -> None:
+        watched.loop.call_later(0.4, fired.set)
+        armed.set()
+
+    watched.loop.call_soon_threadsafe(arm)
+    assert armed.wait(10)
+    watched.fall_asleep()
+    assert fired.wait(10)
+    while not dog._awake_until:
+        time.sleep(0.001)
+    monkeypatch.setattr(_watchdog, "_SLEEP_SECONDS", 60.0)  # too long for this test
+    gate = threading.Event()
+    watched.loop.call_soon_threadsafe(watched.loop.call_later, 0.5, gate.wait, 20)
+    assert "wait" in watched.report().name
+    gate.set()
+    watched.assert_over()
 
 
 def test_a_suspended_process_does_not_count_as_blocking(watched: Watched) -> None:

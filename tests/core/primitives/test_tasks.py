@@ -192,7 +192,7 @@ def test_join_ends_when_the_loop_dies(elsewhere: Loop) -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not _waiters._joiners.get(elsewhere):
+    while not _waiters.joiners_of(elsewhere):
         time.sleep(0)
     assert _waiters.fail_waiters(elsewhere, RuntimeError("the loop crashed")) == 1
     thread.join(10)
@@ -228,7 +228,7 @@ def test_ctrl_c_ends_the_wait_not_the_task(elsewhere: Loop) -> None:
     assert main is not None
 
     def press() -> None:
-        while not _waiters._joiners.get(elsewhere):
+        while not _waiters.joiners_of(elsewhere):
             time.sleep(0)
         signal.pthread_kill(main, signal.SIGINT)
 
