@@ -7,7 +7,9 @@ live at that moment. The collector is on or off as the caller has left it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
+import itertools
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -93,9 +95,49 @@ def launched_on_loop(count: int, times: int = 1) -> float:
     return asyncnb.run(on_this_loop(asyncnb.launch, count, times))
 
 
+def least_on_loop(count: int, times: int = 1) -> float:
+    """The least that ``launch`` can do in Python, see ``least_launch``, in the loop's thread."""
+    asyncnb.embedded_loop()
+    return asyncnb.run(on_this_loop(least_launch, count, times))
+
+
 def launched_from_thread(count: int, times: int = 1) -> float:
     """launch() in another thread than the embedded loop's, as a cell without await does it."""
     return from_this_thread(asyncnb.launch, asyncnb.embedded_loop(), count, times)
+
+
+_record: contextvars.ContextVar[Any] = contextvars.ContextVar("record")
+_records: dict[int, _Record] = {}
+_numbers = itertools.count()
+
+
+class _Record:
+    __slots__ = ("created", "ended", "id", "started", "task")
+
+    def __init__(self) -> None:
+        self.id, self.created = next(_numbers), time.time()
+
+
+async def _until_end(coro: Coroutine[Any, Any, None], record: _Record) -> None:
+    record.started = time.time()
+    try:
+        await coro
+    finally:
+        record.ended = time.time()
+        del _records[record.id]
+
+
+def least_launch(coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task that can be found, that knows its times, and that its children know.
+
+    Without names, limits, groups, output, checks of what is passed, other threads and a history.
+    """
+    record = _Record()
+    context = contextvars.copy_context()
+    context.run(_record.set, record)
+    record.task = task = asyncio.create_task(_until_end(coro, record), context=context)
+    _records[record.id] = record
+    return task
 
 
 def in_thread(work: Callable[[], float]) -> float:
