@@ -28,6 +28,14 @@ def header(message: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def is_headless(parent: dict[str, Any]) -> bool:
+    """Return whether a program runs the notebook rather than a person.
+
+    Such clients allow no stdin; front ends for people do (Jupyter protocol, execute_request).
+    """
+    return (parent.get("content") or {}).get("allow_stdin") is False
+
+
 class ParentMessages:
     """The message whose cell gets the output of the running code, as the kernel keeps it.
 

@@ -23,7 +23,7 @@ from typing import Any
 from IPython.core.displayhook import CapturingDisplayHook
 
 from asyncnb._core.base.visits import own_loop
-from asyncnb._core.launched.record import current_record
+from asyncnb._kernel.current_cell import current_record
 from asyncnb._kernel.ipykernel.kernel import kernel_of
 from asyncnb._kernel.undo import UndoStack
 

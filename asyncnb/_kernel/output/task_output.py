@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.config import config
-from asyncnb._core.launched.record import current_record
+from asyncnb._kernel.current_cell import current_record
 
 if TYPE_CHECKING:
     from asyncnb._kernel.output.headless import LateOutput

@@ -217,7 +217,7 @@ def run_cell(
 @contextlib.contextmanager
 def observed_progress(report: Report) -> Iterator[None]:
     """Report the progress of ``asyncnb.track``, if the job uses it."""
-    progress = sys.modules.get("asyncnb._core.base.progress")
+    progress = sys.modules.get("asyncnb._core.base.progress_observers")
     if progress is None:
         yield
         return
