@@ -18,6 +18,7 @@ IPython side (cells, output, magics), and ``_extension`` is the one module that 
 
 from __future__ import annotations
 
+import gc
 import importlib
 from asyncio import (
     ALL_COMPLETED,
@@ -243,9 +244,17 @@ def dashboard(**options: Any) -> Any:
 
 def load_ipython_extension(ip: InteractiveShell) -> None:
     """Start the embedded loop and hook into this shell, for ``%load_ext asyncnb``."""
-    from asyncnb._extension import load
+    # Loading makes thousands of objects that stay, and the collector would look through those of
+    # the whole kernel for each few thousand: a tenth of the time.
+    collecting = gc.isenabled()
+    try:
+        gc.disable()
+        from asyncnb._extension import load
 
-    load(ip)
+        load(ip)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def unload_ipython_extension(ip: InteractiveShell) -> None:
