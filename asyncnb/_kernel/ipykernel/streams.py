@@ -60,7 +60,7 @@ class TaskStreams:
         own = [each for each in ip.configurables if isinstance(each, ip.display_pub_class)]
         publisher = own[0] if own else ip.display_pub
         if "display_pub" in vars(ip):
-            self._put_in(ip, {"display_pub": _Slot(ip, "display_pub", publisher)}, {}, type)
+            self._put_in(ip, {"display_pub": _Slot(ip, "display_pub", publisher)}, {})
         return publisher
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
@@ -73,7 +73,11 @@ class TaskStreams:
         self._undo.unwind()
 
     def _put_in(
-        self, owner: Any, slots: dict[str, Any], members: dict[str, Any], meta: type
+        self,
+        owner: Any,
+        slots: dict[str, Any],
+        members: dict[str, Any],
+        meta: type[type] | None = None,
     ) -> None:
         for slot in slots.values():
             self._undo.push(slot.close)
