@@ -56,7 +56,7 @@ def walk(step):
 """
 
 TERMINAL = """
-import builtins, io, threading
+import builtins, gc, io, threading
 from IPython.core.interactiveshell import InteractiveShell
 ip = InteractiveShell.instance()
 import asyncnb
@@ -93,6 +93,7 @@ def snapshot():
     found["meta_path"] = list(sys.meta_path)
     found["threads"] = sorted(t.name for t in threading.enumerate())
     found["loop"] = running_embedded_loop()
+    found["collects"] = gc.isenabled()
     found["sys"] = type(sys)
     # What any cell changes.
     for key in ("execution_count", "last_execution_result", "last_execution_succeeded",
@@ -114,6 +115,7 @@ def check(what):
 def works():
     "A load works, and an unload takes it all out."
     assert ip.run_cell("%load_ext asyncnb", silent=True).success
+    assert gc.isenabled()
     assert ip.run_cell("%atask asyncio.sleep(0)", silent=True).success
     assert ip.run_cell("%tasks wait -t 10", silent=True).success
     ip.run_cell("%unload_ext asyncnb", silent=True)
