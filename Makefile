@@ -46,17 +46,17 @@ lint: ## ruff and mypy
 
 bench: ## the benchmarks
 	$(call install,dev)
-	.ci/venv $(PYTHON) .venvs/async-kernel peer async-kernel
+	@.ci/peers $(BIN)/python >/dev/null
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
-bench-check: ## a minute of benchmarks against the committed ratios, with generous bounds
+bench-check: ## a minute of benchmarks on 3.11 and 3.14 against the committed results, bounds generous
 	$(call install,dev)
-	$(BIN)/python -m tests.benchmarks.check --short
+	@.ci/bench-check
 
-bench-pythons: ## the primitives on every Python, their ratios, and the page; BENCH_ARGS='--rounds 31' is shorter
+bench-pythons: ## all benchmarks on 3.11, 3.13, 3.14 and 3.15, their results, and the page; an hour
 	@.ci/bench-pythons
 
-bench-page: ## the reference page on performance, from the newest reports
+bench-page: ## the reference page on performance, from the committed results
 	$(call install,dev)
 	$(BIN)/python -m tests.benchmarks.page
 

@@ -91,8 +91,7 @@ class Extension:
         #: Changes made to the current loop.
         self._loop_undo = UndoStack()
 
-    # Parts that are made when first used, so that loading does not wait for their modules.
-
+    # Made when first used: loading does not wait for their modules.
     @functools.cached_property
     def background(self) -> BackgroundCells:
         from asyncnb._kernel.cells.background import BackgroundCells
@@ -346,6 +345,7 @@ class Extension:
         return NotebookFrontEnd(
             self.ip,
             loop_starting=self._watch,
+            belongs_here=self.output.is_entered,
             task_launching=self.output.on_task_launch,
             task_ended=lambda record: self.background.ended(record),
             kernel_loop=self._kernel_loop,

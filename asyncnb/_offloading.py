@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,8 +45,7 @@ def offload(
     with the function's exception, with WorkerLostError if its worker is gone, and with OffloadError
     if the worker lacks a module or the result cannot be sent back. From any thread.
     """
-    from asyncnb._offload.calls import offload as start
-
+    start: Callable[..., Task[T]] = _calls().offload
     return start(fn, args, kwargs, on=on, name=name, group=group, timeout=timeout)
 
 
@@ -85,6 +85,11 @@ def map(
 
 def launch_on(work: Any, **options: Any) -> Any:
     """``launch(work, on=..., **options)``."""
-    from asyncnb._offload.calls import launch_on as start
+    return _calls().launch_on(work, **options)
 
-    return start(work, **options)
+
+@functools.cache
+def _calls() -> Any:
+    import asyncnb._offload.calls as calls
+
+    return calls

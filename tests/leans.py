@@ -200,12 +200,6 @@ PYTHON = [
         "isinstance(future._make_cancelled_error(), asyncio.CancelledError)",
     ),
     Lean(
-        "asyncio.Future._asyncio_future_blocking",
-        "_core/primitives/cross_loop.py",
-        "wait() and as_completed() take no fast way",
-        "future._asyncio_future_blocking is False",
-    ),
-    Lean(
         "asyncio.Future._asyncio_awaited_by",
         "_core/introspection/call_graph.py",
         "call graphs lose the edges that asyncio itself recorded",
@@ -350,6 +344,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.tasks._GatheringFuture._children",
+        "_core/primitives/cross_loop.py _core/primitives/first_completed.py "
         "_core/primitives/tasks.py _core/tracing/traced_coroutine.py "
         "_core/introspection/waiting_on.py _core/loop/watchdog.py",
         "`waiting_on` says nothing of asyncio.gather; a stopped cell waits for its launched tasks",

@@ -112,6 +112,7 @@ OF_THE_PARENT = {
     "_offload/engines/dask.py": "a child forgets the engines",
     "_offload/engines/ipyparallel.py": "a child forgets the engines",
     "_offload/engines/process.py": "a child forgets the engine and its workers",
+    "_offload/jobs.py": "of one job, whose end the parent's threads report",
     "_offload/far/line.py": "found by the id of the process",
     "_offload/far/worker.py": "a worker's, which runs its jobs in the thread that a fork keeps",
     "_offload/far/running.py": "of one job",
@@ -235,6 +236,7 @@ KEPT = {
     "_offload.far.dask._keys": "of a worker, whose key stays as it is",
     "_offload.far.line._connections": "by the id of the process",
     "_offload.far.remote._functions": "functions that came with jobs",
+    "_offload.far.output.outputs": "by thread; the one that forks still runs its job",
     "_offload.far.notebook._reporters": "by thread; each cell enters its own before it runs",
     "_core.primitives.suspended._first_steps": "made anew for each loop",
 }

@@ -1,85 +1,195 @@
-"""The page on performance: made of the committed ratios, of new reports, and of what it said."""
+"""The page on performance: made of the committed results alone, which are made of reports."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.benchmarks import check, page
+from tests.benchmarks import chart, check, page, results
 
 ROOT = Path(__file__).resolve().parent.parent
-WRITTEN = (ROOT / page.PAGE).read_text(encoding="utf-8")
+WRITTEN = ROOT / page.PAGE
 
 
 @pytest.fixture
-def reports(tmp_path, monkeypatch) -> Path:
-    (tmp_path / page.PAGE.parent / "images").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / check.REPORTS
-    folder.mkdir(parents=True)
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of reports, and no results yet."""
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    monkeypatch.setattr(results, "REPORTS", folder)
+    monkeypatch.setattr(results, "FILE", tmp_path / "results.json")
     return folder
 
 
-def write(reports: Path, topic: str, python: str) -> None:
+def row(name: str, ratio: float | None = 0.5, **facts: Any) -> dict[str, Any]:
+    medians = {"asyncio": (4.0, 1.0), "asyncnb": (2.0, ratio)}
+    contenders = {who: {"median": m, "ratio": r} for who, (m, r) in medians.items()}
+    return {
+        "row": name,
+        "unit": "us",
+        "goal": "",
+        "reached": None,
+        "contenders": contenders,
+    } | facts
+
+
+def report(
+    reports: Path, topic: str, *rows: dict[str, Any], only: str = "", python: str = "3.14.1"
+) -> None:
     version = python.rpartition(".")[0]
-    path = reports / f"{topic}-{version}-20260101T000000Z.json"
-    path.write_text(json.dumps({**report(python, 0.5), "topic": topic}))
-
-
-def report(python: str, ratio: float) -> dict[str, object]:
-    contenders = {
-        who: {"median": 1e-6, "lowest": 1e-6, "highest": 2e-6, "ratio": times}
-        for who, times in (("asyncio", 1.0), ("asyncnb", ratio))
+    number = len(list(reports.iterdir()))
+    facts = {
+        "python": python,
+        "when": "20260101T000000Z",
+        "rounds": 7,
+        "system": "Linux",
+        "cpus": 2,
     }
-    row = {"row": "shield, C task", "goal": 0.95, "unit": "s", "contenders": contenders}
-    facts = {"system": "Linux", "cpus": 2, "load": 0.1, "versions": {"trio": "1"}}
-    return {"when": "20260101T000000Z", "rounds": 7, "python": python,
-            "rows": [row], **facts}  # fmt: skip
+    text = json.dumps({"topic": topic, "only": only, "rows": rows, "versions": {}, **facts})
+    (reports / f"{topic}-{version}-20260101T00000{number}Z.json").write_text(text)
 
 
-def test_without_a_new_report_it_stays_as_it_is(reports: Path) -> None:
-    assert page.page(WRITTEN) == WRITTEN
+def names(version: str, topic: str) -> list[str]:
+    return list(results.load()[version][topic]["rows"])
 
 
-def test_a_report_replaces_the_section_of_its_topic_on_its_python_alone(reports: Path) -> None:
-    write(reports, "primitives", "3.13.9")
-    before, after = page.sections(WRITTEN), page.sections(page.page(WRITTEN))
-    title = "Tasks, groups, timeouts, waiting"
-    assert after.pop((title, "3.13"))[0] == f"## {title}, Python 3.13.9"
-    before.pop((title, "3.13"))
-    assert after == before
+def test_the_page_and_its_charts_are_what_the_committed_results_make() -> None:
+    text, charts = page.page()
+    assert text == WRITTEN.read_text(encoding="utf-8"), "make bench-page writes it"
+    images = {path.name: path for path in (WRITTEN.parent / "images").glob("performance-*")}
+    assert images.keys() == charts.keys()
+    for name, picture in charts.items():
+        assert images[name].read_text(encoding="utf-8") == picture
 
 
-def test_a_python_with_all_topics_gets_sections_and_the_explanations(reports: Path) -> None:
-    for topic in ("primitives", "launched"):
-        write(reports, topic, "3.99.1")
-    title = "Tasks, groups, timeouts, waiting"
-    after = page.sections(page.page(WRITTEN))
-    newest = next(lines for (found, _), lines in after.items() if found == title)
-    assert newest[0] == f"## {title}, Python 3.99.1"
-    explained = [lines for lines in after.values() if lines[2].startswith("The building blocks")]
-    assert explained == [newest]
-    assert ("Launched tasks", "3.99") in after
+def test_the_committed_results_are_written_as_a_run_would_write_them() -> None:
+    assert results._as_text(results.load()) == results.FILE.read_text(encoding="utf-8")
 
 
-def test_a_python_with_primitives_alone_is_a_column_without_a_section(reports: Path) -> None:
-    write(reports, "primitives", "3.99.1")
-    assert page.page(WRITTEN) == WRITTEN
+def test_the_page_opens_with_five_sentences_and_five_rows() -> None:
+    texts = json.loads(page.TEXTS.read_text(encoding="utf-8"))
+    known = results.load()
+    assert len(texts["opening"]) == len(texts["best"]) == 5
+    assert None not in [page.filled(each, known, texts["numbers"]) for each in texts["opening"]]
+    assert len(page.opening(known, texts)) == 2 + 2 + 5
 
 
-def test_each_python_with_ratios_has_a_column() -> None:
-    ratios = json.loads(check.RATIOS.read_text(encoding="utf-8"))
-    (heading,) = [line for line in WRITTEN.splitlines() if line.startswith("| what | 3.")]
-    assert heading == f"| what | {' | '.join(page.newest_first(ratios))} |"
+def test_a_sentence_whose_number_was_not_measured_is_left_out(reports: Path) -> None:
+    report(reports, "kernel", row("there"))
+    results.commit("3.14")
+    numbers = {"a": ["kernel", "there", "asyncnb", "median"], "b": ["kernel", "gone", "x", "ratio"]}
+    known = results.load()
+    assert page.filled("It takes {a}.", known, numbers) == "It takes 2 us."
+    assert page.filled("It takes {a} or {b}.", known, numbers) is None
 
 
-def test_a_row_that_a_python_lacks_is_compared_with_the_nearest_one(tmp_path, monkeypatch) -> None:
-    known = {"3.11": {"a": 1.1, "b": 1.1}, "3.13": {"a": 1.3}, "3.15": {"c": 1.5}}
-    ratios = tmp_path / "ratios.json"
-    ratios.write_text(json.dumps(known))
-    monkeypatch.setattr(check, "RATIOS", ratios)
-    assert check.committed("3.15") == {"a": 1.3, "b": 1.1, "c": 1.5}
-    assert check.committed("3.12") == {"a": 1.3, "b": 1.1, "c": 1.5}
-    assert check.committed("3.11") == {"a": 1.1, "b": 1.1, "c": 1.5}
+def test_each_python_has_a_column_the_newest_first(reports: Path) -> None:
+    report(reports, "kernel", row("both", 0.5), row("new", 2.25), python="3.14.1")
+    report(reports, "kernel", row("both", 0.004), python="3.9.9")
+    results.commit("3.9")
+    results.commit("3.14")
+    assert page.table(results.load(), "kernel") == [
+        "| what | yardstick | contender | 3.14 | 3.9 |",
+        "|---|---|---|---:|---:|",
+        "| both | asyncio: 4 us | **asyncnb** | 0.50 | < 0.01 |",
+        "| new | asyncio: 4 us | **asyncnb** | 2.25 |  |",
+    ]
+
+
+def test_a_price_with_a_goal_of_its_own_is_shown_besides_the_ratio(reports: Path) -> None:
+    late = row("stop", 0.1, unit="ms", goal="< 100 ms", reached=True, gave_up=4.0)
+    report(reports, "kernel", late, row("lines lost", unit="", goal="0"))
+    results.commit("3.14")
+    stop, lost = page.table(results.load(), "kernel")[2:]
+    assert stop == "| stop | asyncio: not within 4 ms | **asyncnb** | 0.10 (2 ms) |"
+    assert lost == "| lines lost | asyncio: 4 | **asyncnb** | 2 |"
+
+
+def test_a_topic_that_the_texts_do_not_know_is_on_the_page(
+    reports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report(reports, "one_loop", row("a row"))
+    results.commit("3.14")
+    texts = reports / "texts.json"
+    texts.write_text(json.dumps({"opening": [], "best": [], "reading": [], "topics": {}}))
+    monkeypatch.setattr(page, "TEXTS", texts)
+    text, _ = page.page()
+    assert "\n## One loop\n" in text
+    assert "| a row | asyncio: 4 us | **asyncnb** | 0.50 |" in text
+
+
+def test_a_run_of_a_part_leaves_the_other_rows_and_a_whole_one_does_not(reports: Path) -> None:
+    report(reports, "kernel", row("old"), row("kept"))
+    results.commit("3.14")
+    report(reports, "kernel", row("new"), only="new")
+    results.commit("3.14")
+    assert names("3.14", "kernel") == ["old", "kept", "new"]
+    report(reports, "kernel", row("kept"), row("newest"))
+    results.commit("3.14")
+    assert names("3.14", "kernel") == ["kept", "newest"]
+
+
+def test_a_part_that_is_all_there_is_joins_what_was_committed(reports: Path) -> None:
+    report(reports, "kernel", row("committed"))
+    results.commit("3.14")
+    for path in reports.iterdir():
+        path.unlink()
+    report(reports, "kernel", row("new"), only="new")
+    results.commit("3.14")
+    assert names("3.14", "kernel") == ["committed", "new"]
+
+
+def test_a_topic_whose_module_is_gone_leaves_the_results(reports: Path) -> None:
+    report(reports, "no_such_topic", row("a"))
+    report(reports, "kernel", row("a"))
+    results.commit("3.14")
+    assert list(results.load()["3.14"]) == ["kernel"]
+
+
+def test_a_row_that_a_python_lacks_is_compared_with_the_nearest_one(reports: Path) -> None:
+    for python, rows in {
+        "3.11.1": {"a": 1.1, "b": 1.1},
+        "3.13.1": {"a": 1.3},
+        "3.15.1": {"c": 1.5},
+    }.items():
+        report(
+            reports, "kernel", *(row(name, ratio) for name, ratio in rows.items()), python=python
+        )
+        results.commit(python.rpartition(".")[0])
+
+    def committed(version: str) -> dict[str, float]:
+        return {name[-1]: ratio for name, ratio in check.committed(version).items()}
+
+    assert committed("3.15") == {"a": 1.3, "b": 1.1, "c": 1.5}
+    assert committed("3.12") == {"a": 1.3, "b": 1.1, "c": 1.5}
+    assert committed("3.11") == {"a": 1.1, "b": 1.1, "c": 1.5}
+
+
+def test_a_ratio_that_got_worse_is_a_regression(
+    reports: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(reports, "kernel", row("a", 1.0), row("b", 1.0))
+    results.commit("3.14")
+    report(reports, "kernel", row("a", 1.1), row("b", 1.2))
+    assert check.compare("3.14") == 1
+    assert "kernel: b: 1.20, was 1.00" in capsys.readouterr().out
+
+
+def test_a_chart_holds_all_of_its_text_and_its_dots() -> None:
+    long = "cancel one by name, 100,000 living, and a name as long as no row has one"
+    picture = chart.dots(
+        {long: {"3.14": 0.0001}, "b": {"3.14": 900.0, "3.9": 1.0}}, ["3.14", "3.9"]
+    )
+    width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', picture).groups())
+    for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', picture):
+        assert 4 <= float(x) <= width - 4 and 4 <= float(y) <= height - 4
+    for x, y, anchor, text in re.findall(
+        r'<text x="([\d.]+)" y="([\d.]+)"([^>]*)>([^<]*)', picture
+    ):
+        length = chart.LETTER * len(text)
+        start = float(x) - (length if "end" in anchor else length / 2 if "middle" in anchor else 0)
+        assert start >= 0 and start + length <= width and float(y) <= height, text

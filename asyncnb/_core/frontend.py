@@ -34,6 +34,14 @@ class FrontEnd(Protocol):
     def loop_starting(self, loop: Any) -> None:
         """Handle a new embedded loop before its thread starts. Called in the starting thread."""
 
+    def belongs_here(self, record: Any) -> bool:
+        """Return whether the current context is prepared for the task already.
+
+        It is if ``record.origin``, which a task has from the task that launches it, is the one of
+        this context. Then ``task_launching`` is not called.
+        """
+        ...
+
     def task_launching(self, record: Any) -> None:
         """Prepare the current context, which the task will run in. In the launching thread."""
 
@@ -66,6 +74,9 @@ class PlainFrontEnd:
 
     def loop_starting(self, loop: Any) -> None:
         pass
+
+    def belongs_here(self, record: Any) -> bool:
+        return True
 
     def task_launching(self, record: Any) -> None:
         pass

@@ -26,12 +26,14 @@ class NotebookFrontEnd:
         ip: InteractiveShell,
         *,
         loop_starting: Callable[[Any], None],
+        belongs_here: Callable[[TaskRecord], bool],
         task_launching: Callable[[TaskRecord], None],
         task_ended: Callable[[TaskRecord], None],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
     ) -> None:
         self._ip = ip
         self.loop_starting = loop_starting
+        self.belongs_here = belongs_here
         self.task_launching = task_launching
         self.task_ended = task_ended
         self._kernel_loop = kernel_loop

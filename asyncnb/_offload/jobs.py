@@ -19,16 +19,20 @@ _ids = itertools.count(1)
 
 
 class _Mailbox:
-    """Sets futures of a loop from other threads, with one wake-up for many at the same time."""
+    """Ends jobs on the thread of their loop, with one wake-up for many at the same time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._items: collections.deque[tuple[asyncio.Future[Any], Any]] = collections.deque()
+        self._items: collections.deque[tuple[Job, str, Any]] = collections.deque()
         self._waking = False
 
-    def put(self, future: asyncio.Future[Any], result: Any) -> None:
-        """Set the result of ``future`` on its loop, unless it is done by then."""
-        self._items.append((future, result))
+    def put(self, job: Job, status: str, value: Any) -> None:
+        """Have ``job.finish`` called on the loop's thread."""
+        self._items.append((job, status, value))
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake the loop's thread for what is, or is about to be, put here."""
         if not self._waking:
             self._waking = True
             try:
@@ -40,9 +44,8 @@ class _Mailbox:
     def _deliver(self) -> None:
         self._waking = False  # first: an item put after this needs another wake-up
         while self._items:
-            future, result = self._items.popleft()
-            if not future.done():
-                future.set_result(result)
+            job, status, value = self._items.popleft()
+            job.finish(status, value)
 
 
 _mailboxes: list[_Mailbox] = []
@@ -59,20 +62,23 @@ def _mailbox(loop: asyncio.AbstractEventLoop) -> _Mailbox:
     return _mailboxes[-1]
 
 
-class _Outcome(asyncio.Future[tuple[str, Any]]):
-    """The status and the value of a job. A cancel is passed on to the job, whose end it awaits."""
+class _End(asyncio.Future[None]):
+    """The end of a job that a task waits for. A cancel is passed on to the job."""
 
-    #: Asks the engine to stop the job, while a task waits for it.
-    request_cancel: Callable[[], object] | None = None
+    def __init__(self, job: Job, engine: Engine) -> None:
+        super().__init__(loop=job.loop)
+        self._job, self._engine = job, engine
 
     def cancel(self, msg: Any = None) -> bool:
         """Stop the job; this future is done once the job has ended."""
         if self.done():
             return False
-        if self.request_cancel is None:
-            return super().cancel(msg)
-        self.request_cancel()
+        self._job.cancel_requested = True
+        self._engine.cancel(self._job)
         return True
+
+    def set(self) -> None:
+        self.set_result(None)
 
 
 class Job:
@@ -108,11 +114,13 @@ class Job:
         self.began: tuple[str, float] | None = None
         #: Set by the engine: the worker that runs it, or a future.
         self.location: Any = None
-        #: Set when the outcome has arrived.
-        self.ending = threading.Event()
+        #: Free when the outcome has arrived; an Event would take ten times as long to make.
+        self._ending = threading.Lock()
+        self._ending.acquire()
         self._report = report
-        #: The status and the value; on the loop's thread.
-        self.ended = _Outcome(loop=loop)
+        #: The status and the value, once the loop's thread has them; and what it calls then.
+        self.outcome: tuple[str, Any] | None = None
+        self.on_end: Callable[[], object] | None = None
         self._mailbox = _mailbox(loop)
 
     def start(self, worker: str, seconds: float = 0.0, *, ended: bool = False) -> None:
@@ -139,10 +147,29 @@ class Job:
             value = f"The worker's answer cannot be unpickled here: {type(exc).__name__}: {exc}."
         self.end_with(status, value)
 
+    def wake_loop(self) -> None:
+        """Wake the loop's thread, which takes longer than it takes to unpickle a small outcome."""
+        self._mailbox.wake()
+
     def end_with(self, status: str, value: Any = None) -> None:
         """Handle an unpickled outcome: ``lost`` with a message, ``cancelled`` or an error."""
-        self.ending.set()
-        self._mailbox.put(self.ended, (status, value))
+        try:
+            self._ending.release()
+        except RuntimeError:
+            pass  # it had ended before
+        self._mailbox.put(self, status, value)
+
+    def finish(self, status: str, value: Any) -> None:
+        """Note the outcome, unless there is one already. On the loop's thread."""
+        if self.outcome is None:
+            self.outcome = status, value
+            if self.on_end is not None:
+                self.on_end()
+
+    def wait_for_outcome(self, timeout: float) -> None:
+        """Block until the outcome has arrived, or for ``timeout`` seconds."""
+        if self._ending.acquire(timeout=timeout):
+            self._ending.release()
 
     async def wait(self, engine: Engine) -> Any:
         """Wait for the end. A cancel is passed on to the engine, and the wait continues.
@@ -151,22 +178,19 @@ class Job:
         WorkerLostError if its worker ended before it, and OffloadError if the work could not run
         there or its result could not be sent back.
         """
-        ended = self.ended
-
-        def request_cancel() -> None:
-            self.cancel_requested = True
-            engine.cancel(self)
-
-        ended.request_cancel = request_cancel
-        try:
-            await ended
-        finally:
-            ended.request_cancel = None  # no reference cycle
+        if self.outcome is None:
+            end = _End(self, engine)
+            self.on_end = end.set
+            try:
+                await end
+            finally:
+                self.on_end = None  # no reference cycle
         return self.result()
 
     def result(self) -> Any:
         """Return the value of a job that has ended, or raise as ``wait`` does."""
-        status, value = self.ended.result()
+        assert self.outcome is not None
+        status, value = self.outcome
         if status == "done":
             return value
         if status == "cancelled":

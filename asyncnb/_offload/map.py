@@ -77,9 +77,15 @@ class Failed:
 class Unit:
     """What is started as one: a call on the loop, or a chunk of calls elsewhere."""
 
-    def __init__(self, count: int, future: asyncio.Future[Any]) -> None:
+    #: Whether ``results`` has returned a Failed.
+    failed = False
+
+    def __init__(self, count: int) -> None:
         self.count = count
-        self.future = future
+
+    def done(self) -> bool:
+        """Return whether it has ended."""
+        raise NotImplementedError
 
     def results(self) -> list[Any]:
         """Return a result or Failed for each item. Raises what ended the whole unit."""
@@ -87,17 +93,28 @@ class Unit:
 
     def cancel(self) -> None:
         """Stop it; its results are no longer needed."""
-        self.future.cancel()
+        raise NotImplementedError
 
 
 class Call(Unit):
     """One call of an async function, as a task of the running loop."""
 
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        super().__init__(1)
+        self.future = future
+
+    def done(self) -> bool:
+        """See Unit."""
+        return self.future.done()
+
+    def cancel(self) -> None:
+        """See Unit."""
+        self.future.cancel()
+
     def results(self) -> list[Any]:
         """See Unit."""
-        if self.future.cancelled():
-            return [Failed(asyncio.CancelledError())]
-        exc = self.future.exception()
+        exc = asyncio.CancelledError() if self.future.cancelled() else self.future.exception()
+        self.failed = exc is not None
         return [self.future.result() if exc is None else Failed(exc)]
 
 
@@ -105,13 +122,18 @@ class Chunk(Unit):
     """A chunk of calls in one job of an engine."""
 
     def __init__(self, count: int, engine: Engine, job: Job) -> None:
-        super().__init__(count, job.ended)
+        super().__init__(count)
         self._engine = engine
         self._job = job
 
+    def done(self) -> bool:
+        """See Unit."""
+        return self._job.outcome is not None
+
     def took(self) -> tuple[int, float] | None:
         """Return the number of calls and the seconds they took, if they succeeded."""
-        status, value = self.future.result()
+        assert self._job.outcome is not None
+        status, value = self._job.outcome
         return (self.count, value[2]) if status == "done" else None
 
     def results(self) -> list[Any]:
@@ -119,7 +141,9 @@ class Chunk(Unit):
         try:
             values, failures, _ = self._job.result()
         except (Exception, asyncio.CancelledError) as exc:
+            self.failed = True
             return [Failed(exc)] * self.count
+        self.failed = bool(failures)
         for index, described in failures.items():
             is_error = isinstance(described, BaseException)
             values[index] = Failed(described if is_error else rebuild_error(described))
@@ -147,6 +171,8 @@ class Stream:
         self.limit = limit
         self.chunksize = chunksize
         self.ordered = ordered
+        self.fixed = engine is None or chunksize is not None  # the size of the units
+        self.closing = False
         self.out = 0  # items taken and not yet yielded
         self.running: collections.deque[Unit] = collections.deque()
         self.finished: collections.deque[Unit] = collections.deque()
@@ -181,7 +207,9 @@ class Stream:
         """Start a unit for ``items``."""
         unit: Unit
         if self.engine is None:
-            unit = Call(1, start(self.loop, self.function(items[0])))
+            future = start(self.loop, self.function(items[0]))
+            unit = Call(future)
+            future.add_done_callback(lambda _: self._ended(unit))
         else:
             local, payload = None, b""
             if self.engine.in_process:
@@ -197,11 +225,11 @@ class Stream:
                 name="map",
                 local=local,
             )
-            self.engine.submit(job)
             unit = Chunk(len(items), self.engine, job)
+            job.on_end = functools.partial(self._ended, unit)
+            self.engine.submit(job)
         self.out += len(items)
         self.running.append(unit)
-        unit.future.add_done_callback(lambda _: self._ended(unit))
 
     def _on_report(self, kind: str, *data: Any) -> None:
         if kind in ("output", "display"):
@@ -218,12 +246,14 @@ class Stream:
             self._adapt(*took)
         if not self.ordered:
             self.finished.append(unit)
+        elif self.fixed and not self.closing and self.running and self.running[0] is not unit:
+            return  # it is not the next one, and leaves no room for another
         self.wake.set()
 
     def next(self) -> Unit | None:
         """Return the unit whose results come next, if it has ended."""
         if self.ordered:
-            if self.running and self.running[0].future.done():
+            if self.running and self.running[0].done():
                 return self.running.popleft()
             return None
         if not self.finished:
@@ -234,11 +264,13 @@ class Stream:
 
     async def close(self) -> None:
         """Stop everything that runs and wait until it has ended."""
-        units = [unit for unit in self.running if not unit.future.done()]
-        for unit in units:
-            unit.cancel()
-        if units:
-            await asyncio.wait([unit.future for unit in units])
+        self.closing = True
+        for unit in self.running:
+            if not unit.done():
+                unit.cancel()
+        while not all(unit.done() for unit in self.running):
+            self.wake.clear()
+            await self.wake.wait()
         for unit in self.running:
             unit.results()  # else their exceptions would be reported as never retrieved
         forget = getattr(self.engine, "forget", None)
@@ -269,13 +301,18 @@ async def stream(
                 state.start(taken)
             unit = state.next()
             if unit is not None:
-                for result in unit.results():
-                    state.out -= 1
-                    if isinstance(result, Failed):
-                        if not return_exceptions:
-                            raise result.exc
-                        result = result.exc
-                    yield result
+                state.out -= unit.count
+                results = unit.results()
+                if unit.failed:
+                    for result in results:
+                        if isinstance(result, Failed):
+                            if not return_exceptions:
+                                raise result.exc
+                            result = result.exc
+                        yield result
+                else:
+                    for result in results:
+                        yield result
             elif source.exhausted and not state.running:
                 return
             else:

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +24,22 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+#: Whose releases a report names, of those installed beside what is measured.
+NAMED = (
+    "uvloop",
+    "winloop",
+    "trio",
+    "anyio",
+    "nest-asyncio2",
+    "loky",
+    "distributed",
+    "ipyparallel",
+)
+#: The same of the environment that `.ci/peers` makes for this Python, and its interpreter.
+NAMED_PEERS = ("async-kernel", "aiomonitor")
+ENVIRONMENTS = Path(__file__).parents[2] / ".venvs"
+PEERS = ENVIRONMENTS / f"py3{sys.version_info.minor}-peers" / "bin" / "python"
 
 #: Takes a clock and a count, does the work that many times, returns the time it took.
 Contender = Callable[[Callable[[], float], int], float]
@@ -54,16 +71,27 @@ class Result:
         """Median over the rounds of the ratio within a round: drift of the machine cancels out."""
         return statistics.median(self.ratios[who]) if who in self.ratios else 1.0
 
+    @property
+    def scale(self) -> float:
+        return 1e6 if self.row.unit == "us" else 1.0
+
+    def reached(self) -> bool | None:
+        """Whether the second contender reaches the goal; None without one."""
+        if self.row.goal is None:
+            return None
+        return self.ratio(list(self.seconds)[1]) <= self.row.goal
+
     def as_json(self) -> dict[str, Any]:
         return {
             "row": self.row.name,
-            "goal": self.row.goal,
-            "unit": "bytes" if self.row.unit == "bytes" else "s",
+            "goal": "" if self.row.goal is None else f"<= {self.row.goal:.2f}",
+            "reached": self.reached(),
+            "unit": self.row.unit,
             "contenders": {
                 who: {
-                    "median": self.median(who),
-                    "lowest": min(times),
-                    "highest": max(times),
+                    "median": self.median(who) * self.scale,
+                    "lowest": min(times) * self.scale,
+                    "highest": max(times) * self.scale,
                     "ratio": self.ratio(who),
                 }
                 for who, times in self.seconds.items()
@@ -104,8 +132,7 @@ def measure(row: Row, rounds: int) -> Result:
 
 def show(result: Result) -> None:
     """Print one row of the table per contender."""
-    goal, unit = result.row.goal, result.row.unit
-    scale = 1e6 if unit == "us" else 1.0
+    goal, unit, scale = result.row.goal, result.row.unit, result.scale
     first = True
     for number, who in enumerate(result.seconds):
         times = result.seconds[who]
@@ -121,38 +148,51 @@ def show(result: Result) -> None:
         first = False
 
 
-def run_topic(topic: str, rows: Iterable[Row], rounds: int) -> None:
+def run_topic(topic: str, rows: Iterable[Row], rounds: int, only: str = "") -> None:
     """Measure and print one topic, and write it to ``.artifacts/bench/``."""
     print(f"\n{topic}: {describe_machine()}")
     print(f"{'':<34} {'':<10} {'median':>12}    {'range':>20}  {'ratio':>6}")
     results = []
     for row in rows:
+        if only not in row.name:
+            continue
         result = measure(row, rounds)
         show(result)
         sys.stdout.flush()
         results.append(result.as_json())
-    write_report(topic, rounds, results)
+    write_report(topic, rounds, results, only)
 
 
-def write_report(topic: str, rounds: int, rows: list[dict[str, Any]]) -> None:
-    """Write what was measured to ``.artifacts/bench/``."""
+def write_report(topic: str, rounds: int, rows: list[dict[str, Any]], only: str = "") -> None:
+    """Write what was measured to ``.artifacts/bench/``; ``only`` is what chose a part of it."""
     target = Path(".artifacts/bench")
     target.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     path = target / f"{topic}-{version}-{stamp}.json"
-    report = {"topic": topic, "when": stamp, "rounds": rounds, **machine(), "rows": rows}
+    report = {
+        "topic": topic,
+        "when": stamp,
+        "rounds": rounds,
+        "only": only,
+        **machine(),
+        "rows": rows,
+    }
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"written to {path}")
 
 
 def machine() -> dict[str, Any]:
     versions = {}
-    for name in ("asyncnb", "ipykernel", "ipython", "uvloop", "winloop", "trio", "anyio"):
+    for name in ("asyncnb", "ipykernel", "ipython", *NAMED):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    if PEERS.exists():
+        code = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
+        asked = subprocess.run([PEERS, "-c", code, *NAMED_PEERS], capture_output=True, check=True)
+        versions |= dict(zip(NAMED_PEERS, asked.stdout.decode().split(), strict=True))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""A kernel with many tasks in it: how fast it answers, and how fast one sees what they do."""
+"""A kernel with many tasks in it: how fast it answers, and how late they wake up."""
 
 from __future__ import annotations
 
@@ -85,42 +85,6 @@ def _quantile(values: list[float], share: float) -> float:
     return sorted(values)[int(share * (len(values) - 1))]
 
 
-def looking(rounds: int) -> Iterator[Figure]:
-    """``%tasks``, ``%tasks stack`` and ``tasks()`` with more and more tasks."""
-    magics = {
-        "%tasks": "get_ipython().run_line_magic('tasks', '')",
-        "%tasks stack": "get_ipython().run_line_magic('tasks', 'stack first')",
-        "tasks()": "asyncnb.tasks()",
-    }
-    with Kernel(arguments=QUIET) as kernel:
-        kernel.ok("first = asyncnb.launch(asyncio.sleep(3600), name='first')\nthere = 1")
-        for count, limit in ((10, 10), (1_000, 10), (100_000, 150)):
-            kernel.ok(
-                f"more = [asyncnb.launch(asyncio.sleep(3600)) for _ in range({count} - there)]\n"
-                f"there = {count}",
-                120,
-            )
-            for name, call in magics.items():
-                kernel.ok(_TIME_IT.format(call=call), 60)
-                taken = kernel.evaluate("taken")
-                reached = statistics.median(taken) <= limit
-                yield Figure(
-                    f"{name}, {count:,} tasks", "ms", {"asyncnb": taken}, f"<= {limit} ms", reached
-                )
-
-
-_TIME_IT = """
-import contextlib, io, time
-taken = []
-for _ in range(8):
-    start = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):
-        {call}
-    taken.append(1000 * (time.perf_counter() - start))
-del taken[0]
-"""
-
-
 def run(rounds: int, only: str = "") -> None:
     """Measure, print and write the topic; ``only`` is a part of the name of a group of figures."""
     few = max(3, rounds // 10)
@@ -128,6 +92,5 @@ def run(rounds: int, only: str = "") -> None:
         "waking": lambda: waking(few),
         "sleeping": lambda: sleeping(few),
         "lateness": lambda: lateness(few),
-        "looking": lambda: looking(few),
     }
     run_groups("crowd", groups, rounds, only)

@@ -105,4 +105,5 @@ def run(rounds: int, only: str = "") -> None:
         result.ratios[f"{MANY:,}"] = [one / other for one, other in pairs]
         show(result)
     session.close()
-    write_report("million", rounds, [result.as_json() for result in results.values()])
+    rows = [result.as_json() for result in results.values()]
+    write_report("million", rounds, rows, only)

@@ -13,7 +13,7 @@ import multiprocessing
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import asyncnb
@@ -29,6 +29,11 @@ ITEMS = 10_000
 def tiny(number: int) -> int:
     """What is called 10,000 times."""
     return number + 1
+
+
+def tiny_ones(numbers: list[int]) -> list[int]:
+    """A chunk of these calls."""
+    return [tiny(number) for number in numbers]
 
 
 def speak() -> None:
@@ -123,6 +128,41 @@ def by_asyncio(pool: concurrent.futures.Executor) -> Contender:
     return one_by_one(lambda n: asyncio.run_coroutine_threadsafe(one(n), loop).result())
 
 
+def by_a_task(pool: concurrent.futures.Executor) -> Contender:
+    """A launched task that waits for the same call: the least that a task can take."""
+    loop = embedded_loop()
+
+    async def one(number: int) -> int:
+        return await loop.run_in_executor(pool, tiny, number)
+
+    return one_by_one(lambda n: asyncnb.launch(one(n)).join(30))
+
+
+def streamed_by_asyncio(pool: concurrent.futures.Executor, size: int) -> Contender:
+    """Chunks of calls that are all submitted at once, read in order on the loop."""
+    loop = embedded_loop()
+
+    async def results(count: int) -> AsyncIterator[int]:
+        chunks = [list(range(start, start + size)) for start in range(0, count, size)]
+        futures = [loop.run_in_executor(pool, tiny_ones, chunk) for chunk in chunks]
+        for future in futures:
+            for number in await future:
+                yield number
+
+    def run(clock: Clock, count: int) -> float:
+        async def main() -> float:
+            start = clock()
+            last = 0
+            async for number in results(count):
+                last = number
+            assert last == count
+            return clock() - start
+
+        return asyncnb.run(main())
+
+    return run
+
+
 def one_call(
     where: str,
     yardstick: str,
@@ -130,18 +170,25 @@ def one_call(
     on: Any,
     *,
     count: int = 50,
+    goal: float = 1.2,
     **others: Contender,
 ) -> Row:
     asyncnb.offload(tiny, 1, on=on).join(60)
     ours = one_by_one(lambda n: asyncnb.offload(tiny, n, on=on).join(30))
     contenders = {yardstick: one_by_one(call), "asyncnb": ours, **others}
-    return Row(f"one call {where}", contenders, count=count, goal=1.2, wall=True, rounds=15)
+    return Row(f"one call {where}", contenders, count=count, goal=goal, wall=True, rounds=15)
 
 
 def many_calls(
-    where: str, yardstick: str, map_all: Callable[[int], Any], goal: float, on: Any, **options: Any
+    where: str,
+    yardstick: str,
+    map_all: Callable[[int], Any],
+    goal: float,
+    on: Any,
+    others: dict[str, Contender] | None = None,
+    **options: Any,
 ) -> Row:
-    contenders = {yardstick: mapped(map_all), "asyncnb": streamed(on, **options)}
+    contenders = {yardstick: mapped(map_all), "asyncnb": streamed(on, **options), **(others or {})}
     name = f"10,000 tiny calls {where}"
     return Row(name, contenders, count=ITEMS, goal=goal, wall=True, rounds=3)
 
@@ -167,7 +214,11 @@ def rows() -> Iterator[Row]:
             submit,
             lambda n: pool.submit(tiny, n).result(),
             pool,
-            **{"loop.run_in_executor": by_asyncio(pool)},
+            goal=1.3,
+            **{
+                "loop.run_in_executor": by_asyncio(pool),
+                "launch(run_in_executor)": by_a_task(pool),
+            },
         )
         for size in (1, 10, 100):
             yield many_calls(
@@ -184,6 +235,7 @@ def rows() -> Iterator[Row]:
             pooled(pool, 100),
             1.1,
             pool,
+            {"loop.run_in_executor": streamed_by_asyncio(pool, 100)},
             chunksize=100,
         )
         yield first_of("of a worker process", "process")
@@ -205,7 +257,14 @@ def loky_rows(slots: int) -> Iterator[Row]:
     executor = loky.ProcessPoolExecutor(slots)
     try:
         list(executor.map(tiny, range(100)))
-        yield one_call("by loky", "loky", lambda n: executor.submit(tiny, n).result(), executor)
+        yield one_call(
+            "by loky",
+            "loky",
+            lambda n: executor.submit(tiny, n).result(),
+            executor,
+            goal=1.3,
+            **{"loop.run_in_executor": by_asyncio(executor)},
+        )
         yield first_of("of loky", executor)
     finally:
         executor.shutdown(kill_workers=True)

@@ -495,6 +495,13 @@ def rows() -> Iterator[Row]:
             0.7,
             rounds=7,  # a thousand calls that look at a thousand tasks each
         )
+        for few, few_goal in ((100, 0.8), (10, 1.0)):
+            yield Row(
+                f"drain {few} {kind}s, first completed",
+                {**pair(draining, asyncio.wait, wait, create), **results},
+                few,
+                few_goal,
+            )
         yield Row(
             f"as_completed, {kind}s",
             {**pair(completing, asyncio.as_completed, as_completed, create), **results},

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+import types
 from typing import Any
 
 import cloudpickle
@@ -16,6 +17,7 @@ import pytest
 import asyncnb
 from asyncnb._offload.engines import process
 from asyncnb._offload.far.install import far_package, installer
+from asyncnb._offload.far.remote import run_job
 from asyncnb._offload.packing import pack_call
 from tests.offload.conftest import OutputCapture
 
@@ -53,6 +55,35 @@ def test_a_job_runs_where_asyncnb_is_not_installed(glue: str) -> None:
     assert (status, pickle.loads(value)) == ("done", 42)
     assert reports == [("output", "stdout", "there\n")]
     assert known
+
+
+@pytest.fixture
+def only_here(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module that could be imported in this process alone."""
+    module = types.ModuleType("only_here")
+    exec("def increment(n):\n    return n + 1", module.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    return module
+
+
+def test_a_module_that_a_worker_lacks_is_named(only_here: types.ModuleType) -> None:
+    task = asyncnb.offload(only_here.increment, 1, on="process")
+    try:
+        with pytest.raises(asyncnb.OffloadError, match="has no module 'only_here', which this"):
+            task.join(30)
+    finally:
+        process.close()
+
+
+def test_a_function_that_a_worker_lacks_is_named(only_here: types.ModuleType) -> None:
+    payload = pack_call(only_here.increment, [1], {})
+    status, data = run_job(1, "call", payload, lambda *report: None)
+    assert (status, pickle.loads(data)) == ("done", 2)
+    del only_here.increment  # as in an older version of that module
+    status, data = run_job(2, "call", payload, lambda *report: None)
+    assert status == "refused"
+    assert "could not read what was sent: AttributeError" in pickle.loads(data)
+    assert "'increment'" in pickle.loads(data)
 
 
 def test_an_error_during_a_cancel_arrives_with_the_cancel_as_its_context(

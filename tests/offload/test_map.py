@@ -65,6 +65,28 @@ async def test_plain_functions_and_chunks_of_a_given_size():
         assert [r async for r in results] == [2 * n for n in range(100)]
 
 
+@pytest.mark.parametrize("on", [None, "process"])
+@in_a_loop
+async def test_results_stay_in_order_although_the_first_item_ends_last(on, tmp_path):
+    if on is not None and process.process_engine().max_workers < 2:
+        pytest.skip("with one worker process, nothing can overtake")
+    path = str(tmp_path / "go")
+
+    async def wait_for_a_later_one(item):
+        import asyncio
+        import os
+
+        if item == 3:
+            open(path, "w").close()
+        while item == 0 and not os.path.exists(path):
+            await asyncio.sleep(0.001)
+        return item
+
+    chunksize = None if on is None else 1
+    results = asyncnb.map(wait_for_a_later_one, range(20), on=on, chunksize=chunksize)
+    assert [r async for r in results] == list(range(20))
+
+
 @in_a_loop
 async def test_a_local_function_and_an_asynchronous_source():
     offset = 10
@@ -190,6 +212,26 @@ async def test_leaving_early_stops_running_calls():
     engine = process.process_engine()
     assert not [worker for worker in engine._workers if worker.job is not None]
     assert threading.current_thread() is threading.main_thread()
+
+
+@in_a_loop
+async def test_leaving_early_waits_for_the_longest_cleanup():
+    ended = []
+
+    async def stay(item):
+        try:
+            if item:
+                await asyncio.Event().wait()
+        finally:
+            for _ in range(10 * item):
+                await asyncio.sleep(0)
+            ended.append(item)
+
+    results = asyncnb.map(stay, range(4))
+    async for _ in results:
+        break
+    await results.aclose()
+    assert ended == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,12 @@ def _frame_of(obj: Any) -> types.FrameType | None:
 def frames_of_coroutine(coro: Any) -> list[types.FrameType]:
     """Return the frames of a suspended coroutine and everything it awaits, outermost first."""
     frames: list[types.FrameType] = []
+    # Nearly all links are coroutines of an `async def`, which form no cycle: read without a search.
+    while type(coro) is types.CoroutineType:
+        frame = coro.cr_frame
+        if frame is not None and frame.f_code not in wrappers:
+            frames.append(frame)
+        coro = coro.cr_await
     seen: set[int] = set()
     while coro is not None and id(coro) not in seen:
         seen.add(id(coro))

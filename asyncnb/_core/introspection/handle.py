@@ -20,10 +20,14 @@ class TaskHandle(Protocol):
 
     id: int
     parent: int | None
-    cell: CellRef | None
     cancel_asked: bool
     last_name: str
     trace: Any
+
+    @property
+    def cell(self) -> CellRef | None:
+        """The cell that launched the task, or None."""
+        ...
 
     @property
     def name(self) -> str:

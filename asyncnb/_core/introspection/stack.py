@@ -37,15 +37,18 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
             if not is_internal_frame(frame)
         ]
         return tuple(place(frame, line) for frame, line in entries)
-    frames = strip_outer_frames(_frames(_working_task(task)))
+    working = _working_task(task, frames_of_coroutine(task.get_coro()))
+    frames = strip_outer_frames(_frames(working))
     return tuple(place(frame) for frame in frames if not is_internal_frame(frame))
 
 
-def _working_task(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
-    """Return the task that does the work of ``task``: with ``--on kernel``, a different one."""
-    for frame in frames_of_coroutine(task.get_coro()):
-        name = str(frame.f_globals.get("__name__", ""))
-        if frame.f_code.co_qualname == "on_loop" and name.startswith("asyncnb."):
+def _working_task(task: asyncio.Task[Any], frames: list[types.FrameType]) -> asyncio.Task[Any]:
+    """Return the task that does the work of ``task``: with ``--on kernel``, a different one.
+
+    ``frames`` are those of its coroutine.
+    """
+    for frame in frames:
+        if frame.f_code.co_qualname == "on_loop" and is_internal_frame(frame):
             for inner in frame.f_locals.get("inner") or ():
                 return inner if isinstance(inner, asyncio.Task) else task
     return task
@@ -94,11 +97,14 @@ def waiting_on(task: asyncio.Task[Any]) -> str | None:
     """
     if task.done():
         return None
-    task = _working_task(task)
     coro: Any = task.get_coro()
+    frames = frames_of_coroutine(coro)
+    working = _working_task(task, frames)
+    if working is not task:
+        task, coro = working, working.get_coro()
+        frames = frames_of_coroutine(coro)
     if coro is None or getattr(coro, "cr_running", getattr(coro, "gi_running", False)):
         return None
-    frames = frames_of_coroutine(coro)
     if _worker_in(frames[-1:]) is not None:
         return None
     return describe_wait(task, frames)

@@ -7,12 +7,12 @@ to: data frames, and through a traceback the variables of every function that fa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import sys
+import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from asyncnb._core.base.errors import ResultDroppedError, format_exception_line
 from asyncnb._core.base.text import truncate
@@ -89,45 +89,61 @@ def _dropped(record: EndedFacts) -> str:
     )
 
 
-def _no_object() -> None:
-    return None
-
-
-class _WhenReleased:
-    """The attribute ``task`` of a record that no longer holds its task."""
-
-    def __get__(self, record: EndedFacts | None, owner: type) -> Any:
-        return self if record is None else record.released_task()
-
-
 class EndedFacts:
     """The part of a task's record that describes its end and decides how long it holds the task.
 
     It holds the task until ``set_shown`` and ``release`` have been called, in either order.
     """
 
-    if TYPE_CHECKING:
-        task: Task[Any]
-    else:
-        task = _WhenReleased()
+    # What every task has is in slots. For an object without them, CPython decides by the first
+    # objects of the class which attributes fit into it, and whatever is set later on one of 10,000
+    # living tasks costs it a dict of 460 bytes (3.13 and later).
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_ref",
+        "_release_requested",
+        "_shown",
+        "end",
+        "held",
+        "last_name",
+        "loop",
+        "small_result",
+    )
 
+    #: The task until it is released, then None: see ``task``.
+    held: Any
     #: The state in which it ended, once the record no longer holds the task.
-    end: str | None = None
-    last_name: str = ""
-    last_error: str | None = None
+    end: str | None
+    last_name: str
     #: Its result if that is small and keeps nothing else alive.
-    small_result: Any = _DROPPED
+    small_result: Any
+    #: A weak reference: a crashed loop keeps memory and descriptors until nothing refers to it.
+    loop: Callable[[], Any]
+
+    _ref: Callable[[], Task[Any] | None]
+    _release_requested: bool
+    _shown: bool
+
+    # What few tasks have: the defaults are in the class.
+
+    last_error: str | None = None
     timed_out: bool = False
     #: Whether the task has been freed, had failed, and no code has retrieved its exception.
     unseen: bool = False
-    #: A weak reference: a crashed loop keeps memory and descriptors until nothing refers to it.
-    loop: Callable[[], Any] = staticmethod(_no_object)
-
-    _shown = False
-    _release_requested = False
-    _ref: Callable[[], Task[Any] | None] = staticmethod(_no_object)
     #: The exception, without frames, of a failed task whose traceback was shown.
     kept_error: BaseException | None = None
+    _event: threading.Event | None = None
+
+    def __init__(self) -> None:
+        self.end = self.held = None
+        self._shown = self._release_requested = False
+
+    @property
+    def task(self) -> Task[Any]:
+        """The task or, once it has been released and freed, the EndedTask for it. Any thread."""
+        held: Task[Any] | None = self.held
+        return self.released_task() if held is None else held
 
     def task_in_memory(self) -> Task[Any] | None:
         """Return the task or the EndedTask for it; None if neither exists. Any thread."""
@@ -157,16 +173,31 @@ class EndedFacts:
         self.unseen = True
         return True
 
+    def release_if_small(self) -> bool:
+        """Release the task, done, if its result is kept in any case; return whether it is."""
+        task = self.held
+        if task._exception is not None or task.cancelled():
+            return False
+        result = task.result()
+        if result is not None and not is_small(result):
+            return False
+        self.release()
+        return True
+
     def release(self) -> None:
         """Stop holding the task as soon as its end is shown. Any thread; after the task's end."""
         self._release_requested = True
         if self._shown:  # otherwise set_shown() sees what was just set
             self._release_now()
-            self.kept_error = None
+            if self.kept_error is not None:
+                self.kept_error = None
 
-    def show_ended(self) -> None:
-        """Note that the end is shown. From here on no frames are held, only results."""
-        self._shown = True
+    def set_shown(self) -> None:
+        """Note that all that the task's end has to say stands in its cell. Any thread.
+
+        From here on no frames are held, only results.
+        """
+        self._shown = True  # first: see wait_shown
         if self._release_requested:
             self._release_now()
         elif self.end is None and (task := self.task).done():
@@ -177,12 +208,23 @@ class EndedFacts:
                 self.kept_error = without_frames(error)
                 if self._release_requested:
                     self.kept_error = None
+        if self._event is not None:
+            self._event.set()
+
+    def wait_shown(self, timeout: float | None) -> None:
+        """Block until ``set_shown``, or for ``timeout`` seconds. Any thread but the loop's."""
+        if self._shown:
+            return
+        # Made for the caller: an Event for each task would cost more than the task itself. It is
+        # there before the second look, so one of the two threads sees what the other did.
+        event: threading.Event = self.__dict__.setdefault("_event", threading.Event())
+        if not self._shown:
+            event.wait(timeout)
 
     def _release_now(self) -> None:
-        # Without looking into __dict__, which 3.12 would have to create first.
         if self.end is not None:
             return
-        task = self.task
+        task, small = self.task, _DROPPED
         error = task._exception
         if error is not None:
             end = "failed"
@@ -194,13 +236,17 @@ class EndedFacts:
         else:
             end = "done"
             result = task.result()
-            if result is None or (type(result) in _ATOMS and sys.getsizeof(result) <= SMALL):
-                self.small_result = result
+            if result is None or is_small(result):
+                small = result
+        self.small_result = small
         self.last_name, self.loop = task.get_name(), weakref.ref(task.get_loop())
         self._ref, self.end = weakref.ref(task), end
-        # Last: other threads may read this at any moment, and one may be here, too.
-        with contextlib.suppress(AttributeError):
-            del self.task
+        self.held = None  # last: other threads may read this at any moment
+
+
+def is_small(result: object) -> bool:
+    """Return whether ``result`` is a number or text that takes little memory."""
+    return type(result) in _ATOMS and sys.getsizeof(result) <= SMALL
 
 
 def without_frames(exc: BaseException) -> BaseException | None:

@@ -17,7 +17,13 @@ from asyncnb._core.launched.named_groups import find_group, group_named
 from asyncnb._core.launched.open_group import OpenGroup
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
+from asyncnb._core.launched.start import (
+    as_coroutine,
+    is_unstarted_coroutine,
+    launch_plainly,
+    launch_record,
+    run_body,
+)
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.primitives.all_tasks import unmanaged_tasks
 from asyncnb._core.primitives.joining import is_dead
@@ -67,6 +73,15 @@ def launch(
     that is not a number of seconds, and RuntimeError for a group that is closed to new tasks;
     nothing is started then, and a coroutine is closed.
     """
+    if (
+        group is None
+        and timeout is None
+        and on is None
+        and not trace
+        and (name is None or type(name) is str)
+        and is_unstarted_coroutine(awaitable)
+    ):
+        return launch_plainly(awaitable, name)
     if on is not None:
         assert _launch_elsewhere is not None
         found: Task[T] = _launch_elsewhere(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import inspect
 import itertools
-import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -70,7 +69,21 @@ class CellRequest:
         self.waited = waited
 
 
+class Origin:
+    """Where tasks were launched: one object for all tasks of a cell."""
+
+    __slots__ = ("cell", "late", "message")
+
+    def __init__(self, cell: CellRef | None = None, message: Any = None, late: Any = None) -> None:
+        self.cell = cell
+        #: The front end's request, whose cell gets the output; None in plain Python.
+        self.message = message
+        #: In a headless run: what puts the late part of the output into that cell.
+        self.late = late
+
+
 #: Shared by all records that have no other; not to be written.
+NOWHERE: Final = Origin()
 ON_THE_LOOP: Final = Placement("loop")
 NO_REQUEST: Final = CellRequest()
 
@@ -83,20 +96,24 @@ class TaskRecord(EndedFacts):
     ``tests/core/launched/test_record.py`` compares with the code.
     """
 
-    # Defaults are in the class, since storing them for each task would cost a third of a launch.
+    __slots__ = ("body", "created", "ended", "first_limit", "id", "origin", "parent", "started")
 
     # How it starts.
 
+    id: int
+    created: float
     #: What the task's coroutine awaits, to be closed if that never begins.
-    body: Any = None
+    body: Any
     #: The time limit that it starts with, in seconds, or None for none; then BEGUN.
-    first_limit: Any = None
+    first_limit: Any
     #: What to set in a context of the user's at the first step: variables with their values.
     variables: Sequence[tuple[Any, Any]] = ()
 
     # Where it belongs, and where it runs.
 
-    cell: CellRef | None = None
+    #: The id of the launched task that launched it, or None.
+    parent: int | None
+    origin: Origin
     #: What the cell that launched it wants of its end.
     request: CellRequest = NO_REQUEST
     #: The facts of the open group that it belongs to; the group's name may be used again.
@@ -105,8 +122,8 @@ class TaskRecord(EndedFacts):
 
     # What happens to it.
 
-    started: float | None = None
-    ended: float | None = None
+    started: float | None
+    ended: float | None
     cancel_asked: bool = False
     #: What it has done so far if it is repeated, or tried again after a failure.
     rounds: RunCounts | None = None
@@ -114,23 +131,34 @@ class TaskRecord(EndedFacts):
     progress: tuple[int, int | None] | None = None
     #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
     trace: TaskTrace | None = None
-    #: What the task prints and displays; the front end keeps it here.
+    #: What the task has printed and displayed; the front end keeps it here. None: nothing so far.
     output: Any = None
     #: The observers were notified, and the feed has not looked at it since.
     dirty: bool = False
 
-    _event: threading.Event | None = None
     _ids = itertools.count(1)
 
     def __init__(self) -> None:
-        self.id: int = next(self._ids)
+        # EndedFacts.__init__ written inline, since this is a part of every launch.
+        self.end = self.held = None
+        self._shown = self._release_requested = False
+        self.body = self.first_limit = self.started = self.ended = None
+        self.id = next(self._ids)
         parent = current_record.get()
-        self.parent: int | None = None if parent is None else parent.id
-        self.created: float = time.time()
+        if parent is None:
+            self.parent, self.origin = None, NOWHERE
+        else:
+            self.parent, self.origin = parent.id, parent.origin
+        self.created = time.time()
 
     def belong_to(self, group: OpenGroup) -> None:
         """Note that the task belongs to ``group``."""
         self.group_facts = group.facts
+
+    @property
+    def cell(self) -> CellRef | None:
+        """The cell that launched it, or None."""
+        return self.origin.cell
 
     @property
     def group(self) -> str | None:
@@ -146,22 +174,6 @@ class TaskRecord(EndedFacts):
     def repeats(self) -> bool:
         """Whether the loop runs it again and again, wherever one round of it runs."""
         return self.rounds is not None and self.rounds.repeats
-
-    def set_shown(self) -> None:
-        """Note that all that the task's end has to say stands in its cell. Any thread."""
-        self.show_ended()  # first: see wait_shown
-        if self._event is not None:
-            self._event.set()
-
-    def wait_shown(self, timeout: float | None) -> None:
-        """Block until ``set_shown``, or for ``timeout`` seconds. Any thread but the loop's."""
-        if self._shown:
-            return
-        # Made for the caller: an Event for each task would cost more than the task itself. It is
-        # there before the second look, so one of the two threads sees what the other did.
-        event: threading.Event = self.__dict__.setdefault("_event", threading.Event())
-        if not self._shown:
-            event.wait(timeout)
 
     def changed(self) -> None:
         """Tell the observers that a fact of this task is new; any thread."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import fnmatch
 import logging
 import operator
 import re
 import time
+from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -29,6 +29,17 @@ logger = logging.getLogger("asyncnb")
 NEAR_AMONG = 2000
 
 
+class _Ending:
+    """The tasks of one loop whose last step has returned since the loop last handled such ends."""
+
+    __slots__ = ("loop", "posted", "records")
+
+    def __init__(self, loop: Any) -> None:
+        self.loop = loop
+        self.posted = False
+        self.records: deque[TaskRecord] = deque()
+
+
 class TaskRegistry:
     """Holds every living launched task, so that none is garbage-collected.
 
@@ -46,7 +57,7 @@ class TaskRegistry:
         #: The ids of the newest ended tasks, whose records still hold the task itself.
         self._newest: deque[int] = deque()
         self._results = results
-        self._ended_callback = self._end  # one for all tasks: each access would create an object
+        self._ending = _Ending(None)
 
     def set_history_limit(self, history: int) -> None:
         """Keep at most ``history`` ended tasks from now on; forget the oldest beyond that."""
@@ -78,24 +89,70 @@ class TaskRegistry:
         except IndexError:  # another thread, or a finaliser, was faster
             return False
         self._records.pop(record.id, None)
-        record.silence()
-        record.changed()
+        if record.end != "done":
+            record.silence()
+        if observers.each:
+            record.changed()
         return True
 
     def add(self, record: TaskRecord, task: Task[Any]) -> None:
         """Register ``task``, not started yet, until it ends; after that keep it in the history."""
-        record.task = task
-        task._launched = True
+        record.held = task
         task._record = record
         self._records[record.id] = record
-        # Not Task.add_done_callback: no other code has the task yet, so there is no need to go
-        # through its loop.
-        add_callback(task, self._ended_callback)
         if observers.each:
             record.changed()
 
-    def _end(self, task: asyncio.Task[Any]) -> None:
-        record: TaskRecord = task._record  # type: ignore[attr-defined]
+    def ends(self, record: TaskRecord) -> None:
+        """Note that the last step of a task is about to return, or that its coroutine is closed.
+
+        A done callback for each task would cost a copy of a context, a handle and a call by the
+        loop; instead, one call handles all tasks that end in the same iteration of the loop. It
+        comes before the done callbacks of these tasks, which the loop gets later.
+        """
+        task = record.held
+        if task is None:
+            return  # lost with its loop, and closed now that nothing refers to it
+        loop, ending = task.get_loop(), self._ending
+        if _get_running_loop() is not loop:
+            # Closed, perhaps by the garbage collector, where the loop does not run any more.
+            if not task.done():
+                self.watch_end(task)
+            return
+        if ending.loop is not loop:
+            ending = self._ending = _Ending(loop)
+        ending.records.append(record)
+        if not ending.posted:
+            ending.posted = True
+            loop.call_soon(self._end_all, ending)
+
+    def watch_end(self, task: Task[Any]) -> None:
+        """Note the end of ``task`` when it comes, whatever its coroutine does before."""
+        # Not Task.add_done_callback, which would go through the loop of another thread.
+        add_callback(task, self._end_task)
+
+    def _end_all(self, ending: _Ending) -> None:
+        ending.posted = False
+        records = ending.records
+        try:
+            for _ in range(len(records)):
+                record = records.popleft()
+                if record.ended is not None:
+                    pass  # it was cancelled before it began, and ended all the same
+                elif record.held.done():
+                    self._end(record)
+                else:
+                    self.watch_end(record.held)  # what awaits its coroutine is not done
+        finally:
+            if records and not ending.posted:  # an exception was raised in the loop's thread
+                ending.posted = True
+                ending.loop.call_soon(self._end_all, ending)
+
+    def _end_task(self, task: Any) -> None:
+        if task._record.ended is None:
+            self._end(task._record)
+
+    def _end(self, record: TaskRecord) -> None:
         record.ended = time.time()
         if record.body is not None:
             record.body.close()
@@ -109,12 +166,16 @@ class TaskRegistry:
 
     def _enter_end(self, record: TaskRecord) -> None:
         self._ended.append(record)
-        self._forget_old()
-        if record.request.bind is not None and record.state() == "done":
+        if len(self._ended) > self._history:
+            self._forget_old()
+        if record.release_if_small():
+            pass  # nothing more to keep
+        elif record.request.bind is not None and record.state() == "done":
             record.release()  # the variable has its result, until it is deleted
         else:
             self._newest.append(record.id)
-            self._release_old()
+            if len(self._newest) > self._results:
+                self._release_old()
         if observers.each:
             record.changed()
 
@@ -238,6 +299,7 @@ class TaskRegistry:
         self._records.clear()
         self._ended.clear()
         self._newest.clear()
+        self._ending = _Ending(None)
 
 
 def matches(record: TaskRecord, pattern: str) -> bool:

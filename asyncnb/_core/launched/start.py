@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import inspect
 import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import EmbeddedLoopError
 from asyncnb._core.base.text import brief_value
+from asyncnb._core.base.visits import runs_here
 from asyncnb._core.config import config
 from asyncnb._core.introspection.places import hide_wrapper
 from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.launched.time_limit import BEGUN, TaskTimeout, limit_of
+from asyncnb._core.launched.task import LaunchedTask
+from asyncnb._core.launched.time_limit import BEGUN, begin, leave
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.futures import isfuture, wrap_future
 from asyncnb._core.primitives.joining import fail_on_dead_loop
-from asyncnb._core.primitives.tasks import Task, create_suspended
+from asyncnb._core.primitives.suspended import construct_suspended
+from asyncnb._core.primitives.tasks import Task, create_here
 from asyncnb._core.primitives.timeouts import limits_lock
 from asyncnb._core.tracing.current import current_recording
 
@@ -33,12 +37,36 @@ __asyncnb_frames__ = "launches"
 T = TypeVar("T")
 
 
+async def _nothing() -> None:
+    pass
+
+
+def _fewest_referents() -> int:
+    coro = _nothing()
+    found = len(gc.get_referents(coro))
+    coro.close()
+    return found if found > len(gc.get_referents(coro)) else 0
+
+
+#: How many objects a coroutine that has not started refers to at least, and one that was closed
+#: does not; 0 if that is no difference (3.12 and 3.13).
+_FEWEST_REFERENTS = _fewest_referents()
+
+
+def is_unstarted_coroutine(awaitable: Awaitable[T]) -> TypeGuard[CoroutineType[Any, Any, T]]:
+    """Return whether this is a coroutine of an ``async def``, neither started nor closed."""
+    return type(awaitable) is CoroutineType and not (
+        awaitable.cr_suspended
+        or awaitable.cr_running
+        # cr_frame would make a frame object of 200 bytes, which stays as long as the coroutine.
+        or len(gc.get_referents(awaitable)) < _FEWEST_REFERENTS
+        or (not _FEWEST_REFERENTS and awaitable.cr_frame is None)
+    )
+
+
 def as_coroutine(awaitable: Awaitable[T], *, caller: str) -> Coroutine[Any, Any, T]:
     """Return a coroutine that awaits ``awaitable``; raise TypeError with advice if it cannot be."""
-    # A fast path for what inspect would find in nearly all cases: a coroutine not started yet.
-    if type(awaitable) is CoroutineType and not (
-        awaitable.cr_suspended or awaitable.cr_running or awaitable.cr_frame is None
-    ):
+    if is_unstarted_coroutine(awaitable):
         return awaitable
     if inspect.iscoroutine(awaitable):
         if inspect.getcoroutinestate(awaitable) != inspect.CORO_CREATED:
@@ -67,6 +95,26 @@ async def _await(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
+def launch_plainly(coro: CoroutineType[Any, Any, T], name: str | None) -> Task[T]:
+    """Start ``coro``, not started yet, without any option.
+
+    The same as ``launch_record``, by the shortest way where most launches are: in a task of the
+    embedded loop, or in a cell that has launched a task already, with nothing recorded.
+    """
+    record = TaskRecord()
+    record.body = coro
+    body = run_body(coro, record)
+    if (
+        current_recording.get() is not None
+        or config.record_all
+        or not frontend.current.belongs_here(record)
+    ):
+        return launch_record(record, body, name=name)
+    context = contextvars.copy_context()
+    context.run(_set_record, record)
+    return _start(embedded_loop(), record, body, name, context)
+
+
 def launch_record(
     record: TaskRecord,
     coro: Coroutine[Any, Any, T],
@@ -76,9 +124,9 @@ def launch_record(
     before_start: Callable[[], object] | None = None,
     context: contextvars.Context | None = None,
 ) -> Task[T]:
-    """Start ``coro`` as the task of ``record``; every launched task is started here.
+    """Start ``coro`` as the task of ``record``, in ``context`` or a copy of the current one.
 
-    It runs in ``context`` itself, by default in a copy of the current context.
+    ``coro`` calls ``registry.ends(record)`` in its last step, as ``run_body`` does.
     """
     loop = embedded_loop()
     entered = contextvars.copy_context() if context is None else context.copy()
@@ -101,8 +149,27 @@ def launch_record(
             for variable, value in entered.items()
             if given.get(variable, record) is not value
         ]
+    return _start(loop, record, coro, name, context, before_start)
+
+
+def _start(
+    loop: EmbeddedLoop,
+    record: TaskRecord,
+    coro: Coroutine[Any, Any, T],
+    name: str | None,
+    context: contextvars.Context,
+    before_start: Callable[[], object] | None = None,
+) -> Task[T]:
+    """Make the task of ``record``, register it and let it begin: every launched task starts here.
+
+    If the loop has just ended, discard the task and raise EmbeddedLoopError.
+    """
+    step = None
     try:
-        task, step = create_suspended(loop, coro, name=name, context=context)
+        if runs_here(loop):  # the loop gets the first step, and takes it once this code has ended
+            task = create_here(LaunchedTask, coro, loop, name, context)
+        else:
+            task, step = construct_suspended(LaunchedTask, coro, loop, name, context)
     except BaseException:
         close_unstarted(coro)
         raise
@@ -112,37 +179,44 @@ def launch_record(
             before_start()
     finally:
         if step is not None:
-            _start(loop, record, step, context)
+            try:
+                loop.start_task(task, step, context)
+            except RuntimeError as exc:
+                if loop.is_closed():
+                    raise _discard(record) from exc
+                raise
     return task
 
 
-def _start(
-    loop: EmbeddedLoop, record: TaskRecord, step: Callable[[], object], context: contextvars.Context
-) -> None:
-    """Schedule a task's first step; if the loop has just ended, discard the task and raise."""
+def _discard(record: TaskRecord) -> EmbeddedLoopError:
+    """Discard a task that has not been started because its loop has just ended."""
     task = record.task
-    try:
-        loop.start_task(task, step, context)
-    except RuntimeError as exc:
-        if not loop.is_closed():
-            raise
-        error = EmbeddedLoopError(
-            f"The embedded loop ended while {task.get_name()!r} was being launched, so the task "
-            "was not started. Launch it again: that starts a new loop."
-        )
-        registry.discard([record])
-        if not task.done():
-            fail_on_dead_loop(task, error)
-        for coro in (task.get_coro(), record.body):
-            if coro is not None:
-                coro.close()
-        record.body = None
-        raise error from exc
+    error = EmbeddedLoopError(
+        f"The embedded loop ended while {task.get_name()!r} was being launched, so the task was "
+        "not started. Launch it again: that starts a new loop."
+    )
+    registry.discard([record])
+    if not task.done():
+        fail_on_dead_loop(task, error)
+    for coro in (task.get_coro(), record.body):
+        if coro is not None:
+            coro.close()
+    record.body = None
+    return error
+
+
+_set_record = current_record.set
 
 
 def _enter(record: TaskRecord) -> None:
-    frontend.current.task_launching(record)
+    if not frontend.current.belongs_here(record):
+        frontend.current.task_launching(record)
     current_record.set(record)
+
+
+def _set_variables(record: TaskRecord) -> None:
+    for variable, value in record.variables:
+        variable.set(value)
 
 
 async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
@@ -151,49 +225,33 @@ async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
     The TimeoutError names the task. A task without a limit pays only for one check at the start and
     one at the end.
     """
-    for variable, value in record.variables:
-        variable.set(value)
-    record.started = record.started or time.time()
-    # The task is in no variable: if it fails, the traceback would keep it alive in a cycle.
-    with limits_lock:
-        if record.first_limit is not None:
-            limit_of(record)  # before it has begun: code that interrupts this finds the same limit
-        first, record.first_limit = record.first_limit, BEGUN
-        limit = record.task._timeout
-        if limit is not None:
-            limit.begin(first)
-    at_first = None if limit is None else limit.when()
+    if record.variables:
+        _set_variables(record)
+    if record.started is None:
+        record.started = time.time()
     try:
-        if record.cancel_asked:
-            # By another thread while the loop was busy: that cancel() is queued after this step.
-            raise CancelledError
-        result = await coro
-    except BaseException as exc:
-        limit = record.task._timeout
-        if limit is not None and limit.leave():
-            await _expire(record, limit, exc, first if limit.when() == at_first else None)
-        raise
-    limit = record.task._timeout
-    if limit is not None and limit.leave():
-        await limit.expire(None)
-    return result
+        # The task and its limit are in no variable: if it fails, the traceback would keep them
+        # alive in a cycle.
+        with limits_lock:
+            if record.first_limit is None and record.held._timeout is None:
+                record.first_limit = BEGUN
+            else:
+                begin(record)
+        try:
+            if record.cancel_asked:
+                # By another thread while the loop was busy: that cancel() is queued after this
+                # step.
+                raise CancelledError
+            result = await coro
+        except BaseException as exc:
+            if record.task._timeout is not None:
+                await leave(record, exc)
+            raise
+        if record.held._timeout is not None:
+            await leave(record, None)
+        return result
+    finally:
+        registry.ends(record)
 
 
 hide_wrapper(run_body)
-
-
-async def _expire(
-    record: TaskRecord, limit: TaskTimeout, exc: BaseException, seconds: float | None
-) -> None:
-    """Raise TimeoutError if ``limit`` caused ``exc``; ``seconds`` is None if it was rescheduled."""
-    try:
-        await limit.expire(exc)
-    except TimeoutError:
-        when = limit.when()
-        started = record.started
-        if seconds is None and when is not None and started is not None:
-            seconds = time.time() - started - (limit._loop.time() - when)
-            seconds = max(0.0, round(seconds, 2))
-        error = TimeoutError(f"Task {record.name!r} did not finish within {seconds:.10g} s.")
-        # The traceback shows where the task was when it timed out.
-        raise error.with_traceback(exc.__traceback__) from None

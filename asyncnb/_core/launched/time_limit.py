@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asyncnb._core.primitives.timeouts import Timeout, limits_lock
+
+__asyncnb_frames__ = "launches"
 
 if TYPE_CHECKING:
 
@@ -12,6 +15,12 @@ if TYPE_CHECKING:
         """The part of a task's record that a time limit needs."""
 
         first_limit: Any
+        started: float | None
+
+        @property
+        def name(self) -> str:
+            """The task's name."""
+            ...
 
         @property
         def task(self) -> Any:
@@ -33,11 +42,14 @@ class TaskTimeout(Timeout):
     timeout may be entered while the task is already running, and set before its first step.
     """
 
-    __slots__ = ("_record",)
+    __slots__ = ("_first", "_first_when", "_record")
 
     def __init__(self, record: Limited) -> None:
         super().__init__(None)
         self._record = record
+        #: The seconds and the deadline that it began with, which an error can name.
+        self._first: float | None = None
+        self._first_when: float | None = None
         self._loop = record.task.get_loop()
 
     def remaining(self) -> float | None:
@@ -61,7 +73,45 @@ class TaskTimeout(Timeout):
         now = self._loop.time()
         if seconds is not None:
             self._when = now + seconds
+        self._first, self._first_when = seconds, self._when
         self.enter(self._loop, now)
+
+    async def expire(self, exc: BaseException | None) -> None:
+        """As ``Timeout``'s; the TimeoutError names the task and its limit."""
+        try:
+            await super().expire(exc)
+        except TimeoutError:
+            assert exc is not None
+            when, record = self._when, self._record
+            seconds = self._first if when == self._first_when else None
+            if seconds is None and when is not None and record.started is not None:
+                seconds = time.time() - record.started - (self._loop.time() - when)
+                seconds = max(0.0, round(seconds, 2))
+            error = TimeoutError(f"Task {record.name!r} did not finish within {seconds:.10g} s.")
+            # The traceback shows where the task was when it timed out.
+            raise error.with_traceback(exc.__traceback__) from None
+
+
+def begin(record: Limited) -> None:
+    """Start the limit of a task that takes its first step, if it has one. The loop's thread."""
+    with limits_lock:
+        first = record.first_limit
+        if first is not None:
+            limit_of(record)  # before it has begun: code that interrupts this finds the same limit
+        record.first_limit = BEGUN
+        limit: TaskTimeout | None = record.task._timeout
+        if limit is not None:
+            limit.begin(first)
+
+
+async def leave(record: Limited, exc: BaseException | None) -> None:
+    """End the limit of a task whose coroutine has ended, with ``exc`` or a result.
+
+    Raises TimeoutError if the limit caused ``exc``.
+    """
+    limit: TaskTimeout = record.task._timeout
+    if limit.leave():
+        await limit.expire(exc)
 
 
 def limit_of(record: Limited) -> TaskTimeout | None:

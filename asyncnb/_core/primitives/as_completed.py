@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from asyncnb._core.base.progress import Bar
 from asyncnb._core.primitives.cross_loop import (
     AnyFuture,
-    Waiter,
     add_edge,
     all_local,
     discard_edge,
     done_callback_adder,
     done_signal,
     is_foreign,
+    new_waiter,
 )
 from asyncnb._core.primitives.gather import loop_for
 from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
@@ -138,7 +138,7 @@ class AsCompleted:
     async def _wait_for_one(self) -> None:
         """Wait until there is a finished future to take."""
         while not self._ended:
-            waiter = Waiter(self._todo, loop=self._loop)
+            waiter = new_waiter(self._todo, self._loop)
             self._waiting.append(waiter)
             try:
                 await waiter

@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 from asyncnb._core.base.call_soon_hook import lazy_starts
 from asyncnb._core.base.seconds import check_timeout
-from asyncnb._core.base.visits import runs_here, visits
+from asyncnb._core.base.visits import visits
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.primitives.awaitables import as_coroutine, close_unstarted, iscoroutine, isfuture
-from asyncnb._core.primitives.suspended import construct
 from asyncnb._core.primitives.tasks import (
     Task,
     can_construct,
-    construct_eagerly,
+    construct_task,
+    construct_task_eagerly,
     explain_no_coroutine,
     no_context,
 )
@@ -40,7 +40,7 @@ def new_task(loop: AbstractEventLoop, coro: Coroutine[Any, Any, _T], **kwargs: A
     factory = loop.get_task_factory()
     if factory is None:
         if not kwargs and can_construct(coro, loop):
-            return construct(Task, coro, loop=loop)
+            return construct_task(coro, loop=loop)
         return Task(coro, loop=loop, **kwargs)
     try:
         if visits and get_ident() in visits:
@@ -107,8 +107,8 @@ def create_task(
                 "use asyncnb.launch(coro) or run_coroutine_threadsafe(coro, loop)"
             )
         factory = loop.get_task_factory()
-        if (factory is not None or eager_start) and not runs_here(loop):
-            eager_start = None if eager_start is None else False
+        if (factory is not None or eager_start) and visits and get_ident() in visits:
+            eager_start = None if eager_start is None else False  # this thread does not run it
         elif (
             timeout is None
             and not kwargs
@@ -119,12 +119,17 @@ def create_task(
                 if name is None and context is None and eager_start is None:
                     return factory(loop, coro)  # type: ignore[return-value]
             elif type(coro) is types.CoroutineType:  # Task() checks anything else
+                if name is None and context is None:
+                    # Keywords that are None would be parsed, too: a twentieth of a task.
+                    if not eager_start:
+                        return construct_task(coro, loop=loop)  # type: ignore[no-any-return]
+                    return construct_task_eagerly(coro, loop=loop, eager_start=True)  # type: ignore[no-any-return]
                 if not eager_start:
                     if context is not None and type(context) is not contextvars.Context:
                         raise no_context(context)
-                    return construct(Task, coro, loop=loop, name=name, context=context)  # type: ignore[no-any-return]
+                    return construct_task(coro, loop=loop, name=name, context=context)  # type: ignore[no-any-return]
                 if context is None:
-                    return construct_eagerly(Task, coro, loop=loop, name=name, eager_start=True)  # type: ignore[no-any-return]
+                    return construct_task_eagerly(coro, loop=loop, name=name, eager_start=True)  # type: ignore[no-any-return]
         if name is not None:
             kwargs["name"] = name
         if context is not None:
@@ -169,7 +174,7 @@ def create_eager_task_factory(custom_task_constructor: Callable[..., Any]) -> Ca
     ) -> Any:
         if eager_start is None:  # what uvloop's create_task() passes by default
             if makes_own_tasks and not kwargs and can_construct(coro, loop):
-                return construct_eagerly(Task, coro, loop=loop, eager_start=True)
+                return construct_task_eagerly(coro, loop=loop, eager_start=True)
             eager_start = True
         return custom_task_constructor(coro, loop=loop, eager_start=eager_start, **kwargs)
 

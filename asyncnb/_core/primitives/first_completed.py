@@ -1,9 +1,10 @@
 """``wait(FIRST_COMPLETED)`` in a loop, without registering all remaining futures again each time.
 
 The standard ``wait()`` adds a callback to each of n futures and removes each of them again, n times
-over. Here the callbacks remain, and the set of futures still pending, which the caller passes to
-the next ``wait()``, refers to the object that watches them. That set may be changed in the
-meantime; if it is dropped instead, the callbacks are removed.
+over. Here the callbacks remain from the second wait on, which shows that this is such a loop, and
+the set of futures still pending, which the caller passes to the next ``wait()``, refers to the
+object that watches them. That set may be changed in the meantime; if it is dropped instead, the
+callbacks are removed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from operator import methodcaller
 from typing import Any, TypeVar
 
 from asyncnb._core.primitives.cross_loop import (
-    Waiter,
     all_local,
     done_callback_adder,
     done_callback_remover,
@@ -25,7 +25,7 @@ from asyncnb._core.primitives.futures import runs_elsewhere
 F = TypeVar("F")
 
 #: Below this number of futures, registering them again is cheaper.
-MIN_WATCHED = 16
+MIN_WATCHED = 8
 
 
 class Pending(set[F]):
@@ -33,7 +33,7 @@ class Pending(set[F]):
 
     __slots__ = ("watch",)
 
-    watch: Watch | None  # missing in a copy made by a method of set
+    watch: Watch | None  # missing after a first wait, and in a copy made by a method of set
 
     def __repr__(self) -> str:
         return repr(set(self))
@@ -57,7 +57,7 @@ class Watch:
         self._watched: set[Future[Any]] = set()
         self._kinds: set[type] = set()
         self._is_done: Callable[[Any], bool] = methodcaller("done")
-        self._waiter: Waiter | None = None
+        self._waiter: Any = None
         self._missed_end = False  # whether a future has ended while there was no waiter
         self._on_done = self._ended
         self._add(futures)
@@ -100,7 +100,7 @@ class Watch:
                 self._add(new)
         return True
 
-    def begin(self, waiter: Waiter) -> None:
+    def begin(self, waiter: Future[None]) -> None:
         """Release ``waiter`` when the first future ends, in the loop's next iteration or later."""
         self._waiter = waiter
         if self._missed_end:
@@ -139,19 +139,21 @@ class Watch:
                 raise
 
 
-def _release(waiter: Waiter) -> None:
+def _release(waiter: Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
 
 
-def watch_for(given: object, futures: Pending[Any], loop: AbstractEventLoop) -> Watch | None:
+def watch_for(given: object, futures: set[Any], loop: AbstractEventLoop) -> Watch | None:
     """Return the watch for ``futures``, a copy of ``given``; None if a watch does not pay off.
 
-    ``given`` is the argument of ``wait()``.
+    ``given`` is the argument of ``wait()``. It pays off from the second wait on: a first one alone
+    does not show that there will be more.
     """
-    watch = getattr(given, "watch", None) if type(given) is Pending else None
+    if type(given) is not Pending:
+        return None
+    watch = getattr(given, "watch", None)
     if watch is not None and watch._loop is loop:
-        assert isinstance(given, Pending)
         given.watch = None
         return watch if watch.update(futures) else None
     if len(futures) < MIN_WATCHED or not all_local(futures, loop):

@@ -21,8 +21,7 @@ from asyncnb._core.primitives.cross_loop import (
 )
 from asyncnb._core.primitives.futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
 from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
-from asyncnb._core.primitives.suspended import construct
-from asyncnb._core.primitives.tasks import Task, can_construct
+from asyncnb._core.primitives.tasks import can_construct, construct_task
 
 T = TypeVar("T")
 
@@ -205,7 +204,7 @@ def _children(loop: AbstractEventLoop, aws: Sequence[Any]) -> list[Future[Any]]:
         and loop.get_task_factory() is None
         and can_construct(aws[0], loop)
     ):
-        made: list[Any] = [construct(Task, aw, loop=loop) for aw in aws]
+        made: list[Any] = [construct_task(aw, loop=loop) for aw in aws]
         for task in made:
             task._log_destroy_pending = False
         return made

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from asyncio import AbstractEventLoop, CancelledError, Future, Task, get_running_loop
+from asyncio import (
+    AbstractEventLoop,
+    CancelledError,
+    Future,
+    Task,
+    _get_running_loop,
+    get_running_loop,
+)
 from collections.abc import Coroutine
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Self, TypeVar
 
+from asyncnb._core.base.visits import visits
+from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
 from asyncnb._core.primitives.cross_loop import add_callback, add_edge, discard_edge
-from asyncnb._core.primitives.suspended import construct
 from asyncnb._core.primitives.tasks import Task as OwnTask
-from asyncnb._core.primitives.tasks import can_construct
+from asyncnb._core.primitives.tasks import construct_task
 from asyncnb._core.primitives.timeouts import Timeout, current_task, deadlines, innermost
 
 T = TypeVar("T")
@@ -53,8 +60,6 @@ class TaskGroup:
         self._base_error: BaseException | None = None
         self._on_completed_fut: Future[None] | None = None
         self._scope: Timeout | None = None
-        #: One context for all callbacks instead of one copy each; they run no user code.
-        self._context: contextvars.Context | None = None
 
     def __repr__(self) -> str:
         info = [""]
@@ -86,7 +91,6 @@ class TaskGroup:
         timeouts = getattr(loop, "_asyncnb_timeouts", None)
         if timeouts:
             self._scope = timeouts.get(parent)
-        self._context = contextvars.copy_context()
         self._on_standard_loop = isinstance(loop, asyncio.BaseEventLoop)
         self._entered = self._open = True
         if self._cancel_on_enter:
@@ -155,8 +159,9 @@ class TaskGroup:
         finally:
             # Exceptions refer to this frame through their traceback: avoid cycles (gh-128552).
             self._parent_task = parent = None
-            self._errors = []
             self._base_error = None
+            if self._errors:
+                self._errors = []
             exc = cancelled = latest = None
 
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
@@ -177,17 +182,24 @@ class TaskGroup:
         task: Task[T]
         try:
             if factory is None:
-                if not kwargs and can_construct(coro, loop):
-                    task = construct(OwnTask, coro, loop=loop)
+                if (
+                    not kwargs
+                    and type(coro) is CoroutineType
+                    and not visits  # can_construct(), without a call for each child
+                    and _tasks._wrap_coroutine is None
+                    and not loop.get_debug()
+                    and _get_running_loop() is loop
+                ):
+                    task = construct_task(coro, loop=loop)
                 else:
                     task = OwnTask(coro, loop=loop, **kwargs)
                 self._tasks.add(task)
-                add_callback(task, self._on_task_done, context=self._context)
+                add_callback(task, self._on_task_done)
             else:
                 # Without keywords the plain call is faster.
                 task = factory(loop, coro, **kwargs) if kwargs else factory(loop, coro)
                 self._tasks.add(task)
-                task.add_done_callback(self._on_task_done, context=self._context)
+                task.add_done_callback(self._on_task_done)
         except BaseException:
             close_unstarted(coro)
             raise

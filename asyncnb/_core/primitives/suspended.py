@@ -16,7 +16,11 @@ construct: Callable[..., Any] = type.__call__
 
 
 def construct_suspended(
-    cls: type[Any], coro: Any, *, loop: AbstractEventLoop, **kwargs: Any
+    cls: type[Any],
+    coro: Any,
+    loop: AbstractEventLoop,
+    name: str | None,
+    context: contextvars.Context,
 ) -> tuple[Any, Callable[[], object]]:
     """Construct a task of a loop that runs in another thread; return it and its first step."""
     attributes = loop.__dict__
@@ -26,20 +30,20 @@ def construct_suspended(
         if interceptor.loop is not loop:
             interceptor = _FirstStepInterceptor(loop)
         # Those of an outer call that was interrupted by a finaliser that launches a task.
-        outer = interceptor.step, interceptor.cls
+        outer_step, outer_cls = interceptor.step, interceptor.cls
         interceptor.step, interceptor.cls = None, cls
         interceptor.thread = get_ident()
         saved = attributes.get("call_soon")
         attributes["call_soon"] = interceptor.replacement
         try:
-            task = construct(cls, coro, loop=loop, **kwargs)
+            task = construct(cls, coro, loop=loop, name=name, context=context)
         finally:
             if saved is None:
                 del attributes["call_soon"]
             else:
                 attributes["call_soon"] = saved
             step = interceptor.step
-            interceptor.step, interceptor.cls = outer
+            interceptor.step, interceptor.cls = outer_step, outer_cls
     assert step is not None
     if unregister is not None:
         unregister(task)

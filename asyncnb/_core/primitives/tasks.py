@@ -14,6 +14,7 @@ import sys
 import types
 from asyncio import AbstractEventLoop, _get_running_loop, current_task
 from collections.abc import Callable, Coroutine, Generator
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core.base.frames import PACKAGE
@@ -109,7 +110,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
     """Implements the call ``Task(...)``, so that ``__init__`` can stay the C one.
 
     A Python ``__init__`` costs a fifth of making and finishing a task; :func:`create_task`, which
-    knows its loop, bypasses this and calls :data:`construct`.
+    knows its loop, bypasses this and calls :data:`construct_task`.
     """
 
     def __call__(
@@ -164,7 +165,7 @@ class _TaskType(type(asyncio.Task)):  # type: ignore[misc]
             )
         if context is None:
             context = contextvars.copy_context()
-        task, step = construct_suspended(cls, coro, loop=loop, name=name, context=context)
+        task, step = construct_suspended(cls, coro, loop, name, context)
         if register is not None:
             note_suspended(task)
         try:
@@ -182,10 +183,11 @@ if sys.version_info < (3, 12):
 
 
 def can_construct(coro: object, loop: AbstractEventLoop) -> bool:
-    """Return whether ``construct(Task, coro, loop=loop)`` does all that ``Task(...)`` would."""
+    """Return whether ``construct_task(coro, loop=loop)`` does all that ``Task(...)`` would."""
     return (
         type(coro) is types.CoroutineType
-        and runs_here(loop)
+        and _get_running_loop() is loop  # runs_here(), without a call for each task
+        and (not visits or get_ident() not in visits)
         and _wrap_coroutine is None
         and not loop.get_debug()
     )
@@ -241,7 +243,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
     __slots__ = ()
 
     _launched = False  # a launched task outlives an interrupt of the code that awaits it
-    _record: TaskHandle | None = None  # what the registry knows about a launched task
+    _record: TaskHandle | None = None  # what the registry knows about a launched task; a slot there
     _pause: Pause | None = None  # while it is suspended, or about to be
     _delegate: Task[Any] | None = None  # of a detached cell: the task whose steps do its work
     _timeout: Any = None  # its Timeout, if it has one
@@ -284,6 +286,9 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         else:
             dog.cancel(self, functools.partial(_cancel_on_loop, self, msg))
         return True
+
+    def _before_cancel(self) -> None:
+        """Prepare for a request to cancel. On the loop's thread."""
 
     def uncancel(self) -> int:
         """Withdraw one request to cancel and return how many are left. Any thread.
@@ -397,7 +402,16 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
         return task_frames(self, limit)
 
 
+#: ``construct(Task, ...)``, bound once: a fiftieth of making and finishing a task less.
+construct_task: Callable[..., Any] = type.__call__.__get__(Task)
+#: ``construct_task(..., eager_start=True)``.
+construct_task_eagerly: Callable[..., Any] = (
+    construct_task if construct_eagerly is construct else types.MethodType(construct_eagerly, Task)
+)
+
+
 def _cancel_on_loop(task: Task[Any], msg: Any) -> bool:
+    task._before_cancel()
     cancelled = _cancel(task, msg)
     if task._pause is not None:
         task._pause.release()
@@ -427,6 +441,8 @@ def interrupt(task: asyncio.Task[Any]) -> bool:
             return False
         loop.call_soon_threadsafe(interrupt, task)
         return True
+    if isinstance(task, Task):
+        task._before_cancel()
     cancelled = _cancel(task, INTERRUPT)
     if getattr(task, "_pause", None) is not None:
         task._pause.release()  # type: ignore[attr-defined]
@@ -453,20 +469,15 @@ def note_unseen(context: dict[str, Any]) -> bool:
     return record.never_retrieved()
 
 
-def create_suspended(
-    loop: AbstractEventLoop,
+def create_here(
+    cls: type[Task[_T]],
     coro: Coroutine[Any, Any, _T],
-    *,
+    loop: AbstractEventLoop,
     name: str | None,
     context: contextvars.Context,
-) -> tuple[Task[_T], Callable[[], object] | None]:
-    """Construct a task; return it with the first step that the caller has to schedule for it.
-
-    Until then the task belongs to the calling thread alone, so it can be recorded before a loop in
-    another thread runs it, perhaps to its end. The step is for :func:`run_first_step`, in *context*
-    on the loop's thread. On the loop's own thread the step is None: the loop already has it. Any
-    thread.
-    """
-    if runs_here(loop):
-        return Task(coro, loop=loop, name=name, context=context), None
-    return construct_suspended(Task, coro, loop=loop, name=name, context=context)
+) -> Task[_T]:
+    """Return a new task of class *cls* of a loop that runs in this thread."""
+    if type(coro) is types.CoroutineType and _wrap_coroutine is None and not loop.get_debug():
+        task: Task[_T] = construct(cls, coro, loop=loop, name=name, context=context)
+        return task  # the same, without the checks
+    return cls(coro, loop=loop, name=name, context=context)

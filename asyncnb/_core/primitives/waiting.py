@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
 import math
 import types
 from asyncio import AbstractEventLoop, CancelledError, Future, TimerHandle, get_running_loop
@@ -19,7 +18,6 @@ from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.create_task import ensure_future
 from asyncnb._core.primitives.cross_loop import (
     AnyFuture,
-    Waiter,
     add_edge,
     all_local,
     discard_edge,
@@ -27,8 +25,9 @@ from asyncnb._core.primitives.cross_loop import (
     done_callback_remover,
     done_signal,
     is_foreign,
+    new_waiter,
 )
-from asyncnb._core.primitives.first_completed import Pending, watch_for
+from asyncnb._core.primitives.first_completed import MIN_WATCHED, Pending, watch_for
 from asyncnb._core.primitives.futures import iscoroutine, local
 from asyncnb._core.primitives.timeouts import Timeout
 
@@ -87,13 +86,14 @@ async def wait(
     >>> [task.result() for task in done], len(pending)
     ([1], 1)
     """
-    if asyncio.isfuture(fs) or iscoroutine(fs) or isinstance(fs, concurrent.futures.Future):
+    if type(fs) not in (set, list, Pending) and (
+        asyncio.isfuture(fs) or iscoroutine(fs) or isinstance(fs, concurrent.futures.Future)
+    ):
         raise TypeError(
             f"expect a list of futures, not {type(fs).__name__}: use wait([task]), or "
             "`await task` for a single one"
         )
-    first = return_when == FIRST_COMPLETED
-    given: set[F] = Pending(fs) if first else set(fs)
+    given: set[F] = Pending(fs) if type(fs) is Pending else set(fs)
     if not given:
         raise ValueError(
             "Set of Tasks/Futures is empty: check before the call, `if tasks: await wait(tasks)`"
@@ -106,20 +106,23 @@ async def wait(
             "FIRST_EXCEPTION or ALL_COMPLETED"
         )
     loop = get_running_loop()
-    watch = watch_for(fs, cast("Pending[F]", given), loop) if first else None
+    watch = watch_for(fs, given, loop) if return_when == FIRST_COMPLETED else None
     if watch is not None:
-        futures = cast("Pending[Any]", given)
-        waiter = Waiter(futures, loop=loop)
+        futures: Pending[Any] = given if type(given) is Pending else Pending(given)
+        waiter = new_waiter(futures, loop)
         watch.begin(waiter)
         try:
             await _await_waiter(waiter, futures, timeout, loop)
         except BaseException:
             watch.stop()
             raise
-        return watch.end(futures), given
+        return watch.end(futures), futures
     if all_local(given, loop):
         pending = await _wait(cast("set[Future[Any]]", given), timeout, return_when, loop)
-        return given - pending if pending else given, cast("set[F]", pending)
+        done = given - pending if pending else given
+        if return_when == FIRST_COMPLETED and len(pending) >= MIN_WATCHED:
+            pending = Pending(pending)
+        return done, cast("set[F]", pending)
     # At least one is a coroutine, or a future of another loop or thread.
     if any(iscoroutine(f) for f in given):
         for each in given:
@@ -148,20 +151,32 @@ async def _wait(
     original: Callable[[Future[Any]], AnyFuture | None] | None = None,
 ) -> set[Future[Any]]:
     """Wait for futures of ``loop`` and return those still pending."""
-    waiter = Waiter(given, loop=loop)
-    watch: WaitAll | WaitFirst
+    waiter = new_waiter(given, loop)
     if return_when == ALL_COMPLETED:
         watch = WaitAll(waiter, given)
-    elif return_when == FIRST_COMPLETED:
-        watch = WaitFirst(waiter, given)
-    else:
-        watch = _FirstException(waiter, given, original)
+        try:
+            await _await_waiter(waiter, given, timeout, loop)
+        except BaseException:
+            watch.stop()
+            raise
+        return watch.stop()
+    left = len(given)
+    until_first_end = return_when == FIRST_COMPLETED
+
+    def ended(future: Future[Any]) -> None:
+        nonlocal left
+        left -= 1
+        if (until_first_end or not left or _failed(future, original)) and not waiter.done():
+            waiter.set_result(None)
+
+    for future in given:
+        done_callback_adder(type(future))(future, ended)
     try:
         await _await_waiter(waiter, given, timeout, loop)
-    except BaseException:
-        watch.stop()
-        raise
-    return watch.stop()
+    finally:
+        # A done future has passed its callbacks to the loop: there is none to remove.
+        pending = {f for f in given if done_callback_remover(type(f))(f, ended)}
+    return pending
 
 
 async def _await_waiter(
@@ -227,65 +242,6 @@ class WaitAll:
         if self._left:
             self._left[-1].remove_done_callback(self._next)
         return {future for future in self._left if not future.done()}
-
-
-class WaitFirst:
-    """Releases a waiter when the first future is done."""
-
-    __slots__ = ("_given", "_release", "_waiter")
-
-    def __init__(self, waiter: Future[None], given: Collection[Future[Any]]) -> None:
-        self._waiter = waiter
-        self._given = given
-        self._release = release = self._ended
-        kinds = set(map(type, given))
-        # One context for all callbacks instead of one copy each.
-        context = contextvars.copy_context()
-        if len(kinds) == 1:
-            add = done_callback_adder(kinds.pop())
-            for future in given:
-                add(future, release, context=context)
-        else:
-            for future in given:
-                future.add_done_callback(release, context=context)
-
-    def _ended(self, future: Future[Any]) -> None:
-        if not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def stop(self) -> set[Future[Any]]:
-        """Remove the callbacks and return the futures that are still pending."""
-        release, given = self._release, self._given
-        del self._release  # it refers to this object: leave no cycle to the collector
-        kinds = set(map(type, given))
-        remove = done_callback_remover(kinds.pop()) if len(kinds) == 1 else _remove
-        # A done future has passed its callbacks to the loop: there is none to remove.
-        return {future for future in given if remove(future, release)}
-
-
-def _remove(future: Future[Any], callback: Callable[[Any], object]) -> int:
-    return future.remove_done_callback(callback)
-
-
-class _FirstException(WaitFirst):
-    """Releases a waiter when the first future fails, or the last one ends."""
-
-    __slots__ = ("_left", "_original")
-
-    def __init__(
-        self,
-        waiter: Future[None],
-        given: Collection[Future[Any]],
-        original: Callable[[Future[Any]], AnyFuture | None] | None,
-    ) -> None:
-        self._left = len(given)
-        self._original = original
-        super().__init__(waiter, given)
-
-    def _ended(self, future: Future[Any]) -> None:
-        self._left -= 1
-        if (not self._left or _failed(future, self._original)) and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:

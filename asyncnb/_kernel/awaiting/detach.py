@@ -16,7 +16,7 @@ from IPython.display import display
 
 from asyncnb._core.base.visits import runs_here
 from asyncnb._core.introspection.unmanaged import current_cell
-from asyncnb._core.launched.record import TaskRecord, current_record
+from asyncnb._core.launched.record import Origin, TaskRecord, current_record
 from asyncnb._core.launched.start import launch_record, run_body
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.output.tracebacks import user_frames
@@ -94,7 +94,7 @@ class CellDetacher:
         own = asyncio.current_task(cell.loop) is task
         number = context.get(current_cell)
         record = context.copy().run(TaskRecord)
-        record.cell = number
+        record.origin = Origin(number)
         record.created = record.started = cell.created
         detached = _DetachedCell(self.ip, cell, number.number if number is not None else 0)
         follow = context.copy().run(
@@ -106,7 +106,7 @@ class CellDetacher:
         follow._delegate = task
 
         def enter() -> None:
-            self._enter(record.output.parent)
+            self._enter(record.origin.message)
             current_record.set(record)
             self._hand_over(task)
 

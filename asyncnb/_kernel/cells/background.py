@@ -19,7 +19,13 @@ from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, d
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
 from asyncnb._core.launched import launch, named_groups
 from asyncnb._core.launched.open_group import OpenGroup
-from asyncnb._core.launched.record import CellRequest, Placement, TaskRecord, current_record
+from asyncnb._core.launched.record import (
+    NO_REQUEST,
+    CellRequest,
+    Placement,
+    TaskRecord,
+    current_record,
+)
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
 from asyncnb._core.loop.current import embedded_loop
@@ -286,10 +292,15 @@ class BackgroundCells:
         start: Callable[[], Coroutine[Any, Any, Any]],
         before: Sequence[Task[Any]],
     ) -> Any:
-        if before:
-            await _ended(before)  # their cleanup runs first
         try:
-            return await run_body(start(), record)
+            if before:
+                await _ended(before)  # their cleanup runs first
+            body = start()
+        except BaseException:
+            registry.ends(record)  # run_body() would do it, but is not reached
+            raise
+        try:
+            return await run_body(body, record)
         except BaseException as exc:
             # Code that awaits the task sees the user's frames, not those that led to them.
             exc.__traceback__ = user_frames(exc.__traceback__)
@@ -305,6 +316,9 @@ class BackgroundCells:
 
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""
+        if record.request is NO_REQUEST and not self.output.has_report(record):
+            record.set_shown()  # as most tasks do, and quickly
+            return
         try:
             self._report_end(record)
         except Exception:

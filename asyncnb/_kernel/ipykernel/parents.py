@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from asyncnb._kernel.current_cell import current_record
 from asyncnb._kernel.ipykernel.kernel import kernel_of
+from asyncnb._kernel.ipykernel.streams import TaskStreams
 from asyncnb._kernel.undo import UndoStack
 
-#: The message whose cell gets the output of the running code, if that is not the cell that the main
-#: thread is running.
+#: The message whose cell gets the output of the running code, if that is neither the cell that the
+#: main thread is running nor the one that launched the task that the code belongs to.
 parent_message: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
     "asyncnb_parent", default=None
 )
@@ -36,16 +38,23 @@ def is_headless(parent: dict[str, Any]) -> bool:
     return (parent.get("content") or {}).get("allow_stdin") is False
 
 
+def message_of_context() -> dict[str, Any] | None:
+    """Return the message of the cell to which the running context belongs, as asyncnb knows it."""
+    record = current_record.get()
+    message: dict[str, Any] | None = None if record is None else record.origin.message
+    return parent_message.get() if message is None else message
+
+
 class ParentMessages:
     """The message whose cell gets the output of the running code, as the kernel keeps it.
 
-    ``replaced`` returns the streams and publishers of the notebook that a cell has replaced.
+    ``streams`` knows which streams and publishers of the notebook a cell has replaced.
     """
 
-    def __init__(self, ip: Any, replaced: Callable[[], Iterable[Any]]) -> None:
+    def __init__(self, ip: Any, streams: TaskStreams) -> None:
         self.ip = ip
+        self._streams = streams
         self._kernel = kernel_of(ip)
-        self._replaced = replaced
         #: Where ipykernel 7.4 and later keep the message of the cell that a context belongs to.
         self._thread_parent: contextvars.ContextVar[Any] | None = None
         variable = getattr(ip, "_parent_header", None)
@@ -54,12 +63,21 @@ class ParentMessages:
 
     def current(self) -> dict[str, Any]:
         """Return the message of the cell to which the running code belongs."""
-        parent = parent_message.get()
+        parent = message_of_context()
         if parent is None:
             # JupyterLite's shell has none; a terminal has no kernel either.
             owner: Any = self.ip if hasattr(self.ip, "get_parent") else self._kernel
             parent = owner.get_parent() if hasattr(owner, "get_parent") else None
         return parent or {}
+
+    def is_in_cell(self, parent: dict[str, Any] | None) -> bool:
+        """Return whether ipykernel routes all output of the running context to ``parent``."""
+        return (
+            parent is not None
+            and self._belongs_to_cell(parent)
+            and parent_message.get() is None
+            and not self._streams.any_may_be_replaced()
+        )
 
     def enter(self, parent: dict[str, Any]) -> None:
         """Route the output of the running context to the cell with the message ``parent``."""
@@ -67,7 +85,7 @@ class ParentMessages:
         if self._kernel is None or not parent:
             return
         # ipykernel sets the parent of what is in sys, which may be what a cell captures with.
-        for stream in self._replaced():
+        for stream in self._streams.replaced():
             variable = getattr(stream, "_parent_header", None)
             if isinstance(variable, contextvars.ContextVar):
                 variable.set(header(parent))
@@ -124,7 +142,7 @@ def _follow_context(
     """Make ``part``'s ``name`` follow the context; ``values`` has the one for no context."""
 
     def get(self: Any) -> Any:
-        parent = parent_message.get()
+        parent = message_of_context()
         return values[name] if parent is None else convert(parent)
 
     def put(self: Any, value: Any) -> None:

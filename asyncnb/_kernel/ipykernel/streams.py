@@ -44,6 +44,13 @@ class TaskStreams:
             if slot.foreground is not slot.notebook_value:
                 yield slot.notebook_value
 
+    def any_may_be_replaced(self) -> bool:
+        """Return whether ``replaced`` has to be called; this is quicker."""
+        for slot in self._slots:  # noqa: SIM110 - any() takes twice as long
+            if slot.values.get(slot.name) is not slot.notebook_value:
+                return True
+        return False
+
     def install(self) -> None:
         """Make the names in ``sys`` follow the context from now on."""
         names = {"stdout": _SysSlot, "stderr": _SysSlot, "displayhook": _HookSlot}

@@ -20,11 +20,11 @@ from IPython.display import display
 from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.text import replace_surrogates
+from asyncnb._core.introspection.unmanaged import context_of
 from asyncnb._kernel.current_cell import cell_id, cell_number, current_record
 from asyncnb._kernel.ipykernel.parents import (
     ParentMessages,
     header,
-    parent_message,
     route_by_context,
 )
 from asyncnb._kernel.ipykernel.streams import (
@@ -34,13 +34,12 @@ from asyncnb._kernel.ipykernel.streams import (
     when_no_cell_runs,
 )
 from asyncnb._kernel.output.figures import FigureKeeper
-from asyncnb._kernel.output.task_output import TaskOutput, current_output, recording_write
+from asyncnb._kernel.output.task_output import current_task, output_of, recording_write
 from asyncnb._kernel.output.tracebacks import format_error
 from asyncnb._kernel.undo import UndoStack
 
 if TYPE_CHECKING:
-    from asyncnb._core.introspection.info import CellRef
-    from asyncnb._core.launched.record import TaskRecord
+    from asyncnb._core.launched.record import Origin, TaskRecord
     from asyncnb._kernel.output.headless import LateOutput, LateOutputs
     from asyncnb._kernel.output.reports import Reports
 
@@ -65,14 +64,13 @@ class OutputRouter:
         self.ip = ip
         self.figures = FigureKeeper()
         self.task_streams = TaskStreams()
-        self._parents = ParentMessages(ip, self.task_streams.replaced)
+        self._parents = ParentMessages(ip, self.task_streams)
         self._undo = UndoStack()
         self._streams: list[tuple[Any, Any, Any]] = []
         self._shown_lock = fork_safe_lock()
-        #: The cell that launched a task most recently: many tasks of one cell share one reference
-        #: to it. In one attribute with its message, as a cell in a subshell may launch at the same
-        #: time.
-        self._last_cell: tuple[dict[str, Any] | None, CellRef | None] = None, None
+        #: That of the cell that launched a task most recently, for all tasks of this cell.
+        self._last_origin: Origin | None = None
+        self._nowhere: Origin | None = None
         self._made_reports: Reports | None = None
         self._made_late: LateOutputs | None = None
         #: The notebook's own ``publish``, which a capturing cell replaces.
@@ -170,30 +168,45 @@ class OutputRouter:
         code = self.parent().get("content", {}).get("code", "")
         return code if isinstance(code, str) else ""
 
+    def is_entered(self, record: TaskRecord) -> bool:
+        """Return whether the output of the running context goes where the task's shall go.
+
+        It does in the context of the task that launches it, and in that of a cell that has launched
+        a task already; then ``record`` gets the same origin.
+        """
+        origin = self._last_origin
+        if origin is None:  # the first launch
+            from asyncnb._core.launched.record import NOWHERE
+
+            origin = self._last_origin = self._nowhere = NOWHERE
+        if record.origin is not self._nowhere:
+            return record.origin.message is not None
+        if not self._parents.is_in_cell(origin.message):
+            return False
+        record.origin = origin
+        return True
+
     def on_task_launch(self, record: TaskRecord) -> None:
         """Route the output of the running context to the current cell; note the cell in ``record``.
 
         Called in the context of the task that is being launched.
         """
-        parent = self.parent()
-        record.output = TaskOutput(parent)
-        outer = current_record.get()
-        if outer is not None:
-            record.cell = outer.cell
-            record.output.late = outer.output.late if outer.output is not None else None
-        else:
-            last, cell = self._last_cell
-            if parent is not last:
-                from asyncnb._core.introspection.info import CellRef  # the first launch has it
+        # Imported already: there is a record.
+        from asyncnb._core.introspection.info import CellRef
+        from asyncnb._core.launched.record import NOWHERE, Origin
 
+        self._nowhere = NOWHERE
+        parent = self.parent()
+        if record.origin is not NOWHERE:
+            late = self._late_of(parent) if current_record.get() is None else record.origin.late
+            record.origin = Origin(record.cell, parent, late)
+        else:
+            origin = self._last_origin
+            if origin is None or origin.message is not parent:
                 cell = CellRef(cell_number(self.ip), cell_id(parent))
-                self._last_cell = parent, cell
-            if record.cell is None:
-                record.cell = cell
-            record.output.late = self._late.for_cell(parent, lambda: self._late_output(parent))
-        # Else the context was copied from one that had entered.
-        if outer is None or parent_message.get() is not parent:
-            self.enter(parent)
+                origin = self._last_origin = Origin(cell, parent, self._late_of(parent))
+            record.origin = origin
+        self.enter(parent)
 
     def adopt(self, records: list[TaskRecord]) -> None:
         """Keep from now on the output of tasks that were launched before this router existed.
@@ -201,13 +214,13 @@ class OutputRouter:
         Their cell is the one that their context belongs to; where the kernel does not note that
         in a context (ipykernel 6, a terminal), the cell that is running now.
         """
-        from asyncnb._core.introspection.unmanaged import context_of  # seldom needed
+        from asyncnb._core.launched.record import Origin
 
         for record in records:
-            if record.output is None:
-                origin = context_of(record.task)
-                context = contextvars.copy_context() if origin is None else origin.copy()
-                record.output = TaskOutput(context.run(self.parent))
+            if record.origin.message is None:
+                own = context_of(record.task)
+                context = contextvars.copy_context() if own is None else own.copy()
+                record.origin = Origin(record.cell, context.run(self.parent))
 
     def context(self, parent: dict[str, Any]) -> contextvars.Context:
         """Return a copy of the running context in which output belongs to ``parent``."""
@@ -221,17 +234,23 @@ class OutputRouter:
 
     # Results and failures of tasks.
 
+    def has_report(self, record: TaskRecord) -> bool:
+        """Return whether ``report`` would show something for the task without a result."""
+        return record.task._exception is not None or self.figures.has_figures(record)
+
     def report(self, record: TaskRecord, *, result: Any = None) -> None:
         """Show the result or the failure of ``record`` in its cell, once; from any thread.
 
         It may appear there later; ``record.set_shown`` is called at that point.
         """
-        task = record.task
-        exc = task._exception  # exception() would mark it as retrieved
-        if exc is None and result is None and not self.figures.has_figures(record):
+        if result is None and not self.has_report(record):
             record.set_shown()
             return
-        context = self.context(record.output.parent)
+        task = record.task
+        exc = task._exception  # exception() would mark it as retrieved
+        own = context_of(task)
+        context = contextvars.copy_context() if own is None else own.copy()
+        context.run(self.enter, record.origin.message)
         context.run(current_record.set, record)
 
         def show(short: bool) -> None:
@@ -247,7 +266,7 @@ class OutputRouter:
             finally:
                 record.set_shown()
 
-        if exc is not None and self._over_report_limit(record.output.parent, context):
+        if exc is not None and self._over_report_limit(record.origin.message, context):
             record.set_shown()
             return
         self._reports.put(show)
@@ -331,9 +350,9 @@ class OutputRouter:
             list(map(replace_surrogates, lines)),
         )
         if record is not None:
-            record.output.add_error(ename, evalue, lines)
-            if record.output.late is not None:
-                late = record.output.late
+            output_of(record).add_error(ename, evalue, lines)
+            late: LateOutput | None = record.origin.late
+            if late is not None:
                 late.add("error", (ename, evalue, lines), lambda error: self._send_error(*error))
                 return
         self._send_error(ename, evalue, lines)
@@ -360,7 +379,7 @@ class OutputRouter:
 
     def show_again(self, record: TaskRecord) -> None:
         """Show the task's output so far in the cell that is running now."""
-        for kind, value in record.output.items():
+        for kind, value in () if record.output is None else record.output.items():
             if kind == "display":
                 data, metadata, _ = value
                 self.ip.display_pub.publish(data, metadata)
@@ -370,6 +389,9 @@ class OutputRouter:
                 print(value, end="", file=sys.stderr if kind == "stderr" else sys.stdout)
 
     # Headless runs.
+
+    def _late_of(self, parent: dict[str, Any]) -> LateOutput | None:
+        return self._late.for_cell(parent, lambda: self._late_output(parent))
 
     def _late_output(self, parent: dict[str, Any]) -> LateOutput:
         from asyncnb._kernel.output.headless import LateOutput
@@ -393,16 +415,17 @@ class OutputRouter:
 
     def _recording_publish(self, original: Callable[..., None]) -> Callable[..., None]:
         def publish(data: Any, metadata: Any = None, **kwargs: Any) -> None:
-            output = current_output()
-            if output is None:
+            record = current_task()
+            if record is None:
                 original(data, metadata, **kwargs)
                 return
             data = {k: replace_surrogates(v) if isinstance(v, str) else v for k, v in data.items()}
-            output.add_display(data, metadata, kwargs)
-            if output.late is None:
+            output_of(record).add_display(data, metadata, kwargs)
+            late: LateOutput | None = record.origin.late
+            if late is None:
                 original(data, metadata, **kwargs)
             else:
                 shown = (data, metadata, kwargs)
-                output.late.add("display", shown, lambda it: original(it[0], it[1], **it[2]))
+                late.add("display", shown, lambda it: original(it[0], it[1], **it[2]))
 
         return publish

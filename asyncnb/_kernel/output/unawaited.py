@@ -92,7 +92,7 @@ class UnawaitedFailures:
         if origin is None or loop is None:
             return False
         record = origin.get(current_record)
-        message = origin.get(_message) if record is None else record.output.parent
+        message = origin.get(_message) if record is None else record.origin.message
         if not message and record is None and origin.get(current_cell) is None:
             return False
         if record is None and message and is_headless(message):

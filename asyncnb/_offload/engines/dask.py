@@ -292,7 +292,7 @@ class DaskEngine:
 
     async def _stop(self, job: Job, worker: str) -> None:
         await self._cancel_on_worker(job.id, worker)
-        await asyncio.to_thread(job.ending.wait, CANCEL_GRACE_SECONDS)
+        await asyncio.to_thread(job.wait_for_outcome, CANCEL_GRACE_SECONDS)
         if job.id in self._jobs:
             await self._end_worker(job, worker)
 

@@ -23,6 +23,8 @@ from asyncnb._offload.engines.worker_hub import worker_hub
 from asyncnb._offload.far import line
 from asyncnb._offload.jobs import Job
 
+#: Bytes of an outcome that are unpickled before the loop's thread has woken up.
+SMALL = 16_384
 #: Seconds that a cancelled job may take to begin before it is abandoned.
 CANCEL_GRACE_SECONDS = 5.0
 
@@ -67,7 +69,7 @@ class ExecutorEngine:
             )
             if job.cancel_requested:
                 job.location.cancel()
-            job.location.add_done_callback(lambda future: self._done(job, future))
+            job.location.add_done_callback(functools.partial(self._done, job))
         except Exception as exc:
             self._end(job, "lost", f"The executor accepts no work: {type(exc).__name__}: {exc}")
         finally:
@@ -96,16 +98,18 @@ class ExecutorEngine:
     def _done(self, job: Job, future: concurrent.futures.Future[Any]) -> None:
         if self._hub.ended_late(job):
             return
-        if future.cancelled():
-            self._end(job, "cancelled")
-            return
-        exc = future.exception()
-        if exc is not None:
-            self._end(job, "lost", f"The executor lost this work: {type(exc).__name__}: {exc}")
+        try:
+            outcome = future.result()
+        except BaseException as exc:
+            if future.cancelled():
+                self._end(job, "cancelled")
+            else:
+                self._end(job, "lost", f"The executor lost this work: {type(exc).__name__}: {exc}")
             return
         self._answered = True
-        outcome = future.result()
         if isinstance(outcome, tuple) and len(outcome) == 5:
+            if len(outcome[1]) < SMALL:
+                job.wake_loop()
             self._hub.outcome(job, *outcome)
         else:
             lost = f"The executor did not run this work: it returned {type(outcome).__name__}."

@@ -82,6 +82,7 @@ class IpyparallelEngine:
         self.client = getattr(view, "client", view)
         self._topic = uuid.uuid4().hex
         self._far = local_module("ipyparallel")
+        self._balanced: tuple[list[int] | None, Any] = [], None
         self._installed: set[int] = set()
         self._calls: dict[int, Call] = {}
         self._aborting: list[concurrent.futures.Future[Any]] = []
@@ -112,8 +113,10 @@ class IpyparallelEngine:
                 view = self.client.direct_view(targets=new)
                 view.apply_async(installer(), *far_package("ipyparallel")).get(30)
                 self._installed = ids
-            view = self.client.load_balanced_view(targets=self._targets())
-            result = view.apply_async(
+            if self._balanced[0] != (targets := self._targets()):
+                # Making one takes as long as the rest of our part of sending a job.
+                self._balanced = targets, self.client.load_balanced_view(targets=targets)
+            result = self._balanced[1].apply_async(
                 self._far.run, self._topic, job.id, job.kind, job.payload, job.shared
             )
         except Exception as exc:

@@ -270,7 +270,7 @@ class ProcessEngine:
 
     def _stop(self, worker: WorkerProcess, job: Job) -> None:
         worker.send("cancel", job.id)
-        job.ending.wait(CANCEL_GRACE_SECONDS)
+        job.wait_for_outcome(CANCEL_GRACE_SECONDS)
         with self._lock:
             if worker.job is job:
                 worker.killed_for = job

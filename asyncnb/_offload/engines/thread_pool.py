@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._offload.far.remote import run_coroutine
-from asyncnb._offload.far.running import cancel, running_as
+from asyncnb._offload.far.running import begin, cancel, running
 from asyncnb._offload.jobs import Job
 
 
@@ -58,17 +58,18 @@ class ThreadPoolEngine:
         job.start(threading.current_thread().name)
         assert job.local is not None
         outcome: tuple[str, Any] = ("cancelled", None)
-        with running_as(job) as current:
-            if current is not None:
-                try:
-                    with current:
-                        value = job.local()
-                        if inspect.iscoroutine(value):
-                            value = run_coroutine(current, value)
-                    outcome = ("done", value)
-                except BaseException as exc:
-                    if not (isinstance(exc, asyncio.CancelledError) and current.cancel_requested):
-                        outcome = ("failed", exc)
+        if (current := begin(job)) is not None:
+            try:
+                with current:
+                    value = job.local()
+                    if inspect.iscoroutine(value):
+                        value = run_coroutine(current, value)
+                outcome = ("done", value)
+            except BaseException as exc:
+                if not (isinstance(exc, asyncio.CancelledError) and current.cancel_requested):
+                    outcome = ("failed", exc)
+            finally:
+                running.pop(job, None)
         job.end_with(*outcome)
 
 

@@ -164,9 +164,10 @@ class WorkerHub:
 
     def ended_late(self, job: Job) -> bool:
         """Return whether a job that has just ended had been abandoned."""
-        dropped = job.id in self._dropped
+        if job.id not in self._dropped:
+            return False
         self._dropped.discard(job.id)
-        return dropped
+        return True
 
     def forget(self, job: Job) -> None:
         """Forget a job that has ended."""

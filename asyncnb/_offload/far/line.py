@@ -37,36 +37,35 @@ class WorkerConnection:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        self._new: dict[object, float] = {}  # jobs not reported yet, and when they started
+        #: Jobs not reported yet, and when they started: soon reported, if they still run then.
+        self.new: dict[object, float] = {}
         self._any_new = threading.Event()
+        #: Whether the thread that reports them sleeps until there are some.
+        self.unaware = True
         for work in (self._listen, self._announce_all):
             threading.Thread(target=work, name="asyncnb connection", daemon=True).start()
 
-    def begin(self, job: object) -> None:
-        """Report soon that ``job`` runs here, if it still does then."""
-        self._new[job] = time.monotonic()
-        if not self._any_new.is_set():
-            self._any_new.set()
-
-    def end(self, job: object) -> None:
-        """Do not report any more that ``job`` runs."""
-        self._new.pop(job, None)
+    def wake(self) -> None:
+        """Wake the thread that reports the jobs in ``new``."""
+        self.unaware = False
+        self._any_new.set()
 
     def announce(self, job: object) -> None:
         """Report that ``job`` runs, unless that is known or the job has ended."""
-        since = self._new.pop(job, None)
+        since = self.new.pop(job, None)
         if since is not None:
             self.report(job, "started", worker_name(), time.monotonic() - since)
 
     def _announce_all(self) -> None:
         while self._any_new.wait():
             time.sleep(START_REPORT_SECONDS)
-            self._any_new.clear()  # first: a job that begins after this sets it again
-            for job, since in list(self._new.items()):
+            self._any_new.clear()
+            self.unaware = True  # first: a job that begins after this wakes it again
+            for job, since in list(self.new.items()):
                 if time.monotonic() - since >= START_REPORT_SECONDS:
                     self.announce(job)
-            if self._new:
-                self._any_new.set()
+            if self.new:
+                self.wake()
 
     def _listen(self) -> None:
         try:
@@ -94,14 +93,17 @@ _connections_lock = fork_safe_lock()
 
 
 def _connection_to(address: Any, key: bytes) -> WorkerConnection | None:
+    name = os.getpid(), address
+    if name in _connections:
+        return _connections[name]
     with _connections_lock:
-        if (os.getpid(), address) not in _connections:
+        if name not in _connections:
             try:
                 connection = WorkerConnection(Client(address, authkey=key))
             except (OSError, EOFError):
                 connection = None
-            _connections[os.getpid(), address] = connection
-        return _connections[os.getpid(), address]
+            _connections[name] = connection
+        return _connections[name]
 
 
 #: In a thread that is submitting to an executor: the id of this process, as submit() may fork.
@@ -139,13 +141,15 @@ def run(
 
     began = time.monotonic()
     if connection is not None:
-        connection.begin(job)
+        connection.new[job] = began
+        if connection.unaware:
+            connection.wake()
     try:
         function = functools.partial(remote.shared_function, address, shared)
         status, data = remote.run_job(job, kind, payload, report, shared=function)
     finally:
         if connection is not None:
-            connection.end(job)
+            connection.new.pop(job, None)
     seconds = time.monotonic() - began
     if connection is None or not reported:
         return status, data, worker_name(), seconds, unsent

@@ -11,12 +11,12 @@ import os
 import pickle
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from .running import JobCancelled, RunningJob
 
-PLAIN = (type(None), bool, int, float, str, bytes)
+PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 
 class JobRejected(Exception):
@@ -77,9 +77,25 @@ def unsendable(what: str, exc: Exception) -> JobRejected:
     )
 
 
-def load(payload: bytes) -> Any:
+def load_call(payload: bytes) -> Any:
+    """Return a function, its arguments and its keyword arguments; the function may be named."""
+    return load(payload, _find_function)
+
+
+def _find_function(call: Any) -> Any:
+    function, args, kwargs = call
+    if type(function) is tuple:
+        module, name = function
+        __import__(module)  # not `sys.modules.get`: another thread may be importing it
+        function = getattr(sys.modules[module], name)
+    return function, args, kwargs
+
+
+def load(payload: bytes, then: Callable[[Any], Any] | None = None) -> Any:
+    """Unpickle ``payload``, and pass it on to ``then``. Raises JobRejected, which says why."""
     try:
-        return pickle.loads(payload)
+        value = pickle.loads(payload)
+        return value if then is None else then(value)
     except ModuleNotFoundError as exc:
         raise JobRejected(
             f"The worker ({sys.executable}) has no module {exc.name!r}, which this work needs. "

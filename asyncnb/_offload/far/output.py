@@ -94,15 +94,56 @@ _flusher = _Flusher()
 class PerThreadStream:
     """``sys.stdout`` for a process that runs a job in each thread, such as a dask worker."""
 
-    def __init__(self, original: Any) -> None:
+    def __init__(self, original: Any, stream: str) -> None:
         self.original = original
-        self.streams: dict[int, Stream] = {}
+        self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.streams.get(threading.get_ident(), self.original), name)
+        output = outputs.get(threading.get_ident())
+        return getattr(self.original if output is None else output.stream(self._stream), name)
 
+
+class ThreadOutput:
+    """What a thread prints while it runs a job; most jobs print nothing, and need no streams."""
+
+    __slots__ = ("_report", "_streams")
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._streams: dict[str, Stream] = {}
+
+    def stream(self, name: str) -> Stream:
+        """Return the stream for ``stdout`` or ``stderr``."""
+        found = self._streams.get(name)
+        if found is None:
+            found = self._streams.setdefault(name, Stream(name, self._report))
+        return found
+
+    def __enter__(self) -> None:
+        for name in ("stdout", "stderr"):
+            if type(getattr(sys, name)) is not PerThreadStream:
+                _replace(name)
+        outputs[threading.get_ident()] = self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            for stream in self._streams.copy().values():
+                stream.flush()
+        finally:
+            outputs.pop(threading.get_ident(), None)
+
+
+#: The output of the jobs that run in this process, by thread.
+outputs: dict[int, ThreadOutput] = {}
 
 _streams_lock = fork_safe_lock()
+
+
+def _replace(name: str) -> None:
+    with _streams_lock:
+        current = getattr(sys, name)
+        if not isinstance(current, PerThreadStream):
+            setattr(sys, name, PerThreadStream(current, name))
 
 
 def _forget_after_fork() -> None:
@@ -111,28 +152,6 @@ def _forget_after_fork() -> None:
 
 
 at_fork(_forget_after_fork)
-
-
-@contextlib.contextmanager
-def output_of_this_thread(report: Report) -> Iterator[None]:
-    """Route what this thread prints to ``report``."""
-    ident = threading.get_ident()
-    mine = []
-    for name in ("stdout", "stderr"):
-        with _streams_lock:
-            current = getattr(sys, name)
-            if not isinstance(current, PerThreadStream):
-                current = PerThreadStream(current)
-                setattr(sys, name, current)
-        stream = current.streams[ident] = Stream(name, report)
-        mine.append((current, stream))
-    try:
-        yield
-    finally:
-        for current, stream in mine:
-            if stream._held:
-                stream.flush()
-            current.streams.pop(ident, None)
 
 
 @contextlib.contextmanager

@@ -11,20 +11,19 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
-import contextlib
 import inspect
 import linecache
 import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import CoroutineType
 from typing import Any
 
-from .outcomes import PLAIN, describe_error, dump, ended_with, load, unsendable
-from .output import PerThreadStream, Report, output_of_this_thread
-from .running import RunningJob, running_as
+from .outcomes import PLAIN, describe_error, dump, ended_with, load, load_call, unsendable
+from .output import Report, ThreadOutput, outputs
+from .running import RunningJob, begin, running
 
 #: How many functions shared by many jobs are kept.
 MAX_FUNCTIONS = 32
@@ -37,7 +36,7 @@ def run_job(
     report: Report,
     *,
     shared: Callable[[], Any] | None = None,
-    capture: Callable[[Report], Any] = output_of_this_thread,
+    capture: Callable[[Report], Any] = ThreadOutput,
     by_signal: bool = False,
     displays: bool = False,
 ) -> tuple[str, bytes]:
@@ -47,14 +46,16 @@ def run_job(
     ``cancelled`` nothing, and of ``refused`` a pickled sentence that says why. ``shared`` returns
     the function of a chunk; for ``displays`` see ``run_cell``.
     """
-    with running_as(job, by_signal) as current:
-        if current is None:
-            return "cancelled", b""
-        try:
-            with current, capture(report):
-                return _run(current, kind, payload, report, shared, displays)
-        except BaseException as exc:
-            return ended_with(exc, current)
+    current = begin(job, by_signal)
+    if current is None:
+        return "cancelled", b""
+    try:
+        with current, capture(report):
+            return _run(current, kind, payload, report, shared, displays)
+    except BaseException as exc:
+        return ended_with(exc, current)
+    finally:
+        running.pop(job, None)
 
 
 def _run(
@@ -68,9 +69,9 @@ def _run(
     if kind == "chunk":
         assert shared is not None
         return "done", _call_each(current, shared(), load(payload))
-    with observed_progress(report):
+    with ProgressReporter(report):
         if kind == "call":
-            function, args, kwargs = load(payload)
+            function, args, kwargs = load_call(payload)
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = run_coroutine(current, value)
@@ -117,7 +118,7 @@ def _call_each(current: RunningJob, function: Any, items: list[Any]) -> bytes:
 
 
 def _dump_values(values: list[Any], failures: dict[int, Any], seconds: float) -> bytes:
-    plain = all(type(value) in PLAIN for value in values)
+    plain = PLAIN.issuperset(map(type, values))
     return (pickle.dumps if plain else dump)((values, failures, seconds))
 
 
@@ -148,15 +149,12 @@ def run_coroutine(current: RunningJob, coro: Any, runner: asyncio.Runner | None 
 
 def _run_for(ident: int, main: Callable[[], Any]) -> Any:
     """Run a coroutine in this thread with the output streams of thread ``ident``."""
-    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, PerThreadStream)]
-    for stream in streams:
-        if ident in stream.streams:
-            stream.streams[threading.get_ident()] = stream.streams[ident]
+    if ident in outputs:
+        outputs[threading.get_ident()] = outputs[ident]
     try:
         return asyncio.run(main())
     finally:
-        for stream in streams:
-            stream.streams.pop(threading.get_ident(), None)
+        outputs.pop(threading.get_ident(), None)
 
 
 #: Functions shared by many jobs, by sender and number; the newest last.
@@ -214,29 +212,30 @@ def run_cell(
     return value, {out: namespace[out] for out in cell["out"]}
 
 
-@contextlib.contextmanager
-def observed_progress(report: Report) -> Iterator[None]:
-    """Report the progress of ``asyncnb.track``, if the job uses it."""
-    progress = sys.modules.get("asyncnb._core.base.progress_observers")
-    if progress is None:
-        yield
-        return
-    last = 0.0
-    running = True
+class ProgressReporter:
+    """Reports the progress of ``asyncnb.track`` while it is entered, if the job uses it."""
 
-    def observe(update: Any) -> None:
-        nonlocal last
+    __slots__ = ("_last", "_open", "_progress", "_report", "_token")
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._last = 0.0
+        self._open = True
+        self._progress: Any = sys.modules.get("asyncnb._core.base.progress_observers")
+
+    def __call__(self, update: Any) -> None:
         now = time.monotonic()
-        if not running or (now - last < 0.1 and not update.ended):
-            return
-        last = now
-        report("progress", *update[:4], update.ended, update.failed)
+        if self._open and (update.ended or now - self._last >= 0.1):
+            self._last = now
+            self._report("progress", *update[:4], update.ended, update.failed)
 
-    # Set in the job's context, not for the whole process: other jobs may run in it, and even the
-    # kernel with its own progress bars (dask with threads).
-    token = progress.job_observer.set(observe)
-    try:
-        yield
-    finally:
-        running = False  # a thread started by the job may still report
-        progress.job_observer.reset(token)
+    def __enter__(self) -> None:
+        # Set in the job's context, not for the whole process: other jobs may run in it, and even
+        # the kernel with its own progress bars (dask with threads).
+        if self._progress is not None:
+            self._token = self._progress.job_observer.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._open = False  # a thread started by the job may still report
+        if self._progress is not None:
+            self._progress.job_observer.reset(self._token)

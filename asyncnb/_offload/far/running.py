@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from .locks import at_fork, fork_safe_lock
@@ -23,19 +22,20 @@ class JobCancelled(asyncio.CancelledError):
 class RunningJob:
     """The job that a thread is running; ``cancel`` stops it from another thread."""
 
+    open = True
+    cancel_requested = False
+    sent = False
+    _previous_handler: Any = None
+    #: Cancels a job that runs on its own event loop, or None.
+    cancel_task: Callable[[], object] | None = None
+
     def __init__(self, job: object, by_signal: bool = False) -> None:
         self.job = job
         #: Whether SIGINT alone means cancel: where only a signal can reach this process.
         self.by_signal = by_signal
         self.thread = threading.get_ident()
-        self.in_main = threading.current_thread() is threading.main_thread()
+        self.in_main = self.thread == threading.main_thread().ident
         self.lock = threading.Lock()
-        self.open = True
-        self.cancel_requested = False
-        self.sent = False
-        self._previous_handler: Any = None
-        #: Cancels a job that runs on its own event loop, or None.
-        self.cancel_task: Callable[[], object] | None = None
 
     def cancel(self) -> None:
         """Raise CancelledError in the job. From any other thread."""
@@ -114,21 +114,18 @@ def cancel(job: object) -> None:
         found.cancel()
 
 
-@contextlib.contextmanager
-def running_as(job: object, by_signal: bool = False) -> Iterator[RunningJob | None]:
-    """Register ``job`` as running in this thread; yield None if it was already cancelled."""
-    current: RunningJob | None = RunningJob(job, by_signal)
+def begin(job: object, by_signal: bool = False) -> RunningJob | None:
+    """Register ``job`` as running in this thread, or return None if it was already cancelled.
+
+    It is in ``running`` until the caller removes it.
+    """
+    current = RunningJob(job, by_signal)
     with _running_lock:
         if job in _cancelled:
             del _cancelled[job]
-            current = None
-        else:
-            assert current is not None
-            running[job] = current
-    try:
-        yield current
-    finally:
-        running.pop(job, None)
+            return None
+        running[job] = current
+    return current
 
 
 def _forget_after_fork() -> None:

@@ -16,8 +16,9 @@ from asyncnb._core import frontend
 from asyncnb._core.config import RESULTS
 from asyncnb._core.frontend import PlainFrontEnd
 from asyncnb._core.launched import ended as _ended
-from asyncnb._core.launched.record import CellRequest
+from asyncnb._core.launched.record import CellRequest, TaskRecord
 from asyncnb._core.launched.registry import registry
+from asyncnb._core.launched.start import launch_record, run_body
 from asyncnb._core.loop.current import shutdown
 from asyncnb.testing import clear_ended, validate
 
@@ -109,9 +110,9 @@ def test_a_result_in_a_variable_lives_as_long_as_that() -> None:
 
     detach = frontend.attach(Binds())
     try:
-        record = asyncnb._core.launched.launch.TaskRecord()
+        record = TaskRecord()
         record.request = CellRequest(bind="df")
-        task = asyncnb._core.launched.launch.launch_record(record, load(made), name="bound")
+        task = launch_record(record, run_body(load(made), record), name="bound")
         task.join(5)
         del task, record
         settle()

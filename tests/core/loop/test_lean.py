@@ -51,6 +51,18 @@ def test_the_fast_ones_are_tested_on_this_python() -> None:
     )
 
 
+def test_an_iteration_of_the_standard_loop_uses_no_part_that_the_fast_ones_do_not_know() -> None:
+    names = asyncio.BaseEventLoop._run_once.__code__.co_names  # type: ignore[attr-defined]
+    of_handles = {"_cancelled", "_run", "_scheduled", "_when"}
+    of_the_loop = {"_ready", "_scheduled", "_timer_cancelled_count", "_debug", "_stopping"}
+    for_itself = {"_selector", "_process_events", "_clock_resolution", "_current_handle"}
+    for_itself |= {"_format_handle", "_MIN_SCHEDULED_TIMER_HANDLES"}
+    for_itself |= {"_MIN_CANCELLED_TIMER_HANDLES_FRACTION"}
+    private = {name for name in names if name.startswith("_")}
+    assert private <= of_handles | of_the_loop | for_itself
+    assert private >= of_handles | of_the_loop
+
+
 def test_the_fast_call_soon_is_the_one_in_use() -> None:
     base = _base_class.with_fast_call_soon(asyncio.SelectorEventLoop)
     assert base.call_soon is FastCallSoonLoop.__dict__["call_soon"]
@@ -201,6 +213,19 @@ def test_timers_fire_in_order_in_their_context(
     run_ready(plain_loop)
     assert seen == [("first", "empty"), ("second", "empty")]
     assert late.when() == now + 3600 and not late.cancelled()
+
+
+@pytest.mark.parametrize("now", [8.0, 2.0**53])  # at the second, 3.15 alone sees time pass
+def test_a_timer_due_at_this_moment_fires_when_the_standard_one_does(
+    plain_loop: asyncio.SelectorEventLoop, now: float
+) -> None:
+    plain_loop.time = lambda: now  # type: ignore[method-assign]
+    seen: list[str] = []
+    standard_timer(plain_loop, now, lambda: seen.append("standard"))
+    fast_timer(plain_loop, now, lambda: seen.append("fast"))
+    run_ready(plain_loop)
+    assert seen in ([], ["standard", "fast"])
+    assert seen or now > 8
 
 
 def test_a_timer_has_all_slots_of_the_standard_one_with_the_same_values(
