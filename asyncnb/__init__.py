@@ -18,6 +18,7 @@ IPython side (cells, output, magics), and ``_extension`` is the one module that 
 
 from __future__ import annotations
 
+import gc
 import importlib
 from asyncio import (
     ALL_COMPLETED,
@@ -30,92 +31,111 @@ from asyncio import (
 )
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.base.errors import (
-    EmbeddedLoopError,
-    OffloadError,
-    RemoteError,
-    ResultDroppedError,
-    TaskNotFoundError,
-    TasksFailedError,
-    WorkerLostError,
-    WrongThreadError,
-)
-from asyncnb._core.introspection.info import CellRef, TaskInfo
-from asyncnb._core.launched import launch as _launch
-from asyncnb._core.launched.launch import cancel, launch, task, tasks
-from asyncnb._core.launched.named_groups import open_group
-from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.primitives.all_tasks import all_tasks
-from asyncnb._core.primitives.create_task import (
-    create_eager_task_factory,
-    create_task,
-    eager_task_factory,
-    ensure_future,
-)
-from asyncnb._core.primitives.futures import (
-    Future,
-    iscoroutine,
-    iscoroutinefunction,
-    isfuture,
-    wrap_future,
-)
-from asyncnb._core.primitives.groups import TaskGroup, current_deadline
-from asyncnb._core.primitives.tasks import Task, current_task
-from asyncnb._core.primitives.timeouts import Timeout, timeout, timeout_at
-from asyncnb._core.primitives.waiting import sleep, wait, wait_for
+from asyncnb._core.loop import prerequisites as _prerequisites
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._core.base.errors import (
+        EmbeddedLoopError,
+        OffloadError,
+        RemoteError,
+        ResultDroppedError,
+        TaskNotFoundError,
+        TasksFailedError,
+        WorkerLostError,
+        WrongThreadError,
+    )
     from asyncnb._core.base.progress import track
     from asyncnb._core.introspection.call_graph import (
         capture_call_graph,
         format_call_graph,
         print_call_graph,
     )
+    from asyncnb._core.introspection.info import CellRef, TaskInfo
+    from asyncnb._core.launched.launch import cancel, launch, task, tasks
+    from asyncnb._core.launched.named_groups import open_group
     from asyncnb._core.launched.run import run
+    from asyncnb._core.loop.current import embedded_loop
+    from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.loop.statistics import LoopStatistics
+    from asyncnb._core.primitives.all_tasks import all_tasks
     from asyncnb._core.primitives.as_completed import as_completed
+    from asyncnb._core.primitives.create_task import (
+        create_eager_task_factory,
+        create_task,
+        eager_task_factory,
+        ensure_future,
+    )
+    from asyncnb._core.primitives.futures import (
+        Future,
+        iscoroutine,
+        iscoroutinefunction,
+        isfuture,
+        wrap_future,
+    )
     from asyncnb._core.primitives.gather import gather
+    from asyncnb._core.primitives.groups import TaskGroup, current_deadline
     from asyncnb._core.primitives.shield import shield
+    from asyncnb._core.primitives.tasks import Task, current_task
     from asyncnb._core.primitives.threads import (
         Runner,
         new_event_loop,
         run_coroutine_threadsafe,
         to_thread,
     )
+    from asyncnb._core.primitives.timeouts import Timeout, timeout, timeout_at
+    from asyncnb._core.primitives.waiting import sleep, wait, wait_for
     from asyncnb._core.timeline.timeline import Timeline, export_trace, record, timeline
     from asyncnb._offloading import map, offload
 
-#: Names whose modules are imported on first use: importing them takes a tenth of ``%load_ext``.
-_LATER = {
-    "as_completed": "asyncnb._core.primitives.as_completed",
-    "gather": "asyncnb._core.primitives.gather",
-    "capture_call_graph": "asyncnb._core.introspection.call_graph",
-    "format_call_graph": "asyncnb._core.introspection.call_graph",
-    "print_call_graph": "asyncnb._core.introspection.call_graph",
-    "track": "asyncnb._core.base.progress",
-    "shield": "asyncnb._core.primitives.shield",
-    "run": "asyncnb._core.launched.run",
-    "LoopStatistics": "asyncnb._core.loop.statistics",
-    "Runner": "asyncnb._core.primitives.threads",
-    "new_event_loop": "asyncnb._core.primitives.threads",
-    "run_coroutine_threadsafe": "asyncnb._core.primitives.threads",
-    "to_thread": "asyncnb._core.primitives.threads",
-    "Timeline": "asyncnb._core.timeline.timeline",
-    "export_trace": "asyncnb._core.timeline.timeline",
-    "record": "asyncnb._core.timeline.timeline",
-    "timeline": "asyncnb._core.timeline.timeline",
-    "map": "asyncnb._offloading",
-    "offload": "asyncnb._offloading",
+#: The modules of the public names. Each is imported when one of its names is first used, so that
+#: `import asyncnb` and `%load_ext asyncnb` do not wait for what they do not need.
+_MODULES = {
+    "asyncnb._core.base.errors": (
+        "EmbeddedLoopError OffloadError RemoteError ResultDroppedError TaskNotFoundError "
+        "TasksFailedError WorkerLostError WrongThreadError"
+    ),
+    "asyncnb._core.base.progress": "track",
+    "asyncnb._core.introspection.call_graph": (
+        "capture_call_graph format_call_graph print_call_graph"
+    ),
+    "asyncnb._core.introspection.info": "CellRef TaskInfo",
+    "asyncnb._core.launched.launch": "cancel launch task tasks",
+    "asyncnb._core.launched.named_groups": "open_group",
+    "asyncnb._core.launched.run": "run",
+    "asyncnb._core.loop.current": "embedded_loop",
+    "asyncnb._core.loop.embedded": "EmbeddedLoop",
+    "asyncnb._core.loop.statistics": "LoopStatistics",
+    "asyncnb._core.primitives.all_tasks": "all_tasks",
+    "asyncnb._core.primitives.as_completed": "as_completed",
+    "asyncnb._core.primitives.create_task": (
+        "create_eager_task_factory create_task eager_task_factory ensure_future"
+    ),
+    "asyncnb._core.primitives.futures": (
+        "Future iscoroutine iscoroutinefunction isfuture wrap_future"
+    ),
+    "asyncnb._core.primitives.gather": "gather",
+    "asyncnb._core.primitives.groups": "TaskGroup current_deadline",
+    "asyncnb._core.primitives.shield": "shield",
+    "asyncnb._core.primitives.tasks": "Task current_task",
+    "asyncnb._core.primitives.threads": (
+        "Runner new_event_loop run_coroutine_threadsafe to_thread"
+    ),
+    "asyncnb._core.primitives.timeouts": "Timeout timeout timeout_at",
+    "asyncnb._core.primitives.waiting": "sleep wait wait_for",
+    "asyncnb._core.timeline.timeline": "Timeline export_trace record timeline",
+    "asyncnb._offloading": "map offload",
 }
+_LATER = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
     """Import the names that ``_LATER`` lists on first use (PEP 562)."""
     if name not in _LATER:
         raise AttributeError(f"module 'asyncnb' has no attribute {name!r}")
+    if name == "launch":
+        _prepare_launching()
     value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
     return value
 
@@ -198,7 +218,13 @@ def _launch_elsewhere(work: Any, **options: Any) -> Any:
     return launch_on(work, **options)
 
 
-_launch.use_for_on(_launch_elsewhere)
+def _prepare_launching() -> None:
+    from asyncnb._core.launched import launch  # imports what ends tasks when a loop dies
+
+    launch.use_for_on(_launch_elsewhere)
+
+
+_prerequisites.before_start(_prepare_launching)
 
 
 def dashboard(**options: Any) -> Any:
@@ -218,9 +244,17 @@ def dashboard(**options: Any) -> Any:
 
 def load_ipython_extension(ip: InteractiveShell) -> None:
     """Start the embedded loop and hook into this shell, for ``%load_ext asyncnb``."""
-    from asyncnb._extension import load
+    # Loading makes thousands of objects that stay, and the collector would look through those of
+    # the whole kernel for each few thousand: a tenth of the time.
+    collecting = gc.isenabled()
+    try:
+        gc.disable()
+        from asyncnb._extension import load
 
-    load(ip)
+        load(ip)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def unload_ipython_extension(ip: InteractiveShell) -> None:

@@ -16,30 +16,24 @@ from IPython.core.error import UsageError
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import THREADS, CommandError, format_exception_line, no_threads
 from asyncnb._core.base.forks import at_fork
-from asyncnb._core.base.progress import observe_progress
+from asyncnb._core.base.progress_observers import observe_progress
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
 from asyncnb._core.base.text import count
-from asyncnb._core.launched.record import TaskRecord, current_record
-from asyncnb._core.launched.registry import registry
-from asyncnb._core.loop.current import embedded_loop, running_embedded_loop, shutdown
-from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.primitives.tasks import Task
+from asyncnb._core.loop.current import embedded_loop, running_embedded_loop, shutdown, start_early
 from asyncnb._kernel.awaiting.autoawait import AwaitCells
 from asyncnb._kernel.awaiting.foreign_loops import AwaitBridge, FileCalls
 from asyncnb._kernel.awaiting.one_loop import OneLoop
-from asyncnb._kernel.cells.background import BackgroundCells
+from asyncnb._kernel.current_cell import current_record
 from asyncnb._kernel.front_end import NotebookFrontEnd
 from asyncnb._kernel.ipykernel.debugger import DebuggerRules
 from asyncnb._kernel.ipykernel.interrupts import InterruptGuard
 from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
 from asyncnb._kernel.ipykernel.kernel import kernel_loop, kernel_of
+from asyncnb._kernel.ipykernel.parents import is_headless
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
 from asyncnb._kernel.magics.magics import AsyncMagics
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
-from asyncnb._kernel.output.blocked import BlockedLoopReporter
-from asyncnb._kernel.output.headless import is_headless
-from asyncnb._kernel.output.progress import ProgressBars
 from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import Tracebacks
 from asyncnb._kernel.output.unawaited import UnawaitedFailures
@@ -48,9 +42,15 @@ from asyncnb._kernel.undo import UndoStack, leaves
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._core.launched.record import TaskRecord
+    from asyncnb._core.loop.embedded import EmbeddedLoop
+    from asyncnb._core.primitives.tasks import Task
     from asyncnb._core.timeline.timeline import Timeline
+    from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.magics.control import ControlVerbs
     from asyncnb._kernel.magics.show import ShowVerbs
+    from asyncnb._kernel.output.blocked import BlockedLoopReporter
+    from asyncnb._kernel.output.progress import ProgressBars
     from asyncnb.widgets._session import BrowserSide
 
 _MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
@@ -62,9 +62,6 @@ class Extension:
     def __init__(self, ip: InteractiveShell) -> None:
         self.ip = ip
         self.output = OutputRouter(ip)
-        self.background = BackgroundCells(
-            ip, self.output, cell_runner=_cell_runner, kernel_loop=self._kernel_loop
-        )
         self.await_cells = AwaitCells(
             ip, enter=self.output.enter, hand_over=self.output.task_streams.hand_over
         )
@@ -78,7 +75,6 @@ class Extension:
         )
         self._browser: BrowserSide | None = None
         self.unawaited = UnawaitedFailures(ip, self.output)
-        self.blocks = BlockedLoopReporter()
         self.keep_alive = KeepAlive(kernel_of(ip))
         self.settings = Settings(
             ip,
@@ -95,8 +91,29 @@ class Extension:
         #: Changes made to the current loop.
         self._loop_undo = UndoStack()
 
+    # Made when first used: loading does not wait for their modules.
+    @functools.cached_property
+    def background(self) -> BackgroundCells:
+        from asyncnb._kernel.cells.background import BackgroundCells
+
+        return BackgroundCells(
+            self.ip, self.output, cell_runner=_cell_runner, kernel_loop=self._kernel_loop
+        )
+
+    @functools.cached_property
+    def blocks(self) -> BlockedLoopReporter:
+        from asyncnb._kernel.output.blocked import BlockedLoopReporter
+
+        return BlockedLoopReporter()
+
+    @functools.cached_property
+    def bars(self) -> ProgressBars:
+        from asyncnb._kernel.output.progress import ProgressBars
+
+        return ProgressBars(self.output)
+
     def load(self) -> None:
-        """Start the embedded loop and hook into this shell; if a step fails, undo all others."""
+        """Hook into this shell and have the embedded loop started; if a step fails, undo all."""
         try:
             self._load()
         except BaseException:
@@ -136,10 +153,10 @@ class Extension:
             self._install(quitting.install, quitting.uninstall)
         bars = contextlib.ExitStack()
         undo.push(bars.close)
-        bars.callback(observe_progress(ProgressBars(self.output).observe))
+        bars.callback(observe_progress(lambda progress: self.bars.observe(progress)))
         undo.append(ip.events.callbacks["post_run_cell"], self._cell_ended)
         self._register_magics()
-        self._show(Task.__module__, "Task", self._show_task)
+        self._show("asyncnb._core.primitives.tasks", "Task", self._show_task)
         self._show("asyncnb._core.timeline.timeline", "Timeline", self._show_timeline)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
@@ -148,13 +165,25 @@ class Extension:
         loop = running_embedded_loop()
         if loop is not None:  # asyncnb was used before it was loaded
             self._hook_loop(loop)
-        self.output.adopt(registry.records())
+        launched = sys.modules.get("asyncnb._core.launched.registry")
+        if launched is not None:
+            self.output.adopt(launched.registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
         self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
         undo.push(shutdown)  # undone first, while the parts that show how tasks end still work
-        embedded_loop()
+        if THREADS:
+            start_early(self._prepare)
+        else:
+            embedded_loop()
+
+    def _prepare(self) -> None:
+        """Import, on another thread, what the first tasks and the first ``await`` will need."""
+        from asyncnb._kernel.awaiting import running_cell  # noqa: F401
+
+        self.background, self.blocks  # noqa: B018
+        self.output.prepare()
 
     def unload(self) -> None:
         """End the background tasks and the loop, and undo every change to the shell.
@@ -200,7 +229,7 @@ class Extension:
         self._undo.push(undo)
         magics = AsyncMagics(
             ip,
-            background=self.background,
+            background=lambda: self.background,
             status=self._status,
             restart=self.restart,
             settings=self.settings,
@@ -252,6 +281,7 @@ class Extension:
         if not THREADS:
             raise no_threads("The dashboard", "`%tasks` shows a table")
         if self._browser is None:
+            from asyncnb._core.launched.registry import registry
             from asyncnb._kernel.ipykernel.comm_channel import CommChannel
             from asyncnb._kernel.tables.table import as_bundle
             from asyncnb.widgets._session import BrowserSide
@@ -317,7 +347,7 @@ class Extension:
             loop_starting=self._watch,
             belongs_here=self.output.is_entered,
             task_launching=self.output.on_task_launch,
-            task_ended=self.background.ended,
+            task_ended=lambda record: self.background.ended(record),
             kernel_loop=self._kernel_loop,
         )
 
@@ -354,7 +384,7 @@ class Extension:
         for observers, observer in (
             (loop.exception_hooks, self.unawaited.handle),
             (loop.on_crash, self._report_crash),
-            (loop.on_blocked, self.blocks.observe),
+            (loop.on_blocked, lambda *args: self.blocks.observe(*args)),
         ):
             undo.push(functools.partial(observers.discard, observer))
             observers.add(observer)
@@ -383,6 +413,8 @@ class Extension:
         Raises UsageError, with nothing changed, in code that runs on that loop.
         """
         _refuse_on_loop("restarted", "%asyncnb restart")
+        from asyncnb._core.launched.registry import registry
+
         cancelled = count(len(registry.living()), "task")
         in_time = shutdown()
         if not in_time:

@@ -107,6 +107,7 @@ OF_THE_PARENT = {
     "_core/base/worker_thread.py": "of one thread that works in the parent",
     "_core/loop/watchdog.py": "a bell for a thread of the parent's",
     "_kernel/awaiting/detach.py": "of one request to a kernel, which the child is not",
+    "_core/loop/current.py": "a fork waits until the thread that uses it has ended",
     "_offload/engines/worker_hub.py": "a child opens a hub of its own",
     "_offload/engines/dask.py": "a child forgets the engines",
     "_offload/engines/ipyparallel.py": "a child forgets the engines",
@@ -141,13 +142,32 @@ def test_one_place_registers_what_a_fork_does() -> None:
     assert calls == {"_core/base/forks.py", "_offload/far/locks.py"}
 
 
+def test_a_fork_waits_for_the_imports_of_a_loop_that_starts_early() -> None:
+    printed = plain_python(
+        """
+        from asyncnb._core.loop import current
+        current._EARLY_SECONDS = 60
+        current.start_early(lambda: print("prepared", flush=True))
+        thread = current._early.thread
+        pid = os.fork()
+        if pid == 0:
+            print("child", asyncnb.launch(asyncio.sleep(0, 5)).join(20), flush=True)
+            os._exit(0)
+        assert not thread.is_alive()
+        os.waitpid(pid, 0)
+        print("parent", current.running_embedded_loop() is not None)
+        """
+    )
+    assert printed.splitlines() == ["prepared", "child 5", "parent True"]
+
+
 #: Emptied or made anew in a child: what the test above fills and looks at.
 RESET = {
     "_core.frontend._attached",
     "_core.frontend.current",
     "_core.launched.registry.registry",
     "_core.launched.open_group.named",
-    "_core.base.progress._failed",
+    "_core.base.progress_observers._failed",
     "_core.launched.record.observers",
     "_core.tracing.traced_loops._watched",
     "_core.tracing.recording.recorder",
@@ -170,8 +190,9 @@ REBOUND = {
     "_core.frontend.current": True,
     "_core.launched.launch._launch_elsewhere": "set when the package is imported",
     "_core.loop.current._current": True,
+    "_core.loop.current._early": True,
     "_core.loop.current._starting": True,
-    "_core.base.progress._observers": True,
+    "_core.base.progress_observers._observers": True,
     "_core.primitives.suspended._first_steps": "one for all loops, without a state",
     "_core.primitives.tasks._wrap_coroutine": True,
     "_core.tracing.recording._remove_task_hook": True,
@@ -199,6 +220,8 @@ KEPT = {
     "_core.config.config": "options, which stay as they were set",
     "_core.base.forks.locks": "a child may fork",
     "_core.base.forks._resets": "a child may fork",
+    "_core.base.forks._finishers": "a child may fork",
+    "_core.loop.prerequisites._preparations": "the core's own",
     "_core.primitives.futures._incoming": "weak; by the future, which is the parent's",
     "_core.introspection.call_graph._OPAQUE": "names",
     "_core.loop.guarded.on_wakeup_fd_replaced": "of the cells that run in the forking thread",
@@ -228,7 +251,7 @@ from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched import registry as _registry
 from asyncnb._core.loop import current as _current
 from asyncnb._core.primitives import tasks as _tasks
-from asyncnb._core.base import progress as _progress
+from asyncnb._core.base import progress_observers as _progress
 from asyncnb._core.launched import open_group as _open_groups
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops

@@ -718,6 +718,32 @@ def test_import_loads_no_notebook_machinery():
     assert not loaded("import asyncnb", *names, "dask", "distributed", "ipyparallel")
 
 
+LOOP = (
+    "uvloop",
+    "asyncnb._core.loop.embedded",
+    "asyncnb._core.launched",
+    "asyncnb._core.primitives",
+)
+
+
+def test_import_loads_what_a_first_name_needs_when_that_is_used():
+    assert not loaded("import asyncnb", *LOOP)
+    assert loaded("import asyncnb; asyncnb.sleep", *LOOP) == ["asyncnb._core.primitives"]
+
+
+def test_load_ext_does_not_wait_for_the_modules_of_the_loop_and_of_tasks(tmp_path):
+    code = f"""
+    import os
+    os.environ["IPYTHONDIR"] = {str(tmp_path)!r}
+    from IPython.core.interactiveshell import InteractiveShell
+    from asyncnb._core.loop import current
+    current._EARLY_SECONDS = 60  # the other thread imports them after that
+    shell = InteractiveShell.instance()
+    assert shell.run_cell("%load_ext asyncnb").success
+    """
+    assert not loaded(textwrap.dedent(code), *LOOP, "asyncnb._kernel.cells.background")
+
+
 @pytest.mark.skipif(not (PACKAGE / "_extension.py").exists(), reason="nothing to load yet")
 def test_load_ext_loads_no_widgets_and_no_clusters(tmp_path):
     code = f"""

@@ -5,6 +5,12 @@
 
 from __future__ import annotations
 
+#: Number of ended tasks that ``tasks()`` still lists; older ones are forgotten.
+HISTORY = 1000
+
+#: Number of newest ended tasks whose results are kept even if no other code holds the task.
+RESULTS = 100
+
 
 class Config:
     """The settings and their defaults."""

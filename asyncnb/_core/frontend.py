@@ -12,10 +12,12 @@ import os
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncnb._core.base.forks import at_fork
-from asyncnb._core.introspection.info import TaskHandle
+
+if TYPE_CHECKING:
+    from asyncnb._core.introspection.handle import TaskHandle
 
 
 class FrontEnd(Protocol):

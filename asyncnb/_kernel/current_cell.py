@@ -1,11 +1,20 @@
-"""Which cell the running code belongs to: its number, and the front end's id of it."""
+"""Which cell the running code belongs to: its number, the front end's id; and which task."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextvars
+from typing import TYPE_CHECKING, Any, cast
+
+from asyncnb._core.introspection import handle as _handle
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from asyncnb._core.launched.record import TaskRecord
+
+#: The record of the launched task that the running code belongs to. That of `_core/launched`,
+#: without importing it: `%load_ext` does not wait for it.
+current_record = cast("contextvars.ContextVar[TaskRecord | None]", _handle.current_record)
 
 
 def cell_number(ip: InteractiveShell) -> int:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import IPython
 
 from asyncnb._core.frontend import PLAIN
-from asyncnb._core.launched.record import TaskRecord
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from asyncnb._core.launched.record import TaskRecord
 
 
 class NotebookFrontEnd:

@@ -53,14 +53,19 @@ class UndoStack:
         self.push(undo)
         setattr(owner, name, value)
 
-    def give_class(self, owner: Any, members: dict[str, Any], meta: type = type) -> None:
-        """Give an instance or a module a subclass of its class, with ``members``, made by ``meta``.
+    def give_class(
+        self, owner: Any, members: dict[str, Any], meta: type[type] | None = None
+    ) -> None:
+        """Give an instance or a module a subclass of its class, with ``members``.
 
-        The class is restored later, unless the owner has been given another one since.
+        The class is restored later, unless the owner has been given another one since. It is of
+        type ``meta``, or else that of the class before.
         """
         before = type(owner)
         members = {"__module__": before.__module__, "__doc__": before.__doc__} | members
-        kind = meta(before.__name__, (before,), members)
+        # Without what traitlets does for a new class: it looks at each attribute of a shell three
+        # times, a twentieth of the time of loading, to find the traits that are inherited anyway.
+        kind = type.__new__(meta or type(before), before.__name__, (before,), members)
 
         def undo() -> None:
             if type(owner) is kind:

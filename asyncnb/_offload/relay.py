@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 from asyncnb._core import frontend
-from asyncnb._core.base import progress
 from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.progress import Progress
+from asyncnb._core.base.progress_observers import next_progress_id, report
 
 
 class OutputRelay:
@@ -36,8 +37,8 @@ class OutputRelay:
     def progress(self, number: int, *rest: Any) -> None:
         """Report progress as if the task itself reported it."""
         if number not in self._bars:
-            self._bars[number] = progress.next_progress_id()
+            self._bars[number] = next_progress_id()
         label, done, total, ended, failed = rest
-        report = progress.Progress(self._bars[number], label, done, total, None, ended, failed)
+        reported = Progress(self._bars[number], label, done, total, None, ended, failed)
         with self._lock:
-            self._context.run(progress.report, report)
+            self._context.run(report, reported)

@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core.introspection.info import current_record
+from asyncnb._core.introspection.handle import current_record
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.loop import current as _current
+from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.current import shutdown
 from asyncnb._core.loop.subprocesses import cell_children
 from asyncnb._core.loop.watchdog import Blocked
@@ -234,7 +234,7 @@ def test_crashed_loops(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def crash(n: int) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(_current, "EmbeddedLoop", BreaksWhenStopped)
+            patch.setattr(_loop, "EmbeddedLoop", BreaksWhenStopped)
             loop = asyncnb.embedded_loop()
         begun = threading.Event()
 

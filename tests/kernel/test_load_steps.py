@@ -56,7 +56,7 @@ def walk(step):
 """
 
 TERMINAL = """
-import builtins, io, threading
+import builtins, gc, io, threading
 from IPython.core.interactiveshell import InteractiveShell
 ip = InteractiveShell.instance()
 import asyncnb
@@ -67,7 +67,7 @@ from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core import frontend
-from asyncnb._core.base import progress as _progress
+from asyncnb._core.base import progress_observers as _progress
 
 def copied(value):
     return value.copy() if isinstance(value, (list, dict)) else value
@@ -93,6 +93,7 @@ def snapshot():
     found["meta_path"] = list(sys.meta_path)
     found["threads"] = sorted(t.name for t in threading.enumerate())
     found["loop"] = running_embedded_loop()
+    found["collects"] = gc.isenabled()
     found["sys"] = type(sys)
     # What any cell changes.
     for key in ("execution_count", "last_execution_result", "last_execution_succeeded",
@@ -114,6 +115,7 @@ def check(what):
 def works():
     "A load works, and an unload takes it all out."
     assert ip.run_cell("%load_ext asyncnb", silent=True).success
+    assert gc.isenabled()
     assert ip.run_cell("%atask asyncio.sleep(0)", silent=True).success
     assert ip.run_cell("%tasks wait -t 10", silent=True).success
     ip.run_cell("%unload_ext asyncnb", silent=True)
@@ -135,14 +137,36 @@ print("walked", count)
 """
 
 NO_THREAD = """
-start = _loop.EmbeddedLoop.start
-def refused(self): raise RuntimeError("can't start new thread")
-_loop.EmbeddedLoop.start = refused
+start = threading.Thread.start
+def refused(self):
+    if self.name.startswith("asyncnb"):
+        raise RuntimeError("can't start new thread")
+    start(self)
+threading.Thread.start = refused
 for _ in range(2):
     result = ip.run_cell("%load_ext asyncnb", silent=True)
     assert "new thread" in str(result.error_in_exec)
     check("no thread")
-_loop.EmbeddedLoop.start = start
+threading.Thread.start = start
+works()
+check("works")
+print("walked")
+"""
+
+NO_LOOP = """
+from asyncnb._core.loop import current as _current
+start, seconds = _loop.EmbeddedLoop.start, _current._EARLY_SECONDS
+def refused(self): raise RuntimeError("can't start new thread")
+_loop.EmbeddedLoop.start, _current._EARLY_SECONDS = refused, 60
+assert ip.run_cell("%load_ext asyncnb", silent=True).success
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    assert ip.run_cell("1 + 1", silent=True).success
+assert "the embedded loop could not be started" in said.getvalue(), said.getvalue()
+assert "can't start new thread" in said.getvalue(), said.getvalue()
+ip.run_cell("%unload_ext asyncnb", silent=True)
+check("no loop")
+_loop.EmbeddedLoop.start, _current._EARLY_SECONDS = start, seconds
 works()
 check("works")
 print("walked")
@@ -175,7 +199,11 @@ print("walked", count)
 """
 
 
-@pytest.mark.parametrize("body", [STEPS, NO_THREAD, UNDO], ids=["a step", "the loop", "an undo"])
+@pytest.mark.parametrize(
+    "body",
+    [STEPS, NO_THREAD, NO_LOOP, UNDO],
+    ids=["a step", "the thread", "the loop", "an undo"],
+)
 def test_a_shell_in_which_loading_or_unloading_fails_is_as_before(body):
     done = subprocess.run(
         [sys.executable, "-c", WALK + TERMINAL + body],

@@ -200,7 +200,7 @@ def test_a_lost_worker_fails_its_task_once_and_no_others(client, monkeypatch, tm
 
 def test_overlapping_jobs_in_this_process_do_not_affect_its_own_progress(monkeypatch):
     from asyncnb import track
-    from asyncnb._core.base.progress import observe_progress
+    from asyncnb._core.base.progress_observers import observe_progress
 
     seen = []
     end = observe_progress(lambda progress: seen.append((progress.label, progress.done)))

@@ -19,6 +19,7 @@ logger = logging.getLogger("asyncnb")
 #: All existing locks of the package.
 locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _resets: list[Callable[[], object]] = []
+_finishers: list[Callable[[], object]] = []
 
 
 def renew_lock(lock: Any) -> None:
@@ -34,6 +35,16 @@ def at_fork(reset: Callable[[], object]) -> None:
     _resets.append(reset)
 
 
+def before_fork(finish: Callable[[], object]) -> None:
+    """Call ``finish`` in a process that is about to fork, in the thread that forks."""
+    _finishers.append(finish)
+
+
+def _in_parent() -> None:
+    for finish in _finishers:
+        finish()
+
+
 def _in_child() -> None:
     for lock in list(locks):
         lock._at_fork_reinit()
@@ -45,4 +56,4 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_in_parent, after_in_child=_in_child)

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import itertools
-import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from operator import length_hint
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
-from asyncnb._core.base.forks import at_fork
-from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.progress_observers import next_progress_id, report
 
 T = TypeVar("T")
-logger = logging.getLogger("asyncnb")
-_numbers = itertools.count(1)
 
 
 class Progress(NamedTuple):
@@ -35,73 +29,6 @@ class Progress(NamedTuple):
     failed: bool = False
 
 
-Observer: TypeAlias = Callable[[Progress], object]
-#: Every observer with an object that identifies its registration: a function may observe twice.
-_observers: tuple[tuple[object, Observer], ...] = ()
-_lock = fork_safe_lock()
-#: The observer of the job that the running code belongs to. Only this observer receives the job's
-#: reports: it relays them to the kernel, which displays them and may be this very process.
-job_observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar(
-    "asyncnb_job_observer", default=None
-)
-#: The ids of work whose report made an observer raise; nothing more is reported for these.
-_failed: set[int] = set()
-
-
-def observe_progress(observer: Observer) -> Callable[[], None]:
-    """Call ``observer`` with every Progress from now on; return a function that ends this.
-
-    The observer is called in the thread, task and context of the work, once per item, so it must be
-    quick and select what it shows. If it raises, the error is logged once and this piece of work
-    reports nothing more; other work continues to report. Any number of observers may be registered,
-    and removed in any order; without one, reporting costs next to nothing. Any thread.
-    """
-    global _observers
-    entry = (object(), observer)
-    with _lock:
-        _observers += (entry,)
-
-    def end() -> None:
-        global _observers
-        with _lock:
-            _observers = tuple(each for each in _observers if each is not entry)
-
-    return end
-
-
-def _reset_after_fork() -> None:
-    global _observers
-    _observers = ()  # their front end belongs to the parent process
-    _failed.clear()
-
-
-at_fork(_reset_after_fork)
-
-
-def next_progress_id() -> int:
-    """Return a new id for the reports of another piece of work."""
-    return next(_numbers)
-
-
-def report(progress: Progress) -> None:
-    """Report to the job's observer, or without one to all observers, in the current context."""
-    job = job_observer.get()
-    if job is None and not _observers:
-        return
-    if progress.id in _failed:
-        if progress.ended:
-            _failed.discard(progress.id)
-        return
-    for observer in [job] if job is not None else [each for _, each in _observers]:
-        try:
-            observer(progress)
-        except Exception:
-            # A failing bar must make neither its work nor any other bar fail.
-            logger.exception("The progress of %r could not be shown", progress.label)
-            if not progress.ended:
-                _failed.add(progress.id)
-
-
 def _current_task() -> asyncio.Task[Any] | None:
     loop = asyncio._get_running_loop()
     return asyncio.current_task(loop) if loop is not None else None
@@ -113,7 +40,7 @@ class Bar:
     __slots__ = ("_progress",)
 
     def __init__(self, label: str | None, total: int | None) -> None:
-        self._progress = Progress(next(_numbers), label, 0, total, _current_task())
+        self._progress = Progress(next_progress_id(), label, 0, total, _current_task())
         report(self._progress)
 
     def advance(self, *_: object) -> None:

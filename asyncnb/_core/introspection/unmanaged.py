@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import format_exception_line
-from asyncnb._core.introspection import places
-from asyncnb._core.introspection.info import CellRef, TaskHandle, TaskInfo, current_record
+from asyncnb._core.introspection.handle import TaskHandle, current_record
+
+if TYPE_CHECKING:
+    from asyncnb._core.introspection.info import CellRef, TaskInfo
 
 #: The cell whose code is running; the extension sets it at the start of each cell.
 current_cell: contextvars.ContextVar[CellRef | None] = contextvars.ContextVar(
@@ -55,6 +57,9 @@ def cell_of(task: asyncio.Task[Any]) -> CellRef | None:
         cell = context.get(current_cell)
         if cell is not None:
             return cell
+    from asyncnb._core.introspection import places  # for tasks of other code
+    from asyncnb._core.introspection.info import CellRef
+
     coro: Any = task.get_coro()
     code = getattr(coro, "cr_code", getattr(coro, "gi_code", None))
     label = places.cell_of(code.co_filename) if code is not None else None
@@ -82,6 +87,7 @@ def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
     ``parent`` is the id of the launched task that it belongs to, ``cell`` the cell that created it,
     ``kind`` is "kernel" if the kernel's own loop runs it. The times are unknown.
     """
+    from asyncnb._core.introspection.info import TaskInfo
     from asyncnb._core.introspection.stack import waiting_on  # seldom needed
 
     error: BaseException | None = getattr(task, "_exception", None)

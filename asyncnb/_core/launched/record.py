@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.observers import Observers
-from asyncnb._core.introspection import info as _info
+from asyncnb._core.introspection import handle as _handle
 from asyncnb._core.introspection.info import ENDED, CellRef, TaskInfo
 from asyncnb._core.launched.ended import EndedFacts
 from asyncnb._core.launched.time_limit import limit_of, seconds_left
@@ -29,7 +29,7 @@ observers = Observers("launched tasks")
 at_fork(observers.clear)
 
 #: The record of the launched task that the running code belongs to, with all that it starts.
-current_record = cast("contextvars.ContextVar[TaskRecord | None]", _info.current_record)
+current_record = cast("contextvars.ContextVar[TaskRecord | None]", _handle.current_record)
 
 
 class Placement:

@@ -17,18 +17,13 @@ from asyncnb._core import frontend
 from asyncnb._core.base.errors import TaskNotFoundError, did_you_mean
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import escape_control_chars, shown_as
+from asyncnb._core.config import HISTORY, RESULTS
 from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.primitives.cross_loop import add_callback
 from asyncnb._core.primitives.tasks import Task
 
 logger = logging.getLogger("asyncnb")
-
-#: Number of ended tasks that ``tasks()`` still lists; older ones are forgotten.
-HISTORY = 1000
-
-#: Number of newest ended tasks whose results are kept even if no other code holds the task.
-RESULTS = 100
 
 #: Number of latest names that are searched for a similar one.
 NEAR_AMONG = 2000

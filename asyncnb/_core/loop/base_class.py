@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 
-from asyncnb._core.base.errors import EmbeddedLoopError
 from asyncnb._core.loop.fast_call_soon import FastCallSoonLoop
+from asyncnb._core.loop.prerequisites import CHOSEN, FAST
 
 
 def base_class() -> type[asyncio.AbstractEventLoop]:
     """Return the loop class to build on: uvloop (winloop on Windows) if installed.
 
-    The environment variable ``ASYNCNB_LOOP=asyncio`` selects the standard loop anyway. Raises
-    EmbeddedLoopError for any other value that cannot be used.
+    The environment variable ``ASYNCNB_LOOP=asyncio`` selects the standard loop anyway.
     """
-    wanted = os.environ.get("ASYNCNB_LOOP", "").strip().lower()
-    if wanted not in ("", "asyncio", "uvloop", "winloop"):
-        raise EmbeddedLoopError(
-            f"ASYNCNB_LOOP={wanted!r} is not a known loop: set ASYNCNB_LOOP=asyncio or "
-            "ASYNCNB_LOOP=uvloop, or leave it unset."
-        )
-    if wanted != "asyncio":
-        fast = "winloop" if sys.platform == "win32" else "uvloop"
+    if CHOSEN != "asyncio":
         try:
-            module = __import__(fast)
+            return __import__(FAST).Loop  # type: ignore[no-any-return]
         except ImportError:
-            if wanted:
-                raise EmbeddedLoopError(
-                    f"ASYNCNB_LOOP={wanted}, but {fast} is not installed: run "
-                    "`pip install 'asyncnb[fast]'`."
-                ) from None
-        else:
-            return module.Loop  # type: ignore[no-any-return]
+            if CHOSEN:
+                raise  # it is there, and broken
     if sys.platform == "win32":
         return asyncio.ProactorEventLoop
     return asyncio.SelectorEventLoop

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asyncnb._core.base.errors import EmbeddedLoopError, would_deadlock
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.config import config
-from asyncnb._core.introspection.info import current_record
+from asyncnb._core.introspection.handle import current_record
 from asyncnb._core.loop.base_class import base_class, with_fast_call_soon
 from asyncnb._core.loop.guarded import GuardedCalls, guarded_class
+from asyncnb._core.loop.prerequisites import prepare_start
 from asyncnb._core.loop.subprocesses import cell_children, wants_own_process_group
 from asyncnb._core.loop.watchdog import Blocked, Watchdog
 from asyncnb._core.primitives.all_tasks import all_tasks
@@ -211,6 +212,7 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
 
     def start(self) -> None:
         """Start the thread; return when the loop runs. A second call raises RuntimeError."""
+        prepare_start()
         running = threading.Event()
         self.call_soon(running.set)
         self._state.thread.start()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import EmbeddedLoopError
 from asyncnb._core.base.observers import Observers
-from asyncnb._core.introspection.info import current_record
+from asyncnb._core.introspection.handle import current_record
 from asyncnb._core.loop.statistics import LoopStatistics
 from asyncnb._core.primitives.tasks import note_unseen
 

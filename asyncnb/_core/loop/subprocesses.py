@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import Any
 
-from asyncnb._core.introspection.info import current_record
+from asyncnb._core.introspection.handle import current_record
 
 #: The child processes of the foreground cell that this context belongs to; the cell has to pass an
 #: interrupt on to them. None outside of a foreground cell.

@@ -433,7 +433,7 @@ def _describe(
     top: types.FrameType,
     seconds: float,
 ) -> Blocked:
-    from asyncnb._core.introspection.info import current_record
+    from asyncnb._core.introspection.handle import current_record
 
     frames = _frames_of(task, top)
     shown = [

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asyncnb._core.base.frames import PACKAGE
 from asyncnb._core.base.task_lists import register
 from asyncnb._core.base.visits import runs_here, visits
-from asyncnb._core.introspection.info import TaskHandle, TaskInfo
+from asyncnb._core.introspection.handle import TaskHandle
+from asyncnb._core.introspection.info import TaskInfo
 from asyncnb._core.primitives import futures as _futures
 from asyncnb._core.primitives.all_tasks import note_suspended
 from asyncnb._core.primitives.awaitables import close_unstarted

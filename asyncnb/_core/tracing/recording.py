@@ -18,7 +18,8 @@ from typing import Any
 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
-from asyncnb._core.introspection.info import ENDED, TaskHandle
+from asyncnb._core.introspection.handle import TaskHandle
+from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.primitives.awaitables import iscoroutine
 from asyncnb._core.primitives.tasks import add_task_hook
 from asyncnb._core.tracing.current import current_recording

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.introspection.call_graph import awaited_by
-from asyncnb._core.introspection.info import TaskHandle
+from asyncnb._core.introspection.handle import TaskHandle
 from asyncnb._core.primitives.timeouts import innermost
 from asyncnb._core.tracing.foreign_timeouts import expired_in
 from asyncnb._core.tracing.traced_loops import unwatch

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import THREADS
 from asyncnb._core.base.visits import guard, own_loop, unguard
-from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.primitives.tasks import Task
-from asyncnb._kernel.awaiting.running_cell import RunningCell
+from asyncnb._core.loop.current import embedded_loop, is_embedded
 from asyncnb._kernel.ipykernel.interrupts import wake_on_signal
 from asyncnb._kernel.ipykernel.kernel import kernel_of
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._core.primitives.tasks import Task
     from asyncnb._kernel.awaiting.detach import CellDetacher
+    from asyncnb._kernel.awaiting.running_cell import RunningCell
 
 
 class AwaitCells:
@@ -73,7 +72,7 @@ class AwaitCells:
         ip = self.ip
         if not ip.autoawait or ip.loop_runner is not ip.loop_runner_map["asyncio"][0]:
             return cell  # %autoawait off, or trio: IPython handles it
-        if isinstance(own_loop(), EmbeddedLoop):
+        if is_embedded(own_loop()):
             return cell  # called by a cell that already runs on the embedded loop
         if not ip.should_run_async(
             raw_cell,
@@ -85,6 +84,8 @@ class AwaitCells:
 
     async def _run_on_embedded_loop(self, cell: Coroutine[Any, Any, Any], source: str) -> Any:
         """Run the cell on the embedded loop while the kernel's own loop stays free."""
+        from asyncnb._kernel.awaiting.running_cell import RunningCell  # for the first such cell
+
         running = RunningCell(
             cell,
             source,

@@ -14,9 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.visits import own_loop
-from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.primitives.futures import Future, FutureProxy
-from asyncnb._core.primitives.tasks import Task
+from asyncnb._core.loop.current import is_embedded
 
 #: The function that ``await x`` in a cell calls, among IPython's own builtins.
 BRIDGE = "__asyncnb_await__"
@@ -24,6 +22,9 @@ BRIDGE = "__asyncnb_await__"
 
 def awaitable_here(awaitable: Any) -> Any:
     """Return *awaitable*, or a proxy on the running loop if it belongs to another one."""
+    from asyncnb._core.primitives.futures import Future, FutureProxy  # here already: the loop is
+    from asyncnb._core.primitives.tasks import Task
+
     if (
         asyncio.isfuture(awaitable)
         and not isinstance(awaitable, (Task, Future))  # which can be awaited anywhere
@@ -59,7 +60,7 @@ class AwaitBridge(ast.NodeTransformer):
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         """Change a cell only if it runs on the embedded loop."""
-        return self.generic_visit(node) if isinstance(own_loop(), EmbeddedLoop) else node
+        return self.generic_visit(node) if is_embedded(own_loop()) else node
 
     def visit_Await(self, node: ast.Await) -> ast.AST:
         """Replace ``await x`` by ``await BRIDGE(x)``, at the same location."""
@@ -112,7 +113,7 @@ def _refused_elsewhere(loop: Any, name: str) -> Callable[..., Any]:
     original = getattr(loop, name)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if isinstance(own_loop(), EmbeddedLoop):
+        if is_embedded(own_loop()):
             raise RuntimeError(f"loop.{name}() was called, and that loop is not the running loop")
         return original(*args, **kwargs)
 

@@ -9,19 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import sys
 from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.base.errors import THREADS
+from asyncnb._core.base.errors import THREADS, format_exception_line
 from asyncnb._core.base.visits import Visit
-from asyncnb._core.loop.current import embedded_loop, running_embedded_loop
-from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._core.loop.current import (
+    embedded_loop,
+    is_embedded,
+    running_embedded_loop,
+    running_or_starting_loop,
+)
 from asyncnb._kernel.ipykernel.comm_handlers import CommHandlers
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._kernel.awaiting.autoawait import AwaitCells
 
 
@@ -70,7 +76,7 @@ class OneLoop:
     def _applies(self) -> bool:
         """Return whether the code that is about to run here visits the embedded loop."""
         ip = self.ip
-        if isinstance(asyncio._get_running_loop(), EmbeddedLoop):
+        if is_embedded(asyncio._get_running_loop()):
             return False  # a cell with await, or a cell run by another one
         if os.getpid() != self._pid:
             return False  # a forked child, in which no loop runs
@@ -82,7 +88,16 @@ class OneLoop:
         ident = get_ident()
         if ident in self._cells or not self._applies():
             return await self._run_ast_nodes(*args, **kwargs)
-        self._cells[ident] = Visit(embedded_loop())
+        try:
+            loop = embedded_loop()
+        except RuntimeError as exc:  # the system's limit of threads, for example
+            print(
+                f"asyncnb: the embedded loop could not be started, so this cell does not see it as "
+                f"the running loop: {format_exception_line(exc)}",
+                file=sys.stderr,
+            )
+            return await self._run_ast_nodes(*args, **kwargs)
+        self._cells[ident] = Visit(loop)
         try:
             return await self._run_ast_nodes(*args, **kwargs)
         finally:
@@ -106,7 +121,7 @@ class OneLoop:
 
     def _visiting(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         def handle(*args: Any) -> Any:
-            loop = running_embedded_loop()
+            loop = running_or_starting_loop()
             if loop is None or not self._await_cells.installed:
                 return handler(*args)
             if self._await_cells.awaiting:

@@ -11,8 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.loop.guarded import on_wakeup_fd_replaced
-
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -150,6 +148,9 @@ def wake_on_signal(
         sender.close()
         yield _never
         return
+    # Not for `%load_ext`: it comes with the embedded loop, on which a cell waits by now.
+    from asyncnb._core.loop.guarded import on_wakeup_fd_replaced
+
     hold()
     on_wakeup_fd_replaced.append(hold)
     handler = signal.getsignal(signal.SIGINT)

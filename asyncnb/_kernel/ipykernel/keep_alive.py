@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.launched.registry import registry
-from asyncnb._core.loop.current import running_embedded_loop
-from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._core.loop.current import running_or_starting_loop
+
+if TYPE_CHECKING:
+    from asyncnb._core.loop.embedded import EmbeddedLoop
 
 #: Seconds between two messages; servers that cull check every five minutes by default.
 INTERVAL = 60.0
@@ -31,7 +32,7 @@ class KeepAlive:
     def switch(self, on: bool) -> None:
         """Start or stop sending messages. Any thread; idempotent."""
         self._on = on and hasattr(self._kernel, "iopub_socket")  # a terminal has no server
-        loop = running_embedded_loop()
+        loop = running_or_starting_loop()
         if loop is not None:
             loop.call_soon_threadsafe(self._start)
 
@@ -49,6 +50,8 @@ class KeepAlive:
             self._send()
 
     def _send(self) -> None:
+        from asyncnb._core.launched.registry import registry  # off by default
+
         if registry.living():
             self._kernel.session.send(
                 self._kernel.iopub_socket,

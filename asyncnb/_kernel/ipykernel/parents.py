@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core.launched.record import current_record
+from asyncnb._kernel.current_cell import current_record
 from asyncnb._kernel.ipykernel.kernel import kernel_of
 from asyncnb._kernel.ipykernel.streams import TaskStreams
 from asyncnb._kernel.undo import UndoStack
@@ -28,6 +28,14 @@ def header(message: dict[str, Any]) -> dict[str, Any]:
     """Return the header of ``message``, or ``message`` itself if it is a header."""
     found: dict[str, Any] = message.get("header", message)
     return found
+
+
+def is_headless(parent: dict[str, Any]) -> bool:
+    """Return whether a program runs the notebook rather than a person.
+
+    Such clients allow no stdin; front ends for people do (Jupyter protocol, execute_request).
+    """
+    return (parent.get("content") or {}).get("allow_stdin") is False
 
 
 def message_of_context() -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asyncnb._core.config import config
-from asyncnb._core.launched.record import current_record
 from asyncnb._core.loop import current
+from asyncnb._kernel.current_cell import current_record
 
 logger = logging.getLogger("asyncnb")
 

@@ -23,7 +23,7 @@ from typing import Any
 from IPython.core.displayhook import CapturingDisplayHook
 
 from asyncnb._core.base.visits import own_loop
-from asyncnb._core.launched.record import current_record
+from asyncnb._kernel.current_cell import current_record
 from asyncnb._kernel.ipykernel.kernel import kernel_of
 from asyncnb._kernel.undo import UndoStack
 
@@ -67,7 +67,7 @@ class TaskStreams:
         own = [each for each in ip.configurables if isinstance(each, ip.display_pub_class)]
         publisher = own[0] if own else ip.display_pub
         if "display_pub" in vars(ip):
-            self._put_in(ip, {"display_pub": _Slot(ip, "display_pub", publisher)}, {}, type)
+            self._put_in(ip, {"display_pub": _Slot(ip, "display_pub", publisher)}, {})
         return publisher
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
@@ -80,7 +80,11 @@ class TaskStreams:
         self._undo.unwind()
 
     def _put_in(
-        self, owner: Any, slots: dict[str, Any], members: dict[str, Any], meta: type
+        self,
+        owner: Any,
+        slots: dict[str, Any],
+        members: dict[str, Any],
+        meta: type[type] | None = None,
     ) -> None:
         for slot in slots.values():
             self._undo.push(slot.close)

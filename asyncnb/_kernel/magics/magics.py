@@ -18,13 +18,6 @@ from IPython.core.magic import (
 )
 
 from asyncnb._core.base.errors import did_you_mean
-from asyncnb._kernel.arguments import (
-    agroup_parser,
-    atask_parser,
-    task_name,
-    without_comment,
-    words,
-)
 
 if TYPE_CHECKING:
     from asyncnb._kernel.cells.background import BackgroundCells
@@ -49,7 +42,7 @@ class AsyncMagics(Magics):
         self,
         shell: Any,
         *,
-        background: BackgroundCells,
+        background: Callable[[], BackgroundCells],
         status: Callable[[], str],
         restart: Callable[[], str],
         settings: Settings,
@@ -92,6 +85,8 @@ class AsyncMagics(Magics):
         IPython itself would expand the comment as well, and expand nothing at all if the comment
         contains an unknown name. A ``#`` in an expanded value does not start a comment.
         """
+        from asyncnb._kernel.arguments import without_comment
+
         frame, depth = sys._getframe(), 0
         while frame.f_back is not None and frame.f_globals.get("__name__") in _NOT_THE_USERS:
             frame, depth = frame.f_back, depth + 1
@@ -137,10 +132,13 @@ class AsyncMagics(Magics):
             %%atask watch --every 30 --quiet
             await check(server)
         """
+        # Here, as in the other magics, and not above: loading does not wait for the parsers.
+        from asyncnb._kernel.arguments import atask_parser, task_name, words
+
         args = atask_parser("%%atask").parse(words(self._expanded(line), "%%atask"))
         if args.name is not None:
             task_name(args.name, "%%atask")
-        self._background.launch_cell(f"%%atask {line}".rstrip(), cell, args)
+        self._background().launch_cell(f"%%atask {line}".rstrip(), cell, args)
 
     @no_var_expand
     @line_magic("atask")  # type: ignore[arg-type]  # IPython types the decorator without a name
@@ -154,11 +152,13 @@ class AsyncMagics(Magics):
             %atask ticker -t 60 tick_forever()
             %atask -g downloads fetch("https://example.org/large")
         """
+        from asyncnb._kernel.arguments import atask_parser, task_name
+
         before, expression = _split_expression(line)
         args = atask_parser("%atask").parse(before)
         if args.name is not None:
             task_name(args.name, "%atask")
-        return self._background.launch_expression(expression, args)
+        return self._background().launch_expression(expression, args)
 
     @no_var_expand
     @cell_magic
@@ -182,8 +182,10 @@ class AsyncMagics(Magics):
             %tasks wait -g downloads
             %tasks cancel -g downloads
         """
+        from asyncnb._kernel.arguments import agroup_parser, words
+
         args = agroup_parser().parse(words(self._expanded(line), "%%agroup"))
-        self._background.launch_group(f"%%agroup {line}".rstrip(), cell, args)
+        self._background().launch_group(f"%%agroup {line}".rstrip(), cell, args)
 
     @no_var_expand
     @line_magic
@@ -214,6 +216,8 @@ class AsyncMagics(Magics):
             %tasks cancel "fetch*" -m "too slow"
             %tasks wait pages -t 60
         """
+        from asyncnb._kernel.arguments import words
+
         given = words(self._expanded(line), "%tasks")
         if given and given[0] in self.verbs:
             return self.verbs[given[0]](given[1:])
@@ -238,6 +242,8 @@ class AsyncMagics(Magics):
             %asyncnb autoawait off        # to compare with IPython's own behaviour
             %asyncnb restart              # when a library has left the loop in a bad state
         """
+        from asyncnb._kernel.arguments import words
+
         given = words(self._expanded(line), "%asyncnb")
         match given:
             case []:

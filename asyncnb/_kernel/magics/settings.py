@@ -15,7 +15,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from IPython.core.error import UsageError
 from traitlets import TraitError, TraitType
@@ -29,30 +29,50 @@ from asyncnb._kernel.undo import UndoStack
 ENVIRONMENT, CONFIG, SET = "environment", "config", "set"
 
 
-class Kind(NamedTuple):
+class Kind:  # a NamedTuple, here and below, would take as long as the rest of this file
     """What values an option takes: a description, how to read one, how to write one.
 
     ``read`` takes a value or its text and raises ValueError for a bad one.
     """
 
-    says: str
-    read: Callable[[Any], Any]
-    write: Callable[[Any], str] = str
-    words: tuple[str, ...] = ()  # to choose from
+    __slots__ = ("read", "says", "words", "write")
+
+    def __init__(
+        self,
+        says: str,
+        read: Callable[[Any], Any],
+        write: Callable[[Any], str] = str,
+        words: tuple[str, ...] = (),
+    ) -> None:
+        self.says = says
+        self.read = read
+        self.write = write
+        self.words = words  # to choose from
 
 
-class Option(NamedTuple):
+class Option:
     """One option. ``apply`` makes a value take effect; without it, the code that needs it reads it.
 
     ``fixed`` is set if the option cannot change in a running kernel, and says what to do instead.
     """
 
-    name: str
-    default: Any
-    kind: Kind
-    meaning: str
-    apply: Callable[[Any], object] | None = None
-    fixed: str = ""
+    __slots__ = ("apply", "default", "fixed", "kind", "meaning", "name")
+
+    def __init__(
+        self,
+        name: str,
+        default: Any,
+        kind: Kind,
+        meaning: str,
+        apply: Callable[[Any], object] | None = None,
+        fixed: str = "",
+    ) -> None:
+        self.name = name
+        self.default = default
+        self.kind = kind
+        self.meaning = meaning
+        self.apply = apply
+        self.fixed = fixed
 
     @property
     def variable(self) -> str:

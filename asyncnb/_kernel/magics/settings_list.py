@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
-from asyncnb._core.config import Config, config
-from asyncnb._core.launched.registry import HISTORY, RESULTS, registry
-from asyncnb._core.loop.current import running_embedded_loop
+from asyncnb._core.config import HISTORY, RESULTS, Config, config
+from asyncnb._core.loop.current import running_or_starting_loop
 from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, one_of, whole_number
 from asyncnb._kernel.output.task_output import MAX_ITEMS
 
@@ -138,14 +137,18 @@ def _set_dashboard_rate(rate: float) -> None:
 
 def _watch(seconds: float) -> None:
     config.watchdog_threshold = seconds
-    loop = running_embedded_loop()
+    loop = running_or_starting_loop()
     if loop is not None:
         loop.watch(seconds)
 
 
 def _set_history_limit(number: int) -> None:
+    from asyncnb._core.launched.registry import registry  # for those who change the default
+
     registry.set_history_limit(number)
 
 
 def _set_results_limit(number: int) -> None:
+    from asyncnb._core.launched.registry import registry  # for those who change the default
+
     registry.set_results_limit(number)

@@ -12,7 +12,7 @@ import IPython
 from asyncnb._core.base.text import count
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.loop.current import running_embedded_loop
+from asyncnb._core.loop.current import running_or_starting_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.output.blocked import status as blocked_status
@@ -21,7 +21,7 @@ from asyncnb._kernel.output.blocked import status as blocked_status
 def status(settings: Settings) -> str:
     """Return the status text that ``%asyncnb`` prints."""
     lines = [f"asyncnb {_version('asyncnb')}"]
-    loop = running_embedded_loop()
+    loop = running_or_starting_loop()
     if loop is None:
         lines.append("embedded loop  not running; the next launch starts one")
     else:

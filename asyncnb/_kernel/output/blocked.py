@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
+from typing import TYPE_CHECKING
 
 from IPython.core.interactiveshell import InteractiveShell
 
 from asyncnb._core.base.newest import Newest
 from asyncnb._core.base.text import count
-from asyncnb._core.loop.embedded import EmbeddedLoop
-from asyncnb._core.loop.watchdog import Blocked
+
+if TYPE_CHECKING:
+    from asyncnb._core.loop.embedded import EmbeddedLoop
+    from asyncnb._core.loop.watchdog import Blocked
 
 
 class BlockedLoopReporter:

@@ -14,10 +14,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from asyncnb._core.launched.record import TaskRecord, current_record
+from asyncnb._kernel.current_cell import current_record
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.record import TaskRecord
 
 _HELPERS = "matplotlib._pylab_helpers"
 

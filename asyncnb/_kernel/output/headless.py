@@ -29,21 +29,14 @@ from weakref import WeakValueDictionary
 
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.config import config
-from asyncnb._core.launched.record import current_record
+from asyncnb._kernel.current_cell import current_record
+from asyncnb._kernel.ipykernel.parents import is_headless
 
 #: Seconds between the end of a cell's code and its ``idle`` message, with a wide margin: output of
 #: a task in between would be stored twice, so it is held back that long.
 HOLD_SECONDS = 0.1
 
 _EMPTY = {"text/plain": ""}
-
-
-def is_headless(parent: dict[str, Any]) -> bool:
-    """Return whether a program runs the notebook rather than a person.
-
-    Such clients allow no stdin; front ends for people do (Jupyter protocol, execute_request).
-    """
-    return (parent.get("content") or {}).get("allow_stdin") is False
 
 
 class LateOutputs:

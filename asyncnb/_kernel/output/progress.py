@@ -11,8 +11,8 @@ from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.progress import Progress
 from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.config import config
-from asyncnb._core.launched.record import current_record
-from asyncnb._kernel.output.headless import is_headless
+from asyncnb._kernel.current_cell import current_record
+from asyncnb._kernel.ipykernel.parents import is_headless
 from asyncnb._kernel.output.router import OutputRouter
 
 WIDTH = 30

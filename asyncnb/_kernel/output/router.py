@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import TryNext
 from IPython.display import display
@@ -20,11 +20,8 @@ from IPython.display import display
 from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.text import replace_surrogates
-from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.unmanaged import context_of
-from asyncnb._core.launched.record import NOWHERE, Origin, TaskRecord, current_record
-from asyncnb._kernel.current_cell import cell_id, cell_number
-from asyncnb._kernel.ipykernel.messages import error_sender
+from asyncnb._kernel.current_cell import cell_id, cell_number, current_record
 from asyncnb._kernel.ipykernel.parents import (
     ParentMessages,
     header,
@@ -37,21 +34,27 @@ from asyncnb._kernel.ipykernel.streams import (
     when_no_cell_runs,
 )
 from asyncnb._kernel.output.figures import FigureKeeper
-from asyncnb._kernel.output.headless import LateOutput, LateOutputs
-from asyncnb._kernel.output.reports import Reports
 from asyncnb._kernel.output.task_output import current_task, output_of, recording_write
 from asyncnb._kernel.output.tracebacks import format_error
 from asyncnb._kernel.undo import UndoStack
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.record import Origin, TaskRecord
+    from asyncnb._kernel.output.headless import LateOutput, LateOutputs
+    from asyncnb._kernel.output.reports import Reports
 
 #: Seconds that the end of a cell waits, in a headless run, for tracebacks to be formatted.
 DRAIN_SECONDS = 10.0
 
 
-class _ShownBy(NamedTuple):
+class _ShownBy:
     """What has shown an exception: the id of a task's record, or None for the cell itself."""
 
-    id: object
-    name: str
+    __slots__ = ("id", "name")
+
+    def __init__(self, id: object, name: str) -> None:
+        self.id = id
+        self.name = name
 
 
 class OutputRouter:
@@ -66,11 +69,36 @@ class OutputRouter:
         self._streams: list[tuple[Any, Any, Any]] = []
         self._shown_lock = fork_safe_lock()
         #: That of the cell that launched a task most recently, for all tasks of this cell.
-        self._last_origin: Origin = NOWHERE
-        self._reports = Reports(ip)
+        self._last_origin: Origin | None = None
+        self._nowhere: Origin | None = None
+        self._made_reports: Reports | None = None
+        self._made_late: LateOutputs | None = None
         #: The notebook's own ``publish``, which a capturing cell replaces.
         self._publish: Callable[..., None] = ip.display_pub.publish
-        self._late = LateOutputs()
+
+    # What loading does not have to wait for.
+
+    @property
+    def _reports(self) -> Reports:
+        """The queue of the results and failures of tasks."""
+        if self._made_reports is None:
+            from asyncnb._kernel.output.reports import Reports
+
+            with self._shown_lock:
+                if self._made_reports is None:
+                    self._made_reports = Reports(self.ip)
+        return self._made_reports
+
+    @property
+    def _late(self) -> LateOutputs:
+        """The output of tasks after the end of their cells, in headless runs."""
+        if self._made_late is None:
+            from asyncnb._kernel.output.headless import LateOutputs
+
+            with self._shown_lock:
+                if self._made_late is None:
+                    self._made_late = LateOutputs()
+        return self._made_late
 
     # Hooks, on the instances only.
 
@@ -90,6 +118,9 @@ class OutputRouter:
         route_by_context(self._undo, self.ip, publisher, self.ip.displayhook)
         # Pushed last, so undone first: reports that are already under way are shown.
         self._undo.push(lambda: self._reports.stop(2.0))
+
+    def prepare(self) -> None:
+        """Start the thread that shows how tasks end, before the first task does. Any thread."""
         self._reports.start()
 
     def uninstall(self) -> None:
@@ -143,9 +174,13 @@ class OutputRouter:
         It does in the context of the task that launches it, and in that of a cell that has launched
         a task already; then ``record`` gets the same origin.
         """
-        if record.origin is not NOWHERE:
-            return record.origin.message is not None
         origin = self._last_origin
+        if origin is None:  # the first launch
+            from asyncnb._core.launched.record import NOWHERE
+
+            origin = self._last_origin = self._nowhere = NOWHERE
+        if record.origin is not self._nowhere:
+            return record.origin.message is not None
         if not self._parents.is_in_cell(origin.message):
             return False
         record.origin = origin
@@ -156,13 +191,18 @@ class OutputRouter:
 
         Called in the context of the task that is being launched.
         """
+        # Imported already: there is a record.
+        from asyncnb._core.introspection.info import CellRef
+        from asyncnb._core.launched.record import NOWHERE, Origin
+
+        self._nowhere = NOWHERE
         parent = self.parent()
         if record.origin is not NOWHERE:
             late = self._late_of(parent) if current_record.get() is None else record.origin.late
             record.origin = Origin(record.cell, parent, late)
         else:
             origin = self._last_origin
-            if origin.message is not parent:
+            if origin is None or origin.message is not parent:
                 cell = CellRef(cell_number(self.ip), cell_id(parent))
                 origin = self._last_origin = Origin(cell, parent, self._late_of(parent))
             record.origin = origin
@@ -174,6 +214,8 @@ class OutputRouter:
         Their cell is the one that their context belongs to; where the kernel does not note that
         in a context (ipykernel 6, a terminal), the cell that is running now.
         """
+        from asyncnb._core.launched.record import Origin
+
         for record in records:
             if record.origin.message is None:
                 own = context_of(record.task)
@@ -316,6 +358,8 @@ class OutputRouter:
         self._send_error(ename, evalue, lines)
 
     def _send_error(self, ename: str, evalue: str, lines: list[str]) -> None:
+        from asyncnb._kernel.ipykernel.messages import error_sender  # for the first error
+
         send = error_sender(self.ip)
         if send is None:
             # Outside of the task: its failure is kept as an error, not as something that it wrote.
@@ -350,11 +394,13 @@ class OutputRouter:
         return self._late.for_cell(parent, lambda: self._late_output(parent))
 
     def _late_output(self, parent: dict[str, Any]) -> LateOutput:
+        from asyncnb._kernel.output.headless import LateOutput
+
         return self.context(parent).run(LateOutput, self._publish)
 
     def cell_ended(self) -> None:
         """Note that the running cell has ended: from now on the output of its tasks is late."""
-        if self._late:
+        if self._made_late:
             # A program that runs the notebook continues at once, and may exit while a traceback
             # is still being formatted; what is sent after that is lost.
             self._reports.drain(DRAIN_SECONDS)
@@ -364,7 +410,8 @@ class OutputRouter:
 
     def deliver_late_output(self) -> None:
         """Put the output of tasks since the last call into the cells that launched them."""
-        self._late.deliver()
+        if self._made_late is not None:
+            self._made_late.deliver()
 
     def _recording_publish(self, original: Callable[..., None]) -> Callable[..., None]:
         def publish(data: Any, metadata: Any = None, **kwargs: Any) -> None:

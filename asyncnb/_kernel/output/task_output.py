@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.config import config
-from asyncnb._core.launched.record import TaskRecord, current_record
+from asyncnb._kernel.current_cell import current_record
 
 if TYPE_CHECKING:
+    from asyncnb._core.launched.record import TaskRecord
     from asyncnb._kernel.output.headless import LateOutput
 
 #: print() writes the end of a line separately: half of all writes, and always the same.

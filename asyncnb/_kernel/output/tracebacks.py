@@ -10,9 +10,9 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from asyncnb._core import frontend
 from asyncnb._core.base.errors import format_exception_line, safe_str
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame
-from asyncnb._core.introspection import places
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -59,7 +59,7 @@ def add_advice(exc: BaseException) -> None:
     """Add a note to an error that is hard to understand in a notebook."""
     from asyncnb._kernel.output.advice import advise  # imported for the first error
 
-    advise(exc, places.cell_of)
+    advise(exc, frontend.current.cell_of)
 
 
 def format_error(
@@ -108,7 +108,7 @@ def plain_lines(exc: BaseException, tb: types.TracebackType | None) -> list[str]
     """Return the lines of ``exc`` as plain Python shows it, with its cause in one line."""
     lines = ["Traceback (most recent call last):"] if tb is not None else []
     for frame in traceback.extract_tb(tb):
-        cell = places.cell_of(frame.filename)
+        cell = frontend.current.cell_of(frame.filename)
         where = f"File {frame.filename!r}" if cell is None else f"Cell {cell}"
         lines.append(f"  {where}, line {frame.lineno}, in {frame.name}\n    {frame.line}")
     lines.append(format_exception_line(exc))
@@ -146,7 +146,7 @@ def _with_cells(formatted: list[str]) -> list[str]:
     """Return what Python has formatted, as lines, with ``Cell In[n]`` for the files of cells."""
 
     def place(found: re.Match[str]) -> str:
-        cell = places.cell_of(found[2])
+        cell = frontend.current.cell_of(found[2])
         return found[0] if cell is None else f"{found[1]}Cell {cell}"
 
     return [_FILE.sub(place, line) for line in "".join(formatted).splitlines()]

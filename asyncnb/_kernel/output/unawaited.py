@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.introspection.unmanaged import context_of, current_cell
-from asyncnb._core.launched.record import current_record
 from asyncnb._core.loop.current import running_embedded_loop
-from asyncnb._kernel.current_cell import cell_id, cell_number
-from asyncnb._kernel.output.headless import is_headless
+from asyncnb._kernel.current_cell import cell_id, cell_number, current_record
+from asyncnb._kernel.ipykernel.parents import is_headless
 from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.undo import UndoStack
+
+if TYPE_CHECKING:
+    from asyncnb._core.introspection.info import CellRef
 
 #: The message of the cell whose code is running.
 _message: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
@@ -63,6 +64,8 @@ class UnawaitedFailures:
             self._undo.set(loop, "default_exception_handler", default_exception_handler)
 
     def _cell_starts(self, info: Any) -> None:
+        from asyncnb._core.introspection.info import CellRef  # not in the cell that loads asyncnb
+
         message = self._output.parent()
         # It is not in the history yet.
         number = cell_number(self.ip) + 1 if info.store_history else 0

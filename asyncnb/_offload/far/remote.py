@@ -221,7 +221,7 @@ class ProgressReporter:
         self._report = report
         self._last = 0.0
         self._open = True
-        self._progress: Any = sys.modules.get("asyncnb._core.base.progress")
+        self._progress: Any = sys.modules.get("asyncnb._core.base.progress_observers")
 
     def __call__(self, update: Any) -> None:
         now = time.monotonic()

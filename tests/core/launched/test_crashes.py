@@ -14,10 +14,10 @@ import pytest
 
 import asyncnb
 from asyncnb import EmbeddedLoop
+from asyncnb._core.config import RESULTS
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched import start as _start
-from asyncnb._core.launched.registry import RESULTS, registry
-from asyncnb._core.loop import current as _current
+from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop import embedded as _loop
 from asyncnb._core.loop.current import shutdown
 from asyncnb.testing import clear_ended, validate
@@ -36,7 +36,7 @@ class BreaksWhenStopped(EmbeddedLoop):
 def crash(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crash]:
     """Have the embedded loop crash when this is called; a new one works again."""
     assert shutdown(10)
-    monkeypatch.setattr(_current, "EmbeddedLoop", BreaksWhenStopped)
+    monkeypatch.setattr(_loop, "EmbeddedLoop", BreaksWhenStopped)
     loops = [asyncnb.embedded_loop()]
     monkeypatch.undo()
 
@@ -155,7 +155,7 @@ def test_one_can_begin_to_wait_when_the_loop_is_between_two_runs(
 ) -> None:
     assert shutdown(10)
     Pauses.between, Pauses.go, Pauses.crashes = threading.Event(), threading.Event(), crashes
-    monkeypatch.setattr(_current, "EmbeddedLoop", Pauses)
+    monkeypatch.setattr(_loop, "EmbeddedLoop", Pauses)
     loop = asyncnb.embedded_loop()
     monkeypatch.undo()
     may_end: list[bool] = []

@@ -13,10 +13,11 @@ import pytest
 
 import asyncnb
 from asyncnb._core import frontend
+from asyncnb._core.config import RESULTS
 from asyncnb._core.frontend import PlainFrontEnd
 from asyncnb._core.launched import ended as _ended
 from asyncnb._core.launched.record import CellRequest, TaskRecord
-from asyncnb._core.launched.registry import RESULTS, registry
+from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.start import launch_record, run_body
 from asyncnb._core.loop.current import shutdown
 from asyncnb.testing import clear_ended, validate

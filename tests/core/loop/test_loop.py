@@ -247,6 +247,30 @@ def test_a_failed_task_is_told_in_plain_python_once() -> None:
     assert "failing" in done.stderr
 
 
+def test_a_loop_is_started_early_once_and_not_at_all_after_a_shutdown() -> None:
+    done = plain_python(
+        """
+        import threading
+        from asyncnb._core.loop import current
+        current._EARLY_SECONDS = 60
+        current.start_early(lambda: print("prepared"))
+        assert current.running_embedded_loop() is None
+        loop = current.running_or_starting_loop()
+        assert loop.alive and loop is current.embedded_loop()
+        current.shutdown()
+        current.start_early(lambda: print("prepared"))
+        thread = current._early.thread
+        current.shutdown()
+        assert not thread.is_alive() and current.running_embedded_loop() is None
+        current._EARLY_SECONDS, ready = 0, threading.Event()
+        current.start_early(ready.set)
+        assert ready.wait(20) and current.running_embedded_loop() is not loop
+        print(current.running_embedded_loop().alive)
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
 def test_an_unknown_kind_of_loop_is_refused_by_name() -> None:
     done = plain_python("import asyncnb", ASYNCNB_LOOP="twisted")
     assert done.returncode == 1

@@ -25,8 +25,9 @@ from asyncnb import (
     wait,
     wait_for,
 )
-from asyncnb._core.base import progress as _progress
-from asyncnb._core.base.progress import Progress, observe_progress
+from asyncnb._core.base import progress_observers as _progress
+from asyncnb._core.base.progress import Progress
+from asyncnb._core.base.progress_observers import observe_progress
 from asyncnb._core.primitives import as_completed as _as_completed
 from asyncnb._core.primitives import gather as _gather
 from asyncnb._core.primitives import groups as _groups
