@@ -160,7 +160,10 @@ def test_a_task_stores_the_message_of_its_cancellation(loop) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="3.11 and 3.12 need the backports")
 def test_the_newest_pythons_use_no_backport() -> None:
-    code = "import asyncnb, sys; print(*[m for m in sys.modules if 'backport.' in m])"
+    code = (
+        "import asyncnb, sys; [getattr(asyncnb, name) for name in asyncnb.__all__]; "
+        "print(*[m for m in sys.modules if 'backport.' in m])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # One is asked on every Python, and says there that nothing is stale.
     assert done.stdout.split() == ["asyncnb._core.primitives.backport.uncancel"]

@@ -138,8 +138,9 @@ def test_a_verb_and_its_button_refuse_the_same_with_nothing_changed(two, pair):
     two.ok("for n in 'ab': asyncnb.launch(waits(), name=n)")
     two.ok("asyncnb.launch(asyncio.sleep(0), name='over')\nawait settled('over')")
     two.ok("asyncnb.launch(asyncio.sleep(60), name='page', group=asyncnb.open_group('pages'))")
-    two.ok("import threading\nleave = threading.Event()")
-    two.ok("%%atask thread\nleave.wait(60)")
+    two.ok("import threading\nbegun, leave = threading.Event(), threading.Event()")
+    two.ok("%%atask thread\nbegun.set()\nleave.wait(60)")
+    two.ok("assert begun.wait(30)")
     before = two.evaluate("facts()")
     refused = [two.run(code) for code in REFUSED[pair]]
     assert two.evaluate("facts()") == before
