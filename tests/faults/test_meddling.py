@@ -487,16 +487,41 @@ def test_load_without_a_thread(start_kernel):
     kernel = start_kernel(extension=False)
     kernel.ok(
         "import asyncio, sys, threading, time, asyncnb\n"
+        "start = threading.Thread.start\n"
+        "def refused(self):\n"
+        "    if self.name == 'asyncnb start': raise RuntimeError('no thread left')\n"
+        "    start(self)\n"
+        "threading.Thread.start = refused"
+    )
+    assert kernel.run("%load_ext asyncnb").error.evalue == "no thread left"
+    assert kernel.ok(_IN_THE_MAIN_THREAD).result == "True"
+    assert "atask" in kernel.run("%%atask x\n1").stderr  # not found
+    kernel.ok("threading.Thread.start = start\n%load_ext asyncnb")
+    begin(kernel)
+    check(kernel)
+
+
+_IN_THE_MAIN_THREAD = (
+    "await asyncio.sleep(0); threading.current_thread() is threading.main_thread()"
+)
+
+
+@pytest.mark.promise("the loop cannot start: each cell says so and runs, until it can")
+def test_load_without_a_loop(start_kernel):
+    kernel = start_kernel(extension=False)
+    kernel.ok(
+        "import asyncio, sys, threading, time, asyncnb\n"
         "from asyncnb._core.loop import embedded as _loop\n"
         "start = _loop.EmbeddedLoop.start\n"
         "def refused(self): raise RuntimeError('no thread left')\n"
         "_loop.EmbeddedLoop.start = refused"
     )
-    assert kernel.run("%load_ext asyncnb").error.evalue == "no thread left"
-    here = "await asyncio.sleep(0); threading.current_thread() is threading.main_thread()"
-    assert kernel.ok(here).result == "True"
-    assert "atask" in kernel.run("%%atask x\n1").stderr  # not found
-    kernel.ok("_loop.EmbeddedLoop.start = start\n%load_ext asyncnb")
+    kernel.ok("%load_ext asyncnb")
+    cell = kernel.ok("1 + 1")
+    assert cell.result == "2"
+    assert "loop could not be started" in cell.stderr and "no thread left" in cell.stderr
+    assert kernel.run("%%atask x\n1").error.evalue == "no thread left"
+    kernel.ok("_loop.EmbeddedLoop.start = start")
     begin(kernel)
     check(kernel)
 

@@ -2499,7 +2499,7 @@ _SCREEN = [
             if timer is not None:
                 timer.cancel()
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(0.2, settled.put_nowait, change.new)
+            timer = loop.call_later(1, settled.put_nowait, change.new)
         slider.observe(changed, "value")
         # %% to slider
         {"method": "update", "state": {"value": 1}}
@@ -2508,7 +2508,7 @@ _SCREEN = [
         # %%
         print(await asyncio.wait_for(settled.get(), 5))
         # %%
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.1)
         print(settled.empty())
         """,
     ),
