@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tests.benchmarks
 from tests.benchmarks import chart, check, page, results
+from tests.benchmarks.__main__ import TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = ROOT / page.PAGE
@@ -193,3 +197,15 @@ def test_a_chart_holds_all_of_its_text_and_its_dots() -> None:
         length = chart.LETTER * len(text)
         start = float(x) - (length if "end" in anchor else length / 2 if "middle" in anchor else 0)
         assert start >= 0 and start + length <= width and float(y) <= height, text
+
+
+def test_each_topic_can_be_measured_and_has_its_sentences_on_the_page() -> None:
+    names = {module.name for module in pkgutil.iter_modules(tests.benchmarks.__path__)}
+    topics = {name for name in names - TOOLS if name[0] != "_"}
+    for name in topics:
+        module = importlib.import_module(f"tests.benchmarks.{name}")
+        assert hasattr(module, "run") != hasattr(module, "rows"), name
+    known = json.loads(
+        Path(tests.benchmarks.__file__).with_name("page.json").read_text(encoding="utf-8")
+    )
+    assert topics - {"gate"} <= known["topics"].keys()

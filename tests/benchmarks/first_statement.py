@@ -12,8 +12,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
+from tests.benchmarks import PEERS
 from tests.benchmarks.kernel import (
-    ASYNC_KERNEL,
     Figure,
     async_kernel,
     in_turns,
@@ -53,7 +53,7 @@ def first_statements(rounds: int) -> Iterator[Figure]:
 
     with three_kernels() as kernels, contextlib.ExitStack() as stack:
         kernels["asyncnb"].ok(OWN_PART)
-        if ASYNC_KERNEL.exists():
+        if PEERS.exists():
             kernels["async-kernel"] = stack.enter_context(async_kernel())
         for kernel in kernels.values():
             kernel.ok("started = []")
