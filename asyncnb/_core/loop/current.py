@@ -123,8 +123,8 @@ class _EarlyStart:
 def start_early(then: Callable[[], object]) -> None:
     """Start the embedded loop on another thread in a moment, and call ``then`` there.
 
-    Returns at once. Whoever needs the loop earlier starts it. Raises RuntimeError at the system's
-    limit of threads.
+    Returns at once. If the loop is needed earlier, it is started then. Raises RuntimeError at the
+    system's limit of threads.
     """
     global _early
     new = _EarlyStart(then)
