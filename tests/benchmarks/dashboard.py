@@ -99,7 +99,7 @@ class Many:
 def rows() -> Iterable[Row]:
     yield Row(
         "launch a task and see it end",
-        {"nobody watches": _launched, "a dashboard is open": _launched_while_open},
+        {"no dashboard": _launched, "a dashboard is open": _launched_while_open},
         goal=1.2,
     )
     many = Many()

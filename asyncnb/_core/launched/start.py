@@ -23,7 +23,6 @@ from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.task import LaunchedTask
 from asyncnb._core.launched.time_limit import BEGUN, begin, leave
 from asyncnb._core.loop.current import embedded_loop
-from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.futures import isfuture, wrap_future
 from asyncnb._core.primitives.joining import fail_on_dead_loop
@@ -112,7 +111,7 @@ def launch_plainly(coro: CoroutineType[Any, Any, T], name: str | None) -> Task[T
         return launch_record(record, body, name=name)
     context = contextvars.copy_context()
     context.run(_set_record, record)
-    return _start(embedded_loop(), record, body, name, context)
+    return _start(record, body, name, context)
 
 
 def launch_record(
@@ -128,7 +127,6 @@ def launch_record(
 
     ``coro`` calls ``registry.ends(record)`` in its last step, as ``run_body`` does.
     """
-    loop = embedded_loop()
     entered = contextvars.copy_context() if context is None else context.copy()
     entered.run(_enter, record)
     recording = current_recording.get()
@@ -138,7 +136,11 @@ def launch_record(
         recording = recorder
     if recording is not None:
         entered.run(current_recording.set, recording)
-        coro = recording.root(coro, record, loop)
+        try:
+            coro = recording.root(coro, record, embedded_loop())
+        except BaseException:
+            _close(record, coro)
+            raise
     if context is None:
         context = entered
     else:
@@ -149,11 +151,10 @@ def launch_record(
             for variable, value in entered.items()
             if given.get(variable, record) is not value
         ]
-    return _start(loop, record, coro, name, context, before_start)
+    return _start(record, coro, name, context, before_start)
 
 
 def _start(
-    loop: EmbeddedLoop,
     record: TaskRecord,
     coro: Coroutine[Any, Any, T],
     name: str | None,
@@ -162,16 +163,18 @@ def _start(
 ) -> Task[T]:
     """Make the task of ``record``, register it and let it begin: every launched task starts here.
 
-    If the loop has just ended, discard the task and raise EmbeddedLoopError.
+    If the loop has just ended, discard the task and raise EmbeddedLoopError. If no loop can be
+    started, close the coroutines and raise what the system says.
     """
     step = None
     try:
+        loop = embedded_loop()
         if runs_here(loop):  # the loop gets the first step, and takes it once this code has ended
             task = create_here(LaunchedTask, coro, loop, name, context)
         else:
             task, step = construct_suspended(LaunchedTask, coro, loop, name, context)
     except BaseException:
-        close_unstarted(coro)
+        _close(record, coro)
         raise
     registry.add(record, task)
     try:
@@ -186,6 +189,12 @@ def _start(
                     raise _discard(record) from exc
                 raise
     return task
+
+
+def _close(record: TaskRecord, coro: Coroutine[Any, Any, Any]) -> None:
+    close_unstarted(coro)
+    if record.body is not None:
+        close_unstarted(record.body)
 
 
 def _discard(record: TaskRecord) -> EmbeddedLoopError:

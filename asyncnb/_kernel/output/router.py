@@ -70,7 +70,6 @@ class OutputRouter:
         self._shown_lock = fork_safe_lock()
         #: That of the cell that launched a task most recently, for all tasks of this cell.
         self._last_origin: Origin | None = None
-        self._nowhere: Origin | None = None
         self._made_reports: Reports | None = None
         self._made_late: LateOutputs | None = None
         #: The notebook's own ``publish``, which a capturing cell replaces.
@@ -174,14 +173,10 @@ class OutputRouter:
         It does in the context of the task that launches it, and in that of a cell that has launched
         a task already; then ``record`` gets the same origin.
         """
-        origin = self._last_origin
-        if origin is None:  # the first launch
-            from asyncnb._core.launched.record import NOWHERE
-
-            origin = self._last_origin = self._nowhere = NOWHERE
-        if record.origin is not self._nowhere:
-            return record.origin.message is not None
-        if not self._parents.is_in_cell(origin.message):
+        given, origin = record.origin, self._last_origin
+        if given.message is not None or given.cell is not None:
+            return given.message is not None
+        if origin is None or not self._parents.is_in_cell(origin.message):
             return False
         record.origin = origin
         return True
@@ -195,7 +190,6 @@ class OutputRouter:
         from asyncnb._core.introspection.info import CellRef
         from asyncnb._core.launched.record import NOWHERE, Origin
 
-        self._nowhere = NOWHERE
         parent = self.parent()
         if record.origin is not NOWHERE:
             late = self._late_of(parent) if current_record.get() is None else record.origin.late

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import gc
+import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
@@ -226,3 +227,17 @@ def test_a_launched_task_is_called_a_task() -> None:
     task = asyncnb.launch(forever(), name="waits")
     assert isinstance(task, asyncnb.Task)
     assert repr(task).startswith("<Task pending name='waits'")
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 5}, {"trace": True}])
+def test_the_coroutine_is_closed_if_no_loop_can_be_started(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise RuntimeError("no thread left")
+
+    monkeypatch.setattr("asyncnb._core.launched.start.embedded_loop", refuse)
+    coro = nothing()
+    with pytest.raises(RuntimeError, match="no thread left"):
+        asyncnb.launch(coro, **options)
+    assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
