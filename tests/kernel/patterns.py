@@ -412,12 +412,13 @@ _ASYNCIO = [
         # %%
         rang = []
         loop = asyncio.get_running_loop()
-        early = loop.call_later(0.3, rang.append, "early")
-        late = loop.call_at(loop.time() + 0.31, rang.append, "late")
+        early = loop.call_later(0.9, rang.append, "early")
+        late = loop.call_at(loop.time() + 1, rang.append, "late")
         # %%
         early.cancel()
         # %%
-        await asyncio.sleep(0.5)
+        while not rang:
+            await asyncio.sleep(0.01)
         print(rang, early.cancelled(), late.cancelled())
         """,
     ),
@@ -1916,13 +1917,14 @@ _LIBRARIES = [
         called = []
         loop = IOLoop.current()
         loop.add_callback(called.append, "add_callback")
-        handle = loop.call_later(0.1, called.append, "call_later")
-        unwanted = loop.call_later(0.1, called.append, "unwanted")
+        handle = loop.call_later(1, called.append, "call_later")
+        unwanted = loop.call_later(0.9, called.append, "unwanted")
         # %%
         loop.remove_timeout(unwanted)
         loop.spawn_callback(called.append, "spawn_callback")
         # %%
-        await asyncio.sleep(0.3)
+        while "call_later" not in called:
+            await asyncio.sleep(0.01)
         print(called, loop.asyncio_loop is asyncio.get_running_loop())
         """,
         imports=("tornado",),

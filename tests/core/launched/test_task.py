@@ -58,7 +58,7 @@ def new_objects(make: Callable[[], list[asyncio.Task[None]]]) -> collections.Cou
     return collections.Counter({name: count for name, count in found.items() if count})
 
 
-def test_a_launched_task_costs_the_collector_four_objects_more_than_a_plain_one() -> None:
+def test_a_launched_task_costs_the_collector_three_objects_and_a_variable_more_than_a_plain_one() -> None:
     async def make_plain() -> list[asyncio.Task[None]]:
         return [asyncio.create_task(forever()) for _ in range(200)]
 
@@ -70,7 +70,9 @@ def test_a_launched_task_costs_the_collector_four_objects_more_than_a_plain_one(
     # Its record, the coroutine with its time limit, the context's variables with one more.
     more = launched - plain
     del more["frame"]  # of the coroutine, on 3.12 and 3.13, where nothing else shows a closed one
-    assert more == {"TaskRecord": 1, "coroutine": 1, "hamt": 1, "hamt_bitmap_node": 1}
+    # How many nodes hold the variables goes by their hashes, which are addresses: one, or two.
+    del more["hamt_bitmap_node"]
+    assert more == {"TaskRecord": 1, "coroutine": 1, "hamt": 1}
 
 
 def test_the_record_of_a_living_task_has_no_dict() -> None:
