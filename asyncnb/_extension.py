@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from IPython.core.completer import context_matcher
 from IPython.core.error import UsageError
 
 from asyncnb._core import frontend
@@ -31,9 +30,10 @@ from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
 from asyncnb._kernel.ipykernel.kernel import kernel_loop, kernel_of
 from asyncnb._kernel.ipykernel.parents import is_headless
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
-from asyncnb._kernel.magics.magics import AsyncMagics
+from asyncnb._kernel.magics.register import complete, register
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
+from asyncnb._kernel.output.displayed import show_as
 from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import Tracebacks
 from asyncnb._kernel.output.unawaited import UnawaitedFailures
@@ -47,13 +47,10 @@ if TYPE_CHECKING:
     from asyncnb._core.primitives.tasks import Task
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.cells.background import BackgroundCells
-    from asyncnb._kernel.magics.control import ControlVerbs
-    from asyncnb._kernel.magics.show import ShowVerbs
+    from asyncnb._kernel.magics.verbs import Verb
     from asyncnb._kernel.output.blocked import BlockedLoopReporter
     from asyncnb._kernel.output.progress import ProgressBars
     from asyncnb.widgets._session import BrowserSide
-
-_MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
 
 
 class Extension:
@@ -156,8 +153,8 @@ class Extension:
         bars.callback(observe_progress(lambda progress: self.bars.observe(progress)))
         undo.append(ip.events.callbacks["post_run_cell"], self._cell_ended)
         self._register_magics()
-        self._show("asyncnb._core.primitives.tasks", "Task", self._show_task)
-        self._show("asyncnb._core.timeline.timeline", "Timeline", self._show_timeline)
+        show_as(ip, undo, "asyncnb._core.primitives.tasks", "Task", self._show_task)
+        show_as(ip, undo, "asyncnb._core.timeline.timeline", "Timeline", self._show_timeline)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
         undo.push(functools.partial(frontend.detach, front_end))
@@ -211,40 +208,26 @@ class Extension:
         install()
 
     def _register_magics(self) -> None:
-        ip, table = self.ip, self.ip.magics_manager.magics
-        before = {kind: dict(table[kind]) for kind in _MAGICS}
-        registered: list[Any] = ip.configurables  # every Magics adds itself here
-        instances = ip.magics_manager.registry
-
-        def undo() -> None:
-            instances.pop(AsyncMagics.__name__, None)
-            registered[:] = [each for each in registered if not isinstance(each, AsyncMagics)]
-            for kind, names in _MAGICS.items():
-                for name in names:
-                    if name in before[kind]:
-                        table[kind][name] = before[kind][name]
-                    else:
-                        table[kind].pop(name, None)
-
-        self._undo.push(undo)
-        magics = AsyncMagics(
-            ip,
+        magics = register(
+            self.ip,
+            self._undo,
             background=lambda: self.background,
             status=self._status,
             restart=self.restart,
             settings=self.settings,
             tasks_verbs=self._tasks_verbs,
         )
-        ip.register_magics(magics)
-        self._complete(magics)
+        complete(self.ip, self._undo, magics)
 
     def _status(self) -> str:
         from asyncnb._kernel.magics.status import status
 
         return status(self.settings)
 
-    def _tasks_verbs(self) -> tuple[ControlVerbs, ShowVerbs]:
+    def _tasks_verbs(self) -> tuple[Verb, dict[str, Verb]]:
+        """Return what ``%tasks`` without a verb does, and its verbs."""
         from asyncnb._kernel.magics.control import ControlVerbs
+        from asyncnb._kernel.magics.explain import ExplainVerbs
         from asyncnb._kernel.magics.show import ShowVerbs
 
         control = ControlVerbs(deliver=self.output.deliver_late_output, detach=self._detach_cell)
@@ -253,25 +236,8 @@ class Extension:
             show_output=self.output.show_again,
             live=lambda: self.browser().dashboard(),
         )
-        return control, show
-
-    def _complete(self, magics: AsyncMagics) -> None:
-        """Complete the arguments of the magics; the completer is imported at the first Tab."""
-        completer = getattr(self.ip, "Completer", None)
-        if completer is None:
-            return
-
-        @context_matcher(priority=1000, identifier="asyncnb.magics")  # type: ignore[untyped-decorator]
-        def matcher(context: Any) -> Any:
-            from asyncnb._kernel.magics.completion import MagicCompletion
-
-            table, commands = magics.table, magics.commands
-            completion = MagicCompletion(
-                self.ip, table=table, verbs=magics.verbs, commands=commands
-            )
-            return completion.match(context)
-
-        self._undo.append(completer.custom_matchers, matcher)
+        show.all_verbs = verbs = {**control.verbs, **show.verbs, **ExplainVerbs().verbs}
+        return show.table, verbs
 
     def browser(self) -> BrowserSide:
         """Return the browser side; the first call imports it and hooks into the shell channel.
@@ -350,24 +316,6 @@ class Extension:
             task_ended=lambda record: self.background.ended(record),
             kernel_loop=self._kernel_loop,
         )
-
-    def _show(self, module: str, name: str, bundle: Callable[[Any], Any]) -> None:
-        """Make IPython display objects of a class by the mime bundle that ``bundle`` returns.
-
-        The class is given by its name, so that its module need not be imported.
-        """
-        display: Any = self.ip.display_formatter
-        formatter = display.mimebundle_formatter
-
-        def undo() -> None:
-            if formatter.deferred_printers.get((module, name)) is bundle:
-                del formatter.deferred_printers[module, name]
-            for kind, printer in [*formatter.type_printers.items()]:  # set by the first display
-                if printer is bundle:
-                    del formatter.type_printers[kind]
-
-        self._undo.push(undo)
-        formatter.for_type_by_name(module, name, bundle)
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:
         return kernel_loop(self.ip)

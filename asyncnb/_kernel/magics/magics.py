@@ -21,9 +21,7 @@ from asyncnb._core.base.errors import did_you_mean
 
 if TYPE_CHECKING:
     from asyncnb._kernel.cells.background import BackgroundCells
-    from asyncnb._kernel.magics.control import ControlVerbs
     from asyncnb._kernel.magics.settings import OptionTable, Settings
-    from asyncnb._kernel.magics.show import ShowVerbs
     from asyncnb._kernel.magics.verbs import Verb
 
 ASYNCNB_USAGE = (
@@ -46,7 +44,7 @@ class AsyncMagics(Magics):
         status: Callable[[], str],
         restart: Callable[[], str],
         settings: Settings,
-        tasks_verbs: Callable[[], tuple[ControlVerbs, ShowVerbs]],
+        tasks_verbs: Callable[[], tuple[Verb, dict[str, Verb]]],
     ) -> None:
         super().__init__(shell)
         self._background = background
@@ -64,10 +62,7 @@ class AsyncMagics(Magics):
     @functools.cached_property
     def _made_verbs(self) -> tuple[Verb, dict[str, Verb]]:
         # When first needed: what they import is a tenth of loading.
-        control, show = self._tasks_verbs()
-        verbs = {**control.verbs, **show.verbs}
-        show.all_verbs = verbs
-        return show.table, verbs
+        return self._tasks_verbs()
 
     @property
     def table(self) -> Verb:

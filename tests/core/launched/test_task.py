@@ -58,7 +58,7 @@ def new_objects(make: Callable[[], list[asyncio.Task[None]]]) -> collections.Cou
     return collections.Counter({name: count for name, count in found.items() if count})
 
 
-def test_a_launched_task_costs_the_collector_three_objects_and_a_variable_more_than_a_plain_one() -> None:
+def test_a_launched_task_costs_the_collector_its_record_a_coroutine_and_a_variable_more() -> None:
     async def make_plain() -> list[asyncio.Task[None]]:
         return [asyncio.create_task(forever()) for _ in range(200)]
 

@@ -1,0 +1,56 @@
+"""Register the magics and their completion with a shell, in a way that can be undone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.completer import context_matcher
+
+from asyncnb._kernel.magics.magics import AsyncMagics
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from asyncnb._kernel.undo import UndoStack
+
+_MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
+
+
+def register(ip: InteractiveShell, undo: UndoStack, **parts: Any) -> AsyncMagics:
+    """Register the magics with ``ip`` and return them; ``parts`` are what they are made of."""
+    table = ip.magics_manager.magics
+    before = {kind: dict(table[kind]) for kind in _MAGICS}
+    registered: list[Any] = ip.configurables  # every Magics adds itself here
+    instances = ip.magics_manager.registry
+
+    def unregister() -> None:
+        instances.pop(AsyncMagics.__name__, None)
+        registered[:] = [each for each in registered if not isinstance(each, AsyncMagics)]
+        for kind, names in _MAGICS.items():
+            for name in names:
+                if name in before[kind]:
+                    table[kind][name] = before[kind][name]
+                else:
+                    table[kind].pop(name, None)
+
+    undo.push(unregister)
+    magics = AsyncMagics(ip, **parts)
+    ip.register_magics(magics)
+    return magics
+
+
+def complete(ip: InteractiveShell, undo: UndoStack, magics: AsyncMagics) -> None:
+    """Complete the arguments of the magics; the completer is imported at the first Tab."""
+    completer = getattr(ip, "Completer", None)
+    if completer is None:
+        return
+
+    @context_matcher(priority=1000, identifier="asyncnb.magics")  # type: ignore[untyped-decorator]
+    def matcher(context: Any) -> Any:
+        from asyncnb._kernel.magics.completion import MagicCompletion
+
+        table, commands = magics.table, magics.commands
+        completion = MagicCompletion(ip, table=table, verbs=magics.verbs, commands=commands)
+        return completion.match(context)
+
+    undo.append(completer.custom_matchers, matcher)
