@@ -21,14 +21,29 @@ def _id(value: object) -> int:
     return value
 
 
+def _inner_id(value: object) -> int:
+    """A task that was not launched has a negative id."""
+    if type(value) is not int or not -(2**63) < value < 0:
+        raise CommandError(f"{_brief(value)} is not the id of a task inside another one.")
+    return value
+
+
+def _any_id(value: object) -> int:
+    return _inner_id(value) if type(value) is int and value < 0 else _id(value)
+
+
 def _id_or_none(value: object) -> int | None:
-    return None if value is None else _id(value)
+    return None if value is None else _any_id(value)
 
 
-def _ids(value: object) -> list[int]:
+def _ids(value: object, check: Callable[[object], int] = _id) -> list[int]:
     if not isinstance(value, list) or len(value) > 10_000:
         raise CommandError(f"{_brief(value)} is not a list of task ids.")
-    return [_id(each) for each in value]
+    return [check(each) for each in value]
+
+
+def _any_ids(value: object) -> list[int]:
+    return _ids(value, _any_id)
 
 
 def _text(value: object) -> str:
@@ -65,7 +80,8 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "sync": {},
     "seen": {"messages": _count},
     "close": {},
-    "view": {"ids": _ids},
+    "view": {"ids": _any_ids},
+    "unfold": {"ids": _any_ids},
     "detail": {"id": _id_or_none},
     "watch": {"ids": _ids},
     "timeline": {},
@@ -75,6 +91,10 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "cancel_all": {},
     "pause": {"id": _id},
     "resume": {"id": _id},
+    # of tasks inside others: the name, because a later task may have the same id
+    "cancel_inner": {"id": _inner_id, "name": _text},
+    "pause_inner": {"id": _inner_id, "name": _text},
+    "resume_inner": {"id": _inner_id, "name": _text},
     "rename": {"id": _id, "name": _text},
     "timeout": {"id": _id, "seconds": _seconds_or_none},
     "clear": {},
@@ -132,6 +152,21 @@ class Commands:
 
     def _resume(self, id: int) -> str:
         return commands.resume([commands.with_id(id)])
+
+    def _cancel_inner(self, id: int, name: str) -> str:
+        from asyncnb.widgets import _inner  # only of an unfolded task
+
+        return _inner.cancel(id, name, _MESSAGE)
+
+    def _pause_inner(self, id: int, name: str) -> str:
+        from asyncnb.widgets import _inner
+
+        return _inner.pause(id, name)
+
+    def _resume_inner(self, id: int, name: str) -> str:
+        from asyncnb.widgets import _inner
+
+        return _inner.resume(id, name)
 
     def _rename(self, id: int, name: str) -> str:
         return commands.rename(commands.with_id(id), name)

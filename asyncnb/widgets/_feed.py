@@ -16,7 +16,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncnb._core.base.errors import CommandError, format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
@@ -30,6 +30,9 @@ from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._detail import detail_of, waits_for
 from asyncnb.widgets._rows import FORMAT, Row, cut, pack, row_of, sendable
 from asyncnb.widgets._timeline_facts import facts
+
+if TYPE_CHECKING:
+    from asyncnb.widgets._inner import Insides
 
 logger = logging.getLogger("asyncnb")
 
@@ -61,6 +64,8 @@ class Subscription:
         self.answers = answers
         self.open = False
         self.visible: tuple[int, ...] = ()
+        #: What it shows of the tasks inside others; None if it never asked.
+        self.insides: Insides | None = None
         self.detail: int | None = None
         self.detail_sent: Message | None = None
         self.sent = 0
@@ -220,6 +225,8 @@ class Feed:
         subscription.open = True
         subscription.sent = subscription.seen = 0
         subscription.detail_sent = None
+        if subscription.insides is not None:
+            subscription.insides.forget()
         message, buffers = self._message("snapshot", list(self._rows.values()), [], subscription)
         message |= {"groups": self._groups, "loop": self._loop, "can": self._commands.can()}
         message["format"] = FORMAT | {"acknowledge": MAX_UNACKNOWLEDGED // 5}
@@ -244,6 +251,14 @@ class Feed:
         subscription.visible = tuple(ids[:MAX_VISIBLE])
         self._next_sample = 0.0
 
+    def _on_unfold(self, subscription: Subscription, ids: list[int]) -> None:
+        if subscription.insides is None:
+            from asyncnb.widgets._inner import Insides  # only a dashboard asks
+
+            subscription.insides = Insides()
+        subscription.insides.unfolded = tuple(ids[:MAX_VISIBLE])
+        self._next_sample = 0.0
+
     def _on_detail(self, subscription: Subscription, id: int | None) -> None:
         subscription.detail = id
         subscription.detail_sent = None
@@ -261,17 +276,21 @@ class Feed:
         now = self._clock()
         changed, gone = self._changes(self._take_marks())
         news: Message = {}
-        if now >= self._next_sample:
-            sampled = time.thread_time()
+        insides: dict[Subscription, Message] = {}
+        is_sample = now >= self._next_sample
+        if is_sample:
             news = self._sample(changed)
-            cost = time.thread_time() - sampled
-            self._next_sample = now + max(SAMPLE_INTERVAL, cost / MAX_CPU_SHARE)
-        if changed or gone or news:
+            insides = self._look_inside()
+        if changed or gone or news or insides:
             self._seq += 1
             for subscription in list(self._subscriptions):
                 if subscription.listening:
                     message, buffers = self._message("delta", changed, gone, subscription)
-                    self._send(subscription, message | news, buffers)
+                    message |= news | insides.get(subscription, {})
+                    self._send(subscription, message, buffers)
+        if is_sample:
+            cost = time.thread_time() - began
+            self._next_sample = now + max(SAMPLE_INTERVAL, cost / MAX_CPU_SHARE)
         self._next_tick = now + max(
             config.dashboard_interval, (time.thread_time() - began) / MAX_CPU_SHARE
         )
@@ -332,6 +351,23 @@ class Feed:
                 self._send_detail(subscription)
         return news
 
+    def _look_inside(self) -> dict[Subscription, Message]:
+        """Return what is new inside the tasks that somebody sees, by subscription."""
+        looking = [
+            s for s in self._subscriptions if s.listening and s.insides is not None and s.visible
+        ]
+        if not looking:
+            return {}
+        from asyncnb._core.launched.inside import look_inside
+
+        inner = look_inside()
+        found = {
+            s: s.insides.news(inner, {*s.visible, s.detail or 0})
+            for s in looking
+            if s.insides is not None
+        }
+        return {s: {"inner": news} for s, news in found.items() if news}
+
     def _message(
         self, kind: str, rows: list[Row], gone: list[int], subscription: Subscription
     ) -> tuple[Message, list[bytes]]:
@@ -359,8 +395,12 @@ class Feed:
     def _send_detail(self, subscription: Subscription) -> None:
         if subscription.detail is None:
             return
-        record = self._records.get(subscription.detail)
-        found = None if record is None else detail_of(record)
+        found: Message | None = None
+        if subscription.detail > 0:
+            record = self._records.get(subscription.detail)
+            found = None if record is None else detail_of(record)
+        elif subscription.insides is not None:
+            found = subscription.insides.detail_of(subscription.detail)
         message: Message = {"k": "detail", "id": subscription.detail, "of": found}
         if message != subscription.detail_sent:
             subscription.detail_sent = message

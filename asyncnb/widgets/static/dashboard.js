@@ -232,6 +232,10 @@ class View {
     return this.isSeen && !this.tasksPanel.hidden ? this.grid.visibleIds() : [];
   }
 
+  unfoldedIds() {
+    return this.grid.unfoldedIds();
+  }
+
   /** Scroll to the cell that launched a task, if the front end shows prompts as Jupyter does. */
   goToCell(row) {
     const page = this.node.closest(".jp-Notebook") ?? document;

@@ -97,6 +97,16 @@ function count(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+/** Numbers by word, without the zeros: `14 running, 5 done, 1 failed`. */
+function countsOf(counts) {
+  return Object.entries(counts).filter(([, n]) => n).map(([word, n]) => `${n.toLocaleString("en")} ${word}`).join(", ");
+}
+
+/** How many tasks are inside another one, in short: `20: 14 running, 5 done, 1 failed`. */
+function countsInside(counts) {
+  return `${Object.values(counts).reduce((sum, n) => sum + n, 0).toLocaleString("en")}: ${countsOf(counts)}`;
+}
+
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 /** A number that fits into a column: `9,999`, `12.3K`. */
