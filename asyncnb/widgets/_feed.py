@@ -40,6 +40,8 @@ logger = logging.getLogger("asyncnb")
 SAMPLE_INTERVAL: Final = 0.5
 #: The share of one core that the feed's thread may use; with more to do it sends less often.
 MAX_CPU_SHARE: Final = 0.05
+#: The share that looking for tasks inside others may use: of many it looks less often.
+MAX_LOOK_SHARE: Final = 0.01
 #: Messages without an acknowledgement after which a browser that can send one is considered gone.
 MAX_UNACKNOWLEDGED: Final = 100
 #: The most visible rows for which a browser may ask for samples.
@@ -108,7 +110,7 @@ class Feed:
         self._groups: list[list[Any]] = []
         self._loop: Message = {}
         self._seq = 0
-        self._next_tick = self._next_sample = 0.0
+        self._next_tick = self._next_sample = self._next_look = 0.0
         self._lock = fork_safe_lock()
         self._thread: ServiceThread | None = None
         self._closed = False
@@ -256,7 +258,7 @@ class Feed:
             from asyncnb.widgets._inner import Insides  # only a dashboard asks
 
             subscription.insides = Insides()
-        subscription.insides.unfolded = tuple(ids[:MAX_VISIBLE])
+        subscription.insides.unfold(tuple(ids[:MAX_VISIBLE]))
         self._next_sample = 0.0
 
     def _on_detail(self, subscription: Subscription, id: int | None) -> None:
@@ -280,7 +282,7 @@ class Feed:
         is_sample = now >= self._next_sample
         if is_sample:
             news = self._sample(changed)
-            insides = self._look_inside()
+            insides = self._insides(now)
         if changed or gone or news or insides:
             self._seq += 1
             for subscription in list(self._subscriptions):
@@ -351,21 +353,24 @@ class Feed:
                 self._send_detail(subscription)
         return news
 
-    def _look_inside(self) -> dict[Subscription, Message]:
-        """Return what is new inside the tasks that somebody sees, by subscription."""
-        looking = [
-            s for s in self._subscriptions if s.listening and s.insides is not None and s.visible
+    def _insides(self, now: float) -> dict[Subscription, Message]:
+        """Return what is new inside the tasks on a screen, by subscription."""
+        shown = [
+            (s, s.insides, {*s.visible, s.detail or 0})
+            for s in self._subscriptions
+            if s.listening and s.insides is not None and s.visible
         ]
-        if not looking:
-            return {}
-        from asyncnb._core.launched.inside import look_inside
+        found: dict[Subscription, Message] = {}
+        if shown and (now >= self._next_look or any(insides.asked for _, insides, _ in shown)):
+            from asyncnb._core.launched.inside import look_inside
 
-        inner = look_inside()
-        found = {
-            s: s.insides.news(inner, {*s.visible, s.detail or 0})
-            for s in looking
-            if s.insides is not None
-        }
+            began = time.thread_time()
+            inner = look_inside()
+            found = {s: insides.look(inner, visible) for s, insides, visible in shown}
+            cost = time.thread_time() - began
+            self._next_look = now + max(SAMPLE_INTERVAL, cost / MAX_LOOK_SHARE)
+        for s, insides, visible in shown:
+            found[s] = found.get(s, {}) | insides.sample(visible)
         return {s: {"inner": news} for s, news in found.items() if news}
 
     def _message(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import replace_surrogates
@@ -25,61 +25,85 @@ from asyncnb.widgets._rows import InnerTexts, cut, state_number
 MAX_CHILDREN: Final = 10_000
 
 
+class Child(NamedTuple):
+    """A task that a page shows inside another one; the task lives no longer for that."""
+
+    task: weakref.ref[asyncio.Task[Any]]
+    parent: int
+
+
 class Insides:
     """What one page shows of the tasks inside others, and what it was sent."""
 
     def __init__(self) -> None:
         #: The ids of the tasks whose children the page shows.
         self.unfolded: tuple[int, ...] = ()
-        self._names: dict[int, dict[int, str]] = {}  # by parent and child
+        #: Whether the page asked for children that it was not sent yet.
+        self.asked = False
+        self._lists: dict[int, dict[int, Child]] = {}  # by the id of the parent
+        self._children: dict[int, Child] = {}  # the same, by their own ids
         self._counts: dict[int, list[int]] = {}
         self._rows: dict[int, InnerTexts] = {}
-        self._tasks: weakref.WeakValueDictionary[int, asyncio.Task[Any]]
-        self._tasks = weakref.WeakValueDictionary()  # those on the screen
 
     def forget(self) -> None:
         """Send everything again."""
-        self._names, self._counts, self._rows = {}, {}, {}
+        self._lists, self._children, self._counts, self._rows = {}, {}, {}, {}
+        self.asked = True
 
-    def news(self, inner: Inner, visible: Collection[int]) -> dict[str, Any]:
+    def unfold(self, ids: tuple[int, ...]) -> None:
+        """Show what is inside these tasks, and nothing inside others."""
+        self.asked |= bool({*ids} - {*self.unfolded})
+        self.unfolded = ids
+
+    def look(self, inner: Inner, visible: Collection[int]) -> dict[str, Any]:
         """Return what ``inner`` says that was not sent yet. ``visible``: the ids on the screen."""
+        self.asked = False
         news: dict[str, Any] = {}
-        tasks: dict[int, asyncio.Task[Any]] = {}
-        parents: dict[int, int] = {}
-        names: dict[int, dict[int, str]] = {}
-        lists = []
+        lists, changes = {}, []
         for parent in self.unfolded:
-            children = {-id(task): task for task in inner.children(parent)[:MAX_CHILDREN]}
-            tasks |= children
-            parents |= dict.fromkeys(children, parent)
-            now = names[parent] = {key: task.get_name() for key, task in children.items()}
-            before = self._names.get(parent, {})
-            if now != before:
-                lists.append([parent, *_difference(before, now)])
-        self._names = names
-        self._tasks = weakref.WeakValueDictionary(
-            {key: tasks[key] for key in visible if key in tasks}
-        )
-        if lists:
-            news["lists"] = lists
-        rows, counts = {}, {}
+            before = self._lists.get(parent, {})
+            found = {-id(task): task for task in inner.children(parent)[:MAX_CHILDREN]}
+            new = {
+                key: Child(weakref.ref(task), parent)
+                for key, task in found.items()
+                if (child := before.get(key)) is None or child.task() is not task
+            }
+            gone = [key for key in before if key not in found]
+            lists[parent] = {key: before[key] for key in found if key not in new} | new
+            if new or gone or parent not in self._lists:
+                named = [part for key in new for part in (key, shown_name(found[key]))]
+                changes.append([parent, gone, named])
+        self._lists = lists
+        self._children = {key: child for list in lists.values() for key, child in list.items()}
+        if changes:
+            news["lists"] = changes
+        counts = {}
         for key in {*visible, *self.unfolded}:
-            found = inner.counts(key, tasks.get(key))
-            if any(found) or key in self._counts:
-                counts[key] = [key, *found]
-            if key in tasks:
-                rows[key] = _row_of(tasks[key], parents[key])
+            numbers = inner.counts(key, self._task(key))
+            if any(numbers) or key in self._counts:
+                counts[key] = [key, *numbers]
         if changed := [row for key, row in counts.items() if self._counts.get(key) != row]:
             news["counts"] = changed
-        if fresh := [row for key, row in rows.items() if self._rows.get(key) != row]:
-            news["rows"] = fresh
         self._counts |= counts
-        self._rows = rows
         return news
 
-    def detail_of(self, id: int) -> dict[str, Any] | None:
+    def sample(self, visible: Collection[int]) -> dict[str, Any]:
+        """Return what the children on the screen do, where that has changed. Looks at no others."""
+        rows = {}
+        for key in visible:
+            if (task := self._task(key)) is not None:
+                rows[key] = _row_of(task, self._children[key].parent)
+        fresh = [row for key, row in rows.items() if self._rows.get(key) != row]
+        self._rows = rows
+        return {"rows": fresh} if fresh else {}
+
+    def _task(self, key: int) -> asyncio.Task[Any] | None:
+        child = self._children.get(key)
+        return None if child is None else child.task()
+
+    def detail_of(self, key: int) -> dict[str, Any] | None:
         """Return what the opened row of a child shows; None if the child has ended."""
-        task = self._tasks.get(id)
+        task = self._task(key)
         if task is None or task.done():
             return None
         return {
@@ -117,32 +141,24 @@ def resume(child: int, name: str) -> str:
 
 def _living(child: int, name: str) -> asyncio.Task[Any]:
     task = look_inside().task(child)
-    if task is not None and shown_name(task.get_name()) == name:
+    if task is not None and shown_name(task) == name:
         return task
-    raise CommandError(f"{name} has ended.")
+    raise CommandError(f"{name!r} has ended.")
 
 
-def shown_name(name: str) -> str:
+def shown_name(task: asyncio.Task[Any]) -> str:
     """Return a task's name as a page gets it, and gives it back with a command."""
-    return replace_surrogates(cut(name))
-
-
-def _difference(before: dict[int, str], now: dict[int, str]) -> tuple[list[int], list[Any]]:
-    """Return the ids that are gone, and id and name of each child that is new or renamed."""
-    gone = [id for id in before if id not in now]
-    new: list[Any] = []
-    for id, name in now.items():
-        if before.get(id) != name:
-            new += (id, shown_name(name))
-    return gone, new
+    return replace_surrogates(cut(task.get_name()))
 
 
 def _row_of(task: asyncio.Task[Any], parent: int) -> InnerTexts:
     info = inner_info(task, parent)
     return InnerTexts(
         info.id,
+        shown_name(task),
         state_number(info.state),
         cut(without_countdown(info.waiting_on or "")),
+        cut((info.error or "").partition("\n")[0]),
         info.cell.number if info.cell is not None else 0,
         isinstance(task, Task),
     )

@@ -52,8 +52,10 @@ class InnerTexts(NamedTuple):
     """The columns of a task inside a launched one, sent while its row is on the screen."""
 
     id: int
+    name: str
     state: int
     waits_for: str
+    note: str
     cell: int
     can_pause: bool
 

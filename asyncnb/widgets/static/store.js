@@ -230,13 +230,13 @@ class Store {
       if (!children) this.children.set(parent, (children = new Map()));
       for (const id of gone) {
         children.delete(id);
-        if (this.innerRows.get(id)?.parent === parent) this.innerRows.delete(id);
+        if (this.innerRows.get(id)?.parent !== parent) continue; // it is inside another one by now
+        this.innerRows.delete(id);
         this.forgetChildren(id);
       }
       for (let i = 0; i < named.length; i += 2) {
         const id = named[i];
-        const row = children.get(id) ?? this.newInnerRow(id, parent);
-        row.name = named[i + 1];
+        const row = this.newInnerRow(id, parent, named[i + 1]);
         row.search = this.path(row).toLowerCase();
         children.set(id, row);
         this.innerRows.set(id, row);
@@ -249,14 +249,15 @@ class Store {
       if (!row) continue;
       inner.forEach((column, i) => (row[column] = values[i]));
       row.state = states[row.state];
+      row.isEnded = this.ended.has(row.state);
     }
   }
 
-  newInnerRow(id, parent) {
+  newInnerRow(id, parent, name) {
     // Only of those on the screen the kernel says what they do.
     const row = { isInner: true, isEnded: false, parked: false };
     for (const column of [...this.format.numbers, ...this.format.texts]) row[column] = null;
-    return Object.assign(row, { id, parent, state: "", kind: "loop" });
+    return Object.assign(row, { id, parent, name, state: "", kind: "loop" });
   }
 
   forgetChildren(parent) {
