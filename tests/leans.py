@@ -155,7 +155,7 @@ PYTHON = [
         "_core/launched/crashes.py _core/primitives/backport/eager.py _core/primitives/futures.py "
         "_core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/primitives/pause.py _core/primitives/backport/task.py "
-        "_core/primitives/joining.py "
+        "_core/introspection/inner.py _core/primitives/joining.py "
         "_core/introspection/waiting_on.py _kernel/awaiting/running_cell.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
         "future._callbacks is None and is_slot(Future, '_callbacks')",
@@ -163,7 +163,7 @@ PYTHON = [
     Lean(
         "asyncio.Future._exception",
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
-        "_core/primitives/groups.py _core/introspection/unmanaged.py "
+        "_core/primitives/groups.py _core/introspection/unmanaged.py _core/introspection/inner.py "
         "_core/launched/record.py _kernel/output/router.py widgets/_detail.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
@@ -201,7 +201,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._asyncio_awaited_by",
-        "_core/introspection/call_graph.py",
+        "_core/introspection/inner.py _core/introspection/call_graph.py",
         "call graphs lose the edges that asyncio itself recorded",
         "future._asyncio_awaited_by is None and is_slot(Future, '_asyncio_awaited_by')",
         since=14,
@@ -209,7 +209,7 @@ PYTHON = [
     Lean(
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
-        "_core/introspection/waiting_on.py _core/loop/watchdog.py "
+        "_core/introspection/waiting_on.py _core/introspection/inner.py _core/loop/watchdog.py "
         "_kernel/awaiting/running_cell.py",
         "no pause; stacks and the table do not say what a task waits for",
         "is_slot(Task, '_fut_waiter')",
@@ -343,10 +343,16 @@ PYTHON = [
         "type(asyncio.TaskGroup()._tasks) is set",
     ),
     Lean(
+        "asyncio.TaskGroup._errors",
+        "_core/introspection/inner.py",
+        "the counts of the tasks inside a task miss the failures in an asyncio.TaskGroup",
+        "asyncio.TaskGroup()._errors == []",
+    ),
+    Lean(
         "asyncio.tasks._GatheringFuture._children",
         "_core/primitives/cross_loop.py _core/primitives/first_completed.py "
         "_core/primitives/tasks.py _core/tracing/traced_coroutine.py "
-        "_core/introspection/waiting_on.py _core/loop/watchdog.py",
+        "_core/introspection/inner.py _core/introspection/waiting_on.py _core/loop/watchdog.py",
         "`waiting_on` says nothing of asyncio.gather; a stopped cell waits for its launched tasks",
         "asyncio.tasks._GatheringFuture([future], loop=loop)._children == [future]",
     ),

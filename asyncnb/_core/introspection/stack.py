@@ -37,12 +37,12 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
             if not is_internal_frame(frame)
         ]
         return tuple(place(frame, line) for frame, line in entries)
-    working = _working_task(task, frames_of_coroutine(task.get_coro()))
+    working = working_task(task, frames_of_coroutine(task.get_coro()))
     frames = strip_outer_frames(_frames(working))
     return tuple(place(frame) for frame in frames if not is_internal_frame(frame))
 
 
-def _working_task(task: asyncio.Task[Any], frames: list[types.FrameType]) -> asyncio.Task[Any]:
+def working_task(task: asyncio.Task[Any], frames: list[types.FrameType]) -> asyncio.Task[Any]:
     """Return the task that does the work of ``task``: with ``--on kernel``, a different one.
 
     ``frames`` are those of its coroutine.
@@ -99,7 +99,7 @@ def waiting_on(task: asyncio.Task[Any]) -> str | None:
         return None
     coro: Any = task.get_coro()
     frames = frames_of_coroutine(coro)
-    working = _working_task(task, frames)
+    working = working_task(task, frames)
     if working is not task:
         task, coro = working, working.get_coro()
         frames = frames_of_coroutine(coro)

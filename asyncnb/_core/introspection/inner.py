@@ -1,0 +1,270 @@
+"""The tasks inside launched tasks, as a tree: found by looking, never recorded.
+
+A task runs in a copy of the context in which it was created, and that names the launched task it
+belongs to. Among these tasks, the parent of one is the task that waits for it: that holds it in a
+TaskGroup, a gather or a wait, or awaits it. A task that no other one waits for is a child of the
+launched task itself: Python does not keep which task created it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from asyncnb._core.introspection.call_graph import awaited_by, frames_of_coroutine
+from asyncnb._core.introspection.handle import TaskHandle, current_record
+from asyncnb._core.introspection.stack import working_task
+from asyncnb._core.introspection.unmanaged import context_of, current_cell, unmanaged_task_info
+
+if TYPE_CHECKING:
+    from asyncnb._core.introspection.info import TaskInfo
+
+#: ``TaskInfo.id``: that of its record for a launched task, ``-id(task)`` for any other; None for
+#: what belongs to no launched task.
+Id: TypeAlias = "int | None"
+
+#: Children of a task that are asked for the group they are in, to count its failures.
+_ASKED_FOR_GROUP = 100
+
+
+class Counts(NamedTuple):
+    """How many direct children a task has; as text ``14 running, 5 done, 1 failed``.
+
+    ``running`` are all that have not ended. Of those that have ended, only some are known: the
+    children of the gather or wait that the task awaits, and the failures that a TaskGroup is about
+    to raise. A TaskGroup forgets a child that is done, and so do as_completed() and create_task().
+    """
+
+    running: int
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def total(self) -> int:
+        """All that are known, running and ended."""
+        return sum(self)
+
+    def __str__(self) -> str:
+        parts = zip(self, self._fields, strict=True)
+        return ", ".join(f"{number:,} {what}" for number, what in parts if number)
+
+
+class Inner:
+    """The unfinished tasks that were not launched, by the task that each of them is inside.
+
+    It holds the tasks that it has found, so do not keep it. Any thread.
+    """
+
+    def __init__(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """Look at ``tasks``, all unfinished tasks of some loops. Any thread, a snapshot."""
+        holders: dict[Any, asyncio.Task[Any]] = {}
+        roots: dict[asyncio.Task[Any], TaskHandle | None] = {}
+        for task in tasks:
+            # A gather lists its children; not all of them refer to it.
+            children = getattr(getattr(task, "_fut_waiter", None), "_children", None)
+            if children:
+                for child in tuple(children):
+                    holders.setdefault(child, task)
+            if not getattr(task, "_launched", False):
+                context = _context_of(task)
+                roots[task] = None if context is None else context.get(current_record)
+        records = {root for root in roots.values() if root is not None}
+        workers = dict(_workers(records))
+        for worker in workers:
+            roots.pop(worker, None)
+        #: Each task with the task or the record that it is inside.
+        self._parents: dict[asyncio.Task[Any], Any] = roots
+        if len(roots) > 1 or any(map(_is_lost, roots)):
+            self._parents = self._inside(roots, workers, holders)
+        self._children: dict[Id, list[asyncio.Task[Any]]] = {}
+        lists: dict[Any, list[asyncio.Task[Any]]] = {}
+        for task, parent in self._parents.items():
+            try:
+                lists[parent].append(task)
+            except KeyError:
+                self._children[_id_of(parent)] = lists[parent] = [task]
+        #: The launched tasks that have something inside, also ended ones, by their ids.
+        self.launched: dict[int, TaskHandle] = {
+            parent.id: parent
+            for parent in lists
+            if parent is not None and not isinstance(parent, asyncio.Task)
+        }
+
+    def _inside(
+        self,
+        roots: dict[asyncio.Task[Any], TaskHandle | None],
+        workers: dict[asyncio.Task[Any], TaskHandle],
+        holders: dict[Any, asyncio.Task[Any]],
+    ) -> dict[asyncio.Task[Any], Any]:
+        """Return what each task is inside: a task that waits for it, else its launched task."""
+        parents: dict[asyncio.Task[Any], Any] = dict(roots)
+        nested = []
+        owners: dict[int, tuple[Any, asyncio.Task[Any] | None]] = {}
+        for task, root in roots.items():
+            holder = holders.get(task)
+            if holder is None:
+                for recorded in getattr(task, "_asyncio_awaited_by", None) or ():  # by 3.14 itself
+                    if isinstance(recorded, asyncio.Task) and not recorded.done():
+                        holder = recorded
+                        break
+                else:
+                    holder = _holder_by_callbacks(task, owners)
+            if holder is None or holder is task:
+                continue
+            if holder in roots:
+                if roots[holder] is root or (root is None and _is_lost(task)):
+                    parents[task] = holder
+                    nested.append(task)
+            elif root is None and getattr(holder, "_launched", False) and _is_lost(task):
+                parents[task] = holder._record  # type: ignore[attr-defined]
+        _break_rings(parents, nested, roots)
+        return parents
+
+    def children(self, id: Id) -> list[asyncio.Task[Any]]:
+        """Return the unfinished tasks directly inside a task, by name, numbers in their order.
+
+        Not the launched ones, whose records say where they belong. ``id`` is as in ``TaskInfo``;
+        for None, return those that belong to no launched task.
+        """
+        return sorted(self._children.get(id, ()), key=_by_name)
+
+    def parent(self, task: asyncio.Task[Any]) -> Id:
+        """Return the id of the task that ``task`` is inside; None if it belongs to none."""
+        return _id_of(self._parents.get(task))
+
+    def has_children(self, id: Id) -> bool:
+        """Return whether unfinished tasks are inside a task."""
+        return id in self._children
+
+    def counts(self, id: Id, task: asyncio.Task[Any] | None = None) -> Counts:
+        """Return how many tasks are directly inside a task; see ``Counts`` for what is known.
+
+        Pass the task as well unless it is a launched one.
+        """
+        inside = self._children.get(id, ())
+        if task is None and (record := self.launched.get(id or 0)) is not None:
+            task = record.task
+        states = dict.fromkeys(("done", "failed", "cancelled"), 0)
+        for child in set(getattr(getattr(task, "_fut_waiter", None), "_children", None) or ()):
+            if isinstance(child, asyncio.Task) and child.done():
+                states[_end_of(child)] += not getattr(child, "_launched", False)
+        groups: dict[Any, list[Any]] = {}
+        for child in inside[:_ASKED_FOR_GROUP]:
+            for callback, _ in getattr(child, "_callbacks", None) or ():
+                group = getattr(callback, "__self__", None)
+                errors = getattr(group, "_errors", None)
+                if isinstance(errors, list):
+                    groups[group] = errors
+        states["failed"] += sum(map(len, groups.values()))
+        return Counts(len(inside), **states)
+
+
+def inner_info(task: asyncio.Task[Any], parent: Id) -> TaskInfo:
+    """Return the facts about a task inside the task with the id ``parent``. Any thread."""
+    return unmanaged_task_info(task)._replace(parent=parent)
+
+
+def _id_of(parent: Any) -> Id:
+    if parent is None:
+        return None
+    if isinstance(parent, asyncio.Task):
+        return -id(parent)
+    found: int = parent.id
+    return found
+
+
+def _holder_by_callbacks(
+    task: asyncio.Task[Any], owners: dict[int, tuple[Any, asyncio.Task[Any] | None]]
+) -> asyncio.Task[Any] | None:
+    """Return a task that waits for ``task``; ``owners`` is what is known from other tasks.
+
+    All children of a group have a callback of the same object.
+    """
+    for callback, _ in getattr(task, "_callbacks", None) or ():
+        owner = getattr(callback, "__self__", callback)
+        known = owners.get(id(owner))
+        if known is not None:
+            holder = known[1]
+        else:
+            holder = next(iter(awaited_by(task)), None)
+            if not isinstance(owner, asyncio.Task):
+                owners[id(owner)] = owner, holder
+        if holder is not None:
+            return holder
+    return None
+
+
+def _break_rings(
+    parents: dict[asyncio.Task[Any], Any],
+    nested: list[asyncio.Task[Any]],
+    roots: dict[asyncio.Task[Any], TaskHandle | None],
+) -> None:
+    """Put one task of each ring under its launched task: tasks may wait for each other."""
+    checked: set[asyncio.Task[Any]] = set()
+    for task in nested:
+        way = {}
+        at: Any = task
+        while at in roots and at not in checked:
+            if at in way:
+                parents[at] = roots[at]
+                break
+            way[at] = True
+            at = parents[at]
+        checked.update(way)
+
+
+def _workers(
+    records: Iterable[TaskHandle],
+) -> Iterator[tuple[asyncio.Task[Any], TaskHandle]]:
+    """Yield the tasks that do the work of launched tasks: they are these, not inside them."""
+    for record in records:
+        task = record.task
+        if task.done():
+            continue
+        if task._delegate is not None:
+            yield task._delegate, record
+        elif record.kind == "kernel":
+            yield working_task(task, frames_of_coroutine(task.get_coro())), record
+
+
+def _end_of(task: Any) -> str:
+    if task.cancelled():
+        return "cancelled"
+    return "done" if task._exception is None else "failed"
+
+
+def _is_lost(task: asyncio.Task[Any]) -> bool:
+    """Return whether the context of ``task`` says nothing of its origin, such as an empty one."""
+    context = _context_of(task)
+    return context is None or (
+        context.get(current_record) is None and context.get(current_cell) is None
+    )
+
+
+def _by_name(task: asyncio.Task[Any]) -> tuple[str, int, str]:
+    """Sort ``page 2`` before ``page 10``; Python does not keep the order of creation."""
+    name = task.get_name()
+    return name.rstrip("0123456789"), len(name), name
+
+
+_get_context: Any = getattr(asyncio.Task, "get_context", None)
+
+
+def _context_of(task: Any) -> contextvars.Context | None:
+    """Return the context of ``task``, as ``context_of`` does; quick for the C task."""
+    if _get_context is not None:
+        try:
+            context: contextvars.Context = _get_context(task)
+        except TypeError:  # no asyncio.Task
+            return context_of(task)
+        return context
+    if hasattr(task, "_eager"):
+        return context_of(task)
+    for held in gc.get_referents(task):
+        if type(held) is contextvars.Context:
+            return held
+    return None
