@@ -140,7 +140,7 @@ def resume(child: int, name: str) -> str:
 
 
 def _living(child: int, name: str) -> asyncio.Task[Any]:
-    task = look_inside().task(child)
+    task = next((task for task in look_inside()._parents if -id(task) == child), None)
     if task is not None and shown_name(task) == name:
         return task
     raise CommandError(f"{name!r} has ended.")

@@ -67,6 +67,8 @@ def test_a_task_is_unfolded_and_one_of_its_children_cancelled(open_notebook: Ope
     notebook.do(notebook.role("row", "crawl B/page 8").focus())
     notebook.press("Delete")
     notebook.see_row("crawl B", "18: 18 running")
+    focused = "() => document.activeElement.getAttribute('aria-label')"
+    assert notebook.ask(focused) == "crawl B/page 9"
     notebook.press("ArrowLeft")
     notebook.press("ArrowLeft")
     assert notebook.row("crawl B/page 9") == "(no row)"
@@ -106,6 +108,8 @@ def test_ten_thousand_children_are_unfolded_and_scrolled(open_notebook: Open) ->
     print(f"longest frame: {longest:.0f} ms")
     notebook.screenshot("inner-10000")
     notebook.button("Cancel crawl/page 5000")
+    notebook.do(notebook.role("row", "crawl/page 4999").focus())
+    notebook.press("Home")
     notebook.see_row("crawl", "9,999: 9,999 running")
     notebook.button("Cancel all")
     notebook.see_row("crawl", "cancelled")

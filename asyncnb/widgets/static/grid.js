@@ -302,12 +302,14 @@ class Grid {
       this.built = store.structure;
       const before = tree.items[this.first];
       const offset = this.viewport.scrollTop - (this.first ?? 0) * ROW;
+      const at = tree.index.get(this.active) ?? 0;
       tree.build(this.hovered);
       this.canvas.style.height = `${tree.items.length * ROW}px`;
       // Keep the visible rows where they are.
       const moved = before && this.viewport.scrollTop > 0 ? tree.index.get(before.key) : undefined;
       if (moved !== undefined && moved !== this.first) this.viewport.scrollTop = moved * ROW + offset;
-      if (!tree.index.has(this.active)) this.active = tree.items[0]?.key ?? null;
+      // The place of a row that is gone is the next one's.
+      if (!tree.index.has(this.active)) this.active = tree.items[Math.min(at, tree.items.length - 1)]?.key ?? null;
     }
     const { items } = tree;
     setAttribute(this.node, "aria-rowcount", items.length + 1);
@@ -331,7 +333,7 @@ class Grid {
       element.show(items[i], i);
     }
     for (const element of this.elements) if (!used.has(element)) element.show(null);
-    if (focusKey !== null) this.focusRow(focusKey);
+    if (focusKey !== null) this.focusRow(tree.index.has(focusKey) ? focusKey : this.active);
     else if (document.activeElement === this.viewport && this.active !== null) this.focusRow(this.active);
   }
 
