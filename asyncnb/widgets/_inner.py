@@ -54,6 +54,10 @@ class Insides:
         """Show what is inside these tasks, and nothing inside others."""
         self.asked |= bool({*ids} - {*self.unfolded})
         self.unfolded = ids
+        if self._lists.keys() - {*ids}:
+            # The page forgets a task that it folds, with all that it was sent of it.
+            self._lists = {id: self._lists[id] for id in ids if id in self._lists}
+            self._rows = {}
 
     def look(self, inner: Inner, visible: Collection[int]) -> dict[str, Any]:
         """Return what ``inner`` says that was not sent yet. ``visible``: the ids on the screen."""
@@ -61,16 +65,19 @@ class Insides:
         news: dict[str, Any] = {}
         lists, changes = {}, []
         for parent in self.unfolded:
-            before = self._lists.get(parent, {})
+            known = self._lists.get(parent)
+            before = known or {}
             found = {-id(task): task for task in inner.children(parent)[:MAX_CHILDREN]}
             new = {
                 key: Child(weakref.ref(task), parent)
                 for key, task in found.items()
                 if (child := before.get(key)) is None or child.task() is not task
             }
-            gone = [key for key in before if key not in found]
+            gone = None if known is None else [key for key in before if key not in found]
             lists[parent] = {key: before[key] for key in found if key not in new} | new
-            if new or gone or parent not in self._lists:
+            if new or gone or known is None:
+                for key in new:
+                    self._rows.pop(key, None)  # of an earlier task with this id
                 named = [part for key in new for part in (key, shown_name(found[key]))]
                 changes.append([parent, gone, named])
         self._lists = lists

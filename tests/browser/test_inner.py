@@ -43,7 +43,7 @@ def test_a_task_is_unfolded_and_one_of_its_children_cancelled(open_notebook: Ope
     )
     for cell in range(3):
         notebook.run(cell)
-    notebook.see_row("crawl B", "20: 20 running")
+    notebook.see_row("crawl B", "20 running")
     assert notebook.row("crawl B/page 7") == "(no row)"
     notebook.button("Expand crawl B")
     notebook.see_row("crawl B/page 7", "waiting", "Event.wait", "In[3]")
@@ -60,13 +60,13 @@ def test_a_task_is_unfolded_and_one_of_its_children_cancelled(open_notebook: Ope
     assert min(ratio for _, ratio in worst.values()) >= 4.5, worst
     # it alone is cancelled
     notebook.button("Cancel crawl B/page 7")
-    notebook.see_row("crawl B", "19: 19 running")
+    notebook.see_row("crawl B", "19 running")
     notebook.run(3)
     notebook.see(3, "[7]")
     # by the keyboard
     notebook.do(notebook.role("row", "crawl B/page 8").focus())
     notebook.press("Delete")
-    notebook.see_row("crawl B", "18: 18 running")
+    notebook.see_row("crawl B", "18 running")
     focused = "() => document.activeElement.getAttribute('aria-label')"
     assert notebook.ask(focused) == "crawl B/page 9"
     notebook.press("ArrowLeft")
@@ -84,7 +84,7 @@ def test_ten_thousand_children_are_unfolded_and_scrolled(open_notebook: Open) ->
     notebook = open_notebook(LOAD, "%tasks live", "%%atask crawl\nawait crawl(10_000)")
     for cell in range(3):
         notebook.run(cell)
-    notebook.see_row("crawl", "10,000: 10,000 running")
+    notebook.see_row("crawl", "10,000 running")
     notebook.button("Expand crawl")
     notebook.see_row("crawl/page 1", "waiting")
     rows = "() => document.querySelectorAll('.asyncnb-dashboard [role=row]').length"
@@ -110,6 +110,6 @@ def test_ten_thousand_children_are_unfolded_and_scrolled(open_notebook: Open) ->
     notebook.button("Cancel crawl/page 5000")
     notebook.do(notebook.role("row", "crawl/page 4999").focus())
     notebook.press("Home")
-    notebook.see_row("crawl", "9,999: 9,999 running")
+    notebook.see_row("crawl", "9,999 running")
     notebook.button("Cancel all")
     notebook.see_row("crawl", "cancelled")

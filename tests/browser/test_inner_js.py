@@ -42,6 +42,16 @@ def pages(page: FakeKernel, *numbers: int, parent: int = 2, gone: tuple[int, ...
     page.delta(inner={"lists": [[parent, list(gone), named]]})
 
 
+def test_of_a_task_unfolded_again_the_page_has_what_the_kernel_sent_last(page: FakeKernel) -> None:
+    page.click("button", "Expand crawl B")
+    pages(page, 1, 2)
+    page.click("button", "Collapse crawl B")
+    pages(page, 3)  # on its way already
+    page.click("button", "Expand crawl B")
+    page.delta(inner={"lists": [[2, None, [-1, "page 1"]]]})
+    assert page.rows() == ["crawl A", "crawl B", "crawl B/page 1"]
+
+
 def asked(page: FakeKernel) -> list[int]:
     """The tasks that the page asked to see inside of, last."""
     found: list[int] = [m for m in page.ask("() => window.sent") if m["c"] == "unfold"][-1]["ids"]

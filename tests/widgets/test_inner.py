@@ -36,8 +36,10 @@ class Page(Watcher):
         for id, *numbers in news.get("counts", ()):
             self.counts[id] = dict(zip(FORMAT["counts"], numbers, strict=True))
         for parent, gone, named in news.get("lists", ()):
-            children = self.children.setdefault(parent, {})
-            for id in gone:
+            if gone is None:
+                self.children[parent] = {}
+            children = self.children[parent]
+            for id in gone or ():
                 del children[id]
                 self.inner.pop(id, None)
             children |= zip(named[::2], named[1::2], strict=True)
@@ -131,6 +133,20 @@ def test_children_come_and_go_and_after_a_new_snapshot_all_are_sent_again(page: 
     tick(page.feed)
     assert {*page.children[id].values()} == {"second", "third"}
     assert page.counts[id]["running"] == 2
+
+
+def test_a_task_that_is_folded_and_unfolded_at_once_is_sent_whole(page: Page) -> None:
+    launched(crawl(2), "crawl B")
+    tick(page.feed)
+    id = page.id_of("crawl B")
+    page.show(id, unfolded=(id,))
+    one = page.id_of("page 1")
+    page.show(id, one, unfolded=(id,))
+    page.children, page.inner = {}, {}
+    page.say("unfold", ids=[])
+    page.show(id, one, unfolded=(id,))
+    assert {*page.children[id].values()} == {"page 0", "page 1"}
+    assert page.inner.keys() == {one}
 
 
 def test_children_of_children_are_unfolded_in_the_same_way(page: Page) -> None:

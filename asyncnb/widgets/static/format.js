@@ -102,9 +102,11 @@ function countsOf(counts) {
   return Object.entries(counts).filter(([, n]) => n).map(([word, n]) => `${n.toLocaleString("en")} ${word}`).join(", ");
 }
 
-/** How many tasks are inside another one, in short: `20: 14 running, 5 done, 1 failed`. */
+/** How many tasks are inside another one, in short: `20 running`, `20: 14 running, 6 done`. */
 function countsInside(counts) {
-  return `${Object.values(counts).reduce((sum, n) => sum + n, 0).toLocaleString("en")}: ${countsOf(counts)}`;
+  const numbers = Object.values(counts).filter(Boolean);
+  const total = numbers.length > 1 ? `${numbers.reduce((sum, n) => sum + n).toLocaleString("en")}: ` : "";
+  return total + countsOf(counts);
 }
 
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });

@@ -226,9 +226,10 @@ class Store {
       this.insides.set(id, now);
     }
     for (const [parent, gone, named] of lists) {
+      if (gone === null) this.forgetChildren(parent); // these are all
       let children = this.children.get(parent);
       if (!children) this.children.set(parent, (children = new Map()));
-      for (const id of gone) {
+      for (const id of gone ?? []) {
         children.delete(id);
         if (this.innerRows.get(id)?.parent !== parent) continue; // it is inside another one by now
         this.innerRows.delete(id);
