@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from asyncnb._core.introspection.call_graph import awaited_by, frames_of_coroutine
 from asyncnb._core.introspection.handle import TaskHandle, current_record
 from asyncnb._core.introspection.stack import working_task
-from asyncnb._core.introspection.unmanaged import context_of, current_cell, unmanaged_task_info
+from asyncnb._core.introspection.unmanaged import (
+    context_of,
+    current_cell,
+    state_of,
+    unmanaged_task_info,
+)
 
 if TYPE_CHECKING:
     from asyncnb._core.introspection.info import TaskInfo
@@ -130,11 +135,25 @@ class Inner:
         Not the launched ones, whose records say where they belong. ``id`` is as in ``TaskInfo``;
         for None, return those that belong to no launched task.
         """
-        return sorted(self._children.get(id, ()), key=_by_name)
+        return sorted(self._children.get(id, ()), key=by_name)
 
     def parent(self, task: asyncio.Task[Any]) -> Id:
         """Return the id of the task that ``task`` is inside; None if it belongs to none."""
         return _id_of(self._parents.get(task))
+
+    def with_id(self, id: int) -> asyncio.Task[Any] | None:
+        """Return the unfinished task with this id, which is not a launched one; None if ended."""
+        return next((task for task in self._parents if -_id(task) == id), None)
+
+    def path(self, id: Id) -> str:
+        """Return the names of the task with this id and of those it is inside, with slashes."""
+        names: list[str] = []
+        while id is not None and id < 0 and (task := self.with_id(id)) is not None:
+            names.append(task.get_name())
+            id = self.parent(task)
+        if id is not None and id in self.launched:
+            names.append(self.launched[id].name)
+        return "/".join(reversed(names))
 
     def has_children(self, id: Id) -> bool:
         """Return whether unfinished tasks are inside a task."""
@@ -151,7 +170,7 @@ class Inner:
         states = dict.fromkeys(("done", "failed", "cancelled"), 0)
         for child in set(getattr(getattr(task, "_fut_waiter", None), "_children", None) or ()):
             if isinstance(child, asyncio.Task) and child.done():
-                states[_end_of(child)] += not getattr(child, "_launched", False)
+                states[state_of(child)] += not getattr(child, "_launched", False)
         groups: dict[Any, list[Any]] = {}
         for child in inside[:_ASKED_FOR_GROUP]:
             for callback, _ in getattr(child, "_callbacks", None) or ():
@@ -161,6 +180,9 @@ class Inner:
                     groups[group] = errors
         states["failed"] += sum(map(len, groups.values()))
         return Counts(len(inside), **states)
+
+
+_id = id
 
 
 def inner_info(task: asyncio.Task[Any], parent: Id) -> TaskInfo:
@@ -231,12 +253,6 @@ def _workers(
             yield working_task(task, frames_of_coroutine(task.get_coro())), record
 
 
-def _end_of(task: Any) -> str:
-    if task.cancelled():
-        return "cancelled"
-    return "done" if task._exception is None else "failed"
-
-
 def _is_lost(task: asyncio.Task[Any]) -> bool:
     """Return whether the context of ``task`` says nothing of its origin, such as an empty one."""
     context = _context_of(task)
@@ -245,7 +261,7 @@ def _is_lost(task: asyncio.Task[Any]) -> bool:
     )
 
 
-def _by_name(task: asyncio.Task[Any]) -> tuple[str, int, str]:
+def by_name(task: asyncio.Task[Any]) -> tuple[str, int, str]:
     """Sort ``page 2`` before ``page 10``; Python does not keep the order of creation."""
     name = task.get_name()
     return name.rstrip("0123456789"), len(name), name

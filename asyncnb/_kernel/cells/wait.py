@@ -14,12 +14,13 @@ from asyncnb._core.base.text import count
 from asyncnb._core.primitives.futures import join_future
 
 if TYPE_CHECKING:
+    from asyncnb._core.launched.inside import InnerTask
     from asyncnb._core.launched.open_group import OpenGroup
     from asyncnb._core.launched.record import TaskRecord
 
 
 def wait(
-    records: Sequence[TaskRecord], seconds: float | None, group: OpenGroup | None = None
+    records: Sequence[TaskRecord | InnerTask], seconds: float | None, group: OpenGroup | None = None
 ) -> None:
     """Block until all of ``records`` have ended and their output has been shown.
 
@@ -58,7 +59,7 @@ def wait(
 
 
 def _all_of(
-    records: Sequence[TaskRecord], group: OpenGroup | None, seen: set[Any]
+    records: Sequence[TaskRecord | InnerTask], group: OpenGroup | None, seen: set[Any]
 ) -> Iterator[Any]:
     """Yield the tasks of ``records``, then those of ``group`` until it has no others."""
     for record in records:

@@ -189,6 +189,9 @@ class AsyncMagics(Magics):
 
         %tasks                        show a table of the tasks
         %tasks [--all] [--failed] [-g GROUP] [PATTERN]
+        %tasks NAME/                  show the tasks that a task made: with create_task(), in a
+                                      TaskGroup, a gather; NAME/CHILD names one of them, here and
+                                      for cancel, pause, resume, stack and wait
         %tasks live                   show the dashboard
         %tasks cancel PATTERN...      cancel by name or glob pattern; or -g GROUP, or --all
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
@@ -208,6 +211,7 @@ class AsyncMagics(Magics):
 
             %tasks --all "fetch*"     # includes tasks that were not launched, by name
             %tasks stack pages
+            %tasks "pages/page 1*"    # some of the tasks inside pages
             %tasks cancel "fetch*" -m "too slow"
             %tasks wait pages -t 60
         """
