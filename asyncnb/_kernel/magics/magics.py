@@ -205,6 +205,7 @@ class AsyncMagics(Magics):
                                       opened before, or the first line of the cell itself
         %tasks output NAME            show here what it printed
         %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
+        %tasks deadlocks              search for tasks that wait for each other, now
         %tasks stack NAME             show where it is, what it waits for and what waits for it
         %tasks rename OLD NEW         rename it
         %tasks clear                  forget the tasks that have ended

@@ -53,6 +53,13 @@ def options(
             _watch,
         ),
         Option(
+            "deadlocks",
+            Config.deadlocks,
+            SWITCH,
+            "report tasks that wait for each other, once they have stood still for two seconds",
+            _setter("deadlocks"),
+        ),
+        Option(
             "history",
             HISTORY,
             whole_number(),
