@@ -236,7 +236,12 @@ class Extension:
             show_output=self.output.show_again,
             live=lambda: self.browser().dashboard(),
         )
-        show.all_verbs = verbs = {**control.verbs, **show.verbs, **ExplainVerbs().verbs}
+        explain = ExplainVerbs(self.background)
+        show.all_verbs = verbs = {
+            **control.verbs,
+            **show.verbs,
+            **explain.verbs,
+        }
         return show.table, verbs
 
     def browser(self) -> BrowserSide:

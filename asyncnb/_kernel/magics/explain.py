@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
+from typing import TYPE_CHECKING
+
+from asyncnb._kernel.arguments import Parser
 from asyncnb._kernel.magics.verbs import Verb
+
+if TYPE_CHECKING:
+    from asyncnb._kernel.cells.background import BackgroundCells
 
 
 class ExplainVerbs:
     """Explains tasks and changes nothing; what a verb needs is imported when it is used."""
 
-    def __init__(self) -> None:
-        self.verbs: dict[str, Verb] = {}
+    def __init__(self, background: BackgroundCells) -> None:
+        self._background = background
+        self.verbs: dict[str, Verb] = {
+            "debug": Verb("%tasks debug NAME [NUMBER]", _debug_arguments, self._debug),
+        }
+
+    def _debug(self, args: argparse.Namespace) -> None:
+        from asyncnb._kernel.magics.post_mortem import debug
+
+        debug(self._background.ip, args.failed, args.number, self._background.output.parent())
+
+
+def _debug_arguments(parser: Parser) -> None:
+    parser.add_argument("failed", metavar="NAME")
+    parser.add_argument("number", metavar="NUMBER", nargs="?", type=int)

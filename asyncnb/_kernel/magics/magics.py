@@ -203,6 +203,8 @@ class AsyncMagics(Magics):
         %tasks output NAME            show here what it printed
         %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
         %tasks stack NAME             show where it is, what it waits for and what waits for it
+        %tasks debug NAME             post-mortem of a failed task: pdb with its frames; for a
+                                      group, NUMBER chooses the error
         %tasks rename OLD NEW         rename it
         %tasks clear                  forget the tasks that have ended
 
