@@ -243,7 +243,7 @@ class Extension:
             show_output=self.output.show_again,
             live=lambda: self.browser().dashboard(),
         )
-        explain = ExplainVerbs(deadlocks=lambda: self.deadlocks)
+        explain = ExplainVerbs(self.background, deadlocks=lambda: self.deadlocks)
         show.all_verbs = verbs = {**control.verbs, **show.verbs, **explain.verbs}
         return show.table, verbs
 

@@ -11,6 +11,10 @@ HISTORY = 1000
 #: Number of newest ended tasks whose results are kept even if no other code holds the task.
 RESULTS = 100
 
+#: Number of newest failed tasks whose frames are kept for a debugger. One, as IPython keeps those
+#: of the newest failed cell: frames keep alive whatever their variables refer to.
+FRAMES = 1
+
 
 class Config:
     """The settings and their defaults."""

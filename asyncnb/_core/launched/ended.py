@@ -133,6 +133,8 @@ class EndedFacts:
     unseen: bool = False
     #: The exception, without frames, of a failed task whose traceback was shown.
     kept_error: BaseException | None = None
+    #: The exception with its frames, if the task is one of the newest that failed; for a debugger.
+    failure: BaseException | None = None
     _event: threading.Event | None = None
 
     def __init__(self) -> None:
@@ -172,6 +174,17 @@ class EndedFacts:
             return False
         self.unseen = True
         return True
+
+    def keep_frames(self) -> None:
+        """Keep the exception of the task, which has failed, with its frames; for a debugger."""
+        self.failure = self.task._exception
+
+    def error_with_frames(self) -> BaseException | None:
+        """Return the exception of a failed task; None if it, or the task, is no longer kept."""
+        if self.failure is not None:
+            return self.failure
+        task = self.task_in_memory()
+        return None if task is None else task._exception
 
     def release_if_small(self) -> bool:
         """Release the task, done, if its result is kept in any case; return whether it is."""

@@ -336,6 +336,8 @@ class BackgroundCells:
             result = task.result()
             if record.request.bind is not None:
                 self.ip.user_ns[record.request.bind] = result
+        if failed:
+            registry.keep_frames(record)
         if failed and record.request.waited:
             record.set_shown()  # the waiting cell raises it
         else:

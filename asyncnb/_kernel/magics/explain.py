@@ -6,20 +6,36 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from asyncnb._kernel.arguments import Parser
 from asyncnb._kernel.magics.verbs import Verb
 
 if TYPE_CHECKING:
+    from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.output.deadlocks import DeadlockReporter
 
 
 class ExplainVerbs:
     """Explains tasks and changes nothing; what a verb needs is imported when it is used."""
 
-    def __init__(self, *, deadlocks: Callable[[], DeadlockReporter]) -> None:
+    def __init__(
+        self, background: BackgroundCells, *, deadlocks: Callable[[], DeadlockReporter]
+    ) -> None:
+        self._background = background
         self._reporter = deadlocks
         self.verbs: dict[str, Verb] = {
             "deadlocks": Verb("%tasks deadlocks", lambda parser: None, self._deadlocks),
+            "debug": Verb("%tasks debug NAME [NUMBER]", _debug_arguments, self._debug),
         }
 
     def _deadlocks(self, args: argparse.Namespace) -> None:
         print(self._reporter().now())
+
+    def _debug(self, args: argparse.Namespace) -> None:
+        from asyncnb._kernel.magics.post_mortem import debug
+
+        debug(self._background.ip, args.failed, args.number, self._background.output.parent())
+
+
+def _debug_arguments(parser: Parser) -> None:
+    parser.add_argument("failed", metavar="NAME")
+    parser.add_argument("number", metavar="NUMBER", nargs="?", type=int)

@@ -207,6 +207,8 @@ class AsyncMagics(Magics):
         %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
         %tasks deadlocks              search for tasks that wait for each other, now
         %tasks stack NAME             show where it is, what it waits for and what waits for it
+        %tasks debug NAME             post-mortem of a failed task: pdb with its frames; for a
+                                      group, NUMBER chooses the error
         %tasks rename OLD NEW         rename it
         %tasks clear                  forget the tasks that have ended
 

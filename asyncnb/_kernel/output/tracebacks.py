@@ -34,10 +34,11 @@ def user_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
         if not is_internal_frame(tb.tb_frame):
             frames.append(tb)
         tb = tb.tb_next
-    return _joined(frames)
+    return joined(frames)
 
 
-def _joined(entries: list[types.TracebackType]) -> types.TracebackType | None:
+def joined(entries: list[types.TracebackType]) -> types.TracebackType | None:
+    """Return a traceback of these entries, outermost first; None if there are none."""
     kept = None
     for entry in reversed(entries):
         kept = types.TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
@@ -51,8 +52,8 @@ def _without_middle(tb: types.TracebackType | None) -> tuple[types.TracebackType
         entries.append(tb)
         tb = tb.tb_next
     if len(entries) <= _MOST_FRAMES:
-        return _joined(entries), 0
-    return _joined(entries[:_ENDS] + entries[-_ENDS:]), len(entries) - 2 * _ENDS
+        return joined(entries), 0
+    return joined(entries[:_ENDS] + entries[-_ENDS:]), len(entries) - 2 * _ENDS
 
 
 def add_advice(exc: BaseException) -> None:
