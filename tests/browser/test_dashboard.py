@@ -225,6 +225,7 @@ def test_ten_thousand_tasks_and_the_dark_theme(open_notebook: Open) -> None:
     notebook.run(3)
     notebook.see_on_page("1,000 cancelled")
 
+
 def test_the_column_of_cells_shows_whole_numbers_at_every_width(open_notebook: Open) -> None:
     notebook = open_notebook(
         f"{LOAD}\nIn.extend([''] * (11 - len(In)))",
