@@ -443,10 +443,22 @@ PYTHON = [
     Lean(
         "sys._getframe",
         "_core/introspection/call_graph.py _core/loop/guarded.py _core/base/inner_loops.py "
-        "_kernel/magics/magics.py",
+        "_kernel/magics/magics.py _core/introspection/leaves.py _core/primitives/tasks.py",
         "no call graph of the current task; no waking of tasks from worker threads; no local "
-        "variables in the lines of magics",
+        "variables in the lines of magics; no names of tasks in an exception group",
         "sys._getframe().f_code is not None",
+    ),
+    Lean(
+        "asyncio.TaskGroup._on_task_done",
+        "_core/introspection/leaves.py",
+        "asyncnb cannot be imported; with other variables, an exception group does not name tasks",
+        "{'self', 'task', 'exc'} <= set(asyncio.TaskGroup._on_task_done.__code__.co_varnames)",
+    ),
+    Lean(
+        "asyncio.TaskGroup._errors",
+        "_core/introspection/leaves.py",
+        "an exception group names the task of its first leaf alone",
+        "type(asyncio.TaskGroup()._errors) is list",
     ),
     Lean(
         "sys._is_gil_enabled",
@@ -604,6 +616,18 @@ NOTEBOOK = [
         "_kernel/output/tracebacks.py",
         "the reply of a cell whose task failed has no traceback",
         "hasattr(ip, '_last_traceback')",
+    ),
+    Lean(
+        "IPython.core.interactiveshell.InteractiveShell._get_exc_info",
+        "_kernel/output/tracebacks.py",
+        "no error of a cell is shown",
+        "callable(ip._get_exc_info)",
+    ),
+    Lean(
+        "IPython.core.interactiveshell.InteractiveShell._showtraceback",
+        "_kernel/output/tracebacks.py",
+        "an exception group in a cell is not shown",
+        "callable(ip._showtraceback)",
     ),
     Lean(
         "IPython.core.interactiveshell.InteractiveShell.user_ns._oh",

@@ -14,8 +14,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
-from asyncnb._core.base.errors import ResultDroppedError, format_exception_line
+from asyncnb._core.base.errors import ResultDroppedError
 from asyncnb._core.base.text import truncate
+from asyncnb._core.introspection.leaves import format_failure
 from asyncnb._core.primitives.suspended import construct
 from asyncnb._core.primitives.tasks import Task, note_unseen
 
@@ -241,7 +242,7 @@ class EndedFacts:
         error = task._exception
         if error is not None:
             end = "failed"
-            text = format_exception_line(error)
+            text = format_failure(error)
             self.last_error = truncate(text, LONGEST_ERROR)
             self.timed_out = isinstance(error, TimeoutError)
         elif task.cancelled():

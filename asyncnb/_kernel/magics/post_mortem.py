@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from IPython.core.display_trap import DisplayTrap
 
 from asyncnb._core.base.errors import CommandError, format_exception_line
-from asyncnb._core.base.frames import is_asyncio_frame
+from asyncnb._core.base.frames import is_asyncio_frame, joined
 from asyncnb._core.base.text import count, escape_control_chars
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.introspection.places import cell_of, place
@@ -19,7 +19,7 @@ from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._kernel.ipykernel.parents import is_headless
-from asyncnb._kernel.output.tracebacks import joined, user_frames
+from asyncnb._kernel.output.tracebacks import user_frames
 
 #: Errors of a group that are listed when the debugger starts, and at most by ``exceptions``.
 MAX_FIRST, MAX_LISTED = 10, 200
