@@ -81,6 +81,7 @@ class Inner:
         workers = dict(_workers(records))
         for worker in workers:
             roots.pop(worker, None)
+        self._workers = workers
         #: Each task with the task or the record that it is inside.
         self._parents: dict[asyncio.Task[Any], Any] = roots
         if len(roots) > 1 or any(map(_is_lost, roots)):
@@ -138,8 +139,11 @@ class Inner:
         return sorted(self._children.get(id, ()), key=by_name)
 
     def parent(self, task: asyncio.Task[Any]) -> Id:
-        """Return the id of the task that ``task`` is inside; None if it belongs to none."""
-        return _id_of(self._parents.get(task))
+        """Return the id of the task that ``task`` is inside; None if it belongs to none.
+
+        For a task that does the work of a launched one, such as with ``--on kernel``, that is it.
+        """
+        return _id_of(self._parents.get(task) or self._workers.get(task))
 
     def with_id(self, id: int) -> asyncio.Task[Any] | None:
         """Return the unfinished task with this id, which is not a launched one; None if ended."""
