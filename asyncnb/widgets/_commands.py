@@ -7,12 +7,15 @@ task has are refused with a sentence, and nothing is done.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.text import brief
 from asyncnb._core.launched import commands
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.inside import InnerTask
 
 
 def _id(value: object) -> int:
@@ -154,19 +157,13 @@ class Commands:
         return commands.resume([commands.with_id(id)])
 
     def _cancel_inner(self, id: int, name: str) -> str:
-        from asyncnb.widgets import _inner  # only of an unfolded task
-
-        return _inner.cancel(id, name, _MESSAGE)
+        return commands.cancel_tasks([_inner_task(id, name)], _MESSAGE)
 
     def _pause_inner(self, id: int, name: str) -> str:
-        from asyncnb.widgets import _inner
-
-        return _inner.pause(id, name)
+        return commands.pause([_inner_task(id, name)])
 
     def _resume_inner(self, id: int, name: str) -> str:
-        from asyncnb.widgets import _inner
-
-        return _inner.resume(id, name)
+        return commands.resume([_inner_task(id, name)])
 
     def _rename(self, id: int, name: str) -> str:
         return commands.rename(commands.with_id(id), name)
@@ -179,3 +176,9 @@ class Commands:
 
     def _clear(self) -> str:
         return commands.clear()
+
+
+def _inner_task(id: int, name: str) -> InnerTask:
+    from asyncnb.widgets._inner import inner_task  # only of an unfolded task
+
+    return inner_task(id, name)
