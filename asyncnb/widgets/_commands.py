@@ -61,6 +61,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise CommandError(f"{_brief(value)} is neither true nor false.")
+    return value
+
+
 def _seconds_or_none(value: object) -> float | None:
     try:
         return check_timeout(value, what="A time limit")
@@ -88,6 +94,7 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "detail": {"id": _id_or_none},
     "watch": {"ids": _ids},
     "timeline": {},
+    "sample": {"on": _flag},
     # of tasks
     "cancel": {"id": _id},
     "cancel_group": {"group": _text},

@@ -100,7 +100,7 @@ class Unfolded:
     """A task with children that wait, unfolded in a dashboard; it lives for one round.
 
     A look is at all tasks there are, so those of one contender must not be there for the other.
-    A second of the feed's own clock is ten of its ticks, of which two look at what is on the screen.
+    A second of the feed's own clock is ten of its ticks; two of them look at what is on the screen.
     """
 
     def __init__(self, children: int) -> None:

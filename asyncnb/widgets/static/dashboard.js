@@ -111,7 +111,12 @@ class View {
 
   showTimeline() {
     this.timeline ??= mountTimeline(this.timelinePanel, { onRequest: () => this.askForTimeline() });
+    this.store.setSampling();
     this.askForTimeline();
+  }
+
+  showsTimeline() {
+    return this.isSeen && !this.timelinePanel.hidden;
   }
 
   askForTimeline() {
