@@ -163,7 +163,7 @@ PYTHON = [
     Lean(
         "asyncio.Future._exception",
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
-        "_core/primitives/groups.py _core/introspection/unmanaged.py _core/introspection/inner.py "
+        "_core/primitives/groups.py _core/introspection/unmanaged.py "
         "_core/launched/record.py _kernel/output/router.py widgets/_detail.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
@@ -672,6 +672,13 @@ ELSEWHERE = [
         "`waiting_on` does not say from which socket an anyio stream (httpx) reads",
         "'_transport' in __import__('anyio._backends._asyncio')._backends._asyncio."
         "SocketStream.__init__.__code__.co_names",
+    ),
+    Lean(
+        "anyio._backends._asyncio.CancelScope._host_task",
+        "_core/introspection/call_graph.py",
+        "before 3.14, tasks of an anyio task group are not shown inside the task that opened it",
+        "'_host_task' in __import__('anyio._backends._asyncio')._backends._asyncio."
+        "CancelScope.__init__.__code__.co_names",
     ),
     Lean(
         "trio._core._run.run.runner",

@@ -107,7 +107,7 @@ def task_frames(task: asyncio.Task[Any], limit: int | None) -> list[types.FrameT
 
 def _belongs_to_asyncio(obj: Any) -> bool:
     module = getattr(obj, "__module__", None) or ""
-    return module.partition(".")[0] in ("asyncio", "asyncnb")
+    return module.partition(".")[0] in ("asyncio", "asyncnb", "anyio")
 
 
 def _futures_behind_callback(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
@@ -151,7 +151,10 @@ def _futures_behind_callback(callback: Any, fut: Any, depth: int = 0) -> Iterato
 
 
 def _futures_behind_object(owner: Any) -> Iterator[Any]:
-    """Yield the futures behind a TaskGroup, an iterator or a queue of asyncio or asyncnb."""
+    """Yield the futures behind a TaskGroup, an iterator or a queue of asyncio, asyncnb or anyio."""
+    host = getattr(getattr(owner, "cancel_scope", None), "_host_task", None)  # of anyio's group
+    if asyncio.isfuture(host):
+        yield host
     for name in ("_parent_task", "_waiter", "_outer"):
         future = getattr(owner, name, None)
         if asyncio.isfuture(future):

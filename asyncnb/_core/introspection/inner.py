@@ -12,9 +12,10 @@ import asyncio
 import contextvars
 import gc
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asyncnb._core.introspection.call_graph import awaited_by, frames_of_coroutine
+from asyncnb._core.introspection.counts import Counts
 from asyncnb._core.introspection.handle import TaskHandle, current_record
 from asyncnb._core.introspection.stack import working_task
 from asyncnb._core.introspection.unmanaged import (
@@ -33,29 +34,6 @@ Id: TypeAlias = "int | None"
 
 #: Children of a task that are asked for the group they are in, to count its failures.
 _ASKED_FOR_GROUP = 100
-
-
-class Counts(NamedTuple):
-    """How many direct children a task has; as text ``14 running, 5 done, 1 failed``.
-
-    ``running`` are all that have not ended. Of those that have ended, only some are known: the
-    children of the gather or wait that the task awaits, and the failures that a TaskGroup is about
-    to raise. A TaskGroup forgets a child that is done, and so do as_completed() and create_task().
-    """
-
-    running: int
-    done: int = 0
-    failed: int = 0
-    cancelled: int = 0
-
-    @property
-    def total(self) -> int:
-        """All that are known, running and ended."""
-        return sum(self)
-
-    def __str__(self) -> str:
-        parts = zip(self, self._fields, strict=True)
-        return ", ".join(f"{number:,} {what}" for number, what in parts if number)
 
 
 class Inner:
@@ -81,6 +59,7 @@ class Inner:
         workers = dict(_workers(records))
         for worker in workers:
             roots.pop(worker, None)
+        self._workers = workers
         #: Each task with the task or the record that it is inside.
         self._parents: dict[asyncio.Task[Any], Any] = roots
         if len(roots) > 1 or any(map(_is_lost, roots)):
@@ -138,8 +117,11 @@ class Inner:
         return sorted(self._children.get(id, ()), key=by_name)
 
     def parent(self, task: asyncio.Task[Any]) -> Id:
-        """Return the id of the task that ``task`` is inside; None if it belongs to none."""
-        return _id_of(self._parents.get(task))
+        """Return the id of the task that ``task`` is inside; None if it belongs to none.
+
+        For a task that does the work of a launched one, such as with ``--on kernel``, that is it.
+        """
+        return _id_of(self._parents.get(task) or self._workers.get(task))
 
     def with_id(self, id: int) -> asyncio.Task[Any] | None:
         """Return the unfinished task with this id, which is not a launched one; None if ended."""
@@ -160,9 +142,11 @@ class Inner:
         return id in self._children
 
     def counts(self, id: Id, task: asyncio.Task[Any] | None = None) -> Counts:
-        """Return how many tasks are directly inside a task; see ``Counts`` for what is known.
+        """Return how many tasks are directly inside a task; pass it too unless it is launched.
 
-        Pass the task as well unless it is a launched one.
+        Of those that have ended, only some are known: the children of the gather or wait that the
+        task awaits, and the failures that a TaskGroup is about to raise. A TaskGroup forgets a
+        child that is done, and so do as_completed() and create_task().
         """
         inside = self._children.get(id, ())
         if task is None and (record := self.launched.get(id or 0)) is not None:

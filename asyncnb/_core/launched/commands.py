@@ -80,6 +80,16 @@ def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     Of several groups with the same name, the last one counts. Raises CommandError if there was
     none, and TaskNotFoundError for a pattern that matches none of its tasks.
     """
+    last = _last_group(name)
+    found = [r for r in registry.records() if r.group_facts is last]
+    for pattern in patterns:
+        if not any(matches(r, pattern) for r in found):
+            names = [r.name for r in found]
+            raise TaskNotFoundError(registry.no_match_message(pattern, names))
+    return [r for r in found if not patterns or any(matches(r, p) for p in patterns)]
+
+
+def _last_group(name: str) -> GroupFacts:
     records = registry.records()
     last = next((r.group_facts for r in reversed(records) if r.group == name), None)
     if (open_group := named_groups.find_group(name)) is not None:
@@ -91,12 +101,16 @@ def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
             known = f" Known names: {', '.join(groups[-8:])}."
             hint = known if groups else " No group has been opened yet."
         raise CommandError(f"No group named {name!r}.{hint}")
-    found = [r for r in records if r.group_facts is last]
-    for pattern in patterns:
-        if not any(matches(r, pattern) for r in found):
-            names = [r.name for r in found]
-            raise TaskNotFoundError(registry.no_match_message(pattern, names))
-    return [r for r in found if not patterns or any(matches(r, p) for p in patterns)]
+    return last
+
+
+def group_line(name: str) -> str:
+    """Return how many tasks of the group ``name`` run and have ended: ``crawl: 3 running.``
+
+    Of several groups with the same name, the last one counts. Raises CommandError as in_group does.
+    """
+    counts = named_groups.group_counts(_last_group(name))
+    return f"{name}: {counts}." if counts.total else ""
 
 
 def _living(records: Sequence[Commanded]) -> list[Commanded]:

@@ -143,17 +143,17 @@ def no_match_message(path: str) -> str:
 
 
 def paths_inside(path: str) -> Iterator[str]:
-    """Yield the paths of the tasks directly inside the task that ``path``, up to its last slash,
-    names. Any thread.
+    """Yield the paths of tasks directly inside those that ``path`` names before one of its slashes.
+
+    Any thread.
     """
-    above, _, _ = path.rpartition("/")
     inner = look_inside()
-    parents = [(record.id, record.name) for record in inner.launched.values()]
-    parents = [(id, name) for id, name in parents if name == above]
-    parents += [(each.id, each.name) for each in find_inside(above, exactly=True, inner=inner)]
-    for id, name in parents:
-        for child in inner.children(id):
-            yield f"{name}/{child.get_name()}"
+    for above, _ in _splits(f"{path}*"):
+        for record in inner.launched.values():
+            if record.name == above:
+                yield from (f"{above}/{each.get_name()}" for each in inner.children(record.id))
+        for parent in find_inside(above, exactly=True, inner=inner):
+            yield from (f"{above}/{each.get_name()}" for each in inner.children(parent.id))
 
 
 def cancel(tasks: Iterable[asyncio.Task[Any]], msg: str | None = None) -> None:

@@ -7,7 +7,7 @@ import concurrent.futures
 from asyncio import AbstractEventLoop, CancelledError, Task, TimerHandle, current_task
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
@@ -29,6 +29,9 @@ from asyncnb._core.primitives.groups import TaskGroup, is_base_error
 from asyncnb._core.primitives.joining import fail_on_dead_loop, is_dead
 from asyncnb._core.primitives.tasks import Task as OwnTask
 from asyncnb._core.primitives.waiting import wait
+
+if TYPE_CHECKING:
+    from asyncnb._core.introspection.counts import Counts
 
 T = TypeVar("T")
 Starter = Callable[..., Any]
@@ -73,6 +76,8 @@ class OpenGroup(TaskGroup):
         self._entered = self._open = True
         self._start = start
         self._report = report
+        #: Returns what the registry knows of its tasks.
+        self._count: Callable[[GroupFacts], Counts] | None = None
         self._when: float | None = None
         self._timer: TimerHandle | None = None
         self.facts: GroupFacts = GroupFacts(self)
@@ -83,7 +88,12 @@ class OpenGroup(TaskGroup):
         state = "cancelling" if self._aborting else "closing" if self._exiting else "open"
         if self._outcome.done():
             state = "ended"
-        return f"<TaskGroup {self.name!r} {state} tasks={len(self._tasks)}>"
+        info = [f"{state} tasks={len(self._tasks)}"]
+        if self._count is not None:
+            counts = self._count(self.facts)
+            ended = zip(counts._fields[1:], counts[1:], strict=True)
+            info += [f"{what}={number}" for what, number in ended if number]
+        return f"<TaskGroup {self.name!r} {' '.join(info)}>"
 
     def __len__(self) -> int:
         """The number of its tasks that have not ended."""

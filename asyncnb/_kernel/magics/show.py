@@ -49,10 +49,11 @@ class ShowVerbs:
     def _table(self, args: argparse.Namespace) -> TaskTable:
         from asyncnb._kernel.tables.tree import TreeTable
 
-        tree = TreeTable()
+        tree, below = TreeTable(), ""
         if args.group is not None:
             patterns = [] if args.pattern == "*" else [args.pattern]
             found = commands.in_group(args.group, patterns)
+            below = commands.group_line(args.group)
         else:
             found = list(registry.match(args.pattern))
         plain = plain_tasks_named(args.pattern) if args.all and args.group is None else []
@@ -67,7 +68,8 @@ class ShowVerbs:
         if args.failed:
             found = [r for r in found if r.ended is not None and r.state() == "failed"]
             plain = []  # unfinished tasks only are known of these
-        return tree.of(found, plain, empty="No failed tasks." if args.failed else "No tasks.")
+        empty = "No failed tasks." if args.failed else "No tasks."
+        return tree.of(found, plain, empty, below)
 
     def _stack(self, args: argparse.Namespace) -> None:
         from asyncnb._kernel.tables.stack import describe_stack

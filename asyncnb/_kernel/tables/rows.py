@@ -11,7 +11,7 @@ from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.tables.note import note
 
 if TYPE_CHECKING:
-    from asyncnb._core.introspection.inner import Counts
+    from asyncnb._core.introspection.counts import Counts
 
 #: Rows of a table at most: longer ones are not read, and take time to make.
 MAX_ROWS = 100

@@ -24,10 +24,18 @@ class TreeTable:
         self._inner = look_inside()
 
     def of(
-        self, found: Sequence[TaskRecord], plain: Sequence[asyncio.Task[Any]], empty: str
+        self,
+        found: Sequence[TaskRecord],
+        plain: Sequence[asyncio.Task[Any]],
+        empty: str,
+        below: str = "",
     ) -> TaskTable:
-        """Return the table of launched tasks and of others, at most ``MAX_ROWS`` of each."""
+        """Return the table of launched tasks and of others, at most ``MAX_ROWS`` of each.
+
+        The sentence ``below`` is shown under it.
+        """
         shown, left_out = choose(found)
+        left_out = f"{below} {left_out}".strip()
         rows = {record.id: record.info() for record in shown}
         for task in sorted(plain, key=by_name)[:MAX_ROWS]:
             rows[-id(task)] = inner_info(task, self._inner.parent(task))

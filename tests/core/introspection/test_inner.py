@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import aiohttp
+import anyio
 import pytest
+from aiohttp import web
 
 import asyncnb
 from asyncnb._core.introspection.inner import Inner, inner_info
@@ -115,6 +119,153 @@ def test_a_gather_inside_a_child_makes_grandchildren_and_counts_the_ended(
     assert str(counts) == "3 running, 4 done" + (", 1 failed" if return_exceptions else "")
 
 
+async def with_create_task(stage: Stage) -> None:
+    kept = [asyncio.create_task(stage.leaf()), asyncnb.create_task(stage.leaf())]
+    await asyncio.sleep(3600, kept)
+
+
+async def with_wait(stage: Stage) -> None:
+    await asyncio.wait([asyncio.create_task(stage.leaf()) for _ in range(2)])
+
+
+async def with_own_wait(stage: Stage) -> None:
+    await asyncnb.wait([asyncio.create_task(stage.leaf()) for _ in range(2)])
+
+
+async def with_wait_for(stage: Stage) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(asyncio.wait_for(asyncio.create_task(stage.leaf()), 3600))
+
+
+async def with_shield(stage: Stage) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(shielding(stage, asyncio.shield))
+        group.create_task(shielding(stage, asyncnb.shield))
+
+
+async def shielding(stage: Stage, shield: Any) -> None:
+    await shield(asyncio.create_task(stage.leaf()))
+
+
+async def with_as_completed(stage: Stage) -> None:
+    for ended in asyncio.as_completed([stage.leaf(), stage.leaf()]):
+        await ended
+
+
+async def with_own_as_completed(stage: Stage) -> None:
+    async for _ in asyncnb.as_completed([stage.leaf() for _ in range(5)], limit=2):
+        pass
+
+
+async def with_limited_gather(stage: Stage) -> None:
+    await asyncnb.gather(*(stage.leaf() for _ in range(5)), limit=2)
+
+
+async def with_eager_tasks(stage: Stage) -> None:
+    kept = [asyncnb.create_task(stage.leaf(), eager_start=True) for _ in range(2)]
+    await asyncio.gather(*kept)
+
+
+async def with_anyio(stage: Stage) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(stage.leaf, name="a")
+        group.start_soon(stage.leaf, name="b")
+
+
+async def with_a_thread(stage: Stage) -> None:
+    loop = asyncio.get_running_loop()
+
+    def threadsafe() -> None:
+        made = [asyncio.run_coroutine_threadsafe(stage.leaf(), loop) for _ in range(2)]
+        with contextlib.suppress(BaseException):
+            made[0].result()
+
+    await asyncio.to_thread(threadsafe)
+
+
+WAYS = [
+    with_create_task,
+    with_wait,
+    with_own_wait,
+    with_wait_for,
+    with_shield,
+    with_as_completed,
+    with_own_as_completed,
+    with_limited_gather,
+    with_eager_tasks,
+    with_anyio,
+    with_a_thread,
+]
+#: Where a child makes the tasks and nothing waits for each: Python does not know who made them.
+FLAT = {with_create_task, with_a_thread, with_as_completed}
+
+
+def leaves(found: dict[str, Any]) -> int:
+    return sum(leaves(below) if below else 1 for below in found.values())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_tasks_are_inside_however_they_are_made(way: Any) -> None:
+    task = Stage(2).launch(way)
+    assert leaves(tree(look_inside(), task.info().id)) == 2
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in FLAT])
+def test_what_a_child_waits_for_is_inside_the_child(way: Any) -> None:
+    async def outer(stage: Stage) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(way(stage), name="child")
+
+    task = Stage(2).launch(outer)
+    found = tree(look_inside(), task.info().id)
+    assert list(found) == ["child"] and leaves(found) == 2
+
+
+def test_a_handler_of_a_server_is_inside_the_task_that_serves() -> None:
+    async def outer(stage: Stage) -> None:
+        async def handle(request: web.BaseRequest) -> web.Response:
+            await stage.leaf()
+            return web.Response()
+
+        server = web.Server(handle)
+        socket = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+        async with socket, aiohttp.ClientSession() as session:
+            try:
+                url = "http://{}:{}".format(*socket.sockets[0].getsockname())
+                await session.get(url)
+            finally:
+                await server.shutdown(0)
+
+    task = Stage(1).launch(outer)
+    children = look_inside().children(task.info().id)
+    assert "RequestHandler.start" in {child.get_coro().__qualname__ for child in children}
+
+
+def test_tasks_that_outlive_their_launched_task_stay_inside_it() -> None:
+    kept: list[asyncio.Task[Any]] = []
+
+    async def leaves_one(stage: Stage) -> None:
+        kept.append(asyncio.create_task(stage.leaf(), name="late"))
+
+    task = Stage(1).launch(leaves_one)
+    assert task.done()
+    assert tree(look_inside(), task.info().id) == {"late": {}}
+    assert asyncnb.tasks("crawl/late") == kept
+    clear_ended()
+    assert asyncnb.cancel("crawl/late") == kept
+
+
+def test_other_launched_tasks_are_not_inside_by_being_awaited() -> None:
+    async def outer(stage: Stage) -> None:
+        await asyncio.gather(asyncnb.launch(stage.leaf(), name="launched"), other)
+
+    other = asyncnb.launch(asyncio.Event().wait(), name="other")
+    task = Stage(1).launch(outer)
+    inner = look_inside()
+    assert not inner.children(task.info().id) and not inner.has_children(other.info().id)
+
+
 def test_facts_of_a_child_have_its_parent_and_what_it_waits_for() -> None:
     task = Stage(2).launch(lambda stage: by_group(stage, asyncio.TaskGroup))
     child = look_inside().children(task.info().id)[0]
@@ -157,7 +308,7 @@ def test_a_path_names_children_and_each_star_one_name() -> None:
     Stage(3).launch(outer, "crawl/B")
 
     def named(path: str) -> list[str]:
-        return sorted(task.get_name() for task in find_inside(path))
+        return sorted(each.task.get_name() for each in find_inside(path))
 
     assert named("crawl/B/b") == ["b"]
     assert named("crawl/B/http://site/a") == ["http://site/a"]

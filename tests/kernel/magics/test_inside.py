@@ -131,3 +131,34 @@ def test_a_long_table_of_tasks_inside_is_cut_and_says_so(crawling):
     crawling.ok("while len(asyncnb.tasks('big/*')) < 150: await asyncio.sleep(0.001)")
     table = crawling.ok("%tasks big/")
     assert len(rows(table)) == 102 and "Not shown: 50 more." in table.result
+
+
+def test_a_group_says_how_many_of_its_tasks_run_and_have_ended(crawling):
+    crawling.ok(
+        """
+        async def fails():
+            raise ValueError
+        g = asyncnb.open_group("pages", on_error="continue")
+        made = [g.create_task(each) for each in (page(0), page(1), fails(), asyncio.sleep(0))]
+        asyncnb.cancel(made[1].get_name())
+        await asyncnb.wait(made[1:])
+        """
+    )
+    counts = "pages: 1 running, 1 done, 1 failed, 1 cancelled."
+    assert crawling.ok("%tasks -g pages").result.splitlines()[-1] == counts
+    shown = crawling.evaluate("repr(g)")
+    assert shown == "<TaskGroup 'pages' open tasks=1 done=1 failed=1 cancelled=1>"
+    crawling.ok("%tasks clear")
+    assert crawling.evaluate("repr(g)") == "<TaskGroup 'pages' open tasks=1>"
+
+
+def test_tab_after_a_slash_offers_what_is_inside(crawling):
+    assert crawling.complete("%tasks 'crawl B/") == ["'crawl B/site a'", "'crawl B/site b'"]
+    assert crawling.complete("%tasks stack 'crawl B/site a/pa") == [
+        *("'crawl B/site a/page 0'", "'crawl B/site a/page 1'", "'crawl B/site a/page 2'"),
+    ]
+    for nothing in ("%tasks cancel other/", "%tasks cancel -m 'crawl B/"):
+        assert not [each for each in crawling.complete(nothing) if "/" in each]
+    crawling.ok("big = asyncnb.launch(site(150), name='big')")
+    crawling.ok("while len(asyncnb.tasks('big/*')) < 150: await asyncio.sleep(0.001)")
+    assert len(crawling.complete("%tasks wait big/")) == 50
