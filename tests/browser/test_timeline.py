@@ -144,7 +144,8 @@ def test_a_sampled_task_says_so_and_has_no_end_that_is_not_known(page: Page) -> 
     assert page.ask(TOLD) == "gone · ended · sampled: seen from 0.50 s to 1.50 s"
     titles = "() => [...document.querySelectorAll('.asyncnb-tl-name title')].map(n => n.textContent)"
     assert page.ask(titles) == [
-        "gone, sampled: seen from 0.50 s to 1.50 s", "here, sampled: seen from 500 ms to 2.00 s",
+        "gone, sampled: seen from 0.50 s to 1.50 s",
+        "here, sampled: seen from 0.50 s to 2.00 s",
     ]  # fmt: skip
     ends = "() => document.querySelectorAll('.asyncnb-tl-picture .asyncnb-tl-end').length"
     assert page.ask(ends) == 2
