@@ -7,12 +7,15 @@ task has are refused with a sentence, and nothing is done.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.text import brief
 from asyncnb._core.launched import commands
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.inside import InnerTask
 
 
 def _id(value: object) -> int:
@@ -58,6 +61,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise CommandError(f"{_brief(value)} is neither true nor false.")
+    return value
+
+
 def _seconds_or_none(value: object) -> float | None:
     try:
         return check_timeout(value, what="A time limit")
@@ -85,6 +94,7 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "detail": {"id": _id_or_none},
     "watch": {"ids": _ids},
     "timeline": {},
+    "sample": {"on": _flag},
     # of tasks
     "cancel": {"id": _id},
     "cancel_group": {"group": _text},
@@ -154,19 +164,13 @@ class Commands:
         return commands.resume([commands.with_id(id)])
 
     def _cancel_inner(self, id: int, name: str) -> str:
-        from asyncnb.widgets import _inner  # only of an unfolded task
-
-        return _inner.cancel(id, name, _MESSAGE)
+        return commands.cancel_tasks([_inner_task(id, name)], _MESSAGE)
 
     def _pause_inner(self, id: int, name: str) -> str:
-        from asyncnb.widgets import _inner
-
-        return _inner.pause(id, name)
+        return commands.pause([_inner_task(id, name)])
 
     def _resume_inner(self, id: int, name: str) -> str:
-        from asyncnb.widgets import _inner
-
-        return _inner.resume(id, name)
+        return commands.resume([_inner_task(id, name)])
 
     def _rename(self, id: int, name: str) -> str:
         return commands.rename(commands.with_id(id), name)
@@ -179,3 +183,9 @@ class Commands:
 
     def _clear(self) -> str:
         return commands.clear()
+
+
+def _inner_task(id: int, name: str) -> InnerTask:
+    from asyncnb.widgets._inner import inner_task  # only of an unfolded task
+
+    return inner_task(id, name)

@@ -32,6 +32,8 @@ from asyncnb.widgets._rows import FORMAT, Row, cut, pack, row_of, sendable
 from asyncnb.widgets._timeline_facts import facts
 
 if TYPE_CHECKING:
+    from asyncnb._core.introspection.inner import Inner
+    from asyncnb._core.timeline.sampled import Sampled
     from asyncnb.widgets._inner import Insides
 
 logger = logging.getLogger("asyncnb")
@@ -68,6 +70,8 @@ class Subscription:
         self.visible: tuple[int, ...] = ()
         #: What it shows of the tasks inside others; None if it never asked.
         self.insides: Insides | None = None
+        #: Whether it shows the timeline.
+        self.sampling = False
         self.detail: int | None = None
         self.detail_sent: Message | None = None
         self.sent = 0
@@ -107,6 +111,8 @@ class Feed:
         self._records: dict[int, TaskRecord] = {}
         #: Tasks whose next change of state comes without a mark: pending, running, cancelling.
         self._transient: dict[int, TaskRecord] = {}
+        #: What was seen inside tasks while a timeline was shown.
+        self._sampled: Sampled | None = None
         self._groups: list[list[Any]] = []
         self._loop: Message = {}
         self._seq = 0
@@ -227,6 +233,7 @@ class Feed:
         subscription.open = True
         subscription.sent = subscription.seen = 0
         subscription.detail_sent = None
+        subscription.sampling = False
         if subscription.insides is not None:
             subscription.insides.forget()
         message, buffers = self._message("snapshot", list(self._rows.values()), [], subscription)
@@ -267,7 +274,15 @@ class Feed:
         self._send_detail(subscription)
 
     def _on_timeline(self, subscription: Subscription) -> None:
-        self._send(subscription, {"k": "timeline", "data": facts()}, [])
+        sampled = [] if self._sampled is None else self._sampled.rows()
+        self._send(subscription, {"k": "timeline", "data": facts(sampled=sampled)}, [])
+
+    def _on_sample(self, subscription: Subscription, on: bool) -> None:
+        subscription.sampling = on
+        if on:  # for the timeline that the page asks for next
+            from asyncnb._core.launched.inside import look_inside
+
+            self._note_samples(look_inside())
 
     def tick(self) -> None:
         """Send what has changed since the last tick, if anything."""
@@ -355,23 +370,35 @@ class Feed:
 
     def _insides(self, now: float) -> dict[Subscription, Message]:
         """Return what is new inside the tasks on a screen, by subscription."""
+        listening = [s for s in self._subscriptions if s.listening]
         shown = [
             (s, s.insides, {*s.visible, s.detail or 0})
-            for s in self._subscriptions
-            if s.listening and s.insides is not None and s.visible
+            for s in listening
+            if s.insides is not None and s.visible
         ]
+        sampling = [s for s in listening if s.sampling]
         found: dict[Subscription, Message] = {}
-        if shown and (now >= self._next_look or any(insides.asked for _, insides, _ in shown)):
+        is_due = now >= self._next_look or any(insides.asked for _, insides, _ in shown)
+        if (shown or sampling) and is_due:
             from asyncnb._core.launched.inside import look_inside
 
             began = time.thread_time()
             inner = look_inside()
             found = {s: insides.look(inner, visible) for s, insides, visible in shown}
+            if sampling and self._note_samples(inner):
+                found |= {s: found.get(s, {}) | {"sampled": True} for s in sampling}
             cost = time.thread_time() - began
             self._next_look = now + max(SAMPLE_INTERVAL, cost / MAX_LOOK_SHARE)
         for s, insides, visible in shown:
             found[s] = found.get(s, {}) | insides.sample(visible)
         return {s: {"inner": news} for s, news in found.items() if news}
+
+    def _note_samples(self, inner: Inner) -> bool:
+        if self._sampled is None:
+            from asyncnb._core.timeline.sampled import Sampled
+
+            self._sampled = Sampled()
+        return self._sampled.look(inner, time.time())
 
     def _message(
         self, kind: str, rows: list[Row], gone: list[int], subscription: Subscription

@@ -12,11 +12,11 @@ import weakref
 from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
-from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import replace_surrogates
 from asyncnb._core.introspection.inner import Inner, inner_info
 from asyncnb._core.introspection.stack import await_chain, awaited_by, waiting_on
-from asyncnb._core.launched.inside import look_inside
+from asyncnb._core.launched import commands
+from asyncnb._core.launched.inside import InnerTask, look_inside
 from asyncnb._core.primitives.tasks import Task
 from asyncnb.widgets._detail import MAX_FRAMES, without_countdown
 from asyncnb.widgets._rows import InnerTexts, cut, state_number
@@ -120,37 +120,15 @@ class Insides:
         }
 
 
-def cancel(child: int, name: str, msg: str) -> str:
-    """Cancel the child with this id if it still has this name. Raises CommandError."""
-    task = _living(child, name)
-    if isinstance(task, Task):
-        task.cancel(msg)
-    else:
-        task.get_loop().call_soon_threadsafe(task.cancel, msg)
-    return "cancellation requested for 1 task"
+def inner_task(id: int, name: str) -> InnerTask:
+    """Return the task with this id if its name is still the one that the page shows.
 
-
-def pause(child: int, name: str) -> str:
-    """Pause it, likewise."""
-    task = _living(child, name)
-    assert isinstance(task, Task)
-    task.pause()
-    return f"{name} is paused"
-
-
-def resume(child: int, name: str) -> str:
-    """Resume it, likewise."""
-    task = _living(child, name)
-    assert isinstance(task, Task)
-    task.resume()
-    return f"{name} resumed"
-
-
-def _living(child: int, name: str) -> asyncio.Task[Any]:
-    task = next((task for task in look_inside()._parents if -id(task) == child), None)
+    Raises CommandError if it has ended: another task may have got its id then.
+    """
+    task = look_inside().with_id(id)
     if task is not None and shown_name(task) == name:
-        return task
-    raise CommandError(f"{name!r} has ended.")
+        name = task.get_name()  # a page gets a long one cut
+    return commands.inner_with_id(id, name)
 
 
 def shown_name(task: asyncio.Task[Any]) -> str:

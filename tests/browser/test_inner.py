@@ -71,13 +71,19 @@ def test_a_task_is_unfolded_and_one_of_its_children_cancelled(open_notebook: Ope
     assert notebook.ask(focused) == "crawl B/page 9"
     notebook.press("ArrowLeft")
     notebook.press("ArrowLeft")
-    assert notebook.row("crawl B/page 9") == "(no row)"
+    notebook.see_row("crawl B/page 9", "(no row)")
     notebook.press("ArrowRight")
     notebook.see_row("crawl B/page 9", "waiting")
+    # the timeline shows them, too, and says how it knows of them
+    notebook.do(notebook.role("tab", "Timeline").click())
+    notebook.see_on_page("page 9")
+    notebook.see_on_page("are sampled")
+    notebook.screenshot("inner-timeline")
     notebook.run(4)
     notebook.run(5)
+    notebook.do(notebook.role("tab", "Tasks").click())
     notebook.see_row("crawl B", "done")
-    assert notebook.row("crawl B/page 9") == "(no row)"
+    notebook.see_row("crawl B/page 9", "(no row)")
 
 
 def test_ten_thousand_children_are_unfolded_and_scrolled(open_notebook: Open) -> None:

@@ -253,3 +253,54 @@ def test_of_too_many_children_the_first_are_sent_and_all_are_counted(
     page.show(id, unfolded=(id,))
     assert len(page.children[id]) == 5
     assert page.counts[id]["running"] == 8
+
+
+def drawn(page: Page) -> dict[str, dict[str, Any]]:
+    page.say("timeline")
+    data = next(m["data"] for m in reversed(page.messages) if m["k"] == "timeline")
+    return {row["name"]: row for row in data["rows"]}
+
+
+def test_a_timeline_shows_what_was_seen_inside_tasks_while_it_was_open(page: Page) -> None:
+    gate = asyncio.Event()
+
+    async def outer() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(gate.wait(), name="short")
+            group.create_task(crawl(1), name="crawl")
+
+    launched(outer(), "outer")
+    tick(page.feed)
+    assert drawn(page).keys() == {"outer"}
+    page.say("sample", on=True)
+    rows = drawn(page)
+    assert [(name, row["depth"]) for name, row in rows.items()] == [
+        ("outer", 0), ("crawl", 1), ("page 0", 2), ("short", 1),
+    ]  # fmt: skip
+    assert {name for name, row in rows.items() if row.get("sampled")} == {"crawl", "page 0", "short"}
+    asyncnb.embedded_loop().call_soon_threadsafe(gate.set)
+    settled()
+    settled()
+    before = len(page.messages)
+    tick(page.feed)
+    assert page.messages[before:], "the page is told to ask again"
+    rows = drawn(page)
+    assert rows["short"]["ended"] is not None
+    assert rows["short"]["state"] in ("ended", "done")
+    assert rows["page 0"]["ended"] is None
+    page.say("sample", on=False)
+    before = len(page.messages)
+    tick(page.feed)
+    assert len(page.messages) == before
+
+
+def test_of_recorded_children_nothing_is_sampled(page: Page) -> None:
+    asyncnb.launch(crawl(1), name="traced", trace=True)
+    settled()
+    settled()
+    tick(page.feed)
+    page.say("sample", on=True)
+    rows = drawn(page)
+    assert rows["page 0"]["recorded"]
+    assert rows["page 0"]["depth"] == 1
+    assert len(rows) == 2

@@ -29,6 +29,7 @@ class Store {
     this.commands = 0;
     this.visibleKey = "";
     this.unfoldedKey = "";
+    this.isSampling = false;
   }
 
   /** The row of a task, also of one inside another. */
@@ -125,6 +126,7 @@ class Store {
   /** Tell the kernel which rows are visible and which are unfolded: it samples these twice a second. */
   setVisible(force = false) {
     this.setUnfolded(force);
+    this.setSampling(force);
     const list = this.ofViews((view) => view.visibleIds?.());
     const key = list.join();
     if (this.connection === "lost" || (!force && key === this.visibleKey)) return;
@@ -140,6 +142,14 @@ class Store {
     this.unfoldedKey = key;
     for (const id of this.children.keys()) if (!list.includes(id)) this.forgetChildren(id);
     this.post({ c: "unfold", ids: list });
+  }
+
+  /** Tell the kernel whether a timeline is seen: it then notes what is inside tasks. */
+  setSampling(force = false) {
+    const on = [...this.views].some((view) => view.showsTimeline?.());
+    if (this.connection === "lost" || (on === this.isSampling && !(force && on))) return;
+    this.isSampling = on;
+    this.post({ c: "sample", on });
   }
 
   ofViews(ask) {
