@@ -19,12 +19,18 @@ class ExplainVerbs:
         self._background = background
         self.verbs: dict[str, Verb] = {
             "debug": Verb("%tasks debug NAME [NUMBER]", _debug_arguments, self._debug),
+            "leaks": Verb("%tasks leaks", lambda parser: None, self._leaks),
         }
 
     def _debug(self, args: argparse.Namespace) -> None:
         from asyncnb._kernel.magics.post_mortem import debug
 
         debug(self._background.ip, args.failed, args.number, self._background.output.parent())
+
+    def _leaks(self, args: argparse.Namespace) -> None:
+        from asyncnb._kernel.magics.leaks import show_leaks
+
+        show_leaks(self._background.ip)
 
 
 def _debug_arguments(parser: Parser) -> None:
