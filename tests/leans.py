@@ -436,14 +436,16 @@ PYTHON = [
     # The interpreter and the rest of the standard library.
     Lean(
         "sys._current_frames",
-        f"{_FRAMES} _core/loop/guarded.py _core/base/worker_thread.py",
-        "no stack of a running task, no watchdog, no stop for code that blocks the loop",
+        f"{_FRAMES} _core/loop/guarded.py _core/base/worker_thread.py _core/leaks/isolated.py "
+        "_core/leaks/reach.py _core/leaks/threads.py",
+        "no stack of a running task, no watchdog, no stop for code that blocks the loop, no leaks",
         "sys._current_frames()[threading.get_ident()] is not None",
     ),
     Lean(
         "sys._getframe",
         "_core/introspection/call_graph.py _core/loop/guarded.py _core/base/inner_loops.py "
-        "_kernel/magics/magics.py _core/introspection/leaves.py _core/primitives/tasks.py",
+        "_kernel/magics/magics.py _core/introspection/leaves.py _core/primitives/tasks.py "
+        "_core/leaks/isolated.py",
         "no call graph of the current task; no waking of tasks from worker threads; no local "
         "variables in the lines of magics; no names of tasks in an exception group",
         "sys._getframe().f_code is not None",

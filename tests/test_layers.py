@@ -71,6 +71,7 @@ CORE_FLOORS = {
     "_core/tracing": 3,
     "_core/launched": 4,
     "_core/timeline": 5,
+    "_core/leaks": 5,
 }
 CORE_APART = ("_core/loop", "_core/tracing")
 KERNEL_FLOORS = {

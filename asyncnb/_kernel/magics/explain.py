@@ -25,6 +25,7 @@ class ExplainVerbs:
         self.verbs: dict[str, Verb] = {
             "deadlocks": Verb("%tasks deadlocks", lambda parser: None, self._deadlocks),
             "debug": Verb("%tasks debug NAME [NUMBER]", _debug_arguments, self._debug),
+            "leaks": Verb("%tasks leaks", lambda parser: None, self._leaks),
         }
 
     def _deadlocks(self, args: argparse.Namespace) -> None:
@@ -34,6 +35,11 @@ class ExplainVerbs:
         from asyncnb._kernel.magics.post_mortem import debug
 
         debug(self._background.ip, args.failed, args.number, self._background.output.parent())
+
+    def _leaks(self, args: argparse.Namespace) -> None:
+        from asyncnb._kernel.magics.leaks import show_leaks
+
+        show_leaks(self._background.ip)
 
 
 def _debug_arguments(parser: Parser) -> None:

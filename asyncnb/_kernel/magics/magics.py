@@ -209,6 +209,8 @@ class AsyncMagics(Magics):
         %tasks stack NAME             show where it is, what it waits for and what waits for it
         %tasks debug NAME             post-mortem of a failed task: pdb with its frames; for a
                                       group, NUMBER chooses the error
+        %tasks leaks                  show what cells left behind: coroutines never awaited, tasks
+                                      without a reference, servers and clients left open
         %tasks rename OLD NEW         rename it
         %tasks clear                  forget the tasks that have ended
 
