@@ -176,6 +176,7 @@ class Extension:
         self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
+        undo.push(_end_profiles)
         undo.push(shutdown)  # undone first, while the parts that show how tasks end still work
         if THREADS:
             start_early(self._prepare)
@@ -416,6 +417,12 @@ def _end_workers() -> None:
     process = sys.modules.get("asyncnb._offload.engines.process")
     if process is not None:
         process.close()
+
+
+def _end_profiles() -> None:
+    profiling = sys.modules.get("asyncnb._core.profiling.sampler")
+    if profiling is not None:
+        profiling.sampler.close()
 
 
 _loaded: Extension | None = None

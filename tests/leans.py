@@ -60,7 +60,8 @@ ended = Task.__new__(Task)
 
 _FRAMES = (
     "_core/base/async_raise.py _core/introspection/call_graph.py "
-    "_core/introspection/stack.py _core/loop/watchdog.py _kernel/output/blocked.py"
+    "_core/introspection/stack.py _core/loop/watchdog.py _core/profiling/sampler.py "
+    "_kernel/output/blocked.py"
 )
 
 PYTHON = [
@@ -210,6 +211,7 @@ PYTHON = [
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/introspection/inner.py _core/loop/watchdog.py "
+        "_core/profiling/sampler.py "
         "_kernel/awaiting/running_cell.py",
         "no pause; stacks and the table do not say what a task waits for",
         "is_slot(Task, '_fut_waiter')",

@@ -72,6 +72,7 @@ CORE_FLOORS = {
     "_core/launched": 4,
     "_core/timeline": 5,
     "_core/leaks": 5,
+    "_core/profiling": 6,
 }
 CORE_APART = ("_core/loop", "_core/tracing")
 KERNEL_FLOORS = {

@@ -142,7 +142,9 @@ def test_a_sampled_task_says_so_and_has_no_end_that_is_not_known(page: Page) -> 
     page.ask(SHOW, data)
     page.point(1.0, 1, data)
     assert page.ask(TOLD) == "gone · ended · sampled: seen from 0.50 s to 1.50 s"
-    titles = "() => [...document.querySelectorAll('.asyncnb-tl-name title')].map(n => n.textContent)"
+    titles = (
+        "() => [...document.querySelectorAll('.asyncnb-tl-name title')].map(n => n.textContent)"
+    )
     assert page.ask(titles) == [
         "gone, sampled: seen from 0.50 s to 1.50 s",
         "here, sampled: seen from 0.50 s to 2.00 s",

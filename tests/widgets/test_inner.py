@@ -277,7 +277,11 @@ def test_a_timeline_shows_what_was_seen_inside_tasks_while_it_was_open(page: Pag
     assert [(name, row["depth"]) for name, row in rows.items()] == [
         ("outer", 0), ("crawl", 1), ("page 0", 2), ("short", 1),
     ]  # fmt: skip
-    assert {name for name, row in rows.items() if row.get("sampled")} == {"crawl", "page 0", "short"}
+    assert {name for name, row in rows.items() if row.get("sampled")} == {
+        "crawl",
+        "page 0",
+        "short",
+    }
     asyncnb.embedded_loop().call_soon_threadsafe(gate.set)
     settled()
     settled()

@@ -281,6 +281,10 @@ class BackgroundCells:
             from asyncnb._kernel.cells.repeat import repeated  # %load_ext would take longer
 
             often = repeated(record, once, args, self.ip, self.output)
+        if args.profile:
+            from asyncnb._kernel.cells.profiled import profiled
+
+            often = profiled(record, often, self.output)
         record.first_limit = args.timeout
         coro = self._run(record, often, [r.task for r in before])
         launch.cancel_records(before, "replaced by a new run of its cell")
