@@ -129,9 +129,24 @@ def test_it_tells_what_is_under_the_pointer(page: Page) -> None:
 
 
 def test_a_sampled_task_says_so_and_has_no_end_that_is_not_known(page: Page) -> None:
-    row = {"kind": "loop", "group": None, "cell": "", "error": None, "started": 0.5, "steps": 0,
-           "recorded": False, "sampled": True, "seconds": 0.0, "dropped": 0, "runs": [],
-           "waits": [], "events": [], "created": 0.5, "depth": 1, "parent": 1}  # fmt: skip
+    row: dict[str, Any] = {
+        "kind": "loop",
+        "group": None,
+        "cell": "",
+        "error": None,
+        "started": 0.5,
+        "steps": 0,
+        "recorded": False,
+        "sampled": True,
+        "seconds": 0.0,
+        "dropped": 0,
+        "runs": [],
+        "waits": [],
+        "events": [],
+        "created": 0.5,
+        "depth": 1,
+        "parent": 1,
+    }
     rows = [
         row | {"id": 1, "name": "outer", "state": "waiting", "ended": None, "sampled": False},
         row | {"id": -8, "name": "gone", "state": "ended", "ended": 1.5},

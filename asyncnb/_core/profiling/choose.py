@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from asyncnb._core.base.errors import CommandError, TaskNotFoundError
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched import commands, named_groups
 from asyncnb._core.launched.launch import plain_tasks_named
-from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.profiling.profile import Profile
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.commands import Commanded
+
+_Found = TypeVar("_Found", bound="Commanded")
 
 
 def profile(pattern: str | None = None, *, group: str | None = None) -> Profile:
@@ -57,7 +62,7 @@ def chosen(patterns: Sequence[str], group: str | None = None) -> Profile:
     return Profile(", ".join(map(repr, patterns)), list(tasks.values()))
 
 
-def _living(records: Sequence[TaskRecord]) -> list[TaskRecord]:
+def _living(records: Sequence[_Found]) -> list[_Found]:
     living = [record for record in records if record.state() not in ENDED]
     if not living:
         names = ", ".join(repr(record.name) for record in records)
