@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.magics.verbs import Verb
     from asyncnb._kernel.output.blocked import BlockedLoopReporter
+    from asyncnb._kernel.output.deadlocks import DeadlockReporter
     from asyncnb._kernel.output.progress import ProgressBars
     from asyncnb.widgets._session import BrowserSide
 
@@ -102,6 +103,12 @@ class Extension:
         from asyncnb._kernel.output.blocked import BlockedLoopReporter
 
         return BlockedLoopReporter()
+
+    @functools.cached_property
+    def deadlocks(self) -> DeadlockReporter:
+        from asyncnb._kernel.output.deadlocks import DeadlockReporter
+
+        return DeadlockReporter()
 
     @functools.cached_property
     def bars(self) -> ProgressBars:
@@ -169,6 +176,7 @@ class Extension:
         self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
+        undo.push(_end_profiles)
         undo.push(shutdown)  # undone first, while the parts that show how tasks end still work
         if THREADS:
             start_early(self._prepare)
@@ -236,7 +244,8 @@ class Extension:
             show_output=self.output.show_again,
             live=lambda: self.browser().dashboard(),
         )
-        show.all_verbs = verbs = {**control.verbs, **show.verbs, **ExplainVerbs().verbs}
+        explain = ExplainVerbs(self.background, deadlocks=lambda: self.deadlocks)
+        show.all_verbs = verbs = {**control.verbs, **show.verbs, **explain.verbs}
         return show.table, verbs
 
     def browser(self) -> BrowserSide:
@@ -329,6 +338,8 @@ class Extension:
     def _hook_loop(self, loop: EmbeddedLoop) -> None:
         undo = self._loop_undo
         loop._state.main_loop = self._kernel_loop()
+        undo.push(lambda: setattr(loop._state, "search", None))
+        loop._state.search = lambda at_rest: self.deadlocks.watcher(at_rest)
         for observers, observer in (
             (loop.exception_hooks, self.unawaited.handle),
             (loop.on_crash, self._report_crash),
@@ -406,6 +417,12 @@ def _end_workers() -> None:
     process = sys.modules.get("asyncnb._offload.engines.process")
     if process is not None:
         process.close()
+
+
+def _end_profiles() -> None:
+    profiling = sys.modules.get("asyncnb._core.profiling.sampler")
+    if profiling is not None:
+        profiling.sampler.close()
 
 
 _loaded: Extension | None = None

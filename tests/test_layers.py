@@ -66,10 +66,13 @@ CORE_FLOORS = {
     "_core/frontend.py": 1,
     "_core/introspection": 1,
     "_core/primitives": 2,
+    "_core/deadlocks": 3,
     "_core/loop": 3,
     "_core/tracing": 3,
     "_core/launched": 4,
     "_core/timeline": 5,
+    "_core/leaks": 5,
+    "_core/profiling": 6,
 }
 CORE_APART = ("_core/loop", "_core/tracing")
 KERNEL_FLOORS = {

@@ -12,8 +12,9 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.introspection.handle import TaskHandle, current_record
+from asyncnb._core.introspection.leaves import format_failure
+from asyncnb._core.introspection.paused import pause_of
 
 if TYPE_CHECKING:
     from asyncnb._core.introspection.info import CellRef, TaskInfo
@@ -91,7 +92,7 @@ def state_of(task: asyncio.Task[Any]) -> str:
         return "cancelling"
     if getattr(task.get_coro(), "cr_running", False):
         return "running"
-    return "waiting" if getattr(task, "_pause", None) is None else "paused"
+    return "waiting" if pause_of(task) is None else "paused"
 
 
 def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
@@ -118,6 +119,6 @@ def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         ended=None,
         timeout=None,
         progress=None,
-        error=None if error is None else format_exception_line(error),
+        error=None if error is None else format_failure(error),
         waiting_on=waiting_on(task),
     )

@@ -8,11 +8,12 @@ the user, or returns a short text for the user that says what it did. Any thread
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from asyncnb._core.base.errors import CommandError, TaskNotFoundError, did_you_mean
 from asyncnb._core.base.text import count
 from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.introspection.paused import pause_of
 from asyncnb._core.launched import launch, named_groups, time_limit
 from asyncnb._core.launched.names import invalid_name_reason
 from asyncnb._core.launched.record import TaskRecord
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.inside import InnerTask
     from asyncnb._core.launched.open_group import OpenGroup
+    from asyncnb._core.primitives.tasks import Task
 
     #: What a command is about: a launched task, or one inside it.
     Commanded: TypeAlias = TaskRecord | InnerTask
@@ -177,13 +179,13 @@ def _cancelled(number: int) -> str:
 def pause(records: Sequence[Commanded], *, pause_timeouts: bool = False) -> str:
     """Pause the living tasks of ``records``; refuse if one of them cannot be paused."""
     living = _living(records)
-    if refusal := next(filter(None, (record.pause_refusal() for record in living)), None):
+    launched = [record for record in living if isinstance(record, TaskRecord)]
+    if refusal := next(filter(None, (record.pause_refusal() for record in launched)), None):
         raise CommandError(_sentence(refusal))
     done = []
     for record in living:
         name = record.name
-        target = record.task if isinstance(record, TaskRecord) else record
-        if not target.pause(pause_timeouts=pause_timeouts):
+        if not _pausable(record).pause(pause_timeouts=pause_timeouts):
             done.append(f"{name} is already shutting down")
         elif record.state() == "paused":
             done.append(f"{name} is paused")
@@ -192,16 +194,20 @@ def pause(records: Sequence[Commanded], *, pause_timeouts: bool = False) -> str:
     return "\n".join(done)
 
 
+def _pausable(record: Commanded) -> Task[Any] | InnerTask:
+    """Return what can pause the task: one of asyncio's own class has no method for that."""
+    return record.task if isinstance(record, TaskRecord) else record
+
+
 def resume(records: Sequence[Commanded]) -> str:
     """Resume the paused tasks of ``records``; refuse if none of them is paused."""
     living = _living(records)
-    paused = [each for each in living if getattr(each.task, "_pause", None) is not None]
+    paused = [each for each in living if pause_of(each.task) is not None]
     if not paused:
         states = ", ".join(f"{record.name} is {record.state()}" for record in living)
         raise CommandError(f"No task to resume: {states}.")
     for record in paused:
-        target = record.task if isinstance(record, TaskRecord) else record
-        target.resume()
+        _pausable(record).resume()
     return "\n".join(f"{record.name} resumed" for record in paused)
 
 

@@ -52,18 +52,12 @@ class InnerTask:
         """Return a frozen snapshot, with the name without the path; from any thread."""
         return inner_info(self.task, self.parent)
 
-    def pause_refusal(self) -> str | None:
-        """Return the sentence for a task that cannot be paused, None for one that can."""
-        if isinstance(self.task, asyncio.Task):
-            return None
-        return f"{self.name!r} is not an asyncio.Task, and only these can be paused"
-
     def pause(self, *, pause_timeouts: bool = False) -> bool:
-        """Pause the task, as ``Task.pause`` does; any thread."""
+        """Pause the task; see ``Task.pause``. Any thread."""
         return pause(self.task, pause_timeouts=pause_timeouts)
 
     def resume(self) -> bool:
-        """Resume the task, as ``Task.resume`` does; any thread."""
+        """Resume the task; see ``Task.resume``. Any thread."""
         return resume(self.task)
 
 

@@ -3,7 +3,8 @@
 Nothing is added to a task's steps. To suspend a task, the call that would wake it up next is taken
 from the future it waits on, or from the loop's queue, and kept until the task is resumed or
 cancelled. So tasks that are never paused pay nothing, except for one attribute check in
-``cancel()``.
+``cancel()``. The ``cancel()`` of a task of asyncio's own class has no such check: while one of
+these is paused, its loop looks ten times a second whether it has been cancelled.
 """
 
 from __future__ import annotations
@@ -16,25 +17,25 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.call_soon_hook import call_soon_lock
+from asyncnb._core.introspection.paused import pause_of, set_pause
 from asyncnb._core.primitives.futures import runs_elsewhere
 from asyncnb._core.primitives.timeouts import Timeout, innermost, limits_lock
 
 #: Seconds that a call from another thread waits until the loop has handled it: far more than a
 #: free loop needs, and short enough that a blocked loop does not block the calling cell, too.
 ANSWER_SECONDS = 0.25
-
-#: Seconds after which a request to cancel a paused task of asyncio's own class is noticed at most.
-CANCEL_SECONDS = 0.05
+#: Seconds between two looks whether a paused task of asyncio's own class has been cancelled.
+CANCEL_CHECK_SECONDS = 0.1
 
 
 def pause(task: Any, *, pause_timeouts: bool = False) -> bool:
-    """Suspend ``task``, a C task, asyncnb's or asyncio's own; see ``Task.pause``."""
+    """Suspend ``task``, asyncnb's or of asyncio's own class; see ``Task.pause``. Any thread."""
     paused = [_run_on_loop(part, _pause_on_loop, part, pause_timeouts) for part in _parts(task)]
     return all(paused)
 
 
 def resume(task: Any) -> bool:
-    """Resume ``task``; see ``Task.resume``."""
+    """Resume ``task``, asyncnb's or of asyncio's own class; see ``Task.resume``. Any thread."""
     resumed = [_run_on_loop(part, _resume_on_loop, part) for part in _parts(task)]
     return any(resumed)
 
@@ -59,7 +60,7 @@ def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
     def act_on_loop() -> None:
         nonlocal answer
         answer = act(*args)
-        pause = getattr(task, "_pause", None)
+        pause = pause_of(task)
         if pause is None or pause.is_suspended:
             answered.set()
         else:
@@ -73,18 +74,21 @@ def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
 def _pause_on_loop(task: Any, pause_timeouts: bool) -> bool:
     if task.done() or task.cancelling():
         return False
-    if getattr(task, "_pause", None) is None:
-        task._pause = Pause(task)
-        task._pause.suspend()
+    pause = pause_of(task)
+    if pause is None:
+        pause = Pause(task)
+        set_pause(task, pause)
+        pause.suspend()
     if pause_timeouts:
-        task._pause.pause_timeouts()
+        pause.pause_timeouts()
     return True
 
 
 def _resume_on_loop(task: Any) -> bool:
-    if getattr(task, "_pause", None) is None:
+    pause = pause_of(task)
+    if pause is None:
         return False
-    task._pause.release()
+    pause.release()
     return True
 
 
@@ -125,8 +129,8 @@ class Pause:
     def suspend(self) -> None:
         """Take away the task's next step, now or as soon as it is scheduled."""
         self._task.add_done_callback(self._task_ended)
-        if not _ends_pauses(self._task):
-            CancelWatch.of(self._loop).add(self._task)
+        if not hasattr(self._task, "_pause"):
+            self._release_if_cancelled()
         if not self._take():
             # It runs now, or its step is in a queue that cannot be inspected (uvloop's): intercept
             # the next one where it is put into the queue.
@@ -179,26 +183,28 @@ class Pause:
         if interceptor is not None:
             interceptor.discard(self._task)
 
+    def _release_if_cancelled(self) -> None:
+        if pause_of(self._task) is not self:
+            return
+        if self._task.cancelling():
+            self.release()
+        else:
+            self._loop.call_later(CANCEL_CHECK_SECONDS, self._release_if_cancelled)
+
     def _look_again(self) -> None:
-        if self._task._pause is self and self._step is None and self._take():
+        if pause_of(self._task) is self and self._step is None and self._take():
             self._stop_intercepting()
 
     def _task_ended(self, _: object) -> None:
-        if self._task._pause is self:
-            self._task._pause = None
+        if pause_of(self._task) is self:
+            set_pause(self._task, None)
             self._stop_intercepting()
-            self._stop_watching()
-
-    def _stop_watching(self) -> None:
-        if not _ends_pauses(self._task):
-            CancelWatch.of(self._loop).discard(self._task)
 
     def release(self) -> None:
         """Continue the task where it was suspended."""
         task = self._task
-        task._pause = None
+        set_pause(task, None)
         self._stop_intercepting()
-        self._stop_watching()
         task.remove_done_callback(self._task_ended)
         self._resume_timeouts()
         if self._step is None:
@@ -295,51 +301,6 @@ class StepInterceptor:
                 take(fn, args, context)
                 return None
         return self._original(fn, *args, context=context)
-
-
-class CancelWatch:
-    """Ends the pause of a task of asyncio's own class when it is cancelled; holds it until then.
-
-    The ``cancel()`` of such a task tells nothing to anything, so the paused ones of a loop are
-    looked at; a loop without any has no timer.
-    """
-
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
-        self._paused: set[Any] = set()
-        self._timer: Any = None
-
-    @classmethod
-    def of(cls, loop: Any) -> CancelWatch:
-        watch: CancelWatch | None = loop.__dict__.get("_asyncnb_cancel_watch")
-        if watch is None:
-            watch = loop.__dict__["_asyncnb_cancel_watch"] = cls(loop)
-        return watch
-
-    def add(self, task: Any) -> None:
-        """Release ``task`` within CANCEL_SECONDS after a request to cancel it."""
-        self._paused.add(task)
-        if self._timer is None:
-            self._timer = self._loop.call_later(CANCEL_SECONDS, self._look)
-
-    def discard(self, task: Any) -> None:
-        """Forget ``task``, which is no longer paused."""
-        self._paused.discard(task)
-        if not self._paused and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        self._timer = None
-        for task in [task for task in self._paused if task.cancelling()]:
-            task._pause.release()
-        if self._paused and self._timer is None:
-            self._timer = self._loop.call_later(CANCEL_SECONDS, self._look)
-
-
-def _ends_pauses(task: Any) -> bool:
-    """Return whether the task's own ``cancel()`` ends its pause: that of asyncnb's class does."""
-    return hasattr(type(task), "_pause")
 
 
 def _is_step(fn: object, task: object) -> bool:

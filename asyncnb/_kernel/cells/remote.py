@@ -79,9 +79,9 @@ def prepare_remote(
     *,
     given: list[str] | None,
     out: list[str],
-    quiet: bool,
-) -> tuple[Callable[[TaskRecord], Coroutine[Any, Any, Any]], str | None]:
-    """Pack ``cell`` with the names it needs; return what starts it, and the name for its result.
+) -> tuple[Callable[[TaskRecord], Coroutine[Any, Any, Any]], str | None, str]:
+    """Pack ``cell`` with the names it needs; return what starts it, the name for its result, and a
+    line that says what is sent.
 
     ``given`` names what is sent along (None: the existing names that it reads), ``out`` what is
     returned: a name that the cell binds, or one for the value of its last expression. Raises
@@ -109,15 +109,13 @@ def prepare_remote(
         out=back,
         namespace=ip.user_global_ns,
     )
-    if not quiet:
-        print(_announcement(runner, names))
 
     async def start(record: TaskRecord) -> Any:
         value, found = await runner.run_job(record, "cell", payload)
         ip.user_ns.update(found)
         return value
 
-    return start, for_result[0] if for_result else None
+    return start, for_result[0] if for_result else None, _announcement(runner, names)
 
 
 def _names_to_send(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
-from asyncnb._core.config import HISTORY, RESULTS, Config, config
+from asyncnb._core.config import FRAMES, HISTORY, RESULTS, Config, config
 from asyncnb._core.loop.current import running_or_starting_loop
 from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, one_of, whole_number
 from asyncnb._kernel.output.task_output import MAX_ITEMS
@@ -53,6 +53,13 @@ def options(
             _watch,
         ),
         Option(
+            "deadlocks",
+            Config.deadlocks,
+            SWITCH,
+            "report tasks that wait for each other, once they have stood still for two seconds",
+            _setter("deadlocks"),
+        ),
+        Option(
             "history",
             HISTORY,
             whole_number(),
@@ -66,6 +73,14 @@ def options(
             "ended tasks, the newest, whose results and exceptions to keep even if no code holds "
             "the task; a result bound with -o is kept by its variable only",
             _set_results_limit,
+        ),
+        Option(
+            "frames",
+            FRAMES,
+            whole_number(),
+            "failed tasks, the newest, whose frames to keep for %tasks debug, with all that the "
+            "variables there hold",
+            _set_frames_limit,
         ),
         Option(
             "output_tail",
@@ -152,3 +167,9 @@ def _set_results_limit(number: int) -> None:
     from asyncnb._core.launched.registry import registry  # for those who change the default
 
     registry.set_results_limit(number)
+
+
+def _set_frames_limit(number: int) -> None:
+    from asyncnb._core.launched.registry import registry  # for those who change the default
+
+    registry.set_frames_limit(number)

@@ -27,6 +27,7 @@ NAMES = (
     "watchdog",
     "history",
     "results",
+    "frames",
     "output_tail",
     "shutdown",
     "progress_interval",

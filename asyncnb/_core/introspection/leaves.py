@@ -1,0 +1,107 @@
+"""The leaves of an exception group: what failed, and the names of the tasks that raised it.
+
+A group's own message seldom says what happened ("unhandled errors in a TaskGroup"), so every
+display names its first leaf in place of it, in the words of ``leaf_line``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from asyncnb._core.base.errors import format_exception_line, safe_str
+
+#: The name that asyncio gives to a task without one.
+_DEFAULT_NAME = re.compile(r"Task-\d+")
+
+#: The code that runs in a standard TaskGroup for each child that is done.
+GROUP_CHILD_DONE = asyncio.TaskGroup._on_task_done.__code__
+
+
+def note_task(exc: BaseException, task: Any) -> None:
+    """Note that ``task`` of a group has failed with ``exc``, for ``task_of``.
+
+    A note and no reference: the task itself is freed when its group has seen its end.
+    """
+    get_name = getattr(task, "get_name", None)  # a group may adopt futures, too
+    if get_name is not None:
+        vars(exc).setdefault("_asyncnb_task", get_name())
+
+
+def note_children(frame: types.FrameType) -> None:
+    """Note the tasks of a standard TaskGroup whose first child has failed, and of later ones.
+
+    ``frame`` is that of the group's method for a child that is done, which cancels the group's own
+    task at this moment. The group drops its children as they end, and nothing else refers to them.
+    """
+    found = frame.f_locals
+    exc, task, group = map(found.get, ("exc", "task", "self"))
+    errors = getattr(group, "_errors", None)
+    if isinstance(exc, BaseException) and type(errors) is list:
+        note_task(exc, task)
+        group._errors = _NotedErrors(errors)  # type: ignore[union-attr]
+
+
+class _NotedErrors(list[BaseException]):
+    """The errors of a standard TaskGroup: notes for each that is added whose task it is."""
+
+    def append(self, exc: BaseException) -> None:
+        super().append(exc)
+        frame = sys._getframe(1)
+        if frame.f_code is GROUP_CHILD_DONE:  # else the error of the group's body
+            note_task(exc, frame.f_locals.get("task"))
+
+
+def task_of(exc: BaseException) -> str | None:
+    """Return the name of the task that failed with ``exc`` in a group, None if it is unknown."""
+    name = vars(exc).get("_asyncnb_task")
+    return name if isinstance(name, str) else None
+
+
+def leaves(exc: BaseException) -> Iterator[tuple[BaseException, tuple[str, ...]]]:
+    """Yield each exception in ``exc`` that is no group, and the names of the tasks it came through.
+
+    The names are those of the tasks inside of ``exc``, the outermost first, as far as they are
+    known: of a crawl whose pages failed, ``("crawl A", "page 7")``.
+    """
+    waiting: list[tuple[BaseException, tuple[str, ...]]] = [(exc, ())]
+    while waiting:
+        found, names = waiting.pop()
+        if not isinstance(found, BaseExceptionGroup):
+            yield found, names
+            continue
+        for each in reversed(found.exceptions):
+            name = task_of(each)
+            waiting.append((each, names if name is None else (*names, name)))
+
+
+def format_failure(exc: BaseException) -> str:
+    """Return ``Type: message`` of what failed: for a group, ``leaf_line``."""
+    return leaf_line(exc) if isinstance(exc, BaseExceptionGroup) else format_exception_line(exc)
+
+
+def leaf_line(group: BaseExceptionGroup[BaseException]) -> str:
+    """Return ``ConnectionError: host unreachable (page 7, 1 of 20)`` for a group of 20 leaves.
+
+    On one line: the first leaf, the name of its task if it is known, and their number if there are
+    several.
+    """
+    number, first = 0, None
+    names: tuple[str, ...] = ()
+    for leaf, tasks in leaves(group):
+        number += 1
+        if first is None:
+            first, names = leaf, tasks
+    if first is None:  # a subclass that says it has no exceptions
+        return f"{type(group).__name__}: {safe_str(group)}"
+    message = (safe_str(first).splitlines() or [""])[0]
+    text = f"{type(first).__name__}: {message}" if message else type(first).__name__
+    own = [" ".join(name.split()) for name in names if not _DEFAULT_NAME.fullmatch(name)]
+    details = ["/".join(own)] if own else []
+    if number > 1:
+        details.append(f"1 of {number:,}")
+    return f"{text} ({', '.join(details)})" if details else text

@@ -1,0 +1,32 @@
+"""A profile as HTML for a saved notebook: the summary, and a flame graph of each kind."""
+
+from __future__ import annotations
+
+from asyncnb._core.profiling.counts import RUNNING, WAITING, Facts, tree
+from asyncnb._core.profiling.flame import escape, svg
+from asyncnb._core.profiling.text import text, title, whole
+
+_HEADS = {
+    RUNNING: "What ran, from the outermost code at the top",
+    WAITING: "What waited, and for what",
+}
+
+
+def picture(profile: Facts, kind: str) -> str:
+    """Return the flame graph of ``kind`` as SVG."""
+    total = whole(profile.samples, kind, profile.seconds)
+    return svg(tree(profile.samples, kind), f"{kind}: {title(profile)}", total)
+
+
+def html(profile: Facts) -> str:
+    """Return ``profile`` as HTML without scripts; every text in it is escaped."""
+    lines = escape(text(profile))
+    parts = [
+        "<div>",
+        f'<pre style="white-space:pre-wrap;background:none;border:0">{lines}</pre>',
+    ]
+    kinds = {sample.kind for sample in profile.samples}
+    for kind, head in _HEADS.items():
+        if kind in kinds:
+            parts += [f'<div style="margin:8px 0 2px">{head}</div>', picture(profile, kind)]
+    return "\n".join([*parts, "</div>"])
