@@ -74,6 +74,18 @@ def named(patterns: Sequence[str]) -> list[TaskRecord | InnerTask]:
     return list(found.values())
 
 
+def launched_named(name: str) -> TaskRecord:
+    """Return the one launched task named ``name``; raise TaskNotFoundError if there is none.
+
+    The error says so if the name is the path of a task inside a launched one.
+    """
+    if "/" not in name:
+        return registry.find(name)
+    from asyncnb._core.launched import inside  # seldom needed
+
+    return inside.launched_named(name)
+
+
 def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     """Return the tasks of the group ``name``, or those of them that match ``patterns``.
 

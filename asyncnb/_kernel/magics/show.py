@@ -93,7 +93,7 @@ class ShowVerbs:
             print(describe_stack(record.task, record.info()))
 
     def _output(self, args: argparse.Namespace) -> None:
-        self._show_output(registry.find(args.name))
+        self._show_output(commands.launched_named(args.name))
 
     def _timeline(self, args: argparse.Namespace) -> Timeline:
         from asyncnb._core.timeline.timeline import timeline

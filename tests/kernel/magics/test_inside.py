@@ -101,6 +101,21 @@ def test_a_wrong_path_suggests_the_right_one(crawling, command):
     assert nothing == "No task named 'other/x': no unfinished task is inside 'other'."
 
 
+@pytest.mark.parametrize("command", ["output {}", "timeout {} 3", "rename {} new"])
+def test_what_only_launched_tasks_have_is_refused_for_a_path(crawling, command):
+    error = crawling.run("%tasks " + command.format('"crawl B/site a"')).error
+    assert error.ename == "UsageError"
+    assert error.evalue.startswith("'crawl B/site a' is inside a launched task")
+
+
+def test_a_wrong_path_is_looked_for_in_the_living_task_of_that_name(crawling):
+    crawling.ok("asyncnb.launch(asyncio.sleep(0), name='pages').join()")
+    crawling.ok("asyncnb.launch(site(1), name='pages')")
+    crawling.ok("while not asyncnb.tasks('pages/*'): await asyncio.sleep(0.001)")
+    error = crawling.run("%tasks cancel 'pages/page 2'").error
+    assert error.evalue == "No task named 'pages/page 2'. Did you mean 'pages/page 0'?"
+
+
 def test_a_launched_name_with_a_slash_wins_over_a_path(crawling):
     crawling.ok("asyncnb.launch(asyncio.Event().wait(), name='crawl B/site a')")
     assert rows(crawling.ok('%tasks "crawl B/site a"')) == ["crawl B/site a"]
