@@ -92,11 +92,10 @@ class LeakNotes:
         if not texts:
             return
         shown = [f"  {text}" for text in dict.fromkeys(texts)]
-        print(
-            f"asyncnb: {count(len(texts), 'leak')}:", *shown[:MAX_NOTED], sep="\n", file=sys.stderr
-        )
+        lines = [f"asyncnb: {count(len(texts), 'leak')}:", *shown[:MAX_NOTED]]
         if len(shown) > MAX_NOTED:
-            print(f"  {len(shown) - MAX_NOTED:,} more: `%tasks leaks` shows all", file=sys.stderr)
+            lines.append(f"  {len(shown) - MAX_NOTED:,} more: `%tasks leaks` shows all")
+        print(*lines, sep="\n", file=sys.stderr)
 
     def _is_new(self, found: Finding) -> bool:
         try:
