@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from asyncnb._core.primitives.tasks import Task
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.cells.background import BackgroundCells
+    from asyncnb._kernel.magics.leak_notes import LeakNotes
     from asyncnb._kernel.magics.verbs import Verb
     from asyncnb._kernel.output.blocked import BlockedLoopReporter
     from asyncnb._kernel.output.deadlocks import DeadlockReporter
@@ -72,6 +73,7 @@ class Extension:
             is_detached_failure=self.await_cells.is_detached_failure,
         )
         self._browser: BrowserSide | None = None
+        self._leak_notes: LeakNotes | None = None
         self.unawaited = UnawaitedFailures(ip, self.output)
         self.keep_alive = KeepAlive(kernel_of(ip))
         self.settings = Settings(
@@ -80,6 +82,7 @@ class Extension:
                 autoawait=self.autoawait,
                 one_loop=self.switch_one_loop,
                 keep_alive=self.keep_alive.switch,
+                leaks=self._note_leaks,
                 offload_limit=_offload_limit,
             ),
         )
@@ -173,6 +176,7 @@ class Extension:
         if launched is not None:
             self.output.adopt(launched.registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
+        undo.push(lambda: self._note_leaks(False))
         self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
@@ -365,6 +369,14 @@ class Extension:
     def switch_one_loop(self, wanted: bool) -> None:
         """Set which loop cells without await see as running; True means the embedded loop."""
         (self.one_loop.install if wanted else self.one_loop.uninstall)()
+
+    def _note_leaks(self, wanted: bool) -> None:
+        if wanted and self._leak_notes is None:
+            from asyncnb._kernel.magics.leak_notes import LeakNotes
+
+            self._leak_notes = LeakNotes(self.ip)
+        if self._leak_notes is not None:
+            self._leak_notes.switch(wanted)
 
     def restart(self) -> str:
         """Cancel all tasks and start a new loop; return a sentence that says what happened.
