@@ -10,7 +10,7 @@ import asyncio
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from asyncnb._core.base.errors import format_exception_line, safe_str
@@ -30,6 +30,42 @@ def note_task(exc: BaseException, task: Any) -> None:
     get_name = getattr(task, "get_name", None)  # a group may adopt futures, too
     if get_name is not None:
         vars(exc).setdefault("_asyncnb_task", get_name())
+
+
+def watch_groups() -> Callable[[], None]:
+    """Note the task of each failure in a standard TaskGroup; return what ends that.
+
+    From Python 3.12 on, where the interpreter reports the lines of one function that it runs. Those
+    that run for a child without a failure are reported once, so only failures take longer. Does
+    nothing before, and where other tools have taken all the ids: then ``note_children`` notes the
+    tasks of the groups whose own task is asyncnb's.
+    """
+    if sys.version_info < (3, 12):
+        return lambda: None
+    monitoring = sys.monitoring
+    tool = next((n for n in (4, 3) if monitoring.get_tool(n) is None), None)
+    if tool is None:
+        return lambda: None
+    lines = monitoring.events.LINE
+
+    def report(_code: types.CodeType, _line: int) -> Any:
+        found = sys._getframe(1).f_locals
+        exc = found.get("exc")
+        if not isinstance(exc, BaseException):
+            return monitoring.DISABLE
+        note_task(exc, found.get("task"))
+        return None
+
+    def end() -> None:
+        if monitoring.get_tool(tool) == "asyncnb":
+            monitoring.set_local_events(tool, GROUP_CHILD_DONE, 0)
+            monitoring.register_callback(tool, lines, None)
+            monitoring.free_tool_id(tool)
+
+    monitoring.use_tool_id(tool, "asyncnb")
+    monitoring.register_callback(tool, lines, report)
+    monitoring.set_local_events(tool, GROUP_CHILD_DONE, lines)
+    return end
 
 
 def note_children(frame: types.FrameType) -> None:
@@ -54,6 +90,31 @@ class _NotedErrors(list[BaseException]):
         frame = sys._getframe(1)
         if frame.f_code is GROUP_CHILD_DONE:  # else the error of the group's body
             note_task(exc, frame.f_locals.get("task"))
+
+
+def note_kept_tasks(group: BaseExceptionGroup[BaseException]) -> None:
+    """Note the tasks of the exceptions in ``group`` that variables of its frames still hold.
+
+    For the groups whose failures nothing notes: standard ones in a standard task.
+    """
+    lacking = {id(each): each for each in group.exceptions if task_of(each) is None}
+    tb = group.__traceback__
+    while tb is not None and lacking:
+        for value in list(tb.tb_frame.f_locals.values()):
+            for task in _tasks_in(value):
+                exc = lacking.get(id(getattr(task, "_exception", None)))
+                if exc is not None:
+                    note_task(exc, task)
+        tb = tb.tb_next
+
+
+def _tasks_in(value: Any) -> list[Any]:
+    # By the type alone: isinstance() asks an object for its class, which may be any code.
+    if type(value) is dict:
+        found = list(value.values())
+    else:
+        found = list(value) if type(value) in (list, tuple, set) else [value]
+    return found if found and issubclass(type(found[0]), asyncio.Task) else []
 
 
 def task_of(exc: BaseException) -> str | None:

@@ -19,7 +19,7 @@ from asyncnb._core import frontend
 from asyncnb._core.base.errors import format_exception_line, safe_str
 from asyncnb._core.base.frames import is_asyncio_frame, joined
 from asyncnb._core.base.text import count, escape_control_chars
-from asyncnb._core.introspection.leaves import leaves, task_of
+from asyncnb._core.introspection.leaves import leaves, note_kept_tasks, task_of
 from asyncnb._core.introspection.stand_ins import stand_in
 
 #: Leaves that are shown; a group with more is folded.
@@ -172,6 +172,8 @@ class GroupTraceback:
         if isinstance(exc, SyntaxError):
             alone: BaseException = copy.copy(exc)  # without its cause
             shown = self.ip.SyntaxTB.structured_traceback(kind, alone, traceback.extract_tb(tb))
+            if not header and _HEADER in _ANSI.sub("", shown[0]):
+                del shown[0]
             return _split("".join(shown))
         alone = _alone(exc)
         kind = type(alone)
@@ -197,6 +199,7 @@ class GroupTraceback:
         members = group.exceptions
         if level > MOST_LEVELS:
             return [f"└─ {_folded(members, 'nested deeper')}"]
+        note_kept_tasks(group)
         shares = _shares(members, budget)
         number, folded = len(members), members[len(shares) :]
         lines: list[str] = []
