@@ -145,20 +145,18 @@ def format_failure(exc: BaseException) -> str:
     return leaf_line(exc) if isinstance(exc, BaseExceptionGroup) else format_exception_line(exc)
 
 
-def leaf_line(group: BaseExceptionGroup[BaseException]) -> str:
+def leaf_line(exc: BaseException) -> str:
     """Return ``ConnectionError: host unreachable (page 7, 1 of 20)`` for a group of 20 leaves.
 
-    On one line: the first leaf, the name of its task if it is known, and their number if there are
-    several.
+    On one line: the first leaf, the names of its tasks if they are known, and the number of leaves
+    if there are several. What is no group is its own leaf.
     """
-    number, first = 0, None
+    number, first = 0, exc
     names: tuple[str, ...] = ()
-    for leaf, tasks in leaves(group):
+    for leaf, tasks in leaves(exc):
         number += 1
-        if first is None:
+        if number == 1:
             first, names = leaf, tasks
-    if first is None:  # a subclass that says it has no exceptions
-        return f"{type(group).__name__}: {safe_str(group)}"
     message = (safe_str(first).splitlines() or [""])[0]
     text = f"{type(first).__name__}: {message}" if message else type(first).__name__
     own = [" ".join(name.split()) for name in names if not _DEFAULT_NAME.fullmatch(name)]
