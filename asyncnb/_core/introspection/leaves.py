@@ -18,6 +18,8 @@ from asyncnb._core.base.errors import format_exception_line, safe_str
 #: The name that asyncio gives to a task without one.
 _DEFAULT_NAME = re.compile(r"Task-\d+")
 
+#: Whether ``cancel`` of asyncnb's tasks calls ``note_children``, as ``watch_groups`` cannot watch.
+BY_CANCEL = sys.version_info < (3, 12)
 #: The code that runs in a standard TaskGroup for each child that is done.
 GROUP_CHILD_DONE = asyncio.TaskGroup._on_task_done.__code__
 
@@ -27,9 +29,9 @@ def note_task(exc: BaseException, task: Any) -> None:
 
     A note and no reference: the task itself is freed when its group has seen its end.
     """
-    get_name = getattr(task, "get_name", None)  # a group may adopt futures, too
-    if get_name is not None:
-        vars(exc).setdefault("_asyncnb_task", get_name())
+    noted = exc.__dict__
+    if "_asyncnb_task" not in noted and hasattr(task, "get_name"):  # else an adopted future
+        noted["_asyncnb_task"] = task.get_name()
 
 
 def watch_groups() -> Callable[[], None]:
@@ -37,8 +39,7 @@ def watch_groups() -> Callable[[], None]:
 
     From Python 3.12 on, where the interpreter reports the lines of one function that it runs. Those
     that run for a child without a failure are reported once, so only failures take longer. Does
-    nothing before, and where other tools have taken all the ids: then ``note_children`` notes the
-    tasks of the groups whose own task is asyncnb's.
+    nothing before, and where other tools have taken all the ids.
     """
     if sys.version_info < (3, 12):
         return lambda: None
@@ -71,8 +72,9 @@ def watch_groups() -> Callable[[], None]:
 def note_children(frame: types.FrameType) -> None:
     """Note the tasks of a standard TaskGroup whose first child has failed, and of later ones.
 
-    ``frame`` is that of the group's method for a child that is done, which cancels the group's own
-    task at this moment. The group drops its children as they end, and nothing else refers to them.
+    For 3.11, and groups whose own task is asyncnb's. ``frame`` is that of the group's method for a
+    child that is done, which cancels the group's task at this moment. The group drops its children
+    as they end, and nothing else refers to them.
     """
     found = frame.f_locals
     exc, task, group = map(found.get, ("exc", "task", "self"))
