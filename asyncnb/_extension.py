@@ -351,6 +351,9 @@ class Extension:
         ):
             undo.push(functools.partial(observers.discard, observer))
             observers.add(observer)
+        from asyncnb._core.introspection.leaves import watch_groups  # here already, with the loop
+
+        undo.push(watch_groups())
 
     def _report_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
         lost = loop.lost_tasks

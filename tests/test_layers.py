@@ -41,7 +41,7 @@ OFFLOAD_FLOORS = [
     row.split()
     for row in (
         "__init__ engines/__init__ far/__init__",
-        "far/locks far/install relay tracebacks",
+        "far/locks far/install far/job_task relay tracebacks",
         "far/running far/output far/notebook",
         "far/outcomes",
         "far/remote",

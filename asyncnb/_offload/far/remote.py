@@ -21,6 +21,7 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import Any
 
+from .job_task import JobTask
 from .outcomes import PLAIN, describe_error, dump, ended_with, load, load_call, unsendable
 from .output import Report, ThreadOutput, outputs
 from .running import RunningJob, begin, running
@@ -126,8 +127,8 @@ def run_coroutine(current: RunningJob, coro: Any, runner: asyncio.Runner | None 
     """Run ``coro`` on a new loop, or the runner's; cancelling the job cancels its task."""
 
     async def main() -> Any:
-        task = asyncio.ensure_future(coro)
         loop = asyncio.get_running_loop()
+        task = JobTask(coro, loop=loop)
         with current.lock:
             current.cancel_task = lambda: loop.call_soon_threadsafe(task.cancel)
             if current.cancel_requested:
