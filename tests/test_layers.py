@@ -43,7 +43,7 @@ OFFLOAD_FLOORS = [
         "__init__ engines/__init__ far/__init__",
         "far/locks far/install relay tracebacks",
         "far/running far/output far/notebook",
-        "far/outcomes",
+        "far/outcomes far/profiling",
         "far/remote",
         "far/worker far/line far/dask far/ipyparallel packing",
         "jobs",

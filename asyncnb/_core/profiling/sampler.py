@@ -14,7 +14,7 @@ they do not keep step with a timer of the program.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import inspect
 import logging
 import random
@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 from asyncnb._core.base.forks import at_fork
@@ -30,14 +30,14 @@ from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame, is_intern
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.call_graph import frames_of_coroutine
-from asyncnb._core.introspection.stack import waiting_on, worker_of
+from asyncnb._core.introspection.stack import job_of, waiting_on, worker_of
 from asyncnb._core.introspection.unmanaged import cell_of, is_host_task, launched_ancestor
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.loop.watchdog import thread_clock
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.profiling.seen import Codes, Key, lasting
-from asyncnb._core.profiling.session import Session, Who
+from asyncnb._core.profiling.session import AT_WORK, FarRow, Session, Who
 
 logger = logging.getLogger("asyncnb")
 
@@ -49,7 +49,7 @@ SWITCH_SECONDS = 0.0002
 #: the process may have been suspended.
 _LATE_SECONDS = 0.1
 #: Seconds that the suspended tasks may take of each look.
-_WAITS_COST = 0.00005
+_WAITS_COST = 0.00003
 #: Seconds after which the tasks are listed again, and what this may take of the time.
 _LISTING_SECONDS, _LISTING_SHARE = 0.1, 0.002
 
@@ -146,6 +146,7 @@ class Sampler:
             for session in failed:
                 session.finish()
         finally:
+            looks.end()
             if sys.getswitchinterval() == ours:  # else the user has set it meanwhile
                 sys.setswitchinterval(before)
 
@@ -170,6 +171,8 @@ class _Looks:
         self._at = 0
         #: The tasks that run in a thread of their own, and its id.
         self._threads: list[tuple[Any, int]] = []
+        #: What switches the sampling of jobs in worker processes, by the id of the task.
+        self._far: dict[int, Callable[[bool], object]] = {}
 
     def look(self, sessions: tuple[Session, ...]) -> None:
         """Look once at everything that is due, and count it for ``sessions``."""
@@ -179,7 +182,7 @@ class _Looks:
             session.looks += 1
             session.cpu += used
         if now >= self._next_listing:
-            self._list(now)
+            self._list(now, sessions)
         running = self._look_at_threads(sessions, seconds)
         self._look_at_waits(sessions, running)
 
@@ -246,7 +249,7 @@ class _Looks:
                     session.add_running(who, key, self.codes, seconds)
         return task
 
-    def _list(self, now: float) -> None:
+    def _list(self, now: float, sessions: tuple[Session, ...]) -> None:
         """Find the tasks again; less often if that takes more than its share of the time."""
         records = registry.living()
         known = {id(each.task): each for each in self._watched}
@@ -264,15 +267,38 @@ class _Looks:
                 elif not is_host_task(task):
                     watched[id(task)] = _Watched(task, _record_of(task), now)
         self._watched = list(watched.values())
-        self._threads = [
-            (record, worker.thread.ident)
-            for record in records
-            if record.kind == "thread"
-            and (worker := worker_of(record.task)) is not None
-            and worker.thread.ident
-        ]
+        self._threads.clear()
+        for record in records:
+            if record.kind == "thread":
+                worker = worker_of(record.task)
+                if worker is not None and worker.thread.ident:
+                    self._threads.append((record, worker.thread.ident))
+            elif record.kind not in ("loop", "kernel"):
+                self._look_for_job(record, sessions)
         took = time.monotonic() - now
         self._next_listing = now + max(_LISTING_SECONDS, took / _LISTING_SHARE)
+
+    @property
+    def _in_threads(self) -> list[Any]:
+        return [record for record, _ in self._threads]
+
+    def _look_for_job(self, record: Any, sessions: tuple[Session, ...]) -> None:
+        """Find the thread that runs a job in this process, or have its worker sample it."""
+        if not any(session.wants(None, record) for session in sessions):
+            return
+        engine, job = job_of(record.task)
+        if (ident := getattr(engine, "thread_of", _nothing)(job)) is not None:
+            self._threads.append((record, ident))
+        elif record.started is not None and record.id not in self._far:
+            begin = getattr(engine, "profile", None)
+            if begin is not None:
+                self._far[record.id] = functools.partial(begin, job)
+                begin(job, True)
+
+    def end(self) -> None:
+        """Have the workers end what they do for it."""
+        for end in self._far.values():
+            end(False)
 
     def _look_at_waits(
         self, sessions: tuple[Session, ...], running: asyncio.Task[Any] | None
@@ -291,7 +317,7 @@ class _Looks:
             if not wanting or each.task is running or each.task.done():
                 continue
             wait = self._wait_of(each)
-            if wait is None:
+            if wait is None or (wait.wait == AT_WORK and each.record in self._in_threads):
                 continue
             who = _who(each.task, each.record)
             for session in wanting:
@@ -315,6 +341,10 @@ class _Looks:
             return None
         each.wait = _Wait(key, waiter, lasting(described))
         return each.wait
+
+
+def _nothing(job: Any) -> None:
+    return None
 
 
 def _record_of(task: asyncio.Task[Any]) -> Any:
@@ -368,10 +398,9 @@ sampler = Sampler()
 at_fork(sampler.reset_after_fork)
 
 
-def add_far(record: Any, rows: Iterable[tuple[Any, float, int]]) -> None:
+def add_far(record: Any, rows: Iterable[FarRow]) -> None:
     """Add what a worker process has counted for the task of ``record``. Any thread."""
     rows = list(rows)
-    with contextlib.suppress(RuntimeError):  # a profile that ends just now
-        for session in sampler.sessions():
-            if session.wants(None, record):
-                session.add_far(_who(None, record), rows)
+    for session in sampler.sessions():
+        if session.wants(None, record):
+            session.add_far(_who(None, record), rows)

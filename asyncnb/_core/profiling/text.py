@@ -109,7 +109,7 @@ def place_of(line: TopLine) -> str:
 
 def source_of(line: TopLine) -> str:
     """Return the text of the line of code, or else the name of its function."""
-    return "" if line.at is None else line.at.source or line.at.function
+    return "(asyncio)" if line.at is None else line.at.source or line.at.function
 
 
 def _padded(words: str, columns: int) -> str:

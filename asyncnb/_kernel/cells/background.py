@@ -152,7 +152,13 @@ class BackgroundCells:
 
         try:
             start, bind = prepare_remote(
-                self.ip, runner, cell, given=args.sent, out=args.out or [], quiet=args.quiet
+                self.ip,
+                runner,
+                cell,
+                given=args.sent,
+                out=args.out or [],
+                quiet=args.quiet,
+                profile=args.profile,
             )
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None

@@ -80,12 +80,14 @@ def prepare_remote(
     given: list[str] | None,
     out: list[str],
     quiet: bool,
+    profile: bool = False,
 ) -> tuple[Callable[[TaskRecord], Coroutine[Any, Any, Any]], str | None]:
     """Pack ``cell`` with the names it needs; return what starts it, and the name for its result.
 
     ``given`` names what is sent along (None: the existing names that it reads), ``out`` what is
-    returned: a name that the cell binds, or one for the value of its last expression. Raises
-    UsageError for a name that does not exist or cannot be returned, and what ``pack_cell`` raises.
+    returned: a name that the cell binds, or one for the value of its last expression. With
+    ``profile`` the cell is sampled where it runs. Raises UsageError for a name that does not exist
+    or cannot be returned, and what ``pack_cell`` raises.
     """
     names = _names_to_send(ip, cell, given)
     _, bound = names_in(cell)
@@ -108,6 +110,7 @@ def prepare_remote(
         names=names,
         out=back,
         namespace=ip.user_global_ns,
+        profile=profile,
     )
     if not quiet:
         print(_announcement(runner, names))

@@ -29,6 +29,14 @@ def titles(data):
     return [node.text or "" for node in root.iter() if node.tag.endswith("title")]
 
 
+def waits_at(data, place, wait):
+    """Whether a line says that ``wait`` was awaited at a place."""
+    lines = [line.split() for line in data["text/plain"].splitlines()]
+    return any(
+        line[2:][: len(place.split()) + 2] == [*place.split(), "waiting:", wait] for line in lines
+    )
+
+
 def shown(cell):
     """The data of the profiles below a cell."""
     found = [c["data"] for c in cell.of_type("execute_result", "display_data")]
@@ -41,7 +49,7 @@ def test_a_profile_of_a_task_names_its_cell_line_and_wait(kernel):
     text = data["text/plain"]
     assert text.startswith("profile of 'crawl': 0.5")
     assert f"In[{parse.count}] line 3" in text and "while time.thread_time() < until" in text
-    assert f"In[{crawl.count}] line 4    waiting: sleep" in text
+    assert waits_at(data, f"In[{crawl.count}] line 4", "sleep")
     assert "ipykernel" not in text and "asyncnb/" not in text
 
 
@@ -99,6 +107,44 @@ def test_a_cell_that_awaits_profiles_its_own_code(kernel):
     [data] = shown(cell)
     assert f"In[{cell.count}] line 3" in data["text/plain"]
     assert "waiting: sleep" in data["text/plain"]
+
+
+@pytest.mark.parametrize(
+    "where", ["process", "threads", "processes"], ids=["worker process", "threads", "executor"]
+)
+def test_a_cell_that_runs_elsewhere_is_profiled_there(kernel, where):
+    kernel.ok(
+        "import concurrent.futures as cf\n"
+        "threads, processes = cf.ThreadPoolExecutor(1), cf.ProcessPoolExecutor(1)"
+    )
+    parse = kernel.ok(PARSE)
+    cell = kernel.ok(f"%%atask far --on {where} --profile\nfor _ in range(15): parse(0.02)\n1 / 0")
+    kernel.run("%tasks wait far")
+    [data] = shown(cell)
+    assert f"In[{parse.count}] line" in data["text/plain"] and "running" in data["text/plain"]
+    assert "its worker" not in data["text/plain"]
+    assert any(f"In[{cell.count}] line 2: for _ in" in title for title in titles(data))
+    kernel.ok("threads.shutdown(); processes.shutdown()")
+
+
+def test_what_a_cell_in_a_worker_process_awaits_is_seen(kernel):
+    cell = kernel.ok(
+        "%%atask far --on process --profile\nimport asyncio\nfor _ in range(15):\n"
+        "    await asyncio.sleep(0.02)"
+    )
+    kernel.ok("%tasks wait far")
+    [data] = shown(cell)
+    assert waits_at(data, f"In[{cell.count}] line 4", "sleep")
+
+
+def test_a_job_that_runs_in_a_worker_process_can_be_profiled(kernel):
+    parse = kernel.ok(PARSE)
+    kernel.ok("task = asyncnb.launch(lambda: parse(60), on='process', name='far')")
+    kernel.ok("while task.info().worker is None: time.sleep(0.01)")
+    for _ in range(2):
+        [data] = shown(kernel.ok("%tasks profile far 1"))
+        assert f"In[{parse.count}] line" in data["text/plain"]
+        assert "its worker" not in data["text/plain"]
 
 
 def test_stop_ends_the_profile_early_and_shows_what_it_has(kernel):
