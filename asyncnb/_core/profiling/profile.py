@@ -115,6 +115,12 @@ class Profile:
 
         return html(self.facts)
 
+    def widget_data(self) -> dict[str, Any]:
+        """Return what the widget shows, as numbers and texts."""
+        from asyncnb._core.profiling.page import widget_data
+
+        return widget_data(self.facts)
+
     def svg(self, kind: str = RUNNING) -> str:
         """Return the flame graph of what ran (``running``) or of what waited (``waiting``).
 
