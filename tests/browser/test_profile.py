@@ -45,7 +45,7 @@ SAMPLES = [
 
 
 def facts(samples: list[Sample]) -> Facts:
-    return Facts("'crawl'", False, True, 10.0, 1000, 0.0, samples)
+    return Facts("'crawl'", False, True, 10.0, 1000, 0.0, 10.0, 1, samples)
 
 
 class Page:

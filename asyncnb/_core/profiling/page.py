@@ -16,7 +16,7 @@ _HEADS = {
 
 def picture(profile: Facts, kind: str) -> str:
     """Return the flame graph of ``kind`` as SVG."""
-    total = whole(profile.samples, kind, profile.seconds)
+    total = whole(profile, kind)
     return svg(tree(profile.samples, kind), f"{kind}: {title(profile)}", total)
 
 
@@ -29,7 +29,7 @@ def widget_data(profile: Facts) -> dict[str, Any]:
             {
                 "kind": kind,
                 "head": head,
-                "total": whole(profile.samples, kind, profile.seconds),
+                "total": whole(profile, kind),
                 "root": as_data(tree(profile.samples, kind)),
             }
             for kind, head in _HEADS.items()

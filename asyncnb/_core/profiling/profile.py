@@ -100,6 +100,8 @@ class Profile:
             seconds=self.seconds,
             looks=self.looks,
             cpu=0.0 if self._session is None else self._session.cpu,
+            watched=0.0 if self._session is None else self._session.watched,
+            tasks=0 if self._session is None else self._session.tasks,
             samples=self.samples,
         )
 

@@ -36,6 +36,7 @@ from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.loop.watchdog import thread_clock
 from asyncnb._core.primitives.all_tasks import all_tasks
+from asyncnb._core.profiling.counts import BLOCKING
 from asyncnb._core.profiling.seen import Codes, Key, lasting
 from asyncnb._core.profiling.session import AT_WORK, FarRow, Session, Who
 
@@ -72,6 +73,23 @@ class _Watched:
         self.record = record
         self.last = now
         self.wait: _Wait | None = None
+
+
+class _Thread:
+    """The thread of a task that runs in one."""
+
+    def __init__(self, record: Any, ident: int, clock: Callable[[], float | None]) -> None:
+        self.record = record
+        self.ident = ident
+        self._clock = clock
+        self._used = clock()
+
+    def has_rested(self, seconds: float) -> bool:
+        """Return whether it has used next to no CPU in the last ``seconds``; False if unknown."""
+        used, self._used = self._used, self._clock()
+        if used is None or self._used is None:
+            return False
+        return self._used - used < 0.1 * seconds
 
 
 class Sampler:
@@ -170,7 +188,8 @@ class _Looks:
         self._watched: list[_Watched] = []
         self._at = 0
         #: The tasks that run in a thread of their own, and its id.
-        self._threads: list[tuple[Any, int]] = []
+        self._threads: list[_Thread] = []
+        self._known_threads: dict[int, _Thread] = {}
         #: What switches the sampling of jobs in worker processes, by the id of the task.
         self._far: dict[int, Callable[[bool], object]] = {}
 
@@ -218,17 +237,28 @@ class _Looks:
                 top = frames.get(self._loop.thread.ident or 0)
                 if top is not None:
                     running = self._look_at_loop(sessions, top, seconds)
-            for record, ident in self._threads:
-                if (top := frames.get(ident)) is not None and not record.task.done():
-                    wanting = [each for each in sessions if each.wants(None, record)]
-                    if wanting:
-                        key, _ = self.codes.key_of_running(top, None)
-                        for session in wanting:
-                            session.add_running(_who(None, record), key, self.codes, seconds)
+            for each in self._threads:
+                if (top := frames.get(each.ident)) is not None and not each.record.task.done():
+                    self._look_at_thread(sessions, each, top, seconds)
         finally:
             frames.clear()
             top = None
         return running
+
+    def _look_at_thread(
+        self, sessions: tuple[Session, ...], each: _Thread, top: types.FrameType, seconds: float
+    ) -> None:
+        wanting = [session for session in sessions if session.wants(None, each.record)]
+        if not wanting:
+            return
+        blocked = each.has_rested(seconds)
+        key, _ = self.codes.key_of_running(top, None)
+        who = _who(None, each.record)
+        for session in wanting:
+            if blocked:
+                session.add_waiting(who, key, BLOCKING, self.codes, seconds)
+            else:
+                session.add_running(who, key, self.codes, seconds)
 
     def _look_at_loop(
         self, sessions: tuple[Session, ...], top: types.FrameType, seconds: float
@@ -267,28 +297,36 @@ class _Looks:
                 elif not is_host_task(task):
                     watched[id(task)] = _Watched(task, _record_of(task), now)
         self._watched = list(watched.values())
+        for session in sessions:
+            session.tasks = max(session.tasks, len(watched))
         self._threads.clear()
         for record in records:
             if record.kind == "thread":
                 worker = worker_of(record.task)
                 if worker is not None and worker.thread.ident:
-                    self._threads.append((record, worker.thread.ident))
+                    self._add_thread(record, worker.thread.ident, worker.cpu)
             elif record.kind not in ("loop", "kernel"):
                 self._look_for_job(record, sessions)
         took = time.monotonic() - now
         self._next_listing = now + max(_LISTING_SECONDS, took / _LISTING_SHARE)
 
+    def _add_thread(self, record: Any, ident: int, clock: Callable[[], float | None]) -> None:
+        known = self._known_threads.get(ident)
+        if known is None or known.record is not record:
+            known = self._known_threads[ident] = _Thread(record, ident, clock)
+        self._threads.append(known)
+
     @property
     def _in_threads(self) -> list[Any]:
-        return [record for record, _ in self._threads]
+        return [each.record for each in self._threads]
 
     def _look_for_job(self, record: Any, sessions: tuple[Session, ...]) -> None:
         """Find the thread that runs a job in this process, or have its worker sample it."""
         if not any(session.wants(None, record) for session in sessions):
             return
         engine, job = job_of(record.task)
-        if (ident := getattr(engine, "thread_of", _nothing)(job)) is not None:
-            self._threads.append((record, ident))
+        if (ident := getattr(engine, "thread_of", _unknown)(job)) is not None:
+            self._add_thread(record, ident, _unknown)  # a clock is known to the thread alone
         elif record.started is not None and record.id not in self._far:
             begin = getattr(engine, "profile", None)
             if begin is not None:
@@ -314,14 +352,18 @@ class _Looks:
             each = watched[self._at]
             seconds, each.last = now - each.last, now
             wanting = [s for s in sessions if s.wants(each.task, each.record)]
-            if not wanting or each.task is running or each.task.done():
+            if not wanting or each.task.done():
+                continue
+            for session in wanting:
+                # It may have begun after the look before this one.
+                session.watched += min(seconds, now - session.began)
+            if each.task is running:
                 continue
             wait = self._wait_of(each)
             if wait is None or (wait.wait == AT_WORK and each.record in self._in_threads):
                 continue
             who = _who(each.task, each.record)
             for session in wanting:
-                # It may have begun after the look before this one.
                 since = min(seconds, now - session.began)
                 session.add_waiting(who, wait.key, wait.wait, self.codes, since)
 
@@ -343,7 +385,7 @@ class _Looks:
         return each.wait
 
 
-def _nothing(job: Any) -> None:
+def _unknown(*_: Any) -> None:
     return None
 
 

@@ -55,6 +55,9 @@ class Session:
         #: Looks at the loop's thread, and CPU seconds that it used between them.
         self.looks = 0
         self.cpu = 0.0
+        #: Seconds for which tasks were looked at, in all; and how many there were at a time.
+        self.watched = 0.0
+        self.tasks = 0
 
     def wants(self, task: asyncio.Task[Any] | None, record: TaskHandle | None) -> bool:
         """Return whether it is about ``task``, which belongs to the launched one of ``record``."""
@@ -132,7 +135,7 @@ class Session:
         for (who, key, wait), (seconds, times) in list(self._waiting.items()):
             if wait == AT_WORK and who in elsewhere:
                 continue  # what it does there was counted
-            places = self.codes.places(key)
+            places = tuple(at for at in self.codes.places(key) if at.line)  # it names the call
             found.append(Sample(WAITING, *who, places, wait, seconds, int(times)))
         return sorted(found, key=lambda sample: -sample.seconds)
 

@@ -10,6 +10,7 @@ from asyncnb._core.base.text import (
     width,
 )
 from asyncnb._core.profiling.counts import (
+    BLOCKING,
     RUNNING,
     WAITING,
     Facts,
@@ -32,7 +33,7 @@ def text(profile: Facts) -> str:
     samples = profile.samples
     lines = [title(profile)]
     for kind in (RUNNING, WAITING):
-        lines += _section(samples, kind, profile.seconds)
+        lines += _section(samples, kind, whole(profile, kind))
     lines += notes(profile)
     return "\n".join(lines)
 
@@ -49,6 +50,11 @@ def notes(profile: Facts) -> list[str]:
     found = []
     if not profile.samples:
         found.append("Nothing ran and nothing waited in this time.")
+    seen = len({sample.task for sample in profile.samples})
+    if profile.about_all and seen < profile.tasks / 2:
+        found.append(
+            f"{seen:,} of {profile.tasks:,} tasks were looked at; a longer profile sees more."
+        )
     missed = profile.cpu - seconds_of(profile.samples, RUNNING)
     if profile.about_all and profile.seconds and missed / profile.seconds >= UNSEEN_SHARE:
         found.append(
@@ -64,19 +70,15 @@ def share(seconds: float, total: float) -> str:
     return f"{percent:.0f} %" if percent >= 1 or not seconds else "<1 %"
 
 
-def whole(samples: list[Sample], kind: str, seconds: float) -> float:
-    """Return the seconds that the shares of ``kind`` are of: of waits, for each waiting task."""
-    if kind == RUNNING:
-        return seconds
-    tasks = len({sample.task for sample in samples if sample.kind == WAITING})
-    return seconds * max(1, tasks)
+def whole(profile: Facts, kind: str) -> float:
+    """Return the seconds that the shares of ``kind`` are of: of waits, those of all tasks."""
+    return profile.seconds if kind == RUNNING else profile.watched
 
 
-def _section(samples: list[Sample], kind: str, seconds: float) -> list[str]:
+def _section(samples: list[Sample], kind: str, total: float) -> list[str]:
     found = top_lines(samples, kind)
     if not found:
         return []
-    total = whole(samples, kind, seconds)
     all_of = sum(line.seconds for line in found)
     if kind == RUNNING:
         head = f"running: {share(all_of, total)} of the time"
@@ -93,7 +95,9 @@ def _section(samples: list[Sample], kind: str, seconds: float) -> list[str]:
 
 def _line(line: TopLine, total: float) -> str:
     parts = [f"{share(line.seconds, total):>6}", _padded(place_of(line), 14)]
-    what = f"waiting: {line.waits_for}" if line.waits_for else source_of(line)
+    what = source_of(line) if line.waits_for in ("", BLOCKING) else line.waits_for
+    if line.waits_for:
+        what = f"waiting: {what}"
     parts.append(_padded(escape_control_chars(what), _COLUMNS))
     parts.append(escape_control_chars(line.who, 40))
     return "  ".join(parts).rstrip()

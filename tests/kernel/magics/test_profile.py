@@ -91,10 +91,13 @@ def test_a_cancelled_task_shows_its_profile(kernel):
 
 def test_a_cell_in_a_thread_is_profiled_line_by_line(kernel):
     parse = kernel.ok(PARSE)
-    cell = kernel.ok("%%atask there --profile\nfor _ in range(20):\n    parse(0.01)")
+    cell = kernel.ok(
+        "%%atask there --profile\nfor _ in range(20):\n    parse(0.01)\ntime.sleep(0.2)"
+    )
     kernel.ok("%tasks wait there")
     [data] = shown(cell)
     assert f"In[{parse.count}] line" in data["text/plain"] and "running" in data["text/plain"]
+    assert waits_at(data, f"In[{cell.count}] line 4", "time.sleep(0.2)")
     assert any(f"In[{cell.count}] line 3: parse(0.01)" in title for title in titles(data))
     assert not any("threading.py" in title for title in titles(data))
 
