@@ -70,7 +70,7 @@ CORE_FLOORS = {
     "_core/tracing": 3,
     "_core/launched": 4,
     "_core/timeline": 5,
-    "_core/profiling": 6,
+    "_core/profiling": 5,
 }
 CORE_APART = ("_core/loop", "_core/tracing")
 KERNEL_FLOORS = {

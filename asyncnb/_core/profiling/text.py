@@ -25,7 +25,7 @@ MAX_LINES = 10
 #: The share of the time from which work of the loop's thread that no look has hit gets a line.
 UNSEEN_SHARE = 0.1
 
-_COLUMNS = 46
+_PLACE_COLUMNS, _COLUMNS = 14, 46
 
 
 def text(profile: Facts) -> str:
@@ -86,19 +86,21 @@ def _section(samples: list[Sample], kind: str, total: float) -> list[str]:
         tasks = len({sample.task for sample in samples if sample.kind == WAITING})
         each = f" of the time of {count(tasks, 'task')}" if tasks > 1 else " of the time"
         head = f"waiting: {share(all_of, total)}{each}"
-    lines = [head] + [_line(line, total) for line in found[:MAX_LINES]]
+    top = found[:MAX_LINES]
+    places = max(_PLACE_COLUMNS, *(width(place_of(line)) for line in top))
+    lines = [head] + [_line(line, total, min(places, _COLUMNS)) for line in top]
     if len(found) > MAX_LINES:
         rest = sum(line.seconds for line in found[MAX_LINES:])
         lines.append(f"{share(rest, total):>6}  in {len(found) - MAX_LINES:,} other lines")
     return lines
 
 
-def _line(line: TopLine, total: float) -> str:
-    parts = [f"{share(line.seconds, total):>6}", _padded(place_of(line), 14)]
+def _line(line: TopLine, total: float, columns: int) -> str:
+    parts = [f"{share(line.seconds, total):>6}", _padded(place_of(line), columns)]
     what = source_of(line) if line.waits_for in ("", BLOCKING) else line.waits_for
     if line.waits_for:
         what = f"waiting: {what}"
-    parts.append(_padded(escape_control_chars(what), _COLUMNS))
+    parts.append(_padded(what, _COLUMNS))
     parts.append(escape_control_chars(line.who, 40))
     return "  ".join(parts).rstrip()
 
@@ -117,5 +119,5 @@ def source_of(line: TopLine) -> str:
 
 
 def _padded(words: str, columns: int) -> str:
-    words = truncate_columns(words, columns) if columns > 20 else words
+    words = truncate_columns(escape_control_chars(words), columns)
     return words + " " * max(0, columns - width(words))

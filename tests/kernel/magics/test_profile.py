@@ -64,6 +64,19 @@ def test_the_saved_notebook_has_the_flame_graph_without_a_script(kernel):
     assert not any("ipykernel" in title or "base_events" in title for title in titles(data))
 
 
+def test_an_exported_page_has_the_flame_graph(kernel):
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    kernel.ok(PARSE)
+    kernel.ok(CRAWL)
+    [data] = shown(kernel.ok("%tasks profile 0.3"))
+    output = nbformat.v4.new_output("execute_result", data, execution_count=1)
+    cell = nbformat.v4.new_code_cell("%tasks profile 0.3", outputs=[output])
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    assert "line 3: parse(0.02): " in page and "profile of all tasks" in page
+
+
 def test_a_cell_profiled_from_its_start_shows_the_profile_when_it_ends(kernel):
     kernel.ok(PARSE)
     cell = kernel.ok("%%atask once --profile\nparse(0.1)\nawait asyncio.sleep(0.1)")
