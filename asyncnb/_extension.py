@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from asyncnb._core.launched.record import TaskRecord
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.primitives.tasks import Task
+    from asyncnb._core.profiling.profile import Profile
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.magics.leak_notes import LeakNotes
@@ -164,6 +165,7 @@ class Extension:
         undo.append(ip.events.callbacks["post_run_cell"], self._cell_ended)
         self._register_magics()
         show_as(ip, undo, "asyncnb._core.primitives.tasks", "Task", self._show_task)
+        show_as(ip, undo, "asyncnb._core.profiling.profile", "Profile", self._show_profile)
         show_as(ip, undo, "asyncnb._core.timeline.timeline", "Timeline", self._show_timeline)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
@@ -296,18 +298,27 @@ class Extension:
     def _show_timeline(self, timeline: Timeline) -> dict[str, Any]:
         """Return its picture, and where widgets work also a view with zoom and search."""
         bundle: dict[str, Any] = timeline._repr_mimebundle_()
-        if (
-            timeline.grid is not None
-            or not THREADS  # then there is no channel for the picture to request more data on
-            or kernel_of(self.ip) is None
-            or is_headless(self.output.parent())
-        ):
+        if timeline.grid is not None or not self._shows_widgets():
             return bundle
         from asyncnb.widgets._timeline import TimelineWidget
 
-        widget = TimelineWidget(timeline.data, timeline.refresh)._repr_mimebundle_()
-        kind = "application/vnd.jupyter.widget-view+json"
-        return bundle if widget is None else bundle | {kind: widget[0][kind]}
+        return bundle | _view_of(TimelineWidget(timeline.data, timeline.refresh))
+
+    def _show_profile(self, profile: Profile) -> dict[str, Any]:
+        """Return its text and picture, and where widgets work also a view with zoom and search."""
+        bundle: dict[str, Any] = profile._repr_mimebundle_()
+        if not self._shows_widgets():
+            return bundle
+        from asyncnb.widgets._profile import ProfileWidget
+
+        return bundle | _view_of(ProfileWidget(profile.widget_data()))
+
+    def _shows_widgets(self) -> bool:
+        return (
+            THREADS  # else there is no channel for a widget to request more data on
+            and kernel_of(self.ip) is not None
+            and not is_headless(self.output.parent())
+        )
 
     def _detach_cell(self) -> str:
         try:
@@ -426,6 +437,13 @@ def _refuse_on_loop(ended: str, order: str) -> None:
         f"asyncnb cannot be {ended} here: this is {code}, and ending the embedded loop would end "
         f"it too. Run {order} in a separate cell, without `await`."
     )
+
+
+def _view_of(widget: Any) -> dict[str, Any]:
+    """Return what a front end with widgets needs to show ``widget``."""
+    found = widget._repr_mimebundle_()
+    kind = "application/vnd.jupyter.widget-view+json"
+    return {} if found is None else {kind: found[0][kind]}
 
 
 def _end_workers() -> None:

@@ -196,6 +196,23 @@ def run_cell(
         finish = show_figures
     name, source = cell["file"], cell["source"]
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    if cell.get("profile"):
+        from .profiling import sampled
+
+        with sampled(current, report):
+            value = _run_parts(current, cell, namespace)
+    else:
+        value = _run_parts(current, cell, namespace)
+    if finish is not None:
+        finish()
+    missing = [out for out in cell["out"] if out not in namespace]
+    if missing:
+        raise NameError(f"--out {missing[0]}: the cell ended without assigning it a value")
+    return value, {out: namespace[out] for out in cell["out"]}
+
+
+def _run_parts(current: RunningJob, cell: dict[str, Any], namespace: dict[str, Any]) -> Any:
+    """Run the statements of a cell and its last expression; return the value of that."""
     value = None
     for code, is_last in ((cell["body"], False), (cell["last"], True)):
         if code is None:
@@ -205,12 +222,7 @@ def run_cell(
             part = run_coroutine(current, part)
         if is_last:
             value = part
-    if finish is not None:
-        finish()
-    missing = [out for out in cell["out"] if out not in namespace]
-    if missing:
-        raise NameError(f"--out {missing[0]}: the cell ended without assigning it a value")
-    return value, {out: namespace[out] for out in cell["out"]}
+    return value
 
 
 class ProgressReporter:
