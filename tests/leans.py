@@ -347,9 +347,10 @@ PYTHON = [
     ),
     Lean(
         "asyncio.TaskGroup._errors",
-        "_core/introspection/inner.py",
-        "the counts of the tasks inside a task miss the failures in an asyncio.TaskGroup",
-        "asyncio.TaskGroup()._errors == []",
+        "_core/introspection/inner.py _core/introspection/leaves.py _offload/far/job_task.py",
+        "the counts of the tasks inside a task miss the failures in an asyncio.TaskGroup; an "
+        "exception group names the task of its first leaf alone",
+        "type(asyncio.TaskGroup()._errors) is list",
     ),
     Lean(
         "asyncio.tasks._GatheringFuture._children",
@@ -458,12 +459,6 @@ PYTHON = [
         "_core/introspection/leaves.py _offload/far/job_task.py",
         "asyncnb cannot be imported; with other variables, an exception group does not name tasks",
         "{'self', 'task', 'exc'} <= set(asyncio.TaskGroup._on_task_done.__code__.co_varnames)",
-    ),
-    Lean(
-        "asyncio.TaskGroup._errors",
-        "_core/introspection/leaves.py _offload/far/job_task.py",
-        "an exception group names the task of its first leaf alone",
-        "type(asyncio.TaskGroup()._errors) is list",
     ),
     Lean(
         "sys._is_gil_enabled",
