@@ -165,7 +165,8 @@ PYTHON = [
         "asyncio.Future._exception",
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/introspection/unmanaged.py "
-        "_core/launched/record.py _kernel/output/router.py widgets/_detail.py",
+        "_core/launched/record.py _kernel/output/router.py widgets/_detail.py "
+        "_core/introspection/leaves.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
     ),
@@ -447,20 +448,20 @@ PYTHON = [
         "sys._getframe",
         "_core/introspection/call_graph.py _core/loop/guarded.py _core/base/inner_loops.py "
         "_kernel/magics/magics.py _core/introspection/leaves.py _core/primitives/tasks.py "
-        "_core/leaks/isolated.py",
+        "_core/leaks/isolated.py _offload/far/job_task.py",
         "no call graph of the current task; no waking of tasks from worker threads; no local "
         "variables in the lines of magics; no names of tasks in an exception group",
         "sys._getframe().f_code is not None",
     ),
     Lean(
         "asyncio.TaskGroup._on_task_done",
-        "_core/introspection/leaves.py",
+        "_core/introspection/leaves.py _offload/far/job_task.py",
         "asyncnb cannot be imported; with other variables, an exception group does not name tasks",
         "{'self', 'task', 'exc'} <= set(asyncio.TaskGroup._on_task_done.__code__.co_varnames)",
     ),
     Lean(
         "asyncio.TaskGroup._errors",
-        "_core/introspection/leaves.py",
+        "_core/introspection/leaves.py _offload/far/job_task.py",
         "an exception group names the task of its first leaf alone",
         "type(asyncio.TaskGroup()._errors) is list",
     ),

@@ -149,6 +149,83 @@ def test_a_task_that_is_folded_and_unfolded_at_once_is_sent_whole(page: Page) ->
     assert page.inner.keys() == {one}
 
 
+def test_of_a_gather_the_children_that_have_ended_are_counted(page: Page) -> None:
+    async def fails() -> None:
+        raise ValueError("no")
+
+    async def gathers() -> None:
+        children = forever(), asyncio.sleep(0), fails()
+        await asyncio.gather(*children, return_exceptions=True)
+
+    launched(gathers(), "gathers")
+    settled()
+    tick(page.feed)
+    page.show(page.id_of("gathers"))
+    assert page.counts == {
+        page.id_of("gathers"): {"running": 1, "done": 1, "failed": 1, "cancelled": 0}
+    }
+
+
+def test_children_that_outlive_their_task_stay_inside_it(page: Page) -> None:
+    made = []
+
+    async def leaves() -> None:
+        made.append(asyncio.create_task(forever(), name="outlives"))
+
+    ended(launched(leaves(), "short"))
+    tick(page.feed)
+    id = page.id_of("short")
+    page.show(id, unfolded=(id,))
+    assert page.states() == {"short": "done"}
+    one = page.id_of("outlives")
+    page.show(id, one, unfolded=(id,))
+    assert page.inner[one]["state"] == "waiting"
+    assert page.say("cancel_inner", n="1", id=one, name="outlives")["ok"]
+    settled()
+    settled()
+    tick(page.feed)
+    assert page.children[id] == {}
+    assert not page.counts[id]["running"]
+
+
+def test_a_child_of_asyncnbs_own_class_is_paused_and_any_other_refused(page: Page) -> None:
+    async def outer() -> None:
+        async with asyncnb.TaskGroup() as group:
+            group.create_task(forever(), name="ours")
+            await asyncio.gather(asyncio.create_task(forever(), name="theirs"))
+
+    launched(outer(), "outer")
+    tick(page.feed)
+    id = page.id_of("outer")
+    page.show(id, unfolded=(id,))
+    ours, theirs = page.id_of("ours"), page.id_of("theirs")
+    page.show(id, ours, theirs, unfolded=(id,))
+    assert (page.inner[ours]["can_pause"], page.inner[theirs]["can_pause"]) == (True, False)
+    assert page.say("pause_inner", n="1", id=ours, name="ours")["ok"]
+    tick(page.feed)
+    assert page.inner[ours]["state"] == "paused"
+    assert page.say("resume_inner", n="2", id=ours, name="ours")["ok"]
+    tick(page.feed)
+    assert page.inner[ours]["state"] == "waiting"
+    refused = page.say("pause_inner", n="3", id=theirs, name="theirs")
+    assert not refused["ok"]
+    assert "cannot be paused" in refused["text"]
+
+
+def test_a_name_that_is_cut_for_the_page_still_cancels_its_task(page: Page) -> None:
+    async def outer() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(forever(), name="long " * 100)
+
+    launched(outer(), "outer")
+    tick(page.feed)
+    id = page.id_of("outer")
+    page.show(id, unfolded=(id,))
+    [(child, name)] = page.children[id].items()
+    assert len(name) == 300
+    assert page.say("cancel_inner", n="1", id=child, name=name)["ok"]
+
+
 def test_children_of_children_are_unfolded_in_the_same_way(page: Page) -> None:
     async def outer() -> None:
         async with asyncio.TaskGroup() as group:

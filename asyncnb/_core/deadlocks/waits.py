@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE
 from asyncnb._core.introspection.call_graph import code_of, links_of_coroutine
-from asyncnb._core.introspection.paused import pause_of
 from asyncnb._core.introspection.waiting_on import chained_to
 from asyncnb._core.primitives.timeouts import deadlines, innermost
 
@@ -77,7 +76,7 @@ def wait_of(task: asyncio.Task[Any]) -> Wait | None:
     Also None for a task that is running, or ready to run.
     """
     leaf = getattr(task, "_fut_waiter", None)
-    if leaf is None or leaf.done() or pause_of(task) is not None:
+    if leaf is None or leaf.done() or getattr(task, "_pause", None) is not None:
         return None
     coro: Any = task.get_coro()
     if getattr(coro, "cr_running", False):

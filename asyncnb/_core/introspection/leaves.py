@@ -10,7 +10,7 @@ import asyncio
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from asyncnb._core.base.errors import format_exception_line, safe_str
@@ -18,6 +18,8 @@ from asyncnb._core.base.errors import format_exception_line, safe_str
 #: The name that asyncio gives to a task without one.
 _DEFAULT_NAME = re.compile(r"Task-\d+")
 
+#: Whether ``cancel`` of asyncnb's tasks calls ``note_children``, as ``watch_groups`` cannot watch.
+BY_CANCEL = sys.version_info < (3, 12)
 #: The code that runs in a standard TaskGroup for each child that is done.
 GROUP_CHILD_DONE = asyncio.TaskGroup._on_task_done.__code__
 
@@ -27,16 +29,52 @@ def note_task(exc: BaseException, task: Any) -> None:
 
     A note and no reference: the task itself is freed when its group has seen its end.
     """
-    get_name = getattr(task, "get_name", None)  # a group may adopt futures, too
-    if get_name is not None:
-        vars(exc).setdefault("_asyncnb_task", get_name())
+    noted = exc.__dict__
+    if "_asyncnb_task" not in noted and hasattr(task, "get_name"):  # else an adopted future
+        noted["_asyncnb_task"] = task.get_name()
+
+
+def watch_groups() -> Callable[[], None]:
+    """Note the task of each failure in a standard TaskGroup; return what ends that.
+
+    From Python 3.12 on, where the interpreter reports the lines of one function that it runs. Those
+    that run for a child without a failure are reported once, so only failures take longer. Does
+    nothing before, and where other tools have taken all the ids.
+    """
+    if sys.version_info < (3, 12):
+        return lambda: None
+    monitoring = sys.monitoring
+    tool = next((n for n in (4, 3) if monitoring.get_tool(n) is None), None)
+    if tool is None:
+        return lambda: None
+    lines = monitoring.events.LINE
+
+    def report(_code: types.CodeType, _line: int) -> Any:
+        found = sys._getframe(1).f_locals
+        exc = found.get("exc")
+        if not isinstance(exc, BaseException):
+            return monitoring.DISABLE
+        note_task(exc, found.get("task"))
+        return None
+
+    def end() -> None:
+        if monitoring.get_tool(tool) == "asyncnb":
+            monitoring.set_local_events(tool, GROUP_CHILD_DONE, 0)
+            monitoring.register_callback(tool, lines, None)
+            monitoring.free_tool_id(tool)
+
+    monitoring.use_tool_id(tool, "asyncnb")
+    monitoring.register_callback(tool, lines, report)
+    monitoring.set_local_events(tool, GROUP_CHILD_DONE, lines)
+    return end
 
 
 def note_children(frame: types.FrameType) -> None:
     """Note the tasks of a standard TaskGroup whose first child has failed, and of later ones.
 
-    ``frame`` is that of the group's method for a child that is done, which cancels the group's own
-    task at this moment. The group drops its children as they end, and nothing else refers to them.
+    For 3.11, and groups whose own task is asyncnb's. ``frame`` is that of the group's method for a
+    child that is done, which cancels the group's task at this moment. The group drops its children
+    as they end, and nothing else refers to them.
     """
     found = frame.f_locals
     exc, task, group = map(found.get, ("exc", "task", "self"))
@@ -54,6 +92,31 @@ class _NotedErrors(list[BaseException]):
         frame = sys._getframe(1)
         if frame.f_code is GROUP_CHILD_DONE:  # else the error of the group's body
             note_task(exc, frame.f_locals.get("task"))
+
+
+def note_kept_tasks(group: BaseExceptionGroup[BaseException]) -> None:
+    """Note the tasks of the exceptions in ``group`` that variables of its frames still hold.
+
+    For the groups whose failures nothing notes: standard ones in a standard task.
+    """
+    lacking = {id(each): each for each in group.exceptions if task_of(each) is None}
+    tb = group.__traceback__
+    while tb is not None and lacking:
+        for value in list(tb.tb_frame.f_locals.values()):
+            for task in _tasks_in(value):
+                exc = lacking.get(id(getattr(task, "_exception", None)))
+                if exc is not None:
+                    note_task(exc, task)
+        tb = tb.tb_next
+
+
+def _tasks_in(value: Any) -> list[Any]:
+    # By the type alone: isinstance() asks an object for its class, which may be any code.
+    if type(value) is dict:
+        found = list(value.values())
+    else:
+        found = list(value) if type(value) in (list, tuple, set) else [value]
+    return found if found and issubclass(type(found[0]), asyncio.Task) else []
 
 
 def task_of(exc: BaseException) -> str | None:
@@ -84,20 +147,18 @@ def format_failure(exc: BaseException) -> str:
     return leaf_line(exc) if isinstance(exc, BaseExceptionGroup) else format_exception_line(exc)
 
 
-def leaf_line(group: BaseExceptionGroup[BaseException]) -> str:
+def leaf_line(exc: BaseException) -> str:
     """Return ``ConnectionError: host unreachable (page 7, 1 of 20)`` for a group of 20 leaves.
 
-    On one line: the first leaf, the name of its task if it is known, and their number if there are
-    several.
+    On one line: the first leaf, the names of its tasks if they are known, and the number of leaves
+    if there are several. What is no group is its own leaf.
     """
-    number, first = 0, None
+    number, first = 0, exc
     names: tuple[str, ...] = ()
-    for leaf, tasks in leaves(group):
+    for leaf, tasks in leaves(exc):
         number += 1
-        if first is None:
+        if number == 1:
             first, names = leaf, tasks
-    if first is None:  # a subclass that says it has no exceptions
-        return f"{type(group).__name__}: {safe_str(group)}"
     message = (safe_str(first).splitlines() or [""])[0]
     text = f"{type(first).__name__}: {message}" if message else type(first).__name__
     own = [" ".join(name.split()) for name in names if not _DEFAULT_NAME.fullmatch(name)]

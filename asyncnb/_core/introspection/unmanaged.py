@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core import frontend
 from asyncnb._core.introspection.handle import TaskHandle, current_record
 from asyncnb._core.introspection.leaves import format_failure
-from asyncnb._core.introspection.paused import pause_of
 
 if TYPE_CHECKING:
     from asyncnb._core.introspection.info import CellRef, TaskInfo
@@ -92,7 +91,7 @@ def state_of(task: asyncio.Task[Any]) -> str:
         return "cancelling"
     if getattr(task.get_coro(), "cr_running", False):
         return "running"
-    return "waiting" if pause_of(task) is None else "paused"
+    return "waiting" if getattr(task, "_pause", None) is None else "paused"
 
 
 def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:

@@ -8,12 +8,11 @@ the user, or returns a short text for the user that says what it did. Any thread
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from asyncnb._core.base.errors import CommandError, TaskNotFoundError, did_you_mean
 from asyncnb._core.base.text import count
 from asyncnb._core.introspection.info import ENDED
-from asyncnb._core.introspection.paused import pause_of
 from asyncnb._core.launched import launch, named_groups, time_limit
 from asyncnb._core.launched.names import invalid_name_reason
 from asyncnb._core.launched.record import TaskRecord
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.inside import InnerTask
     from asyncnb._core.launched.open_group import OpenGroup
-    from asyncnb._core.primitives.tasks import Task
 
     #: What a command is about: a launched task, or one inside it.
     Commanded: TypeAlias = TaskRecord | InnerTask
@@ -179,13 +177,12 @@ def _cancelled(number: int) -> str:
 def pause(records: Sequence[Commanded], *, pause_timeouts: bool = False) -> str:
     """Pause the living tasks of ``records``; refuse if one of them cannot be paused."""
     living = _living(records)
-    launched = [record for record in living if isinstance(record, TaskRecord)]
-    if refusal := next(filter(None, (record.pause_refusal() for record in launched)), None):
+    if refusal := next(filter(None, (record.pause_refusal() for record in living)), None):
         raise CommandError(_sentence(refusal))
     done = []
     for record in living:
         name = record.name
-        if not _pausable(record).pause(pause_timeouts=pause_timeouts):
+        if not record.task.pause(pause_timeouts=pause_timeouts):
             done.append(f"{name} is already shutting down")
         elif record.state() == "paused":
             done.append(f"{name} is paused")
@@ -194,20 +191,15 @@ def pause(records: Sequence[Commanded], *, pause_timeouts: bool = False) -> str:
     return "\n".join(done)
 
 
-def _pausable(record: Commanded) -> Task[Any] | InnerTask:
-    """Return what can pause the task: one of asyncio's own class has no method for that."""
-    return record.task if isinstance(record, TaskRecord) else record
-
-
 def resume(records: Sequence[Commanded]) -> str:
     """Resume the paused tasks of ``records``; refuse if none of them is paused."""
     living = _living(records)
-    paused = [each for each in living if pause_of(each.task) is not None]
+    paused = [each for each in living if getattr(each.task, "_pause", None) is not None]
     if not paused:
         states = ", ".join(f"{record.name} is {record.state()}" for record in living)
         raise CommandError(f"No task to resume: {states}.")
     for record in paused:
-        _pausable(record).resume()
+        record.task.resume()
     return "\n".join(f"{record.name} resumed" for record in paused)
 
 

@@ -24,7 +24,6 @@ from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import NEAR_AMONG, registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.primitives.all_tasks import tasks_of
-from asyncnb._core.primitives.pause import pause, resume
 from asyncnb._core.primitives.tasks import Task
 
 
@@ -52,13 +51,14 @@ class InnerTask:
         """Return a frozen snapshot, with the name without the path; from any thread."""
         return inner_info(self.task, self.parent)
 
-    def pause(self, *, pause_timeouts: bool = False) -> bool:
-        """Pause the task; see ``Task.pause``. Any thread."""
-        return pause(self.task, pause_timeouts=pause_timeouts)
-
-    def resume(self) -> bool:
-        """Resume the task; see ``Task.resume``. Any thread."""
-        return resume(self.task)
+    def pause_refusal(self) -> str | None:
+        """Return the sentence for a task that cannot be paused, None for one that can."""
+        if isinstance(self.task, Task):
+            return None
+        return (
+            f"{self.name!r} is a task of asyncio's own class, which cannot be paused; tasks made "
+            "by asyncnb.create_task, asyncnb.TaskGroup and asyncnb.gather can"
+        )
 
 
 def look_inside() -> Inner:

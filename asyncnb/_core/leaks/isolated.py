@@ -10,12 +10,12 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from asyncnb._core.leaks.reach import namespaces
+from asyncnb._core.leaks.reach import Ids, namespaces
 from asyncnb._core.leaks.resources import module_of
 
-#: Tasks whose holders are looked for one by one, levels of holders, and holders in all. What takes
-#: more is held by something larger than a forgotten task.
-MAX_TASKS, MAX_LEVELS, MAX_HOLDERS = 50, 12, 2000
+#: Tasks whose holders are looked for, and levels of holders. What takes more, or has more holders
+#: in a level, is held by something larger than a forgotten task.
+MAX_TASKS, MAX_LEVELS, MAX_FRONTIER = 50, 12, 200
 
 
 def candidates(tasks: Iterable[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
@@ -34,28 +34,28 @@ class Marks:
     """All that the interpreter itself leads to: modules, running code, loops and their handles."""
 
     def __init__(self, roots: Iterable[Any]) -> None:
-        self._seen: set[int] = set()
-        seen, referents, is_tracked = self._seen, gc.get_referents, gc.is_tracked
-        waiting = list(roots)
-        waiting += sys._current_frames().values()
-        waiting += namespaces()
+        self._seen = Ids()
+        buckets, referents, is_tracked = self._seen.buckets, gc.get_referents, gc.is_tracked
         # Not the frames of this look, whose variables are the tasks.
         frame: types.FrameType | None = sys._getframe()
         while frame is not None and frame.f_globals.get("__name__", "").startswith("asyncnb."):
-            seen.add(id(frame))
+            self._seen.add(frame)
             frame = frame.f_back
-        waiting += [] if frame is None else [frame]
-        waiting = [each for each in waiting if id(each) not in seen]
-        seen.update(map(id, waiting))
+        waiting = [*roots, *namespaces(), *sys._current_frames().values(), frame]
+        waiting = [each for each in waiting if each not in self._seen]
+        for each in waiting:
+            self._seen.add(each)
         while waiting:
             for held in referents(waiting.pop()):
-                key = id(held)
-                if key not in seen and is_tracked(held):
-                    seen.add(key)
-                    waiting.append(held)
+                if is_tracked(held):
+                    key = id(held)
+                    seen = buckets[key >> 4 & 63]
+                    if key not in seen:
+                        seen.add(key)
+                        waiting.append(held)
 
     def __contains__(self, thing: object) -> bool:
-        return id(thing) in self._seen
+        return thing in self._seen
 
 
 def isolated(tasks: list[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
@@ -66,15 +66,14 @@ def isolated(tasks: list[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
     ours = {id(tasks)}
     tasks = tasks[:MAX_TASKS]
     closure: dict[int, Any] = {id(task): task for task in tasks}
-    ours |= {id(tasks), id(closure)}
     held: set[int] = set()
-    frontier = list(tasks)
-    ours.add(id(frontier))
+    frontier: list[Any] = list(tasks)
+    ours |= {id(tasks), id(closure), id(frontier)}
     for _ in range(MAX_LEVELS):
+        # It compares each object of the process with each of these, and nothing else runs then.
         found = gc.get_referrers(*frontier)
-        ours.add(id(found))
         new: list[Any] = []
-        ours.add(id(new))
+        ours |= {id(found), id(new)}
         for holder in found:
             key = id(holder)
             if key in ours or key in closure or _are_arguments(holder, frontier):
@@ -83,21 +82,30 @@ def isolated(tasks: list[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
                 continue
             closure[key] = holder
             if _is_root(holder):
-                held.add(key)
+                _hold(holder, closure, held)
             else:
                 new.append(holder)
-        frontier = new
-        if not new or len(closure) > MAX_HOLDERS:
+        frontier = [each for each in new if id(each) not in held]
+        ours.add(id(frontier))
+        if not frontier or all(id(task) in held for task in tasks):
             break
-    held.update(map(id, frontier))
-    waiting = [closure[key] for key in held]
+        if len(frontier) > MAX_FRONTIER:
+            return []
+    for holder in frontier:
+        _hold(holder, closure, held)
+    return [task for task in tasks if id(task) not in held]
+
+
+def _hold(holder: Any, closure: dict[int, Any], held: set[int]) -> None:
+    """Note that ``holder``, and all of ``closure`` that it leads to, is held from outside."""
+    held.add(id(holder))
+    waiting = [holder]
     while waiting:
         for thing in gc.get_referents(waiting.pop()):
             key = id(thing)
             if key in closure and key not in held:
                 held.add(key)
                 waiting.append(thing)
-    return [task for task in tasks if id(task) not in held]
 
 
 _HERE = __file__.rpartition("isolated")[0]

@@ -70,10 +70,9 @@ def coroutine(coro: types.CoroutineType[Any, Any, Any], variable: str) -> Findin
     """Return the finding for a coroutine that ``variable`` leads to, and that has not begun."""
     code, origin = coro.cr_code, coro.cr_origin
     at, defined = f"{where(code.co_filename)}, line {code.co_firstlineno}", True
-    for file, line, _ in origin or ():
-        if cell_of(file) or len(origin or ()) == 1:
-            at, defined = f"{where(file)}, line {line}", False
-            break
+    if origin:
+        calls = [call for call in origin if cell_of(call[0])] or origin
+        at, defined = f"{where(calls[0][0])}, line {calls[0][1]}", False
     advice = "await it, or `.close()` it if it is not needed"
     return Finding(
         "coroutine",

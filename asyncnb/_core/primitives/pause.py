@@ -3,8 +3,7 @@
 Nothing is added to a task's steps. To suspend a task, the call that would wake it up next is taken
 from the future it waits on, or from the loop's queue, and kept until the task is resumed or
 cancelled. So tasks that are never paused pay nothing, except for one attribute check in
-``cancel()``. The ``cancel()`` of a task of asyncio's own class has no such check: while one of
-these is paused, its loop looks ten times a second whether it has been cancelled.
+``cancel()``.
 """
 
 from __future__ import annotations
@@ -17,32 +16,28 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.call_soon_hook import call_soon_lock
-from asyncnb._core.introspection.paused import pause_of, set_pause
 from asyncnb._core.primitives.futures import runs_elsewhere
 from asyncnb._core.primitives.timeouts import Timeout, innermost, limits_lock
 
 #: Seconds that a call from another thread waits until the loop has handled it: far more than a
 #: free loop needs, and short enough that a blocked loop does not block the calling cell, too.
 ANSWER_SECONDS = 0.25
-#: Seconds between two looks whether a paused task of asyncio's own class has been cancelled.
-CANCEL_CHECK_SECONDS = 0.1
 
 
 def pause(task: Any, *, pause_timeouts: bool = False) -> bool:
-    """Suspend ``task``, asyncnb's or of asyncio's own class; see ``Task.pause``. Any thread."""
+    """Suspend ``task``, an asyncio task with the attributes of ``Task``; see ``Task.pause``."""
     paused = [_run_on_loop(part, _pause_on_loop, part, pause_timeouts) for part in _parts(task)]
     return all(paused)
 
 
 def resume(task: Any) -> bool:
-    """Resume ``task``, asyncnb's or of asyncio's own class; see ``Task.resume``. Any thread."""
+    """Resume ``task``; see ``Task.resume``."""
     resumed = [_run_on_loop(part, _resume_on_loop, part) for part in _parts(task)]
     return any(resumed)
 
 
 def _parts(task: Any) -> list[Any]:
-    delegate = getattr(task, "_delegate", None)
-    return [task] if delegate is None else [delegate, task]
+    return [task] if task._delegate is None else [task._delegate, task]
 
 
 def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
@@ -60,7 +55,7 @@ def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
     def act_on_loop() -> None:
         nonlocal answer
         answer = act(*args)
-        pause = pause_of(task)
+        pause = task._pause
         if pause is None or pause.is_suspended:
             answered.set()
         else:
@@ -74,21 +69,18 @@ def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
 def _pause_on_loop(task: Any, pause_timeouts: bool) -> bool:
     if task.done() or task.cancelling():
         return False
-    pause = pause_of(task)
-    if pause is None:
-        pause = Pause(task)
-        set_pause(task, pause)
-        pause.suspend()
+    if task._pause is None:
+        task._pause = Pause(task)
+        task._pause.suspend()
     if pause_timeouts:
-        pause.pause_timeouts()
+        task._pause.pause_timeouts()
     return True
 
 
 def _resume_on_loop(task: Any) -> bool:
-    pause = pause_of(task)
-    if pause is None:
+    if task._pause is None:
         return False
-    pause.release()
+    task._pause.release()
     return True
 
 
@@ -129,8 +121,6 @@ class Pause:
     def suspend(self) -> None:
         """Take away the task's next step, now or as soon as it is scheduled."""
         self._task.add_done_callback(self._task_ended)
-        if not hasattr(self._task, "_pause"):
-            self._release_if_cancelled()
         if not self._take():
             # It runs now, or its step is in a queue that cannot be inspected (uvloop's): intercept
             # the next one where it is put into the queue.
@@ -183,27 +173,19 @@ class Pause:
         if interceptor is not None:
             interceptor.discard(self._task)
 
-    def _release_if_cancelled(self) -> None:
-        if pause_of(self._task) is not self:
-            return
-        if self._task.cancelling():
-            self.release()
-        else:
-            self._loop.call_later(CANCEL_CHECK_SECONDS, self._release_if_cancelled)
-
     def _look_again(self) -> None:
-        if pause_of(self._task) is self and self._step is None and self._take():
+        if self._task._pause is self and self._step is None and self._take():
             self._stop_intercepting()
 
     def _task_ended(self, _: object) -> None:
-        if pause_of(self._task) is self:
-            set_pause(self._task, None)
+        if self._task._pause is self:
+            self._task._pause = None
             self._stop_intercepting()
 
     def release(self) -> None:
         """Continue the task where it was suspended."""
         task = self._task
-        set_pause(task, None)
+        task._pause = None
         self._stop_intercepting()
         task.remove_done_callback(self._task_ended)
         self._resume_timeouts()

@@ -22,8 +22,7 @@ from asyncnb._core.base.task_lists import register
 from asyncnb._core.base.visits import runs_here, visits
 from asyncnb._core.introspection.handle import TaskHandle
 from asyncnb._core.introspection.info import TaskInfo
-from asyncnb._core.introspection.leaves import GROUP_CHILD_DONE, note_children
-from asyncnb._core.introspection.paused import pause_of
+from asyncnb._core.introspection.leaves import BY_CANCEL, GROUP_CHILD_DONE, note_children
 from asyncnb._core.primitives import futures as _futures
 from asyncnb._core.primitives.all_tasks import note_suspended
 from asyncnb._core.primitives.awaitables import close_unstarted
@@ -278,8 +277,7 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
             return False if self._launched else interrupt(self)
         loop = self._loop
         if (_get_running_loop() is loop and not visits) or not runs_elsewhere(loop):
-            caller = sys._getframe(1)
-            if caller.f_code is GROUP_CHILD_DONE:
+            if BY_CANCEL and (caller := sys._getframe(1)).f_code is GROUP_CHILD_DONE:
                 note_children(caller)
             plain = self._pause is None and self._record is None
             return _cancel(self, msg) if plain else _cancel_on_loop(self, msg)
@@ -449,8 +447,8 @@ def interrupt(task: asyncio.Task[Any]) -> bool:
     if isinstance(task, Task):
         task._before_cancel()
     cancelled = _cancel(task, INTERRUPT)
-    if (pause := pause_of(task)) is not None:
-        pause.release()
+    if getattr(task, "_pause", None) is not None:
+        task._pause.release()  # type: ignore[attr-defined]
     # asyncio.gather() passes a cancellation on to its children and waits for them; launched tasks
     # refuse it, so gather() would wait until they end. Cancel the gathering future itself.
     leaf: Any = task

@@ -9,6 +9,8 @@ from asyncnb._core.base.text import count
 from asyncnb._core.introspection.places import Place
 
 RUNNING, WAITING = "running", "waiting"
+#: What a thread waits for that uses no CPU: the line says which call.
+BLOCKING = "a blocking call"
 
 #: Tasks that a flame graph draws each by itself; the others are drawn as one.
 MAX_TASKS = 30
@@ -41,7 +43,11 @@ class Sample(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """A profile at one moment. ``cpu`` is the CPU seconds of the loop's thread meanwhile."""
+    """A profile at one moment.
+
+    ``cpu`` is the CPU seconds of the loop's thread meanwhile; ``watched`` is the seconds for which
+    tasks were looked at, summed over them, and ``tasks`` how many there were.
+    """
 
     about: str
     about_all: bool
@@ -49,6 +55,8 @@ class Facts(NamedTuple):
     seconds: float
     looks: int
     cpu: float
+    watched: float
+    tasks: int
     samples: list[Sample]
 
 

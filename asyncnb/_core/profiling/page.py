@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from asyncnb._core.profiling.counts import RUNNING, WAITING, Facts, tree
-from asyncnb._core.profiling.flame import escape, svg
+from asyncnb._core.profiling.flame import as_data, escape, svg
 from asyncnb._core.profiling.text import text, title, whole
 
 _HEADS = {
@@ -14,8 +16,26 @@ _HEADS = {
 
 def picture(profile: Facts, kind: str) -> str:
     """Return the flame graph of ``kind`` as SVG."""
-    total = whole(profile.samples, kind, profile.seconds)
+    total = whole(profile, kind)
     return svg(tree(profile.samples, kind), f"{kind}: {title(profile)}", total)
+
+
+def widget_data(profile: Facts) -> dict[str, Any]:
+    """Return what the widget shows: the summary, and the tree of each kind."""
+    kinds = {sample.kind for sample in profile.samples}
+    return {
+        "text": text(profile),
+        "panels": [
+            {
+                "kind": kind,
+                "head": head,
+                "total": whole(profile, kind),
+                "root": as_data(tree(profile.samples, kind)),
+            }
+            for kind, head in _HEADS.items()
+            if kind in kinds
+        ],
+    }
 
 
 def html(profile: Facts) -> str:

@@ -100,6 +100,8 @@ class Profile:
             seconds=self.seconds,
             looks=self.looks,
             cpu=0.0 if self._session is None else self._session.cpu,
+            watched=0.0 if self._session is None else self._session.watched,
+            tasks=0 if self._session is None else self._session.tasks,
             samples=self.samples,
         )
 
@@ -114,6 +116,12 @@ class Profile:
         from asyncnb._core.profiling.page import html
 
         return html(self.facts)
+
+    def widget_data(self) -> dict[str, Any]:
+        """Return what the widget shows, as numbers and texts."""
+        from asyncnb._core.profiling.page import widget_data
+
+        return widget_data(self.facts)
 
     def svg(self, kind: str = RUNNING) -> str:
         """Return the flame graph of what ran (``running``) or of what waited (``waiting``).

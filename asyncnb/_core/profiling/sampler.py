@@ -14,7 +14,7 @@ they do not keep step with a timer of the program.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import inspect
 import logging
 import random
@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 from asyncnb._core.base.forks import at_fork
@@ -30,14 +30,15 @@ from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame, is_intern
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.call_graph import frames_of_coroutine
-from asyncnb._core.introspection.stack import waiting_on, worker_of
+from asyncnb._core.introspection.stack import job_of, waiting_on, worker_of
 from asyncnb._core.introspection.unmanaged import cell_of, is_host_task, launched_ancestor
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.loop.watchdog import thread_clock
 from asyncnb._core.primitives.all_tasks import all_tasks
+from asyncnb._core.profiling.counts import BLOCKING
 from asyncnb._core.profiling.seen import Codes, Key, lasting
-from asyncnb._core.profiling.session import Session, Who
+from asyncnb._core.profiling.session import AT_WORK, FarRow, Session, Who
 
 logger = logging.getLogger("asyncnb")
 
@@ -49,7 +50,7 @@ SWITCH_SECONDS = 0.0002
 #: the process may have been suspended.
 _LATE_SECONDS = 0.1
 #: Seconds that the suspended tasks may take of each look.
-_WAITS_COST = 0.00005
+_WAITS_COST = 0.00003
 #: Seconds after which the tasks are listed again, and what this may take of the time.
 _LISTING_SECONDS, _LISTING_SHARE = 0.1, 0.002
 
@@ -72,6 +73,23 @@ class _Watched:
         self.record = record
         self.last = now
         self.wait: _Wait | None = None
+
+
+class _Thread:
+    """The thread of a task that runs in one."""
+
+    def __init__(self, record: Any, ident: int, clock: Callable[[], float | None]) -> None:
+        self.record = record
+        self.ident = ident
+        self._clock = clock
+        self._used = clock()
+
+    def has_rested(self, seconds: float) -> bool:
+        """Return whether it has used next to no CPU in the last ``seconds``; False if unknown."""
+        used, self._used = self._used, self._clock()
+        if used is None or self._used is None:
+            return False
+        return self._used - used < 0.1 * seconds
 
 
 class Sampler:
@@ -146,6 +164,7 @@ class Sampler:
             for session in failed:
                 session.finish()
         finally:
+            looks.end()
             if sys.getswitchinterval() == ours:  # else the user has set it meanwhile
                 sys.setswitchinterval(before)
 
@@ -169,7 +188,10 @@ class _Looks:
         self._watched: list[_Watched] = []
         self._at = 0
         #: The tasks that run in a thread of their own, and its id.
-        self._threads: list[tuple[Any, int]] = []
+        self._threads: list[_Thread] = []
+        self._known_threads: dict[int, _Thread] = {}
+        #: What switches the sampling of jobs in worker processes, by the id of the task.
+        self._far: dict[int, Callable[[bool], object]] = {}
 
     def look(self, sessions: tuple[Session, ...]) -> None:
         """Look once at everything that is due, and count it for ``sessions``."""
@@ -179,7 +201,7 @@ class _Looks:
             session.looks += 1
             session.cpu += used
         if now >= self._next_listing:
-            self._list(now)
+            self._list(now, sessions)
         running = self._look_at_threads(sessions, seconds)
         self._look_at_waits(sessions, running)
 
@@ -215,17 +237,28 @@ class _Looks:
                 top = frames.get(self._loop.thread.ident or 0)
                 if top is not None:
                     running = self._look_at_loop(sessions, top, seconds)
-            for record, ident in self._threads:
-                if (top := frames.get(ident)) is not None and not record.task.done():
-                    wanting = [each for each in sessions if each.wants(None, record)]
-                    if wanting:
-                        key, _ = self.codes.key_of_running(top, None)
-                        for session in wanting:
-                            session.add_running(_who(None, record), key, self.codes, seconds)
+            for each in self._threads:
+                if (top := frames.get(each.ident)) is not None and not each.record.task.done():
+                    self._look_at_thread(sessions, each, top, seconds)
         finally:
             frames.clear()
             top = None
         return running
+
+    def _look_at_thread(
+        self, sessions: tuple[Session, ...], each: _Thread, top: types.FrameType, seconds: float
+    ) -> None:
+        wanting = [session for session in sessions if session.wants(None, each.record)]
+        if not wanting:
+            return
+        blocked = each.has_rested(seconds)
+        key, _ = self.codes.key_of_running(top, None)
+        who = _who(None, each.record)
+        for session in wanting:
+            if blocked:
+                session.add_waiting(who, key, BLOCKING, self.codes, seconds)
+            else:
+                session.add_running(who, key, self.codes, seconds)
 
     def _look_at_loop(
         self, sessions: tuple[Session, ...], top: types.FrameType, seconds: float
@@ -246,7 +279,7 @@ class _Looks:
                     session.add_running(who, key, self.codes, seconds)
         return task
 
-    def _list(self, now: float) -> None:
+    def _list(self, now: float, sessions: tuple[Session, ...]) -> None:
         """Find the tasks again; less often if that takes more than its share of the time."""
         records = registry.living()
         known = {id(each.task): each for each in self._watched}
@@ -264,15 +297,46 @@ class _Looks:
                 elif not is_host_task(task):
                     watched[id(task)] = _Watched(task, _record_of(task), now)
         self._watched = list(watched.values())
-        self._threads = [
-            (record, worker.thread.ident)
-            for record in records
-            if record.kind == "thread"
-            and (worker := worker_of(record.task)) is not None
-            and worker.thread.ident
-        ]
+        for session in sessions:
+            session.tasks = max(session.tasks, len(watched))
+        self._threads.clear()
+        for record in records:
+            if record.kind == "thread":
+                worker = worker_of(record.task)
+                if worker is not None and worker.thread.ident:
+                    self._add_thread(record, worker.thread.ident, worker.cpu)
+            elif record.kind not in ("loop", "kernel"):
+                self._look_for_job(record, sessions)
         took = time.monotonic() - now
         self._next_listing = now + max(_LISTING_SECONDS, took / _LISTING_SHARE)
+
+    def _add_thread(self, record: Any, ident: int, clock: Callable[[], float | None]) -> None:
+        known = self._known_threads.get(ident)
+        if known is None or known.record is not record:
+            known = self._known_threads[ident] = _Thread(record, ident, clock)
+        self._threads.append(known)
+
+    @property
+    def _in_threads(self) -> list[Any]:
+        return [each.record for each in self._threads]
+
+    def _look_for_job(self, record: Any, sessions: tuple[Session, ...]) -> None:
+        """Find the thread that runs a job in this process, or have its worker sample it."""
+        if not any(session.wants(None, record) for session in sessions):
+            return
+        engine, job = job_of(record.task)
+        if (ident := getattr(engine, "thread_of", _unknown)(job)) is not None:
+            self._add_thread(record, ident, _unknown)  # a clock is known to the thread alone
+        elif record.started is not None and record.id not in self._far:
+            begin = getattr(engine, "profile", None)
+            if begin is not None:
+                self._far[record.id] = functools.partial(begin, job)
+                begin(job, True)
+
+    def end(self) -> None:
+        """Have the workers end what they do for it."""
+        for end in self._far.values():
+            end(False)
 
     def _look_at_waits(
         self, sessions: tuple[Session, ...], running: asyncio.Task[Any] | None
@@ -288,14 +352,18 @@ class _Looks:
             each = watched[self._at]
             seconds, each.last = now - each.last, now
             wanting = [s for s in sessions if s.wants(each.task, each.record)]
-            if not wanting or each.task is running or each.task.done():
+            if not wanting or each.task.done():
+                continue
+            for session in wanting:
+                # It may have begun after the look before this one.
+                session.watched += min(seconds, now - session.began)
+            if each.task is running:
                 continue
             wait = self._wait_of(each)
-            if wait is None:
+            if wait is None or (wait.wait == AT_WORK and each.record in self._in_threads):
                 continue
             who = _who(each.task, each.record)
             for session in wanting:
-                # It may have begun after the look before this one.
                 since = min(seconds, now - session.began)
                 session.add_waiting(who, wait.key, wait.wait, self.codes, since)
 
@@ -315,6 +383,10 @@ class _Looks:
             return None
         each.wait = _Wait(key, waiter, lasting(described))
         return each.wait
+
+
+def _unknown(*_: Any) -> None:
+    return None
 
 
 def _record_of(task: asyncio.Task[Any]) -> Any:
@@ -368,10 +440,9 @@ sampler = Sampler()
 at_fork(sampler.reset_after_fork)
 
 
-def add_far(record: Any, rows: Iterable[tuple[Any, float, int]]) -> None:
+def add_far(record: Any, rows: Iterable[FarRow]) -> None:
     """Add what a worker process has counted for the task of ``record``. Any thread."""
     rows = list(rows)
-    with contextlib.suppress(RuntimeError):  # a profile that ends just now
-        for session in sampler.sessions():
-            if session.wants(None, record):
-                session.add_far(_who(None, record), rows)
+    for session in sampler.sessions():
+        if session.wants(None, record):
+            session.add_far(_who(None, record), rows)

@@ -15,6 +15,13 @@ from asyncnb._core.profiling.seen import Codes, Key, shown
 
 #: The task in which code was seen: its name, and the cell that launched it.
 Who = tuple[str, str]
+#: From another process: whether it ran, a stack of (file, function, line), what it awaited, seconds
+#: and how often it was seen.
+FarRow = tuple[bool, tuple[tuple[str, str, int], ...], str, float, int]
+
+
+#: What a task waits for whose code runs elsewhere.
+AT_WORK = "its worker"
 
 
 class Session:
@@ -44,10 +51,13 @@ class Session:
         self.codes = Codes()
         self._running: dict[tuple[Who, Key], list[float]] = {}
         self._waiting: dict[tuple[Who, Key, str], list[float]] = {}
-        self._far: list[Sample] = []
+        self._far: dict[Sample, list[float]] = {}
         #: Looks at the loop's thread, and CPU seconds that it used between them.
         self.looks = 0
         self.cpu = 0.0
+        #: Seconds for which tasks were looked at, in all; and how many there were at a time.
+        self.watched = 0.0
+        self.tasks = 0
 
     def wants(self, task: asyncio.Task[Any] | None, record: TaskHandle | None) -> bool:
         """Return whether it is about ``task``, which belongs to the launched one of ``record``."""
@@ -77,14 +87,18 @@ class Session:
         entry[0] += seconds
         entry[1] += 1
 
-    def add_far(self, who: Who, rows: Iterable[tuple[Any, float, int]]) -> None:
-        """Add what was counted in another process: stacks of (file, function, line)."""
-        for stack, seconds, times in rows:
+    def add_far(self, who: Who, rows: Iterable[FarRow]) -> None:
+        """Add what was counted in another process."""
+        for ran, stack, wait, seconds, times in rows:
             named = [
                 (file, "" if _is_cells_own(file, name) else f"{name}()", line)
                 for file, name, line in stack
             ]
-            self._far.append(Sample(RUNNING, *who, shown(named), "", seconds, times))
+            kind = RUNNING if ran else WAITING
+            key = Sample(kind, *who, shown(named), wait, 0.0, 0)
+            entry = self._far.setdefault(key, [0.0, 0])
+            entry[0] += seconds
+            entry[1] += times
 
     def is_due(self, now: float) -> bool:
         """Return whether its time is over, or all of the tasks that it is about have ended."""
@@ -111,11 +125,17 @@ class Session:
 
     def samples(self) -> list[Sample]:
         """Return what was counted so far, the longest first. Any thread."""
-        found = list(self._far)
+        found = [
+            key._replace(seconds=seconds, times=int(times))
+            for key, (seconds, times) in list(self._far.items())
+        ]
         for (who, key), (seconds, times) in list(self._running.items()):
             found.append(Sample(RUNNING, *who, self.codes.places(key), "", seconds, int(times)))
+        elsewhere = {(sample.task, sample.cell) for sample in found}
         for (who, key, wait), (seconds, times) in list(self._waiting.items()):
-            places = self.codes.places(key)
+            if wait == AT_WORK and who in elsewhere:
+                continue  # what it does there was counted
+            places = tuple(at for at in self.codes.places(key) if at.line)  # it names the call
             found.append(Sample(WAITING, *who, places, wait, seconds, int(times)))
         return sorted(found, key=lambda sample: -sample.seconds)
 

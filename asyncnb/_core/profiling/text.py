@@ -10,6 +10,7 @@ from asyncnb._core.base.text import (
     width,
 )
 from asyncnb._core.profiling.counts import (
+    BLOCKING,
     RUNNING,
     WAITING,
     Facts,
@@ -24,7 +25,7 @@ MAX_LINES = 10
 #: The share of the time from which work of the loop's thread that no look has hit gets a line.
 UNSEEN_SHARE = 0.1
 
-_COLUMNS = 46
+_PLACE_COLUMNS, _COLUMNS = 14, 46
 
 
 def text(profile: Facts) -> str:
@@ -32,7 +33,7 @@ def text(profile: Facts) -> str:
     samples = profile.samples
     lines = [title(profile)]
     for kind in (RUNNING, WAITING):
-        lines += _section(samples, kind, profile.seconds)
+        lines += _section(samples, kind, whole(profile, kind))
     lines += notes(profile)
     return "\n".join(lines)
 
@@ -49,6 +50,11 @@ def notes(profile: Facts) -> list[str]:
     found = []
     if not profile.samples:
         found.append("Nothing ran and nothing waited in this time.")
+    seen = len({sample.task for sample in profile.samples})
+    if profile.about_all and seen < profile.tasks / 2:
+        found.append(
+            f"{seen:,} of {profile.tasks:,} tasks were looked at; a longer profile sees more."
+        )
     missed = profile.cpu - seconds_of(profile.samples, RUNNING)
     if profile.about_all and profile.seconds and missed / profile.seconds >= UNSEEN_SHARE:
         found.append(
@@ -64,19 +70,15 @@ def share(seconds: float, total: float) -> str:
     return f"{percent:.0f} %" if percent >= 1 or not seconds else "<1 %"
 
 
-def whole(samples: list[Sample], kind: str, seconds: float) -> float:
-    """Return the seconds that the shares of ``kind`` are of: of waits, for each waiting task."""
-    if kind == RUNNING:
-        return seconds
-    tasks = len({sample.task for sample in samples if sample.kind == WAITING})
-    return seconds * max(1, tasks)
+def whole(profile: Facts, kind: str) -> float:
+    """Return the seconds that the shares of ``kind`` are of: of waits, those of all tasks."""
+    return profile.seconds if kind == RUNNING else profile.watched
 
 
-def _section(samples: list[Sample], kind: str, seconds: float) -> list[str]:
+def _section(samples: list[Sample], kind: str, total: float) -> list[str]:
     found = top_lines(samples, kind)
     if not found:
         return []
-    total = whole(samples, kind, seconds)
     all_of = sum(line.seconds for line in found)
     if kind == RUNNING:
         head = f"running: {share(all_of, total)} of the time"
@@ -84,17 +86,21 @@ def _section(samples: list[Sample], kind: str, seconds: float) -> list[str]:
         tasks = len({sample.task for sample in samples if sample.kind == WAITING})
         each = f" of the time of {count(tasks, 'task')}" if tasks > 1 else " of the time"
         head = f"waiting: {share(all_of, total)}{each}"
-    lines = [head] + [_line(line, total) for line in found[:MAX_LINES]]
+    top = found[:MAX_LINES]
+    places = max(_PLACE_COLUMNS, *(width(place_of(line)) for line in top))
+    lines = [head] + [_line(line, total, min(places, _COLUMNS)) for line in top]
     if len(found) > MAX_LINES:
         rest = sum(line.seconds for line in found[MAX_LINES:])
         lines.append(f"{share(rest, total):>6}  in {len(found) - MAX_LINES:,} other lines")
     return lines
 
 
-def _line(line: TopLine, total: float) -> str:
-    parts = [f"{share(line.seconds, total):>6}", _padded(place_of(line), 14)]
-    what = f"waiting: {line.waits_for}" if line.waits_for else source_of(line)
-    parts.append(_padded(escape_control_chars(what), _COLUMNS))
+def _line(line: TopLine, total: float, columns: int) -> str:
+    parts = [f"{share(line.seconds, total):>6}", _padded(place_of(line), columns)]
+    what = source_of(line) if line.waits_for in ("", BLOCKING) else line.waits_for
+    if line.waits_for:
+        what = f"waiting: {what}"
+    parts.append(_padded(what, _COLUMNS))
     parts.append(escape_control_chars(line.who, 40))
     return "  ".join(parts).rstrip()
 
@@ -109,9 +115,9 @@ def place_of(line: TopLine) -> str:
 
 def source_of(line: TopLine) -> str:
     """Return the text of the line of code, or else the name of its function."""
-    return "" if line.at is None else line.at.source or line.at.function
+    return "(asyncio)" if line.at is None else line.at.source or line.at.function
 
 
 def _padded(words: str, columns: int) -> str:
-    words = truncate_columns(words, columns) if columns > 20 else words
+    words = truncate_columns(escape_control_chars(words), columns)
     return words + " " * max(0, columns - width(words))

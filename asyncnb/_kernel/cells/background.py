@@ -152,7 +152,12 @@ class BackgroundCells:
 
         try:
             start, bind, note = prepare_remote(
-                self.ip, runner, cell, given=args.sent, out=args.out or []
+                self.ip,
+                runner,
+                cell,
+                given=args.sent,
+                out=args.out or [],
+                profile=args.profile,
             )
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -32,6 +33,9 @@ class Leaks:
 
     def __init__(self, ip: Any) -> None:
         self.ip = ip
+        # A cell may have left thousands of coroutines behind.
+        self._line_of_call = functools.lru_cache(maxsize=None)(self._call)
+        self._line_of_variable = functools.lru_cache(maxsize=None)(self._assignment)
 
     def find(self) -> list[Finding]:
         """Return the leaks, each with the cell and line that made it, as far as known."""
@@ -60,10 +64,10 @@ class Leaks:
         if found.variable.startswith("Out["):
             number = int(found.variable[4:-1])
         if found.kind in ("coroutine", "generator") and not number:
-            at = self._assignment(found.variable)
+            at = self._line_of_variable(found.variable)
         else:
             number = number or self._only_cell(calls)
-            at = self._call(number, calls, found.what)
+            at = self._line_of_call(number, calls, found.what)
         if number and found.cell is None:
             found = found._replace(cell=CellRef(number))
         return found._replace(place=at, defined=False) if at else found
@@ -146,6 +150,7 @@ def _calls(source: str, names: Iterable[str]) -> Iterable[ast.Call]:
             yield node
 
 
+@functools.lru_cache(maxsize=256)
 def _parsed(source: str) -> ast.Module:
     from IPython.core.inputtransformer2 import TransformerManager
 

@@ -17,6 +17,7 @@ def options(
     autoawait: Callable[[bool], object],
     one_loop: Callable[[bool], object],
     keep_alive: Callable[[bool], object],
+    leaks: Callable[[bool], object],
     offload_limit: Callable[[int], object],
 ) -> list[Option]:
     """Return the options; the arguments apply those that are no setting of the core."""
@@ -117,6 +118,14 @@ def options(
             SWITCH,
             "while tasks are running, keep the server from culling this kernel as idle",
             keep_alive,
+        ),
+        Option(
+            "leaks",
+            False,
+            SWITCH,
+            "note at the end of a cell what it left behind: coroutines never awaited, servers of "
+            "its earlier run; %tasks leaks looks without this",
+            leaks,
         ),
         Option(
             "late_items",

@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import format_exception_line, safe_str
+from asyncnb._core.base.errors import safe_str
 from asyncnb._core.base.frames import is_asyncio_frame, joined
 from asyncnb._core.base.text import count, escape_control_chars
-from asyncnb._core.introspection.leaves import leaves, task_of
+from asyncnb._core.introspection.leaves import format_failure, leaves, note_kept_tasks, task_of
 from asyncnb._core.introspection.stand_ins import stand_in
 
 #: Leaves that are shown; a group with more is folded.
@@ -95,7 +95,8 @@ class GroupTraceback:
     ) -> list[str]:
         """Return the lines of ``exc`` below those of its causes."""
         chain, lines = [exc], []
-        while (before := chained(chain[-1])) is not None:
+        # The short form names the cause in its own last line.
+        while self._short is None and (before := chained(chain[-1])) is not None:
             if id(before) in self._shown or before in chain or self._is_in_tree(before):
                 break
             if len(chain) == MOST_CAUSES:
@@ -172,6 +173,8 @@ class GroupTraceback:
         if isinstance(exc, SyntaxError):
             alone: BaseException = copy.copy(exc)  # without its cause
             shown = self.ip.SyntaxTB.structured_traceback(kind, alone, traceback.extract_tb(tb))
+            if not header and _HEADER in _ANSI.sub("", shown[0]):
+                del shown[0]
             return _split("".join(shown))
         alone = _alone(exc)
         kind = type(alone)
@@ -197,6 +200,7 @@ class GroupTraceback:
         members = group.exceptions
         if level > MOST_LEVELS:
             return [f"└─ {_folded(members, 'nested deeper')}"]
+        note_kept_tasks(group)
         shares = _shares(members, budget)
         number, folded = len(members), members[len(shares) :]
         lines: list[str] = []
@@ -221,10 +225,10 @@ class GroupTraceback:
     ) -> list[str]:
         """Return the lines of an exception in a group; ``siblings`` have been shown."""
         if id(exc) in self._shown:
-            return [f"{format_exception_line(exc)} (shown above)"]
+            return [f"{format_failure(exc)} (shown above)"]
         if getattr(exc, "_asyncnb_shown_in", ()):
             self._shown.add(id(exc))
-            line = format_exception_line(exc)
+            line = format_failure(exc)
             return [f"{line} (its traceback appears under the cell that launched the task)"]
         return self._chain(exc, level, budget, siblings)
 

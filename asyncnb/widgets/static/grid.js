@@ -352,7 +352,7 @@ class Grid {
   visibleIds() {
     const height = this.shownHeight ?? 0;
     const top = Math.floor(this.viewport.scrollTop / ROW);
-    const shown = this.tree.items.slice(top, top + Math.ceil(height / ROW) + 1);
+    const shown = this.tree.items.slice(Math.max(0, top - SPARE), top + Math.ceil(height / ROW) + SPARE + 1);
     return shown.filter((item) => item.row).map((item) => item.row.id);
   }
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
 import asyncnb
-from asyncnb._core.introspection.leaves import format_failure, leaves, note_task
+from asyncnb._core.introspection.leaves import format_failure, leaves, note_task, watch_groups
 
 
 class Mute(Exception):
     def __str__(self):
         raise RuntimeError("no text")
+
+
+@pytest.fixture(autouse=True)
+def watched():
+    """As while the extension is loaded; without effect on 3.11."""
+    end = watch_groups()
+    yield
+    end()
 
 
 def group(*members, message="unhandled errors in a TaskGroup"):
@@ -133,3 +142,34 @@ def test_the_facts_of_a_failed_task_name_the_leaf_before_and_after_it_is_freed()
     assert task.info().error == "ValueError: bad (page 7)"
     del task
     assert asyncnb.task("crawl").info().error == "ValueError: bad (page 7)"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with Python 3.12")
+def test_watching_ends_and_leaves_the_tool_ids_free():
+    before = [sys.monitoring.get_tool(n) for n in range(6)]
+    end = watch_groups()
+    assert before != [sys.monitoring.get_tool(n) for n in range(6)]
+    end()
+    end()
+    assert before == [sys.monitoring.get_tool(n) for n in range(6)]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with Python 3.12")
+def test_a_child_that_succeeds_is_reported_to_nobody_after_the_first():
+    async def crawl(number):
+        async with asyncio.TaskGroup() as pages:
+            for _ in range(number):
+                pages.create_task(asyncio.sleep(0))
+
+    seen = []
+    asyncio.run(crawl(2))  # which the interpreter has reported, line by line
+    tool = [sys.monitoring.get_tool(n) for n in range(6)].index("asyncnb")
+    report = sys.monitoring.register_callback(tool, sys.monitoring.events.LINE, None)
+
+    def counted(*args):
+        seen.append(args)
+        return report(*args)
+
+    sys.monitoring.register_callback(tool, sys.monitoring.events.LINE, counted)
+    asyncio.run(crawl(100))
+    assert not seen

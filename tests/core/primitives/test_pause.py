@@ -13,9 +13,8 @@ import pytest
 
 import asyncnb
 from asyncnb import Task, create_task, timeout
-from asyncnb._core.introspection.unmanaged import state_of
 from asyncnb._core.launched.record import Placement
-from asyncnb._core.primitives.pause import StepInterceptor, pause, resume
+from asyncnb._core.primitives.pause import StepInterceptor
 from asyncnb.testing import run_virtual
 
 
@@ -427,64 +426,3 @@ def test_a_loop_whose_attributes_lead_back_to_it_is_freed_after_a_pause() -> Non
     loop = asyncio.run(main())
     gc.collect()
     assert loop() is None
-
-
-# Tasks of asyncio's own class
-
-
-@pytest.mark.parametrize("wait", WAITS.values(), ids=list(WAITS))
-def test_a_task_of_asyncios_own_class_is_paused_and_resumed_the_same_way(wait: Any) -> None:
-    async def main() -> None:
-        steps = Steps()
-        task = asyncio.create_task(steps.over(wait))
-        await asyncio.sleep(0)
-        for _ in range(3):
-            assert pause(task) and state_of(task) == "paused"
-            before = steps.count
-            await asyncio.sleep(10)
-            assert steps.count == before
-            assert resume(task) and not resume(task)
-            await asyncio.sleep(2.5)
-            assert steps.count > before
-        assert await task == 10
-        assert not hasattr(asyncio.get_running_loop(), "_asyncnb_pauses")
-
-    run_virtual(main())
-
-
-@pytest.mark.parametrize("ready", [False, True], ids=["it still waits", "it could continue"])
-def test_a_task_of_asyncios_own_class_that_is_cancelled_in_a_pause_cleans_up(ready: bool) -> None:
-    async def main() -> None:
-        log = []
-
-        async def work() -> None:
-            try:
-                await asyncio.sleep(1)
-            finally:
-                await asyncio.sleep(1)
-                log.append("cleaned up")
-
-        task = asyncio.create_task(work())
-        await asyncio.sleep(0)
-        pause(task)
-        await asyncio.sleep(3 if ready else 0.5)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert log == ["cleaned up"]
-
-    run_virtual(main())
-
-
-def test_a_paused_child_of_asyncios_task_group_does_not_stop_the_end_of_the_group() -> None:
-    async def main() -> None:
-        with pytest.raises(ExceptionGroup):
-            async with asyncio.TaskGroup() as group:
-                child = group.create_task(asyncio.sleep(1))
-                await asyncio.sleep(0)
-                pause(child)
-                await asyncio.sleep(2)
-                raise OSError
-        assert child.cancelled()
-
-    run_virtual(main())

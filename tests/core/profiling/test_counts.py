@@ -10,7 +10,7 @@ import pytest
 
 from asyncnb._core.introspection.places import Place
 from asyncnb._core.profiling import flame, seen
-from asyncnb._core.profiling.counts import RUNNING, WAITING, Sample, top_lines, tree
+from asyncnb._core.profiling.counts import BLOCKING, RUNNING, WAITING, Sample, top_lines, tree
 from asyncnb._core.profiling.profile import Profile
 from asyncnb._core.profiling.session import Session
 from asyncnb._core.profiling.speedscope import speedscope
@@ -40,11 +40,12 @@ SAMPLES = [
 class Counted(Profile):
     """A profile of given samples over ten seconds."""
 
-    def __init__(self, samples, seconds=10.0, cpu=0.0):
+    def __init__(self, samples, seconds=10.0, cpu=0.0, watched=10.0, tasks=1):
         super().__init__("'crawl'")
         session = self._session = Session()
         session.began, session.ended = 0.0, seconds
         session.looks, session.cpu = 1000, cpu
+        session.watched, session.tasks = watched, tasks
         self._samples = samples
 
 
@@ -67,7 +68,7 @@ def test_the_text_has_the_share_the_cell_the_line_the_source_and_the_task():
 
 def test_the_waits_of_many_tasks_are_a_share_of_the_time_of_all_of_them():
     samples = [sample(WAITING, f"page {n}", [CALL], 9.0, SOCKET) for n in range(20)]
-    text = Counted(samples).text()
+    text = Counted(samples, watched=200.0).text()
     assert "waiting: 90 % of the time of 20 tasks" in text
     assert re.search(
         r"90 %  In\[7\] line 9 +waiting: connection to example\.org:443 +20 tasks", text
@@ -83,6 +84,17 @@ def test_lines_that_are_not_shown_are_counted():
 def test_cpu_time_of_the_loop_that_no_look_has_seen_is_named():
     profile = Counted([sample(RUNNING, "t", [CALL], 1.0)], cpu=4.0)
     assert "30 % more: the loop's thread in steps too short to be seen." in profile.text()
+
+
+def test_tasks_that_were_not_looked_at_are_counted():
+    profile = Counted([sample(WAITING, "t", [CALL], 1.0, "sleep")], tasks=10_000)
+    profile.is_about_all = True
+    assert "1 of 10,000 tasks were looked at" in profile.text()
+
+
+def test_a_blocking_call_of_a_thread_is_named_by_its_line():
+    text = Counted([sample(WAITING, "t", [IN_F], 5.0, BLOCKING)]).text()
+    assert "  50 %  In[7] line 4    waiting: parse(html) " in text
 
 
 def test_a_profile_in_which_nothing_happened_says_so():

@@ -135,7 +135,8 @@ def test_a_task_that_a_launched_one_creates_counts_for_it_under_its_own_name():
 
 
 def test_a_profile_of_one_task_has_nothing_of_another():
-    with launched(busy(), "busy"), launched(asyncio.sleep(60), "asleep"):
+    with launched(busy(), "busy"), launched(asyncio.sleep(60), "asleep") as asleep:
+        until(lambda: asleep.info().waiting_on not in (None, "its turn"))
         with asyncnb.profile("asleep") as profile:
             until(lambda: profile.looks >= 30)
     assert {each.task for each in profile.samples} == {"asleep"}

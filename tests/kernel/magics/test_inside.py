@@ -84,12 +84,12 @@ def test_stack_and_wait_take_a_path(crawling):
     assert late.error.ename == "TimeoutError" and "site a" in late.error.evalue
 
 
-def test_tasks_inside_a_task_are_paused_by_path_whichever_their_class(crawling):
-    for site in ("a", "b"):  # tasks of asyncio's own class, and asyncnb's
-        name = f"crawl B/site {site}/page 2"
-        assert f"{name} is paused" in crawling.ok(f"%tasks pause {name!r}").stdout
-        assert "paused" in crawling.ok(f"%tasks {name!r}").result
-        assert f"{name} resumed" in crawling.ok(f"%tasks resume {name!r}").stdout
+def test_a_task_of_asyncnb_inside_a_task_can_be_paused_by_path_and_others_say_why_not(crawling):
+    assert "page 7 is paused" in crawling.ok('%tasks pause "crawl B/site b/page 7"').stdout
+    assert "paused" in crawling.ok('%tasks "crawl B/site b/page 7"').result
+    assert "resumed" in crawling.ok('%tasks resume "crawl B/site b/page 7"').stdout
+    refused = crawling.run('%tasks pause "crawl B/site a/*"').error
+    assert refused.ename == "UsageError" and "asyncnb.TaskGroup" in refused.evalue
 
 
 @pytest.mark.parametrize("command", ["", "cancel ", "pause ", "stack ", "wait "])

@@ -231,3 +231,67 @@ def test_on_the_loop_it_is_refused(notebook):
     assert refused.ename == "UsageError"
     assert "runs on the loop's thread" in refused.evalue
     assert "leaks" in notebook.complete("%tasks l")
+
+
+ON = "%asyncnb option leaks on"
+OFF = "%asyncnb option leaks off"
+
+
+def test_the_option_notes_each_leak_once_below_the_cell_that_made_it(notebook):
+    quiet = notebook.ok("before = work()\nsys.get_coroutine_origin_tracking_depth()")
+    assert (quiet.result, quiet.stderr) == ("0", "")
+    assert notebook.ok(ON).stderr == ""
+    made = notebook.ok("def helper():\n    return work()\nlater = [helper()]\nnow = work()")
+    n = made.count
+    assert made.stderr == (
+        "asyncnb: 2 leaks:\n"
+        f"  work(), In[{n}], line 2, held by later\n"
+        "    await it, or `.close()` it if it is not needed\n"
+        f"  work(), In[{n}], line 4, held by now\n"
+        "    await it, or `.close()` it if it is not needed\n"
+    )
+    assert notebook.ok("1 + 1").stderr == ""
+    assert notebook.ok("await later[0], await now, await before; c = None").stderr == ""
+    assert notebook.ok("d = await work(5)").stderr == ""
+    in_task = notebook.ok("async def make():\n    return [work()]\nw = await make()")
+    assert f"work(), In[{in_task.count}], line 2, held by w\n" in in_task.stderr
+    notebook.ok("await w[0]")
+    notebook.ok(OFF)
+    assert notebook.ok("x = work()").stderr == ""
+    notebook.ok("await x")
+
+
+def test_the_option_notes_a_server_of_the_earlier_run_and_not_a_closed_one(notebook):
+    notebook.ok(ON)
+    first = notebook.ok(SERVER)
+    assert first.stderr == ""
+    again = notebook.ok(SERVER)
+    assert re.search(
+        rf"asyncnb: 1 leak:\n  server on 127.0.0.1:\d+, In\[{first.count}\], line 2, "
+        rf"the cell ran again as In\[{again.count}\]\n",
+        again.stderr,
+    )
+    assert notebook.ok("server.close()").stderr == ""
+    closed = "async with await asyncio.start_server(hello, '127.0.0.1', 0):\n    pass"
+    assert notebook.ok(closed).stderr == notebook.ok(closed).stderr == ""
+
+
+DEPTHS = """
+async def depth():
+    return sys.get_coroutine_origin_tracking_depth()
+(sys.get_coroutine_origin_tracking_depth(), asyncnb.run(depth()))
+"""
+
+
+def test_the_depth_of_origins_is_put_back_on_both_threads(notebook):
+    assert notebook.ok(DEPTHS).result == "(0, 0)"
+    notebook.ok(ON)
+    assert notebook.ok(DEPTHS).result == "(10, 10)"
+    notebook.ok("%asyncnb restart")
+    assert notebook.ok(DEPTHS).result == "(10, 10)"
+    notebook.ok(OFF)
+    assert notebook.ok(DEPTHS).result == "(0, 0)"
+    notebook.ok(f"sys.set_coroutine_origin_tracking_depth(3)\n{ON}")
+    notebook.ok("%unload_ext asyncnb")
+    assert notebook.ok("sys.get_coroutine_origin_tracking_depth()").result == "3"
+    assert notebook.ok("get_ipython().events.callbacks['post_run_cell']").result.count("leak") == 0

@@ -29,6 +29,14 @@ def titles(data):
     return [node.text or "" for node in root.iter() if node.tag.endswith("title")]
 
 
+def waits_at(data, place, wait):
+    """Whether a line says that ``wait`` was awaited at a place."""
+    lines = [line.split() for line in data["text/plain"].splitlines()]
+    return any(
+        line[2:][: len(place.split()) + 2] == [*place.split(), "waiting:", wait] for line in lines
+    )
+
+
 def shown(cell):
     """The data of the profiles below a cell."""
     found = [c["data"] for c in cell.of_type("execute_result", "display_data")]
@@ -41,7 +49,7 @@ def test_a_profile_of_a_task_names_its_cell_line_and_wait(kernel):
     text = data["text/plain"]
     assert text.startswith("profile of 'crawl': 0.5")
     assert f"In[{parse.count}] line 3" in text and "while time.thread_time() < until" in text
-    assert f"In[{crawl.count}] line 4    waiting: sleep" in text
+    assert waits_at(data, f"In[{crawl.count}] line 4", "sleep")
     assert "ipykernel" not in text and "asyncnb/" not in text
 
 
@@ -54,6 +62,19 @@ def test_the_saved_notebook_has_the_flame_graph_without_a_script(kernel):
     assert tags == {"div", "pre", "svg", "title", "g", "rect", "text"}
     assert any(f"In[{crawl.count}] line 3: parse(0.02)" in title for title in titles(data))
     assert not any("ipykernel" in title or "base_events" in title for title in titles(data))
+
+
+def test_an_exported_page_has_the_flame_graph(kernel):
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    kernel.ok(PARSE)
+    kernel.ok(CRAWL)
+    [data] = shown(kernel.ok("%tasks profile 0.3"))
+    output = nbformat.v4.new_output("execute_result", data, execution_count=1)
+    cell = nbformat.v4.new_code_cell("%tasks profile 0.3", outputs=[output])
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    assert "line 3: parse(0.02): " in page and "profile of all tasks" in page
 
 
 def test_a_cell_profiled_from_its_start_shows_the_profile_when_it_ends(kernel):
@@ -83,10 +104,13 @@ def test_a_cancelled_task_shows_its_profile(kernel):
 
 def test_a_cell_in_a_thread_is_profiled_line_by_line(kernel):
     parse = kernel.ok(PARSE)
-    cell = kernel.ok("%%atask there --profile\nfor _ in range(20):\n    parse(0.01)")
+    cell = kernel.ok(
+        "%%atask there --profile\nfor _ in range(20):\n    parse(0.01)\ntime.sleep(0.2)"
+    )
     kernel.ok("%tasks wait there")
     [data] = shown(cell)
     assert f"In[{parse.count}] line" in data["text/plain"] and "running" in data["text/plain"]
+    assert waits_at(data, f"In[{cell.count}] line 4", "time.sleep(0.2)")
     assert any(f"In[{cell.count}] line 3: parse(0.01)" in title for title in titles(data))
     assert not any("threading.py" in title for title in titles(data))
 
@@ -99,6 +123,44 @@ def test_a_cell_that_awaits_profiles_its_own_code(kernel):
     [data] = shown(cell)
     assert f"In[{cell.count}] line 3" in data["text/plain"]
     assert "waiting: sleep" in data["text/plain"]
+
+
+@pytest.mark.parametrize(
+    "where", ["process", "threads", "processes"], ids=["worker process", "threads", "executor"]
+)
+def test_a_cell_that_runs_elsewhere_is_profiled_there(kernel, where):
+    kernel.ok(
+        "import concurrent.futures as cf\n"
+        "threads, processes = cf.ThreadPoolExecutor(1), cf.ProcessPoolExecutor(1)"
+    )
+    parse = kernel.ok(PARSE)
+    cell = kernel.ok(f"%%atask far --on {where} --profile\nfor _ in range(15): parse(0.02)\n1 / 0")
+    kernel.run("%tasks wait far")
+    [data] = shown(cell)
+    assert f"In[{parse.count}] line" in data["text/plain"] and "running" in data["text/plain"]
+    assert "its worker" not in data["text/plain"]
+    assert any(f"In[{cell.count}] line 2: for _ in" in title for title in titles(data))
+    kernel.ok("threads.shutdown(); processes.shutdown()")
+
+
+def test_what_a_cell_in_a_worker_process_awaits_is_seen(kernel):
+    cell = kernel.ok(
+        "%%atask far --on process --profile\nimport asyncio\nfor _ in range(15):\n"
+        "    await asyncio.sleep(0.02)"
+    )
+    kernel.ok("%tasks wait far")
+    [data] = shown(cell)
+    assert waits_at(data, f"In[{cell.count}] line 4", "sleep")
+
+
+def test_a_job_that_runs_in_a_worker_process_can_be_profiled(kernel):
+    parse = kernel.ok(PARSE)
+    kernel.ok("task = asyncnb.launch(lambda: parse(60), on='process', name='far')")
+    kernel.ok("while task.info().worker is None: time.sleep(0.01)")
+    for _ in range(2):
+        [data] = shown(kernel.ok("%tasks profile far 1"))
+        assert f"In[{parse.count}] line" in data["text/plain"]
+        assert "its worker" not in data["text/plain"]
 
 
 def test_stop_ends_the_profile_early_and_shows_what_it_has(kernel):

@@ -33,6 +33,7 @@ NAMES = (
     "progress_interval",
     "dashboard_rate",
     "keep_alive",
+    "leaks",
     "late_items",
     "record",
     "offload_limit",
