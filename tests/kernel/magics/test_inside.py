@@ -177,3 +177,17 @@ def test_tab_after_a_slash_offers_what_is_inside(crawling):
     crawling.ok("big = asyncnb.launch(site(150), name='big')")
     crawling.ok("while len(asyncnb.tasks('big/*')) < 150: await asyncio.sleep(0.001)")
     assert len(crawling.complete("%tasks wait big/")) == 50
+
+
+def test_json_has_the_facts_the_parents_and_the_counts(crawling):
+    crawling.ok("g = asyncnb.open_group('more'); g.create_task(page(1), name='grouped')")
+    crawling.ok("import json; found = %tasks --json --all")
+    crawling.ok("by_name = {each['name']: each for each in json.loads(found)['tasks']}")
+    above = crawling.evaluate("by_name['crawl B']")
+    assert above["inside"] == {"running": 2, "done": 0, "failed": 0, "cancelled": 0}
+    assert (above["state"], above["cell"][:3], above["parent"]) == ("waiting", "In[", None)
+    site = crawling.evaluate("by_name['site b']")
+    assert site["parent"] == above["id"] and site["waiting_on"] == "TaskGroup (12 tasks)"
+    assert crawling.evaluate("json.loads(found)['groups']['more']['running']") == 1
+    inside = crawling.ok("%tasks --json 'crawl B/*'").result
+    assert inside.startswith("{") and inside.count('"name"') == 3
