@@ -60,7 +60,8 @@ ended = Task.__new__(Task)
 
 _FRAMES = (
     "_core/base/async_raise.py _core/introspection/call_graph.py "
-    "_core/introspection/stack.py _core/loop/watchdog.py _kernel/output/blocked.py"
+    "_core/introspection/stack.py _core/loop/watchdog.py _core/profiling/sampler.py "
+    "_kernel/output/blocked.py"
 )
 
 PYTHON = [
@@ -164,7 +165,8 @@ PYTHON = [
         "asyncio.Future._exception",
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/introspection/unmanaged.py "
-        "_core/launched/record.py _kernel/output/router.py widgets/_detail.py",
+        "_core/launched/record.py _kernel/output/router.py widgets/_detail.py "
+        "_core/introspection/leaves.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
     ),
@@ -210,6 +212,7 @@ PYTHON = [
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/introspection/inner.py _core/loop/watchdog.py "
+        "_core/profiling/sampler.py "
         "_kernel/awaiting/running_cell.py",
         "no pause; stacks and the table do not say what a task waits for",
         "is_slot(Task, '_fut_waiter')",
@@ -344,9 +347,10 @@ PYTHON = [
     ),
     Lean(
         "asyncio.TaskGroup._errors",
-        "_core/introspection/inner.py",
-        "the counts of the tasks inside a task miss the failures in an asyncio.TaskGroup",
-        "asyncio.TaskGroup()._errors == []",
+        "_core/introspection/inner.py _core/introspection/leaves.py _offload/far/job_task.py",
+        "the counts of the tasks inside a task miss the failures in an asyncio.TaskGroup; an "
+        "exception group names the task of its first leaf alone",
+        "type(asyncio.TaskGroup()._errors) is list",
     ),
     Lean(
         "asyncio.tasks._GatheringFuture._children",
@@ -436,17 +440,25 @@ PYTHON = [
     # The interpreter and the rest of the standard library.
     Lean(
         "sys._current_frames",
-        f"{_FRAMES} _core/loop/guarded.py _core/base/worker_thread.py",
-        "no stack of a running task, no watchdog, no stop for code that blocks the loop",
+        f"{_FRAMES} _core/loop/guarded.py _core/base/worker_thread.py _core/leaks/isolated.py "
+        "_core/leaks/reach.py _core/leaks/threads.py",
+        "no stack of a running task, no watchdog, no stop for code that blocks the loop, no leaks",
         "sys._current_frames()[threading.get_ident()] is not None",
     ),
     Lean(
         "sys._getframe",
         "_core/introspection/call_graph.py _core/loop/guarded.py _core/base/inner_loops.py "
-        "_kernel/magics/magics.py",
+        "_kernel/magics/magics.py _core/introspection/leaves.py _core/primitives/tasks.py "
+        "_core/leaks/isolated.py _offload/far/job_task.py",
         "no call graph of the current task; no waking of tasks from worker threads; no local "
-        "variables in the lines of magics",
+        "variables in the lines of magics; no names of tasks in an exception group",
         "sys._getframe().f_code is not None",
+    ),
+    Lean(
+        "asyncio.TaskGroup._on_task_done",
+        "_core/introspection/leaves.py _offload/far/job_task.py",
+        "asyncnb cannot be imported; with other variables, an exception group does not name tasks",
+        "{'self', 'task', 'exc'} <= set(asyncio.TaskGroup._on_task_done.__code__.co_varnames)",
     ),
     Lean(
         "sys._is_gil_enabled",
@@ -604,6 +616,18 @@ NOTEBOOK = [
         "_kernel/output/tracebacks.py",
         "the reply of a cell whose task failed has no traceback",
         "hasattr(ip, '_last_traceback')",
+    ),
+    Lean(
+        "IPython.core.interactiveshell.InteractiveShell._get_exc_info",
+        "_kernel/output/tracebacks.py",
+        "no error of a cell is shown",
+        "callable(ip._get_exc_info)",
+    ),
+    Lean(
+        "IPython.core.interactiveshell.InteractiveShell._showtraceback",
+        "_kernel/output/tracebacks.py",
+        "an exception group in a cell is not shown",
+        "callable(ip._showtraceback)",
     ),
     Lean(
         "IPython.core.interactiveshell.InteractiveShell.user_ns._oh",

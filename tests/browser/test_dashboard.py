@@ -20,6 +20,10 @@ gate = asyncio.Event()
 """
 
 
+#: The texts of the column of cells, the width that each needs, and the width that it has.
+CELLS_SHOWN = """() => [...document.querySelectorAll('.asyncnb-viewport .asyncnb-ref')].map(
+    cell => [cell.textContent, cell.scrollWidth, cell.clientWidth])"""
+
 BLOCKERS = {
     "sleeps": "while not pathlib.Path('go').exists(): time.sleep(0.01)",
     "spins": "while not pathlib.Path('go').exists(): sum(range(1000))",
@@ -220,6 +224,25 @@ def test_ten_thousand_tasks_and_the_dark_theme(open_notebook: Open) -> None:
         notebook.ask(theme, "JupyterLab Light")
     notebook.run(3)
     notebook.see_on_page("1,000 cancelled")
+
+
+def test_the_column_of_cells_shows_whole_numbers_at_every_width(open_notebook: Open) -> None:
+    notebook = open_notebook(
+        f"{LOAD}\nIn.extend([''] * (11 - len(In)))",
+        "%%atask eleven\nawait gate.wait()",
+        "In.extend([''] * (1234 - len(In)))",
+        "%%atask thousands\nawait gate.wait()",
+        "%tasks live",
+    )
+    for cell in range(5):
+        notebook.run(cell)
+    notebook.see_row("thousands", "waiting", "In[1234]")
+    for width in (1100, 800, 720):
+        notebook.do(notebook._page.set_viewport_size({"width": width, "height": 1000}))
+        shown = notebook.ask(CELLS_SHOWN)
+        assert [text for text, *_ in shown] == ["In[11]", "In[1234]"], width
+        assert all(needed <= has for _, needed, has in shown), (width, shown)
+        notebook.screenshot(f"dashboard-cells-{width}")
 
 
 def test_a_chip_is_live_and_a_saved_notebook_shows_the_state(open_notebook: Open) -> None:

@@ -129,10 +129,24 @@ def test_it_tells_what_is_under_the_pointer(page: Page) -> None:
 
 
 def test_a_sampled_task_says_so_and_has_no_end_that_is_not_known(page: Page) -> None:
-    row: dict[str, Any]
-    row = {"kind": "loop", "group": None, "cell": "", "error": None, "started": 0.5, "steps": 0,
-           "recorded": False, "sampled": True, "seconds": 0.0, "dropped": 0, "runs": [],
-           "waits": [], "events": [], "created": 0.5, "depth": 1, "parent": 1}  # fmt: skip
+    row: dict[str, Any] = {
+        "kind": "loop",
+        "group": None,
+        "cell": "",
+        "error": None,
+        "started": 0.5,
+        "steps": 0,
+        "recorded": False,
+        "sampled": True,
+        "seconds": 0.0,
+        "dropped": 0,
+        "runs": [],
+        "waits": [],
+        "events": [],
+        "created": 0.5,
+        "depth": 1,
+        "parent": 1,
+    }
     rows = [
         row | {"id": 1, "name": "outer", "state": "waiting", "ended": None, "sampled": False},
         row | {"id": -8, "name": "gone", "state": "ended", "ended": 1.5},
@@ -143,7 +157,9 @@ def test_a_sampled_task_says_so_and_has_no_end_that_is_not_known(page: Page) -> 
     page.ask(SHOW, data)
     page.point(1.0, 1, data)
     assert page.ask(TOLD) == "gone · ended · sampled: seen from 0.50 s to 1.50 s"
-    titles = "() => [...document.querySelectorAll('.asyncnb-tl-name title')].map(t => t.innerHTML)"
+    titles = (
+        "() => [...document.querySelectorAll('.asyncnb-tl-name title')].map(n => n.textContent)"
+    )
     assert page.ask(titles) == [
         "gone, sampled: seen from 0.50 s to 1.50 s",
         "here, sampled: seen from 0.50 s to 2.00 s",

@@ -43,6 +43,29 @@ def test_a_chip_is_shown_on_demand_in_the_cell_that_launches(kernel: Kernel) -> 
     assert shown["text/plain"].startswith("Task 'quick': ")
 
 
+@pytest.mark.parametrize(
+    "magic",
+    [
+        "%%atask quick --show",
+        "%%atask quick --show",  # runs again
+        "%%atask quick --show -o var",
+        "%%atask quick --show --quiet",
+        "%%atask quick --show --wait",
+        "%%atask quick --show --on loop",
+        "%%atask quick --show --on process",
+        "%%agroup quick_group --show",
+    ],
+)
+def test_a_chip_is_above_all_that_its_task_prints_at_once(kernel: Kernel, magic: str) -> None:
+    cell = kernel.submit(f"{magic}\nprint('first')")
+    cell.wait()
+    cell.wait_for("first")
+    kernel.ok("%tasks wait")
+    outputs = cell.of_type("display_data", "stream")
+    assert WIDGET in outputs[0]["data"], cell
+    assert [each["text"] for each in outputs if "text" in each][-1].endswith("first\n")
+
+
 def test_without_a_person_a_task_is_one_line_and_no_widget(fresh_kernel: Kernel) -> None:
     cell = fresh_kernel.ok(
         "import asyncio, asyncnb, sys\nasyncnb.launch(asyncio.sleep(60), name='job')",

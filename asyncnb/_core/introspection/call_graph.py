@@ -72,6 +72,31 @@ def frames_of_coroutine(coro: Any) -> list[types.FrameType]:
     return frames
 
 
+def links_of_coroutine(coro: Any) -> list[Any]:
+    """Return a suspended coroutine and the coroutines it awaits, outermost first.
+
+    Without the frames of asyncnb that only wrap a user's coroutine. Makes no frame object.
+    """
+    links: list[Any] = []
+    seen: set[int] = set()
+    while coro is not None and id(coro) not in seen:
+        seen.add(id(coro))
+        code = code_of(coro)
+        if code is not None and code not in wrappers:
+            links.append(coro)
+        coro = _next_link(coro)
+    return links
+
+
+def code_of(link: Any) -> types.CodeType | None:
+    """Return the code of a coroutine or generator that has not ended."""
+    for name in ("cr_code", "ag_code", "gi_code"):
+        code = getattr(link, name, None)
+        if isinstance(code, types.CodeType):
+            return code
+    return None
+
+
 def running_frames(outermost: types.FrameType) -> list[types.FrameType]:
     """Return the frames of a running task, *outermost* first, including regular functions."""
     for top in sys._current_frames().values():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -45,7 +46,7 @@ class Inner:
     def __init__(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """Look at ``tasks``, all unfinished tasks of some loops. Any thread, a snapshot."""
         holders: dict[Any, asyncio.Task[Any]] = {}
-        roots: dict[asyncio.Task[Any], TaskHandle | None] = {}
+        plain = []
         for task in tasks:
             # A gather lists its children; not all of them refer to it.
             children = getattr(getattr(task, "_fut_waiter", None), "_children", None)
@@ -53,8 +54,11 @@ class Inner:
                 for child in tuple(children):
                     holders.setdefault(child, task)
             if not getattr(task, "_launched", False):
-                context = _context_of(task)
-                roots[task] = None if context is None else context.get(current_record)
+                plain.append(task)
+        roots: dict[asyncio.Task[Any], TaskHandle | None] = {
+            task: None if context is None else context.get(current_record)
+            for task, context in zip(plain, _contexts_of(plain), strict=True)
+        }
         records = {root for root in roots.values() if root is not None}
         workers = dict(_workers(records))
         for worker in workers:
@@ -96,7 +100,17 @@ class Inner:
                         holder = recorded
                         break
                 else:
-                    holder = _holder_by_callbacks(task, owners)
+                    for callback, _ in getattr(task, "_callbacks", None) or ():
+                        # All children of a group have a callback of the same object.
+                        owner = getattr(callback, "__self__", callback)
+                        try:
+                            holder = owners[id(owner)][1]
+                        except KeyError:
+                            holder = next(iter(awaited_by(task)), None)
+                            if not isinstance(owner, asyncio.Task):
+                                owners[id(owner)] = owner, holder
+                        if holder is not None:
+                            break
             if holder is None or holder is task:
                 continue
             if holder in roots:
@@ -125,7 +139,11 @@ class Inner:
 
     def with_id(self, id: int) -> asyncio.Task[Any] | None:
         """Return the unfinished task with this id, which is not a launched one; None if ended."""
-        return next((task for task in self._parents if -_id(task) == id), None)
+        return self._by_id.get(id)
+
+    @functools.cached_property
+    def _by_id(self) -> dict[int, asyncio.Task[Any]]:
+        return {-id(task): task for task in self._parents}
 
     def path(self, id: Id) -> str:
         """Return the names of the task with this id and of those it is inside, with slashes."""
@@ -166,9 +184,6 @@ class Inner:
         return Counts(len(inside), **states)
 
 
-_id = id
-
-
 def inner_info(task: asyncio.Task[Any], parent: Id) -> TaskInfo:
     """Return the facts about a task inside the task with the id ``parent``. Any thread."""
     return unmanaged_task_info(task)._replace(parent=parent)
@@ -181,27 +196,6 @@ def _id_of(parent: Any) -> Id:
         return -id(parent)
     found: int = parent.id
     return found
-
-
-def _holder_by_callbacks(
-    task: asyncio.Task[Any], owners: dict[int, tuple[Any, asyncio.Task[Any] | None]]
-) -> asyncio.Task[Any] | None:
-    """Return a task that waits for ``task``; ``owners`` is what is known from other tasks.
-
-    All children of a group have a callback of the same object.
-    """
-    for callback, _ in getattr(task, "_callbacks", None) or ():
-        owner = getattr(callback, "__self__", callback)
-        known = owners.get(id(owner))
-        if known is not None:
-            holder = known[1]
-        else:
-            holder = next(iter(awaited_by(task)), None)
-            if not isinstance(owner, asyncio.Task):
-                owners[id(owner)] = owner, holder
-        if holder is not None:
-            return holder
-    return None
 
 
 def _break_rings(
@@ -239,7 +233,7 @@ def _workers(
 
 def _is_lost(task: asyncio.Task[Any]) -> bool:
     """Return whether the context of ``task`` says nothing of its origin, such as an empty one."""
-    context = _context_of(task)
+    context = context_of(task)
     return context is None or (
         context.get(current_record) is None and context.get(current_cell) is None
     )
@@ -254,17 +248,22 @@ def by_name(task: asyncio.Task[Any]) -> tuple[str, int, str]:
 _get_context: Any = getattr(asyncio.Task, "get_context", None)
 
 
-def _context_of(task: Any) -> contextvars.Context | None:
-    """Return the context of ``task``, as ``context_of`` does; quick for the C task."""
-    if _get_context is not None:
-        try:
-            context: contextvars.Context = _get_context(task)
-        except TypeError:  # no asyncio.Task
-            return context_of(task)
-        return context
-    if hasattr(task, "_eager"):
-        return context_of(task)
+def _contexts_of(tasks: list[Any]) -> list[contextvars.Context | None]:
+    """Return the context of each task, as ``context_of`` does, but quickly for C tasks."""
+    if _get_context is None:
+        return [*map(_read_context, tasks)]
+    try:
+        return [*map(_get_context, tasks)]
+    except TypeError:  # one of them is no asyncio.Task
+        return [*map(context_of, tasks)]
+
+
+def _read_context(task: Any) -> contextvars.Context | None:
     for held in gc.get_referents(task):
-        if type(held) is contextvars.Context:
-            return held
+        kind = type(held)
+        if kind is contextvars.Context:
+            found: contextvars.Context = held
+            return found
+        if kind is tuple and len(held) == 3:
+            return context_of(task)  # it was started eagerly, and the C task's own is not used
     return None

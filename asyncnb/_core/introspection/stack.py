@@ -80,6 +80,14 @@ def worker_of(task: asyncio.Task[Any]) -> Worker | None:
     return _worker_in(frames_of_coroutine(task.get_coro()))
 
 
+def job_of(task: asyncio.Task[Any]) -> tuple[Any, Any]:
+    """Return the engine that runs the code of ``task`` elsewhere, and the job; else two None."""
+    for frame in reversed(frames_of_coroutine(task.get_coro())):
+        if frame.f_code.co_qualname == "Job.wait" and is_internal_frame(frame):
+            return frame.f_locals.get("engine"), frame.f_locals.get("self")
+    return None, None
+
+
 def _worker_in(frames: list[types.FrameType]) -> Worker | None:
     for frame in reversed(frames):
         if frame.f_code is Worker.run.__code__:

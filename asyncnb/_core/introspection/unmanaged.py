@@ -12,8 +12,8 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.introspection.handle import TaskHandle, current_record
+from asyncnb._core.introspection.leaves import format_failure
 
 if TYPE_CHECKING:
     from asyncnb._core.introspection.info import CellRef, TaskInfo
@@ -118,6 +118,6 @@ def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         ended=None,
         timeout=None,
         progress=None,
-        error=None if error is None else format_exception_line(error),
+        error=None if error is None else format_failure(error),
         waiting_on=waiting_on(task),
     )

@@ -19,6 +19,7 @@ from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import matches, registry
 
 if TYPE_CHECKING:
+    from asyncnb._core.introspection.counts import Counts
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.inside import InnerTask
     from asyncnb._core.launched.open_group import OpenGroup
@@ -74,6 +75,18 @@ def named(patterns: Sequence[str]) -> list[TaskRecord | InnerTask]:
     return list(found.values())
 
 
+def launched_named(name: str) -> TaskRecord:
+    """Return the one launched task named ``name``; raise TaskNotFoundError if there is none.
+
+    The error says so if the name is the path of a task inside a launched one.
+    """
+    if "/" not in name:
+        return registry.find(name)
+    from asyncnb._core.launched import inside  # seldom needed
+
+    return inside.launched_named(name)
+
+
 def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     """Return the tasks of the group ``name``, or those of them that match ``patterns``.
 
@@ -104,13 +117,12 @@ def _last_group(name: str) -> GroupFacts:
     return last
 
 
-def group_line(name: str) -> str:
-    """Return how many tasks of the group ``name`` run and have ended: ``crawl: 3 running.``
+def group_counts(name: str) -> Counts:
+    """Return how many tasks of the group ``name`` run and have ended, as far as they are listed.
 
     Of several groups with the same name, the last one counts. Raises CommandError as in_group does.
     """
-    counts = named_groups.group_counts(_last_group(name))
-    return f"{name}: {counts}." if counts.total else ""
+    return named_groups.group_counts(_last_group(name))
 
 
 def _living(records: Sequence[Commanded]) -> list[Commanded]:

@@ -20,6 +20,7 @@ from asyncnb._core.introspection.info import TaskInfo
 from asyncnb._core.introspection.inner import Id, Inner, inner_info
 from asyncnb._core.introspection.stack import await_chain, waiting_on
 from asyncnb._core.introspection.unmanaged import state_of
+from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import NEAR_AMONG, registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.primitives.all_tasks import tasks_of
@@ -133,13 +134,31 @@ def find_one(path: str) -> InnerTask:
 def no_match_message(path: str) -> str:
     """Return the error for a path or pattern that names no task: with similar paths, if any."""
     inner = look_inside()
+    names: list[str] = []
+    childless = []
     for head, _ in _splits(path):
         for record in registry.match(head):
-            below = itertools.islice(_paths_below(inner, record.id, record.name), NEAR_AMONG)
-            if names := list(below):
-                return registry.no_match_message(path, names)
-            return f"No task named {path!r}: no unfinished task is inside {record.name!r}."
-    return registry.no_match_message(path)
+            if inner.has_children(record.id):
+                below = _paths_below(inner, record.id, record.name)
+                names += itertools.islice(below, NEAR_AMONG)
+            else:
+                childless.append(record.name)
+    if names or not childless:
+        return registry.no_match_message(path, names or None)
+    return f"No task named {path!r}: no unfinished task is inside {childless[-1]!r}."
+
+
+def launched_named(name: str) -> TaskRecord:
+    """Return the one launched task named ``name``, as the registry's ``find`` does.
+
+    Raises TaskNotFoundError also for the path of a task inside one, and says so. Any thread.
+    """
+    if "/" in name and next(registry.match(name), None) is None and find_inside(name):
+        raise TaskNotFoundError(
+            f"{name!r} is inside a launched task, and only launched ones have output and a time "
+            "limit and can be renamed."
+        )
+    return registry.find(name)
 
 
 def paths_inside(path: str) -> Iterator[str]:

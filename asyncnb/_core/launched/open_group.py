@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import runs_here
+from asyncnb._core.introspection.leaves import note_task
 from asyncnb._core.launched.group_facts import GroupFacts
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
@@ -88,12 +89,8 @@ class OpenGroup(TaskGroup):
         state = "cancelling" if self._aborting else "closing" if self._exiting else "open"
         if self._outcome.done():
             state = "ended"
-        info = [f"{state} tasks={len(self._tasks)}"]
-        if self._count is not None:
-            counts = self._count(self.facts)
-            ended = zip(counts._fields[1:], counts[1:], strict=True)
-            info += [f"{what}={number}" for what, number in ended if number]
-        return f"<TaskGroup {self.name!r} {' '.join(info)}>"
+        ended = "" if self._count is None else self._count(self.facts).ended()
+        return f"<TaskGroup {self.name!r} {state} tasks={len(self._tasks)}{ended}>"
 
     def __len__(self) -> int:
         """The number of its tasks that have not ended."""
@@ -254,6 +251,7 @@ class OpenGroup(TaskGroup):
             self._report_failure(task, error)
             return
         self._errors.append(error)
+        note_task(error, task)
         self.facts.note_failure(task, error)
         if base and self._base_error is None:
             self._base_error = error
@@ -491,6 +489,8 @@ class OpenGroup(TaskGroup):
         if bodily and (failures is None or isinstance(failures, BaseExceptionGroup)):
             assert exc is not None
             raise self._with_body(exc, failures) from None
+        if isinstance(failures, BaseExceptionGroup):
+            raise failures from None  # that the group cancelled its body is no part of the failure
         if failures is not None:
             raise failures
         if cancelled is not None:

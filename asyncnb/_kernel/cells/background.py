@@ -151,12 +151,25 @@ class BackgroundCells:
         from asyncnb._kernel.cells.remote import prepare_remote
 
         try:
-            start, bind = prepare_remote(
-                self.ip, runner, cell, given=args.sent, out=args.out or [], quiet=args.quiet
+            start, bind, note = prepare_remote(
+                self.ip,
+                runner,
+                cell,
+                given=args.sent,
+                out=args.out or [],
+                profile=args.profile,
             )
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
-        self._launch(start, args, kind=runner.kind, name=name, bind=bind, shows_result=not quiet)
+        self._launch(
+            start,
+            args,
+            kind=runner.kind,
+            name=name,
+            bind=bind,
+            shows_result=not quiet,
+            note="" if args.quiet else note,
+        )
 
     def _launch_in_pool(
         self, runner: CellRunner, cell: BackgroundCell, name: str, args: argparse.Namespace
@@ -242,6 +255,7 @@ class BackgroundCells:
         bind: str | None = None,
         shows_result: bool,
         body_of: OpenGroup | None = None,
+        note: str = "",
     ) -> Task[Any]:
         # A name identifies a task wherever its cell was moved; without one the cell's id does.
         identity = args.name or cell_id(self.output.parent())
@@ -272,16 +286,27 @@ class BackgroundCells:
             from asyncnb._kernel.cells.repeat import repeated  # %load_ext would take longer
 
             often = repeated(record, once, args, self.ip, self.output)
+        if args.profile:
+            from asyncnb._kernel.cells.profiled import profiled
+
+            often = profiled(record, often, self.output)
         record.first_limit = args.timeout
         coro = self._run(record, often, [r.task for r in before])
         launch.cancel_records(before, "replaced by a new run of its cell")
-        task = launch_record(record, coro, name=name, trace=args.trace)
+
+        def before_start() -> None:
+            # Before the first step, so that the chip is above all that the task shows.
+            if args.show:
+                display(record.task)
+            if note:
+                print(note)
+
+        first = before_start if args.show or note else None
+        task = launch_record(record, coro, name=name, trace=args.trace, before_start=first)
         if group is not None and body_of is None:
             launch.join_group(group, task)
         if args.name is not None and body_of is None:
             self._bind(args.name, task)
-        if args.show:
-            display(task)
         if args.wait:
             self._wait_here(record)
         return task
@@ -336,6 +361,8 @@ class BackgroundCells:
             result = task.result()
             if record.request.bind is not None:
                 self.ip.user_ns[record.request.bind] = result
+        if failed:
+            registry.keep_frames(record)
         if failed and record.request.waited:
             record.set_shown()  # the waiting cell raises it
         else:

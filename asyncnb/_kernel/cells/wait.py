@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core.base.errors import TasksFailedError, WrongThreadError, format_exception_line
+from asyncnb._core.base.errors import TasksFailedError, WrongThreadError
 from asyncnb._core.base.text import count
+from asyncnb._core.introspection.leaves import format_failure
 from asyncnb._core.primitives.futures import join_future
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _still_running(tasks: Sequence[Any], seconds: float | None) -> TimeoutError:
 
 def _failure(task: Any, exc: BaseException, record: TaskRecord | None) -> str:
     if record is None:
-        return f"{_name(task)}: {format_exception_line(exc).partition(chr(10))[0].rstrip('.')}"
+        return f"{_name(task)}: {format_failure(exc).partition(chr(10))[0].rstrip('.')}"
     info = record.info()
     where = f" ({info.cell})" if info.cell is not None and str(info.cell) else ""
     return f"{info.name}{where}: {(info.error or '').rstrip('.')}"

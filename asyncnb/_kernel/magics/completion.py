@@ -162,6 +162,8 @@ class MagicCompletion:
         match action.dest:
             case "name" | "old" | "pattern" | "patterns":
                 return task_names(living)
+            case "failed":
+                return (r.name for r in reversed(registry.records()) if r.state() == "failed")
             case "group":
                 return group_names()
             case "on":

@@ -101,6 +101,21 @@ def test_a_wrong_path_suggests_the_right_one(crawling, command):
     assert nothing == "No task named 'other/x': no unfinished task is inside 'other'."
 
 
+@pytest.mark.parametrize("command", ["output {}", "timeout {} 3", "rename {} new"])
+def test_what_only_launched_tasks_have_is_refused_for_a_path(crawling, command):
+    error = crawling.run("%tasks " + command.format('"crawl B/site a"')).error
+    assert error.ename == "UsageError"
+    assert error.evalue.startswith("'crawl B/site a' is inside a launched task")
+
+
+def test_a_wrong_path_is_looked_for_in_the_living_task_of_that_name(crawling):
+    crawling.ok("asyncnb.launch(asyncio.sleep(0), name='pages').join()")
+    crawling.ok("asyncnb.launch(site(1), name='pages')")
+    crawling.ok("while not asyncnb.tasks('pages/*'): await asyncio.sleep(0.001)")
+    error = crawling.run("%tasks cancel 'pages/page 2'").error
+    assert error.evalue == "No task named 'pages/page 2'. Did you mean 'pages/page 0'?"
+
+
 def test_a_launched_name_with_a_slash_wins_over_a_path(crawling):
     crawling.ok("asyncnb.launch(asyncio.Event().wait(), name='crawl B/site a')")
     assert rows(crawling.ok('%tasks "crawl B/site a"')) == ["crawl B/site a"]
@@ -162,3 +177,17 @@ def test_tab_after_a_slash_offers_what_is_inside(crawling):
     crawling.ok("big = asyncnb.launch(site(150), name='big')")
     crawling.ok("while len(asyncnb.tasks('big/*')) < 150: await asyncio.sleep(0.001)")
     assert len(crawling.complete("%tasks wait big/")) == 50
+
+
+def test_json_has_the_facts_the_parents_and_the_counts(crawling):
+    crawling.ok("g = asyncnb.open_group('more'); g.create_task(page(1), name='grouped')")
+    crawling.ok("import json; found = %tasks --json --all")
+    crawling.ok("by_name = {each['name']: each for each in json.loads(found)['tasks']}")
+    above = crawling.evaluate("by_name['crawl B']")
+    assert above["inside"] == {"running": 2, "done": 0, "failed": 0, "cancelled": 0}
+    assert (above["state"], above["cell"][:3], above["parent"]) == ("waiting", "In[", None)
+    site = crawling.evaluate("by_name['site b']")
+    assert site["parent"] == above["id"] and site["waiting_on"] == "TaskGroup (12 tasks)"
+    assert crawling.evaluate("json.loads(found)['groups']['more']['running']") == 1
+    inside = crawling.ok("%tasks --json 'crawl B/*'").result
+    assert inside.startswith("{") and inside.count('"name"') == 3
