@@ -170,6 +170,7 @@ class Extension:
             self.output.adopt(launched.registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
         undo.push(lambda: self._note_leaks(False))
+        undo.push(_drop_frames)
         self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
@@ -417,6 +418,12 @@ def _refuse_on_loop(ended: str, order: str) -> None:
         f"asyncnb cannot be {ended} here: this is {code}, and ending the embedded loop would end "
         f"it too. Run {order} in a separate cell, without `await`."
     )
+
+
+def _drop_frames() -> None:
+    launched = sys.modules.get("asyncnb._core.launched.registry")
+    if launched is not None:
+        launched.registry.drop_frames()
 
 
 def _end_workers() -> None:

@@ -286,9 +286,9 @@ async def depth():
 def test_the_depth_of_origins_is_put_back_on_both_threads(notebook):
     assert notebook.ok(DEPTHS).result == "(0, 0)"
     notebook.ok(ON)
-    assert notebook.ok(DEPTHS).result == "(10, 10)"
+    assert notebook.ok(DEPTHS).result == "(4, 4)"
     notebook.ok("%asyncnb restart")
-    assert notebook.ok(DEPTHS).result == "(10, 10)"
+    assert notebook.ok(DEPTHS).result == "(4, 4)"
     notebook.ok(OFF)
     assert notebook.ok(DEPTHS).result == "(0, 0)"
     notebook.ok(f"sys.set_coroutine_origin_tracking_depth(3)\n{ON}")
