@@ -179,6 +179,7 @@ class Extension:
             self.output.adopt(launched.registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
         undo.push(lambda: self._note_leaks(False))
+        undo.push(_drop_frames)
         self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
@@ -444,6 +445,12 @@ def _view_of(widget: Any) -> dict[str, Any]:
     found = widget._repr_mimebundle_()
     kind = "application/vnd.jupyter.widget-view+json"
     return {} if found is None else {kind: found[0][kind]}
+
+
+def _drop_frames() -> None:
+    launched = sys.modules.get("asyncnb._core.launched.registry")
+    if launched is not None:
+        launched.registry.drop_frames()
 
 
 def _end_workers() -> None:
