@@ -42,6 +42,7 @@ def test_a_chip_is_shown_on_demand_in_the_cell_that_launches(kernel: Kernel) -> 
     assert WIDGET in shown
     assert shown["text/plain"].startswith("Task 'quick': ")
 
+
 @pytest.mark.parametrize(
     "magic",
     [

@@ -109,6 +109,7 @@ def prepare_remote(
         out=back,
         namespace=ip.user_global_ns,
     )
+
     async def start(record: TaskRecord) -> Any:
         value, found = await runner.run_job(record, "cell", payload)
         ip.user_ns.update(found)
