@@ -169,7 +169,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     const until = row.ended ?? data.end;
     const { ends } = data.legend;
     if (until >= from && until <= to) {
-      const end = row.ended === null ? "alive" : row.state in ends ? row.state : "done";
+      const { end } = row;
       used.ends.add(end);
       parts.push(s("path", { class: `asyncnb-tl-end asyncnb-tl-end-${end.replace(" ", "-")}`, d: `M${(x(until) + 6).toFixed(1)} ${y}${ends[end].path}` }));
     }
