@@ -60,7 +60,7 @@ SIGNS = {
     "timed out": "⧖",
     "alive": "▶",
     "paused": "‖",
-    "pending": "·",
+    "pending": "◌",
 }
 
 
