@@ -6,13 +6,11 @@ is. The instruction that the frame executes knows the columns of its expression.
 
 from __future__ import annotations
 
-import ast
 import functools
 import itertools
 import linecache
 import opcode
 import os
-import sysconfig
 import types
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -90,6 +88,8 @@ def _library_of(filename: str) -> str:
     parts = filename.split(os.sep)
     if "site-packages" in parts or "dist-packages" in parts:
         return "other"
+    import sysconfig  # seldom needed
+
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     return "standard" if filename.startswith(tuple(f + os.sep for f in folders)) else ""
 
@@ -127,6 +127,8 @@ def call_text(frame: types.FrameType, *, is_top: bool) -> str:
 def _on_one_line(text: str) -> str:
     if "\n" not in text:
         return text
+    import ast  # seldom needed
+
     try:
         return ast.unparse(ast.parse(f"({text})", mode="eval"))  # without its comments
     except (SyntaxError, ValueError):
