@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
+import threading
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from asyncnb._core.deadlocks.graph import LOCKS, Graph, Node, Thread
 from asyncnb._core.deadlocks.names import variable_in
 from asyncnb._core.deadlocks.reach import Walk, is_namespace, of_frame
 from asyncnb._core.deadlocks.waits import Wait
+from asyncnb._core.introspection.stack import frames_of_thread
 
 #: Waits in which a task is idle rather than stuck: a worker without work, a loop of events.
 _IDLE = frozenset(
@@ -120,11 +121,10 @@ def _in_reach_of_threads(members: list[Node]) -> bool:
         return False
     waiting = {node.agent.ident for node in members if isinstance(node.agent, Thread)}
     walk = Walk(things)
-    for ident, top in sys._current_frames().items():
-        frame: types.FrameType | None = top
-        while frame is not None and ident not in waiting:
-            walk.go(of_frame(frame))
-            frame = frame.f_back
+    for thread in threading.enumerate():
+        if thread.ident not in waiting:
+            for frame in frames_of_thread(thread.ident):
+                walk.go(of_frame(frame))
     return walk.exhausted or bool(walk.reached)
 
 

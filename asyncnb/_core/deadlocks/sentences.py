@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 
 from asyncnb._core.base.text import count, one_line
@@ -13,6 +12,7 @@ from asyncnb._core.deadlocks.reach import is_user_module
 from asyncnb._core.deadlocks.search import Knot, held_locks
 from asyncnb._core.deadlocks.waits import is_library
 from asyncnb._core.introspection.places import where
+from asyncnb._core.introspection.stack import frames_of_thread
 from asyncnb._core.introspection.unmanaged import cell_of
 
 #: Most sentences about one knot.
@@ -186,11 +186,7 @@ def noun_of(thing: Any, knot: Knot) -> str:
 def place_of(node: Node) -> str:
     """Return where ``node`` waits: ``In[3], line 2``."""
     if isinstance(node.agent, Thread):
-        frame = sys._current_frames().get(node.agent.ident)
-        frames = []
-        while frame is not None:
-            frames.append(frame)
-            frame = frame.f_back
+        frames = frames_of_thread(node.agent.ident)[::-1]
         frames = [it for it in frames if is_user_module(str(it.f_globals.get("__name__")))]
     else:
         frames = [it for it in map(frame_of, reversed(node.wait.links)) if it is not None]
