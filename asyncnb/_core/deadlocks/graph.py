@@ -13,6 +13,7 @@ import gc
 import os
 import selectors
 import threading
+import time
 from collections import deque
 from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ from asyncnb._core.primitives.joining import join_future
 
 #: A timeout at most this many seconds away ends a wait soon enough: nothing to report.
 SOON_SECONDS = 60.0
+#: How many tasks are looked at between two moments at which the loop may run: under a millisecond.
+_BATCH = 64
 #: The methods that can end a wait, by what the task waits in.
 RELEASING = {
     "Lock.acquire": ("release",),
@@ -99,7 +102,9 @@ def look(tasks: Iterable[asyncio.Task[Any]], still: Container[Any] | None = None
     while todo:
         graph.tasks += len(todo)
         found: set[Any] = set()
-        for task in todo:
+        for number, task in enumerate(todo):
+            if not number % _BATCH:
+                time.sleep(0)  # let the loop have the interpreter
             wait = wait_of(task) if still is None or task in still else None
             if wait is None:
                 moving.append(task)
@@ -191,7 +196,9 @@ def _find_holders(nodes: dict[Any, Node], moving: list[asyncio.Task[Any]]) -> No
     """Note what each task is inside of, and so which tasks hold the locks that others wait for."""
     locks = {id(n.wait.what) for n in nodes.values() if n.wait.kind in LOCKS}
     holders: dict[int, list[Any]] = {}
-    for agent, node in nodes.items():
+    for number, (agent, node) in enumerate(nodes.items()):
+        if not number % _BATCH:
+            time.sleep(0)
         if not node.wait.links:
             continue
         within = inside(node.wait.links)

@@ -21,6 +21,8 @@ _IDLE = frozenset(
 _CONSUMING = ("Queue.get", "MemoryObjectReceiveStream.receive")
 #: How many steps from a primitive to what holds it are followed.
 _MAX_STEPS = 12
+#: More objects than this are not followed: each step compares all of memory with all of them.
+_MAX_REFERRERS = 20
 
 
 class Knot(NamedTuple):
@@ -137,8 +139,12 @@ def _held_outside(members: list[Node], nodes: dict[Any, Node]) -> bool:
         ours.update(map(id, (node.holds, node.releasers, node.things)))
         ours.update(map(id, node.wait.links))
         tasks.add(id(agent))
-    frontier = [it for node in members if not node.exact for it in node.things]
-    seen = set(map(id, frontier))
+    things = {id(it): it for node in members if not node.exact for it in node.things}
+    frontier = list(things.values())
+    seen = set(things)
+    del things  # it refers to them, too
+    if len(frontier) > _MAX_REFERRERS:
+        return True
     for _ in range(_MAX_STEPS):
         following: list[Any] = []
         for it in gc.get_referrers(*frontier):
@@ -153,6 +159,8 @@ def _held_outside(members: list[Node], nodes: dict[Any, Node]) -> bool:
             following.append(it)
         if not following:
             return False
+        if len(following) > _MAX_REFERRERS:
+            return True
         del it
         frontier = following
     return True

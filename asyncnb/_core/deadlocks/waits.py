@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import gc
 import os
 import sys
@@ -60,6 +61,7 @@ _GROUPS = frozenset(("TaskGroup.__aexit__", "TaskGroup._aexit", "OpenGroup._wait
 _FIRST = ("AsCompleted.", "_AsCompletedIterator.", "as_completed.")
 
 
+@functools.lru_cache(maxsize=4096)
 def is_library(filename: str) -> bool:
     """Return whether a file belongs to asyncio, asyncnb or anyio."""
     return filename.startswith((ASYNCIO, PACKAGE, _anyio()))
@@ -123,9 +125,10 @@ def wait_of(task: asyncio.Task[Any]) -> Wait | None:
 
 
 def _self_of(link: Any, name: str) -> Any:
+    """Return the object whose method ``link`` is; ``name`` is that of the class with the method."""
     for held in gc.get_referents(link):
         kind = type(held)
-        if kind is not types.FunctionType and any(it.__name__ == name for it in kind.__mro__):
+        if kind.__name__ == name or any(it.__name__ == name for it in kind.__mro__[1:-1]):
             return held
     return None
 
