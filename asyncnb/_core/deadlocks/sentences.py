@@ -47,23 +47,33 @@ _ENDING = {
 
 def explain(knot: Knot) -> str:
     """Return what a user reads about ``knot``: a title, a sentence for each task, what to do."""
+    head = f"asyncnb: {_head(knot)}"
+    head += "; only a new cell or a callback could end this." if knot.outside else "."
+    number = len(knot.nodes)
+    lines = [head]
+    lines += [f"  {_sentence(node, knot)}" for node in knot.nodes[:MAX_SENTENCES]]
+    if number > MAX_SENTENCES:
+        lines.append(f"  {number - MAX_SENTENCES} more are in the same knot.")
+    return "\n".join([*lines, _advice(knot)])
+
+
+def in_short(knot: Knot) -> str:
+    """Return one line about ``knot``, with the names of its tasks."""
+    names = names_of([node.agent for node in knot.nodes]).replace("`", "")
+    head = _head(knot)
+    return f"{head[:1].upper()}{head[1:]}: {names}. %tasks deadlocks says why."
+
+
+def _head(knot: Knot) -> str:
     number = len(knot.nodes)
     threads = sum(isinstance(node.agent, Thread) for node in knot.nodes)
     who = count(number - threads, "task") + (f" and {count(threads, 'thread')}" if threads else "")
     each = "for itself" if number == 1 else "for each other"
     verb = "waits" if number == 1 else "wait"
     if knot.cycle:
-        head = f"asyncnb: {'this may be a deadlock' if knot.outside else 'deadlock'}: {who} {verb}"
-        head += f" {each}"
-    else:
-        head = f"asyncnb: {who} {'may wait' if knot.outside else verb} for something that will not"
-        head += " come"
-    head += "; only a new cell or a callback could end this." if knot.outside else "."
-    lines = [head]
-    lines += [f"  {_sentence(node, knot)}" for node in knot.nodes[:MAX_SENTENCES]]
-    if number > MAX_SENTENCES:
-        lines.append(f"  {number - MAX_SENTENCES} more are in the same knot.")
-    return "\n".join([*lines, _advice(knot)])
+        what = "this may be a deadlock" if knot.outside else "deadlock"
+        return f"{what}: {who} {verb} {each}"
+    return f"{who} {'may wait' if knot.outside else verb} for something that will not come"
 
 
 def summary(graph: Graph, knots: list[Knot]) -> str:
