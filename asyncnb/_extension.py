@@ -277,6 +277,7 @@ class Extension:
                 fallback=lambda: as_bundle(registry.records()),
                 headless=lambda: is_headless(self.output.parent()),
                 awaiting=lambda: self.await_cells.awaiting,
+                deadlocks=lambda: self.deadlocks.watcher.lines(),
                 detach=self._detach_cell,
             )
             self._browser_undo.push(browser.close)
