@@ -80,11 +80,6 @@ def worker_of(task: asyncio.Task[Any]) -> Worker | None:
     return _worker_in(frames_of_coroutine(task.get_coro()))
 
 
-def working_task(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
-    """Return the task that does the work of ``task``: with ``--on kernel``, a different one."""
-    return _working_task(task, frames_of_coroutine(task.get_coro()))
-
-
 def job_of(task: asyncio.Task[Any]) -> tuple[Any, Any]:
     """Return the engine that runs the code of ``task`` elsewhere, and the job; else two None."""
     for frame in reversed(frames_of_coroutine(task.get_coro())):

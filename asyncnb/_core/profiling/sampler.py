@@ -382,7 +382,7 @@ class _Looks:
         """Return what a suspended task waits for; None if it runs, or runs in a thread."""
         task = each.task
         if each.record is not None and each.record.kind == "kernel":
-            task = working_task(task)
+            task = working_task(task, frames_of_coroutine(task.get_coro()))
         coro: Any = task.get_coro()
         if coro is None or getattr(coro, "cr_running", False):
             return None
