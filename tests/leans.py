@@ -342,7 +342,8 @@ PYTHON = [
     ),
     Lean(
         "asyncio.TaskGroup._tasks",
-        "_core/launched/crashes.py _core/introspection/waiting_on.py _core/deadlocks/waits.py",
+        "_core/launched/crashes.py _core/introspection/waiting_on.py _core/deadlocks/waits.py "
+        "_core/introspection/leaves.py _offload/far/job_task.py",
         "`waiting_on` and the end of a crashed loop miss the tasks of an asyncio.TaskGroup",
         "type(asyncio.TaskGroup()._tasks) is set",
     ),

@@ -403,7 +403,7 @@ def test_a_child_of_an_open_group_that_failed_with_a_group_is_named_by_its_leaf(
         "g = asyncnb.open_group('g')\nt = g.create_task(crawl(asyncnb.TaskGroup, 3), name='A')"
     )
     cell = failed(kernel, "await g")
-    assert "ConnectionError: host 0 unreachable (page 0, 1 of 3)" in cell.error.evalue
+    assert "ConnectionError: host 0 unreachable (page 0, 3 of 3 failed)" in cell.error.evalue
     assert "under the cell that launched the task" in cell.error.traceback
 
 
