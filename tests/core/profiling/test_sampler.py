@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -230,8 +232,6 @@ def test_a_profile_is_started_once():
 
 
 def test_the_objects_that_code_uses_are_free_as_soon_as_it_has_ended():
-    import weakref
-
     class Thing:
         pass
 
@@ -242,10 +242,14 @@ def test_the_objects_that_code_uses_are_free_as_soon_as_it_has_ended():
         refs.append(weakref.ref(thing))
         spin(0.2)
 
-    with asyncnb.profile() as profile:
-        asyncnb.launch(main(), name="main").join(20)
-        assert any(each.task == "main" for each in profile.samples)
-        until(lambda: refs[0]() is None)
+    gc.disable()  # it would free them sooner or later
+    try:
+        with asyncnb.profile() as profile:
+            asyncnb.launch(main(), name="main").join(20)
+            assert any(each.task == "main" for each in profile.samples)
+            until(lambda: refs[0]() is None)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
