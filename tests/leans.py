@@ -62,7 +62,7 @@ ended = Task.__new__(Task)
 _FRAMES = (
     "_core/base/async_raise.py _core/introspection/call_graph.py "
     "_core/introspection/stack.py _core/loop/watchdog.py _core/profiling/sampler.py "
-    "_kernel/output/blocked.py"
+    "_kernel/output/blocked.py _offload/far/profiling.py"
 )
 
 PYTHON = [
