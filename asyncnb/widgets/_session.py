@@ -7,13 +7,16 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from asyncnb._core.base.text import duration
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import running_embedded_loop
+from asyncnb._core.loop.slow_steps import MIN_LAG
 from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._dashboard import Dashboard
 from asyncnb.widgets._feed import Feed, Message
+from asyncnb.widgets._rows import cut
 from asyncnb.widgets._watcher import SubscribeComm, Watcher
 
 
@@ -21,9 +24,9 @@ class BrowserSide:
     """Creates dashboards and chips.
 
     ``fallback`` returns what to show instead of a dashboard where widgets cannot be shown;
-    ``headless`` says whether the run is headless. ``awaiting`` says whether a cell is awaiting, and
-    ``detach`` moves that cell to the background and returns what to show, or raises CommandError
-    with the reason if it cannot.
+    ``headless`` says whether the run is headless. ``awaiting`` says whether a cell is awaiting,
+    ``deadlocks`` returns a line for each deadlock, and ``detach`` moves that cell to the background
+    and returns what to show, or raises CommandError with the reason if it cannot.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class BrowserSide:
         fallback: Callable[[], dict[str, str]],
         headless: Callable[[], bool] = bool,
         awaiting: Callable[[], bool] = bool,
+        deadlocks: Callable[[], list[str]] = list,
         detach: Callable[[], str] = str,
     ) -> None:
         self._subscribe_comm = subscribe_comm
@@ -45,7 +49,9 @@ class BrowserSide:
         self.feed = Feed(
             registry,
             Commands(detach),
-            loop_facts=lambda before: loop_facts(before) | {"awaiting": awaiting()},
+            loop_facts=lambda before: (
+                loop_facts(before) | {"awaiting": awaiting(), "deadlocks": deadlocks()}
+            ),
         )
 
     def dashboard(self, **options: Any) -> Dashboard:
@@ -79,6 +85,7 @@ def loop_facts(before: Message) -> Message:
     """Return what the header shows of the loop; ``before`` is the previous result.
 
     The lag is rounded to a power of two, from 16 ms on, because it is never the same twice.
+    ``highest`` is that of the last minute, with the step that took most of it, if there is one.
     """
     loop = running_embedded_loop()
     if loop is None:
@@ -95,8 +102,20 @@ def loop_facts(before: Message) -> Message:
             "id": blocked.task_id,
             "name": blocked.name,
             "where": blocked.where,
+            "call": blocked.call,
         }
     elif loop.watchdog is not None:
         milliseconds = int(1000 * loop.watchdog.lag)
         facts["lag"] = 1 << milliseconds.bit_length() - 1 if milliseconds >= 16 else 0
+        highest = loop.watchdog.highest_lag
+        if highest is not None and highest.seconds >= MIN_LAG:
+            step = highest.step
+            facts["highest"] = {
+                "seconds": round(highest.seconds, 2),
+                "name": "many short steps" if step is None else cut(step.name),
+                "where": "" if step is None else step.where,
+                "call": "" if step is None else step.call,
+            }
+        steps = loop.watchdog.steps.longest
+        facts["longest"] = [f"{duration(step.seconds)}, {cut(str(step))}" for step in steps]
     return facts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asyncnb._core.timeline.data import timeline_data
-from asyncnb._core.timeline.rows import ARROW, BARS, ENDS, MARKS, notes, spans
+from asyncnb._core.timeline.rows import ARROW, BARS, ENDS, MARKS, end_of, notes, spans
 
 #: The most that a page gets to draw; it has room for a thousand bars of one pixel at most.
 MAX_ROWS = 2000
@@ -33,9 +33,10 @@ def facts(tasks: Any = None, sampled: Sequence[dict[str, Any]] = ()) -> dict[str
 def compact(data: dict[str, Any]) -> dict[str, Any]:
     """Return ``data`` of ``timeline_data`` for a page to draw: the newest tasks, with fewer steps.
 
-    Each row has ``bars`` instead of ``runs``: ``[kind, start, end]`` as ``spans`` returns them, so
-    that a page draws what the picture and the text draw. Steps so close to each other that even a
-    wide screen shows them as one are merged, without the waits between them; everything else stays.
+    Each row has ``bars`` instead of ``runs``: ``[kind, start, end]`` as ``spans`` returns them, and
+    ``end``, as ``end_of`` does, so that a page draws what the picture and the text draw. Steps so
+    close to each other that even a wide screen shows them as one are merged, without the waits
+    between them; everything else stays.
     ``notes`` are sentences to show below, ``legend`` says how to draw it and what each shape means.
     """
     rows = data["rows"]
@@ -62,7 +63,7 @@ def _notes(data: dict[str, Any], left_out: int) -> list[str]:
 
 
 def _with_bars(row: dict[str, Any], end: float) -> dict[str, Any]:
-    sent = row | {"bars": [list(span) for span in spans(row, end)]}
+    sent = row | {"bars": [list(span) for span in spans(row, end)], "end": end_of(row)}
     del sent["runs"]
     return sent
 

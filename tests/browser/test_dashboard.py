@@ -20,6 +20,9 @@ gate = asyncio.Event()
 """
 
 
+HEADER = """() => [...document.querySelectorAll('.asyncnb-toolbar, .asyncnb-banner:not([hidden])')]
+    .map(node => node.textContent).join()"""
+
 #: The texts of the column of cells, the width that each needs, and the width that it has.
 CELLS_SHOWN = """() => [...document.querySelectorAll('.asyncnb-viewport .asyncnb-ref')].map(
     cell => [cell.textContent, cell.scrollWidth, cell.clientWidth])"""
@@ -243,6 +246,33 @@ def test_the_column_of_cells_shows_whole_numbers_at_every_width(open_notebook: O
         assert [text for text, *_ in shown] == ["In[11]", "In[1234]"], width
         assert all(needed <= has for _, needed, has in shown), (width, shown)
         notebook.screenshot(f"dashboard-cells-{width}")
+
+
+def test_a_block_is_shown_while_it_lasts_and_as_the_highest_lag_after_it(
+    open_notebook: Open,
+) -> None:
+    notebook = open_notebook(
+        LOAD,
+        "%tasks live",
+        "go = pathlib.Path('go')\ncalm = asyncnb._core.loop.slow_steps",
+        "def until(path):\n    while not path.exists(): time.sleep(0.01)",
+        "%%atask crawl\nawait asyncio.sleep(0)\nuntil(go)",
+        "calm.LAG_SECONDS = 0",  # a minute later
+    )
+    for cell in range(5):
+        notebook.run(cell)
+    notebook.see_on_page("crawl has blocked the loop for")
+    notebook.see_on_page("at In[4], line 2: time.sleep(0.01). All other")
+    notebook.screenshot("dashboard-block-during")
+    (notebook.path.parent / "go").touch()
+    notebook.see_on_page("loop lag now 0 ms, highest in the last minute")
+    notebook.see_on_page("s: crawl, In[4], line 2")
+    assert "has blocked the loop for" not in notebook.ask(HEADER)
+    notebook.screenshot("dashboard-block-after")
+    notebook.run(5)
+    notebook.do(notebook._page.wait_for_function(f"() => !({HEADER})().includes('lag')"))
+    assert "Longest steps" in notebook.ask("() => document.querySelector('.asyncnb-loop').title")
+    notebook.screenshot("dashboard-block-minute-after")
 
 
 def test_a_chip_is_live_and_a_saved_notebook_shows_the_state(open_notebook: Open) -> None:

@@ -479,6 +479,27 @@ def test_the_loop_that_is_blocked_is_told_with_its_frame(page: FakeKernel) -> No
     assert "blocked" not in page.text()
 
 
+def test_the_lag_of_now_and_the_highest_of_the_minute_are_two_things(page: FakeKernel) -> None:
+    page.view()
+    page.snapshot([task(1, "crawl")])
+    page.delta(loop={"lag": 64})
+    assert "loop lag now 64 ms" in page.text()
+    assert "highest" not in page.text()
+    place = {"name": "crawl", "where": "In[4], line 7", "call": "time.sleep(<3>)"}
+    loop = {"lag": 0, "highest": {"seconds": 2.31} | place, "longest": ["2.31 s, crawl: <b>"]}
+    page.delta(loop=loop)
+    assert (
+        "loop lag now 0 ms, highest in the last minute 2.3 s: crawl, In[4], line 7" in page.text()
+    )
+    title = page.ask("() => document.querySelector('.asyncnb-loop').title")
+    assert title.endswith("In[4], line 7: time.sleep(<3>)\nLongest steps:\n2.31 s, crawl: <b>")
+    page.delta(loop={"lag": 0, "longest": loop["longest"]})
+    assert "lag" not in page.text()
+    page.delta(loop=loop | {"blocked": {"since": 0, "name": "crawl"} | place})
+    assert "at In[4], line 7: time.sleep(<3>)" in page.text()
+    assert "lag now" not in page.text()
+
+
 def test_the_cell_that_awaits_can_be_sent_to_the_background(page: FakeKernel) -> None:
     page.view()
     page.snapshot()

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import asyncnb
-from asyncnb._core.timeline.rows import BARS
+from asyncnb._core.timeline.rows import BARS, ENDS
 from asyncnb._core.timeline.svg import svg
 from asyncnb.testing import run_virtual
 from asyncnb.widgets._static import joined
@@ -239,15 +239,27 @@ def test_it_draws_the_bars_that_the_picture_draws(page: Page, kind: str) -> None
     with asyncnb.record() as recording:
         run_virtual(program())
     data = asyncnb.timeline(recording).data
+    lives = [{}, {"ended": None, "state": "cancelling"}, {"started": None, "state": "pending"}]
+    lives[2] |= {"ended": None}
     data["rows"] = [
-        row | {"kind": kind, "recorded": kind == "loop", "runs": row["runs"][: kind == "loop"]}
-        for row in data["rows"]
+        row
+        | {"kind": kind, "recorded": kind != "kernel", "runs": row["runs"][: kind != "kernel"]}
+        | life
+        for row, life in zip(data["rows"], lives, strict=True)
     ]
     picture = ET.fromstring(svg(data))
     words = {node.text for node in picture.iter() if node.tag.endswith("}text")}
     page.ask(SHOW, compact(data))
-    bars = {bar.word for bar in BARS.values()}
-    assert bars & set(page.ask(LEGEND)) == bars & words != set()
+    known = {each.word for each in (*BARS.values(), *ENDS.values())}
+    assert known & set(page.ask(LEGEND)) == known & words
+    assert {"done", "still running", "not started yet"} <= words
+    assert {"process": "in a worker", "thread": "in a thread"}.get(kind, "not started") in words
+    for name, bar in BARS.items():  # as many bars of each kind, in the rows of both
+        drawn = page.ask(
+            f"() => document.querySelectorAll('svg.asyncnb-tl-picture .asyncnb-tl-{name}').length"
+        )
+        rows = [row for row in compact(data)["rows"] if any(b[0] == name for b in row["bars"])]
+        assert drawn == len(rows), (name, bar)
 
 
 def test_a_thousand_tasks_are_few_elements(page: Page) -> None:

@@ -25,9 +25,9 @@ from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop import embedded as _loop
+from asyncnb._core.loop.blocked import Blocked
 from asyncnb._core.loop.current import shutdown
 from asyncnb._core.loop.subprocesses import cell_children
-from asyncnb._core.loop.watchdog import Blocked
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._kernel.output.blocked import BlockedLoopReporter

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import re
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -12,7 +16,8 @@ import pytest
 
 import asyncnb
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.timeline.rows import BARS, spans
+from asyncnb._core.timeline.chrome_trace import trace_events
+from asyncnb._core.timeline.rows import BARS, ENDS, SIGNS, spans
 from asyncnb._core.timeline.svg import svg
 from asyncnb._core.timeline.text import text
 from asyncnb._core.tracing import recording as _trace
@@ -46,7 +51,8 @@ def test_facts_of_a_few_tasks_are_sent_as_they_are_with_bars_for_steps():
     for row, whole in zip(sent["rows"], data["rows"], strict=True):
         steps = [bar[1:] for bar in row["bars"] if bar[0] == "run"]
         assert steps == whole["runs"] and len(steps) == len(whole["runs"]) > 0
-        assert {key: row[key] for key in row if key != "bars"} == {
+        assert row["end"] == "done"
+        assert {key: row[key] for key in row if key not in ("bars", "end")} == {
             key: whole[key] for key in whole if key != "runs"
         }
     assert {key: sent[key] for key in sent if key not in ("rows", "notes", "legend")} == {
@@ -81,11 +87,57 @@ def test_page_picture_and_text_draw_the_same_bars(kind, how):
     assert sent["bars"] == [list(span) for span in spans(row, 4.0)]
     drawn = {BARS[bar[0]].word for bar in sent["bars"] if bar[2] > bar[1]}
     assert ("in a thread" in drawn) == (kind == "thread" and how != "not started")
+    in_worker = kind in ("process", "executor") and how != "not started"
+    assert ("in a worker" in drawn) == in_worker
     words = [each.text for each in ET.fromstring(svg(data)).iter() if each.tag.endswith("}text")]
     legend = re.split(r"   |\n", text(data))
     for bar in BARS.values():
         assert (bar.word in words) == (bar.word in drawn)
         assert (f"{bar.char} {bar.word}" in legend) == (bar.word in drawn)
+    for end, sign in ENDS.items():
+        assert (sign.word in words) == (sent["end"] == end)
+        assert (f"{SIGNS[end]} {sign.word}" in legend) == (sent["end"] == end)
+
+
+def test_of_work_elsewhere_all_draw_how_it_waited_for_a_worker_and_ran_there():
+    """A process pool with one worker: one task in it, one queued, one ended; recorded or not."""
+    gate = threading.Event()
+    with ProcessPoolExecutor(1) as pool, multiprocessing.Manager() as manager:
+        release = manager.Event()
+        tasks: list[Any] = [asyncnb.launch(str, on=pool, name="ended", trace=True)]
+        tasks[0].join(30)
+        for name, trace in (("inside", True), ("queued", True), ("queued plainly", False)):
+            tasks.append(asyncnb.launch(release.wait, on=pool, name=name, trace=trace))
+        tasks.append(asyncnb.launch(asyncio.to_thread(gate.wait, 30), name="loop", trace=True))
+        while (tasks[1].info().state, tasks[-1].info().state) != ("running", "waiting"):
+            time.sleep(0.001)
+        # An executor takes one call ahead, which it reports as begun when a worker has it.
+        data = asyncnb.timeline(tasks).data
+        release.set()
+        gate.set()
+        for task in tasks:
+            task.join(30)
+        after = asyncnb.timeline(tasks).data
+    kinds = {row["name"]: [bar[0] for bar in row["bars"]] for row in compact(data)["rows"]}
+    assert kinds["ended"] == kinds["inside"] == ["pending", "worker"]
+    assert kinds["queued"] == kinds["queued plainly"] == ["pending"]
+    assert set(kinds["loop"]) <= {"pending", "run", "wait"}
+    ends = {row["name"]: row["end"] for row in compact(data)["rows"]}
+    assert (ends["ended"], ends["inside"], ends["queued"]) == ("done", "alive", "pending")
+    drawn = text(data)
+    inside, queued = (
+        next(line for line in drawn.splitlines() if line.startswith(name))
+        for name in ("inside", "queued ")
+    )
+    assert BARS["worker"].char in inside
+    assert not {BARS[kind].char for kind in ("worker", "wait", "run")} & set(queued)
+    words = [each.text for each in ET.fromstring(svg(data)).iter() if each.tag.endswith("}text")]
+    assert {"in a worker", "not started yet", "still running"} <= set(words)
+    slices = [event for event in trace_events(data) if event["name"] == "in a worker"]
+    assert len(slices) == 2
+    for row in compact(after)["rows"]:
+        if row["kind"] == "executor":
+            assert [bar[0] for bar in row["bars"]] == ["pending", "worker"]
 
 
 def test_many_steps_are_thinned_and_their_ends_kept(monkeypatch):

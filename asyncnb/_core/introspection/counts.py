@@ -24,3 +24,8 @@ class Counts(NamedTuple):
     def __str__(self) -> str:
         parts = zip(self, self._fields, strict=True)
         return ", ".join(f"{number:,} {what}" for number, what in parts if number)
+
+    def ended(self) -> str:
+        """Return `` done=5 failed=1`` for a repr: those that have ended."""
+        ended = zip(self._fields[1:], self[1:], strict=True)
+        return "".join(f" {what}={number}" for what, number in ended if number)

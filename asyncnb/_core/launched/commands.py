@@ -182,7 +182,8 @@ def pause(records: Sequence[Commanded], *, pause_timeouts: bool = False) -> str:
     done = []
     for record in living:
         name = record.name
-        if not record.task.pause(pause_timeouts=pause_timeouts):
+        target = record.task if isinstance(record, TaskRecord) else record
+        if not target.pause(pause_timeouts=pause_timeouts):
             done.append(f"{name} is already shutting down")
         elif record.state() == "paused":
             done.append(f"{name} is paused")
@@ -199,7 +200,8 @@ def resume(records: Sequence[Commanded]) -> str:
         states = ", ".join(f"{record.name} is {record.state()}" for record in living)
         raise CommandError(f"No task to resume: {states}.")
     for record in paused:
-        record.task.resume()
+        target = record.task if isinstance(record, TaskRecord) else record
+        target.resume()
     return "\n".join(f"{record.name} resumed" for record in paused)
 
 

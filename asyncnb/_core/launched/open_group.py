@@ -89,12 +89,8 @@ class OpenGroup(TaskGroup):
         state = "cancelling" if self._aborting else "closing" if self._exiting else "open"
         if self._outcome.done():
             state = "ended"
-        info = [f"{state} tasks={len(self._tasks)}"]
-        if self._count is not None:
-            counts = self._count(self.facts)
-            ended = zip(counts._fields[1:], counts[1:], strict=True)
-            info += [f"{what}={number}" for what, number in ended if number]
-        return f"<TaskGroup {self.name!r} {' '.join(info)}>"
+        ended = "" if self._count is None else self._count(self.facts).ended()
+        return f"<TaskGroup {self.name!r} {state} tasks={len(self._tasks)}{ended}>"
 
     def __len__(self) -> int:
         """The number of its tasks that have not ended."""

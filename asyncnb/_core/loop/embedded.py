@@ -20,10 +20,11 @@ from asyncnb._core.base.observers import Observers
 from asyncnb._core.config import config
 from asyncnb._core.introspection.handle import current_record
 from asyncnb._core.loop.base_class import base_class, with_fast_call_soon
+from asyncnb._core.loop.blocked import Blocked
 from asyncnb._core.loop.guarded import GuardedCalls, guarded_class
 from asyncnb._core.loop.prerequisites import prepare_start
 from asyncnb._core.loop.subprocesses import cell_children, wants_own_process_group
-from asyncnb._core.loop.watchdog import Blocked, Watchdog
+from asyncnb._core.loop.watchdog import Watchdog
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.awaitables import iscoroutine, iscoroutinefunction
 from asyncnb._core.primitives.suspended import run_first_step
@@ -238,6 +239,8 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         with self._state.state_lock:
             new = Watchdog(self, threshold) if threshold and self.alive else None
             before, self._state.watchdog = self._state.watchdog, new
+            if new is not None and before is not None:
+                new.steps = before.steps
         # Without the lock: a finaliser on the new thread may take it before start() returns.
         if new is not None:
             new.start()
@@ -452,15 +455,18 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         from asyncnb._core.loop.statistics import LoopStatistics  # seldom needed
 
         ready = getattr(self, "_ready", None)  # uvloop does not expose its queue
+        dog = self._state.watchdog
         return LoopStatistics(
             kind=self.kind,
             running=self.alive,
             tasks=len(all_tasks(self)),
             uptime=time.monotonic() - self._state.started_at if self._state.started_at else 0.0,
             stops=self._state.stops,
-            lag=None if self._state.watchdog is None else self._state.watchdog.lag,
+            lag=None if dog is None else dog.lag,
             ready=None if ready is None else len(ready),
-            slowest=None if self._state.watchdog is None else self._state.watchdog.slowest,
+            slowest=None if dog is None else dog.steps.slowest,
+            highest_lag=None if dog is None else dog.highest_lag,
+            longest_steps=() if dog is None else dog.steps.longest,
         )
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

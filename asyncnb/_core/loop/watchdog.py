@@ -23,15 +23,15 @@ import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.breakpoints import is_at_breakpoint
-from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame, is_internal_frame
+from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.config import config
-from asyncnb._core.introspection.info import CellRef
-from asyncnb._core.introspection.places import Place, place, strip_outer_frames
+from asyncnb._core.loop.blocked import Blocked, Looks, frames_of, name_of
+from asyncnb._core.loop.slow_steps import HighestLag, SlowStep, SlowSteps, slow_step
 from asyncnb._core.loop.tripwire import Tripwire
 from asyncnb._core.primitives.all_tasks import all_tasks
 
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asyncnb")
 
-_MAX_FRAMES = 30
 #: A check that is late by this many seconds was delayed by the interpreter's lock (GIL) and not by
 #: a busy machine.
 _GIL_HELD_SECONDS = 0.3
@@ -67,34 +66,10 @@ _STAY_AWAKE_SECONDS = 60.0
 _STILL_SECONDS = 2.0
 
 
-class Blocked(NamedTuple):
-    """A step that blocks all other work of the loop, as observed at one moment.
-
-    ``seconds`` is the time since it was first seen, which is up to half the threshold late;
-    ``task_id`` and ``cell`` are those of the launched task it belongs to, None for other tasks and
-    callbacks; ``where`` is its current line, the one in a cell if the stack contains one;
-    ``frames`` are lines of text, outermost first.
-    """
-
-    seconds: float
-    task_id: int | None
-    name: str
-    cell: CellRef | None
-    where: str
-    frames: tuple[str, ...]
-
-
-class SlowStep(NamedTuple):
-    """The slowest step observed: its seconds, and the name of its task or callback."""
-
-    seconds: float
-    name: str
-
-
 class Watchdog:
     """Observes one loop from a dedicated thread.
 
-    ``blocked``, ``lag`` and ``slowest`` may be read from any thread. Observers in
+    ``blocked``, ``lag`` and ``steps`` may be read from any thread. Observers in
     ``loop.on_blocked`` are called on the watchdog's thread.
     """
 
@@ -103,7 +78,7 @@ class Watchdog:
         self.threshold = threshold
         #: The step that is blocking the loop, as it was first reported.
         self._blocked: Blocked | None = None
-        self.slowest: SlowStep | None = None
+        self.steps = SlowSteps()
         #: The context in which the blocking step runs, so that a report can be routed to its cell.
         self.context: contextvars.Context | None = None
         self._pid = os.getpid()
@@ -124,6 +99,9 @@ class Watchdog:
         self._step: tuple[object, int] | None = None
         self._step_name = ""
         self._step_seconds = 0.0
+        self._looks = Looks()
+        #: The longest step that has ended since the loop was asked.
+        self._longest: SlowStep | None = None
         #: Requests from other threads to cancel tasks, until the loop has received them.
         self._requests: deque[_Cancel] = deque()
         #: Whether the watchdog's thread has ended; then only the loop carries out requests.
@@ -156,13 +134,23 @@ class Watchdog:
     def lag(self) -> float:
         """The seconds that the loop took to answer the last request, or has taken so far.
 
-        The loop is asked only while it is working, and an answer older than five seconds is
-        discarded.
+        The loop is asked only while it is working; 0.0 as soon as it was seen without work, and
+        when the answer is older than a second.
         """
         asked = self._asked_at
         if self._answered_at < asked:
             return max(0.0, time.monotonic() - asked)
-        return self._answered_lag if time.monotonic() - self._answered_at < 5.0 else 0.0
+        return self._answered_lag if time.monotonic() - self._answered_at < 1.0 else 0.0
+
+    @property
+    def highest_lag(self) -> HighestLag | None:
+        """The highest lag within the last minute, None if the loop was not asked in it."""
+        found, now = self.steps.highest_lag(), self.lag
+        if now and (found is None or now > found.seconds):
+            blocked = self.blocked
+            step = None if blocked is None else slow_step(now, blocked.name, blocked)
+            found = HighestLag(now, step)
+        return found
 
     def cancel(self, task: asyncio.Task[Any], cancel: Callable[[], object]) -> None:
         """Schedule ``cancel``, which cancels ``task``, on the loop; call this from another thread.
@@ -191,7 +179,8 @@ class Watchdog:
         cpu = thread_clock(self.loop.thread)
         used = cpu()
         while not self._is_over():
-            self._wake.acquire(timeout=self._period())
+            period = self._period()
+            self._wake.acquire(timeout=period)
             if self._is_over():
                 break
             now, used_now = time.monotonic(), cpu()
@@ -201,6 +190,7 @@ class Watchdog:
             # in C code that does not release it, and this thread could not check.
             gil_held = used_now - used if used_now - used > _GIL_HELD_SECONDS else 0.0
             rested = used_now == used
+            self._looks.before(now - last - period, (used_now - used) / (passed or 1.0))
             last, used = now, used_now
             try:
                 working = self._check(now, passed, gil_held)
@@ -232,7 +222,8 @@ class Watchdog:
             return used
         self._sleeping = True  # first: the wire may be tripped as soon as it is set
         if self._wire.set():
-            pause = max(_STILL_SECONDS, self._search_at - time.monotonic())
+            until_search = max(_STILL_SECONDS, self._search_at - time.monotonic())
+            pause = until_search if self._searches() else _SLEEP_SECONDS
             while not self._wake.acquire(timeout=min(pause, _SLEEP_SECONDS)):
                 if self.loop.dead:
                     break
@@ -249,15 +240,19 @@ class Watchdog:
         self._sleeping = False
         return used
 
+    def _searches(self) -> bool:
+        wanted = config.deadlocks and self.loop.search is not None
+        return wanted and bool(all_tasks(cast(Any, self.loop)))
+
     def _search(self, at_rest: bool) -> None:
-        """Search the tasks for deadlocks, if there are tasks; from now on, pause as requested."""
+        """Search the tasks for deadlocks, if wanted; the next search is when this one says."""
         pause, search = _STILL_SECONDS, self.loop.search
-        if search is not None and config.deadlocks and all_tasks(cast(Any, self.loop)):
-            try:
+        try:
+            if search is not None and self._searches():
                 pause = search(at_rest)
-            except Exception:
-                logger.exception("The search for deadlocks failed and is now disabled.")
-                pause = math.inf
+        except Exception:
+            logger.exception("The search for deadlocks failed and is now disabled.")
+            pause = math.inf
         self._search_at = time.monotonic() + pause
 
     def _period(self) -> float:
@@ -273,6 +268,7 @@ class Watchdog:
             self._handle_answer(self._answered_at - self._asked_at)
         task, frame = self._current()
         if task is None and frame is None:
+            self._answered_lag = 0.0
             return bool(self._asked_at)
         if is_at_breakpoint(self._top()):
             # The time before the breakpoint does not count either: a person steps through the code.
@@ -284,10 +280,12 @@ class Watchdog:
         if step != self._step:
             if self._step is not None:
                 self._end_step()
-            self._step, self._step_name = step, _name_of(task, frame)
+            self._step, self._step_name = step, name_of(task, frame)
             self._step_seconds = gil_held
+            self._looks.begin()
         else:
             self._step_seconds += gil_held or passed
+            self._look_at(task)
         if not self._asked_at:
             self._asked_at = now
             self.loop.call_soon_threadsafe(self._answer)
@@ -306,7 +304,7 @@ class Watchdog:
         frame = self._top()
         if frame is None or is_idle_frame(frame) or is_asyncio_frame(frame):
             return None, None
-        frames = _frames_of(None, frame)
+        frames = frames_of(None, frame)
         return None, frames[0] if frames else None
 
     def _top(self) -> types.FrameType | None:
@@ -321,15 +319,29 @@ class Watchdog:
         self._answered_lag = lag
         if self._step is not None:
             self._end_step(lag)
+        step, self._longest = self._longest, None
+        self.steps.add_lag(lag, step if step is not None and step.seconds > lag / 2 else None)
         self._step, self._asked_at = None, 0.0
 
     def _end_step(self, seconds: float = 0.0) -> None:
         seconds = max(self._step_seconds, min(seconds, self._step_seconds + self._period()))
-        if seconds and (self.slowest is None or seconds > self.slowest.seconds):
-            self.slowest = SlowStep(seconds, self._step_name)
+        if seconds:
+            step = self.steps.add(seconds, self._step_name, self._blocked)
+            if self._longest is None or seconds > self._longest.seconds:
+                self._longest = step
         if self._blocked is not None:
             self._blocked = self.context = None
             self._notify(None)
+
+    def _look_at(self, task: asyncio.Task[Any] | None) -> None:
+        """Look where the step is that was running at the last look, too."""
+        top, found = self._top(), self._blocked
+        if top is not None and asyncio.current_task(cast(Any, self.loop)) is task:
+            self._looks.note(task, top)
+            # Once in a while, since what blocks a step now is not always what did at first.
+            if found is not None and self._step_seconds >= 2 * found.seconds:
+                context, seconds = self.context, self._step_seconds
+                self._blocked = self._looks.describe(task, context, top, seconds)
 
     def _report_blocked(self, task: asyncio.Task[Any] | None) -> None:
         top = self._top()
@@ -340,7 +352,7 @@ class Watchdog:
         ):
             return
         self.context = None if task is None else context_of(task)
-        self._blocked = _describe(task, self.context, top, self._step_seconds)
+        self._blocked = self._looks.describe(task, self.context, top, self._step_seconds)
         del top
         self._notify(self.blocked)
 
@@ -426,63 +438,3 @@ def _futures_cancelled_with(task: asyncio.Task[Any]) -> Iterator[Any]:
         found = [waiter] if waiter is not None else list(getattr(future, "_children", ()))
         todo += [it for it in found if it not in todo]
         yield from found
-
-
-def _name_of(task: asyncio.Task[Any] | None, frame: types.FrameType | None) -> str:
-    if task is not None:
-        return task.get_name()
-    return f"callback {frame.f_code.co_qualname}" if frame is not None else "callback"
-
-
-def _frames_of(task: asyncio.Task[Any] | None, top: types.FrameType) -> list[types.FrameType]:
-    """Return the frames of the running step, outermost first, without loop and cell runners."""
-    coro: Any = None if task is None else task.get_coro()
-    outermost = getattr(coro, "cr_frame", None)
-    frames: list[types.FrameType] = []
-    frame: types.FrameType | None = top
-    while frame is not None:
-        if task is None and is_idle_frame(frame):
-            break  # a callback's frames begin here or after a few frames of asyncio
-        frames.append(frame)
-        if frame is outermost:
-            break
-        frame = frame.f_back
-    frames.reverse()
-    while task is None and frames and is_asyncio_frame(frames[0]):
-        del frames[0]
-    return frames
-
-
-def _describe(
-    task: asyncio.Task[Any] | None,
-    context: contextvars.Context | None,
-    top: types.FrameType,
-    seconds: float,
-) -> Blocked:
-    from asyncnb._core.introspection.handle import current_record
-
-    frames = _frames_of(task, top)
-    shown = [
-        frame for frame in strip_outer_frames(frames) if not is_internal_frame(frame)
-    ] or frames
-    places = [place(frame) for frame in shown]
-    in_cells = [at for at in places if at.where.startswith("In[")]
-    record = None if context is None else context.get(current_record)
-    own = record if record is not None and record.task is task else None
-    cell = None if record is None else record.cell
-    if cell is None and in_cells and in_cells[0].where[3:-1].isdigit():
-        cell = CellRef(int(in_cells[0].where[3:-1]))
-    innermost = (in_cells or places)[-1]
-    return Blocked(
-        seconds=seconds,
-        task_id=None if own is None else own.id,
-        name=_name_of(task, frames[0]),
-        cell=cell,
-        where=f"{innermost.where}, line {innermost.line}",
-        frames=tuple(_line(at) for at in places[-_MAX_FRAMES:]),
-    )
-
-
-def _line(at: Place) -> str:
-    name = f", in {at.function}" if at.function else ""
-    return f"{at.where}, line {at.line}{name}" + (f": {at.source}" if at.source else "")

@@ -10,6 +10,8 @@ import os
 import threading
 from typing import Any
 
+from asyncnb._core.timeline.rows import BARS, is_elsewhere, spans
+
 Event = dict[str, Any]
 
 
@@ -59,6 +61,10 @@ def _task_events(row: Event, data: dict[str, Any], pid: int, tid: int) -> list[E
     if row["started"] is not None and row["started"] > row["created"]:
         found.append(_slice("not started", "pending", row["created"], row["started"], at, {}))
     names = {other["id"]: other["name"] for other in data["rows"]}
+    if is_elsewhere(row["kind"]):  # its steps on the loop only wait for it
+        parts = [span for span in spans(row, data["end"]) if span[0] == "worker"]
+        found += [_slice(BARS[kind].word, kind, start, stop, at, {}) for kind, start, stop in parts]
+        row = row | {"runs": [], "waits": []}
     for start, stop in row["runs"]:
         found.append(_slice("run", "run", start, min(stop, end), at, {}))
     for start, stop, what, on in row["waits"]:

@@ -13,6 +13,7 @@ from asyncnb._core.introspection.call_graph import awaited_by
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
+from asyncnb._core.timeline.rows import is_elsewhere
 from asyncnb._core.tracing.recording import Recording, recorder
 from asyncnb._core.tracing.trace import Step, TaskTrace, trace_of
 
@@ -164,7 +165,7 @@ def _add_recorded(facts: dict[str, Any], trace: TaskTrace, steps: list[Step], no
         facts["created"] = trace.created + epoch
         if facts["ended"] is not None and trace.ended is not None:
             facts["ended"] = trace.ended + epoch
-    if trace.started is not None:
+    if trace.started is not None and not is_elsewhere(facts["kind"]):
         facts["started"] = trace.started + epoch
     facts["steps"], facts["seconds"] = trace.steps, trace.seconds
     facts["dropped"] = max(0, trace.steps - len(steps))

@@ -33,33 +33,34 @@ BARS = {
     "wait": Bar("waiting", "─", 2),
     "life": Bar("alive", "━", 8),
     "thread": Bar("in a thread", "▒", 10, "5 1.5"),
+    "worker": Bar("in a worker", "▓", 10, "9 2"),
     "stop": Bar("cancelled, cleaning up", "╌", 6, "2 2"),
     "run": Bar("running", "█", 12),
 }
-#: The ends of bars by state, and "alive" for a task that has not ended: each has its own shape.
+#: The ends of bars, as :func:`end_of` names them: each has its own shape.
 ENDS = {
     "done": End("done", "m-4 0l3 3.5l5 -7"),
     "failed": End("failed", "m-4 -4l8 8m0 -8l-8 8"),
     "cancelled": End("cancelled", "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0m1.3 3.2l6.4 -6.4"),
     "timed out": End("timed out", "m-4 -5h8l-8 10h8z"),
     "alive": End("still running", "m-3 -4l6 4l-6 4"),
+    "paused": End("paused", "m-2.5 -4v8m5 -8v8"),
+    "pending": End("not started yet", "m-4 -1v2m4 -2v2m4 -2v2"),
 }
 #: What can reach a task from outside, by its word in ``events``.
 MARKS = {"cancel": "cancellation", "timeout": "timeout"}
 #: What an arrow from the end of one task to another one means.
 ARROW = "wakes the waiting task"
 
-#: The character of each state at the end of a bar in a timeline of text.
+#: The character of each end of a bar in a timeline of text.
 SIGNS = {
     "done": "✓",
     "failed": "✗",
     "cancelled": "⊘",
     "timed out": "⧖",
-    "pending": "·",
-    "running": "▶",
-    "waiting": "▶",
+    "alive": "▶",
     "paused": "‖",
-    "cancelling": "▶",
+    "pending": "◌",
 }
 
 
@@ -141,13 +142,18 @@ def spans(row: dict[str, Any], end: float) -> list[tuple[str, float, float]]:
     """Return the parts of a row's bar as (kind, start, end), in order of time and without gaps.
 
     The picture, the text and the page all draw these. Kinds: ``pending``, ``run``, ``wait``,
-    ``stop`` (cancelled, cleaning up), ``thread``, and ``life`` if the steps were not recorded.
+    ``stop`` (cancelled, cleaning up), ``thread``, ``worker`` (in another process), and ``life`` if
+    the steps were not recorded. A task that runs elsewhere is pending until a worker has begun it.
     """
     until = end if row["ended"] is None else row["ended"]
-    started = until if row["started"] is None else row["started"]
+    # A worker on another machine has another clock.
+    started = until if row["started"] is None else max(row["created"], row["started"])
     found = [("pending", row["created"], started)]
-    if row["kind"] == "thread" or not row["recorded"]:
-        found.append(("thread" if row["kind"] == "thread" else "life", started, until))
+    if row["kind"] == "thread" or is_elsewhere(row["kind"]):
+        # The steps on the loop of such a task, recorded or not, only wait for it.
+        found.append(("thread" if row["kind"] == "thread" else "worker", started, until))
+    elif not row["recorded"]:
+        found.append(("life", started, until))
     else:
         at = started
         for run_start, run_end in row["runs"]:
@@ -156,6 +162,18 @@ def spans(row: dict[str, Any], end: float) -> list[tuple[str, float, float]]:
             at = max(at, run_end)
         found += _waiting(at, until, row["events"])
     return [(kind, start, stop) for kind, start, stop in found if stop > start or kind == "run"]
+
+
+def is_elsewhere(kind: str) -> bool:
+    """Return whether tasks of this kind run in a worker: a process, an executor or a cluster."""
+    return kind not in ("loop", "kernel", "thread")
+
+
+def end_of(row: dict[str, Any]) -> str:
+    """Return how the end of a row's bar looks: a key of ``ENDS``."""
+    if row["ended"] is not None or row["state"] in ("paused", "pending"):
+        return str(row["state"])
+    return "alive"
 
 
 def _waiting(start: float, end: float, events: list[Any]) -> list[tuple[str, float, float]]:

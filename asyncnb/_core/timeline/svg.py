@@ -18,6 +18,7 @@ from asyncnb._core.timeline.rows import (
     MARKS,
     Line,
     deliveries,
+    end_of,
     lines,
     notes,
     spans,
@@ -51,6 +52,7 @@ _STROKES = {
     "wait": (_BLUE, ' opacity=".65"'),
     "life": (_BLUE, ' opacity=".55"'),
     "thread": (_BLUE, ""),
+    "worker": (_BLUE, ""),
     "stop": (_RED, ""),
     "run": (_BLUE, ""),
 }
@@ -162,7 +164,7 @@ class _Drawing:
                 self.marks[what].append(f"M{_n(at - 4)} {_n(y - 10)}h8l-4 6z")
                 last = at
         until = self.x(end if row["ended"] is None else row["ended"]) + 5
-        sign = row["state"] if row["ended"] is not None else "alive"
+        sign = end_of(row)
         self.ends[sign].append(_sign(sign, until, y))
 
     def _crowd(self, line: Line, y: float) -> None:

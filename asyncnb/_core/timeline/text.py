@@ -13,6 +13,7 @@ from asyncnb._core.timeline.rows import (
     SIGNS,
     Line,
     deliveries,
+    end_of,
     lines,
     notes,
     spans,
@@ -55,9 +56,8 @@ def _ends(shown: list[Line]) -> dict[str, str]:
     found = {}
     for line in shown:
         if len(line.rows) == 1:
-            row = line.rows[0]
-            word = row["state"] if row["ended"] is not None else ENDS["alive"].word
-            found[word] = SIGNS[row["state"]]
+            end = end_of(line.rows[0])
+            found[ENDS[end].word] = SIGNS[end]
     if any(deliveries(row) for line in shown for row in line.rows if len(line.rows) == 1):
         found[" or ".join(MARKS.values())] = "!"
     return found
@@ -81,7 +81,7 @@ def _bar(line: Line, end: float, columns: int, used: set[str]) -> str:
     last = min(columns - 1, round(until * scale))
     for when, _ in deliveries(row):
         cells[max(0, min(last - 1, int(when * scale)))] = "!"
-    cells[last] = SIGNS[row["state"]]
+    cells[last] = SIGNS[end_of(row)]
     return "".join(cells)
 
 

@@ -6,15 +6,18 @@ import importlib.metadata
 import platform
 import threading
 import time
+from collections.abc import Sequence
 
 import IPython
 
-from asyncnb._core.base.text import count
+from asyncnb._core.base.text import count, duration
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import running_or_starting_loop
 from asyncnb._core.loop.embedded import EmbeddedLoop
+from asyncnb._core.loop.slow_steps import SlowStep
 from asyncnb._kernel.magics.settings import Settings
+from asyncnb._kernel.output.blocked import lag_label, step_text
 from asyncnb._kernel.output.blocked import status as blocked_status
 
 
@@ -32,7 +35,11 @@ def status(settings: Settings) -> str:
             + ("" if facts.ready is None else f", {facts.ready} ready")
         )
         lines += blocked_status(loop.blocked)
-        if facts.slowest is not None:
+        if highest := lag_label(facts.highest_lag):
+            lines.append(f"highest lag    in the last minute {highest}")
+        if facts.longest_steps:
+            lines += _longest(facts.longest_steps)
+        elif facts.slowest is not None:
             lines.append(f"slowest step   {facts.slowest.seconds:.1f} s, {facts.slowest.name}")
     records = registry.records()
     ended = sum(record.state() in ENDED for record in records)
@@ -46,6 +53,16 @@ def status(settings: Settings) -> str:
         f"ipykernel {_version('ipykernel') or 'none'}"
     )
     return "\n".join(lines)
+
+
+def _longest(steps: Sequence[SlowStep]) -> list[str]:
+    """Return a line for each of the longest steps, which blocked the loop, and when that was."""
+    ago = [duration(max(0.0, time.time() - step.ended)) for step in steps]
+    lines = [
+        f"{duration(step.seconds)}, {step_text(step)}; {passed} ago"
+        for step, passed in zip(steps, ago, strict=True)
+    ]
+    return [f"{'' if i else 'longest steps':15}{line}" for i, line in enumerate(lines)]
 
 
 def _version(package: str) -> str:
@@ -65,5 +82,5 @@ def _lag(loop: EmbeddedLoop) -> str:
     asked = time.perf_counter()
     loop.call_soon_threadsafe(answered.set)
     if answered.wait(0.25):
-        return f"lag {1000 * (time.perf_counter() - asked):.1f} ms"
+        return f"lag now {1000 * (time.perf_counter() - asked):.1f} ms"
     return "blocked for more than 250 ms by a task that does not await"

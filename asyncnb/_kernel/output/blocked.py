@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from IPython.core.interactiveshell import InteractiveShell
 
 from asyncnb._core.base.newest import Newest
-from asyncnb._core.base.text import count
+from asyncnb._core.base.text import count, duration
+from asyncnb._core.loop.slow_steps import MIN_LAG
 
 if TYPE_CHECKING:
+    from asyncnb._core.loop.blocked import Blocked
     from asyncnb._core.loop.embedded import EmbeddedLoop
-    from asyncnb._core.loop.watchdog import Blocked
+    from asyncnb._core.loop.slow_steps import HighestLag, SlowStep
 
 
 class BlockedLoopReporter:
@@ -68,11 +70,16 @@ def text(blocked: Blocked, others: int) -> str:
     """Return the report: what blocks, for how long, what has to wait, where, and what to do."""
     launched = blocked.task_id is not None
     what = f"task {blocked.name!r}" if launched else step_label(blocked)
-    if blocked.cell is not None and str(blocked.cell) and blocked.name != "cell":
-        what += f" ({blocked.cell})"
+    cell = "" if blocked.cell is None or blocked.name == "cell" else str(blocked.cell)
+    if cell and not (blocked.call and blocked.where.startswith(f"{cell},")):
+        what += f" ({cell})"
+    if blocked.call:
+        what = f"`{blocked.call}` ({blocked.where}) of {what}"
+    inside = f", in `{blocked.inside}`" if blocked.inside else ""
     wait = "waits" if others == 1 else "wait"
     waiting = f"; {count(others, 'other task')} {wait}" if others > 0 else ""
-    lines = [f"asyncnb: {what} has blocked the loop for {blocked.seconds:.1f} s{waiting}."]
+    what = f"{what} has blocked the loop for {blocked.seconds:.1f} s{inside}"
+    lines = [f"asyncnb: {what}{waiting}."]
     lines += [f"  {frame}" for frame in blocked.frames]
     stop = f"`%tasks cancel {blocked.name}` stops it." if launched else ""
     lines.append(
@@ -85,8 +92,24 @@ def text(blocked: Blocked, others: int) -> str:
 def step_label(blocked: Blocked) -> str:
     """Return a name for a step that does not belong to a launched task."""
     if blocked.name == "cell":
-        return f"this cell ({blocked.cell})" if blocked.cell else "this cell"
+        named = blocked.cell and not blocked.call  # the call's place has the cell's number
+        return f"this cell ({blocked.cell})" if named else "this cell"
     return blocked.name if blocked.name.startswith("callback") else f"task {blocked.name!r}"
+
+
+def lag_label(lag: HighestLag | None) -> str:
+    """Return ``2.3 s: task 'crawl', In[4], line 7``, or ``""`` for a lag that is not worth it."""
+    if lag is None or lag.seconds < MIN_LAG:
+        return ""
+    by = "many short steps" if lag.step is None else step_text(lag.step)
+    return f"{duration(lag.seconds, fine=True)}: {by}"
+
+
+def step_text(step: SlowStep) -> str:
+    """Return ``task 'crawl', In[4], line 7: time.sleep(3)``, as far as it is known."""
+    name, where = step.name, f", {step.where}" if step.where else ""
+    what = name if name == "cell" or name.startswith("callback ") else f"task {name!r}"
+    return what + where + (f": {step.call}" if step.call else "")
 
 
 def status(blocked: Blocked | None) -> list[str]:
@@ -94,5 +117,6 @@ def status(blocked: Blocked | None) -> list[str]:
     if blocked is None:
         return []
     what = f"task {blocked.name!r}" if blocked.task_id is not None else step_label(blocked)
-    lines = [f"blocked        for {blocked.seconds:.1f} s by {what}, {blocked.where}"]
+    call = f": {blocked.call}" if blocked.call else ""
+    lines = [f"blocked        for {blocked.seconds:.1f} s by {what}, {blocked.where}{call}"]
     return lines + [f"                 {frame}" for frame in blocked.frames]

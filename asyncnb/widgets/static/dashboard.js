@@ -207,15 +207,33 @@ class View {
     setHidden(this.background, isLost || !store.loop.awaiting);
     this.clear.disabled = isLost || living === store.rows.size;
     setAttribute(this.node, "data-connection", store.connection);
-    const { blocked, lag } = store.loop;
-    setText(this.loop, isLost ? "" : store.loop.state === "ended" ? "loop ended" : lag ? `loop lag ${lag} ms` : "");
+    const { blocked } = store.loop;
+    setText(this.loop, isLost ? "" : store.loop.state === "ended" ? "loop ended" : this.lagText());
+    setAttribute(this.loop, "title", isLost ? "" : this.slowText());
     let text = "";
     if (isLost) text = `Not connected: ${store.why}. This is the last known state. Run the cell again for a new dashboard.`;
     else if (store.connection === "silent") text = "Not connected: no answer from the kernel. This may be out of date.";
     else if (blocked)
-      text = `${blocked.name ?? "Something"} has blocked the loop for ${duration(store.now() - blocked.since, 0)}${blocked.where ? `, at ${blocked.where}` : ""}. All other tasks are waiting.`;
+      text = `${blocked.name ?? "Something"} has blocked the loop for ${duration(store.now() - blocked.since, 0)}${blocked.where ? `, at ${blocked.where}` : ""}${blocked.call ? `: ${blocked.call}` : ""}. All other tasks are waiting.`;
+    else if (store.loop.deadlocks?.length) text = store.loop.deadlocks.join(" ");
     setText(this.banner, text);
     setHidden(this.banner, !text);
+  }
+
+  /** The lag of now, and the highest of the last minute with the step that took most of it. */
+  lagText() {
+    const { lag, highest, blocked } = this.store.loop;
+    if (blocked || (!lag && !highest)) return "";
+    const now = `loop lag now ${lag ?? 0} ms`;
+    if (!highest) return now;
+    return `${now}, highest in the last minute ${duration(highest.seconds)}: ${highest.name}${highest.where ? `, ${highest.where}` : ""}`;
+  }
+
+  /** What there is to say about steps that took long, for the tooltip. */
+  slowText() {
+    const { highest, longest = [] } = this.store.loop;
+    const lines = highest ? [`${this.lagText()}${highest.call ? `: ${highest.call}` : ""}`] : [];
+    return [...lines, ...(longest.length ? ["Longest steps:", ...longest] : [])].join("\n");
   }
 
   tick() {

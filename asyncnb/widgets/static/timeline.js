@@ -174,9 +174,8 @@ function mountTimeline(el, { onRequest = null } = {}) {
     }
     const until = row.ended ?? data.end;
     const { ends } = data.legend;
-    const isKnown = row.ended === null || !row.sampled || row.state in ends; // how it has ended
-    if (until >= from && until <= to && isKnown) {
-      const end = row.ended === null ? "alive" : row.state in ends ? row.state : "done";
+    const { end } = row;
+    if (until >= from && until <= to && end in ends) { // how a sampled task has ended may be unknown
       used.ends.add(end);
       parts.push(s("path", { class: `asyncnb-tl-end asyncnb-tl-end-${end.replace(" ", "-")}`, d: `M${(x(until) + 6).toFixed(1)} ${y}${ends[end].path}` }));
     }

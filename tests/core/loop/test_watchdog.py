@@ -15,9 +15,10 @@ import pytest
 from asyncnb import EmbeddedLoop, Task
 from asyncnb._core.base import async_raise as _breakin
 from asyncnb._core.base.call_soon_hook import replaced_call_soon
-from asyncnb._core.loop import tripwire
+from asyncnb._core.loop import slow_steps, tripwire
 from asyncnb._core.loop import watchdog as _watchdog
-from asyncnb._core.loop.watchdog import Blocked, Watchdog
+from asyncnb._core.loop.blocked import Blocked
+from asyncnb._core.loop.watchdog import Watchdog
 from asyncnb._core.primitives.pause import StepInterceptor
 
 
@@ -116,6 +117,108 @@ def test_a_blocking_task_is_named_once_with_its_line_and_frames(watched: Watched
     assert slowest is not None
     assert slowest.name == "sleeper"
     assert slowest.seconds >= 0.05
+
+
+def test_what_blocks_is_named_as_the_call_and_is_among_the_longest_steps(watched: Watched) -> None:
+    gate = threading.Event()
+    task = watched.start(hold(gate), name="sleeper")
+    blocked = watched.report()
+    assert (blocked.call, blocked.inside) == ("gate.wait(20)", "")
+    assert "test_watchdog.py, line" in blocked.where
+    assert watched.loop.statistics().longest_steps == ()  # it has not ended
+    gate.set()
+    task.join(10)
+    watched.assert_over()
+    [step] = watched.loop.statistics().longest_steps
+    assert (step.name, step.call, step.where) == ("sleeper", "gate.wait(20)", blocked.where)
+    assert step.seconds >= 0.05
+    watched.loop.watch(0.06)  # another watchdog of the same loop
+    assert watched.loop.statistics().longest_steps == (step,)
+
+
+def test_code_that_runs_and_runs_is_not_named_as_one_of_its_calls(watched: Watched) -> None:
+    task = watched.start(spin())
+    blocked = watched.report()
+    assert blocked.call == ""
+    assert "spin()" in blocked.frames[-1]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        task.join(10)
+    watched.assert_over()
+
+
+def test_a_step_that_stays_long_is_looked_at_again(watched: Watched) -> None:
+    first, second = threading.Event(), threading.Event()
+
+    async def both() -> None:
+        await asyncio.sleep(0)
+        first.wait(20)
+        second.wait(20)
+
+    task = watched.start(both())
+    assert watched.report().call == "first.wait(20)"
+    first.set()
+    while (now := watched.loop.blocked) is not None and now.call != "second.wait(20)":
+        time.sleep(0.001)
+    assert now is not None
+    second.set()
+    task.join(10)
+    watched.assert_over()
+    [step] = watched.loop.statistics().longest_steps
+    assert step.call == "second.wait(20)"
+
+
+def test_a_lag_that_is_over_is_the_highest_of_the_minute_and_not_the_present_one(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    task = watched.start(hold(gate), name="sleeper")
+    watched.report()
+    now = watched.loop.statistics()
+    assert now.lag is not None
+    assert now.highest_lag is not None
+    assert now.lag > 0
+    assert now.highest_lag.step is not None
+    assert now.highest_lag.step.name == "sleeper"
+    gate.set()
+    task.join(10)
+    watched.assert_over()
+    watched.fall_asleep()  # nothing wakes it for an old value to expire
+    after = watched.loop.statistics()
+    assert after.lag == 0.0
+    assert after.highest_lag is not None
+    assert after.highest_lag.seconds >= 0.04
+    assert after.highest_lag.step == after.longest_steps[0]
+    monkeypatch.setattr(slow_steps, "LAG_SECONDS", 0.0)  # a minute later
+    assert watched.loop.statistics().highest_lag is None
+    assert watched.loop.statistics().longest_steps == after.longest_steps
+
+
+def test_ten_steps_are_kept_the_longest_first() -> None:
+    steps = slow_steps.SlowSteps()
+    for seconds in (*range(1, 31), 0.5):
+        blocked = Blocked(seconds, None, f"{seconds}", None, "In[1], line 1", (), "f()")
+        steps.add(seconds, f"{seconds}", blocked)
+    assert [step.seconds for step in steps.longest] == list(range(30, 20, -1))
+    steps.add(99, "not reported", None)
+    assert steps.slowest is not None
+    assert steps.slowest.name == "not reported"
+    assert steps.longest[0].seconds == 30
+
+
+def test_the_highest_lag_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(slow_steps.time, "monotonic", lambda: now)
+    steps = slow_steps.SlowSteps()
+    lags = {0: 5.0, 10: 1.0, 20: 3.0, 30: 2.0, 50: 0.5}
+    found = []
+    for second in range(0, 120, 10):
+        now = float(second)
+        if second in lags:
+            steps.add_lag(lags[second], None)
+        highest = steps.highest_lag()
+        found.append(highest and highest.seconds)
+    assert found == [5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 3.0, 3.0, 2.0, 0.5, 0.5]
 
 
 def test_a_blocking_callback_is_named(watched: Watched) -> None:

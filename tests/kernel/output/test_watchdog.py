@@ -41,7 +41,12 @@ def assert_the_others_go_on(kernel: Kernel) -> None:
 def test_a_blocking_task_is_told_once_in_its_own_cell_with_line_and_frames(busy, code):
     cell = busy.ok(f"%%atask hog\n{code}")
     cell.wait_for(BARKED)
-    assert f"(In[{cell.count}]) has blocked" in cell.stderr
+    # The call is named, if it is one; else the task alone, whose line follows.
+    here = f"(In[{cell.count}], line 3) of task 'hog'"
+    called = f"asyncnb: `gate.wait(30)` {here}" in cell.stderr
+    called = called or f"asyncnb: `time.sleep(0.01)` {here}" in cell.stderr
+    assert called == (code in (BLOCKS["time.sleep"], BLOCKS["a lock"]))
+    assert called or f"(In[{cell.count}]) has blocked" in cell.stderr
     assert "; 1 other task waits." in cell.stderr or "; 2 other tasks wait." in cell.stderr
     assert "gate.is_set()" in cell.stderr or "gate.wait(30)" in cell.stderr
     assert "/asyncnb/" not in cell.stderr
@@ -149,3 +154,66 @@ def test_stop_ends_an_awaiting_cell_while_another_task_blocks_the_loop(busy):
     assert [e.ename for e in cell.errors] == ["KeyboardInterrupt"]
     assert_told_once(busy, hog)
     assert_the_others_go_on(busy)
+
+
+CALLS = {
+    "time.sleep(3)": "time.sleep(3)",
+    "subprocess": "subprocess.run(['sleep', '3'])",
+    "a shell command": "get_ipython().system('sleep 3')",
+    "a file": "open(fifo)",
+    "on several lines": "max(1,  # a comment\n    time.sleep(3) or 2)",
+    "a C function that keeps the GIL": "sorted(big)",
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_blocks_is_named_as_the_call_in_your_line(kernel, call):
+    kernel.ok("import os, subprocess, tempfile")
+    kernel.ok("fifo = os.path.join(tempfile.mkdtemp(), 'fifo'); os.mkfifo(fifo)")
+    kernel.ok("big = [str(-i * 7919 % 1000003) for i in range(1_500_000)]")
+    code = CALLS[call]
+    cell = kernel.ok(f"%%atask hog\nawait asyncio.sleep(0)\n{code}")
+    cell.wait_for(BARKED)
+    shown, line = code, 3
+    if call == "on several lines":
+        shown, line = "time.sleep(3)", 4
+    assert f"asyncnb: `{shown}` (In[{cell.count}], line {line}) of task 'hog' has" in cell.stderr
+    kernel.ok("%tasks cancel hog")
+    if call == "a file":
+        kernel.ok("open(fifo, 'w').close()")
+    kernel.ok("%tasks wait hog -t 20")
+
+
+def test_the_status_has_the_highest_lag_and_the_longest_steps_with_their_calls(kernel):
+    kernel.ok("%asyncnb restart")
+    kernel.ok("early, late = threading.Event(), threading.Event()")
+    cells = {}
+    for name in ("early", "late"):
+        code = f"%%atask {name}_hog\nawait asyncio.sleep(0)\n{name}.wait(30)"
+        cells[name] = kernel.ok(code).wait_for(BARKED)
+        lag, least = "asyncnb.embedded_loop().statistics().lag", 0.0
+        if name == "late":
+            least = 0.5 + kernel.evaluate("asyncnb.embedded_loop().statistics().slowest.seconds")
+        while kernel.evaluate(lag) < least:
+            pass
+        kernel.ok(f"{name}.set()")
+        kernel.ok(f"%tasks wait {name}_hog")
+        count = "len(asyncnb.embedded_loop().statistics().longest_steps)"
+        while kernel.evaluate(count) < len(cells):
+            pass
+    status = kernel.ok("%asyncnb").stdout
+    [highest] = [line for line in status.splitlines() if line.startswith("highest lag")]
+    place = f"task 'late_hog', In[{cells['late'].count}], line 3"
+    other = f"task 'early_hog', In[{cells['early'].count}], line 3"
+    assert highest.startswith("highest lag    in the last minute ")
+    assert highest.endswith(place + ": late.wait(30)")
+    at = status.index("longest steps  ")
+    longest = status[at:].splitlines()[:2]
+    assert f" s, {place}: late.wait(30); " in longest[0]
+    assert f" s, {other}: early.wait(30); " in longest[1]
+    assert "lag now " in status
+    facts = (
+        "[(s.name, s.call, s.where) for s in asyncnb.embedded_loop().statistics().longest_steps]"
+    )
+    where = f"In[{cells['late'].count}], line 3"
+    assert kernel.evaluate(facts)[0] == ("late_hog", "late.wait(30)", where)
