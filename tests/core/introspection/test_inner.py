@@ -154,7 +154,7 @@ async def with_as_completed(stage: Stage) -> None:
 
 
 async def with_own_as_completed(stage: Stage) -> None:
-    async for _ in asyncnb.as_completed([stage.leaf() for _ in range(5)], limit=2):
+    async for _ in asyncnb.as_completed([stage.leaf() for _ in range(2)], limit=2):
         pass
 
 
@@ -291,12 +291,38 @@ def test_tasks_that_wait_for_each_other_stay_inside_the_launched_task() -> None:
 
 
 def test_a_child_with_an_empty_context_is_inside_the_task_that_waits_for_it() -> None:
-    async def outer(stage: Stage) -> None:
+    async def one(stage: Stage) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(stage.leaf(), name="apart", context=contextvars.Context())
 
+    async def outer(stage: Stage) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(one(stage), name="child")
+            await one(stage)
+
+    task = Stage(2).launch(outer)
+    assert tree(look_inside(), task.info().id) == {"apart": {}, "child": {"apart": {}}}
+
+
+@pytest.mark.parametrize("group", [asyncio.TaskGroup, asyncnb.TaskGroup])
+def test_the_failures_that_a_group_is_about_to_raise_are_counted(group: type[Any]) -> None:
+    async def cleans_up(stage: Stage) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await stage.leaf()
+
+    async def fails() -> None:
+        raise ValueError
+
+    async def outer(stage: Stage) -> None:
+        async with group() as g:
+            g.create_task(cleans_up(stage))
+            await asyncio.sleep(0)
+            g.create_task(fails())
+
     task = Stage(1).launch(outer)
-    assert tree(look_inside(), task.info().id) == {"apart": {}}
+    assert str(look_inside().counts(task.info().id)) == "1 running, 1 failed"
 
 
 def test_a_path_names_children_and_each_star_one_name() -> None:

@@ -195,3 +195,18 @@ def test_json_has_the_facts_the_parents_and_the_counts(crawling):
     assert crawling.evaluate("json.loads(found)['groups']['more']['running']") == 1
     inside = crawling.ok("%tasks --json 'crawl B/*'").result
     assert inside.startswith("{") and inside.count('"name"') == 3
+
+
+def test_a_task_that_does_the_work_of_a_launched_one_is_not_inside_it(crawling):
+    crawling.ok(
+        """
+        %%atask there --on kernel
+        async with asyncio.TaskGroup() as g:
+            g.create_task(page(1), name="kid")
+        """
+    )
+    crawling.submit("%tasks background\nawait site(1)")
+    crawling.ok("while not asyncnb.tasks('there/kid'): await asyncio.sleep(0.001)")
+    crawling.ok("while not asyncnb.tasks('cell*/page 0'): await asyncio.sleep(0.001)")
+    assert rows(crawling.ok("%tasks there/")) == ["there", "kid"]
+    assert [name for name in rows(crawling.ok("%tasks cell*/")) if name[:4] != "cell"] == ["page 0"]
