@@ -478,6 +478,15 @@ def test_the_loop_that_is_blocked_is_told_with_its_frame(page: FakeKernel) -> No
     assert "blocked" not in page.text()
 
 
+def test_a_deadlock_is_told_while_it_lasts(page: FakeKernel) -> None:
+    page.view()
+    page.snapshot([task(1, "a")])
+    page.delta(loop={"deadlocks": ["Deadlock: 2 tasks wait for each other: a and b."]})
+    assert "Deadlock: 2 tasks wait for each other: a and b." in page.text()
+    page.delta(loop={"deadlocks": []})
+    assert "Deadlock" not in page.text()
+
+
 def test_the_cell_that_awaits_can_be_sent_to_the_background(page: FakeKernel) -> None:
     page.view()
     page.snapshot()
