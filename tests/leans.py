@@ -213,7 +213,8 @@ PYTHON = [
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/introspection/inner.py _core/loop/watchdog.py "
-        "_core/profiling/sampler.py _core/deadlocks/waits.py _core/deadlocks/watcher.py "
+        "_core/profiling/sampler.py _core/deadlocks/graph.py _core/deadlocks/waits.py "
+        "_core/deadlocks/watcher.py "
         "_kernel/awaiting/running_cell.py",
         "no pause; stacks and the table do not say what a task waits for; no deadlock is found",
         "is_slot(Task, '_fut_waiter')",
