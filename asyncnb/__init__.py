@@ -86,6 +86,8 @@ if TYPE_CHECKING:
     )
     from asyncnb._core.primitives.timeouts import Timeout, timeout, timeout_at
     from asyncnb._core.primitives.waiting import sleep, wait, wait_for
+    from asyncnb._core.profiling.choose import profile
+    from asyncnb._core.profiling.profile import Profile
     from asyncnb._core.timeline.timeline import Timeline, export_trace, record, timeline
     from asyncnb._offloading import map, offload
 
@@ -124,6 +126,8 @@ _MODULES = {
     ),
     "asyncnb._core.primitives.timeouts": "Timeout timeout timeout_at",
     "asyncnb._core.primitives.waiting": "sleep wait wait_for",
+    "asyncnb._core.profiling.choose": "profile",
+    "asyncnb._core.profiling.profile": "Profile",
     "asyncnb._core.timeline.timeline": "Timeline export_trace record timeline",
     "asyncnb._offloading": "map offload",
 }
@@ -156,6 +160,7 @@ __all__ = [
     "InvalidStateError",
     "LoopStatistics",
     "OffloadError",
+    "Profile",
     "RemoteError",
     "ResultDroppedError",
     "Runner",
@@ -194,6 +199,7 @@ __all__ = [
     "offload",
     "open_group",
     "print_call_graph",
+    "profile",
     "record",
     "run",
     "run_coroutine_threadsafe",

@@ -45,10 +45,13 @@ if TYPE_CHECKING:
     from asyncnb._core.launched.record import TaskRecord
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.primitives.tasks import Task
+    from asyncnb._core.profiling.profile import Profile
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.cells.background import BackgroundCells
+    from asyncnb._kernel.magics.leak_notes import LeakNotes
     from asyncnb._kernel.magics.verbs import Verb
     from asyncnb._kernel.output.blocked import BlockedLoopReporter
+    from asyncnb._kernel.output.deadlocks import DeadlockReporter
     from asyncnb._kernel.output.progress import ProgressBars
     from asyncnb.widgets._session import BrowserSide
 
@@ -71,6 +74,7 @@ class Extension:
             is_detached_failure=self.await_cells.is_detached_failure,
         )
         self._browser: BrowserSide | None = None
+        self._leak_notes: LeakNotes | None = None
         self.unawaited = UnawaitedFailures(ip, self.output)
         self.keep_alive = KeepAlive(kernel_of(ip))
         self.settings = Settings(
@@ -79,6 +83,7 @@ class Extension:
                 autoawait=self.autoawait,
                 one_loop=self.switch_one_loop,
                 keep_alive=self.keep_alive.switch,
+                leaks=self._note_leaks,
                 offload_limit=_offload_limit,
             ),
         )
@@ -102,6 +107,12 @@ class Extension:
         from asyncnb._kernel.output.blocked import BlockedLoopReporter
 
         return BlockedLoopReporter()
+
+    @functools.cached_property
+    def deadlocks(self) -> DeadlockReporter:
+        from asyncnb._kernel.output.deadlocks import DeadlockReporter
+
+        return DeadlockReporter()
 
     @functools.cached_property
     def bars(self) -> ProgressBars:
@@ -154,6 +165,7 @@ class Extension:
         undo.append(ip.events.callbacks["post_run_cell"], self._cell_ended)
         self._register_magics()
         show_as(ip, undo, "asyncnb._core.primitives.tasks", "Task", self._show_task)
+        show_as(ip, undo, "asyncnb._core.profiling.profile", "Profile", self._show_profile)
         show_as(ip, undo, "asyncnb._core.timeline.timeline", "Timeline", self._show_timeline)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
@@ -166,9 +178,11 @@ class Extension:
         if launched is not None:
             self.output.adopt(launched.registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
+        undo.push(lambda: self._note_leaks(False))
         self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
+        undo.push(_end_profiles)
         undo.push(shutdown)  # undone first, while the parts that show how tasks end still work
         if THREADS:
             start_early(self._prepare)
@@ -236,7 +250,8 @@ class Extension:
             show_output=self.output.show_again,
             live=lambda: self.browser().dashboard(),
         )
-        show.all_verbs = verbs = {**control.verbs, **show.verbs, **ExplainVerbs().verbs}
+        explain = ExplainVerbs(self.background, deadlocks=lambda: self.deadlocks)
+        show.all_verbs = verbs = {**control.verbs, **show.verbs, **explain.verbs}
         return show.table, verbs
 
     def browser(self) -> BrowserSide:
@@ -283,18 +298,27 @@ class Extension:
     def _show_timeline(self, timeline: Timeline) -> dict[str, Any]:
         """Return its picture, and where widgets work also a view with zoom and search."""
         bundle: dict[str, Any] = timeline._repr_mimebundle_()
-        if (
-            timeline.grid is not None
-            or not THREADS  # then there is no channel for the picture to request more data on
-            or kernel_of(self.ip) is None
-            or is_headless(self.output.parent())
-        ):
+        if timeline.grid is not None or not self._shows_widgets():
             return bundle
         from asyncnb.widgets._timeline import TimelineWidget
 
-        widget = TimelineWidget(timeline.data, timeline.refresh)._repr_mimebundle_()
-        kind = "application/vnd.jupyter.widget-view+json"
-        return bundle if widget is None else bundle | {kind: widget[0][kind]}
+        return bundle | _view_of(TimelineWidget(timeline.data, timeline.refresh))
+
+    def _show_profile(self, profile: Profile) -> dict[str, Any]:
+        """Return its text and picture, and where widgets work also a view with zoom and search."""
+        bundle: dict[str, Any] = profile._repr_mimebundle_()
+        if not self._shows_widgets():
+            return bundle
+        from asyncnb.widgets._profile import ProfileWidget
+
+        return bundle | _view_of(ProfileWidget(profile.widget_data()))
+
+    def _shows_widgets(self) -> bool:
+        return (
+            THREADS  # else there is no channel for a widget to request more data on
+            and kernel_of(self.ip) is not None
+            and not is_headless(self.output.parent())
+        )
 
     def _detach_cell(self) -> str:
         try:
@@ -329,6 +353,8 @@ class Extension:
     def _hook_loop(self, loop: EmbeddedLoop) -> None:
         undo = self._loop_undo
         loop._state.main_loop = self._kernel_loop()
+        undo.push(lambda: setattr(loop._state, "search", None))
+        loop._state.search = lambda at_rest: self.deadlocks.watcher(at_rest)
         for observers, observer in (
             (loop.exception_hooks, self.unawaited.handle),
             (loop.on_crash, self._report_crash),
@@ -336,6 +362,9 @@ class Extension:
         ):
             undo.push(functools.partial(observers.discard, observer))
             observers.add(observer)
+        from asyncnb._core.introspection.leaves import watch_groups  # here already, with the loop
+
+        undo.push(watch_groups())
 
     def _report_crash(self, loop: EmbeddedLoop, exc: BaseException) -> None:
         lost = loop.lost_tasks
@@ -354,6 +383,14 @@ class Extension:
     def switch_one_loop(self, wanted: bool) -> None:
         """Set which loop cells without await see as running; True means the embedded loop."""
         (self.one_loop.install if wanted else self.one_loop.uninstall)()
+
+    def _note_leaks(self, wanted: bool) -> None:
+        if wanted and self._leak_notes is None:
+            from asyncnb._kernel.magics.leak_notes import LeakNotes
+
+            self._leak_notes = LeakNotes(self.ip)
+        if self._leak_notes is not None:
+            self._leak_notes.switch(wanted)
 
     def restart(self) -> str:
         """Cancel all tasks and start a new loop; return a sentence that says what happened.
@@ -402,10 +439,23 @@ def _refuse_on_loop(ended: str, order: str) -> None:
     )
 
 
+def _view_of(widget: Any) -> dict[str, Any]:
+    """Return what a front end with widgets needs to show ``widget``."""
+    found = widget._repr_mimebundle_()
+    kind = "application/vnd.jupyter.widget-view+json"
+    return {} if found is None else {kind: found[0][kind]}
+
+
 def _end_workers() -> None:
     process = sys.modules.get("asyncnb._offload.engines.process")
     if process is not None:
         process.close()
+
+
+def _end_profiles() -> None:
+    profiling = sys.modules.get("asyncnb._core.profiling.sampler")
+    if profiling is not None:
+        profiling.sampler.close()
 
 
 _loaded: Extension | None = None

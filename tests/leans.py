@@ -60,7 +60,8 @@ ended = Task.__new__(Task)
 
 _FRAMES = (
     "_core/base/async_raise.py _core/introspection/call_graph.py "
-    "_core/introspection/stack.py _core/loop/watchdog.py _kernel/output/blocked.py"
+    "_core/introspection/stack.py _core/loop/watchdog.py _core/profiling/sampler.py "
+    "_kernel/output/blocked.py"
 )
 
 PYTHON = [
@@ -155,7 +156,7 @@ PYTHON = [
         "_core/launched/crashes.py _core/primitives/backport/eager.py _core/primitives/futures.py "
         "_core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/primitives/pause.py _core/primitives/backport/task.py "
-        "_core/primitives/joining.py "
+        "_core/introspection/inner.py _core/primitives/joining.py "
         "_core/introspection/waiting_on.py _kernel/awaiting/running_cell.py",
         "no call graphs, no pause, a stopped cell cancels the task that it awaits",
         "future._callbacks is None and is_slot(Future, '_callbacks')",
@@ -164,7 +165,8 @@ PYTHON = [
         "asyncio.Future._exception",
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/introspection/unmanaged.py "
-        "_core/launched/record.py _kernel/output/router.py widgets/_detail.py",
+        "_core/launched/record.py _kernel/output/router.py widgets/_detail.py "
+        "_core/introspection/leaves.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
     ),
@@ -201,7 +203,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.Future._asyncio_awaited_by",
-        "_core/introspection/call_graph.py",
+        "_core/introspection/inner.py _core/introspection/call_graph.py",
         "call graphs lose the edges that asyncio itself recorded",
         "future._asyncio_awaited_by is None and is_slot(Future, '_asyncio_awaited_by')",
         since=14,
@@ -209,7 +211,8 @@ PYTHON = [
     Lean(
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
-        "_core/introspection/waiting_on.py _core/loop/watchdog.py "
+        "_core/introspection/waiting_on.py _core/introspection/inner.py _core/loop/watchdog.py "
+        "_core/profiling/sampler.py "
         "_kernel/awaiting/running_cell.py",
         "no pause; stacks and the table do not say what a task waits for",
         "is_slot(Task, '_fut_waiter')",
@@ -343,10 +346,17 @@ PYTHON = [
         "type(asyncio.TaskGroup()._tasks) is set",
     ),
     Lean(
+        "asyncio.TaskGroup._errors",
+        "_core/introspection/inner.py _core/introspection/leaves.py _offload/far/job_task.py",
+        "the counts of the tasks inside a task miss the failures in an asyncio.TaskGroup; an "
+        "exception group names the task of its first leaf alone",
+        "type(asyncio.TaskGroup()._errors) is list",
+    ),
+    Lean(
         "asyncio.tasks._GatheringFuture._children",
         "_core/primitives/cross_loop.py _core/primitives/first_completed.py "
         "_core/primitives/tasks.py _core/tracing/traced_coroutine.py "
-        "_core/introspection/waiting_on.py _core/loop/watchdog.py",
+        "_core/introspection/inner.py _core/introspection/waiting_on.py _core/loop/watchdog.py",
         "`waiting_on` says nothing of asyncio.gather; a stopped cell waits for its launched tasks",
         "asyncio.tasks._GatheringFuture([future], loop=loop)._children == [future]",
     ),
@@ -430,17 +440,25 @@ PYTHON = [
     # The interpreter and the rest of the standard library.
     Lean(
         "sys._current_frames",
-        f"{_FRAMES} _core/loop/guarded.py _core/base/worker_thread.py",
-        "no stack of a running task, no watchdog, no stop for code that blocks the loop",
+        f"{_FRAMES} _core/loop/guarded.py _core/base/worker_thread.py _core/leaks/isolated.py "
+        "_core/leaks/reach.py _core/leaks/threads.py",
+        "no stack of a running task, no watchdog, no stop for code that blocks the loop, no leaks",
         "sys._current_frames()[threading.get_ident()] is not None",
     ),
     Lean(
         "sys._getframe",
         "_core/introspection/call_graph.py _core/loop/guarded.py _core/base/inner_loops.py "
-        "_kernel/magics/magics.py",
+        "_kernel/magics/magics.py _core/introspection/leaves.py _core/primitives/tasks.py "
+        "_core/leaks/isolated.py _offload/far/job_task.py",
         "no call graph of the current task; no waking of tasks from worker threads; no local "
-        "variables in the lines of magics",
+        "variables in the lines of magics; no names of tasks in an exception group",
         "sys._getframe().f_code is not None",
+    ),
+    Lean(
+        "asyncio.TaskGroup._on_task_done",
+        "_core/introspection/leaves.py _offload/far/job_task.py",
+        "asyncnb cannot be imported; with other variables, an exception group does not name tasks",
+        "{'self', 'task', 'exc'} <= set(asyncio.TaskGroup._on_task_done.__code__.co_varnames)",
     ),
     Lean(
         "sys._is_gil_enabled",
@@ -600,6 +618,18 @@ NOTEBOOK = [
         "hasattr(ip, '_last_traceback')",
     ),
     Lean(
+        "IPython.core.interactiveshell.InteractiveShell._get_exc_info",
+        "_kernel/output/tracebacks.py",
+        "no error of a cell is shown",
+        "callable(ip._get_exc_info)",
+    ),
+    Lean(
+        "IPython.core.interactiveshell.InteractiveShell._showtraceback",
+        "_kernel/output/tracebacks.py",
+        "an exception group in a cell is not shown",
+        "callable(ip._showtraceback)",
+    ),
+    Lean(
         "IPython.core.interactiveshell.InteractiveShell.user_ns._oh",
         "_kernel/awaiting/detach.py",
         "the result of a detached cell is not in Out",
@@ -666,6 +696,13 @@ ELSEWHERE = [
         "`waiting_on` does not say from which socket an anyio stream (httpx) reads",
         "'_transport' in __import__('anyio._backends._asyncio')._backends._asyncio."
         "SocketStream.__init__.__code__.co_names",
+    ),
+    Lean(
+        "anyio._backends._asyncio.CancelScope._host_task",
+        "_core/introspection/call_graph.py",
+        "before 3.14, tasks of an anyio task group are not shown inside the task that opened it",
+        "'_host_task' in __import__('anyio._backends._asyncio')._backends._asyncio."
+        "CancelScope.__init__.__code__.co_names",
     ),
     Lean(
         "trio._core._run.run.runner",

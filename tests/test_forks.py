@@ -105,6 +105,7 @@ OF_THE_PARENT = {
     "_core/loop/embedded.py": "a child gets a loop of its own",
     "_core/primitives/joining.py": "of one thread that waits in the parent",
     "_core/base/worker_thread.py": "of one thread that works in the parent",
+    "_core/profiling/sampler.py": "of one thread that works in the parent",
     "_core/loop/watchdog.py": "a bell for a thread of the parent's",
     "_kernel/awaiting/detach.py": "of one request to a kernel, which the child is not",
     "_core/loop/current.py": "a fork waits until the thread that uses it has ended",
@@ -169,6 +170,7 @@ RESET = {
     "_core.launched.open_group.named",
     "_core.base.progress_observers._failed",
     "_core.launched.record.observers",
+    "_core.profiling.sampler.sampler",
     "_core.tracing.traced_loops._watched",
     "_core.tracing.recording.recorder",
     "_core.base.visits.guarded",
@@ -253,6 +255,7 @@ from asyncnb._core.loop import current as _current
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.base import progress_observers as _progress
 from asyncnb._core.launched import open_group as _open_groups
+from asyncnb._core.profiling import sampler as _sampler
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
 from asyncnb._core.primitives import joining as _waiters
@@ -276,6 +279,7 @@ def state():
         "front end": (frontend.current, len(frontend._attached)),
         "recorded": (_trace._recorded, _tasks._wrap_coroutine, len(_traced_loops._watched)),
         "recording": (len(_trace.recorder.steps), len(_trace.recorder.traces)),
+        "profiles": (len(_sampler.sampler.sessions()), _sampler.sampler._thread),
         "loop": _current._current,
         "visits": (len(_visits.visits), len(_visits.guarded)),
         "waiters": (len(_waiters._waiters), len(_waiters._joiners)),
@@ -303,6 +307,7 @@ while not _waiters._joiners: os.sched_yield()
 _record.observers.add(lambda record: None); frontend.attach(frontend.PlainFrontEnd())
 _progress.observe_progress(print); _progress._failed.add(1)
 _visits.guard(asyncnb.embedded_loop())
+asyncnb.profile().start()
 _worker_hub.worker_hub(), _in_order.call_in_order(lambda: None)
 _executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)
 _process.process_engine(); _jobs._mailbox(asyncnb.embedded_loop())

@@ -41,9 +41,9 @@ OFFLOAD_FLOORS = [
     row.split()
     for row in (
         "__init__ engines/__init__ far/__init__",
-        "far/locks far/install relay tracebacks",
+        "far/locks far/install far/job_task relay tracebacks",
         "far/running far/output far/notebook",
-        "far/outcomes",
+        "far/outcomes far/profiling",
         "far/remote",
         "far/worker far/line far/dask far/ipyparallel packing",
         "jobs",
@@ -66,10 +66,13 @@ CORE_FLOORS = {
     "_core/frontend.py": 1,
     "_core/introspection": 1,
     "_core/primitives": 2,
+    "_core/deadlocks": 3,
     "_core/loop": 3,
     "_core/tracing": 3,
     "_core/launched": 4,
     "_core/timeline": 5,
+    "_core/leaks": 5,
+    "_core/profiling": 5,
 }
 CORE_APART = ("_core/loop", "_core/tracing")
 KERNEL_FLOORS = {

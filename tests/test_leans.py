@@ -35,6 +35,9 @@ VERSION_CHECKS = {
         "core/primitives/test_foreign_threads.py"
     ),
     "_core/primitives/timeouts.py: sys.version_info >= (3, 12)": "asyncio.current_task, which is C",
+    "_core/introspection/leaves.py: sys.version_info < (3, 12)": (
+        "sys.monitoring; kernel/output/test_groups.py"
+    ),
     "_core/base/visits.py: sys.version_info >= (3, 14)": "the current task is the thread's own",
     "_core/primitives/backport/uncancel.py: sys.version_info >= (3, 13)": (
         "the C task withdraws by itself"

@@ -11,12 +11,18 @@ HISTORY = 1000
 #: Number of newest ended tasks whose results are kept even if no other code holds the task.
 RESULTS = 100
 
+#: Number of newest failed tasks whose frames are kept for a debugger. One, as IPython keeps those
+#: of the newest failed cell: frames keep alive whatever their variables refer to.
+FRAMES = 1
+
 
 class Config:
     """The settings and their defaults."""
 
     #: Seconds that a step may take before it is reported as blocking the loop; 0 means no watchdog.
     watchdog_threshold: float = 0.3
+    #: Whether tasks that have stood still for two seconds are searched for deadlocks.
+    deadlocks: bool = True
     #: Seconds that cleanup may take when the kernel or the interpreter ends. Jupyter sends SIGTERM
     #: 2.5 s after a shutdown request (measured), so a longer cleanup would be cut off halfway.
     shutdown_seconds: float = 2.0

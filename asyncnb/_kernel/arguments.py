@@ -138,6 +138,20 @@ def period(text: str) -> float:
     return value
 
 
+#: The longest profile that a cell waits for, in seconds.
+MAX_PROFILE = 3600.0
+
+
+def profile_seconds(text: str) -> float:
+    """Return for how many seconds to profile; for argparse."""
+    value = seconds(text)
+    if not 0 < value <= MAX_PROFILE:
+        raise argparse.ArgumentTypeError(
+            f"takes seconds above 0, {MAX_PROFILE:g} at most, such as 5, not {text!r}"
+        )
+    return value
+
+
 def times(text: str) -> int:
     """Return how often to retry; for argparse."""
     if not text.isdecimal() or not int(text):
@@ -167,7 +181,7 @@ def target(text: str) -> str:
 ATASK_USAGE = (
     "%%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread|process|kernel|EXECUTOR] "
     "[--in A,B] [--every SECONDS] [--retry N] "
-    "[--again replace|keep|skip|error] [--wait] [--show] [--trace] [--quiet]"
+    "[--again replace|keep|skip|error] [--wait] [--show] [--trace] [--profile] [--quiet]"
 )
 
 
@@ -190,6 +204,7 @@ def atask_parser(magic: str) -> Parser:
     parser.add_argument("--wait", action="store_true")
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--quiet", action="store_true")
     return parser
 
@@ -211,6 +226,7 @@ def agroup_parser() -> Parser:
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--quiet", action="store_true")
     parser.set_defaults(out=None, on="loop", again="replace", group=None, every=None, retry=None)
+    parser.set_defaults(profile=False)
     return parser
 
 

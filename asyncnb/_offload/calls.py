@@ -78,6 +78,11 @@ class JobRunner:
             if self._awaited:
                 self.job.loop.call_soon_threadsafe(self._started)
             return
+        if kind == "profile":
+            from asyncnb._core.profiling.sampler import add_far  # it asked for it
+
+            add_far(self.record, data[0])
+            return
         if self._relay is None:
             self._relay = OutputRelay(self.record.task.get_context().copy())
         if kind == "progress":

@@ -126,10 +126,12 @@ def pack_cell(
     out: Sequence[str],
     namespace: dict[str, Any],
     notebook: bool,
+    profile: bool = False,
 ) -> bytes:
     """Return a cell as the payload of a job. Raises OffloadError if a name cannot be sent.
 
-    ``notebook`` says that it uses ``display``, magics or plots, which a worker has to provide.
+    ``notebook`` says that it uses ``display``, magics or plots, which a worker has to provide;
+    ``profile`` that it is sampled there.
     """
     # cloudpickle gives all functions with the same globals one common new dict of globals; through
     # one additional function, the other end finds this dict.
@@ -144,6 +146,7 @@ def pack_cell(
         "out": list(out),
         "anchor": anchor,
         "notebook": notebook,
+        "profile": profile,
     }
     return pack(
         names,

@@ -7,12 +7,15 @@ task has are refused with a sentence, and nothing is done.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.text import brief
 from asyncnb._core.launched import commands
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.inside import InnerTask
 
 
 def _id(value: object) -> int:
@@ -21,14 +24,29 @@ def _id(value: object) -> int:
     return value
 
 
+def _inner_id(value: object) -> int:
+    """A task that was not launched has a negative id."""
+    if type(value) is not int or not -(2**63) < value < 0:
+        raise CommandError(f"{_brief(value)} is not the id of a task inside another one.")
+    return value
+
+
+def _any_id(value: object) -> int:
+    return _inner_id(value) if type(value) is int and value < 0 else _id(value)
+
+
 def _id_or_none(value: object) -> int | None:
-    return None if value is None else _id(value)
+    return None if value is None else _any_id(value)
 
 
-def _ids(value: object) -> list[int]:
+def _ids(value: object, check: Callable[[object], int] = _id) -> list[int]:
     if not isinstance(value, list) or len(value) > 10_000:
         raise CommandError(f"{_brief(value)} is not a list of task ids.")
-    return [_id(each) for each in value]
+    return [check(each) for each in value]
+
+
+def _any_ids(value: object) -> list[int]:
+    return _ids(value, _any_id)
 
 
 def _text(value: object) -> str:
@@ -40,6 +58,12 @@ def _text(value: object) -> str:
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
         raise CommandError(f"{_brief(value)} is not a number of messages.")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise CommandError(f"{_brief(value)} is neither true nor false.")
     return value
 
 
@@ -65,16 +89,22 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "sync": {},
     "seen": {"messages": _count},
     "close": {},
-    "view": {"ids": _ids},
+    "view": {"ids": _any_ids},
+    "unfold": {"ids": _any_ids},
     "detail": {"id": _id_or_none},
     "watch": {"ids": _ids},
     "timeline": {},
+    "sample": {"on": _flag},
     # of tasks
     "cancel": {"id": _id},
     "cancel_group": {"group": _text},
     "cancel_all": {},
     "pause": {"id": _id},
     "resume": {"id": _id},
+    # of tasks inside others: the name, because a later task may have the same id
+    "cancel_inner": {"id": _inner_id, "name": _text},
+    "pause_inner": {"id": _inner_id, "name": _text},
+    "resume_inner": {"id": _inner_id, "name": _text},
     "rename": {"id": _id, "name": _text},
     "timeout": {"id": _id, "seconds": _seconds_or_none},
     "clear": {},
@@ -133,6 +163,15 @@ class Commands:
     def _resume(self, id: int) -> str:
         return commands.resume([commands.with_id(id)])
 
+    def _cancel_inner(self, id: int, name: str) -> str:
+        return commands.cancel_tasks([_inner_task(id, name)], _MESSAGE)
+
+    def _pause_inner(self, id: int, name: str) -> str:
+        return commands.pause([_inner_task(id, name)])
+
+    def _resume_inner(self, id: int, name: str) -> str:
+        return commands.resume([_inner_task(id, name)])
+
     def _rename(self, id: int, name: str) -> str:
         return commands.rename(commands.with_id(id), name)
 
@@ -144,3 +183,9 @@ class Commands:
 
     def _clear(self) -> str:
         return commands.clear()
+
+
+def _inner_task(id: int, name: str) -> InnerTask:
+    from asyncnb.widgets._inner import inner_task  # only of an unfolded task
+
+    return inner_task(id, name)

@@ -16,11 +16,13 @@ _COUNTDOWN = re.compile(r", [0-9][^,]* left$")
 
 
 def waits_for(record: TaskRecord) -> str:
-    """Return what the task waits for in a few words; nothing while it runs.
+    """Return what the task waits for in a few words; nothing while it runs."""
+    return without_countdown(waiting_on(record.task) or "")
 
-    Without the seconds left of a sleep, which would be a change twice a second.
-    """
-    return _COUNTDOWN.sub("", waiting_on(record.task) or "")
+
+def without_countdown(waits: str) -> str:
+    """Return ``waits`` without the seconds left, which would be a change twice a second."""
+    return _COUNTDOWN.sub("", waits)
 
 
 def detail_of(record: TaskRecord) -> dict[str, Any]:

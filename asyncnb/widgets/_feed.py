@@ -16,7 +16,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncnb._core.base.errors import CommandError, format_exception_line
 from asyncnb._core.base.locks import fork_safe_lock
@@ -31,12 +31,19 @@ from asyncnb.widgets._detail import detail_of, waits_for
 from asyncnb.widgets._rows import FORMAT, Row, cut, pack, row_of, sendable
 from asyncnb.widgets._timeline_facts import facts
 
+if TYPE_CHECKING:
+    from asyncnb._core.introspection.inner import Inner
+    from asyncnb._core.timeline.sampled import Sampled
+    from asyncnb.widgets._inner import Insides
+
 logger = logging.getLogger("asyncnb")
 
 #: Seconds between two samples of what changes without a mark.
 SAMPLE_INTERVAL: Final = 0.5
 #: The share of one core that the feed's thread may use; with more to do it sends less often.
 MAX_CPU_SHARE: Final = 0.05
+#: The share that looking for tasks inside others may use: of many it looks less often.
+MAX_LOOK_SHARE: Final = 0.01
 #: Messages without an acknowledgement after which a browser that can send one is considered gone.
 MAX_UNACKNOWLEDGED: Final = 100
 #: The most visible rows for which a browser may ask for samples.
@@ -61,6 +68,10 @@ class Subscription:
         self.answers = answers
         self.open = False
         self.visible: tuple[int, ...] = ()
+        #: What it shows of the tasks inside others; None if it never asked.
+        self.insides: Insides | None = None
+        #: Whether it shows the timeline.
+        self.sampling = False
         self.detail: int | None = None
         self.detail_sent: Message | None = None
         self.sent = 0
@@ -100,10 +111,12 @@ class Feed:
         self._records: dict[int, TaskRecord] = {}
         #: Tasks whose next change of state comes without a mark: pending, running, cancelling.
         self._transient: dict[int, TaskRecord] = {}
+        #: What was seen inside tasks while a timeline was shown.
+        self._sampled: Sampled | None = None
         self._groups: list[list[Any]] = []
         self._loop: Message = {}
         self._seq = 0
-        self._next_tick = self._next_sample = 0.0
+        self._next_tick = self._next_sample = self._next_look = 0.0
         self._lock = fork_safe_lock()
         self._thread: ServiceThread | None = None
         self._closed = False
@@ -220,6 +233,9 @@ class Feed:
         subscription.open = True
         subscription.sent = subscription.seen = 0
         subscription.detail_sent = None
+        subscription.sampling = False
+        if subscription.insides is not None:
+            subscription.insides.forget()
         message, buffers = self._message("snapshot", list(self._rows.values()), [], subscription)
         message |= {"groups": self._groups, "loop": self._loop, "can": self._commands.can()}
         message["format"] = FORMAT | {"acknowledge": MAX_UNACKNOWLEDGED // 5}
@@ -244,13 +260,29 @@ class Feed:
         subscription.visible = tuple(ids[:MAX_VISIBLE])
         self._next_sample = 0.0
 
+    def _on_unfold(self, subscription: Subscription, ids: list[int]) -> None:
+        if subscription.insides is None:
+            from asyncnb.widgets._inner import Insides  # only a dashboard asks
+
+            subscription.insides = Insides()
+        subscription.insides.unfold(tuple(ids[:MAX_VISIBLE]))
+        self._next_sample = 0.0
+
     def _on_detail(self, subscription: Subscription, id: int | None) -> None:
         subscription.detail = id
         subscription.detail_sent = None
         self._send_detail(subscription)
 
     def _on_timeline(self, subscription: Subscription) -> None:
-        self._send(subscription, {"k": "timeline", "data": facts()}, [])
+        sampled = [] if self._sampled is None else self._sampled.rows()
+        self._send(subscription, {"k": "timeline", "data": facts(sampled=sampled)}, [])
+
+    def _on_sample(self, subscription: Subscription, on: bool) -> None:
+        subscription.sampling = on
+        if on:  # for the timeline that the page asks for next
+            from asyncnb._core.launched.inside import look_inside
+
+            self._note_samples(look_inside())
 
     def tick(self) -> None:
         """Send what has changed since the last tick, if anything."""
@@ -261,17 +293,21 @@ class Feed:
         now = self._clock()
         changed, gone = self._changes(self._take_marks())
         news: Message = {}
-        if now >= self._next_sample:
-            sampled = time.thread_time()
+        insides: dict[Subscription, Message] = {}
+        is_sample = now >= self._next_sample
+        if is_sample:
             news = self._sample(changed)
-            cost = time.thread_time() - sampled
-            self._next_sample = now + max(SAMPLE_INTERVAL, cost / MAX_CPU_SHARE)
-        if changed or gone or news:
+            insides = self._insides(now)
+        if changed or gone or news or insides:
             self._seq += 1
             for subscription in list(self._subscriptions):
                 if subscription.listening:
                     message, buffers = self._message("delta", changed, gone, subscription)
-                    self._send(subscription, message | news, buffers)
+                    message |= news | insides.get(subscription, {})
+                    self._send(subscription, message, buffers)
+        if is_sample:
+            cost = time.thread_time() - began
+            self._next_sample = now + max(SAMPLE_INTERVAL, cost / MAX_CPU_SHARE)
         self._next_tick = now + max(
             config.dashboard_interval, (time.thread_time() - began) / MAX_CPU_SHARE
         )
@@ -332,6 +368,38 @@ class Feed:
                 self._send_detail(subscription)
         return news
 
+    def _insides(self, now: float) -> dict[Subscription, Message]:
+        """Return what is new inside the tasks on a screen, by subscription."""
+        listening = [s for s in self._subscriptions if s.listening]
+        shown = [
+            (s, s.insides, {*s.visible, s.detail or 0})
+            for s in listening
+            if s.insides is not None and s.visible
+        ]
+        sampling = [s for s in listening if s.sampling]
+        found: dict[Subscription, Message] = {}
+        is_due = now >= self._next_look or any(insides.asked for _, insides, _ in shown)
+        if (shown or sampling) and is_due:
+            from asyncnb._core.launched.inside import look_inside
+
+            began = time.thread_time()
+            inner = look_inside()
+            found = {s: insides.look(inner, visible) for s, insides, visible in shown}
+            if sampling and self._note_samples(inner):
+                found |= {s: found.get(s, {}) | {"sampled": True} for s in sampling}
+            cost = time.thread_time() - began
+            self._next_look = now + max(SAMPLE_INTERVAL, cost / MAX_LOOK_SHARE)
+        for s, insides, visible in shown:
+            found[s] = found.get(s, {}) | insides.sample(visible)
+        return {s: {"inner": news} for s, news in found.items() if news}
+
+    def _note_samples(self, inner: Inner) -> bool:
+        if self._sampled is None:
+            from asyncnb._core.timeline.sampled import Sampled
+
+            self._sampled = Sampled()
+        return self._sampled.look(inner, time.time())
+
     def _message(
         self, kind: str, rows: list[Row], gone: list[int], subscription: Subscription
     ) -> tuple[Message, list[bytes]]:
@@ -359,8 +427,12 @@ class Feed:
     def _send_detail(self, subscription: Subscription) -> None:
         if subscription.detail is None:
             return
-        record = self._records.get(subscription.detail)
-        found = None if record is None else detail_of(record)
+        found: Message | None = None
+        if subscription.detail > 0:
+            record = self._records.get(subscription.detail)
+            found = None if record is None else detail_of(record)
+        elif subscription.insides is not None:
+            found = subscription.insides.detail_of(subscription.detail)
         message: Message = {"k": "detail", "id": subscription.detail, "of": found}
         if message != subscription.detail_sent:
             subscription.detail_sent = message

@@ -48,6 +48,18 @@ class Texts(NamedTuple):
     note: str
 
 
+class InnerTexts(NamedTuple):
+    """The columns of a task inside a launched one, sent while its row is on the screen."""
+
+    id: int
+    name: str
+    state: int
+    waits_for: str
+    note: str
+    cell: int
+    can_pause: bool
+
+
 #: What a page has to know to read rows; sent with each snapshot, so that JavaScript has no list of
 #: states or columns to be kept equal to these. A row of texts ends with what the task waits for.
 FORMAT: Final[dict[str, Any]] = {
@@ -55,6 +67,8 @@ FORMAT: Final[dict[str, Any]] = {
     "ended": [state for state in STATES if state in ENDED],
     "numbers": list(Numbers._fields),
     "texts": [*Texts._fields, "waits_for"],
+    "inner": list(InnerTexts._fields),
+    "counts": ["running", "done", "failed", "cancelled"],
 }
 
 
@@ -100,6 +114,11 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         ),
         before.waits_for if before is not None and record.ended is None else "",
     )
+
+
+def state_number(state: str) -> int:
+    """Return the number by which ``state`` is sent."""
+    return _STATE_NUMBERS[state]
 
 
 def cut(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from asyncnb._core.timeline.data import timeline_data
@@ -20,12 +21,13 @@ LEGEND: dict[str, Any] = {
 }
 
 
-def facts(tasks: Any = None) -> dict[str, Any]:
+def facts(tasks: Any = None, sampled: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """Return what ``mountTimeline`` of timeline.js draws, as of now.
 
-    ``tasks`` as for ``asyncnb.timeline``, with its errors. Any thread.
+    ``tasks`` as for ``asyncnb.timeline``, with its errors; ``sampled`` are rows of tasks that were
+    seen by looks. Any thread.
     """
-    return compact(timeline_data(tasks))
+    return compact(timeline_data(tasks, sampled=sampled))
 
 
 def compact(data: dict[str, Any]) -> dict[str, Any]:

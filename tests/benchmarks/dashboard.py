@@ -96,11 +96,86 @@ class Many:
         return clock() - started
 
 
+class Unfolded:
+    """A task with children that wait, unfolded in a dashboard; it lives for one round.
+
+    A look is at all tasks there are, so those of one contender must not be there for the other.
+    A second of the feed's own clock is ten of its ticks; two of them look at what is on the screen.
+    """
+
+    def __init__(self, children: int) -> None:
+        self.children = children
+
+    def open(self) -> None:
+        asyncnb.embedded_loop()
+        self.now = 0.0
+        self.task = asyncnb.launch(self.crawl(), name="crawl")
+        asyncnb.run(asyncio.sleep(0))  # all children are created,
+        asyncnb.run(asyncio.sleep(0))  # and wait
+        self.feed = Feed(registry, Commands(), clock=lambda: self.now)
+        self.page = self.feed.subscribe(self.take)
+        self.feed.take(self.page, {"c": "sync"})
+        self.sent = 0
+        id = self.task.info().id
+        self.feed.take(self.page, {"c": "unfold", "ids": [id]})
+        self.shown: list[int] = []
+        self.feed.take(self.page, {"c": "view", "ids": [id]})
+        self.feed.tick()
+        self.feed.take(self.page, {"c": "view", "ids": [id, *self.shown]})
+        self.feed.tick()
+
+    async def crawl(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.children):
+                group.create_task(asyncio.Event().wait(), name=f"page {number}")
+
+    def take(self, message: dict[str, Any], buffers: list[bytes]) -> None:
+        self.sent += len(json.dumps(message)) + sum(map(len, buffers))
+        for _, _, named in message.get("inner", {}).get("lists", ()):
+            self.shown = named[:22:2]  # as many rows as a dashboard has
+
+    def pass_seconds(self, count: int) -> None:
+        for _ in range(10 * count):
+            self.now += 0.1
+            self.feed.tick()
+
+    def seconds(self, clock: Callable[[], float], count: int) -> float:
+        self.open()
+        started = clock()
+        self.pass_seconds(count)
+        took = clock() - started
+        self.close()
+        return took
+
+    def bytes(self, clock: Callable[[], float], count: int) -> float:
+        self.open()
+        self.pass_seconds(count)
+        self.close()
+        return self.sent
+
+    def close(self) -> None:
+        self.feed.close()
+        self.task.cancel()
+        asyncnb.run(asyncnb.wait([self.task]))
+
+
 def rows() -> Iterable[Row]:
     yield Row(
         "launch a task and see it end",
         {"no dashboard": _launched, "a dashboard is open": _launched_while_open},
         goal=1.2,
+    )
+    few, full = Unfolded(20), Unfolded(10_000)
+    yield Row(
+        "a second of a dashboard with a task unfolded",
+        {"20 tasks inside, waiting": few.seconds, "10,000": full.seconds},
+        count=20,
+    )
+    yield Row(
+        "sent for unfolding it, and in the second after that",
+        {"20 tasks inside, waiting": few.bytes, "10,000": full.bytes},
+        count=1,
+        unit="bytes",
     )
     many = Many()
     yield Row(

@@ -2,7 +2,8 @@
 
 aiomonitor watches the loop of a plain kernel and keeps where each task was created, as asyncnb
 does; it is asked in that kernel for what its `ps` and `where` print, without its terminal between.
-CPU time of the thread that asks.
+The tasks inside a launched one are found beside a list of their names, the least that any look at
+them costs. CPU time of the thread that asks.
 """
 
 from __future__ import annotations
@@ -61,6 +62,21 @@ def table():
 def stack():
     get_ipython().run_line_magic("tasks", "stack first")
 """
+_INSIDE = """
+from asyncnb._core.launched.inside import look_inside
+loop = asyncnb.embedded_loop()
+async def crawl(pages):
+    async with asyncio.TaskGroup() as group:
+        for n in range(pages):
+            group.create_task(asyncio.sleep(3600), name=f"page {n}")
+crawling = asyncnb.launch(crawl(10_000), name="crawl")
+while len(asyncnb.all_tasks(loop)) < 10_000: time.sleep(0.01)
+id = crawling.info().id
+def names():
+    return [task.get_name() for task in asyncnb.all_tasks(loop)]
+def look():
+    return look_inside().counts(id)
+"""
 
 
 def watched_kernel() -> Kernel:
@@ -102,9 +118,24 @@ def looking(rounds: int) -> Iterator[Figure]:
                 yield compare(f"{name} {size:,} tasks", "ms", values, 1.0, ratios)
 
 
+def inside(rounds: int) -> Iterator[Figure]:
+    """One look at 10,000 tasks inside a launched one."""
+    with Kernel(arguments=QUIET) as kernel:
+        kernel.ok(_ASKED + _INSIDE, 60)
+        calls = {"asyncio": "asked(names)", "asyncnb": "asked(look)"}
+
+        def one(who: str, kernel: Kernel) -> float:
+            return float(kernel.evaluate(calls[who]))
+
+        values, ratios = in_turns(dict.fromkeys(calls, kernel), one, rounds, 5)
+        assert kernel.evaluate("look().running") == 10_000
+        yield compare("look at 10,000 inside", "ms", values, None, ratios)
+
+
 def run(rounds: int, only: str = "") -> None:
     """Measure, print and write the topic; ``only`` is a part of the name of a group of figures."""
     groups: dict[str, Callable[[], Iterator[Figure]]] = {
-        "looking": lambda: looking(max(3, min(5, rounds // 10)))
+        "looking": lambda: looking(max(3, min(5, rounds // 10))),
+        "inside": lambda: inside(max(3, min(10, rounds // 5))),
     }
     run_groups("looking", groups, rounds, only)

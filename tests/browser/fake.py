@@ -101,7 +101,7 @@ class FakeKernel:
     def sent(self, verb: str | None = None) -> list[dict[str, Any]]:
         """What the browser sent so far, of one verb or of those that people give."""
         found = self.ask("() => window.sent")
-        own = ("sync", "view", "seen", "close")
+        own = ("sync", "view", "unfold", "sample", "seen", "close")
         return [m for m in found if (m["c"] not in own if verb is None else m["c"] == verb)]
 
     def answer(self, *, ok: bool = True, text: str = "") -> None:

@@ -131,6 +131,7 @@ def test_the_tree_folds_and_a_group_tells_how_far_it_is(page: FakeKernel) -> Non
         "Group pages", "page 3", "page 2", "page 1", "parent", "child", "Group empty",
     ]  # fmt: skip
     assert "2/3" in page.row("Group pages")
+    assert "1 running, 2 done" in page.row("Group pages")
     page.click("button", "Collapse group pages")
     page.click("button", "Collapse parent")
     assert page.rows() == ["Group pages", "parent", "Group empty"]

@@ -128,6 +128,48 @@ def test_it_tells_what_is_under_the_pointer(page: Page) -> None:
     assert "cancellation at 1.00 s: enough" in page.ask(TOLD)
 
 
+def test_a_sampled_task_says_so_and_has_no_end_that_is_not_known(page: Page) -> None:
+    row: dict[str, Any] = {
+        "kind": "loop",
+        "group": None,
+        "cell": "",
+        "error": None,
+        "started": 0.5,
+        "steps": 0,
+        "recorded": False,
+        "sampled": True,
+        "seconds": 0.0,
+        "dropped": 0,
+        "runs": [],
+        "waits": [],
+        "events": [],
+        "created": 0.5,
+        "depth": 1,
+        "parent": 1,
+    }
+    rows = [
+        row | {"id": 1, "name": "outer", "state": "waiting", "ended": None, "sampled": False},
+        row | {"id": -8, "name": "gone", "state": "ended", "ended": 1.5},
+        row | {"id": -9, "name": "here", "state": "waiting", "ended": None},
+    ]
+    data = {"rows": rows, "edges": [], "end": 2.0, "dropped": 0, "recorded": False}
+    data = compact(data)
+    page.ask(SHOW, data)
+    page.point(1.0, 1, data)
+    assert page.ask(TOLD) == "gone · ended · sampled: seen from 0.50 s to 1.50 s"
+    titles = (
+        "() => [...document.querySelectorAll('.asyncnb-tl-name title')].map(n => n.textContent)"
+    )
+    assert page.ask(titles) == [
+        "gone, sampled: seen from 0.50 s to 1.50 s",
+        "here, sampled: seen from 0.50 s to 2.00 s",
+    ]  # fmt: skip
+    ends = "() => document.querySelectorAll('.asyncnb-tl-picture .asyncnb-tl-end').length"
+    assert page.ask(ends) == 2
+    note = page.ask("() => document.querySelector('.asyncnb-tl-note').textContent")
+    assert "are sampled" in note
+
+
 def test_keys_zoom_and_choose_and_the_search_leaves_what_fits(page: Page) -> None:
     page.show(program())
     viewport = page.page.get_by_label("Timeline of 3 tasks over 2.00 s")

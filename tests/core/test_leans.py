@@ -250,13 +250,13 @@ def test_the_callbacks_of_chained_futures_and_shields_have_their_names(loop) -> 
     work: concurrent.futures.Future[None] = concurrent.futures.Future()
     wrapped = asyncio.wrap_future(work, loop=loop)
     assert held_names(wrapped) == ["_chain_future"]
-    assert work in list(_waits._contents_of_callbacks(wrapped))
+    assert work in list(_waits.chained_to(wrapped))
 
     async def shielded() -> None:
         inner = loop.create_future()
         outer = asyncio.shield(inner)
         assert "shield" in held_names(outer)
-        assert inner in list(_waits._contents_of_callbacks(outer))
+        assert inner in list(_waits.chained_to(outer))
         inner.cancel()
         with pytest.raises(asyncio.CancelledError):
             await outer

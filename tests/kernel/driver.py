@@ -241,6 +241,23 @@ class Kernel:
         assert cell.status == "ok", f"{cell!r}\n{cell.error.traceback if cell.error else ''}"
         return cell
 
+    def prompt(self, cell: Cell, timeout: float = DEADLINE) -> str:
+        """The prompt with which the code of this cell asks for a line, when it does."""
+        deadline = time.monotonic() + timeout
+        stdin, shell = (
+            getattr(self._client, f"{name}_channel").socket for name in ("stdin", "shell")
+        )
+        while not stdin.poll(100):
+            assert not shell.poll(0), f"it ended without a question: {cell.wait()!r}"
+            assert time.monotonic() < deadline, f"no question within {timeout} s from {cell!r}"
+        _, message = self._client.session.recv(stdin)
+        assert message["parent_header"]["msg_id"] == cell.msg_id
+        return str(message["content"]["prompt"])
+
+    def answer(self, text: str) -> None:
+        """What a person types at the prompt."""
+        self._client.input(text)
+
     @property
     def has_subshells(self) -> bool:
         """Whether this kernel can run a cell beside one that is running: ipykernel 7 can."""
@@ -326,7 +343,7 @@ class Kernel:
 
     def _open_channels(self) -> None:
         client = self._client = self._manager.client()
-        client.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
+        client.start_channels(shell=True, iopub=True, stdin=True, hb=False, control=False)
         address = f"inproc://stop-{uuid.uuid4()}"
         self._stop = client.context.socket(zmq.PAIR)
         self._stop.bind(address)

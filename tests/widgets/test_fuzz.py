@@ -72,6 +72,7 @@ fitting = {
     "group": st.sampled_from([GROUP, "none such", ""]),
     "name": text,
     "seconds": st.none() | st.floats(0, 1e9) | st.just(10**400),
+    "on": st.booleans(),
 }
 
 
@@ -180,7 +181,15 @@ def kernel() -> Iterator[Kernel]:
     logging.getLogger("asyncnb").addHandler(handler)
     page = Page(kernel.feed)
     id = kernel.ready()[0].id
-    fit = {"id": id, "ids": [id], "messages": 1, "name": "other", "seconds": 9, "group": "none"}
+    fit = {
+        "id": id,
+        "ids": [id],
+        "messages": 1,
+        "name": "other",
+        "seconds": 9,
+        "group": "none",
+        "on": True,
+    }
     for verb, needs in reversed(list(VERBS.items())):  # each imports what it needs when first used
         if verb != "cancel_all":  # and `cancel` comes last, when the others had a task
             kernel.feed.take(page.subscription, {"c": verb} | {name: fit[name] for name in needs})

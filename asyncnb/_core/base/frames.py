@@ -17,6 +17,7 @@ import asyncio
 import os
 import selectors
 import types
+from collections.abc import Sequence
 
 #: The folder of this package, and that of asyncio, each with a separator at its end.
 PACKAGE = __file__[: -len(os.path.join("_core", "base", "frames.py"))]
@@ -60,3 +61,11 @@ def is_idle_frame(frame: types.FrameType) -> bool:
 def is_loop_frame(frame: types.FrameType) -> bool:
     """Return whether ``frame`` belongs to asyncnb, asyncio or a selector."""
     return frame.f_code.co_filename.startswith((PACKAGE, ASYNCIO, selectors.__file__))
+
+
+def joined(entries: Sequence[types.TracebackType]) -> types.TracebackType | None:
+    """Return a traceback of these entries of others, in this order; None for no entries."""
+    kept = None
+    for entry in reversed(entries):
+        kept = types.TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept

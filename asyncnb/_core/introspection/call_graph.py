@@ -72,6 +72,31 @@ def frames_of_coroutine(coro: Any) -> list[types.FrameType]:
     return frames
 
 
+def links_of_coroutine(coro: Any) -> list[Any]:
+    """Return a suspended coroutine and the coroutines it awaits, outermost first.
+
+    Without the frames of asyncnb that only wrap a user's coroutine. Makes no frame object.
+    """
+    links: list[Any] = []
+    seen: set[int] = set()
+    while coro is not None and id(coro) not in seen:
+        seen.add(id(coro))
+        code = code_of(coro)
+        if code is not None and code not in wrappers:
+            links.append(coro)
+        coro = _next_link(coro)
+    return links
+
+
+def code_of(link: Any) -> types.CodeType | None:
+    """Return the code of a coroutine or generator that has not ended."""
+    for name in ("cr_code", "ag_code", "gi_code"):
+        code = getattr(link, name, None)
+        if isinstance(code, types.CodeType):
+            return code
+    return None
+
+
 def running_frames(outermost: types.FrameType) -> list[types.FrameType]:
     """Return the frames of a running task, *outermost* first, including regular functions."""
     for top in sys._current_frames().values():
@@ -107,7 +132,7 @@ def task_frames(task: asyncio.Task[Any], limit: int | None) -> list[types.FrameT
 
 def _belongs_to_asyncio(obj: Any) -> bool:
     module = getattr(obj, "__module__", None) or ""
-    return module.partition(".")[0] in ("asyncio", "asyncnb")
+    return module.partition(".")[0] in ("asyncio", "asyncnb", "anyio")
 
 
 def _futures_behind_callback(callback: Any, fut: Any, depth: int = 0) -> Iterator[Any]:
@@ -151,7 +176,10 @@ def _futures_behind_callback(callback: Any, fut: Any, depth: int = 0) -> Iterato
 
 
 def _futures_behind_object(owner: Any) -> Iterator[Any]:
-    """Yield the futures behind a TaskGroup, an iterator or a queue of asyncio or asyncnb."""
+    """Yield the futures behind a TaskGroup, an iterator or a queue of asyncio, asyncnb or anyio."""
+    host = getattr(getattr(owner, "cancel_scope", None), "_host_task", None)  # of anyio's group
+    if asyncio.isfuture(host):
+        yield host
     for name in ("_parent_task", "_waiter", "_outer"):
         future = getattr(owner, name, None)
         if asyncio.isfuture(future):

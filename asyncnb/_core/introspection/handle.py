@@ -30,6 +30,11 @@ class TaskHandle(Protocol):
         ...
 
     @property
+    def kind(self) -> str:
+        """Where it runs, as ``TaskInfo.kind``."""
+        ...
+
+    @property
     def name(self) -> str:
         """The task's name."""
         ...

@@ -45,7 +45,9 @@ class TaskInfo(NamedTuple):
     runs (None while it waits for a worker). ``group`` is the name of its open group. ``timeout`` is
     the number of seconds left of its time limit, if it has one. ``progress`` is (items done, total
     number of items or None) for a task that reports progress. ``error`` of a failed task is
-    ``Type: message``. ``waiting_on`` says what a suspended task waits for, such as ``sleep, 3.2 s
+    ``Type: message``, of one that failed with a group that of its first exception, with the name of
+    the task that raised it, if it is known, and their number: ``ConnectionError: host unreachable
+    (page 7, 1 of 20)``. ``waiting_on`` says what a suspended task waits for, such as ``sleep, 3.2 s
     left``. ``cpu`` is the CPU time used, in seconds, and ``steps`` the number of times that the
     loop ran the task; both are None where they are not counted, as counting would slow down every
     step. Both are known for a task launched with ``--trace``, where ``cpu`` is the time for which

@@ -37,12 +37,12 @@ def await_chain(task: asyncio.Task[Any]) -> tuple[Place, ...]:
             if not is_internal_frame(frame)
         ]
         return tuple(place(frame, line) for frame, line in entries)
-    working = _working_task(task, frames_of_coroutine(task.get_coro()))
+    working = working_task(task, frames_of_coroutine(task.get_coro()))
     frames = strip_outer_frames(_frames(working))
     return tuple(place(frame) for frame in frames if not is_internal_frame(frame))
 
 
-def _working_task(task: asyncio.Task[Any], frames: list[types.FrameType]) -> asyncio.Task[Any]:
+def working_task(task: asyncio.Task[Any], frames: list[types.FrameType]) -> asyncio.Task[Any]:
     """Return the task that does the work of ``task``: with ``--on kernel``, a different one.
 
     ``frames`` are those of its coroutine.
@@ -80,6 +80,14 @@ def worker_of(task: asyncio.Task[Any]) -> Worker | None:
     return _worker_in(frames_of_coroutine(task.get_coro()))
 
 
+def job_of(task: asyncio.Task[Any]) -> tuple[Any, Any]:
+    """Return the engine that runs the code of ``task`` elsewhere, and the job; else two None."""
+    for frame in reversed(frames_of_coroutine(task.get_coro())):
+        if frame.f_code.co_qualname == "Job.wait" and is_internal_frame(frame):
+            return frame.f_locals.get("engine"), frame.f_locals.get("self")
+    return None, None
+
+
 def _worker_in(frames: list[types.FrameType]) -> Worker | None:
     for frame in reversed(frames):
         if frame.f_code is Worker.run.__code__:
@@ -99,7 +107,7 @@ def waiting_on(task: asyncio.Task[Any]) -> str | None:
         return None
     coro: Any = task.get_coro()
     frames = frames_of_coroutine(coro)
-    working = _working_task(task, frames)
+    working = working_task(task, frames)
     if working is not task:
         task, coro = working, working.get_coro()
         frames = frames_of_coroutine(coro)

@@ -12,8 +12,8 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core import frontend
-from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.introspection.handle import TaskHandle, current_record
+from asyncnb._core.introspection.leaves import format_failure
 
 if TYPE_CHECKING:
     from asyncnb._core.introspection.info import CellRef, TaskInfo
@@ -81,6 +81,19 @@ def loop_kind(loop: asyncio.AbstractEventLoop) -> str:
     return "kernel" if not hosted and loop in frontend.current.other_loops() else "loop"
 
 
+def state_of(task: asyncio.Task[Any]) -> str:
+    """Return the state of a task that was not launched. Any thread."""
+    if task.done():
+        if task.cancelled():
+            return "cancelled"
+        return "done" if getattr(task, "_exception", None) is None else "failed"
+    if task.cancelling():
+        return "cancelling"
+    if getattr(task.get_coro(), "cr_running", False):
+        return "running"
+    return "waiting" if getattr(task, "_pause", None) is None else "paused"
+
+
 def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
     """Return the facts about a task that was not launched. Any thread.
 
@@ -91,20 +104,11 @@ def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
     from asyncnb._core.introspection.stack import waiting_on  # seldom needed
 
     error: BaseException | None = getattr(task, "_exception", None)
-    coro: Any = task.get_coro()
-    if task.done():
-        state = "cancelled" if task.cancelled() else "done" if error is None else "failed"
-    elif task.cancelling():
-        state = "cancelling"
-    else:
-        state = "running" if getattr(coro, "cr_running", False) else "waiting"
-        if state == "waiting" and getattr(task, "_pause", None) is not None:
-            state = "paused"
     record = launched_ancestor(task)
     return TaskInfo(
         id=-id(task),
         name=task.get_name(),
-        state=state,
+        state=state_of(task),
         kind=loop_kind(task.get_loop()),
         group=None,
         parent=None if record is None else record.id,
@@ -114,6 +118,6 @@ def unmanaged_task_info(task: asyncio.Task[Any]) -> TaskInfo:
         ended=None,
         timeout=None,
         progress=None,
-        error=None if error is None else format_exception_line(error),
+        error=None if error is None else format_failure(error),
         waiting_on=waiting_on(task),
     )

@@ -220,7 +220,7 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
         iterates = any(f.f_code.co_qualname.startswith("AsCompleted.") for f in frames[-2:])
         what = "as_completed" if iterates else "gather"
         return _progress(what, children) or what
-    for content in _contents_of_callbacks(leaf):
+    for content in chained_to(leaf):
         if isinstance(content, concurrent.futures.Future):
             return _executor(content)
         if asyncio.isfuture(content) and content is not leaf and content is not task:
@@ -233,7 +233,7 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
     return f"{name} in {frames[-1].f_code.co_qualname}()"
 
 
-def _contents_of_callbacks(future: Any) -> Iterable[Any]:
+def chained_to(future: Any) -> Iterable[Any]:
     """Yield what asyncio's own callbacks on a future refer to: the futures it is chained to."""
     for callback, _ in list(getattr(future, "_callbacks", None) or ()):
         if getattr(callback, "__qualname__", "").partition(".")[0] in ("_chain_future", "shield"):

@@ -8,7 +8,7 @@ the user, or returns a short text for the user that says what it did. Any thread
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from asyncnb._core.base.errors import CommandError, TaskNotFoundError, did_you_mean
 from asyncnb._core.base.text import count
@@ -20,7 +20,11 @@ from asyncnb._core.launched.registry import matches, registry
 
 if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
+    from asyncnb._core.launched.inside import InnerTask
     from asyncnb._core.launched.open_group import OpenGroup
+
+    #: What a command is about: a launched task, or one inside it.
+    Commanded: TypeAlias = TaskRecord | InnerTask
 
 # Find the tasks that a command is about
 
@@ -33,19 +37,53 @@ def with_id(id: int) -> TaskRecord:
     return record
 
 
-def named(patterns: Sequence[str]) -> list[TaskRecord]:
+def inner_with_id(id: int, name: str) -> InnerTask:
+    """Return the unfinished task named ``name`` inside a launched one, by the id of its facts.
+
+    Raises CommandError if it has ended: another task may have got its id then.
+    """
+    from asyncnb._core.launched.inside import find_by_id  # seldom needed
+
+    found = find_by_id(id, name)
+    if found is None:
+        raise CommandError(f"{name!r} has ended.")
+    return found
+
+
+def named(patterns: Sequence[str]) -> list[TaskRecord | InnerTask]:
     """Return the tasks that match ``patterns``; raise TaskNotFoundError if one matches none.
 
-    Of several tasks with the same name: the living ones, else the last one.
+    Of several tasks with the same name: the living ones, else the last one. A pattern that matches
+    no launched task may be the path of tasks inside one, see ``find_inside``.
     """
-    found: dict[int, TaskRecord] = {}
+    found: dict[int, TaskRecord | InnerTask] = {}
     for pattern in patterns:
         matching = list(registry.match(pattern))
+        if not matching and "/" in pattern:
+            from asyncnb._core.launched.inside import find_inside, no_match_message
+
+            inside = find_inside(pattern)
+            if not inside:
+                raise TaskNotFoundError(no_match_message(pattern))
+            found |= {each.id: each for each in inside}
+            continue
         if not matching:
             raise TaskNotFoundError(registry.no_match_message(pattern))
         living = [r for r in matching if r.state() not in ENDED]
         found |= {r.id: r for r in living or matching[-1:]}
     return list(found.values())
+
+
+def launched_named(name: str) -> TaskRecord:
+    """Return the one launched task named ``name``; raise TaskNotFoundError if there is none.
+
+    The error says so if the name is the path of a task inside a launched one.
+    """
+    if "/" not in name:
+        return registry.find(name)
+    from asyncnb._core.launched import inside  # seldom needed
+
+    return inside.launched_named(name)
 
 
 def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
@@ -54,6 +92,16 @@ def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     Of several groups with the same name, the last one counts. Raises CommandError if there was
     none, and TaskNotFoundError for a pattern that matches none of its tasks.
     """
+    last = _last_group(name)
+    found = [r for r in registry.records() if r.group_facts is last]
+    for pattern in patterns:
+        if not any(matches(r, pattern) for r in found):
+            names = [r.name for r in found]
+            raise TaskNotFoundError(registry.no_match_message(pattern, names))
+    return [r for r in found if not patterns or any(matches(r, p) for p in patterns)]
+
+
+def _last_group(name: str) -> GroupFacts:
     records = registry.records()
     last = next((r.group_facts for r in reversed(records) if r.group == name), None)
     if (open_group := named_groups.find_group(name)) is not None:
@@ -65,15 +113,19 @@ def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
             known = f" Known names: {', '.join(groups[-8:])}."
             hint = known if groups else " No group has been opened yet."
         raise CommandError(f"No group named {name!r}.{hint}")
-    found = [r for r in records if r.group_facts is last]
-    for pattern in patterns:
-        if not any(matches(r, pattern) for r in found):
-            names = [r.name for r in found]
-            raise TaskNotFoundError(registry.no_match_message(pattern, names))
-    return [r for r in found if not patterns or any(matches(r, p) for p in patterns)]
+    return last
 
 
-def _living(records: Sequence[TaskRecord]) -> list[TaskRecord]:
+def group_line(name: str) -> str:
+    """Return how many tasks of the group ``name`` run and have ended: ``crawl: 3 running.``
+
+    Of several groups with the same name, the last one counts. Raises CommandError as in_group does.
+    """
+    counts = named_groups.group_counts(_last_group(name))
+    return f"{name}: {counts}." if counts.total else ""
+
+
+def _living(records: Sequence[Commanded]) -> list[Commanded]:
     living = [r for r in records if r.state() not in ENDED]
     if not living:
         names = ", ".join(repr(r.name) for r in records)
@@ -93,10 +145,16 @@ def cancel(patterns: Sequence[str], msg: str | None = None) -> str:
     return _cancelled(len(launch.cancel(*patterns, msg=msg)))
 
 
-def cancel_tasks(records: Sequence[TaskRecord], msg: str | None = None) -> str:
+def cancel_tasks(records: Sequence[Commanded], msg: str | None = None) -> str:
     """Cancel those of ``records`` that have not ended; ended ones need no cancellation."""
     living = [record for record in records if record.state() not in ENDED]
-    return _cancelled(len(launch.cancel_records(living, msg)))
+    launched = [record for record in living if isinstance(record, TaskRecord)]
+    others = [each.task for each in living if not isinstance(each, TaskRecord)]
+    if others:
+        from asyncnb._core.launched import inside  # seldom needed
+
+        inside.cancel(others, msg)
+    return _cancelled(len(launch.cancel_records(launched, msg)) + len(others))
 
 
 def cancel_group(name: str, patterns: Sequence[str] = (), msg: str | None = None) -> str:
@@ -116,7 +174,7 @@ def _cancelled(number: int) -> str:
     return f"cancellation requested for {count(number, 'task')}" if number else "no tasks to cancel"
 
 
-def pause(records: Sequence[TaskRecord], *, pause_timeouts: bool = False) -> str:
+def pause(records: Sequence[Commanded], *, pause_timeouts: bool = False) -> str:
     """Pause the living tasks of ``records``; refuse if one of them cannot be paused."""
     living = _living(records)
     if refusal := next(filter(None, (record.pause_refusal() for record in living)), None):
@@ -133,10 +191,10 @@ def pause(records: Sequence[TaskRecord], *, pause_timeouts: bool = False) -> str
     return "\n".join(done)
 
 
-def resume(records: Sequence[TaskRecord]) -> str:
+def resume(records: Sequence[Commanded]) -> str:
     """Resume the paused tasks of ``records``; refuse if none of them is paused."""
     living = _living(records)
-    paused = [record for record in living if record.task._pause is not None]
+    paused = [each for each in living if getattr(each.task, "_pause", None) is not None]
     if not paused:
         states = ", ".join(f"{record.name} is {record.state()}" for record in living)
         raise CommandError(f"No task to resume: {states}.")
@@ -173,7 +231,7 @@ def clear() -> str:
 class WaitTargets(NamedTuple):
     """What to wait for: tasks, and the group, if any, to which more may be added meanwhile."""
 
-    records: list[TaskRecord]
+    records: Sequence[Commanded]
     group: OpenGroup | None
     facts: GroupFacts | None
     group_name: str | None
@@ -190,7 +248,9 @@ def wait_targets(patterns: Sequence[str], group: str | None = None) -> WaitTarge
     Everything means the living tasks, and the failed tasks whose exception no code has seen yet.
     """
     if group is None:
-        found = named(patterns) if patterns else registry.failed_unseen() + registry.living()
+        found: Sequence[Commanded] = registry.failed_unseen() + registry.living()
+        if patterns:
+            found = named(patterns)
         return WaitTargets(found, None, None, None)
     records = in_group(group, patterns)
     facts: GroupFacts | None = None

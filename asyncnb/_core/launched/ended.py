@@ -14,8 +14,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
-from asyncnb._core.base.errors import ResultDroppedError, format_exception_line
+from asyncnb._core.base.errors import ResultDroppedError
 from asyncnb._core.base.text import truncate
+from asyncnb._core.introspection.leaves import format_failure
 from asyncnb._core.primitives.suspended import construct
 from asyncnb._core.primitives.tasks import Task, note_unseen
 
@@ -133,6 +134,8 @@ class EndedFacts:
     unseen: bool = False
     #: The exception, without frames, of a failed task whose traceback was shown.
     kept_error: BaseException | None = None
+    #: The exception with its frames, if the task is one of the newest that failed; for a debugger.
+    failure: BaseException | None = None
     _event: threading.Event | None = None
 
     def __init__(self) -> None:
@@ -172,6 +175,17 @@ class EndedFacts:
             return False
         self.unseen = True
         return True
+
+    def keep_frames(self) -> None:
+        """Keep the exception of the task, which has failed, with its frames; for a debugger."""
+        self.failure = self.task._exception
+
+    def error_with_frames(self) -> BaseException | None:
+        """Return the exception of a failed task; None if it, or the task, is no longer kept."""
+        if self.failure is not None:
+            return self.failure
+        task = self.task_in_memory()
+        return None if task is None else task._exception
 
     def release_if_small(self) -> bool:
         """Release the task, done, if its result is kept in any case; return whether it is."""
@@ -228,7 +242,7 @@ class EndedFacts:
         error = task._exception
         if error is not None:
             end = "failed"
-            text = format_exception_line(error)
+            text = format_failure(error)
             self.last_error = truncate(text, LONGEST_ERROR)
             self.timed_out = isinstance(error, TimeoutError)
         elif task.cancelled():

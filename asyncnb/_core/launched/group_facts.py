@@ -6,7 +6,7 @@ import weakref
 from asyncio import Task
 from typing import Any
 
-from asyncnb._core.base.errors import safe_str
+from asyncnb._core.introspection.leaves import leaf_line
 
 #: Failures that the message of a group's error names.
 MAX_NAMED = 3
@@ -40,6 +40,5 @@ def _failure_line(task: Any, error: BaseException) -> str:
     """Return ``child (In[3]): ValueError: boom``."""
     name = task.get_name() if isinstance(task, Task) else type(task).__name__
     cell = str(getattr(getattr(task, "_record", None), "cell", None) or "")
-    text = (safe_str(error).splitlines() or [""])[0]
-    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    what = leaf_line(error)
     return f"{name} ({cell}): {what}" if cell else f"{name}: {what}"

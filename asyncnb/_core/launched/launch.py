@@ -149,6 +149,10 @@ def tasks(
 ) -> list[asyncio.Task[Any]]:
     """Return the launched tasks whose name matches the glob ``pattern``, oldest first.
 
+    If there is none, the pattern may be a path, as in ``"crawl/page *"``: the unfinished tasks
+    inside a launched task that it made with create_task(), a TaskGroup or gather(), by name. The
+    names of both, and of tasks further inside after another slash, are globs.
+
     ``all=True`` adds every other unfinished task of the embedded loop and of the kernel's own:
     plain ``asyncio`` tasks created by cells and libraries. ``state`` is one of pending, running,
     waiting, paused, cancelling, done, failed, cancelled. ``group`` is an open group, for its
@@ -165,18 +169,18 @@ def tasks(
         for r in registry.match(pattern, state=state)
         if group is None or (r.group == group if facts is None else r.group_facts is facts)
     ]
-    if all and group is None:
-        from asyncnb._core.introspection.unmanaged import (
-            unmanaged_task_info,  # seldom needed
-        )
+    if group is not None:
+        return found
+    others = []
+    if all:
+        others = [task for task in other_tasks() if fnmatch.fnmatchcase(task.get_name(), pattern)]
+    if not (found or others) and "/" in pattern and next(registry.match(pattern), None) is None:
+        others = _tasks_inside(pattern)
+    if others and state is not None:
+        from asyncnb._core.introspection.unmanaged import state_of  # seldom needed
 
-        found += [
-            task
-            for task in other_tasks()
-            if fnmatch.fnmatchcase(task.get_name(), pattern)
-            and (state is None or unmanaged_task_info(task).state == state)
-        ]
-    return found
+        others = [task for task in others if state_of(task) == state]
+    return found + others
 
 
 def other_tasks() -> list[asyncio.Task[Any]]:
@@ -207,6 +211,8 @@ def plain_tasks_named(pattern: str, *, exactly: bool = False) -> list[asyncio.Ta
 def task(name: str) -> Task[Any]:
     """Return the task named ``name``: the living one, else the last that ended.
 
+    The unfinished tasks inside a launched task have paths: ``asyncnb.task("crawl/page 7")``.
+
     For an ended task that your code no longer holds, this is an object with its facts, its output
     and its final state; its result and exception are available if it is one of the last 100 to end
     (the option ``results``), otherwise retrieving them raises ResultDroppedError.
@@ -221,18 +227,24 @@ def task(name: str) -> Task[Any]:
     Traceback (most recent call last):
     TaskNotFoundError: No task named 'the crawlr'. Did you mean 'the crawler'?
     """
-    return registry.find(name).task
+    if "/" not in name or next(registry.match(name), None) is not None:
+        return registry.find(name).task
+    from asyncnb._core.launched.inside import find_one  # seldom needed
+
+    inside: Task[Any] = find_one(name).task
+    return inside
 
 
 def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     """Cancel the living tasks whose names match any of ``patterns`` (globs); return them.
 
     This cancels launched tasks, and by its exact name also a task that was not launched, such as
-    one made by ``asyncio.create_task`` in a cell, of the embedded loop or of the kernel's own. A
-    name may also be written as ``%tasks`` shows it, with escapes or truncated. The tasks end after
-    their cleanup. A task that has ended stays as it is, so a pattern that matches only such tasks
-    cancels nothing, and ``"*"`` may match nothing: then the list is empty. Raises TaskNotFoundError
-    that suggests similar names for any other pattern that matches no task, and TypeError without
+    one made by ``asyncio.create_task`` in a cell, of the embedded loop or of the kernel's own; by a
+    path such as ``"crawl/page 7"`` or ``"crawl/*"`` also those inside a launched task. A name may
+    also be written as ``%tasks`` shows it, with escapes or truncated. The tasks end after their
+    cleanup. A task that has ended stays as it is, so a pattern that matches only such tasks cancels
+    nothing, and ``"*"`` may match nothing: then the list is empty. Raises TaskNotFoundError that
+    suggests similar names for any other pattern that matches no task, and TypeError without
     patterns; nothing is cancelled then. From any thread.
 
     >>> naps = [asyncnb.launch(asyncio.sleep(60), name=f"nap {n}") for n in (1, 2)]
@@ -248,13 +260,31 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     for pattern in patterns:
         matching = list(registry.match(pattern))
         by_name = plain_tasks_named(pattern, exactly=True) if pattern != "*" else []
+        if not (matching or by_name) and "/" in pattern:
+            by_name = _tasks_inside(pattern)
         if not (matching or by_name or pattern == "*"):
-            raise TaskNotFoundError(registry.no_match_message(pattern))
+            raise TaskNotFoundError(_no_match_message(pattern))
         found |= {r.id: r for r in matching if r.state() not in ENDED}
         others |= {id(task): task for task in by_name}
-    for other in others.values():
-        other.get_loop().call_soon_threadsafe(other.cancel, msg)
+    if others:
+        from asyncnb._core.launched import inside  # seldom needed
+
+        inside.cancel(others.values(), msg)
     return cancel_records(list(found.values()), msg) + list(others.values())
+
+
+def _tasks_inside(path: str) -> list[asyncio.Task[Any]]:
+    from asyncnb._core.launched.inside import find_inside  # seldom needed
+
+    return [each.task for each in find_inside(path)]
+
+
+def _no_match_message(pattern: str) -> str:
+    if "/" not in pattern:
+        return registry.no_match_message(pattern)
+    from asyncnb._core.launched.inside import no_match_message  # seldom needed
+
+    return no_match_message(pattern)
 
 
 def cancel_all(msg: str | None = None) -> list[Task[Any]]:

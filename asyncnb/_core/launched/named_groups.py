@@ -7,8 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncnb._core.base.seconds import check_timeout
+from asyncnb._core.introspection.counts import Counts
+from asyncnb._core.launched.group_facts import GroupFacts
 from asyncnb._core.launched.open_group import OpenGroup, lock, named
 from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import registry
 from asyncnb._core.launched.start import launch_record, run_body
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.awaitables import iscoroutine
@@ -69,7 +72,24 @@ def new_group(name: str, *, on_error: str = "cancel") -> OpenGroup:
 def _make_group(name: str, *, on_error: str) -> OpenGroup:
     group = OpenGroup(name, loop=embedded_loop(), on_error=on_error)
     group._start = _starter(group)
+    group._count = group_counts
     return group
+
+
+def group_counts(facts: GroupFacts) -> Counts:
+    """Return how many tasks of a group run and have ended, as far as they are still listed.
+
+    ``%tasks clear`` and the limit of the history remove ended ones. Any thread.
+    """
+    states = dict.fromkeys(("running", "done", "failed", "cancelled"), 0)
+    for record in registry.records():
+        if record.group_facts is facts:
+            states["running" if record.ended is None else record.state()] += 1
+    group = facts.group()
+    if group is not None:
+        others = (task for task in group.members() if not getattr(task, "_launched", False))
+        states["running"] += sum(not task.done() for task in others)
+    return Counts(**states)
 
 
 def group_named(name: str) -> OpenGroup:

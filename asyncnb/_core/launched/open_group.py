@@ -7,11 +7,12 @@ import concurrent.futures
 from asyncio import AbstractEventLoop, CancelledError, Task, TimerHandle, current_task
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import runs_here
+from asyncnb._core.introspection.leaves import note_task
 from asyncnb._core.launched.group_facts import GroupFacts
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
@@ -29,6 +30,9 @@ from asyncnb._core.primitives.groups import TaskGroup, is_base_error
 from asyncnb._core.primitives.joining import fail_on_dead_loop, is_dead
 from asyncnb._core.primitives.tasks import Task as OwnTask
 from asyncnb._core.primitives.waiting import wait
+
+if TYPE_CHECKING:
+    from asyncnb._core.introspection.counts import Counts
 
 T = TypeVar("T")
 Starter = Callable[..., Any]
@@ -73,6 +77,8 @@ class OpenGroup(TaskGroup):
         self._entered = self._open = True
         self._start = start
         self._report = report
+        #: Returns what the registry knows of its tasks.
+        self._count: Callable[[GroupFacts], Counts] | None = None
         self._when: float | None = None
         self._timer: TimerHandle | None = None
         self.facts: GroupFacts = GroupFacts(self)
@@ -83,7 +89,8 @@ class OpenGroup(TaskGroup):
         state = "cancelling" if self._aborting else "closing" if self._exiting else "open"
         if self._outcome.done():
             state = "ended"
-        return f"<TaskGroup {self.name!r} {state} tasks={len(self._tasks)}>"
+        ended = "" if self._count is None else self._count(self.facts).ended()
+        return f"<TaskGroup {self.name!r} {state} tasks={len(self._tasks)}{ended}>"
 
     def __len__(self) -> int:
         """The number of its tasks that have not ended."""
@@ -244,6 +251,7 @@ class OpenGroup(TaskGroup):
             self._report_failure(task, error)
             return
         self._errors.append(error)
+        note_task(error, task)
         self.facts.note_failure(task, error)
         if base and self._base_error is None:
             self._base_error = error
@@ -481,6 +489,8 @@ class OpenGroup(TaskGroup):
         if bodily and (failures is None or isinstance(failures, BaseExceptionGroup)):
             assert exc is not None
             raise self._with_body(exc, failures) from None
+        if isinstance(failures, BaseExceptionGroup):
+            raise failures from None  # that the group cancelled its body is no part of the failure
         if failures is not None:
             raise failures
         if cancelled is not None:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.observers import Observers
 from asyncnb._core.introspection import handle as _handle
 from asyncnb._core.introspection.info import ENDED, CellRef, TaskInfo
+from asyncnb._core.introspection.leaves import format_failure
 from asyncnb._core.launched.ended import EndedFacts
 from asyncnb._core.launched.time_limit import limit_of, seconds_left
 
@@ -213,7 +213,7 @@ class TaskRecord(EndedFacts):
             return self.last_error
         task = self.task
         error = task._exception if task.done() else None
-        return None if error is None else format_exception_line(error)
+        return None if error is None else format_failure(error)
 
     def has_timed_out(self) -> bool:
         """Return whether it has failed with TimeoutError; any thread."""

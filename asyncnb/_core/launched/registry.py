@@ -17,7 +17,7 @@ from asyncnb._core import frontend
 from asyncnb._core.base.errors import TaskNotFoundError, did_you_mean
 from asyncnb._core.base.forks import at_fork
 from asyncnb._core.base.text import escape_control_chars, shown_as
-from asyncnb._core.config import HISTORY, RESULTS
+from asyncnb._core.config import FRAMES, HISTORY, RESULTS
 from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.primitives.cross_loop import add_callback
@@ -57,6 +57,9 @@ class TaskRegistry:
         #: The ids of the newest ended tasks, whose records still hold the task itself.
         self._newest: deque[int] = deque()
         self._results = results
+        #: The ids of the newest failed tasks, whose records still hold their frames.
+        self._failed: deque[int] = deque()
+        self._frames = FRAMES
         self._ending = _Ending(None)
 
     def set_history_limit(self, history: int) -> None:
@@ -68,6 +71,26 @@ class TaskRegistry:
         """Keep from now on the results of the newest ``number`` ended tasks that no code holds."""
         self._results = number
         self._release_old()
+
+    def set_frames_limit(self, number: int) -> None:
+        """Keep from now on the frames of the newest ``number`` failed tasks, for a debugger."""
+        self._frames = number
+        self._drop_old_frames()
+
+    def keep_frames(self, record: TaskRecord) -> None:
+        """Keep the frames of a failed task until newer ones have failed or it is forgotten."""
+        record.keep_frames()
+        self._failed.append(record.id)
+        self._drop_old_frames()
+
+    def _drop_old_frames(self) -> None:
+        while len(self._failed) > self._frames:
+            try:
+                record = self._records.get(self._failed.popleft())
+            except IndexError:  # another thread, or a finaliser, was faster
+                return
+            if record is not None:
+                record.failure = None
 
     def _release_old(self) -> None:
         while len(self._newest) > self._results:
@@ -314,6 +337,7 @@ class TaskRegistry:
         self._records.clear()
         self._ended.clear()
         self._newest.clear()
+        self._failed.clear()
         self._ending = _Ending(None)
 
 

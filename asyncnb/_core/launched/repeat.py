@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Never, TypeVar
 
-from asyncnb._core.base.errors import format_exception_line
+from asyncnb._core.introspection.leaves import format_failure
 
 __asyncnb_frames__ = "waits"
 
@@ -40,7 +40,7 @@ class RunCounts:
 
     def note_failure(self, exc: BaseException) -> None:
         """Keep the type and message of ``exc`` as ``last_error``."""
-        self.last_error = format_exception_line(exc)
+        self.last_error = format_failure(exc)
 
 
 async def run_periodically(

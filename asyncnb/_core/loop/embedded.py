@@ -71,6 +71,7 @@ class _State(InnermostTimeouts):
         "pid",
         "posted",
         "processes",
+        "search",
         "started_at",
         "state_lock",
         "stops",
@@ -102,6 +103,7 @@ class _State(InnermostTimeouts):
         self.exception_hooks = Observers("unhandled errors of the embedded loop")
         self.on_blocked = Observers("steps that block the embedded loop")
         self.watchdog: Watchdog | None = None
+        self.search: Callable[[bool], float] | None = None
         self.processes: list[asyncio.SubprocessTransport] = []
 
 
@@ -187,6 +189,11 @@ class EmbeddedLoop(GuardedCalls, _Base):  # type: ignore[misc]
         They are called when a step blocks the loop, and with None when that has ended.
         """
         return self._state.on_blocked
+
+    @property
+    def search(self) -> Callable[[bool], float] | None:
+        """What the watchdog calls to search for deadlocks: ``Watcher``; None for nothing."""
+        return self._state.search
 
     @property
     def kind(self) -> str:

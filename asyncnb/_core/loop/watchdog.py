@@ -14,6 +14,7 @@ import contextlib
 import contextvars
 import gc
 import logging
+import math
 import os
 import sys
 import threading
@@ -28,9 +29,11 @@ from asyncnb._core.base.async_raise import raise_in_task
 from asyncnb._core.base.breakpoints import is_at_breakpoint
 from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame
 from asyncnb._core.base.observers import Observers
+from asyncnb._core.config import config
 from asyncnb._core.loop.blocked import Blocked, Looks, frames_of, name_of
 from asyncnb._core.loop.slow_steps import HighestLag, SlowStep, SlowSteps, slow_step
 from asyncnb._core.loop.tripwire import Tripwire
+from asyncnb._core.primitives.all_tasks import all_tasks
 
 if TYPE_CHECKING:
 
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
         def dead(self) -> bool: ...
         @property
         def on_blocked(self) -> Observers: ...
+        @property
+        def search(self) -> Callable[[bool], float] | None: ...
         def is_closed(self) -> bool: ...
         def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> object: ...
 
@@ -57,6 +62,8 @@ _GIL_HELD_SECONDS = 0.3
 #: within a minute.
 _SLEEP_SECONDS = 30.0
 _STAY_AWAKE_SECONDS = 60.0
+#: How long tasks stand still before they are searched for deadlocks.
+_STILL_SECONDS = 2.0
 
 
 class Watchdog:
@@ -83,6 +90,8 @@ class Watchdog:
         #: Whether the thread sleeps until the tripwire reports.
         self._sleeping = False
         self._awake_until = 0.0
+        #: When tasks are searched for deadlocks again.
+        self._search_at = time.monotonic() + _STILL_SECONDS
         # The following are written by the watchdog's thread, `_answered_at` by the loop's.
         self._asked_at = 0.0
         self._answered_at = 0.0
@@ -185,6 +194,8 @@ class Watchdog:
             last, used = now, used_now
             try:
                 working = self._check(now, passed, gil_held)
+                if now >= self._search_at:
+                    self._search(at_rest=False)
             except Exception:
                 if self.loop.is_closed():  # the loop has ended in the meantime
                     break
@@ -211,18 +222,33 @@ class Watchdog:
             return used
         self._sleeping = True  # first: the wire may be tripped as soon as it is set
         if self._wire.set():
-            while not self._wake.acquire(timeout=_SLEEP_SECONDS):
+            pause = max(_STILL_SECONDS, self._search_at - time.monotonic())
+            while not self._wake.acquire(timeout=min(pause, _SLEEP_SECONDS)):
                 if self.loop.dead:
                     break
                 if cpu() != used:
                     self._awake_until = time.monotonic() + _STAY_AWAKE_SECONDS
                     used = cpu()
                     break
+                if time.monotonic() >= self._search_at:
+                    self._search(at_rest=True)
+                pause = _SLEEP_SECONDS
             else:
                 if cpu() - used > _GIL_HELD_SECONDS:
                     self._wake_up()  # the step that held the GIL may be about to end: check now
         self._sleeping = False
         return used
+
+    def _search(self, at_rest: bool) -> None:
+        """Search the tasks for deadlocks, if there are tasks; from now on, pause as requested."""
+        pause, search = _STILL_SECONDS, self.loop.search
+        if search is not None and config.deadlocks and all_tasks(cast(Any, self.loop)):
+            try:
+                pause = search(at_rest)
+            except Exception:
+                logger.exception("The search for deadlocks failed and is now disabled.")
+                pause = math.inf
+        self._search_at = time.monotonic() + pause
 
     def _period(self) -> float:
         return self.threshold / 2 if not self._asked_at else self.threshold / 6

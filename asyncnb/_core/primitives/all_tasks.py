@@ -73,6 +73,13 @@ def _known_tasks() -> Iterator[Any]:
             yield task
 
 
+def tasks_of(loops: Collection[AbstractEventLoop]) -> set[asyncio.Task[Any]]:
+    """Return the unfinished tasks of *loops*, launched and other ones. Any thread."""
+    if sys.version_info >= (3, 14):
+        return {task for loop in loops for task in all_tasks(loop)}
+    return {task for task in _known_tasks() if not task.done() and _loop_of(task) in loops}
+
+
 def unmanaged_tasks(loops: Collection[AbstractEventLoop]) -> list[asyncio.Task[Any]]:
     """Return the unfinished tasks of *loops* that were not launched. Any thread."""
     if sys.version_info >= (3, 14):

@@ -16,6 +16,7 @@ from types import CoroutineType, TracebackType
 from typing import Any, Self, TypeVar
 
 from asyncnb._core.base.visits import visits
+from asyncnb._core.introspection.leaves import note_task
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.backport.uncancel import absorb_stale_cancel, has_stale_cancel
@@ -267,6 +268,7 @@ class TaskGroup:
 
     def _on_failure(self, task: Future[Any], error: BaseException) -> None:
         self._errors.append(error)
+        note_task(error, task)
         if self._base_error is None and is_base_error(error):
             self._base_error = error
         parent = self._parent_task

@@ -22,6 +22,7 @@ from asyncnb._core.base.task_lists import register
 from asyncnb._core.base.visits import runs_here, visits
 from asyncnb._core.introspection.handle import TaskHandle
 from asyncnb._core.introspection.info import TaskInfo
+from asyncnb._core.introspection.leaves import BY_CANCEL, GROUP_CHILD_DONE, note_children
 from asyncnb._core.primitives import futures as _futures
 from asyncnb._core.primitives.all_tasks import note_suspended
 from asyncnb._core.primitives.awaitables import close_unstarted
@@ -276,6 +277,8 @@ class Task(_Base[_T], Future[_T], metaclass=_TaskType):
             return False if self._launched else interrupt(self)
         loop = self._loop
         if (_get_running_loop() is loop and not visits) or not runs_elsewhere(loop):
+            if BY_CANCEL and (caller := sys._getframe(1)).f_code is GROUP_CHILD_DONE:
+                note_children(caller)
             plain = self._pause is None and self._record is None
             return _cancel(self, msg) if plain else _cancel_on_loop(self, msg)
         if self.done():

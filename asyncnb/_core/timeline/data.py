@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from asyncnb._core.base.errors import TaskNotFoundError
@@ -21,7 +21,9 @@ from asyncnb._core.tracing.trace import Step, TaskTrace, trace_of
 Tasks = Any
 
 
-def timeline_data(tasks: Tasks = None, *, grid: float | None = None) -> dict[str, Any]:
+def timeline_data(
+    tasks: Tasks = None, *, grid: float | None = None, sampled: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """Return the facts of a timeline as plain numbers and texts, ready for JSON. Any thread.
 
     ``origin``: time 0 in seconds since the epoch; ``end``: the last moment; ``recorded``: whether
@@ -31,13 +33,17 @@ def timeline_data(tasks: Tasks = None, *, grid: float | None = None) -> dict[str
     ``recorded``, ``steps``, ``seconds`` (on the loop), ``runs`` (``[start, end]``), ``waits``
     (``[start, end, what, id of the task waited for or None]``), ``events`` (``[when, "cancel" or
     "timeout", message]``) and ``dropped``. ``edges``: ``[id of the task waited for, id of the one
-    that waited, when it was woken or None]``. Times are seconds after ``origin``.
+    that waited, when it was woken or None]``. Times are seconds after ``origin``. ``sampled`` are
+    more rows, which have ``sampled`` set.
     """
     recording = tasks if isinstance(tasks, Recording) else recorder
     rows = _rows(tasks, recording)
     steps = recording.steps_of()
     now = recording.now() + recording.epoch
     facts = [_facts(row, recording, steps, now) for row in rows]
+    if sampled:
+        known = {row["id"] for row in (*facts, *sampled)}
+        facts += [row for row in sampled if row["parent"] in known]
     starts = [row["created"] for row in facts]
     origin = min(starts, default=now)
     ends = [row["ended"] if row["ended"] is not None else now for row in facts]

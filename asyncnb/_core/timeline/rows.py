@@ -170,9 +170,9 @@ def is_elsewhere(kind: str) -> bool:
 
 
 def end_of(row: dict[str, Any]) -> str:
-    """Return how the end of a row's bar looks: a key of ``ENDS``."""
+    """Return how the end of a row's bar looks: a key of ``ENDS``, or "" if it is not known."""
     if row["ended"] is not None or row["state"] in ("paused", "pending"):
-        return str(row["state"])
+        return row["state"] if row["state"] in ENDS else ""
     return "alive"
 
 
@@ -213,11 +213,17 @@ def tick_label(when: float, end: float) -> str:
 
 def notes(data: dict[str, Any]) -> list[str]:
     """Return sentences that a reader needs besides the picture."""
+    found = []
     if data["dropped"]:
-        return [f"{data['dropped']:,} older steps were not kept: a recording is bounded."]
-    if not data["recorded"]:
-        return [
+        found.append(f"{data['dropped']:,} older steps were not kept: a recording is bounded.")
+    elif not data["recorded"]:
+        found.append(
             "Steps and waits were not recorded; %%atask --trace or launch(..., trace=True) records "
             "them."
-        ]
-    return []
+        )
+    if any(row.get("sampled") for row in data["rows"]):
+        found.append(
+            "Tasks inside others that were not recorded are sampled: they are shown from when they "
+            "were first seen, while this timeline was open."
+        )
+    return found

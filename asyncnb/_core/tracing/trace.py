@@ -10,9 +10,9 @@ from asyncio import AbstractEventLoop, CancelledError
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
-from asyncnb._core.base.errors import format_exception_line
 from asyncnb._core.introspection.call_graph import awaited_by
 from asyncnb._core.introspection.handle import TaskHandle
+from asyncnb._core.introspection.leaves import format_failure
 from asyncnb._core.primitives.timeouts import innermost
 from asyncnb._core.tracing.foreign_timeouts import expired_in
 from asyncnb._core.tracing.traced_loops import unwatch
@@ -146,7 +146,7 @@ class TaskTrace:
         else:
             self.state = "failed"
             if not isinstance(error, GeneratorExit):
-                self.error = format_exception_line(error)
+                self.error = format_failure(error)
         task = self.task()
         if task is not None:
             self.name = task.get_name()

@@ -152,7 +152,12 @@ class BackgroundCells:
 
         try:
             start, bind, note = prepare_remote(
-                self.ip, runner, cell, given=args.sent, out=args.out or []
+                self.ip,
+                runner,
+                cell,
+                given=args.sent,
+                out=args.out or [],
+                profile=args.profile,
             )
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
@@ -281,6 +286,10 @@ class BackgroundCells:
             from asyncnb._kernel.cells.repeat import repeated  # %load_ext would take longer
 
             often = repeated(record, once, args, self.ip, self.output)
+        if args.profile:
+            from asyncnb._kernel.cells.profiled import profiled
+
+            often = profiled(record, often, self.output)
         record.first_limit = args.timeout
         coro = self._run(record, often, [r.task for r in before])
         launch.cancel_records(before, "replaced by a new run of its cell")
@@ -352,6 +361,8 @@ class BackgroundCells:
             result = task.result()
             if record.request.bind is not None:
                 self.ip.user_ns[record.request.bind] = result
+        if failed:
+            registry.keep_frames(record)
         if failed and record.request.waited:
             record.set_shown()  # the waiting cell raises it
         else:

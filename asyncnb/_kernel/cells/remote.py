@@ -79,13 +79,15 @@ def prepare_remote(
     *,
     given: list[str] | None,
     out: list[str],
+    profile: bool = False,
 ) -> tuple[Callable[[TaskRecord], Coroutine[Any, Any, Any]], str | None, str]:
     """Pack ``cell`` with the names it needs; return what starts it, the name for its result, and a
     line that says what is sent.
 
     ``given`` names what is sent along (None: the existing names that it reads), ``out`` what is
-    returned: a name that the cell binds, or one for the value of its last expression. Raises
-    UsageError for a name that does not exist or cannot be returned, and what ``pack_cell`` raises.
+    returned: a name that the cell binds, or one for the value of its last expression. With
+    ``profile`` the cell is sampled where it runs. Raises UsageError for a name that does not exist
+    or cannot be returned, and what ``pack_cell`` raises.
     """
     names = _names_to_send(ip, cell, given)
     _, bound = names_in(cell)
@@ -108,6 +110,7 @@ def prepare_remote(
         names=names,
         out=back,
         namespace=ip.user_global_ns,
+        profile=profile,
     )
 
     async def start(record: TaskRecord) -> Any:

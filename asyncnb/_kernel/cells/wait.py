@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from asyncnb._core.base.errors import TasksFailedError, WrongThreadError, format_exception_line
+from asyncnb._core.base.errors import TasksFailedError, WrongThreadError
 from asyncnb._core.base.text import count
+from asyncnb._core.introspection.leaves import format_failure
 from asyncnb._core.primitives.futures import join_future
 
 if TYPE_CHECKING:
+    from asyncnb._core.launched.inside import InnerTask
     from asyncnb._core.launched.open_group import OpenGroup
     from asyncnb._core.launched.record import TaskRecord
 
 
 def wait(
-    records: Sequence[TaskRecord], seconds: float | None, group: OpenGroup | None = None
+    records: Sequence[TaskRecord | InnerTask], seconds: float | None, group: OpenGroup | None = None
 ) -> None:
     """Block until all of ``records`` have ended and their output has been shown.
 
@@ -58,7 +60,7 @@ def wait(
 
 
 def _all_of(
-    records: Sequence[TaskRecord], group: OpenGroup | None, seen: set[Any]
+    records: Sequence[TaskRecord | InnerTask], group: OpenGroup | None, seen: set[Any]
 ) -> Iterator[Any]:
     """Yield the tasks of ``records``, then those of ``group`` until it has no others."""
     for record in records:
@@ -94,7 +96,7 @@ def _still_running(tasks: Sequence[Any], seconds: float | None) -> TimeoutError:
 
 def _failure(task: Any, exc: BaseException, record: TaskRecord | None) -> str:
     if record is None:
-        return f"{_name(task)}: {format_exception_line(exc).partition(chr(10))[0].rstrip('.')}"
+        return f"{_name(task)}: {format_failure(exc).partition(chr(10))[0].rstrip('.')}"
     info = record.info()
     where = f" ({info.cell})" if info.cell is not None and str(info.cell) else ""
     return f"{info.name}{where}: {(info.error or '').rstrip('.')}"

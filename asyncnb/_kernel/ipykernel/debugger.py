@@ -1,4 +1,4 @@
-"""Makes the front end's debugger skip asyncnb's own code, as it skips IPython's."""
+"""Makes the front end's debugger skip asyncnb's own code, as it skips IPython's; opens pdb."""
 
 from __future__ import annotations
 
@@ -31,3 +31,9 @@ class DebuggerRules:
         """Remove it."""
         if isinstance(self._files, list) and _PACKAGE in self._files:
             self._files.remove(_PACKAGE)
+
+
+def open_if_asked(ip: Any) -> None:
+    """Open IPython's debugger on the latest error if the user has set ``%pdb on``."""
+    if ip.call_pdb:
+        ip.debugger(force=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +28,10 @@ MAX_NAMES = 500
 
 #: Verbs that take living tasks only.
 _FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout"}
+#: Verbs that take the paths of tasks inside launched ones.
+_TAKE_PATHS = {"cancel", "wait", "pause", "resume", "stack"}
+#: Tasks inside one that are offered at most: a screenful, since one may have 10,000.
+MAX_INSIDE = 50
 
 _MAGIC = re.compile(
     r"^\s*(?:[\w.]+\s*=\s*)?(?P<magic>%%(?:atask|agroup)|%(?:atask|tasks|asyncnb))\s(?P<rest>.*)$"
@@ -103,12 +108,16 @@ class MagicCompletion:
         if not given:
             yield from self._verbs
             yield from self._arguments(self._table.parser(), given, fragment)
+            yield from _paths(self._table.parser(), given, fragment)
         elif given[0] in self._verbs:
             verb = self._verbs[given[0]]
             living = given[0] in _FOR_THE_LIVING
             yield from self._arguments(verb.parser(), given[1:], fragment, living=living)
+            if given[0] in _TAKE_PATHS:
+                yield from _paths(verb.parser(), given, fragment)
         else:
             yield from self._arguments(self._table.parser(), given, fragment)
+            yield from _paths(self._table.parser(), given, fragment)
 
     def _of_asyncnb(self, given: list[str]) -> Iterable[str]:
         if not given:
@@ -153,6 +162,8 @@ class MagicCompletion:
         match action.dest:
             case "name" | "old" | "pattern" | "patterns":
                 return task_names(living)
+            case "failed":
+                return (r.name for r in reversed(registry.records()) if r.state() == "failed")
             case "group":
                 return group_names()
             case "on":
@@ -166,6 +177,17 @@ class MagicCompletion:
 
 def _takes_value(parser: Parser, word: str) -> bool:
     return any(word in a.option_strings and a.nargs != 0 for a in parser._actions)
+
+
+def _paths(parser: Parser, given: list[str], fragment: str) -> Iterable[str]:
+    """Yield the paths of tasks inside the launched one that ``fragment`` begins with."""
+    if "/" not in fragment or (given and _takes_value(parser, given[-1])):
+        return
+    from asyncnb._core.launched.inside import paths_inside  # seldom needed
+
+    plain = fragment.lstrip("'\"")
+    fitting = (path for path in paths_inside(plain) if path.startswith(plain))
+    yield from itertools.islice(fitting, MAX_INSIDE)
 
 
 def split(text: str) -> tuple[list[str] | None, str]:

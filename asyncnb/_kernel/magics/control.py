@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable
 
 from asyncnb._core.launched import commands
-from asyncnb._core.launched.registry import registry
 from asyncnb._kernel.arguments import Parser, limit, seconds
 from asyncnb._kernel.cells.wait import wait
 from asyncnb._kernel.magics.verbs import Verb
@@ -64,7 +63,7 @@ class ControlVerbs:
 
     def _timeout(self, args: argparse.Namespace) -> None:
         seconds, more = args.limit
-        print(commands.set_limit(registry.find(args.name), seconds, more=more))
+        print(commands.set_limit(commands.launched_named(args.name), seconds, more=more))
 
     def _pause(self, args: argparse.Namespace) -> None:
         print(commands.pause(commands.named(args.patterns), pause_timeouts=args.pause_timeouts))
@@ -76,7 +75,7 @@ class ControlVerbs:
         print(self._detach())
 
     def _rename(self, args: argparse.Namespace) -> None:
-        commands.rename(registry.find(args.old), args.new)
+        commands.rename(commands.launched_named(args.old), args.new)
 
     def _clear(self, args: argparse.Namespace) -> None:
         print(commands.clear())

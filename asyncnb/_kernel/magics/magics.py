@@ -96,7 +96,7 @@ class AsyncMagics(Magics):
         %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR]
                 [--on loop|thread|process|kernel|EXECUTOR] [--in A,B]
                 [--every SECONDS] [--retry N] [--again replace|keep|skip|error] [--wait]
-                [--show] [--trace] [--quiet]
+                [--show] [--trace] [--profile] [--quiet]
 
         A cell with top-level await runs on the loop. A cell without await runs in a worker thread,
         so that blocking code never blocks the loop. --on chooses another place. The cell returns
@@ -104,7 +104,8 @@ class AsyncMagics(Magics):
         its last expression is the task's result, and -o binds it to a variable. -g adds the task
         to a group, whose tasks are cancelled when one of them fails. -t sets a timeout in seconds.
         --wait keeps the cell busy until the task has ended. --trace records the steps of the task
-        and of the tasks it creates, for %tasks timeline. --show displays the task as one live
+        and of the tasks it creates, for %tasks timeline. --profile shows under the
+        cell, when the task ends, where its time went. --show displays the task as one live
         line. --quiet does not show the result. Running the cell again replaces its task if that is
         still running; --again keep, skip or error changes that.
         --every repeats the cell every SECONDS, and skips rounds for which it is too slow; a round
@@ -189,6 +190,9 @@ class AsyncMagics(Magics):
 
         %tasks                        show a table of the tasks
         %tasks [--all] [--failed] [-g GROUP] [PATTERN]
+        %tasks NAME/                  show the tasks that a task made: with create_task(), in a
+                                      TaskGroup, a gather; NAME/CHILD names one of them, here and
+                                      for cancel, pause, resume, stack and wait
         %tasks live                   show the dashboard
         %tasks cancel PATTERN...      cancel by name or glob pattern; or -g GROUP, or --all
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
@@ -202,12 +206,20 @@ class AsyncMagics(Magics):
                                       opened before, or the first line of the cell itself
         %tasks output NAME            show here what it printed
         %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
+        %tasks deadlocks              search for tasks that wait for each other, now
+        %tasks profile [NAME] [-g GROUP] [SECONDS]   show where the time of the next 5 s goes: by
+                                      task, cell and line; Ctrl-C ends it early
         %tasks stack NAME             show where it is, what it waits for and what waits for it
+        %tasks debug NAME             post-mortem of a failed task: pdb with its frames; for a
+                                      group, NUMBER chooses the error
+        %tasks leaks                  show what cells left behind: coroutines never awaited, tasks
+                                      without a reference, servers and clients left open
         %tasks rename OLD NEW         rename it
         %tasks clear                  forget the tasks that have ended
 
             %tasks --all "fetch*"     # includes tasks that were not launched, by name
             %tasks stack pages
+            %tasks "pages/page 1*"    # some of the tasks inside pages
             %tasks cancel "fetch*" -m "too slow"
             %tasks wait pages -t 60
         """
@@ -271,7 +283,7 @@ class AsyncMagics(Magics):
 def _split_expression(line: str) -> tuple[list[str], str]:
     """Split the line of ``%atask`` into the words before the expression, and the expression."""
     rest, before = line.strip(), []
-    flags = {"--wait", "--show", "--trace", "--quiet"}
+    flags = {"--wait", "--show", "--trace", "--profile", "--quiet"}
     named = False
     while rest and not rest.startswith("#"):
         word, _, after = rest.partition(" ")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
-from asyncnb._core.config import HISTORY, RESULTS, Config, config
+from asyncnb._core.config import FRAMES, HISTORY, RESULTS, Config, config
 from asyncnb._core.loop.current import running_or_starting_loop
 from asyncnb._kernel.magics.settings import SIZE, SWITCH, Option, amount, one_of, whole_number
 from asyncnb._kernel.output.task_output import MAX_ITEMS
@@ -17,6 +17,7 @@ def options(
     autoawait: Callable[[bool], object],
     one_loop: Callable[[bool], object],
     keep_alive: Callable[[bool], object],
+    leaks: Callable[[bool], object],
     offload_limit: Callable[[int], object],
 ) -> list[Option]:
     """Return the options; the arguments apply those that are no setting of the core."""
@@ -53,6 +54,13 @@ def options(
             _watch,
         ),
         Option(
+            "deadlocks",
+            Config.deadlocks,
+            SWITCH,
+            "report tasks that wait for each other, once they have stood still for two seconds",
+            _setter("deadlocks"),
+        ),
+        Option(
             "history",
             HISTORY,
             whole_number(),
@@ -66,6 +74,14 @@ def options(
             "ended tasks, the newest, whose results and exceptions to keep even if no code holds "
             "the task; a result bound with -o is kept by its variable only",
             _set_results_limit,
+        ),
+        Option(
+            "frames",
+            FRAMES,
+            whole_number(),
+            "failed tasks, the newest, whose frames to keep for %tasks debug, with all that the "
+            "variables there hold",
+            _set_frames_limit,
         ),
         Option(
             "output_tail",
@@ -102,6 +118,14 @@ def options(
             SWITCH,
             "while tasks are running, keep the server from culling this kernel as idle",
             keep_alive,
+        ),
+        Option(
+            "leaks",
+            False,
+            SWITCH,
+            "note at the end of a cell what it left behind: coroutines never awaited, servers of "
+            "its earlier run; %tasks leaks looks without this",
+            leaks,
         ),
         Option(
             "late_items",
@@ -152,3 +176,9 @@ def _set_results_limit(number: int) -> None:
     from asyncnb._core.launched.registry import registry  # for those who change the default
 
     registry.set_results_limit(number)
+
+
+def _set_frames_limit(number: int) -> None:
+    from asyncnb._core.launched.registry import registry  # for those who change the default
+
+    registry.set_frames_limit(number)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
@@ -48,16 +47,19 @@ class ShowVerbs:
         self.all_verbs: Iterable[str] = self.verbs
 
     def _table(self, args: argparse.Namespace) -> TaskTable:
-        from asyncnb._kernel.tables.rows import MAX_ROWS, choose
-        from asyncnb._kernel.tables.table import TaskTable
+        from asyncnb._kernel.tables.tree import TreeTable
 
+        tree, below = TreeTable(), ""
         if args.group is not None:
             patterns = [] if args.pattern == "*" else [args.pattern]
             found = commands.in_group(args.group, patterns)
+            below = commands.group_line(args.group)
         else:
             found = list(registry.match(args.pattern))
-        plain = _plain_tasks(args.pattern) if args.all and args.group is None else []
+        plain = plain_tasks_named(args.pattern) if args.all and args.group is None else []
         if args.pattern != "*" and not found and not plain:
+            if "/" in args.pattern and not args.failed:
+                return tree.of_path(args.pattern)
             if verb := did_you_mean(args.pattern, self.all_verbs):
                 raise UsageError(
                     f"{args.pattern!r} is neither a command of %tasks nor the name of a task.{verb}"
@@ -66,16 +68,8 @@ class ShowVerbs:
         if args.failed:
             found = [r for r in found if r.ended is not None and r.state() == "failed"]
             plain = []  # unfinished tasks only are known of these
-        shown, left_out = choose(found)
-        infos = [record.info() for record in shown]
-        if plain:
-            from asyncnb._core.introspection.unmanaged import unmanaged_task_info
-
-            infos += [unmanaged_task_info(task) for task in plain[:MAX_ROWS]]
-            if len(plain) > MAX_ROWS:
-                left_out += f" {len(plain) - MAX_ROWS:,} that were not launched are not shown."
         empty = "No failed tasks." if args.failed else "No tasks."
-        return TaskTable(infos, empty=empty, left_out=left_out.strip())
+        return tree.of(found, plain, empty, below)
 
     def _stack(self, args: argparse.Namespace) -> None:
         from asyncnb._kernel.tables.stack import describe_stack
@@ -84,16 +78,22 @@ class ShowVerbs:
             record = registry.find(args.name)
         except TaskNotFoundError:
             named = plain_tasks_named(args.name, exactly=True)
-            if len(named) != 1:
-                raise
-            from asyncnb._core.introspection.unmanaged import unmanaged_task_info
+            if len(named) == 1:
+                from asyncnb._core.introspection.unmanaged import unmanaged_task_info
 
-            print(describe_stack(named[0], unmanaged_task_info(named[0])))
+                print(describe_stack(named[0], unmanaged_task_info(named[0])))
+            elif "/" in args.name:
+                from asyncnb._core.launched.inside import find_one
+
+                inside = find_one(args.name)
+                print(describe_stack(inside.task, inside.info()._replace(name=inside.name)))
+            else:
+                raise
         else:
             print(describe_stack(record.task, record.info()))
 
     def _output(self, args: argparse.Namespace) -> None:
-        self._show_output(registry.find(args.name))
+        self._show_output(commands.launched_named(args.name))
 
     def _timeline(self, args: argparse.Namespace) -> Timeline:
         from asyncnb._core.timeline.timeline import timeline
@@ -103,10 +103,6 @@ class ShowVerbs:
 
 def _timeline_arguments(parser: Parser) -> None:
     parser.add_argument("pattern", nargs="?", default="*")
-
-
-def _plain_tasks(pattern: str) -> list[asyncio.Task[Any]]:
-    return sorted(plain_tasks_named(pattern), key=lambda task: task.get_name())
 
 
 def _table_arguments(parser: Parser) -> None:

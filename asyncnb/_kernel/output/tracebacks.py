@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import contextlib
 import sys
 import traceback
 import types
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
 
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import format_exception_line, safe_str
-from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame
-
-if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
+from asyncnb._core.base.frames import ASYNCIO, PACKAGE, is_internal_frame, joined
+from asyncnb._core.base.text import replace_surrogates
+from asyncnb._kernel.ipykernel.debugger import open_if_asked
 
 #: The number of frames above which the middle of a traceback is omitted, as a thousand frames take
 #: a second to format; and how many are then kept at either end.
@@ -34,25 +36,21 @@ def user_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
         if not is_internal_frame(tb.tb_frame):
             frames.append(tb)
         tb = tb.tb_next
-    return _joined(frames)
+    return joined(frames)
 
 
-def _joined(entries: list[types.TracebackType]) -> types.TracebackType | None:
-    kept = None
-    for entry in reversed(entries):
-        kept = types.TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    return kept
-
-
-def _without_middle(tb: types.TracebackType | None) -> tuple[types.TracebackType | None, int]:
-    """Return ``tb``, without the middle if it is long, and how many frames were omitted."""
+def visible_frames(
+    tb: types.TracebackType | None,
+) -> tuple[types.TracebackType | None, int]:
+    """Return the user's frames of ``tb``, without the middle of many, and how many that omits."""
+    tb = user_frames(tb)
     entries = []
     while tb is not None:
         entries.append(tb)
         tb = tb.tb_next
     if len(entries) <= _MOST_FRAMES:
-        return _joined(entries), 0
-    return _joined(entries[:_ENDS] + entries[-_ENDS:]), len(entries) - 2 * _ENDS
+        return joined(entries), 0
+    return joined(entries[:_ENDS] + entries[-_ENDS:]), len(entries) - 2 * _ENDS
 
 
 def add_advice(exc: BaseException) -> None:
@@ -62,6 +60,21 @@ def add_advice(exc: BaseException) -> None:
     advise(exc, frontend.current.cell_of)
 
 
+def has_group(exc: BaseException | None) -> bool:
+    """Return whether ``exc`` is a group, or an exception before it is."""
+    seen: set[int] = set()
+    waiting = [exc]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        if isinstance(each, BaseExceptionGroup):
+            return True
+        seen.add(id(each))
+        waiting += [each.__cause__, each.__context__]
+    return False
+
+
 def format_error(
     ip: InteractiveShell, exc: BaseException, *, short: bool = False
 ) -> tuple[str, str, list[str]]:
@@ -69,9 +82,11 @@ def format_error(
 
     With ``short``, as plain Python formats them, in a fraction of the time.
     """
-    kind = type(exc)
     add_advice(exc)
-    tb, omitted = _without_middle(user_frames(exc.__traceback__))
+    if has_group(exc):
+        lines = group_lines(ip, exc, short=short)
+        return type(exc).__name__, safe_str(exc), lines
+    tb, omitted = visible_frames(exc.__traceback__)
     try:
         lines = plain_lines(exc, tb) if short else _lines(ip, exc, tb)
         if omitted:
@@ -79,11 +94,17 @@ def format_error(
             place = -1 - _ENDS if len(lines) > 2 * _ENDS else -1
             lines.insert(place, f"({omitted:,} frames are omitted here)\n")
     except BaseException as broken:
-        # Raised by its __str__ or _render_traceback_, which is the user's code and may raise
-        # anything. The failure must be reported all the same.
-        lines = [*traceback.format_tb(tb), format_exception_line(exc)]
-        lines.append(f"(The usual traceback could not be made: {format_exception_line(broken)})")
-    return kind.__name__, safe_str(exc), lines
+        lines = _in_any_case(exc, tb, broken)
+    return type(exc).__name__, safe_str(exc), lines
+
+
+def _in_any_case(
+    exc: BaseException, tb: types.TracebackType | None, broken: BaseException
+) -> list[str]:
+    # Raised by its __str__ or _render_traceback_, which is the user's code and may raise anything.
+    # The failure must be reported all the same.
+    lines = [*traceback.format_tb(tb), format_exception_line(exc)]
+    return [*lines, f"(The usual traceback could not be made: {format_exception_line(broken)})"]
 
 
 def _lines(ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | None) -> list[str]:
@@ -92,16 +113,56 @@ def _lines(ip: InteractiveShell, exc: BaseException, tb: types.TracebackType | N
         lines = exc._render_traceback_()
     elif isinstance(exc, SyntaxError):
         lines = ip.SyntaxTB.structured_traceback(kind, exc, traceback.extract_tb(tb))  # type: ignore[arg-type]
-    elif isinstance(exc, BaseExceptionGroup):  # which ultratb cannot show
-        lines = _group_lines(exc, tb)
     else:
-        formatter: Any = ip.InteractiveTB
-        before = getattr(formatter, "tb", None)
-        try:
-            lines = formatter.structured_traceback(kind, exc, tb, tb_offset=0)
-        finally:
-            formatter.tb = before  # else it keeps all variables of the frames alive
+        with _formatter_tb(ip, None):
+            lines = ip.InteractiveTB.structured_traceback(kind, exc, tb, tb_offset=0)
     return list(lines)
+
+
+@contextlib.contextmanager
+def _formatter_tb(ip: Any, after: types.TracebackType | None) -> Iterator[None]:
+    """Give the formatter, which keeps the traceback it has formatted, that of before, or ``after``.
+
+    ``%debug`` uses it; that of a task would keep all variables of the frames alive.
+    """
+    before = getattr(ip.InteractiveTB, "tb", None)
+    try:
+        yield
+    finally:
+        ip.InteractiveTB.tb = before if after is None else after
+
+
+def group_lines(
+    ip: InteractiveShell,
+    exc: BaseException,
+    *,
+    short: bool = False,
+    tb_offset: int | None = 0,
+    debugged: types.TracebackType | None = None,
+) -> list[str]:
+    """Return the lines for a group, or for an exception with a group among its causes.
+
+    ``debugged`` is the traceback that ``%debug`` is to open, ``tb_offset`` as for the formatter.
+    """
+    from asyncnb._kernel.output.groups import GroupTraceback  # imported for the first group
+
+    try:
+        if hasattr(exc, "_render_traceback_"):  # of ``--wait``, or a class of the user's
+            return list(exc._render_traceback_())
+        tree = GroupTraceback(
+            ip,
+            visible_frames,
+            add_advice,
+            short=plain_lines if short else None,
+            tb_offset=tb_offset,
+        )
+        with _formatter_tb(ip, debugged):
+            lines = tree.lines(exc)
+    except BaseException as broken:
+        return _in_any_case(exc, user_frames(exc.__traceback__), broken)
+    if not getattr(ip.InteractiveTB, "tb_join_char", "\n"):
+        return ["\n".join(lines)]  # the pieces of this mode are joined without line ends
+    return lines
 
 
 def plain_lines(exc: BaseException, tb: types.TracebackType | None) -> list[str]:
@@ -116,48 +177,6 @@ def plain_lines(exc: BaseException, tb: types.TracebackType | None) -> list[str]
     if cause is not None:
         lines.append(f"(after {format_exception_line(cause)})")
     return lines
-
-
-def _group_lines(
-    exc: BaseExceptionGroup[BaseException], tb: types.TracebackType | None
-) -> list[str]:
-    """Return the lines for a group, without what the cells of its tasks already show."""
-    _cut(exc)
-    unseen = [e for e in exc.exceptions if not getattr(e, "_asyncnb_shown_in", ())]
-    if len(unseen) == len(exc.exceptions):
-        return _with_cells(traceback.format_exception(type(exc), exc, tb))
-    shown = len(exc.exceptions) - len(unseen)
-    lines = [
-        format_exception_line(exc),
-        f"The traceback{'' if shown == 1 else 's'} of {shown} of them "
-        f"appear{'s' if shown == 1 else ''} under the cell that launched the task."
-        if unseen
-        else "Each traceback appears under the cell that launched its task.",
-    ]
-    for each in unseen:
-        lines += _with_cells(traceback.format_exception(each))
-    return lines
-
-
-_FILE = re.compile(r'^([ |]*)File "(.+)"(?=, line \d+)')
-
-
-def _with_cells(formatted: list[str]) -> list[str]:
-    """Return what Python has formatted, as lines, with ``Cell In[n]`` for the files of cells."""
-
-    def place(found: re.Match[str]) -> str:
-        cell = frontend.current.cell_of(found[2])
-        return found[0] if cell is None else f"{found[1]}Cell {cell}"
-
-    return [_FILE.sub(place, line) for line in "".join(formatted).splitlines()]
-
-
-def _cut(exc: BaseExceptionGroup[BaseException]) -> None:
-    """Reduce the tracebacks of a group's members to the user's frames, permanently."""
-    for each in exc.exceptions:
-        each.__traceback__ = user_frames(each.__traceback__)
-        if isinstance(each, BaseExceptionGroup):
-            _cut(each)
 
 
 class Tracebacks:
@@ -215,4 +234,31 @@ class Tracebacks:
                 self.ip._last_traceback = format_error(self.ip, exc)[2]
                 return
             exc_tuple = (type(exc), exc, exc.__traceback__)
-        self._original(exc_tuple, *args, **kwargs)
+        if not self._shows_group(exc_tuple, *args, **kwargs):
+            self._original(exc_tuple, *args, **kwargs)
+
+    def _shows_group(
+        self,
+        exc_tuple: Any = None,
+        filename: str | None = None,
+        tb_offset: int | None = None,
+        exception_only: bool = False,
+        running_compiled_code: bool = False,
+    ) -> bool:
+        """Show a group, which IPython would print as plain Python does; return whether it did."""
+        if exception_only or not self._is_plain_ipython():
+            return False
+        try:
+            kind, exc, tb = self.ip._get_exc_info(exc_tuple)  # of the latest error for %tb
+        except ValueError:
+            return False  # there is none
+        if isinstance(exc, (SyntaxError, UsageError)) or not has_group(exc):
+            return False
+        lines = group_lines(self.ip, exc, tb_offset=tb_offset, debugged=tb)
+        self.ip._showtraceback(kind, exc, list(map(replace_surrogates, lines)))
+        open_if_asked(self.ip)
+        return True
+
+    def _is_plain_ipython(self) -> bool:
+        """Return whether no other library shows the errors of this shell."""
+        return getattr(self._original, "__func__", None) is InteractiveShell.showtraceback

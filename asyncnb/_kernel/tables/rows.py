@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from asyncnb._core.base.text import duration, escape_control_chars
 from asyncnb._core.introspection.info import ENDED, TaskInfo
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._kernel.tables.note import note
+
+if TYPE_CHECKING:
+    from asyncnb._core.introspection.counts import Counts
 
 #: Rows of a table at most: longer ones are not read, and take time to make.
 MAX_ROWS = 100
@@ -39,7 +43,7 @@ class Row:
 
     __slots__ = ("branch", "info", "texts")
 
-    def __init__(self, info: TaskInfo, branch: Branch, now: float) -> None:
+    def __init__(self, info: TaskInfo, branch: Branch, now: float, inside: str = "") -> None:
         self.info = info
         self.branch = branch
         elapsed = info.elapsed
@@ -54,7 +58,7 @@ class Row:
             "cell": str(info.cell or ""),
             "on": info.kind,
             "waits for": escape_control_chars(waits or "", 40),
-            "note": escape_control_chars(note(info), 60),
+            "note": escape_control_chars(", ".join(filter(None, (inside, note(info)))), 60),
         }
 
 
@@ -82,6 +86,12 @@ def choose(records: Sequence[TaskRecord], most: int = MAX_ROWS) -> tuple[list[Ta
         parts.append(f"{over:,} ended")
     names = "`%tasks PATTERN` shows the tasks whose names match."
     return sorted(kept, key=lambda record: record.id), f"Not shown: {' and '.join(parts)}. {names}"
+
+
+def folded(counts: Counts) -> str:
+    """Return what a row says of the tasks inside its task: ``3 inside: 1 running, 2 done``."""
+    ended = f": {counts}" if counts.total > counts.running else ""
+    return f"{counts.total:,} inside{ended}"
 
 
 def as_tree(infos: Sequence[TaskInfo]) -> list[tuple[TaskInfo, Branch]]:

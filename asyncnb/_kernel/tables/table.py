@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from asyncnb._core.base.text import escape_control_chars, terminal_columns, truncate_columns, width
 from asyncnb._core.introspection.info import TaskInfo
@@ -17,17 +18,24 @@ MIN_WIDTHS = {"task": 14, "group": 6, "waits for": 12, "note": 12}
 class TaskTable:
     """The table that ``%tasks`` returns: one row for each task, as it was at that moment.
 
-    Oldest first, with the children of a task below it. ``left_out`` says what is not shown.
+    Oldest first, with the children of a task below it. ``left_out`` says what is not shown, and
+    ``inside`` what the rows say of the tasks inside theirs, by the ids of their tasks.
     """
 
     def __init__(
-        self, infos: Sequence[TaskInfo], empty: str = "No tasks.", left_out: str = ""
+        self,
+        infos: Sequence[TaskInfo],
+        empty: str = "No tasks.",
+        left_out: str = "",
+        inside: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         self.infos = tuple(infos)
         self.empty = empty
         self.left_out = left_out
         now = time.time()
-        self.rows = [Row(info, branch, now) for info, branch in as_tree(self.infos)]
+        self.rows = [
+            Row(info, branch, now, inside.get(info.id, "")) for info, branch in as_tree(self.infos)
+        ]
 
     def columns(self) -> list[str]:
         """Return the names of the columns to show."""

@@ -268,6 +268,12 @@ class ProcessEngine:
                 return
         threading.Thread(target=self._stop, args=(worker, job), daemon=True).start()
 
+    def profile(self, job: Job, on: bool) -> None:
+        """Have the worker that runs ``job`` report where its time goes, or no longer."""
+        worker = job.location
+        if worker is not None and worker.job is job:
+            worker.send("profile", job.id, on)
+
     def _stop(self, worker: WorkerProcess, job: Job) -> None:
         worker.send("cancel", job.id)
         job.wait_for_outcome(CANCEL_GRACE_SECONDS)

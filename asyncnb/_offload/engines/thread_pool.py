@@ -54,6 +54,11 @@ class ThreadPoolEngine:
         if not job.location.cancel():
             cancel(job)
 
+    def thread_of(self, job: Job) -> int | None:
+        """Return the id of the thread that runs ``job``, None if it does not run."""
+        current = running.get(job)
+        return None if current is None else current.thread
+
     def _run(self, job: Job) -> None:
         job.start(threading.current_thread().name)
         assert job.local is not None

@@ -17,7 +17,10 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 
 #: The modules of every far end besides its own one, each after those that it imports.
-_COMMON = ("locks", "running", "output", "outcomes", "notebook", "remote")
+_COMMON = (
+    *("locks", "job_task", "running", "profiling"),
+    *("output", "outcomes", "notebook", "remote"),
+)
 
 #: The name of a package, and the name and the text of each of its modules.
 Package = tuple[str, list[tuple[str, str]]]

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import Any
 
+from .job_task import JobTask
 from .outcomes import PLAIN, describe_error, dump, ended_with, load, load_call, unsendable
 from .output import Report, ThreadOutput, outputs
 from .running import RunningJob, begin, running
@@ -126,8 +127,8 @@ def run_coroutine(current: RunningJob, coro: Any, runner: asyncio.Runner | None 
     """Run ``coro`` on a new loop, or the runner's; cancelling the job cancels its task."""
 
     async def main() -> Any:
-        task = asyncio.ensure_future(coro)
         loop = asyncio.get_running_loop()
+        task = JobTask(coro, loop=loop)
         with current.lock:
             current.cancel_task = lambda: loop.call_soon_threadsafe(task.cancel)
             if current.cancel_requested:
@@ -195,6 +196,23 @@ def run_cell(
         finish = show_figures
     name, source = cell["file"], cell["source"]
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    if cell.get("profile"):
+        from .profiling import sampled
+
+        with sampled(current, report):
+            value = _run_parts(current, cell, namespace)
+    else:
+        value = _run_parts(current, cell, namespace)
+    if finish is not None:
+        finish()
+    missing = [out for out in cell["out"] if out not in namespace]
+    if missing:
+        raise NameError(f"--out {missing[0]}: the cell ended without assigning it a value")
+    return value, {out: namespace[out] for out in cell["out"]}
+
+
+def _run_parts(current: RunningJob, cell: dict[str, Any], namespace: dict[str, Any]) -> Any:
+    """Run the statements of a cell and its last expression; return the value of that."""
     value = None
     for code, is_last in ((cell["body"], False), (cell["last"], True)):
         if code is None:
@@ -204,12 +222,7 @@ def run_cell(
             part = run_coroutine(current, part)
         if is_last:
             value = part
-    if finish is not None:
-        finish()
-    missing = [out for out in cell["out"] if out not in namespace]
-    if missing:
-        raise NameError(f"--out {missing[0]}: the cell ended without assigning it a value")
-    return value, {out: namespace[out] for out in cell["out"]}
+    return value
 
 
 class ProgressReporter:

@@ -72,10 +72,18 @@ class Worker:
             while (message := self.pipe.read()) is not None:
                 if message[0] == "cancel":
                     running.cancel(message[1])
+                elif message[0] == "profile":
+                    self.profile(*message[1:])
                 else:
                     self.jobs.put(message)
         finally:
             end_all()
+
+    def profile(self, job: int, on: bool) -> None:
+        """Begin or end to sample a running job."""
+        from .profiling import switch
+
+        switch(job, on, lambda *what: self.pipe.write(what[0], job, *what[1:]))
 
     def report(self, *what: Any) -> None:
         """Report something about the running job to the kernel."""

@@ -111,7 +111,12 @@ class View {
 
   showTimeline() {
     this.timeline ??= mountTimeline(this.timelinePanel, { onRequest: () => this.askForTimeline() });
+    this.store.setSampling();
     this.askForTimeline();
+  }
+
+  showsTimeline() {
+    return this.isSeen && !this.timelinePanel.hidden;
   }
 
   askForTimeline() {
@@ -120,13 +125,15 @@ class View {
   }
 
   takeTimeline(data) {
+    this.timelineGrows = data.rows.some((row) => row.sampled && row.ended === null);
     this.timeline?.update(data);
   }
 
-  /** While it is shown: ask again after a change, at most once a second. */
+  /** While it is shown: ask again after a change, at most once a second; and how long samples got. */
   keepTimeline() {
-    if (this.timelinePanel.hidden || this.store.seq === this.timelineAsked.seq) return;
-    if (Date.now() - this.timelineAsked.at > 1000) this.askForTimeline();
+    if (this.timelinePanel.hidden) return;
+    const wait = this.store.seq !== this.timelineAsked.seq ? 1000 : this.timelineGrows ? 5000 : Infinity;
+    if (Date.now() - this.timelineAsked.at > wait) this.askForTimeline();
   }
 
   /** The button that counts the tasks of one state and filters by it. */
@@ -247,6 +254,10 @@ class View {
 
   visibleIds() {
     return this.isSeen && !this.tasksPanel.hidden ? this.grid.visibleIds() : [];
+  }
+
+  unfoldedIds() {
+    return this.grid.unfoldedIds();
   }
 
   /** Scroll to the cell that launched a task, if the front end shows prompts as Jupyter does. */

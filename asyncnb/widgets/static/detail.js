@@ -26,12 +26,13 @@ class Detail {
   }
 
   paint() {
-    const { details, rows } = this.store;
-    const row = details && rows.get(details.id);
+    const { details } = this.store;
+    const row = details && this.store.find(details.id);
     setHidden(this.node, !row);
     if (!row) return void (this.of = undefined);
-    setText(this.title, row.name);
-    setAttribute(this.node, "aria-label", `Details of ${row.name}`);
+    const name = this.store.path(row);
+    setText(this.title, name);
+    setAttribute(this.node, "aria-label", `Details of ${name}`);
     const started = row.started === null ? "" : new Date(row.started * 1000).toLocaleTimeString([], { hour12: false });
     setText(
       this.facts,

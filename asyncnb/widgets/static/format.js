@@ -97,6 +97,18 @@ function count(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+/** Numbers by word, without the zeros: `14 running, 5 done, 1 failed`. */
+function countsOf(counts) {
+  return Object.entries(counts).filter(([, n]) => n).map(([word, n]) => `${n.toLocaleString("en")} ${word}`).join(", ");
+}
+
+/** How many tasks are inside another one, in short: `20 running`, `20: 14 running, 6 done`. */
+function countsInside(counts) {
+  const numbers = Object.values(counts).filter(Boolean);
+  const total = numbers.length > 1 ? `${numbers.reduce((sum, n) => sum + n).toLocaleString("en")}: ` : "";
+  return total + countsOf(counts);
+}
+
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 /** A number that fits into a column: `9,999`, `12.3K`. */

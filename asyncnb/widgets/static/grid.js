@@ -80,24 +80,27 @@ class RowElement {
     const { store } = this.grid;
     const { state } = row;
     const living = !isEnded(row);
+    const name = store.path(row);
     this.setClass(`asyncnb-row asyncnb-is-${state}`, store.isPending(row.id));
     setIcon(this.icon, state);
-    this.label(row.name, row.name, item.size ? `${item.open ? "Collapse" : "Expand"} ${row.name}` : "");
-    setText(this.size, item.size && !item.open ? `${item.size}` : "");
+    this.label(row.name, name, item.size ? `${item.open ? "Collapse" : "Expand"} ${name}` : "");
+    const counts = item.isFull ? countsInside(store.insides.get(row.id)) : item.size && !item.open ? `${item.size}` : "";
+    setText(this.size, counts);
+    setAttribute(this.size, "title", item.isFull ? `Tasks inside: ${counts}` : null);
     setText(this.state, state);
     this.showTimes();
-    this.showProgress(row, row.name, row.done, row.total);
+    this.showProgress(row, name, row.done, row.total);
     setText(this.note, row.note || (living ? row.waits_for : ""));
     setAttribute(this.note, "title", this.note.textContent || null);
     setText(this.cell, row.cell ? `In[${row.cell}]` : "");
     setHidden(this.cell, !row.cell);
     setAttribute(this.cell, "aria-label", `Go to the cell of ${row.name}, In[${row.cell}]`);
     const paused = state === "paused";
-    this.showButton("pause", living && store.can.includes("pause") && row.kind === "loop" && state !== "cancelling", `${paused ? "Resume" : "Pause"} ${row.name}`);
+    this.showButton("pause", living && store.canPause(row), `${paused ? "Resume" : "Pause"} ${name}`);
     setIcon(this.buttons.pause.firstChild, paused ? "resume" : "pause");
-    this.showButton("timeout", living, `Set time limit of ${row.name}`);
-    this.showButton("rename", living, `Rename ${row.name}`);
-    this.showButton("cancel", living, `Cancel ${row.name}`);
+    this.showButton("timeout", living && !row.isInner, `Set time limit of ${name}`);
+    this.showButton("rename", living && !row.isInner, `Rename ${name}`);
+    this.showButton("cancel", living, `Cancel ${name}`);
   }
 
   showGroup(item) {
@@ -114,7 +117,10 @@ class RowElement {
     setText(this.time, "");
     setText(this.limit, "");
     this.showProgress(null, `group ${item.group}`, members.length - living.length, members.length || null);
-    setText(this.note, failed ? `${failed} failed` : "");
+    const counts = { running: living.length };
+    for (const each of this.grid.store.format.ended) counts[each] = members.filter((row) => row.state === each).length;
+    setText(this.note, countsOf(counts));
+    setAttribute(this.note, "title", this.note.textContent || null);
     setHidden(this.cell, true);
     for (const verb of ["pause", "timeout", "rename"]) this.showButton(verb, false);
     this.showButton("cancel", living.length > 0 && state !== "cancelling", `Cancel group ${item.group}`);
@@ -175,7 +181,7 @@ class RowElement {
 
   edit(what) {
     const { row } = this.item;
-    if (!row || this.editor || isEnded(row)) return;
+    if (!row || row.isInner || this.editor || isEnded(row)) return;
     const isName = what === "rename";
     const host = isName ? this.nameCell : this.timeCell;
     const left = row.deadline === null ? "" : String(Math.max(0, Math.round(row.deadline - this.grid.store.now())));
@@ -296,12 +302,14 @@ class Grid {
       this.built = store.structure;
       const before = tree.items[this.first];
       const offset = this.viewport.scrollTop - (this.first ?? 0) * ROW;
+      const at = tree.index.get(this.active) ?? 0;
       tree.build(this.hovered);
       this.canvas.style.height = `${tree.items.length * ROW}px`;
       // Keep the visible rows where they are.
       const moved = before && this.viewport.scrollTop > 0 ? tree.index.get(before.key) : undefined;
       if (moved !== undefined && moved !== this.first) this.viewport.scrollTop = moved * ROW + offset;
-      if (!tree.index.has(this.active)) this.active = tree.items[0]?.key ?? null;
+      // The place of a row that is gone is the next one's.
+      if (!tree.index.has(this.active)) this.active = tree.items[Math.min(at, tree.items.length - 1)]?.key ?? null;
     }
     const { items } = tree;
     setAttribute(this.node, "aria-rowcount", items.length + 1);
@@ -325,7 +333,7 @@ class Grid {
       element.show(items[i], i);
     }
     for (const element of this.elements) if (!used.has(element)) element.show(null);
-    if (focusKey !== null) this.focusRow(focusKey);
+    if (focusKey !== null) this.focusRow(tree.index.has(focusKey) ? focusKey : this.active);
     else if (document.activeElement === this.viewport && this.active !== null) this.focusRow(this.active);
   }
 
@@ -344,8 +352,15 @@ class Grid {
   visibleIds() {
     const height = this.shownHeight ?? 0;
     const top = Math.floor(this.viewport.scrollTop / ROW);
-    const shown = this.tree.items.slice(top, top + Math.ceil(height / ROW) + 1);
-    return shown.filter((item) => item.row && !isEnded(item.row)).map((item) => item.row.id);
+    const shown = this.tree.items.slice(Math.max(0, top - SPARE), top + Math.ceil(height / ROW) + SPARE + 1);
+    return shown.filter((item) => item.row).map((item) => item.row.id);
+  }
+
+  /** The ids of the unfolded tasks that there still are. */
+  unfoldedIds() {
+    const { unfolded } = this.tree;
+    for (const id of unfolded) if (!this.store.find(id)) unfolded.delete(id);
+    return [...unfolded];
   }
 
   find(key) {
@@ -373,9 +388,10 @@ class Grid {
 
   toggle(item, open = !item.open) {
     if (!item.size) return;
-    if (open) this.tree.closed.delete(item.key);
-    else this.tree.closed.add(item.key);
+    if (open) this.tree.unfold(item);
+    else this.tree.fold(item);
     this.built = -1;
+    this.store.setUnfolded();
     this.paint(); // at once: the next key may come before the next frame
   }
 
@@ -397,8 +413,14 @@ class Grid {
     else if (verb === "go") this.onGo?.(row);
     else if (isEnded(row) || this.store.connection === "lost") return;
     else if (verb === "rename" || verb === "timeout") element?.edit(verb);
-    else if (verb === "pause") this.store.command(row.state === "paused" ? "resume" : "pause", { id: row.id });
-    else if (verb === "cancel") this.store.command("cancel", { id: row.id });
+    else if (verb === "pause") this.command(row, row.state === "paused" ? "resume" : "pause");
+    else if (verb === "cancel") this.command(row, "cancel");
+  }
+
+  command(row, verb) {
+    if (!row.isInner) this.store.command(verb, { id: row.id });
+    // With the name it has on the screen: another task may have its id by now.
+    else this.store.command(`${verb}_inner`, { id: row.id, name: row.name });
   }
 
   onKey(event) {
@@ -427,7 +449,7 @@ class Grid {
       " ": () => this.act(item, "open"),
       Delete: () => this.act(item, "cancel"),
       F2: () => this.act(item, "rename"),
-      p: () => this.store.can.includes("pause") && this.act(item, "pause"),
+      p: () => item.row && this.store.canPause(item.row) && this.act(item, "pause"),
       t: () => this.act(item, "timeout"),
       g: () => item.row?.cell && this.act(item, "go"),
     };

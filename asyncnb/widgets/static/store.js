@@ -9,6 +9,9 @@ class Store {
     this.sendRaw = send;
     this.rows = new Map(); // by id, oldest first
     this.groups = new Map(); // open groups, by name
+    this.children = new Map(); // of unfolded tasks: rows of what is inside, by id, by the parent's id
+    this.innerRows = new Map(); // the same rows, by id
+    this.insides = new Map(); // what is inside each task that was on the screen: how many, by id
     this.loop = {};
     this.can = [];
     this.format = null; // of the rows, from the snapshot: states, columns, limits
@@ -25,6 +28,23 @@ class Store {
     this.client = Math.random().toString(36).slice(2);
     this.commands = 0;
     this.visibleKey = "";
+    this.unfoldedKey = "";
+    this.isSampling = false;
+  }
+
+  /** The row of a task, also of one inside another. */
+  find(id) {
+    return this.rows.get(id) ?? this.innerRows.get(id);
+  }
+
+  canPause(row) {
+    return this.can.includes("pause") && row.state !== "cancelling" && (row.isInner ? row.can_pause : row.kind === "loop");
+  }
+
+  /** The name of a task; for one inside another with the names above it: `crawl B/page 7`. */
+  path(row) {
+    const above = row.isInner ? this.find(row.parent) : null;
+    return above ? `${this.path(above)}/${row.name}` : row.name;
   }
 
   // Views
@@ -103,15 +123,39 @@ class Store {
     this.changed();
   }
 
-  /** Tell the kernel which living rows are visible: it samples these twice a second. */
+  /** Tell the kernel which rows are visible and which are unfolded: it samples these twice a second. */
   setVisible(force = false) {
-    const ids = new Set();
-    for (const view of this.views) for (const id of view.visibleIds?.() ?? []) ids.add(id);
-    const list = [...ids].sort((a, b) => a - b);
+    this.setUnfolded(force);
+    this.setSampling(force);
+    const list = this.ofViews((view) => view.visibleIds?.());
     const key = list.join();
     if (this.connection === "lost" || (!force && key === this.visibleKey)) return;
     this.visibleKey = key;
     this.post({ c: "view", ids: list });
+  }
+
+  setUnfolded(force) {
+    if (![...this.views].some((view) => view.unfoldedIds)) return; // chips show no insides
+    const list = this.ofViews((view) => view.unfoldedIds?.());
+    const key = list.join();
+    if (this.connection === "lost" || (!force && key === this.unfoldedKey)) return;
+    this.unfoldedKey = key;
+    for (const id of this.children.keys()) if (!list.includes(id)) this.forgetChildren(id);
+    this.post({ c: "unfold", ids: list });
+  }
+
+  /** Tell the kernel whether a timeline is seen: it then notes what is inside tasks. */
+  setSampling(force = false) {
+    const on = [...this.views].some((view) => view.showsTimeline?.());
+    if (this.connection === "lost" || (on === this.isSampling && !(force && on))) return;
+    this.isSampling = on;
+    this.post({ c: "sample", on });
+  }
+
+  ofViews(ask) {
+    const ids = new Set();
+    for (const view of this.views) for (const id of ask(view) ?? []) ids.add(id);
+    return [...ids].sort((a, b) => a - b);
   }
 
   // From the kernel
@@ -135,6 +179,9 @@ class Store {
     this.received = 1;
     this.connection = "live";
     this.rows.clear();
+    this.children.clear();
+    this.innerRows.clear();
+    this.insides.clear();
     this.format = message.format;
     this.ended = new Set(this.format.ended);
     this.counts = Object.fromEntries(this.format.states.map((state) => [state, 0]));
@@ -178,6 +225,62 @@ class Store {
       this.structure++;
     }
     if (message.loop) this.loop = message.loop;
+    if (message.inner) this.takeInner(message.inner);
+  }
+
+  /** What is inside tasks: how many, of unfolded ones their children, of visible ones what they do. */
+  takeInner({ counts = [], lists = [], rows = [] }) {
+    for (const [id, ...numbers] of counts) {
+      const now = Object.fromEntries(this.format.counts.map((word, i) => [word, numbers[i]]));
+      if (!this.insides.get(id)?.running !== !now.running) this.structure++;
+      this.insides.set(id, now);
+    }
+    for (const [parent, gone, named] of lists) {
+      if (gone === null) this.forgetChildren(parent); // these are all
+      let children = this.children.get(parent);
+      if (!children) this.children.set(parent, (children = new Map()));
+      for (const id of gone ?? []) {
+        children.delete(id);
+        if (this.innerRows.get(id)?.parent !== parent) continue; // it is inside another one by now
+        this.innerRows.delete(id);
+        this.forgetChildren(id);
+      }
+      for (let i = 0; i < named.length; i += 2) {
+        const id = named[i];
+        const row = this.newInnerRow(id, parent, named[i + 1]);
+        row.search = this.path(row).toLowerCase();
+        children.set(id, row);
+        this.innerRows.set(id, row);
+      }
+      this.structure++;
+    }
+    const { states, inner } = this.format;
+    for (const values of rows) {
+      const row = this.innerRows.get(values[0]);
+      if (!row) continue;
+      inner.forEach((column, i) => (row[column] = values[i]));
+      row.state = states[row.state];
+      row.isEnded = this.ended.has(row.state);
+    }
+  }
+
+  newInnerRow(id, parent, name) {
+    // Only of those on the screen the kernel says what they do.
+    const row = { isInner: true, isEnded: false, parked: false };
+    for (const column of [...this.format.numbers, ...this.format.texts]) row[column] = null;
+    return Object.assign(row, { id, parent, name, state: "", kind: "loop" });
+  }
+
+  forgetChildren(parent) {
+    const children = this.children.get(parent);
+    if (!children) return;
+    this.children.delete(parent);
+    for (const [id, row] of children) {
+      if (row.parent !== parent || this.innerRows.get(id) !== row) continue;
+      this.innerRows.delete(id);
+      this.forgetChildren(id);
+    }
+    this.structure++;
   }
 
   takeText(values) {

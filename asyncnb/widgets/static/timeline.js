@@ -99,13 +99,19 @@ function mountTimeline(el, { onRequest = null } = {}) {
     const labels = shown.map((row, i) => {
       const label = s("text", { class: row.id === active ? "asyncnb-tl-name asyncnb-tl-active" : "asyncnb-tl-name", x: 8 + 12 * Math.min(row.depth, 5), y: i * LINE + LINE / 2 + 4 }, row.name.slice(0, 200));
       label.setAttribute("clip-path", "inset(0)");
+      if (row.sampled) label.asyncnbTitle = `${row.name}, sampled: seen ${seen(row)}`;
       return label;
     });
     picture.replaceChildren(...parts, names, ...labels);
-    for (const label of labels) shorten(label);
+    for (const label of labels) {
+      shorten(label);
+      if (label.asyncnbTitle) label.append(s("title", {}, label.asyncnbTitle));
+    }
     paintLegend(used);
     if (active === null) setText(description, "");
   }
+
+  const seen = (row) => `from ${duration(row.created, 2)} to ${duration(row.ended ?? data.end, 2)}`;
 
   /** Shorten a name that reaches into the plot. */
   function shorten(label) {
@@ -168,8 +174,8 @@ function mountTimeline(el, { onRequest = null } = {}) {
     }
     const until = row.ended ?? data.end;
     const { ends } = data.legend;
-    if (until >= from && until <= to) {
-      const { end } = row;
+    const { end } = row;
+    if (end && until >= from && until <= to) {
       used.ends.add(end);
       parts.push(s("path", { class: `asyncnb-tl-end asyncnb-tl-end-${end.replace(" ", "-")}`, d: `M${(x(until) + 6).toFixed(1)} ${y}${ends[end].path}` }));
     }
@@ -222,7 +228,8 @@ function mountTimeline(el, { onRequest = null } = {}) {
   function describe(row, when = null) {
     if (!row) return setText(description, "");
     const parts = [row.name, row.state];
-    if (row.ended !== null && row.started !== null) parts.push(`took ${duration(row.ended - row.started, 2)}`);
+    if (row.sampled) parts.push(`sampled: seen ${seen(row)}`);
+    else if (row.ended !== null && row.started !== null) parts.push(`took ${duration(row.ended - row.started, 2)}`);
     if (row.group) parts.push(`group ${row.group}`);
     if (row.cell) parts.push(row.cell);
     if (row.recorded) parts.push(`${count(row.steps, "step")}, ${duration(row.seconds, 2)} on the loop`);

@@ -5,6 +5,7 @@ class Tree {
   constructor(store) {
     this.store = store;
     this.closed = new Set(); // keys of collapsed items
+    this.unfolded = new Set(); // ids of the tasks whose inside is shown
     this.text = "";
     this.states = new Set(); // shown ones; all when empty
     this.items = [];
@@ -41,8 +42,12 @@ class Tree {
       add(parent, { key: `t:${row.id}`, row });
     }
     if (!wanted) for (const name of groups.keys()) addGroup(name);
+    for (const [parent, inside] of this.store.children) {
+      if (!this.unfolded.has(parent)) continue;
+      for (const row of inside.values()) if (!wanted || wanted.has(row.id)) add(`t:${parent}`, { key: `t:${row.id}`, row });
+    }
     // Living tasks first, in the order of their launch; then ended ones, the latest first.
-    const lives = (item) => (item.row ? !item.row.parked : false) || (children.get(item.key) ?? []).some(lives) ||
+    const lives = (item) => (item.row ? !item.row.parked : false) || (children.get(item.key) ?? []).some((each) => !each.row?.isInner && lives(each)) ||
       (item.group !== undefined && groups.has(item.group));
     const endOf = (item) => item.row?.ended ?? Math.max(0, ...(children.get(item.key) ?? []).map(endOf));
     const items = [];
@@ -56,10 +61,12 @@ class Tree {
       ended.sort((a, b) => b.end - a.end);
       for (const item of living.concat(ended)) {
         item.depth = depth;
-        item.size = children.get(item.key)?.length ?? 0;
-        item.open = item.size > 0 && !this.closed.has(item.key);
+        const inside = item.row ? this.store.insides.get(item.row.id)?.running ?? 0 : 0;
+        item.isFull = inside > 0;
+        item.size = (children.get(item.key)?.length ?? 0) || inside;
+        item.open = item.size > 0 && !this.closed.has(item.key) && (!inside || this.unfolded.has(item.row.id));
         items.push(item);
-        if (item.open) walk(item.key, depth + 1);
+        if (!this.closed.has(item.key)) walk(item.key, depth + 1);
       }
     };
     walk("", 0);
@@ -73,9 +80,20 @@ class Tree {
     item.members = members.filter((each) => each.row).map((each) => each.row);
   }
 
+  fold(item) {
+    this.closed.add(item.key);
+    this.unfolded.delete(item.row?.id);
+  }
+
+  unfold(item) {
+    this.closed.delete(item.key);
+    if (item.isFull) this.unfolded.add(item.row.id);
+  }
+
   /** Ids of the rows that pass the filter, and of those above them in the tree. */
   matching() {
-    const { rows } = this.store;
+    const { store } = this;
+    const { rows } = store;
     const words = this.text.toLowerCase().split(/\s+/).filter(Boolean);
     const found = new Set();
     for (const row of rows.values()) {
@@ -83,6 +101,15 @@ class Tree {
       if (!words.every((word) => row.search.includes(word))) continue;
       for (let each = row; each && !found.has(each.id); each = each.group === null ? rows.get(each.parent) : null)
         found.add(each.id);
+    }
+    for (const row of store.innerRows.values()) {
+      if (!words.every((word) => row.search.includes(word))) continue;
+      const above = [];
+      let each = row;
+      for (; each?.isInner; each = store.find(each.parent)) above.push(each.id);
+      if (!each || (this.states.size && !this.states.has(each.state))) continue;
+      for (const id of above) found.add(id);
+      for (; each && !found.has(each.id); each = each.group === null ? rows.get(each.parent) : null) found.add(each.id);
     }
     return found;
   }

@@ -51,6 +51,7 @@ WRITERS = {
     "held": {"_core/launched/registry.py"},
     "last_name": {"_core/primitives/tasks.py"},
     "unseen": {"_core/launched/ended.py"},
+    "failure": {"_core/launched/registry.py"},
 }
 
 #: How the code calls a record.

@@ -355,3 +355,29 @@ def test_the_trace_file_of_a_live_notebook_keeps_them_too(tmp_path):
     assert re.search(r">group crew<", svg)
     assert_harmless(svg)
     asyncnb._core.tracing.recording.recorder.clear()
+
+
+def test_tasks_inside_a_traced_one_are_drawn_below_it():
+    clear_ended()
+
+    async def crawl(pages):
+        async with asyncio.TaskGroup() as group:  # the standard one
+            for number in range(pages):
+                group.create_task(asyncio.sleep(0.01), name=f"page {number}")
+
+    async def outer():
+        await asyncio.gather(asyncio.create_task(crawl(2), name="crawl"))
+
+    asyncnb.launch(outer(), name="outer", trace=True).join(20)
+    picture = asyncnb.timeline("outer")
+    names = ["outer", "crawl", "page 0", "page 1"]
+    assert [(row["name"], row["depth"]) for row in picture.data["rows"]] == [
+        *zip(names, (0, 1, 2, 2), strict=True)
+    ]
+    places = re.findall(r'<text x="(\d+)"[^>]*>(outer|crawl|page \d)<', picture.svg())
+    assert [name for _, name in places] == names
+    assert [int(x) - int(places[0][0]) for x, _ in places] == [0, 14, 28, 28]
+    lines = [line for line in picture.text().splitlines() if line.strip().startswith(tuple(names))]
+    assert [len(line) - len(line.lstrip()) for line in lines] == [0, 2, 4, 4]
+    asyncnb._core.tracing.recording.recorder.clear()
+    clear_ended()

@@ -32,7 +32,10 @@ def living(*but):
 UNWATCHED = "%asyncnb option watchdog 60"
 LIVING = """
 one = asyncnb.launch(asyncio.sleep(1), name="fetch one")
-pages = asyncnb.launch(asyncio.wait([one]), name="pages")
+async def crawl():
+    await asyncio.wait([one, asyncio.create_task(asyncio.sleep(1), name="page 1")])
+pages = asyncnb.launch(crawl(), name="pages")
+while not asyncnb.tasks("pages/page 1"): time.sleep(0.001)
 """
 
 

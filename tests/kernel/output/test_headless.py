@@ -222,3 +222,17 @@ def test_tasks_run_side_by_side_headless_too(execute):
         "print('side by side' if all_begun.n_waiting == 0 else 'in a row')",
     )
     assert stored(cells[-1]).strip() == "side by side"
+
+
+def test_an_exception_group_is_stored_as_the_error_of_its_cell(python, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient")
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    install_kernelspec(python, tmp_path / "data" / "kernels")
+    nb = notebook("raise ExceptionGroup('two', [ValueError('first'), KeyError('second')])")
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="└─"):
+        with_nbclient(nb, tmp_path)
+    [error] = nb.cells[1].outputs
+    assert (error.output_type, error.ename) == ("error", "ExceptionGroup")
+    assert error.evalue == "two (2 sub-exceptions)"
+    assert "first" in "\n".join(error.traceback) and "└─" in "\n".join(error.traceback)

@@ -126,10 +126,15 @@ def test_del_frees_the_memory_of_a_result_that_was_bound(kernel: Kernel) -> None
     assert kernel.ok("alive()").result == "0"
 
 
-def test_a_traceback_that_was_shown_keeps_no_variables_alive(kernel: Kernel) -> None:
+def test_a_traceback_that_was_shown_keeps_no_variables_alive_beyond_the_newest(
+    kernel: Kernel,
+) -> None:
     kernel.ok(LARGE)
-    kernel.ok("%%atask\nawait asyncio.sleep(0)\nfail()")
-    kernel.ok("asyncnb.tasks()[-1]._record.wait_shown(10)")
+    for _ in range(3):
+        kernel.ok("%%atask\nawait asyncio.sleep(0)\nfail()")
+        kernel.ok("asyncnb.tasks()[-1]._record.wait_shown(10)")
+    assert kernel.ok("alive()").result == "1"
+    kernel.ok("%asyncnb option frames 0")
     assert kernel.ok("alive()").result == "0"
     found = kernel.ok("asyncnb.tasks()[-1].info().error")
     assert found.result == "'ValueError: no luck'"

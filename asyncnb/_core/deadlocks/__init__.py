@@ -1,0 +1,1 @@
+"""Why tasks wait for each other: the wait graph, its knots, and the sentences about them."""

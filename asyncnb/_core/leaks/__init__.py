@@ -1,0 +1,1 @@
+"""What code has left behind: coroutines never awaited, tasks without a reference, open servers."""

@@ -1,0 +1,1 @@
+"""Where the time of tasks goes: sampled from another thread, and drawn."""

@@ -1,0 +1,90 @@
+"""The table of ``%tasks`` as a tree: tasks inside launched ones, folded or in rows of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from asyncnb._core.base.errors import TaskNotFoundError
+from asyncnb._core.introspection.info import TaskInfo
+from asyncnb._core.introspection.inner import Id, by_name, inner_info
+from asyncnb._core.launched.inside import find_inside, look_inside, no_match_message
+from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.registry import registry
+from asyncnb._kernel.tables.rows import MAX_ROWS, choose, folded
+from asyncnb._kernel.tables.table import TaskTable
+
+
+class TreeTable:
+    """Makes the tables of one ``%tasks``, from one look at the tasks."""
+
+    def __init__(self) -> None:
+        self._inner = look_inside()
+
+    def of(
+        self,
+        found: Sequence[TaskRecord],
+        plain: Sequence[asyncio.Task[Any]],
+        empty: str,
+        below: str = "",
+    ) -> TaskTable:
+        """Return the table of launched tasks and of others, at most ``MAX_ROWS`` of each.
+
+        The sentence ``below`` is shown under it.
+        """
+        shown, left_out = choose(found)
+        left_out = f"{below} {left_out}".strip()
+        rows = {record.id: record.info() for record in shown}
+        for task in sorted(plain, key=by_name)[:MAX_ROWS]:
+            rows[-id(task)] = inner_info(task, self._inner.parent(task))
+        if len(plain) > MAX_ROWS:
+            left_out += f" {len(plain) - MAX_ROWS:,} that were not launched are not shown."
+        return self._table(rows, left_out, empty)
+
+    def of_path(self, path: str) -> TaskTable:
+        """Return the table of the tasks that a path names, with those that they are inside.
+
+        Raises TaskNotFoundError if there is none.
+        """
+        if path.endswith("/"):
+            path += "*"
+        found = find_inside(path, inner=self._inner)
+        if not found:
+            raise TaskNotFoundError(no_match_message(path))
+        rows: dict[int, TaskInfo] = {}
+        for each in found[:MAX_ROWS]:
+            self._add_above(each.parent, rows)
+            rows[each.id] = each.info()
+        over = len(found) - MAX_ROWS
+        left_out = f"Not shown: {over:,} more. `%tasks PATH` takes globs, as in `*/page 1*`."
+        return self._table(rows, left_out if over > 0 else "", "No tasks.")
+
+    def _add_above(self, id_: Id, rows: dict[int, TaskInfo]) -> None:
+        """Add the rows of the task with this id and of those that it is inside."""
+        above: list[TaskInfo] = []
+        while id_ is not None and id_ not in rows:
+            task = self._inner.with_id(id_)
+            if task is not None:
+                above.append(inner_info(task, self._inner.parent(task)))
+                id_ = self._inner.parent(task)
+            else:
+                record = registry.get(id_)
+                above += [] if record is None else [record.info()]
+                id_ = None
+        rows.update((info.id, info) for info in reversed(above))
+
+    def _table(self, rows: dict[int, TaskInfo], left_out: str, empty: str) -> TaskTable:
+        inside, hint = {}, ""
+        unfolded = {info.parent for info in rows.values() if info.id < 0}
+        for id_ in rows:
+            if self._inner.has_children(id_):
+                counts = self._inner.counts(id_, self._inner.with_id(id_))
+                if id_ not in unfolded:
+                    inside[id_] = f"▸ {folded(counts)}"
+                    path = shlex.quote(f"{self._inner.path(id_)}/")
+                    hint = hint or f" `%tasks {path}` shows the tasks inside."
+                elif counts.total > counts.running:
+                    inside[id_] = f"▾ {folded(counts)}"
+        return TaskTable(list(rows.values()), empty, (left_out + hint).strip(), inside)
