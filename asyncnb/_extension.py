@@ -8,7 +8,7 @@ import functools
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
@@ -33,7 +33,7 @@ from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
 from asyncnb._kernel.magics.register import complete, register
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
-from asyncnb._kernel.output.displayed import show_as
+from asyncnb._kernel.output.displays import Displays
 from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import Tracebacks
 from asyncnb._kernel.output.unawaited import UnawaitedFailures
@@ -42,9 +42,7 @@ from asyncnb._kernel.undo import UndoStack, leaves
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._core.launched.record import TaskRecord
     from asyncnb._core.loop.embedded import EmbeddedLoop
-    from asyncnb._core.primitives.tasks import Task
     from asyncnb._core.profiling.profile import Profile
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.cells.background import BackgroundCells
@@ -164,9 +162,13 @@ class Extension:
         bars.callback(observe_progress(lambda progress: self.bars.observe(progress)))
         undo.append(ip.events.callbacks["post_run_cell"], self._cell_ended)
         self._register_magics()
-        show_as(ip, undo, "asyncnb._core.primitives.tasks", "Task", self._show_task)
-        show_as(ip, undo, "asyncnb._core.profiling.profile", "Profile", self._show_profile)
-        show_as(ip, undo, "asyncnb._core.timeline.timeline", "Timeline", self._show_timeline)
+        Displays(
+            ip,
+            self.output.parent,
+            chip=lambda record, bundle: self.browser().chip(record, bundle),
+            timeline=_timeline_widget,
+            profile=_profile_widget,
+        ).install(undo)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
         undo.push(functools.partial(frontend.detach, front_end))
@@ -179,6 +181,7 @@ class Extension:
             self.output.adopt(launched.registry.records())
         undo.push(lambda: self.keep_alive.switch(False))
         undo.push(lambda: self._note_leaks(False))
+        undo.push(_drop_frames)
         self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
         undo.push(_end_workers)
@@ -276,49 +279,11 @@ class Extension:
                 fallback=lambda: as_bundle(registry.records()),
                 headless=lambda: is_headless(self.output.parent()),
                 awaiting=lambda: self.await_cells.awaiting,
+                deadlocks=lambda: self.deadlocks.watcher.lines(),
                 detach=self._detach_cell,
             )
             self._browser_undo.push(browser.close)
         return self._browser
-
-    def _show_task(self, task: Task[Any]) -> dict[str, Any] | None:
-        """Return the mime bundle of a live chip where widgets work, one line of text elsewhere."""
-        from asyncnb._kernel.tables.table import as_one_line
-
-        record = cast("TaskRecord | None", task._record)
-        if record is None:
-            return None  # it was not launched; its repr is enough
-        bundle: dict[str, Any] = as_one_line(record.info())
-        if not THREADS:
-            return bundle
-        if kernel_of(self.ip) is not None and not is_headless(self.output.parent()):
-            bundle = self.browser().chip(record, bundle)
-        return bundle
-
-    def _show_timeline(self, timeline: Timeline) -> dict[str, Any]:
-        """Return its picture, and where widgets work also a view with zoom and search."""
-        bundle: dict[str, Any] = timeline._repr_mimebundle_()
-        if timeline.grid is not None or not self._shows_widgets():
-            return bundle
-        from asyncnb.widgets._timeline import TimelineWidget
-
-        return bundle | _view_of(TimelineWidget(timeline.data, timeline.refresh))
-
-    def _show_profile(self, profile: Profile) -> dict[str, Any]:
-        """Return its text and picture, and where widgets work also a view with zoom and search."""
-        bundle: dict[str, Any] = profile._repr_mimebundle_()
-        if not self._shows_widgets():
-            return bundle
-        from asyncnb.widgets._profile import ProfileWidget
-
-        return bundle | _view_of(ProfileWidget(profile.widget_data()))
-
-    def _shows_widgets(self) -> bool:
-        return (
-            THREADS  # else there is no channel for a widget to request more data on
-            and kernel_of(self.ip) is not None
-            and not is_headless(self.output.parent())
-        )
 
     def _detach_cell(self) -> str:
         try:
@@ -439,11 +404,22 @@ def _refuse_on_loop(ended: str, order: str) -> None:
     )
 
 
-def _view_of(widget: Any) -> dict[str, Any]:
-    """Return what a front end with widgets needs to show ``widget``."""
-    found = widget._repr_mimebundle_()
-    kind = "application/vnd.jupyter.widget-view+json"
-    return {} if found is None else {kind: found[0][kind]}
+def _timeline_widget(timeline: Timeline) -> Any:
+    from asyncnb.widgets._timeline import TimelineWidget
+
+    return TimelineWidget(timeline.data, timeline.refresh)
+
+
+def _profile_widget(profile: Profile) -> Any:
+    from asyncnb.widgets._profile import ProfileWidget
+
+    return ProfileWidget(profile.widget_data())
+
+
+def _drop_frames() -> None:
+    launched = sys.modules.get("asyncnb._core.launched.registry")
+    if launched is not None:
+        launched.registry.drop_frames()
 
 
 def _end_workers() -> None:

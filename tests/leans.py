@@ -42,7 +42,8 @@ class Lean(NamedTuple):
 
 PYTHON_PREAMBLE = """
 import argparse, asyncio, asyncio.base_subprocess, asyncio.streams, asyncio.subprocess
-import collections, concurrent.futures, contextvars, os, signal, subprocess, sys, threading, types
+import collections, concurrent.futures, contextlib, contextvars, os, signal, subprocess, sys
+import threading, types
 Task, Future, Loop = asyncio.Task, asyncio.Future, asyncio.BaseEventLoop
 
 async def nothing(): pass
@@ -212,9 +213,9 @@ PYTHON = [
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/introspection/inner.py _core/loop/watchdog.py "
-        "_core/profiling/sampler.py "
+        "_core/profiling/sampler.py _core/deadlocks/waits.py _core/deadlocks/watcher.py "
         "_kernel/awaiting/running_cell.py",
-        "no pause; stacks and the table do not say what a task waits for",
+        "no pause; stacks and the table do not say what a task waits for; no deadlock is found",
         "is_slot(Task, '_fut_waiter')",
     ),
     Lean(
@@ -341,7 +342,7 @@ PYTHON = [
     ),
     Lean(
         "asyncio.TaskGroup._tasks",
-        "_core/launched/crashes.py _core/introspection/waiting_on.py",
+        "_core/launched/crashes.py _core/introspection/waiting_on.py _core/deadlocks/waits.py",
         "`waiting_on` and the end of a crashed loop miss the tasks of an asyncio.TaskGroup",
         "type(asyncio.TaskGroup()._tasks) is set",
     ),
@@ -356,7 +357,8 @@ PYTHON = [
         "asyncio.tasks._GatheringFuture._children",
         "_core/primitives/cross_loop.py _core/primitives/first_completed.py "
         "_core/primitives/tasks.py _core/tracing/traced_coroutine.py "
-        "_core/introspection/inner.py _core/introspection/waiting_on.py _core/loop/watchdog.py",
+        "_core/introspection/inner.py _core/introspection/waiting_on.py _core/loop/watchdog.py "
+        "_core/deadlocks/waits.py",
         "`waiting_on` says nothing of asyncio.gather; a stopped cell waits for its launched tasks",
         "asyncio.tasks._GatheringFuture([future], loop=loop)._children == [future]",
     ),
@@ -384,6 +386,18 @@ PYTHON = [
         "_core/introspection/waiting_on.py",
         "`waiting_on` of Lock.acquire does not say how many wait",
         "hasattr(lock, '_waiters') and hasattr(asyncio.Semaphore(), '_waiters')",
+    ),
+    Lean(
+        "asyncio.Condition._lock",
+        "_core/deadlocks/graph.py",
+        "a task inside of `async with condition` is not known to hold its lock",
+        "asyncio.Condition(lock)._lock is lock",
+    ),
+    Lean(
+        "contextlib.AsyncExitStack._exit_callbacks",
+        "_core/deadlocks/waits.py",
+        "a task that entered a lock with an exit stack is not known to hold it",
+        "type(contextlib.AsyncExitStack()._exit_callbacks) is collections.deque",
     ),
     Lean(
         "asyncio.StreamReader._waiter",
@@ -689,6 +703,13 @@ ELSEWHERE = [
         "_offload/engines/executor.py",
         "a stream to a pool keeps 4 of its processes busy, however many it has",
         "'_max_workers' in __import__('loky').ProcessPoolExecutor.__init__.__code__.co_names",
+    ),
+    Lean(
+        "anyio._backends._asyncio.Lock._owner_task",
+        "_core/deadlocks/graph.py",
+        "a task that acquired a lock of anyio without `async with` is not known to hold it",
+        "'_owner_task' in __import__('anyio._backends._asyncio')._backends._asyncio."
+        "Lock.release.__code__.co_names",
     ),
     Lean(
         "anyio._backends._asyncio.SocketStream._transport",

@@ -24,9 +24,9 @@ class BrowserSide:
     """Creates dashboards and chips.
 
     ``fallback`` returns what to show instead of a dashboard where widgets cannot be shown;
-    ``headless`` says whether the run is headless. ``awaiting`` says whether a cell is awaiting, and
-    ``detach`` moves that cell to the background and returns what to show, or raises CommandError
-    with the reason if it cannot.
+    ``headless`` says whether the run is headless. ``awaiting`` says whether a cell is awaiting,
+    ``deadlocks`` returns a line for each deadlock, and ``detach`` moves that cell to the background
+    and returns what to show, or raises CommandError with the reason if it cannot.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class BrowserSide:
         fallback: Callable[[], dict[str, str]],
         headless: Callable[[], bool] = bool,
         awaiting: Callable[[], bool] = bool,
+        deadlocks: Callable[[], list[str]] = list,
         detach: Callable[[], str] = str,
     ) -> None:
         self._subscribe_comm = subscribe_comm
@@ -48,7 +49,9 @@ class BrowserSide:
         self.feed = Feed(
             registry,
             Commands(detach),
-            loop_facts=lambda before: loop_facts(before) | {"awaiting": awaiting()},
+            loop_facts=lambda before: (
+                loop_facts(before) | {"awaiting": awaiting(), "deadlocks": deadlocks()}
+            ),
         )
 
     def dashboard(self, **options: Any) -> Dashboard:

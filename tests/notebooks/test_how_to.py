@@ -1,4 +1,4 @@
-"""The code on the page of how-tos is what a kernel runs, and shows what the page says."""
+"""The code on the pages of how-tos and of debugging does in a kernel what the page says."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "notebooks" / "reference" / "how_to.md"
+REFERENCE = Path(__file__).parents[2] / "notebooks" / "reference"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 CHECKER = doctest.OutputChecker()
 LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-def blocks() -> list[tuple[str, str]]:
+def blocks(page: str) -> list[tuple[str, str]]:
     """The cells of the page, each with what it is to show."""
-    return BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    return BLOCK.findall((REFERENCE / page).read_text(encoding="utf-8"))
 
 
 def _is_as_long(expected: str, cell: Any) -> bool:
@@ -29,13 +29,14 @@ def _is_as_long(expected: str, cell: Any) -> bool:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the driver of kernels is POSIX's")
-def test_the_how_tos_do_what_they_say() -> None:
+@pytest.mark.parametrize("page", ["how_to.md", "debugging.md"])
+def test_the_code_on_a_page_does_what_the_page_says(page: str) -> None:
     from tests.kernel.driver import Kernel
 
     kernel = Kernel(sys.executable, extension=False)
     try:
-        assert len(blocks()) > 12
-        for code, expected in blocks():
+        assert len(blocks(page)) > 12
+        for code, expected in blocks(page):
             cell = kernel.run(code)
             assert cell.status == "ok", f"{code}\n{cell.text}"
             if expected:

@@ -11,6 +11,8 @@ import pytest
 import asyncnb
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import inside
+from asyncnb._core.timeline import sampled
+from asyncnb._core.tracing.recording import recorder
 from asyncnb.widgets import _feed, _inner
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._rows import FORMAT
@@ -59,10 +61,10 @@ class Page(Watcher):
         return known[name]
 
 
-async def crawl(pages: int) -> None:
+async def crawl(pages: int, name: str = "page") -> None:
     async with asyncio.TaskGroup() as group:
         for number in range(pages):
-            group.create_task(forever(), name=f"page {number}")
+            group.create_task(forever(), name=f"{name} {number}")
 
 
 @pytest.fixture
@@ -75,9 +77,14 @@ def page(feed: Feed) -> Iterator[Page]:
 
 def launched(coro: Any, name: str) -> asyncnb.Task[Any]:
     task = asyncnb.launch(coro, name=name)
-    settled()
-    settled()  # its children have started, too
+    turn()  # its children have started, and theirs
     return task
+
+
+def turn() -> None:
+    """Let the loop go around a few times."""
+    for _ in range(4):
+        settled()
 
 
 def test_a_folded_task_shows_how_many_are_inside_and_nothing_of_them(page: Page) -> None:
@@ -125,8 +132,7 @@ def test_children_come_and_go_and_after_a_new_snapshot_all_are_sent_again(page: 
     assert {*page.children[id].values()} == {"first", "second"}
     for gate in gates:
         asyncnb.embedded_loop().call_soon_threadsafe(gate.set)
-        settled()
-        settled()
+        turn()
     tick(page.feed)
     assert {*page.children[id].values()} == {"second", "third"}
     page.say("sync")
@@ -157,13 +163,19 @@ def test_of_a_gather_the_children_that_have_ended_are_counted(page: Page) -> Non
         children = forever(), asyncio.sleep(0), fails()
         await asyncio.gather(*children, return_exceptions=True)
 
+    async def outer() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(gathers(), name="inner")
+
     launched(gathers(), "gathers")
-    settled()
+    launched(outer(), "outer")
     tick(page.feed)
-    page.show(page.id_of("gathers"))
-    assert page.counts == {
-        page.id_of("gathers"): {"running": 1, "done": 1, "failed": 1, "cancelled": 0}
-    }
+    gathering, above = page.id_of("gathers"), page.id_of("outer")
+    page.show(gathering, above, unfolded=(above,))
+    inner = page.id_of("inner")
+    page.show(gathering, above, inner, unfolded=(above,))
+    known = {"running": 1, "done": 1, "failed": 1, "cancelled": 0}
+    assert page.counts[gathering] == page.counts[inner] == known
 
 
 def test_children_that_outlive_their_task_stay_inside_it(page: Page) -> None:
@@ -181,8 +193,7 @@ def test_children_that_outlive_their_task_stay_inside_it(page: Page) -> None:
     page.show(id, one, unfolded=(id,))
     assert page.inner[one]["state"] == "waiting"
     assert page.say("cancel_inner", n="1", id=one, name="outlives")["ok"]
-    settled()
-    settled()
+    turn()
     tick(page.feed)
     assert page.children[id] == {}
     assert not page.counts[id]["running"]
@@ -270,8 +281,7 @@ def test_a_child_is_cancelled_by_its_id_and_name_and_the_others_continue(page: P
     refused = page.say("cancel_inner", n="1", id=one, name="page 2")
     assert (refused["ok"], refused["text"]) == (False, "'page 2' has ended.")
     assert page.say("cancel_inner", n="2", id=one, name="page 1")["ok"]
-    settled()
-    settled()
+    turn()
     tick(page.feed)
     assert {*page.children[id].values()} == {"page 0", "page 2"}
     refused = page.say("cancel_inner", n="3", id=one, name="page 1")
@@ -354,14 +364,10 @@ def test_a_timeline_shows_what_was_seen_inside_tasks_while_it_was_open(page: Pag
     assert [(name, row["depth"]) for name, row in rows.items()] == [
         ("outer", 0), ("crawl", 1), ("page 0", 2), ("short", 1),
     ]  # fmt: skip
-    assert {name for name, row in rows.items() if row.get("sampled")} == {
-        "crawl",
-        "page 0",
-        "short",
-    }
+    seen = {name for name, row in rows.items() if row.get("sampled")}
+    assert seen == {"crawl", "page 0", "short"}
     asyncnb.embedded_loop().call_soon_threadsafe(gate.set)
-    settled()
-    settled()
+    turn()
     before = len(page.messages)
     tick(page.feed)
     assert page.messages[before:], "the page is told to ask again"
@@ -376,12 +382,29 @@ def test_a_timeline_shows_what_was_seen_inside_tasks_while_it_was_open(page: Pag
 
 
 def test_of_recorded_children_nothing_is_sampled(page: Page) -> None:
-    asyncnb.launch(crawl(1), name="traced", trace=True)
-    settled()
-    settled()
+    task = asyncnb.launch(crawl(1), name="traced", trace=True)
+    turn()
     tick(page.feed)
     page.say("sample", on=True)
     rows = drawn(page)
     assert rows["page 0"]["recorded"]
     assert rows["page 0"]["depth"] == 1
     assert len(rows) == 2
+    task.cancel()
+    ended(task)
+    recorder.clear()
+
+
+def test_of_too_many_samples_the_oldest_ended_ones_are_dropped(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampled, "MAX_SAMPLED", 4)
+    first = launched(crawl(3, "old"), "first")
+    tick(page.feed)
+    page.say("sample", on=True)
+    assert len(drawn(page)) == 4
+    first.cancel()
+    ended(first)
+    launched(crawl(3), "second")
+    tick(page.feed)
+    assert drawn(page).keys() == {"first", "old 2", "second", "page 0", "page 1", "page 2"}

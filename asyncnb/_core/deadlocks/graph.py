@@ -11,9 +11,9 @@ import asyncio
 import concurrent.futures
 import gc
 import os
-import sys
+import selectors
 import threading
-import types
+import time
 from collections import deque
 from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
@@ -23,12 +23,15 @@ from asyncnb._core.base.frames import PACKAGE
 from asyncnb._core.deadlocks.reach import MAX_OBJECTS, Walk, of_frame
 from asyncnb._core.deadlocks.waits import Wait, deadline_of, inside, wait_of
 from asyncnb._core.introspection.call_graph import code_of, links_of_coroutine, running_frames
+from asyncnb._core.introspection.stack import frames_of_thread
 from asyncnb._core.introspection.unmanaged import is_host_task
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.joining import join_future
 
 #: A timeout at most this many seconds away ends a wait soon enough: nothing to report.
 SOON_SECONDS = 60.0
+#: How many tasks are looked at between two moments at which the loop may run: under a millisecond.
+_BATCH = 64
 #: The methods that can end a wait, by what the task waits in.
 RELEASING = {
     "Lock.acquire": ("release",),
@@ -99,7 +102,9 @@ def look(tasks: Iterable[asyncio.Task[Any]], still: Container[Any] | None = None
     while todo:
         graph.tasks += len(todo)
         found: set[Any] = set()
-        for task in todo:
+        for number, task in enumerate(todo):
+            if not number % _BATCH:
+                time.sleep(0)  # let the loop have the interpreter
             wait = wait_of(task) if still is None or task in still else None
             if wait is None:
                 moving.append(task)
@@ -166,29 +171,24 @@ def _roots_of_loop(loop: Any) -> list[Any]:
     """Return what timers, sockets and signals of ``loop`` have hold of."""
     if loop in frontend.current.other_loops():
         return []  # the kernel's own: it leads to all of the shell
-    if isinstance(loop, asyncio.BaseEventLoop):
-        names = ("_ready", "_scheduled", "_selector", "_signal_handlers")
-        return [getattr(loop, name, None) for name in names]
-    kinds = (set, dict, deque)
-    attributes = getattr(loop, "__dict__", None)
-    return [it for it in gc.get_referents(loop) if type(it) in kinds and it is not attributes]
+    attributes = getattr(loop, "__dict__", {})
+    kinds = (set, dict, deque, list)
+    return [
+        it
+        for it in (*attributes.values(), *gc.get_referents(loop))
+        if it is not attributes and (type(it) in kinds or isinstance(it, selectors.BaseSelector))
+    ]
 
 
 def _threads() -> list[Node]:
     """Return a node for each thread that blocks in ``task.join()``."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
     found = []
-    for ident, frame in sys._current_frames().items():
-        at: types.FrameType | None = frame
-        while at is not None:
-            if at.f_code is join_future.__code__:
-                names_here = at.f_locals
-                if names_here.get("timeout") is None:
-                    wait = Wait("tasks", None, (names_here["fut"],), False, ())
-                    agent = Thread(ident, names.get(ident) or "thread")
-                    found.append(Node(agent, wait))
+    for thread in threading.enumerate():
+        for frame in frames_of_thread(thread.ident):
+            if frame.f_code is join_future.__code__ and frame.f_locals.get("timeout") is None:
+                wait = Wait("tasks", None, (frame.f_locals["fut"],), False, ())
+                found.append(Node(Thread(thread.ident or 0, thread.name), wait))
                 break
-            at = at.f_back
     return found
 
 
@@ -196,7 +196,9 @@ def _find_holders(nodes: dict[Any, Node], moving: list[asyncio.Task[Any]]) -> No
     """Note what each task is inside of, and so which tasks hold the locks that others wait for."""
     locks = {id(n.wait.what) for n in nodes.values() if n.wait.kind in LOCKS}
     holders: dict[int, list[Any]] = {}
-    for agent, node in nodes.items():
+    for number, (agent, node) in enumerate(nodes.items()):
+        if not number % _BATCH:
+            time.sleep(0)
         if not node.wait.links:
             continue
         within = inside(node.wait.links)
@@ -239,11 +241,9 @@ def _running_futures(threads: Iterable[int]) -> dict[Any, int]:
     """Return the futures of what an executor runs in ``threads``, each with its thread."""
     found = {}
     for ident in threads:
-        at = sys._current_frames().get(ident)
-        while at is not None:
-            if at.f_code.co_qualname == "_WorkItem.run":
-                found[at.f_locals["self"].future] = ident
-            at = at.f_back
+        for frame in frames_of_thread(ident):
+            if frame.f_code.co_qualname == "_WorkItem.run":
+                found[frame.f_locals["self"].future] = ident
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
+import threading
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from asyncnb._core.deadlocks.graph import LOCKS, Graph, Node, Thread
 from asyncnb._core.deadlocks.names import variable_in
 from asyncnb._core.deadlocks.reach import Walk, is_namespace, of_frame
 from asyncnb._core.deadlocks.waits import Wait
+from asyncnb._core.introspection.stack import frames_of_thread
 
 #: Waits in which a task is idle rather than stuck: a worker without work, a loop of events.
 _IDLE = frozenset(
@@ -20,6 +21,8 @@ _IDLE = frozenset(
 _CONSUMING = ("Queue.get", "MemoryObjectReceiveStream.receive")
 #: How many steps from a primitive to what holds it are followed.
 _MAX_STEPS = 12
+#: More objects than this are not followed: each step compares all of memory with all of them.
+_MAX_REFERRERS = 20
 
 
 class Knot(NamedTuple):
@@ -120,11 +123,10 @@ def _in_reach_of_threads(members: list[Node]) -> bool:
         return False
     waiting = {node.agent.ident for node in members if isinstance(node.agent, Thread)}
     walk = Walk(things)
-    for ident, top in sys._current_frames().items():
-        frame: types.FrameType | None = top
-        while frame is not None and ident not in waiting:
-            walk.go(of_frame(frame))
-            frame = frame.f_back
+    for thread in threading.enumerate():
+        if thread.ident not in waiting:
+            for frame in frames_of_thread(thread.ident):
+                walk.go(of_frame(frame))
     return walk.exhausted or bool(walk.reached)
 
 
@@ -137,8 +139,12 @@ def _held_outside(members: list[Node], nodes: dict[Any, Node]) -> bool:
         ours.update(map(id, (node.holds, node.releasers, node.things)))
         ours.update(map(id, node.wait.links))
         tasks.add(id(agent))
-    frontier = [it for node in members if not node.exact for it in node.things]
-    seen = set(map(id, frontier))
+    things = {id(it): it for node in members if not node.exact for it in node.things}
+    frontier = list(things.values())
+    seen = set(things)
+    del things  # it refers to them, too
+    if len(frontier) > _MAX_REFERRERS:
+        return True
     for _ in range(_MAX_STEPS):
         following: list[Any] = []
         for it in gc.get_referrers(*frontier):
@@ -153,6 +159,8 @@ def _held_outside(members: list[Node], nodes: dict[Any, Node]) -> bool:
             following.append(it)
         if not following:
             return False
+        if len(following) > _MAX_REFERRERS:
+            return True
         del it
         frontier = following
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 
 from asyncnb._core.base.text import count, one_line
@@ -13,6 +12,7 @@ from asyncnb._core.deadlocks.reach import is_user_module
 from asyncnb._core.deadlocks.search import Knot, held_locks
 from asyncnb._core.deadlocks.waits import is_library
 from asyncnb._core.introspection.places import where
+from asyncnb._core.introspection.stack import frames_of_thread
 from asyncnb._core.introspection.unmanaged import cell_of
 
 #: Most sentences about one knot.
@@ -47,23 +47,33 @@ _ENDING = {
 
 def explain(knot: Knot) -> str:
     """Return what a user reads about ``knot``: a title, a sentence for each task, what to do."""
+    head = f"asyncnb: {_head(knot)}"
+    head += "; only a new cell or a callback could end this." if knot.outside else "."
+    number = len(knot.nodes)
+    lines = [head]
+    lines += [f"  {_sentence(node, knot)}" for node in knot.nodes[:MAX_SENTENCES]]
+    if number > MAX_SENTENCES:
+        lines.append(f"  {number - MAX_SENTENCES} more are in the same knot.")
+    return "\n".join([*lines, _advice(knot)])
+
+
+def in_short(knot: Knot) -> str:
+    """Return one line about ``knot``, with the names of its tasks."""
+    names = names_of([node.agent for node in knot.nodes]).replace("`", "")
+    head = _head(knot)
+    return f"{head[:1].upper()}{head[1:]}: {names}. %tasks deadlocks says why."
+
+
+def _head(knot: Knot) -> str:
     number = len(knot.nodes)
     threads = sum(isinstance(node.agent, Thread) for node in knot.nodes)
     who = count(number - threads, "task") + (f" and {count(threads, 'thread')}" if threads else "")
     each = "for itself" if number == 1 else "for each other"
     verb = "waits" if number == 1 else "wait"
     if knot.cycle:
-        head = f"asyncnb: {'this may be a deadlock' if knot.outside else 'deadlock'}: {who} {verb}"
-        head += f" {each}"
-    else:
-        head = f"asyncnb: {who} {'may wait' if knot.outside else verb} for something that will not"
-        head += " come"
-    head += "; only a new cell or a callback could end this." if knot.outside else "."
-    lines = [head]
-    lines += [f"  {_sentence(node, knot)}" for node in knot.nodes[:MAX_SENTENCES]]
-    if number > MAX_SENTENCES:
-        lines.append(f"  {number - MAX_SENTENCES} more are in the same knot.")
-    return "\n".join([*lines, _advice(knot)])
+        what = "this may be a deadlock" if knot.outside else "deadlock"
+        return f"{what}: {who} {verb} {each}"
+    return f"{who} {'may wait' if knot.outside else verb} for something that will not come"
 
 
 def summary(graph: Graph, knots: list[Knot]) -> str:
@@ -186,11 +196,7 @@ def noun_of(thing: Any, knot: Knot) -> str:
 def place_of(node: Node) -> str:
     """Return where ``node`` waits: ``In[3], line 2``."""
     if isinstance(node.agent, Thread):
-        frame = sys._current_frames().get(node.agent.ident)
-        frames = []
-        while frame is not None:
-            frames.append(frame)
-            frame = frame.f_back
+        frames = frames_of_thread(node.agent.ident)[::-1]
         frames = [it for it in frames if is_user_module(str(it.f_globals.get("__name__")))]
     else:
         frames = [it for it in map(frame_of, reversed(node.wait.links)) if it is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import gc
 import os
 import sys
@@ -60,6 +61,7 @@ _GROUPS = frozenset(("TaskGroup.__aexit__", "TaskGroup._aexit", "OpenGroup._wait
 _FIRST = ("AsCompleted.", "_AsCompletedIterator.", "as_completed.")
 
 
+@functools.lru_cache(maxsize=4096)
 def is_library(filename: str) -> bool:
     """Return whether a file belongs to asyncio, asyncnb or anyio."""
     return filename.startswith((ASYNCIO, PACKAGE, _anyio()))
@@ -85,6 +87,7 @@ def wait_of(task: asyncio.Task[Any]) -> Wait | None:
     kind: str = ""
     what: Any = None
     first = False
+    sources: dict[Any, Any] = {}  # asyncnb's wait(): signals of futures of other loops
     for link in reversed(links):
         code = code_of(link)
         if code is None or not is_library(code.co_filename):
@@ -99,8 +102,10 @@ def wait_of(task: asyncio.Task[Any]) -> Wait | None:
             return Wait("tasks", group, tuple(getattr(group, "_tasks", ())), False, links)
         elif name == "Worker.run":
             return Wait("thread", _self_of(link, "Worker").thread.ident, (), False, links)
-        elif name in ("_wait", "wait", "_wait_for_one") or name.startswith(_FIRST):
+        elif name in ("_wait", "wait") or name.startswith(_FIRST):
             first = first or name.startswith(_FIRST) or _mentions(link, "FIRST_COMPLETED")
+            for held in gc.get_referents(link) if name == "wait" else ():
+                sources.update(held if type(held) is dict else ())
             if name == "_wait" and not kind:
                 given = next((it for it in gc.get_referents(link) if isinstance(it, set)), None)
                 if given and not hasattr(leaf, "_children"):  # asyncio's own wait()
@@ -111,6 +116,7 @@ def wait_of(task: asyncio.Task[Any]) -> Wait | None:
         return Wait(kind, what, (), False, links)
     futures = _futures_behind(leaf)
     if futures:
+        futures = tuple(sources.get(future, future) for future in futures)
         return Wait("tasks", None, futures, first, links)
     innermost_code = code_of(links[-1]) if links else None
     if innermost_code is None or is_library(innermost_code.co_filename):
@@ -119,9 +125,10 @@ def wait_of(task: asyncio.Task[Any]) -> Wait | None:
 
 
 def _self_of(link: Any, name: str) -> Any:
+    """Return the object whose method ``link`` is; ``name`` is that of the class with the method."""
     for held in gc.get_referents(link):
         kind = type(held)
-        if kind is not types.FunctionType and any(it.__name__ == name for it in kind.__mro__):
+        if kind.__name__ == name or any(it.__name__ == name for it in kind.__mro__[1:-1]):
             return held
     return None
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from asyncnb._core.deadlocks.graph import Graph, Thread, look
 from asyncnb._core.deadlocks.search import Knot, knots
+from asyncnb._core.deadlocks.sentences import in_short
 
 #: Seconds for which a task has to stand still.
 STILL_SECONDS = 2.0
@@ -36,6 +38,8 @@ class Watcher:
         self._searched: dict[int, int] = {}
         #: The knots that were reported and are still there.
         self._reported: set[frozenset[tuple[int, int]]] = set()
+        #: A line for each of them, with its tasks and the futures they wait for.
+        self._lines: list[tuple[str, list[tuple[weakref.ref[Any], int]]]] = []
 
     def __call__(self, at_rest: bool) -> float:
         """Look at the tasks; return the seconds until another look is of use.
@@ -63,8 +67,13 @@ class Watcher:
         graph = look(self._tasks())
         return graph, knots(graph)
 
+    def lines(self) -> list[str]:
+        """Return a line for each knot that was reported and is still there. Any thread."""
+        return [line for line, marks in self._lines if all(map(_is_same, marks))]
+
     def _search(self, graph: Graph) -> None:
         found = [it for it in knots(graph) if it.worth_a_note and _still_waits(it)]
+        self._lines = [(in_short(knot), _marks(knot)) for knot in found]
         keys = {_key(knot): knot for knot in found}
         new = [knot for key, knot in keys.items() if key not in self._reported]
         self._reported = set(keys)
@@ -77,6 +86,16 @@ def _key(knot: Knot) -> frozenset[tuple[int, int]]:
         (id(n.agent) if isinstance(n.agent, asyncio.Task) else n.agent.ident, _waiter(n.agent))
         for n in knot.nodes
     )
+
+
+def _marks(knot: Knot) -> list[tuple[weakref.ref[Any], int]]:
+    tasks = [node.agent for node in knot.nodes if not isinstance(node.agent, Thread)]
+    return [(weakref.ref(task), _waiter(task)) for task in tasks]
+
+
+def _is_same(mark: tuple[weakref.ref[Any], int]) -> bool:
+    task = mark[0]()
+    return task is not None and not task.done() and _waiter(task) == mark[1]
 
 
 def _waiter(agent: Any) -> int:

@@ -78,6 +78,10 @@ def links_of_coroutine(coro: Any) -> list[Any]:
     Without the frames of asyncnb that only wrap a user's coroutine. Makes no frame object.
     """
     links: list[Any] = []
+    while type(coro) is types.CoroutineType:
+        if coro.cr_code not in wrappers:
+            links.append(coro)
+        coro = coro.cr_await
     seen: set[int] = set()
     while coro is not None and id(coro) not in seen:
         seen.add(id(coro))
@@ -89,7 +93,9 @@ def links_of_coroutine(coro: Any) -> list[Any]:
 
 
 def code_of(link: Any) -> types.CodeType | None:
-    """Return the code of a coroutine or generator that has not ended."""
+    """Return the code of a coroutine or generator, None for anything else."""
+    if type(link) is types.CoroutineType:
+        return link.cr_code
     for name in ("cr_code", "ag_code", "gi_code"):
         code = getattr(link, name, None)
         if isinstance(code, types.CodeType):

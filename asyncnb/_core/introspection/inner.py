@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -138,7 +139,11 @@ class Inner:
 
     def with_id(self, id: int) -> asyncio.Task[Any] | None:
         """Return the unfinished task with this id, which is not a launched one; None if ended."""
-        return next((task for task in self._parents if -_id(task) == id), None)
+        return self._by_id.get(id)
+
+    @functools.cached_property
+    def _by_id(self) -> dict[int, asyncio.Task[Any]]:
+        return {-id(task): task for task in self._parents}
 
     def path(self, id: Id) -> str:
         """Return the names of the task with this id and of those it is inside, with slashes."""
@@ -177,9 +182,6 @@ class Inner:
                     groups[group] = errors
         states["failed"] += sum(map(len, groups.values()))
         return Counts(len(inside), **states)
-
-
-_id = id
 
 
 def inner_info(task: asyncio.Task[Any], parent: Id) -> TaskInfo:

@@ -19,6 +19,7 @@ from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import matches, registry
 
 if TYPE_CHECKING:
+    from asyncnb._core.introspection.counts import Counts
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.inside import InnerTask
     from asyncnb._core.launched.open_group import OpenGroup
@@ -116,13 +117,12 @@ def _last_group(name: str) -> GroupFacts:
     return last
 
 
-def group_line(name: str) -> str:
-    """Return how many tasks of the group ``name`` run and have ended: ``crawl: 3 running.``
+def group_counts(name: str) -> Counts:
+    """Return how many tasks of the group ``name`` run and have ended, as far as they are listed.
 
     Of several groups with the same name, the last one counts. Raises CommandError as in_group does.
     """
-    counts = named_groups.group_counts(_last_group(name))
-    return f"{name}: {counts}." if counts.total else ""
+    return named_groups.group_counts(_last_group(name))
 
 
 def _living(records: Sequence[Commanded]) -> list[Commanded]:
@@ -182,7 +182,8 @@ def pause(records: Sequence[Commanded], *, pause_timeouts: bool = False) -> str:
     done = []
     for record in living:
         name = record.name
-        if not record.task.pause(pause_timeouts=pause_timeouts):
+        target = record.task if isinstance(record, TaskRecord) else record
+        if not target.pause(pause_timeouts=pause_timeouts):
             done.append(f"{name} is already shutting down")
         elif record.state() == "paused":
             done.append(f"{name} is paused")
@@ -199,7 +200,8 @@ def resume(records: Sequence[Commanded]) -> str:
         states = ", ".join(f"{record.name} is {record.state()}" for record in living)
         raise CommandError(f"No task to resume: {states}.")
     for record in paused:
-        record.task.resume()
+        target = record.task if isinstance(record, TaskRecord) else record
+        target.resume()
     return "\n".join(f"{record.name} resumed" for record in paused)
 
 

@@ -24,6 +24,7 @@ from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import NEAR_AMONG, registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.primitives.all_tasks import tasks_of
+from asyncnb._core.primitives.pause import pause, resume
 from asyncnb._core.primitives.tasks import Task
 
 
@@ -53,12 +54,17 @@ class InnerTask:
 
     def pause_refusal(self) -> str | None:
         """Return the sentence for a task that cannot be paused, None for one that can."""
-        if isinstance(self.task, Task):
+        if isinstance(self.task, asyncio.Task):
             return None
-        return (
-            f"{self.name!r} is a task of asyncio's own class, which cannot be paused; tasks made "
-            "by asyncnb.create_task, asyncnb.TaskGroup and asyncnb.gather can"
-        )
+        return f"{self.name!r} is not an asyncio.Task, and only these can be paused"
+
+    def pause(self, *, pause_timeouts: bool = False) -> bool:
+        """Pause the task, as ``Task.pause`` does; any thread."""
+        return pause(self.task, pause_timeouts=pause_timeouts)
+
+    def resume(self) -> bool:
+        """Resume the task, as ``Task.resume`` does; any thread."""
+        return resume(self.task)
 
 
 def look_inside() -> Inner:

@@ -83,8 +83,12 @@ class TaskRegistry:
         self._failed.append(record.id)
         self._drop_old_frames()
 
-    def _drop_old_frames(self) -> None:
-        while len(self._failed) > self._frames:
+    def drop_frames(self) -> None:
+        """Keep no longer the frames of the tasks that have failed until now."""
+        self._drop_old_frames(0)
+
+    def _drop_old_frames(self, limit: int | None = None) -> None:
+        while len(self._failed) > (self._frames if limit is None else limit):
             try:
                 record = self._records.get(self._failed.popleft())
             except IndexError:  # another thread, or a finaliser, was faster

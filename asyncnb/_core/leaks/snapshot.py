@@ -88,6 +88,9 @@ def _is_suspended(generator: types.AsyncGeneratorType[Any, Any]) -> bool:
     frame = generator.ag_frame
     if frame is None or generator.ag_running:
         return False
+    suspended = getattr(generator, "ag_suspended", None)  # 3.12
+    if suspended is not None:
+        return bool(suspended)
     # One that has not begun stands at the instruction that made it.
     return frame.f_code.co_code[frame.f_lasti] != _RETURN_GENERATOR
 

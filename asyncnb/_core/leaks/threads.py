@@ -51,12 +51,8 @@ def _workers() -> Iterable[Finding]:
 def _executor_calls() -> Iterable[Finding]:
     threads = {thread.ident: thread for thread in threading.enumerate()}
     for ident, frame in sys._current_frames().items():
-        at: types.FrameType | None = frame
-        while at is not None and at.f_code.co_filename != _EXECUTORS:
-            at = at.f_back
-        item = None if at is None else at.f_locals.get("self")
-        future = getattr(item, "future", None)
-        if future is None or ident not in threads or not _is_given_up(future):
+        item = _item_of(frame)
+        if item is None or ident not in threads or not _is_given_up(item.future):
             continue
         function, context = _call_of(item)
         yield Finding(
@@ -67,6 +63,17 @@ def _executor_calls() -> Iterable[Finding]:
             place=_place(frame),
             cell=cell_of_context(context),
         )
+
+
+def _item_of(frame: types.FrameType | None) -> Any:
+    """Return the call that an executor's thread works on; None for any other thread."""
+    while frame is not None:
+        if frame.f_code.co_filename == _EXECUTORS:
+            item = frame.f_locals.get("self")
+            if hasattr(item, "future"):
+                return item
+        frame = frame.f_back
+    return None
 
 
 def _place(frame: types.FrameType | None) -> str:
@@ -104,7 +111,7 @@ def _call_of(item: Any) -> tuple[str, contextvars.Context | None]:
     """Return the name of the function that an executor calls, and the context it runs in."""
     context: contextvars.Context | None = None
     level = [item]
-    for _ in range(6):
+    for _ in range(12):
         below: list[Any] = []
         for each in level:
             for held in gc.get_referents(each):

@@ -222,7 +222,8 @@ class Watchdog:
             return used
         self._sleeping = True  # first: the wire may be tripped as soon as it is set
         if self._wire.set():
-            pause = max(_STILL_SECONDS, self._search_at - time.monotonic())
+            until_search = max(_STILL_SECONDS, self._search_at - time.monotonic())
+            pause = until_search if self._searches() else _SLEEP_SECONDS
             while not self._wake.acquire(timeout=min(pause, _SLEEP_SECONDS)):
                 if self.loop.dead:
                     break
@@ -239,15 +240,19 @@ class Watchdog:
         self._sleeping = False
         return used
 
+    def _searches(self) -> bool:
+        wanted = config.deadlocks and self.loop.search is not None
+        return wanted and bool(all_tasks(cast(Any, self.loop)))
+
     def _search(self, at_rest: bool) -> None:
-        """Search the tasks for deadlocks, if there are tasks; from now on, pause as requested."""
+        """Search the tasks for deadlocks, if wanted; the next search is when this one says."""
         pause, search = _STILL_SECONDS, self.loop.search
-        if search is not None and config.deadlocks and all_tasks(cast(Any, self.loop)):
-            try:
+        try:
+            if search is not None and self._searches():
                 pause = search(at_rest)
-            except Exception:
-                logger.exception("The search for deadlocks failed and is now disabled.")
-                pause = math.inf
+        except Exception:
+            logger.exception("The search for deadlocks failed and is now disabled.")
+            pause = math.inf
         self._search_at = time.monotonic() + pause
 
     def _period(self) -> float:

@@ -23,9 +23,12 @@ from asyncnb._core.primitives.timeouts import Timeout, innermost, limits_lock
 #: free loop needs, and short enough that a blocked loop does not block the calling cell, too.
 ANSWER_SECONDS = 0.25
 
+#: Seconds after which a request to cancel a paused task of asyncio's own class is noticed at most.
+CANCEL_SECONDS = 0.05
+
 
 def pause(task: Any, *, pause_timeouts: bool = False) -> bool:
-    """Suspend ``task``, an asyncio task with the attributes of ``Task``; see ``Task.pause``."""
+    """Suspend ``task``, a C task, asyncnb's or asyncio's own; see ``Task.pause``."""
     paused = [_run_on_loop(part, _pause_on_loop, part, pause_timeouts) for part in _parts(task)]
     return all(paused)
 
@@ -37,7 +40,8 @@ def resume(task: Any) -> bool:
 
 
 def _parts(task: Any) -> list[Any]:
-    return [task] if task._delegate is None else [task._delegate, task]
+    delegate = getattr(task, "_delegate", None)
+    return [task] if delegate is None else [delegate, task]
 
 
 def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
@@ -55,7 +59,7 @@ def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
     def act_on_loop() -> None:
         nonlocal answer
         answer = act(*args)
-        pause = task._pause
+        pause = getattr(task, "_pause", None)
         if pause is None or pause.is_suspended:
             answered.set()
         else:
@@ -69,7 +73,7 @@ def _run_on_loop(task: Any, act: Callable[..., bool], *args: object) -> bool:
 def _pause_on_loop(task: Any, pause_timeouts: bool) -> bool:
     if task.done() or task.cancelling():
         return False
-    if task._pause is None:
+    if getattr(task, "_pause", None) is None:
         task._pause = Pause(task)
         task._pause.suspend()
     if pause_timeouts:
@@ -78,7 +82,7 @@ def _pause_on_loop(task: Any, pause_timeouts: bool) -> bool:
 
 
 def _resume_on_loop(task: Any) -> bool:
-    if task._pause is None:
+    if getattr(task, "_pause", None) is None:
         return False
     task._pause.release()
     return True
@@ -121,6 +125,8 @@ class Pause:
     def suspend(self) -> None:
         """Take away the task's next step, now or as soon as it is scheduled."""
         self._task.add_done_callback(self._task_ended)
+        if not _ends_pauses(self._task):
+            CancelWatch.of(self._loop).add(self._task)
         if not self._take():
             # It runs now, or its step is in a queue that cannot be inspected (uvloop's): intercept
             # the next one where it is put into the queue.
@@ -181,12 +187,18 @@ class Pause:
         if self._task._pause is self:
             self._task._pause = None
             self._stop_intercepting()
+            self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        if not _ends_pauses(self._task):
+            CancelWatch.of(self._loop).discard(self._task)
 
     def release(self) -> None:
         """Continue the task where it was suspended."""
         task = self._task
         task._pause = None
         self._stop_intercepting()
+        self._stop_watching()
         task.remove_done_callback(self._task_ended)
         self._resume_timeouts()
         if self._step is None:
@@ -283,6 +295,51 @@ class StepInterceptor:
                 take(fn, args, context)
                 return None
         return self._original(fn, *args, context=context)
+
+
+class CancelWatch:
+    """Ends the pause of a task of asyncio's own class when it is cancelled; holds it until then.
+
+    The ``cancel()`` of such a task tells nothing to anything, so the paused ones of a loop are
+    looked at; a loop without any has no timer.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._paused: set[Any] = set()
+        self._timer: Any = None
+
+    @classmethod
+    def of(cls, loop: Any) -> CancelWatch:
+        watch: CancelWatch | None = loop.__dict__.get("_asyncnb_cancel_watch")
+        if watch is None:
+            watch = loop.__dict__["_asyncnb_cancel_watch"] = cls(loop)
+        return watch
+
+    def add(self, task: Any) -> None:
+        """Release ``task`` within CANCEL_SECONDS after a request to cancel it."""
+        self._paused.add(task)
+        if self._timer is None:
+            self._timer = self._loop.call_later(CANCEL_SECONDS, self._look)
+
+    def discard(self, task: Any) -> None:
+        """Forget ``task``, which is no longer paused."""
+        self._paused.discard(task)
+        if not self._paused and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        for task in [task for task in self._paused if task.cancelling()]:
+            task._pause.release()
+        if self._paused and self._timer is None:
+            self._timer = self._loop.call_later(CANCEL_SECONDS, self._look)
+
+
+def _ends_pauses(task: Any) -> bool:
+    """Return whether the task's own ``cancel()`` ends its pause: that of asyncnb's class does."""
+    return hasattr(type(task), "_pause")
 
 
 def _is_step(fn: object, task: object) -> bool:

@@ -22,15 +22,16 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
+from asyncnb._core import frontend
 from asyncnb._core.base.forks import at_fork
-from asyncnb._core.base.frames import is_asyncio_frame, is_idle_frame, is_internal_frame
+from asyncnb._core.base.frames import PACKAGE, is_asyncio_frame, is_idle_frame, is_internal_frame
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.introspection.call_graph import frames_of_coroutine
-from asyncnb._core.introspection.stack import job_of, waiting_on, worker_of
+from asyncnb._core.introspection.stack import job_of, waiting_on, worker_of, working_task
 from asyncnb._core.introspection.unmanaged import cell_of, is_host_task, launched_ancestor
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import running_embedded_loop
@@ -188,6 +189,8 @@ class _Looks:
         self._watched: list[_Watched] = []
         self._at = 0
         #: The tasks that run in a thread of their own, and its id.
+        #: The kernel's own loop on the main thread, while launched tasks run there.
+        self._kernel_loops: Sequence[asyncio.AbstractEventLoop] = ()
         self._threads: list[_Thread] = []
         self._known_threads: dict[int, _Thread] = {}
         #: What switches the sampling of jobs in worker processes, by the id of the task.
@@ -236,7 +239,11 @@ class _Looks:
             if self._loop is not None:
                 top = frames.get(self._loop.thread.ident or 0)
                 if top is not None:
-                    running = self._look_at_loop(sessions, top, seconds)
+                    running = self._look_at_loop(sessions, self._loop, top, seconds)
+            for loop in self._kernel_loops:
+                top = frames.get(threading.main_thread().ident or 0)
+                if top is not None:
+                    self._look_at_loop(sessions, loop, top, seconds)
             for each in self._threads:
                 if (top := frames.get(each.ident)) is not None and not each.record.task.done():
                     self._look_at_thread(sessions, each, top, seconds)
@@ -261,16 +268,18 @@ class _Looks:
                 session.add_running(who, key, self.codes, seconds)
 
     def _look_at_loop(
-        self, sessions: tuple[Session, ...], top: types.FrameType, seconds: float
+        self, sessions: tuple[Session, ...], loop: Any, top: types.FrameType, seconds: float
     ) -> asyncio.Task[Any] | None:
-        task = asyncio.current_task(self._loop)
-        if task is None and is_idle_frame(top):
+        task = asyncio.current_task(loop)
+        if task is None and (loop is not self._loop or is_idle_frame(top)):
             return None
         outermost = None if task is None else getattr(task.get_coro(), "cr_frame", None)
         key, found = self.codes.key_of_running(top, outermost)
         if outermost is not None and not found:
             return None  # the step has begun or ended between the two looks
         record = None if task is None else _record_of(task)
+        if record is None and loop is not self._loop:
+            return None  # the kernel's own work, such as a cell
         wanting = [session for session in sessions if session.wants(task, record)]
         if wanting:
             who = _of_callback(top) if task is None else _who(task, record)
@@ -297,6 +306,8 @@ class _Looks:
                 elif not is_host_task(task):
                     watched[id(task)] = _Watched(task, _record_of(task), now)
         self._watched = list(watched.values())
+        on_kernel = any(record.kind == "kernel" for record in records)
+        self._kernel_loops = frontend.current.other_loops() if on_kernel else ()
         for session in sessions:
             session.tasks = max(session.tasks, len(watched))
         self._threads.clear()
@@ -369,18 +380,23 @@ class _Looks:
 
     def _wait_of(self, each: _Watched) -> _Wait | None:
         """Return what a suspended task waits for; None if it runs, or runs in a thread."""
-        coro: Any = each.task.get_coro()
+        task = each.task
+        if each.record is not None and each.record.kind == "kernel":
+            task = working_task(task, frames_of_coroutine(task.get_coro()))
+        coro: Any = task.get_coro()
         if coro is None or getattr(coro, "cr_running", False):
             return None
         frames = frames_of_coroutine(coro)
         key = self.codes.key_of_suspended(frames)
-        waiter = id(getattr(each.task, "_fut_waiter", None))
+        waiter = id(getattr(task, "_fut_waiter", None))
         known = each.wait
         if known is not None and known.key == key and known.waiter == waiter:
             return known
-        described = waiting_on(each.task)  # takes ten times as long as the rest
+        described = waiting_on(task)  # takes ten times as long as the rest
         if described is None:
             return None
+        if described == AT_WORK and each.record is not None and not each.record.placement.worker:
+            return _Wait(key, waiter, "a free worker")  # until one begins, so not kept
         each.wait = _Wait(key, waiter, lasting(described))
         return each.wait
 
@@ -402,11 +418,18 @@ def _who(task: asyncio.Task[Any] | None, record: Any) -> Who:
     """Return the name of the launched task with that of the task it created, and its cell."""
     if record is not None:
         name, cell = record.name, str(record.cell or "")
-        own = task is None or task is record.task or task is getattr(record.task, "_delegate", None)
-        return (name, cell) if own else (f"{name}/{_name_of(cast(Any, task))}", cell)
+        if task is None or task is record.task or _is_ours(task):
+            return name, cell
+        return f"{name}/{_name_of(task)}", cell
     assert task is not None
     cell = str(cell_of(task) or "")
     return _name_of(task), cell
+
+
+def _is_ours(task: asyncio.Task[Any]) -> bool:
+    """Return whether the coroutine is asyncnb's: the task does the work of a launched one."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and code.co_filename.startswith(PACKAGE)
 
 
 def _name_of(task: asyncio.Task[Any]) -> str:

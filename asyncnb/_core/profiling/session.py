@@ -134,7 +134,7 @@ class Session:
         elsewhere = {(sample.task, sample.cell) for sample in found}
         for (who, key, wait), (seconds, times) in list(self._waiting.items()):
             if wait == AT_WORK and who in elsewhere:
-                continue  # what it does there was counted
+                continue  # what it did there was counted
             places = tuple(at for at in self.codes.places(key) if at.line)  # it names the call
             found.append(Sample(WAITING, *who, places, wait, seconds, int(times)))
         return sorted(found, key=lambda sample: -sample.seconds)

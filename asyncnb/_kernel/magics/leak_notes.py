@@ -15,7 +15,7 @@ from asyncnb._kernel.magics.leaks import Leaks
 from asyncnb._kernel.undo import UndoStack
 
 #: Frames of a coroutine's call that the interpreter notes: a cell may call through a library.
-DEPTH = 10
+DEPTH = 4
 #: Leaks that are noted below one cell.
 MAX_NOTED = 5
 

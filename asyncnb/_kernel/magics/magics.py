@@ -189,7 +189,7 @@ class AsyncMagics(Magics):
         """Show, cancel, pause, wait for, rename and clear background tasks.
 
         %tasks                        show a table of the tasks
-        %tasks [--all] [--failed] [-g GROUP] [PATTERN]
+        %tasks [--all] [--failed] [--json] [-g GROUP] [PATTERN]
         %tasks NAME/                  show the tasks that a task made: with create_task(), in a
                                       TaskGroup, a gather; NAME/CHILD names one of them, here and
                                       for cancel, pause, resume, stack and wait

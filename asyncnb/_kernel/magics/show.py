@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.tables.table import TaskTable
+    from asyncnb._kernel.tables.tree import JsonText
 
 
 class ShowVerbs:
@@ -36,7 +37,7 @@ class ShowVerbs:
         self._show_output = show_output
         #: ``%tasks`` without a verb.
         self.table = Verb(
-            "%tasks [--all] [--failed] [-g GROUP] [PATTERN]", _table_arguments, self._table
+            "%tasks [--all] [--failed] [--json] [-g GROUP] [PATTERN]", _table_arguments, self._table
         )
         self.verbs = {
             "live": Verb("%tasks live", lambda parser: None, lambda args: live()),
@@ -46,14 +47,15 @@ class ShowVerbs:
         }
         self.all_verbs: Iterable[str] = self.verbs
 
-    def _table(self, args: argparse.Namespace) -> TaskTable:
+    def _table(self, args: argparse.Namespace) -> TaskTable | JsonText:
         from asyncnb._kernel.tables.tree import TreeTable
 
-        tree, below = TreeTable(), ""
+        tree, below = TreeTable(args.json), ""
         if args.group is not None:
             patterns = [] if args.pattern == "*" else [args.pattern]
             found = commands.in_group(args.group, patterns)
-            below = commands.group_line(args.group)
+            counts = commands.group_counts(args.group)
+            below = f"{args.group}: {counts}." if counts.total else ""
         else:
             found = list(registry.match(args.pattern))
         plain = plain_tasks_named(args.pattern) if args.all and args.group is None else []
@@ -109,6 +111,7 @@ def _table_arguments(parser: Parser) -> None:
     parser.add_argument("pattern", nargs="?", default="*")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--failed", action="store_true")
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("-g", "--group")
 
 

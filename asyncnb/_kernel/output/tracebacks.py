@@ -243,7 +243,7 @@ class Tracebacks:
         filename: str | None = None,
         tb_offset: int | None = None,
         exception_only: bool = False,
-        running_compiled_code: bool = False,
+        **_: Any,
     ) -> bool:
         """Show a group, which IPython would print as plain Python does; return whether it did."""
         if exception_only or not self._is_plain_ipython():

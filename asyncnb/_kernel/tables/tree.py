@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from asyncnb._core.base.errors import TaskNotFoundError
 from asyncnb._core.introspection.info import TaskInfo
 from asyncnb._core.introspection.inner import Id, by_name, inner_info
+from asyncnb._core.launched.commands import group_counts
 from asyncnb._core.launched.inside import find_inside, look_inside, no_match_message
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
@@ -17,11 +20,23 @@ from asyncnb._kernel.tables.rows import MAX_ROWS, choose, folded
 from asyncnb._kernel.tables.table import TaskTable
 
 
-class TreeTable:
-    """Makes the tables of one ``%tasks``, from one look at the tasks."""
+class JsonText(str):
+    """What ``%tasks --json`` returns: JSON that a cell shows as it is."""
 
-    def __init__(self) -> None:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class TreeTable:
+    """Makes the table of one ``%tasks``, or its rows as JSON, from one look at the tasks."""
+
+    def __init__(self, as_json: bool = False) -> None:
         self._inner = look_inside()
+        self._as_json = as_json
+        #: Rows at most, of each kind; a program reads as many as there are.
+        self._most = sys.maxsize if as_json else MAX_ROWS
 
     def of(
         self,
@@ -29,21 +44,21 @@ class TreeTable:
         plain: Sequence[asyncio.Task[Any]],
         empty: str,
         below: str = "",
-    ) -> TaskTable:
+    ) -> TaskTable | JsonText:
         """Return the table of launched tasks and of others, at most ``MAX_ROWS`` of each.
 
         The sentence ``below`` is shown under it.
         """
-        shown, left_out = choose(found)
+        shown, left_out = choose(found, self._most)
         left_out = f"{below} {left_out}".strip()
         rows = {record.id: record.info() for record in shown}
-        for task in sorted(plain, key=by_name)[:MAX_ROWS]:
+        for task in sorted(plain, key=by_name)[: self._most]:
             rows[-id(task)] = inner_info(task, self._inner.parent(task))
-        if len(plain) > MAX_ROWS:
-            left_out += f" {len(plain) - MAX_ROWS:,} that were not launched are not shown."
+        if len(plain) > self._most:
+            left_out += f" {len(plain) - self._most:,} that were not launched are not shown."
         return self._table(rows, left_out, empty)
 
-    def of_path(self, path: str) -> TaskTable:
+    def of_path(self, path: str) -> TaskTable | JsonText:
         """Return the table of the tasks that a path names, with those that they are inside.
 
         Raises TaskNotFoundError if there is none.
@@ -54,10 +69,10 @@ class TreeTable:
         if not found:
             raise TaskNotFoundError(no_match_message(path))
         rows: dict[int, TaskInfo] = {}
-        for each in found[:MAX_ROWS]:
+        for each in found[: self._most]:
             self._add_above(each.parent, rows)
             rows[each.id] = each.info()
-        over = len(found) - MAX_ROWS
+        over = len(found) - self._most
         left_out = f"Not shown: {over:,} more. `%tasks PATH` takes globs, as in `*/page 1*`."
         return self._table(rows, left_out if over > 0 else "", "No tasks.")
 
@@ -75,7 +90,20 @@ class TreeTable:
                 id_ = None
         rows.update((info.id, info) for info in reversed(above))
 
-    def _table(self, rows: dict[int, TaskInfo], left_out: str, empty: str) -> TaskTable:
+    def _json(self, rows: dict[int, TaskInfo]) -> JsonText:
+        tasks = []
+        for id_, info in rows.items():
+            facts = info._asdict() | {"cell": str(info.cell or "") or None}
+            if self._inner.has_children(id_):
+                facts["inside"] = self._inner.counts(id_, self._inner.with_id(id_))._asdict()
+            tasks.append(facts)
+        names = dict.fromkeys(info.group for info in rows.values() if info.group is not None)
+        groups = {name: group_counts(name)._asdict() for name in names}
+        return JsonText(json.dumps({"tasks": tasks, "groups": groups}, indent=1))
+
+    def _table(self, rows: dict[int, TaskInfo], left_out: str, empty: str) -> TaskTable | JsonText:
+        if self._as_json:
+            return self._json(rows)
         inside, hint = {}, ""
         unfolded = {info.parent for info in rows.values() if info.id < 0}
         for id_ in rows:

@@ -215,6 +215,7 @@ class View {
     else if (store.connection === "silent") text = "Not connected: no answer from the kernel. This may be out of date.";
     else if (blocked)
       text = `${blocked.name ?? "Something"} has blocked the loop for ${duration(store.now() - blocked.since, 0)}${blocked.where ? `, at ${blocked.where}` : ""}${blocked.call ? `: ${blocked.call}` : ""}. All other tasks are waiting.`;
+    else if (store.loop.deadlocks?.length) text = store.loop.deadlocks.join(" ");
     setText(this.banner, text);
     setHidden(this.banner, !text);
   }

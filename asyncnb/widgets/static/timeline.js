@@ -175,7 +175,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     const until = row.ended ?? data.end;
     const { ends } = data.legend;
     const { end } = row;
-    if (end && until >= from && until <= to) {
+    if (until >= from && until <= to && end in ends) { // how a sampled task has ended may be unknown
       used.ends.add(end);
       parts.push(s("path", { class: `asyncnb-tl-end asyncnb-tl-end-${end.replace(" ", "-")}`, d: `M${(x(until) + 6).toFixed(1)} ${y}${ends[end].path}` }));
     }

@@ -646,12 +646,6 @@ def test_a_knot_across_two_loops_is_found_from_one_of_them(loop):
     try:
         until(lambda: all(task._fut_waiter for task in all_tasks(loop) | all_tasks(other)))
         watcher(True)
-        g, ks = watcher.search()
-        print(g.nodes, ks, g.tasks, g.waiting)
-        from asyncnb._core.deadlocks.waits import wait_of
-
-        for t in all_tasks(loop) | all_tasks(other):
-            print(t, wait_of(t))
     finally:
         for task in all_tasks(loop) | all_tasks(other):
             task.cancel()

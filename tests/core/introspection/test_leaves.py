@@ -155,7 +155,7 @@ def test_watching_ends_and_leaves_the_tool_ids_free():
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with Python 3.12")
-def test_a_child_that_succeeds_is_reported_to_nobody_after_the_first():
+def test_children_that_succeed_are_reported_once():
     async def crawl(number):
         async with asyncio.TaskGroup() as pages:
             for _ in range(number):

@@ -14,7 +14,7 @@ import pytest
 import asyncnb
 from asyncnb import Task, create_task, timeout
 from asyncnb._core.launched.record import Placement
-from asyncnb._core.primitives.pause import StepInterceptor
+from asyncnb._core.primitives.pause import CancelWatch, StepInterceptor, pause, resume
 from asyncnb.testing import run_virtual
 
 
@@ -426,3 +426,98 @@ def test_a_loop_whose_attributes_lead_back_to_it_is_freed_after_a_pause() -> Non
     loop = asyncio.run(main())
     gc.collect()
     assert loop() is None
+
+
+STANDARD_WAITS: dict[str, Callable[[], Awaitable[Any]]] = {
+    "a timer": lambda: asyncio.sleep(1),
+    "its turn": lambda: asyncio.sleep(0),
+    "a task": lambda: asyncio.create_task(asyncio.sleep(1)),
+    "gather": lambda: asyncio.gather(asyncio.sleep(1), asyncio.sleep(2)),
+}
+
+
+@pytest.mark.parametrize("wait", STANDARD_WAITS.values(), ids=list(STANDARD_WAITS))
+def test_a_task_of_asyncios_own_class_is_paused_like_asyncnbs(wait: Any) -> None:
+    async def main() -> None:
+        steps = Steps()
+        task = asyncio.create_task(steps.over(wait))
+        assert type(task) is asyncio.Task
+        await asyncio.sleep(0)
+        for _ in range(3):
+            assert pause(task)
+            await asyncio.sleep(0)
+            before = steps.count
+            await asyncio.sleep(10)
+            assert steps.count == before and not task.done()
+            assert resume(task) and not resume(task)
+            await asyncio.sleep(0)
+        assert await task == 10
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("after", [0, 10])
+@pytest.mark.parametrize("wait", STANDARD_WAITS.values(), ids=list(STANDARD_WAITS))
+def test_a_paused_task_of_asyncios_own_class_is_cancelled_and_cleans_up(
+    wait: Any, after: float
+) -> None:
+    async def main() -> None:
+        cleaned = []
+
+        async def work() -> None:
+            try:
+                while True:
+                    await wait()
+            finally:
+                await asyncio.sleep(1)
+                cleaned.append(True)
+
+        async with asyncio.timeout(20 + after):
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(work())
+                await asyncio.sleep(0)
+                pause(task)
+                await asyncio.sleep(after)
+                task.cancel()
+        assert cleaned == [True] and task.cancelled()
+
+    run_virtual(main())
+
+
+def test_a_loop_without_paused_tasks_of_asyncios_own_class_looks_for_none() -> None:
+    async def main() -> None:
+        tasks = [asyncio.create_task(asyncio.sleep(60)) for _ in range(3)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            pause(task)
+        watch = CancelWatch.of(asyncio.get_running_loop())
+        assert watch._timer is not None
+        resume(tasks[0])
+        tasks[1].cancel()
+        await asyncio.sleep(1)
+        assert tasks[1].cancelled() and watch._timer is not None
+        tasks[2].cancel()
+        await asyncio.sleep(1)
+        assert watch._timer is None
+        tasks[0].cancel()
+
+    run_virtual(main())
+
+
+def test_a_paused_task_that_nothing_else_refers_to_is_not_collected() -> None:
+    async def main() -> None:
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def work() -> None:
+            await asyncio.sleep(1)
+            ended.set_result(None)
+
+        task = weakref.ref(asyncio.create_task(work()))
+        await asyncio.sleep(0)
+        pause(task())
+        await asyncio.sleep(10)
+        gc.collect()
+        resume(task())
+        await asyncio.wait_for(ended, 1)
+
+    run_virtual(main())

@@ -152,6 +152,17 @@ def test_the_frames_of_the_newest_failure_are_kept_and_as_many_as_the_option_say
     failed.ok("%asyncnb option frames 1")
 
 
+def test_unloading_frees_the_frames(fresh_kernel):
+    fresh_kernel.ok(
+        "import weakref, gc\nclass Large: pass\nasync def job():\n    large = Large()\n"
+        "    made.append(weakref.ref(large))\n    raise OSError('no luck')\nmade = []"
+    )
+    fresh_kernel.ok(LAUNCH.format("job()", "job"))
+    assert fresh_kernel.ok("gc.collect(); made[0]() is None").result == "False"
+    fresh_kernel.ok("%unload_ext asyncnb")
+    assert fresh_kernel.ok("gc.collect(); made[0]() is None").result == "True"
+
+
 def refused(kernel: Kernel, code: str, **options: object) -> str:
     cell = kernel.run(code, **options)
     assert cell.error is not None

@@ -84,12 +84,16 @@ def test_stack_and_wait_take_a_path(crawling):
     assert late.error.ename == "TimeoutError" and "site a" in late.error.evalue
 
 
-def test_a_task_of_asyncnb_inside_a_task_can_be_paused_by_path_and_others_say_why_not(crawling):
-    assert "page 7 is paused" in crawling.ok('%tasks pause "crawl B/site b/page 7"').stdout
-    assert "paused" in crawling.ok('%tasks "crawl B/site b/page 7"').result
-    assert "resumed" in crawling.ok('%tasks resume "crawl B/site b/page 7"').stdout
-    refused = crawling.run('%tasks pause "crawl B/site a/*"').error
-    assert refused.ename == "UsageError" and "asyncnb.TaskGroup" in refused.evalue
+@pytest.mark.parametrize("inside", ["site a/page 2", "site b/page 7"])
+def test_a_task_inside_a_task_can_be_paused_resumed_and_cancelled_by_path(crawling, inside):
+    path = f'"crawl B/{inside}"'
+    assert f"{inside} is paused" in crawling.ok(f"%tasks pause {path}").stdout
+    assert "paused" in crawling.ok(f"%tasks {path}").result
+    assert f"{inside} resumed" in crawling.ok(f"%tasks resume {path}").stdout
+    assert "waiting" in crawling.ok(f"%tasks {path}").result
+    crawling.ok(f"%tasks pause {path}")
+    assert "for 1 task" in crawling.ok(f"%tasks cancel {path}").stdout
+    crawling.ok(f"while asyncnb.tasks({path}): await asyncio.sleep(0.001)")
 
 
 @pytest.mark.parametrize("command", ["", "cancel ", "pause ", "stack ", "wait "])
@@ -177,3 +181,17 @@ def test_tab_after_a_slash_offers_what_is_inside(crawling):
     crawling.ok("big = asyncnb.launch(site(150), name='big')")
     crawling.ok("while len(asyncnb.tasks('big/*')) < 150: await asyncio.sleep(0.001)")
     assert len(crawling.complete("%tasks wait big/")) == 50
+
+
+def test_json_has_the_facts_the_parents_and_the_counts(crawling):
+    crawling.ok("g = asyncnb.open_group('more'); g.create_task(page(1), name='grouped')")
+    crawling.ok("import json; found = %tasks --json --all")
+    crawling.ok("by_name = {each['name']: each for each in json.loads(found)['tasks']}")
+    above = crawling.evaluate("by_name['crawl B']")
+    assert above["inside"] == {"running": 2, "done": 0, "failed": 0, "cancelled": 0}
+    assert (above["state"], above["cell"][:3], above["parent"]) == ("waiting", "In[", None)
+    site = crawling.evaluate("by_name['site b']")
+    assert site["parent"] == above["id"] and site["waiting_on"] == "TaskGroup (12 tasks)"
+    assert crawling.evaluate("json.loads(found)['groups']['more']['running']") == 1
+    inside = crawling.ok("%tasks --json 'crawl B/*'").result
+    assert inside.startswith("{") and inside.count('"name"') == 3

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.kernel.driver import Kernel
+from tests.kernel.test_terminal import ipython
 
 NOTHING = "No leaks found. Looked for coroutines that were never awaited, "
 
@@ -226,6 +227,43 @@ def test_threads_of_cancelled_tasks_are_found_until_they_end(notebook):
     assert leaks(notebook).startswith(NOTHING)
 
 
+def test_the_dashboard_the_chips_and_a_second_look_are_none(notebook):
+    notebook.ok("board = asyncnb.dashboard(); board")
+    notebook.ok("gate = asyncio.Event(); t = asyncnb.launch(gate.wait(), name='chip'); t")
+    notebook.ok("%tasks live")
+    notebook.ok(
+        "%%atask bars --show\nfor n in asyncnb.track(range(3)):\n    await asyncio.sleep(0)"
+    )
+    notebook.ok("%tasks wait bars")
+    assert leaks(notebook).startswith(NOTHING)
+    assert leaks(notebook).startswith(NOTHING)
+    notebook.ok("t.cancel()")
+
+
+def test_an_interrupt_ends_the_look(notebook):
+    notebook.ok("kept = [{'a': [n]} for n in range(100_000)]; x = [work() for _ in range(2)]")
+    looking = notebook.submit("print('begins', flush=True)\nwhile True:\n    %tasks leaks")
+    looking.wait_for("2 leaks")
+    notebook.interrupt()
+    assert looking.wait().error.ename == "KeyboardInterrupt"
+    assert leaks(notebook).startswith("2 leaks")
+
+
+def test_a_terminal_has_it_too(python, tmp_path):
+    shown = ipython(
+        python,
+        tmp_path,
+        "%load_ext asyncnb",
+        "async def work(): pass\n",
+        "x = work()",
+        "%tasks leaks",
+        "%asyncnb option leaks on",
+        "y = work()",
+    )
+    assert "  work(), In[3], line 1, held by x\n" in shown
+    assert "asyncnb: 1 leak:\n  work(), In[6], line 1, held by y\n" in shown
+
+
 def test_on_the_loop_it_is_refused(notebook):
     refused = notebook.run("await asyncio.sleep(0)\n%tasks leaks").error
     assert refused.ename == "UsageError"
@@ -286,9 +324,9 @@ async def depth():
 def test_the_depth_of_origins_is_put_back_on_both_threads(notebook):
     assert notebook.ok(DEPTHS).result == "(0, 0)"
     notebook.ok(ON)
-    assert notebook.ok(DEPTHS).result == "(10, 10)"
+    assert notebook.ok(DEPTHS).result == "(4, 4)"
     notebook.ok("%asyncnb restart")
-    assert notebook.ok(DEPTHS).result == "(10, 10)"
+    assert notebook.ok(DEPTHS).result == "(4, 4)"
     notebook.ok(OFF)
     assert notebook.ok(DEPTHS).result == "(0, 0)"
     notebook.ok(f"sys.set_coroutine_origin_tracking_depth(3)\n{ON}")

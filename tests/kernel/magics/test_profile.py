@@ -47,7 +47,7 @@ def test_a_profile_of_a_task_names_its_cell_line_and_wait(kernel):
     parse, crawl = kernel.ok(PARSE), kernel.ok(CRAWL)
     [data] = shown(kernel.ok("%tasks profile crawl 0.5"))
     text = data["text/plain"]
-    assert text.startswith("profile of 'crawl': 0.5")
+    assert text.startswith("profile of 'crawl': ")
     assert f"In[{parse.count}] line 3" in text and "while time.thread_time() < until" in text
     assert waits_at(data, f"In[{crawl.count}] line 4", "sleep")
     assert "ipykernel" not in text and "asyncnb/" not in text
@@ -141,6 +141,18 @@ def test_a_cell_that_runs_elsewhere_is_profiled_there(kernel, where):
     assert "its worker" not in data["text/plain"]
     assert any(f"In[{cell.count}] line 2: for _ in" in title for title in titles(data))
     kernel.ok("threads.shutdown(); processes.shutdown()")
+
+
+def test_a_cell_on_the_loop_of_the_kernel_is_profiled(kernel):
+    parse = kernel.ok(PARSE)
+    cell = kernel.ok(
+        "%%atask here --on kernel --profile\nfor _ in range(10):\n    parse(0.02)\n"
+        "    await asyncio.sleep(0.02)"
+    )
+    kernel.ok("await here")
+    [data] = shown(cell)
+    assert f"In[{parse.count}] line" in data["text/plain"] and "here/" not in data["text/plain"]
+    assert waits_at(data, f"In[{cell.count}] line 4", "sleep")
 
 
 def test_what_a_cell_in_a_worker_process_awaits_is_seen(kernel):

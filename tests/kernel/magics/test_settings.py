@@ -25,6 +25,7 @@ NAMES = (
     "one_loop",
     "loop",
     "watchdog",
+    "deadlocks",
     "history",
     "results",
     "frames",

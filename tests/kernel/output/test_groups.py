@@ -383,3 +383,34 @@ def test_what_is_no_group_is_shown_as_on_a_plain_kernel(kernel, start_kernel):
         seen = [[each.run(code).of_type("error", "stream")] for each in (kernel, plain)]
         ours, theirs = (re.sub(r"In\[\d+\]|ipykernel_\d+", "", str(each)) for each in seen)
         assert ours == theirs, code
+
+
+def test_groups_in_a_burst_of_failures_keep_their_trees_in_short_form(kernel):
+    kernel.ok(DEFINED)
+    code = "for n in range(60): asyncnb.launch(crawl(asyncnb.TaskGroup, 3), name=f'crawl {n}')"
+    cell = kernel.ok(code)
+    cell.wait_for(lambda c: len(c.errors) == 60, 30)
+    short = [e.traceback for e in cell.errors if "---" not in e.traceback]
+    assert short
+    for tree in short:
+        assert "├─ 1/3 page 0\n" in tree and "└─ 3/3 page 2: ConnectionError: host 2" in tree
+        assert "in page\n│      raise ConnectionError(" in tree
+
+
+def test_a_child_of_an_open_group_that_failed_with_a_group_is_named_by_its_leaf(kernel):
+    kernel.ok(DEFINED)
+    kernel.ok(
+        "g = asyncnb.open_group('g')\nt = g.create_task(crawl(asyncnb.TaskGroup, 3), name='A')"
+    )
+    cell = failed(kernel, "await g")
+    assert "ConnectionError: host 0 unreachable (page 0, 1 of 3)" in cell.error.evalue
+    assert "under the cell that launched the task" in cell.error.traceback
+
+
+def test_an_error_that_waited_for_a_group_in_a_plain_cell_is_shown_in_it(kernel):
+    kernel.ok(DEFINED)
+    code = "task = asyncnb.launch(crawl(asyncio.TaskGroup, 3), name='crawl')\ntask.join(10)"
+    cell = failed(kernel, code)
+    assert [e.ename for e in cell.errors] == ["ExceptionGroup"]  # shown once
+    assert cell.reply["ename"] == "ExceptionGroup"
+    assert "└─ 3/3 page 2" in cell.error.traceback
