@@ -62,7 +62,7 @@ ended = Task.__new__(Task)
 _FRAMES = (
     "_core/base/async_raise.py _core/introspection/call_graph.py "
     "_core/introspection/stack.py _core/loop/watchdog.py _core/profiling/sampler.py "
-    "_kernel/output/blocked.py"
+    "_kernel/output/blocked.py _offload/far/profiling.py"
 )
 
 PYTHON = [
@@ -213,7 +213,8 @@ PYTHON = [
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/introspection/inner.py _core/loop/watchdog.py "
-        "_core/profiling/sampler.py _core/deadlocks/waits.py _core/deadlocks/watcher.py "
+        "_core/profiling/sampler.py _core/deadlocks/graph.py _core/deadlocks/waits.py "
+        "_core/deadlocks/watcher.py "
         "_kernel/awaiting/running_cell.py",
         "no pause; stacks and the table do not say what a task waits for; no deadlock is found",
         "is_slot(Task, '_fut_waiter')",
@@ -342,7 +343,8 @@ PYTHON = [
     ),
     Lean(
         "asyncio.TaskGroup._tasks",
-        "_core/launched/crashes.py _core/introspection/waiting_on.py _core/deadlocks/waits.py",
+        "_core/launched/crashes.py _core/introspection/waiting_on.py _core/deadlocks/waits.py "
+        "_core/introspection/leaves.py _offload/far/job_task.py",
         "`waiting_on` and the end of a crashed loop miss the tasks of an asyncio.TaskGroup",
         "type(asyncio.TaskGroup()._tasks) is set",
     ),

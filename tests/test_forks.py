@@ -182,6 +182,7 @@ RESET = {
     "_offload.engines.executor._engines",
     "_offload.engines.ipyparallel._engines",
     "_offload.jobs._mailboxes",
+    "_offload.far.profiling.samplers",
     "_offload.far.running._cancelled",
     "_offload.far.output._flusher",
     "_offload.far.running.running",
@@ -266,6 +267,7 @@ from asyncnb._offload.engines import worker_hub as _worker_hub
 from asyncnb._offload import jobs as _jobs
 from asyncnb._offload.engines import process as _process
 from asyncnb._offload.far import output as _output
+from asyncnb._offload.far import profiling as _far_profiling
 from asyncnb._offload.far import running as _running
 from asyncnb._offload.engines import dask as _dask
 from asyncnb._offload.engines import ipyparallel as _ipyparallel
@@ -286,6 +288,7 @@ def state():
         "worker hub": (_worker_hub._worker_hub, _in_order._calls, len(_executor._engines)),
         "workers": (_process._engine, len(_dask._engines), len(_ipyparallel._engines)),
         "mailboxes": len(_jobs._mailboxes),
+        "sampled jobs": len(_far_profiling.samplers),
         "jobs": (len(_running.running), len(_running._cancelled), _output._flusher._thread),
     }
 """
@@ -311,6 +314,7 @@ asyncnb.profile().start()
 _worker_hub.worker_hub(), _in_order.call_in_order(lambda: None)
 _executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)
 _process.process_engine(); _jobs._mailbox(asyncnb.embedded_loop())
+_far_profiling.samplers[1] = None
 _running.running[1] = 1; _running._cancelled[2] = None
 class Quiet:
     def flush(self): pass

@@ -500,6 +500,15 @@ def test_the_lag_of_now_and_the_highest_of_the_minute_are_two_things(page: FakeK
     assert "lag now" not in page.text()
 
 
+def test_a_deadlock_is_shown_while_it_lasts(page: FakeKernel) -> None:
+    page.view()
+    page.snapshot([task(1, "a")])
+    page.delta(loop={"deadlocks": ["Deadlock: 2 tasks wait for each other: a and b."]})
+    assert "Deadlock: 2 tasks wait for each other: a and b." in page.text()
+    page.delta(loop={"deadlocks": []})
+    assert "Deadlock" not in page.text()
+
+
 def test_the_cell_that_awaits_can_be_sent_to_the_background(page: FakeKernel) -> None:
     page.view()
     page.snapshot()

@@ -187,6 +187,7 @@ def test_after_a_new_snapshot_the_page_asks_for_what_is_unfolded(page: FakeKerne
     page.delta()
     page.snapshot([task(2, "crawl B")])
     assert asked(page) == [2]
+    assert page.row("crawl B").startswith("crawl B | waiting"), "what was inside is not known now"
     page.delta(inner={"counts": [[2, 1, 0, 0, 0]], "lists": [[2, [], [-7, "page 7"]]]})
     assert page.rows() == ["crawl B", "crawl B/page 7"]
     page.delta(gone=[2])

@@ -59,11 +59,11 @@ def test_a_chip_is_shown_on_demand_in_the_cell_that_launches(kernel: Kernel) -> 
 def test_a_chip_is_above_all_that_its_task_prints_at_once(kernel: Kernel, magic: str) -> None:
     cell = kernel.submit(f"{magic}\nprint('first')")
     cell.wait()
-    cell.wait_for("first")
+    cell.wait_for("first\n")
     kernel.ok("%tasks wait")
     outputs = cell.of_type("display_data", "stream")
     assert WIDGET in outputs[0]["data"], cell
-    assert [each["text"] for each in outputs if "text" in each][-1].endswith("first\n")
+    assert "".join(each.get("text", "") for each in outputs).endswith("first\n")
 
 
 def test_without_a_person_a_task_is_one_line_and_no_widget(fresh_kernel: Kernel) -> None:

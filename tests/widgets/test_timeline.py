@@ -71,6 +71,7 @@ HOW: dict[str, dict[str, Any]] = {
     "not recorded": {},
     "not started": {"started": None, "ended": None, "state": "pending"},
     "living": {"ended": None, "state": "paused"},
+    "sampled, and gone before a look saw how it ended": {"sampled": True, "state": "ended"},
     "recorded": {"recorded": True, "runs": [[0.5, 0.6], [2.0, 3.0]], "events": [[1, "cancel", ""]]},
 }
 

@@ -60,11 +60,13 @@ class Thread(NamedTuple):
 class Node:
     """A task or a thread that waits."""
 
-    __slots__ = ("agent", "deadline", "exact", "holds", "releasers", "things", "wait")
+    __slots__ = ("agent", "deadline", "exact", "holds", "leaf", "releasers", "things", "wait")
 
     def __init__(self, agent: Any, wait: Wait) -> None:
         self.agent = agent
         self.wait = wait
+        #: The future that a task is suspended on.
+        self.leaf = getattr(agent, "_fut_waiter", None)
         self.deadline = float("inf")
         #: The primitives that it is inside of.
         self.holds: list[Any] = []

@@ -104,11 +104,19 @@ def summary(graph: Graph, knots: list[Knot]) -> str:
 
 def _advice(knot: Knot) -> str:
     tasks = [node.agent for node in knot.nodes if isinstance(node.agent, asyncio.Task)]
+    if all(_passes_cancel_on(node) for node in knot.nodes):
+        # task.cancel() goes round the ring: RecursionError, or a request that never arrives.
+        return "asyncio cannot cancel tasks that await each other; %asyncnb restart ends all tasks."
     named = [task for task in tasks if not is_cell(task)]
     one = "one of them" if len(knot.nodes) > 1 else "it"
     if not named:
         return f"To end it, interrupt {name_of(tasks[0])}." if tasks else ""
     return f'To end it, cancel {one}, for example: %tasks cancel "{named[-1].get_name()}"'
+
+
+def _passes_cancel_on(node: Node) -> bool:
+    kinds = ("_GatheringFuture", "GatherFuture", "FutureProxy")
+    return isinstance(node.leaf, asyncio.Task) or type(node.leaf).__name__ in kinds
 
 
 def is_cell(task: asyncio.Task[Any]) -> bool:

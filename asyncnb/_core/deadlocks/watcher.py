@@ -65,7 +65,7 @@ class Watcher:
     def search(self) -> tuple[Graph, list[Knot]]:
         """Search now, without waiting until tasks have stood still; report nothing. Any thread."""
         graph = look(self._tasks())
-        return graph, knots(graph)
+        return graph, [knot for knot in knots(graph) if _still_waits(knot)]
 
     def lines(self) -> list[str]:
         """Return a line for each knot that was reported and is still there. Any thread."""
@@ -106,6 +106,6 @@ def _still_waits(knot: Knot) -> bool:
     """Return whether none of its tasks has moved during the search."""
     return all(
         isinstance(node.agent, Thread)
-        or (not node.agent.done() and getattr(node.agent, "_fut_waiter", None) is not None)
+        or (node.leaf is node.agent._fut_waiter and node.leaf is not None and not node.leaf.done())
         for node in knot.nodes
     )

@@ -44,17 +44,17 @@ class TaskInfo(NamedTuple):
     ``"process"``, ``"executor"``, ``"dask"`` or ``"ipyparallel"``; then ``worker`` says where it
     runs (None while it waits for a worker). ``group`` is the name of its open group. ``timeout`` is
     the number of seconds left of its time limit, if it has one. ``progress`` is (items done, total
-    number of items or None) for a task that reports progress. ``error`` of a failed task is
-    ``Type: message``, of one that failed with a group that of its first exception, with the name of
-    the task that raised it, if it is known, and their number: ``ConnectionError: host unreachable
-    (page 7, 1 of 20)``. ``waiting_on`` says what a suspended task waits for, such as ``sleep, 3.2 s
-    left``. ``cpu`` is the CPU time used, in seconds, and ``steps`` the number of times that the
-    loop ran the task; both are None where they are not counted, as counting would slow down every
-    step. Both are known for a task launched with ``--trace``, where ``cpu`` is the time for which
-    its steps occupied the loop; ``cpu`` is also known for a task in a worker thread: on Linux at
-    any time, elsewhere once it has ended. ``rounds`` is the number of completed runs of the body of
-    a task with ``--every``, and ``failures`` the number of times that it failed or was retried with
-    ``--retry``; ``error`` is then the most recent failure.
+    number of items or None) for a task that reports progress. ``error`` of a failed task is ``Type:
+    message``, of one that failed with a group that of its first exception, with the name of the
+    task that raised it and how many tasks of the group failed, if known: ``ConnectionError: host
+    unreachable (page 7, 1 of 20)``. ``waiting_on`` says what a suspended task waits for, such as
+    ``sleep, 3.2 s left``. ``cpu`` is the CPU time used, in seconds, and ``steps`` the number of
+    times that the loop ran the task; both are None where they are not counted, as counting would
+    slow down every step. Both are known for a task launched with ``--trace``, where ``cpu`` is the
+    time for which its steps occupied the loop; ``cpu`` is also known for a task in a worker thread:
+    on Linux at any time, elsewhere once it has ended. ``rounds`` is the number of completed runs of
+    the body of a task with ``--every``, and ``failures`` the number of times that it failed or was
+    retried with ``--retry``; ``error`` is then the most recent failure.
     """
 
     id: int

@@ -24,14 +24,17 @@ BY_CANCEL = sys.version_info < (3, 12)
 GROUP_CHILD_DONE = asyncio.TaskGroup._on_task_done.__code__
 
 
-def note_task(exc: BaseException, task: Any) -> None:
-    """Note that ``task`` of a group has failed with ``exc``, for ``task_of``.
+def note_task(exc: BaseException, task: Any, group: Any = None) -> None:
+    """Note that ``task`` of ``group`` has failed with ``exc``, and how many tasks that group had.
 
-    A note and no reference: the task itself is freed when its group has seen its end.
+    The name for ``task_of``, and the number of those that had not ended, for ``leaf_line``. No
+    references: the task itself is freed when its group, which has dropped it, has seen its end.
     """
     noted = exc.__dict__
     if "_asyncnb_task" not in noted and hasattr(task, "get_name"):  # else an adopted future
         noted["_asyncnb_task"] = task.get_name()
+        if group is not None:
+            noted["_asyncnb_tasks"] = len(group._tasks) + 1
 
 
 def watch_groups() -> Callable[[], None]:
@@ -54,7 +57,7 @@ def watch_groups() -> Callable[[], None]:
         exc = found.get("exc")
         if not isinstance(exc, BaseException):
             return monitoring.DISABLE
-        note_task(exc, found.get("task"))
+        note_task(exc, found.get("task"), found.get("self"))
         return None
 
     def end() -> None:
@@ -80,7 +83,7 @@ def note_children(frame: types.FrameType) -> None:
     exc, task, group = map(found.get, ("exc", "task", "self"))
     errors = getattr(group, "_errors", None)
     if isinstance(exc, BaseException) and type(errors) is list:
-        note_task(exc, task)
+        note_task(exc, task, group)
         group._errors = _NotedErrors(errors)  # type: ignore[union-attr]
 
 
@@ -91,7 +94,8 @@ class _NotedErrors(list[BaseException]):
         super().append(exc)
         frame = sys._getframe(1)
         if frame.f_code is GROUP_CHILD_DONE:  # else the error of the group's body
-            note_task(exc, frame.f_locals.get("task"))
+            found = frame.f_locals
+            note_task(exc, found.get("task"), found.get("self"))
 
 
 def note_kept_tasks(group: BaseExceptionGroup[BaseException]) -> None:
@@ -148,10 +152,12 @@ def format_failure(exc: BaseException) -> str:
 
 
 def leaf_line(exc: BaseException) -> str:
-    """Return ``ConnectionError: host unreachable (page 7, 1 of 20)`` for a group of 20 leaves.
+    """Return ``ConnectionError: host unreachable (page 7, 1 of 20)`` for a group.
 
-    On one line: the first leaf, the names of its tasks if they are known, and the number of leaves
-    if there are several. What is no group is its own leaf.
+    On one line: the first leaf, the names of its tasks if they are known, and how many tasks of its
+    group have failed (``3 of 20 failed``), of those that had not ended at the first failure. If
+    that number is not known, ``1 of 3`` says that there are three leaves. What is no group is its
+    own leaf.
     """
     number, first = 0, exc
     names: tuple[str, ...] = ()
@@ -163,6 +169,20 @@ def leaf_line(exc: BaseException) -> str:
     text = f"{type(first).__name__}: {message}" if message else type(first).__name__
     own = [" ".join(name.split()) for name in names if not _DEFAULT_NAME.fullmatch(name)]
     details = ["/".join(own)] if own else []
-    if number > 1:
+    failed, of = _failures_beside_first_leaf(exc)
+    if of > 1:
+        details.append(f"{failed:,} of {of:,}" + (" failed" if failed > 1 else ""))
+    elif number > 1:
         details.append(f"1 of {number:,}")
     return f"{text} ({', '.join(details)})" if details else text
+
+
+def _failures_beside_first_leaf(exc: BaseException) -> tuple[int, int]:
+    """Return how many tasks of the first leaf's group failed, and of how many; 0 if not known."""
+    inner, around = exc, None
+    while isinstance(inner, BaseExceptionGroup):
+        around, inner = inner, inner.exceptions[0]
+    if around is None:
+        return 0, 0
+    noted = [vars(each).get("_asyncnb_tasks", 0) for each in around.exceptions]
+    return sum(1 for number in noted if number), max(noted)

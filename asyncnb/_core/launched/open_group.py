@@ -251,7 +251,7 @@ class OpenGroup(TaskGroup):
             self._report_failure(task, error)
             return
         self._errors.append(error)
-        note_task(error, task)
+        note_task(error, task, self)
         self.facts.note_failure(task, error)
         if base and self._base_error is None:
             self._base_error = error

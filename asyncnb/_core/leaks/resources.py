@@ -1,4 +1,4 @@
-"""The clients, servers and connections that may be left open, told by the names of their classes.
+"""The clients, servers and connections that may be left open, by the names of their classes.
 
 Nothing is imported for it: a library that is not imported has made none.
 """

@@ -268,7 +268,7 @@ class TaskGroup:
 
     def _on_failure(self, task: Future[Any], error: BaseException) -> None:
         self._errors.append(error)
-        note_task(error, task)
+        note_task(error, task, self)
         if self._base_error is None and is_base_error(error):
             self._base_error = error
         parent = self._parent_task

@@ -233,23 +233,18 @@ class _Looks:
         """Count what runs; return the task that is in the middle of a step."""
         running = None
         frames = sys._current_frames()
-        try:
-            # Its own frame would be in a cycle with this dict.
-            frames.pop(threading.get_ident(), None)
-            if self._loop is not None:
-                top = frames.get(self._loop.thread.ident or 0)
-                if top is not None:
-                    running = self._look_at_loop(sessions, self._loop, top, seconds)
-            for loop in self._kernel_loops:
-                top = frames.get(threading.main_thread().ident or 0)
-                if top is not None:
-                    self._look_at_loop(sessions, loop, top, seconds)
-            for each in self._threads:
-                if (top := frames.get(each.ident)) is not None and not each.record.task.done():
-                    self._look_at_thread(sessions, each, top, seconds)
-        finally:
-            frames.clear()
-            top = None
+        frames.pop(threading.get_ident(), None)  # its own would be in a cycle with this dict
+        if self._loop is not None:
+            top = frames.get(self._loop.thread.ident or 0)
+            if top is not None:
+                running = self._look_at_loop(sessions, self._loop, top, seconds)
+        for loop in self._kernel_loops:
+            top = frames.get(threading.main_thread().ident or 0)
+            if top is not None:
+                self._look_at_loop(sessions, loop, top, seconds)
+        for each in self._threads:
+            if (top := frames.get(each.ident)) is not None and not each.record.task.done():
+                self._look_at_thread(sessions, each, top, seconds)
         return running
 
     def _look_at_thread(

@@ -170,9 +170,9 @@ def is_elsewhere(kind: str) -> bool:
 
 
 def end_of(row: dict[str, Any]) -> str:
-    """Return how the end of a row's bar looks: a key of ``ENDS``."""
+    """Return how the end of a row's bar looks: a key of ``ENDS``, or "" if it is not known."""
     if row["ended"] is not None or row["state"] in ("paused", "pending"):
-        return str(row["state"])
+        return row["state"] if row["state"] in ENDS else ""
     return "alive"
 
 

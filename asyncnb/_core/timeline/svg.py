@@ -164,8 +164,8 @@ class _Drawing:
                 self.marks[what].append(f"M{_n(at - 4)} {_n(y - 10)}h8l-4 6z")
                 last = at
         until = self.x(end if row["ended"] is None else row["ended"]) + 5
-        sign = end_of(row)
-        self.ends[sign].append(_sign(sign, until, y))
+        if sign := end_of(row):
+            self.ends[sign].append(_sign(sign, until, y))
 
     def _crowd(self, line: Line, y: float) -> None:
         """Draw the number of tasks alive at each time, as an area."""

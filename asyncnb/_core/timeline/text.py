@@ -55,8 +55,7 @@ def _fitted(before: str, text: str, most: int) -> str:
 def _ends(shown: list[Line]) -> dict[str, str]:
     found = {}
     for line in shown:
-        if len(line.rows) == 1:
-            end = end_of(line.rows[0])
+        if len(line.rows) == 1 and (end := end_of(line.rows[0])):
             found[ENDS[end].word] = SIGNS[end]
     if any(deliveries(row) for line in shown for row in line.rows if len(line.rows) == 1):
         found[" or ".join(MARKS.values())] = "!"
@@ -81,7 +80,8 @@ def _bar(line: Line, end: float, columns: int, used: set[str]) -> str:
     last = min(columns - 1, round(until * scale))
     for when, _ in deliveries(row):
         cells[max(0, min(last - 1, int(when * scale)))] = "!"
-    cells[last] = SIGNS[end_of(row)]
+    if sign := end_of(row):
+        cells[last] = SIGNS[sign]
     return "".join(cells)
 
 

@@ -36,5 +36,8 @@ class _NotedErrors(list[BaseException]):
 
 def _note(frame: types.FrameType) -> None:
     """Note the name of the child that is done, whose group's method ``frame`` belongs to."""
-    exc, task = frame.f_locals["exc"], frame.f_locals["task"]
-    vars(exc).setdefault("_asyncnb_task", task.get_name())
+    found = frame.f_locals
+    exc, task, group = found["exc"], found["task"], found["self"]
+    if "_asyncnb_task" not in vars(exc):
+        vars(exc)["_asyncnb_task"] = task.get_name()
+        vars(exc)["_asyncnb_tasks"] = len(group._tasks) + 1

@@ -18,6 +18,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .locks import at_fork
 from .running import RunningJob, running
 
 #: Seconds between two looks, and between two reports.
@@ -122,6 +123,7 @@ def _stack(frame: types.FrameType | None) -> Stack:
 
 #: The samplers at work in this process, by job.
 samplers: dict[object, JobSampler] = {}
+at_fork(samplers.clear)
 
 
 @contextlib.contextmanager

@@ -290,7 +290,7 @@ To end it, cancel it, for example: %tasks cancel "greedy\"""",
     itself_through_gather: """\
 asyncnb: deadlock: 1 task waits for itself.
   `snake` waits for itself (at await asyncio.gather(*own)).
-To end it, cancel it, for example: %tasks cancel "snake\"""",
+asyncio cannot cancel tasks that await each other; %asyncnb restart ends all tasks.""",
     child_of_a_group: """\
 asyncnb: deadlock: 2 tasks wait for each other.
   `child` waits for `parent` (at await asyncio.wait([task])).

@@ -65,8 +65,25 @@ def test_a_leaf_has_the_name_of_the_task_of_a_group_that_raised_it(kind):
                 pages.create_task(fails(ConnectionError("host unreachable")), name=f"page {n}")
 
     exc = asyncnb.run(error_of(crawl()))
-    assert format_failure(exc) == "ConnectionError: host unreachable (page 0, 1 of 20)"
+    assert format_failure(exc) == "ConnectionError: host unreachable (page 0, 20 of 20 failed)"
     assert [names for _, names in leaves(exc)] == [(f"page {n}",) for n in range(20)]
+
+
+@pytest.mark.parametrize("kind", [asyncio.TaskGroup, asyncnb.TaskGroup])
+def test_one_failure_among_many_tasks_says_how_many_there_were(kind):
+    async def page(n):
+        await asyncio.sleep(0)
+        if n == 7:
+            raise ConnectionError("host unreachable")
+        await asyncio.sleep(600)
+
+    async def crawl():
+        async with kind() as pages:
+            for n in range(20):
+                pages.create_task(page(n), name=f"page {n}")
+
+    exc = asyncnb.run(error_of(crawl()))
+    assert format_failure(exc) == "ConnectionError: host unreachable (page 7, 1 of 20)"
 
 
 @pytest.mark.parametrize("kind", [asyncio.TaskGroup, asyncnb.TaskGroup])

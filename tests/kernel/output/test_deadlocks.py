@@ -70,6 +70,18 @@ def test_tasks_deadlocks_searches_at_once(notebook):
     )
 
 
+def test_a_deadlock_is_in_the_facts_of_the_dashboard_while_it_lasts(notebook):
+    notebook.ok("from asyncnb._extension import _loaded")
+    facts = "_loaded.browser().feed._loop_facts({})['deadlocks']"
+    a, _ = knot(notebook)
+    a.wait_for(MAY_BE)
+    assert notebook.evaluate(facts) == [
+        "This may be a deadlock: 2 tasks wait for each other: a and b. %tasks deadlocks says why."
+    ]
+    notebook.ok("%tasks cancel b\n%tasks wait b")
+    assert notebook.evaluate(facts) == []
+
+
 def test_with_the_option_off_only_tasks_deadlocks_searches(notebook):
     notebook.ok("%asyncnb option deadlocks off")
     try:

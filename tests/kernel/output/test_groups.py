@@ -128,6 +128,7 @@ def test_the_mode_of_xmode_is_honoured(kernel, mode):
     kernel.ok(f"%xmode {mode}")
     try:
         cell = failed(kernel, "await crawl(asyncio.TaskGroup, 2)")
+        plain = failed(kernel, "asyncnb.run(crawl(asyncio.TaskGroup, 2))").error.traceback
     finally:
         kernel.ok("%xmode Context")
     tree = cell.error.traceback
@@ -137,6 +138,7 @@ def test_the_mode_of_xmode_is_honoured(kernel, mode):
     assert ("Cell In[" in tree) == (mode != "Minimal")
     assert re.search(r"├─ 1/2 page 0\b", tree) and re.search(r"└─ 2/2 page 1\b", tree)
     assert tree.count("host 0 unreachable") == tree.count("host 1 unreachable") == 1
+    assert "└─ 2/2 page 1" in plain and "IPython" not in plain
     assert not cell.stderr
 
 
@@ -387,12 +389,26 @@ def test_what_is_no_group_is_shown_as_on_a_plain_kernel(kernel, start_kernel):
 
 def test_groups_in_a_burst_of_failures_keep_their_trees_in_short_form(kernel):
     kernel.ok(DEFINED)
-    code = "for n in range(60): asyncnb.launch(crawl(asyncnb.TaskGroup, 3), name=f'crawl {n}')"
+    code = """
+        async def after(n):
+            try:
+                1 / 0
+            except ZeroDivisionError as exc:
+                raise ExceptionGroup("caused", [ValueError(n)]) from exc
+        for n in range(60):
+            asyncnb.launch(crawl(asyncnb.TaskGroup, 3), name=f"crawl {n}")
+        for n in range(60):
+            asyncnb.launch(after(n), name=f"after {n}")
+    """
     cell = kernel.ok(code)
-    cell.wait_for(lambda c: len(c.errors) == 60, 30)
+    cell.wait_for(lambda c: len(c.errors) == 120, 30)
     short = [e.traceback for e in cell.errors if "---" not in e.traceback]
-    assert short
-    for tree in short:
+    caused = [tree for tree in short if "caused" in tree]
+    assert caused and len(short) > len(caused)
+    for tree in caused:
+        assert "(after ZeroDivisionError: division by zero)\n└─ 1/1: ValueError: " in tree
+        assert "direct cause" not in tree
+    for tree in set(short) - set(caused):
         assert "├─ 1/3 page 0\n" in tree and "└─ 3/3 page 2: ConnectionError: host 2" in tree
         assert "in page\n│      raise ConnectionError(" in tree
 
@@ -403,7 +419,7 @@ def test_a_child_of_an_open_group_that_failed_with_a_group_is_named_by_its_leaf(
         "g = asyncnb.open_group('g')\nt = g.create_task(crawl(asyncnb.TaskGroup, 3), name='A')"
     )
     cell = failed(kernel, "await g")
-    assert "ConnectionError: host 0 unreachable (page 0, 1 of 3)" in cell.error.evalue
+    assert "ConnectionError: host 0 unreachable (page 0, 3 of 3 failed)" in cell.error.evalue
     assert "under the cell that launched the task" in cell.error.traceback
 
 
