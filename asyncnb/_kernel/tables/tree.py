@@ -93,7 +93,8 @@ class TreeTable:
     def _json(self, rows: dict[int, TaskInfo]) -> JsonText:
         tasks = []
         for id_, info in rows.items():
-            facts = info._asdict() | {"cell": str(info.cell or "") or None}
+            known = {"cell": str(info.cell or "") or None, "created": info.created or None}
+            facts = info._asdict() | known
             if self._inner.has_children(id_):
                 facts["inside"] = self._inner.counts(id_, self._inner.with_id(id_))._asdict()
             tasks.append(facts)

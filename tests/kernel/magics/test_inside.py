@@ -191,6 +191,7 @@ def test_json_has_the_facts_the_parents_and_the_counts(crawling):
     assert above["inside"] == {"running": 2, "done": 0, "failed": 0, "cancelled": 0}
     assert (above["state"], above["cell"][:3], above["parent"]) == ("waiting", "In[", None)
     site = crawling.evaluate("by_name['site b']")
+    assert site["created"] is None and above["created"] > 0
     assert site["parent"] == above["id"] and site["waiting_on"] == "TaskGroup (12 tasks)"
     assert crawling.evaluate("json.loads(found)['groups']['more']['running']") == 1
     inside = crawling.ok("%tasks --json 'crawl B/*'").result
