@@ -265,9 +265,8 @@ class Extension:
         if not THREADS:
             raise no_threads("The dashboard", "`%tasks` shows a table")
         if self._browser is None:
-            from asyncnb._core.launched.registry import registry
             from asyncnb._kernel.ipykernel.comm_channel import CommChannel
-            from asyncnb._kernel.tables.table import as_bundle
+            from asyncnb._kernel.tables.tree import as_bundle
             from asyncnb.widgets._session import BrowserSide
 
             channel = CommChannel(self.ip)
@@ -276,7 +275,7 @@ class Extension:
             self._browser = browser = BrowserSide(
                 subscribe_comm=channel.subscribe,
                 prompt=lambda: channel.prompt,
-                fallback=lambda: as_bundle(registry.records()),
+                fallback=as_bundle,
                 headless=lambda: is_headless(self.output.parent()),
                 awaiting=lambda: self.await_cells.awaiting,
                 deadlocks=lambda: self.deadlocks.watcher.lines(),

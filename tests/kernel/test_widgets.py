@@ -85,6 +85,21 @@ def test_a_dashboard_stands_for_a_table_where_no_widget_can_be_shown(kernel: Ker
     assert "<table" in shown["text/html"]
 
 
+def test_the_table_for_a_dashboard_says_how_many_tasks_are_inside(kernel: Kernel) -> None:
+    kernel.ok(
+        "import asyncio, asyncnb\nchildren = asyncio.Event()\nasync def crawl():\n"
+        "    async with asyncio.TaskGroup() as group:\n"
+        "        for n in range(20): group.create_task(asyncio.sleep(60), name=f'page {n}')\n"
+        "        children.set()\n"
+        "asyncnb.launch(crawl(), name='crawl B');"
+    )
+    kernel.ok("await children.wait()")
+    shown = bundle(kernel.ok("asyncnb.dashboard()"))
+    assert "▸ 20 inside" in shown["text/plain"]
+    assert "▸ 20 inside" in shown["text/html"]
+    kernel.ok("asyncnb.cancel('*')")
+
+
 @pytest.mark.parametrize("block", ["time.sleep(0.01)", "sum(range(1000))"])
 def test_a_click_is_heard_while_a_cell_blocks_the_main_thread(kernel: Kernel, block: str) -> None:
     kernel.ok(DASHBOARD)

@@ -8,8 +8,7 @@ from types import MappingProxyType
 
 from asyncnb._core.base.text import escape_control_chars, terminal_columns, truncate_columns, width
 from asyncnb._core.introspection.info import TaskInfo
-from asyncnb._core.launched.record import TaskRecord
-from asyncnb._kernel.tables.rows import COLUMNS, Row, as_tree, choose, indented
+from asyncnb._kernel.tables.rows import COLUMNS, Row, as_tree, indented
 
 #: Columns that may be cut if there is not enough room, and the width that each keeps.
 MIN_WIDTHS = {"task": 14, "group": 6, "waits for": 12, "note": 12}
@@ -83,13 +82,6 @@ class TaskTable:
         from asyncnb._kernel.tables.html import render  # needed only where HTML is shown
 
         return render(self.rows, self.columns(), self.left_out if self.rows else self.empty)
-
-
-def as_bundle(records: Sequence[TaskRecord]) -> dict[str, str]:
-    """Return the table of ``records`` as text and as HTML, by mime type."""
-    shown, left_out = choose(records)
-    table = TaskTable([record.info() for record in shown], left_out=left_out)
-    return {"text/plain": repr(table), "text/html": table._repr_html_()}
 
 
 def as_one_line(info: TaskInfo) -> dict[str, str]:

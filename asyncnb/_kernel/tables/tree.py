@@ -29,6 +29,12 @@ class JsonText(str):
         return str(self)
 
 
+def as_bundle() -> dict[str, str]:
+    """Return the table of the launched tasks as text and as HTML, by mime type."""
+    table: Any = TreeTable().of(registry.records(), (), "No tasks.")
+    return {"text/plain": repr(table), "text/html": table._repr_html_()}
+
+
 class TreeTable:
     """Makes the table of one ``%tasks``, or its rows as JSON, from one look at the tasks."""
 
