@@ -356,6 +356,12 @@ PYTHON = [
         "type(asyncio.TaskGroup()._errors) is list",
     ),
     Lean(
+        "asyncio.tasks._GatheringFuture",
+        "_core/deadlocks/sentences.py",
+        "the report of a ring of gather() calls advises a cancel, which raises RecursionError",
+        "issubclass(asyncio.tasks._GatheringFuture, Future)",
+    ),
+    Lean(
         "asyncio.tasks._GatheringFuture._children",
         "_core/primitives/cross_loop.py _core/primitives/first_completed.py "
         "_core/primitives/tasks.py _core/tracing/traced_coroutine.py "
