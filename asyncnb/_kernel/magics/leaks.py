@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from asyncnb._core.base.errors import CommandError
@@ -39,6 +39,8 @@ class Leaks:
 
     def find(self) -> list[Finding]:
         """Return the leaks, each with the cell and line that made it, as far as known."""
+        self._line_of_call.cache_clear()
+        self._line_of_variable.cache_clear()
         names = self.ip.user_ns
         hidden = {*self.ip.user_ns_hidden, "In", "Out", "exit", "quit", "get_ipython"}
         variables = {
@@ -73,13 +75,18 @@ class Leaks:
         return found._replace(place=at, defined=False) if at else found
 
     def _source(self, number: int) -> str:
-        cells = self.ip.user_ns.get("In", ())
+        cells = self._cells()
         return cells[number] if 0 < number < len(cells) else ""
+
+    def _cells(self) -> Sequence[str]:
+        """Return the text of each cell, by its number, with its magics as typed."""
+        cells: Sequence[str] = self.ip.history_manager.input_hist_raw
+        return cells
 
     def _only_cell(self, names: Iterable[str]) -> int:
         """Return the first run of the one cell that has such a call; 0 if several have."""
         texts: dict[str, int] = {}
-        for number in range(1, len(self.ip.user_ns.get("In", ()))):
+        for number in range(1, len(self._cells())):
             source = self._source(number)
             has_name = source not in texts and any(name in source for name in names)
             if has_name and any(_calls(source, names)):
@@ -97,7 +104,7 @@ class Leaks:
 
     def _assignment(self, variable: str) -> str:
         """Return the newest line, outside of functions, that assigned ``variable``."""
-        for number in reversed(range(1, len(self.ip.user_ns.get("In", ())))):
+        for number in reversed(range(1, len(self._cells()))):
             source = self._source(number)
             if variable not in source:
                 continue
@@ -117,7 +124,7 @@ class Leaks:
 
     def _ran_again(self, number: int) -> int | None:
         """Return the number under which the cell has run again, with the same text."""
-        cells, source = self.ip.user_ns.get("In", ()), self._source(number)
+        cells, source = self._cells(), self._source(number)
         for later in range(number + 1, len(cells)):
             if source and cells[later] == source:
                 return later
@@ -154,6 +161,8 @@ def _calls(source: str, names: Iterable[str]) -> Iterable[ast.Call]:
 def _parsed(source: str) -> ast.Module:
     from IPython.core.inputtransformer2 import TransformerManager
 
+    if source.startswith("%%"):  # the body is Python, for the magics that have coroutines
+        source = "pass\n" + source.partition("\n")[2]
     try:
         return ast.parse(TransformerManager().transform_cell(source))
     except (SyntaxError, ValueError):

@@ -154,6 +154,19 @@ def test_a_server_and_a_connection_of_a_cell_that_ran_again_are_found(start_kern
     assert shown.startswith("2 leaks")
 
 
+def test_what_a_background_cell_left_behind_has_its_line(notebook):
+    code = "%%atask serve --quiet\n\nx = await asyncio.start_server(hello, '127.0.0.1', 0)"
+    first = notebook.ok(code).count
+    notebook.ok("%tasks wait serve")
+    assert leaks(notebook).startswith(NOTHING)
+    again = notebook.ok(code).count
+    notebook.ok("%tasks wait serve")
+    assert re.search(
+        rf"server on 127.0.0.1:\d+, In\[{first}\], line 3, the cell ran again as In\[{again}\]\n",
+        leaks(notebook),
+    )
+
+
 def test_servers_and_connections_that_are_closed_or_in_use_are_not(notebook):
     for _ in range(2):
         notebook.ok(
