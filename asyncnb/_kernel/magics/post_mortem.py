@@ -14,6 +14,7 @@ from asyncnb._core.base.errors import CommandError, format_exception_line
 from asyncnb._core.base.frames import is_asyncio_frame, joined
 from asyncnb._core.base.text import count, escape_control_chars
 from asyncnb._core.introspection.info import ENDED
+from asyncnb._core.introspection.leaves import task_of
 from asyncnb._core.introspection.places import cell_of, place
 from asyncnb._core.launched.record import TaskRecord, current_record
 from asyncnb._core.launched.registry import registry
@@ -33,7 +34,7 @@ class Error(NamedTuple):
     role: str = ""
 
     def describe(self) -> str:
-        """Return type and message, and the innermost line of the user's."""
+        """Return type and message, the task of a leaf if known, and the user's innermost line."""
         text = escape_control_chars(format_exception_line(self.exc), 70)
         frames = inspected_frames(self.exc.__traceback__)
         while frames is not None and frames.tb_next is not None:
@@ -42,6 +43,8 @@ class Error(NamedTuple):
         if frames is not None:
             at = place(frames.tb_frame, frames.tb_lineno)
             where = f"{at.where}, line {at.line}"
+        if (task := task_of(self.exc)) is not None:
+            where = f"{escape_control_chars(task, 40)}, {where}"
         return f"{text}  ({where}{self.role and f'; {self.role}'})"
 
 

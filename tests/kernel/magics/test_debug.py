@@ -21,7 +21,7 @@ CRAWL = """
 async def crawl():
     async with asyncio.TaskGroup() as group:
         for n in range(3):
-            group.create_task(page(n))
+            group.create_task(page(n), name=f"child {n}")
 """
 LAUNCH = """
 task = asyncnb.launch({}, name={!r})
@@ -71,7 +71,7 @@ def test_each_error_of_a_group_has_a_number(failed):
         failed, "%tasks debug crawl", "p n", "exceptions 3", "p n", "exceptions 0", "w", "q"
     )
     assert ">   1 ValueError: bad page 0" in cell.text
-    assert "    5 ValueError: bad page 2" in cell.text
+    assert re.search(r"    5 ValueError: bad page 2  \(child 2, In\[\d+\], line 6\)", cell.text)
     assert re.search(r"> In\[\d+\]\(6\)page\(\)", cell.text)
     assert "\n0\n" in cell.text
     assert "\n1\n" in cell.text
