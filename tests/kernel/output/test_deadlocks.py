@@ -115,12 +115,16 @@ def test_a_cell_in_the_foreground_may_be_part_of_a_deadlock(notebook):
     )
 
 
-def test_idle_workers_get_no_note(notebook):
+def test_idle_workers_and_actors_get_no_note(notebook):
     pool = notebook.ok(
         """
         async def work():
             while True: await q.get()
+        async def actor(inbox, other):
+            while True: await other.put(await inbox.get())
+        other = asyncio.Queue()
         for i in range(3): asyncnb.launch(work(), name=f"w{i}")
+        for pair in ((q, other), (other, q)): asyncnb.launch(actor(*pair))
         """
     )
     notebook.ok("await asyncio.sleep(2.5)")
