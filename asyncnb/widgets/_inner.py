@@ -17,7 +17,6 @@ from asyncnb._core.introspection.inner import Inner, inner_info
 from asyncnb._core.introspection.stack import await_chain, awaited_by, waiting_on
 from asyncnb._core.launched import commands
 from asyncnb._core.launched.inside import InnerTask, look_inside
-from asyncnb._core.primitives.tasks import Task
 from asyncnb.widgets._detail import MAX_FRAMES, without_countdown
 from asyncnb.widgets._rows import InnerTexts, cut, state_number
 
@@ -145,5 +144,4 @@ def _row_of(task: asyncio.Task[Any], parent: int) -> InnerTexts:
         cut(without_countdown(info.waiting_on or "")),
         cut((info.error or "").partition("\n")[0]),
         info.cell.number if info.cell is not None else 0,
-        isinstance(task, Task),
     )

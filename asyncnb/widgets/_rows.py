@@ -57,7 +57,6 @@ class InnerTexts(NamedTuple):
     waits_for: str
     note: str
     cell: int
-    can_pause: bool
 
 
 #: What a page has to know to read rows; sent with each snapshot, so that JavaScript has no list of

@@ -33,7 +33,7 @@ def page(_page: FakeKernel) -> FakeKernel:
 
 def child(id: int, name: str, state: str = "waiting", **more: Any) -> list[Any]:
     row = {"id": id, "name": name, "state": FORMAT["states"].index(state), "waits_for": ""}
-    row |= {"note": "", "cell": 0, "can_pause": False} | more
+    row |= {"note": "", "cell": 0} | more
     return [row[column] for column in FORMAT["inner"]]
 
 
@@ -97,10 +97,10 @@ def test_a_child_shows_what_it_does_and_is_cancelled_paused_and_opened(page: Fak
     pages(page, 7, 8)
     page.delta(
         inner={"rows": [child(-7, "page 7", waits_for="Queue.get (0 in it)", cell=3),
-                        child(-8, "page 8", "paused", can_pause=True)]}
+                        child(-8, "page 8", "paused")]}
     )  # fmt: skip
     assert page.row("crawl B/page 7") == "page 7 | waiting |  |  | Queue.get (0 in it) | In[3] |"
-    for verb in ("Rename", "Set time limit of", "Pause"):
+    for verb in ("Rename", "Set time limit of"):
         assert page.do(page.role("button", f"{verb} crawl B/page 7").count()) == 0
     page.click("button", "Cancel crawl B/page 7")
     assert {"c": "cancel_inner", "id": -7, "name": "page 7"}.items() <= page.sent()[-1].items()

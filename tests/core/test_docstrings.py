@@ -77,6 +77,7 @@ async def check(text: str) -> None:
 
 @pytest.mark.parametrize("text", [e[1] for e in EXAMPLES], ids=[e[0] for e in EXAMPLES])
 def test_an_example_shows_what_it_says(text: str) -> None:
+    asyncnb.testing.clear_ended()  # of other tests, whose names may be near to those here
     try:
         asyncnb.testing.run_virtual(check(text))
     finally:

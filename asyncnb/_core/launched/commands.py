@@ -8,7 +8,7 @@ the user, or returns a short text for the user that says what it did. Any thread
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from asyncnb._core.base.errors import CommandError, TaskNotFoundError, did_you_mean
 from asyncnb._core.base.text import count
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.inside import InnerTask
     from asyncnb._core.launched.open_group import OpenGroup
+    from asyncnb._core.primitives.tasks import Task
 
     #: What a command is about: a launched task, or one inside it.
     Commanded: TypeAlias = TaskRecord | InnerTask
@@ -177,19 +178,24 @@ def _cancelled(number: int) -> str:
 def pause(records: Sequence[Commanded], *, pause_timeouts: bool = False) -> str:
     """Pause the living tasks of ``records``; refuse if one of them cannot be paused."""
     living = _living(records)
-    if refusal := next(filter(None, (record.pause_refusal() for record in living)), None):
+    launched = [record for record in living if isinstance(record, TaskRecord)]
+    if refusal := next(filter(None, (record.pause_refusal() for record in launched)), None):
         raise CommandError(_sentence(refusal))
     done = []
     for record in living:
         name = record.name
-        target = record.task if isinstance(record, TaskRecord) else record
-        if not target.pause(pause_timeouts=pause_timeouts):
+        if not _pausable(record).pause(pause_timeouts=pause_timeouts):
             done.append(f"{name} is already shutting down")
         elif record.state() == "paused":
             done.append(f"{name} is paused")
         else:
             done.append(f"{name} is running; it will pause at its next await")
     return "\n".join(done)
+
+
+def _pausable(record: Commanded) -> Task[Any] | InnerTask:
+    """Return what can pause the task: one of asyncio's own class has no method for that."""
+    return record.task if isinstance(record, TaskRecord) else record
 
 
 def resume(records: Sequence[Commanded]) -> str:
@@ -200,8 +206,7 @@ def resume(records: Sequence[Commanded]) -> str:
         states = ", ".join(f"{record.name} is {record.state()}" for record in living)
         raise CommandError(f"No task to resume: {states}.")
     for record in paused:
-        target = record.task if isinstance(record, TaskRecord) else record
-        target.resume()
+        _pausable(record).resume()
     return "\n".join(f"{record.name} resumed" for record in paused)
 
 

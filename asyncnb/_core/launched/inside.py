@@ -52,12 +52,6 @@ class InnerTask:
         """Return a frozen snapshot, with the name without the path; from any thread."""
         return inner_info(self.task, self.parent)
 
-    def pause_refusal(self) -> str | None:
-        """Return the sentence for a task that cannot be paused, None for one that can."""
-        if isinstance(self.task, asyncio.Task):
-            return None
-        return f"{self.name!r} is not an asyncio.Task, and only these can be paused"
-
     def pause(self, *, pause_timeouts: bool = False) -> bool:
         """Pause the task, as ``Task.pause`` does; any thread."""
         return pause(self.task, pause_timeouts=pause_timeouts)

@@ -38,7 +38,7 @@ class Store {
   }
 
   canPause(row) {
-    return this.can.includes("pause") && row.state !== "cancelling" && (row.isInner ? row.can_pause : row.kind === "loop");
+    return this.can.includes("pause") && row.state !== "cancelling" && (row.isInner || row.kind === "loop");
   }
 
   /** The name of a task; for one inside another with the names above it: `crawl B/page 7`. */
