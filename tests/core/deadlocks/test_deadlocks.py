@@ -530,13 +530,26 @@ def memory_streams() -> None:
 
 
 async def served() -> None:
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    ended = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        await closed(writer)
+        ended.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         try:
             await reader.read()
         finally:
-            writer.close()
+            await closed(writer)
+            await ended.wait()
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    await writer.wait_closed()
 
 
 def a_socket() -> None:
