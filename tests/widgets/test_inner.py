@@ -286,7 +286,7 @@ def test_a_child_is_cancelled_by_its_id_and_name_and_the_others_continue(page: P
     assert page.states() == {"crawl B": "waiting"}
 
 
-def test_nobody_looks_while_no_row_is_on_a_screen(
+def test_there_is_no_look_while_no_row_is_on_a_screen(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
@@ -367,7 +367,7 @@ def test_a_timeline_shows_what_was_seen_inside_tasks_while_it_was_open(page: Pag
     turn()
     before = len(page.messages)
     tick(page.feed)
-    assert page.messages[before:], "the page is told to ask again"
+    assert page.messages[before:], "the page is asked to ask again"
     rows = drawn(page)
     assert rows["short"]["ended"] is not None
     assert rows["short"]["state"] in ("ended", "done")

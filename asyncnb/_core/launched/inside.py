@@ -1,6 +1,6 @@
 """The tasks inside launched tasks, by path: ``crawl/page 7`` is the task "page 7" inside "crawl".
 
-Imported when somebody looks; nothing here is called while tasks run.
+Imported when the tasks inside are first asked for; nothing here is called while tasks run.
 """
 
 from __future__ import annotations
