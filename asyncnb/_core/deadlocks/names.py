@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncnb._core.deadlocks.waits import is_library
 from asyncnb._core.introspection.call_graph import code_of
+from asyncnb._core.introspection.kinds import attributes_of
 
 
 def variable_in(link: Any, thing: Any) -> str | None:
@@ -22,7 +23,7 @@ def variable_in(link: Any, thing: Any) -> str | None:
         if frame.f_globals.get(name) is thing:
             return name
     for name, value in names.items():
-        for attribute, inner in getattr(value, "__dict__", {}).items():
+        for attribute, inner in attributes_of(value).items():
             if inner is thing:
                 return f"{name}.{attribute}"
     return None

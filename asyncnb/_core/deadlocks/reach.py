@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from asyncnb._core.base.frames import PACKAGE
+from asyncnb._core.introspection.kinds import is_a
 from asyncnb._core.primitives.timeouts import InnermostTimeouts
 
 #: Most objects that one walk visits. Beyond that everything counts as reached.
@@ -78,11 +79,11 @@ class Walk:
                     following += self._of_function(it)
                 elif kind is types.CodeType or kind is str:
                     continue
-                elif isinstance(it, type):
+                elif is_a(it, type):
                     following += self._of_class(it)
                 elif (
                     kind is types.ModuleType
-                    or isinstance(it, _SKIPPED)
+                    or is_a(it, _SKIPPED)
                     or _is_shell(str(kind.__module__))
                 ):
                     continue
@@ -129,8 +130,11 @@ class Walk:
             return []
         found = []
         for value in vars(kind).values():
-            value = getattr(value, "__func__", getattr(value, "fget", value))
-            if isinstance(value, types.FunctionType | dict | list | set):
+            if type(value) in (staticmethod, classmethod):
+                value = value.__func__
+            elif type(value) is property:
+                value = value.fget
+            if is_a(value, types.FunctionType | dict | list | set):
                 found.append(value)
         return found + list(kind.__mro__[1:])
 

@@ -12,6 +12,7 @@ from asyncnb._core.deadlocks.graph import LOCKS, Graph, Node, Thread
 from asyncnb._core.deadlocks.names import variable_in
 from asyncnb._core.deadlocks.reach import Walk, is_namespace, of_frame
 from asyncnb._core.deadlocks.waits import Wait
+from asyncnb._core.introspection.kinds import is_a
 from asyncnb._core.introspection.stack import frames_of_thread
 
 #: Waits in which a task is idle rather than stuck: a worker without work, a loop of events.
@@ -153,7 +154,7 @@ def _held_outside(members: list[Node], nodes: dict[Any, Node]) -> bool:
                 continue
             if type(it) in (Node, Wait, types.FrameType) or _is_arguments(it, frontier):
                 continue
-            if isinstance(it, types.ModuleType | type) or is_namespace(it):
+            if is_a(it, types.ModuleType | type) or is_namespace(it):
                 return True
             seen.add(key)
             following.append(it)

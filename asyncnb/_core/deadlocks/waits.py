@@ -13,11 +13,13 @@ import gc
 import os
 import sys
 import types
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from asyncnb._core.base.frames import ASYNCIO, PACKAGE
 from asyncnb._core.introspection.call_graph import code_of, links_of_coroutine
+from asyncnb._core.introspection.kinds import attributes_of, is_a, is_future
 from asyncnb._core.introspection.waiting_on import chained_to
 from asyncnb._core.primitives.timeouts import deadlines, innermost
 
@@ -107,7 +109,7 @@ def wait_of(task: asyncio.Task[Any]) -> Wait | None:
             for held in gc.get_referents(link) if name == "wait" else ():
                 sources.update(held if type(held) is dict else ())
             if name == "_wait" and not kind:
-                given = next((it for it in gc.get_referents(link) if isinstance(it, set)), None)
+                given = next((it for it in gc.get_referents(link) if is_a(it, set)), None)
                 if given and not hasattr(leaf, "_children"):  # asyncio's own wait()
                     kind, what = "tasks", tuple(given)
     if kind == "tasks":
@@ -149,8 +151,8 @@ def _futures_behind(leaf: Any) -> tuple[Any, ...]:
     if children:
         return tuple(children)
     for content in chained_to(leaf):
-        is_future = asyncio.isfuture(content) or isinstance(content, concurrent.futures.Future)
-        if is_future and content is not leaf:
+        completes = is_future(content) or is_a(content, concurrent.futures.Future)
+        if completes and content is not leaf:
             return (content,)
     return ()
 
@@ -174,10 +176,12 @@ def entered(link: Any, inner: Any) -> Iterator[Any]:
     for it in found:
         yield it
         # @contextmanager and @asynccontextmanager, and what an exit stack has to leave
-        generator = getattr(it, "gen", None)
-        if code_of(generator) is not None:
+        attributes = attributes_of(it)
+        generator = attributes.get("gen")
+        if is_a(generator, types.GeneratorType | types.AsyncGeneratorType):
             yield from entered(generator, None)
-        for _, callback in tuple(getattr(it, "_exit_callbacks", ())):
+        callbacks = attributes.get("_exit_callbacks")
+        for _, callback in tuple(callbacks) if type(callbacks) is deque else ():
             owner = getattr(callback, "__self__", None)
             if owner is not None:
                 yield owner

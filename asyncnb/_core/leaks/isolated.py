@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
+from asyncnb._core.introspection.kinds import is_a
 from asyncnb._core.leaks.reach import Ids, namespaces
 from asyncnb._core.leaks.resources import module_of
 
@@ -78,7 +79,7 @@ def isolated(tasks: list[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
             key = id(holder)
             if key in ours or key in closure or _are_arguments(holder, frontier):
                 continue
-            if isinstance(holder, types.FrameType) and holder.f_code.co_filename.startswith(_HERE):
+            if type(holder) is types.FrameType and holder.f_code.co_filename.startswith(_HERE):
                 continue
             closure[key] = holder
             if _is_root(holder):
@@ -122,8 +123,8 @@ def _are_arguments(holder: Any, frontier: list[Any]) -> bool:
 
 def _is_root(holder: Any) -> bool:
     kind = type(holder)
-    if isinstance(holder, types.ModuleType | type | types.FrameType | asyncio.AbstractEventLoop):
+    if is_a(holder, types.ModuleType | type | types.FrameType | asyncio.AbstractEventLoop):
         return True
-    if isinstance(holder, asyncio.Handle) or module_of(kind).startswith(("uvloop", "winloop")):
+    if is_a(holder, asyncio.Handle) or module_of(kind).startswith(("uvloop", "winloop")):
         return True
     return kind is dict and "__name__" in holder and "__builtins__" in holder

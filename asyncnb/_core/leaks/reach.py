@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from asyncnb._core.base.frames import is_internal_frame
+from asyncnb._core.introspection.kinds import is_a
 from asyncnb._core.leaks.resources import module_of
 
 #: Packages that run the notebook; their objects lead to every variable.
@@ -119,7 +120,7 @@ def _of_function(function: types.FunctionType) -> list[Any]:
 def namespaces() -> list[dict[str, Any]]:
     """Return the dictionaries of all modules."""
     modules: list[Any] = list(sys.modules.values())  # another thread may import something now
-    return [vars(module) for module in modules if isinstance(module, types.ModuleType)]
+    return [vars(module) for module in modules if is_a(module, types.ModuleType)]
 
 
 def module_values() -> Iterable[Any]:

@@ -39,7 +39,7 @@ def _server(server: Any) -> str:
 def _maker(server: Any) -> str:
     """Return the library whose protocol the server speaks, if it is not asyncio itself."""
     for held in gc.get_referents(server):
-        for each in (held, *(gc.get_referents(held) if isinstance(held, dict) else ())):
+        for each in (held, *(gc.get_referents(held) if type(held) is dict else ())):
             module = getattr(type(each), "__module__", None)
             if module == "aiohttp.web_server":
                 return "aiohttp.web"
@@ -51,7 +51,7 @@ def _transport_is_open(transport: Any) -> bool:
         return False
     # The connections of a server that this process runs are closed with it.
     for held in gc.get_referents(transport):
-        for each in (held, *(gc.get_referents(held) if isinstance(held, dict) else ())):
+        for each in (held, *(gc.get_referents(held) if type(held) is dict else ())):
             if type(each).__name__ == "Server" and hasattr(each, "is_serving"):
                 return False
     return True

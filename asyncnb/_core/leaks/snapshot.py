@@ -12,6 +12,7 @@ from typing import Any
 
 from asyncnb._core.introspection.handle import current_record
 from asyncnb._core.introspection.info import CellRef
+from asyncnb._core.introspection.kinds import is_a
 from asyncnb._core.introspection.unmanaged import current_cell
 from asyncnb._core.leaks import resources
 
@@ -109,9 +110,9 @@ def context_near(thing: Any, handles: dict[int, asyncio.Handle]) -> contextvars.
         below: list[Any] = []
         for each in level:
             for held in gc.get_referents(each):
-                if isinstance(held, contextvars.Context):
+                if type(held) is contextvars.Context:
                     return held
-                if isinstance(held, list | tuple) or _is_of_uvloop(held):
+                if is_a(held, list | tuple) or _is_of_uvloop(held):
                     below.append(held)
         level = below
     return None
@@ -123,7 +124,7 @@ def handles_of(things: list[Any], handles: list[asyncio.Handle]) -> dict[int, as
     found: dict[int, asyncio.Handle] = {}
     for handle in handles:
         for held in gc.get_referents(handle):
-            if isinstance(held, asyncio.AbstractEventLoop | contextvars.Context):
+            if is_a(held, asyncio.AbstractEventLoop | contextvars.Context):
                 continue
             for below in (held, *gc.get_referents(held)):
                 if id(below) in wanted:
@@ -132,7 +133,7 @@ def handles_of(things: list[Any], handles: list[asyncio.Handle]) -> dict[int, as
 
 
 def _is_of_uvloop(thing: object) -> bool:
-    if isinstance(thing, asyncio.AbstractEventLoop):
+    if is_a(thing, asyncio.AbstractEventLoop):
         return False
     return resources.module_of(type(thing)).startswith(("uvloop", "winloop"))
 

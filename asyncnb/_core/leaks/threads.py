@@ -13,6 +13,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
+from asyncnb._core.introspection.kinds import is_a
 from asyncnb._core.introspection.places import cell_of, place, where
 from asyncnb._core.leaks.finding import Finding
 from asyncnb._core.leaks.snapshot import cell_of_context
@@ -97,11 +98,11 @@ def _is_given_up(future: Any) -> bool:
                 if id(held) in seen:
                     continue
                 seen.add(id(held))
-                if isinstance(held, asyncio.Future):
-                    return held.cancelled()
-                if isinstance(held, types.FunctionType):
+                if is_a(held, asyncio.Future):
+                    return bool(held.cancelled())
+                if is_a(held, types.FunctionType):
                     below += held.__closure__ or ()
-                elif isinstance(held, dict | list | types.CellType):
+                elif is_a(held, dict | list | types.CellType):
                     below.append(held)
         level = below
     return False
@@ -115,15 +116,15 @@ def _call_of(item: Any) -> tuple[str, contextvars.Context | None]:
         below: list[Any] = []
         for each in level:
             for held in gc.get_referents(each):
-                if isinstance(held, contextvars.Context):
+                if is_a(held, contextvars.Context):
                     context = held
-                elif isinstance(held, types.FunctionType | types.BuiltinFunctionType):
+                elif is_a(held, types.FunctionType | types.BuiltinFunctionType):
                     own = getattr(held, "__self__", None)
-                    if isinstance(own, contextvars.Context):
+                    if is_a(own, contextvars.Context):
                         context = own
                     elif not _is_machinery(held):
                         return f"{_name(held)}()", context
-                elif isinstance(held, tuple | list | dict | functools.partial | types.MethodType):
+                elif is_a(held, tuple | list | dict | functools.partial | types.MethodType):
                     below.append(held)
         level = below
     return "", context
@@ -131,7 +132,7 @@ def _call_of(item: Any) -> tuple[str, contextvars.Context | None]:
 
 def _name(function: Any) -> str:
     """Return ``time.sleep`` for a function in C, ``work`` for one in Python."""
-    if isinstance(function, types.BuiltinFunctionType) and function.__module__:
+    if is_a(function, types.BuiltinFunctionType) and function.__module__:
         return f"{function.__module__}.{function.__name__}"
     return str(function.__qualname__)
 
