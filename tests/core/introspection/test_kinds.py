@@ -17,8 +17,8 @@ class Proxy:
     def __class__(self) -> Any:
         raise RuntimeError("working outside of a request")
 
-    @property  # type: ignore[override]
-    def __dict__(self) -> Any:
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
         raise RuntimeError("working outside of a request")
 
     def __getattr__(self, name: str) -> Any:
