@@ -1,7 +1,9 @@
-"""The names that suspended code has for objects: ``lock``, ``self.queue``."""
+"""What suspended code calls an object, ``lock`` or ``self.queue``, and where it entered it."""
 
 from __future__ import annotations
 
+import ast
+import linecache
 import types
 from typing import Any
 
@@ -27,6 +29,29 @@ def variable_in(link: Any, thing: Any) -> str | None:
             if inner is thing:
                 return f"{name}.{attribute}"
     return None
+
+
+def entered_at(link: Any, thing: Any) -> int | None:
+    """Return the line of the ``with`` by which suspended code is inside ``thing``.
+
+    None if it is inside of it in another way, or its source is not there or no plain Python.
+    """
+    frame, name = frame_of(link), variable_in(link, thing)
+    if frame is None or name is None:
+        return None
+    lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals)
+    try:
+        tree = ast.parse("".join(lines))
+    except (SyntaxError, ValueError):
+        return None
+    found = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncWith | ast.With)
+        and node.body[0].lineno <= frame.f_lineno <= (node.end_lineno or 0)
+        and any(ast.unparse(item.context_expr) == name for item in node.items)
+    ]
+    return max(found, default=None)
 
 
 def frame_of(link: Any) -> types.FrameType | None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from asyncnb._core.base.text import count, one_line
 from asyncnb._core.deadlocks.graph import Graph, Node, Thread
-from asyncnb._core.deadlocks.names import frame_of, variable_in
+from asyncnb._core.deadlocks.names import entered_at, frame_of, variable_in
 from asyncnb._core.deadlocks.reach import is_user_module
 from asyncnb._core.deadlocks.search import Knot, held_locks
 from asyncnb._core.deadlocks.waits import is_library
+from asyncnb._core.introspection.call_graph import code_of
 from asyncnb._core.introspection.places import where
 from asyncnb._core.introspection.stack import frames_of_thread
 from asyncnb._core.introspection.unmanaged import cell_of
@@ -142,7 +143,7 @@ def _sentence(node: Node, knot: Knot) -> str:
     at = f" ({at})" if at else ""
     held = held_locks(node, knot)
     again = [it for it in held if it is wait.what]
-    holds = ", ".join(noun_of(it, knot) for it in held)
+    holds = ", ".join(noun_of(it, knot) + _where_entered(it, node) for it in held)
     head = f"{name} holds {holds} and waits" if held else f"{name} waits"
     others = [it for it in node.releasers if it in {n.agent for n in knot.nodes}]
     if again and others == [node.agent]:
@@ -199,6 +200,16 @@ def noun_of(thing: Any, knot: Knot) -> str:
             if name is not None:
                 return f"{noun} `{name}`"
     return f"a {noun}"
+
+
+def _where_entered(lock: Any, node: Node) -> str:
+    """Return where ``node`` took a lock that it holds, as `` (In[3], line 2)``."""
+    for link in node.wait.links:
+        line = entered_at(link, lock)
+        code = code_of(link)
+        if line is not None and code is not None:
+            return f" ({where(code.co_filename)}, line {line})"
+    return ""
 
 
 def place_of(node: Node) -> str:

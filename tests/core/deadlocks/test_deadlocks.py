@@ -263,8 +263,10 @@ def locks_of_objects() -> None:
 
 CROSSED = """\
 asyncnb: deadlock: 2 tasks wait for each other.
-  `a` holds lock `first` and waits for lock `second` (at async with second:), which `b` holds.
-  `b` holds lock `second` and waits for lock `first` (at async with second:), which `a` holds.
+  `a` holds lock `first` (at async with first:) and waits for lock `second` \
+(at async with second:), which `b` holds.
+  `b` holds lock `second` (at async with first:) and waits for lock `first` \
+(at async with second:), which `a` holds.
 To end it, cancel one of them, for example: %tasks cancel "b\""""
 
 KNOTS: dict[Make, str] = {
@@ -272,22 +274,23 @@ KNOTS: dict[Make, str] = {
     anyio_locks: CROSSED,
     lock_and_queue: """\
 asyncnb: deadlock: 2 tasks wait for each other.
-  `a` holds lock `lock` and waits for queue `q` (at await q.get()); only `b` puts into it.
+  `a` holds lock `lock` (at async with lock:) and waits for queue `q` (at await q.get()); only `b` puts into it.
   `b` waits for lock `lock` (at async with lock:), which `a` holds.
 To end it, cancel one of them, for example: %tasks cancel "b\"""",
     full_queue: """\
 asyncnb: deadlock: 2 tasks wait for each other.
   `consumer` waits for lock `lock` (at async with lock:), which `producer` holds.
-  `producer` holds lock `lock` and waits for room in queue `q` (at await q.put(2)); \
+  `producer` holds lock `lock` (at async with lock:) and waits for room in queue `q` \
+(at await q.put(2)); \
 only `consumer` takes from it.
 To end it, cancel one of them, for example: %tasks cancel "producer\"""",
     semaphore_twice: """\
 asyncnb: deadlock: 1 task waits for itself.
-  `greedy` holds semaphore `sem` and waits for it again (at async with sem:).
+  `greedy` holds semaphore `sem` (at async with sem:) and waits for it again (at async with sem:).
 To end it, cancel it, for example: %tasks cancel "greedy\"""",
     lock_twice: """\
 asyncnb: deadlock: 1 task waits for itself.
-  `greedy` holds lock `sem` and waits for it again (at async with sem:).
+  `greedy` holds lock `sem` (at async with sem:) and waits for it again (at async with sem:).
 To end it, cancel it, for example: %tasks cancel "greedy\"""",
     itself_through_gather: """\
 asyncnb: deadlock: 1 task waits for itself.
@@ -317,14 +320,16 @@ no living task marks its items as done.
 To end it, cancel it, for example: %tasks cancel "main\"""",
     anyio_limiter: """\
 asyncnb: deadlock: 2 tasks wait for each other.
-  `a` holds limiter `limiter` and waits for lock `lock` (at async with lock:), which `b` holds.
-  `b` holds lock `lock` and waits for limiter `limiter` (at async with limiter:), which `a` holds.
+  `a` holds limiter `limiter` (at async with limiter:) and waits for lock `lock` \
+(at async with lock:), which `b` holds.
+  `b` holds lock `lock` (at async with lock:) and waits for limiter `limiter` \
+(at async with limiter:), which `a` holds.
 To end it, cancel one of them, for example: %tasks cancel "b\"""",
     locks_of_objects: """\
 asyncnb: deadlock: 2 tasks wait for each other.
-  `back` holds lock `source.lock` and waits for lock `target.lock` \
+  `back` holds lock `source.lock` (at async with source.lock:) and waits for lock `target.lock` \
 (at async with target.lock:), which `there` holds.
-  `there` holds lock `target.lock` and waits for lock `source.lock` \
+  `there` holds lock `target.lock` (at async with source.lock:) and waits for lock `source.lock` \
 (at async with target.lock:), which `back` holds.
 To end it, cancel one of them, for example: %tasks cancel "there\"""",
 }

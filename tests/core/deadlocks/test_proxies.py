@@ -45,5 +45,5 @@ def proxies_on_the_way() -> None:
 
 def test_proxies_that_fail_when_asked_are_passed_by() -> None:
     (text,) = reports(proxies_on_the_way)
-    assert "`a` holds lock `lock` and waits for queue `client.q`" in text
+    assert "`a` holds lock `lock` (" in text and "waits for queue `client.q`" in text
     assert "only `b` puts into it" in text

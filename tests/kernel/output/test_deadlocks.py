@@ -27,7 +27,8 @@ def knot(kernel: Kernel) -> tuple[Cell, Cell]:
 def words(a: Cell, b: Cell) -> str:
     return (
         f"{MAY_BE}; only a new cell or a callback could end this.\n"
-        f"  `a` holds lock `lock` and waits for queue `q` (In[{a.count}], line 3); "
+        f"  `a` holds lock `lock` (In[{a.count}], line 2) and waits for queue `q` "
+        f"(In[{a.count}], line 3); "
         "only `b` puts into it.\n"
         f"  `b` waits for lock `lock` (In[{b.count}], line 2), which `a` holds.\n"
         'To end it, cancel one of them, for example: %tasks cancel "b"\n'
@@ -107,7 +108,7 @@ def test_a_cell_in_the_foreground_may_be_part_of_a_deadlock(notebook):
     assert here.stderr == a.stderr
     assert here.stderr.startswith(
         "asyncnb: deadlock: 2 tasks wait for each other.\n"
-        f"  `a` holds lock `lock` and waits for the cell In[{here.count}] "
+        f"  `a` holds lock `lock` (In[{a.count}], line 2) and waits for the cell In[{here.count}] "
         f"(In[{a.count}], line 4).\n"
         f"  The cell In[{here.count}] waits for lock `lock` "
         f"(In[{here.count}], line 2), which `a` holds.\n"
