@@ -108,8 +108,8 @@ def test_a_cell_in_the_foreground_may_be_part_of_a_deadlock(notebook):
     assert here.stderr == a.stderr
     assert here.stderr.startswith(
         "asyncnb: deadlock: 2 tasks wait for each other.\n"
-        f"  `a` holds lock `lock` (In[{a.count}], line 2) and waits for the cell In[{here.count}] "
-        f"(In[{a.count}], line 4).\n"
+        f"  `a` holds lock `lock` (In[{a.count}], line 2) and waits for "
+        f"the cell In[{here.count}] (In[{a.count}], line 4).\n"
         f"  The cell In[{here.count}] waits for lock `lock` "
         f"(In[{here.count}], line 2), which `a` holds.\n"
         'To end it, cancel one of them, for example: %tasks cancel "a"\n'
