@@ -274,7 +274,8 @@ KNOTS: dict[Make, str] = {
     anyio_locks: CROSSED,
     lock_and_queue: """\
 asyncnb: deadlock: 2 tasks wait for each other.
-  `a` holds lock `lock` (at async with lock:) and waits for queue `q` (at await q.get()); only `b` puts into it.
+  `a` holds lock `lock` (at async with lock:) and waits for queue `q` \
+(at await q.get()); only `b` puts into it.
   `b` waits for lock `lock` (at async with lock:), which `a` holds.
 To end it, cancel one of them, for example: %tasks cancel "b\"""",
     full_queue: """\
