@@ -67,7 +67,7 @@ def watched(victim):
 
 
 @pytest.mark.promise("a timeline has the same bars as text, as a picture and on a page")
-@pytest.mark.parametrize("place, word", [("process", "alive"), ("thread", "in a thread")])
+@pytest.mark.parametrize("place, word", [("process", "in a worker"), ("thread", "in a thread")])
 def test_a_timeline_is_drawn_by_one_rule(victim, place, word):
     victim.ok(DASHBOARD)
     comm = victim.evaluate("comm")
@@ -76,7 +76,7 @@ def test_a_timeline_is_drawn_by_one_rule(victim, place, word):
     say(victim, comm, c="timeline")
     [answer] = wait_told(victim, comm, "timeline")
     [row] = [row for row in answer["data"]["rows"] if row["name"] == "job"]
-    assert row["bars"][-1][0] == {"alive": "life", "in a thread": "thread"}[word]
+    assert row["bars"][-1][0] == {"in a worker": "worker", "in a thread": "thread"}[word]
     for drawn in ("text()", "svg()"):
         assert word in victim.evaluate(f"asyncnb.timeline('job').{drawn}")
 

@@ -78,7 +78,7 @@ class Watchdog:
         self.threshold = threshold
         #: The step that is blocking the loop, as it was first reported.
         self._blocked: Blocked | None = None
-        self.steps = SlowSteps()
+        self.steps: SlowSteps = SlowSteps()
         #: The context in which the blocking step runs, so that a report can be routed to its cell.
         self.context: contextvars.Context | None = None
         self._pid = os.getpid()

@@ -26,7 +26,7 @@ class Profile:
     ) -> None:
         #: What it is about, in words: ``all tasks``, ``'crawl'``, ``group 'downloads'``.
         self.about = about
-        self.is_about_all = not tasks and belongs is None
+        self.is_about_all: bool = not tasks and belongs is None
         self._tasks, self._belongs = tasks, belongs
         self._session: Session | None = None
         self._samples: list[Sample] | None = None
