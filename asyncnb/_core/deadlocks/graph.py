@@ -305,7 +305,7 @@ def _find_releasers(nodes: dict[Any, Node]) -> None:
     names: dict[tuple[Any, ...], set[str]] = {}
     visits = 0
     for agent, other in nodes.items():
-        links = other.wait.links
+        links = tuple(filter(_is_of_the_user, other.wait.links))
         if not links or not methods or visits > MAX_OBJECTS:
             continue
         codes = tuple(map(code_of, links))

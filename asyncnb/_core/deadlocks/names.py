@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import linecache
 import types
 from typing import Any
@@ -39,19 +40,24 @@ def entered_at(link: Any, thing: Any) -> int | None:
     frame, name = frame_of(link), variable_in(link, thing)
     if frame is None or name is None:
         return None
-    lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals)
-    try:
-        tree = ast.parse("".join(lines))
-    except (SyntaxError, ValueError):
-        return None
+    tree = _parsed(linecache.getlines(frame.f_code.co_filename, frame.f_globals))
     found = [
         node.lineno
-        for node in ast.walk(tree)
+        for node in ast.walk(tree or ast.Module([], []))
         if isinstance(node, ast.AsyncWith | ast.With)
         and node.body[0].lineno <= frame.f_lineno <= (node.end_lineno or 0)
         and any(ast.unparse(item.context_expr) == name for item in node.items)
     ]
     return max(found, default=None)
+
+
+def _parsed(lines: list[str]) -> ast.Module | None:
+    """Return the tree of a file or cell, whose magics are left out; None if it has no other."""
+    plain = [line if not line.lstrip().startswith(("%", "!")) else "\n" for line in lines]
+    for source in (lines, plain):
+        with contextlib.suppress(SyntaxError, ValueError):
+            return ast.parse("".join(source))
+    return None
 
 
 def frame_of(link: Any) -> types.FrameType | None:

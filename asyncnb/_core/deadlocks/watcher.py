@@ -19,7 +19,7 @@ from asyncnb._core.deadlocks.sentences import in_short
 #: Seconds for which a task has to stand still.
 STILL_SECONDS = 2.0
 #: The share of a core that the looks may take.
-_SHARE = 0.01
+_SHARE = 0.03
 
 
 class Watcher:
