@@ -254,7 +254,7 @@ def test_a_block_is_shown_while_it_lasts_and_as_the_highest_lag_after_it(
     notebook = open_notebook(
         LOAD,
         "%tasks live",
-        "go = pathlib.Path('go')\ncalm = asyncnb._core.loop.slow_steps",
+        "go = pathlib.Path('free the loop')\ncalm = asyncnb._core.loop.slow_steps",
         "def until(path):\n    while not path.exists(): time.sleep(0.01)",
         "%%atask crawl\nawait asyncio.sleep(0)\nuntil(go)",
         "calm.LAG_SECONDS = 0",  # a minute later
@@ -264,7 +264,7 @@ def test_a_block_is_shown_while_it_lasts_and_as_the_highest_lag_after_it(
     notebook.see_on_page("crawl has blocked the loop for")
     notebook.see_on_page("at In[4], line 2: time.sleep(0.01). All other")
     notebook.screenshot("dashboard-block-during")
-    (notebook.path.parent / "go").touch()
+    (notebook.path.parent / "free the loop").touch()
     notebook.see_on_page("loop lag now 0 ms, highest in the last minute")
     notebook.see_on_page("s: crawl, In[4], line 2")
     assert "has blocked the loop for" not in notebook.ask(HEADER)
