@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import linecache
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -536,26 +537,14 @@ def memory_streams() -> None:
 
 
 async def served() -> None:
-    ended = asyncio.Event()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        await closed(writer)
-        ended.set()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    ours, theirs = socket.socketpair()
+    with theirs:
+        reader, writer = await asyncio.open_connection(sock=ours)
         try:
             await reader.read()
         finally:
-            await closed(writer)
-            await ended.wait()
-
-
-async def closed(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    await writer.wait_closed()
+            writer.close()  # which takes turns of the loop only, and no event of a socket
+            await writer.wait_closed()
 
 
 def a_socket() -> None:
