@@ -210,6 +210,12 @@ PYTHON = [
         since=14,
     ),
     Lean(
+        "asyncio.Future._asyncio_future_blocking",
+        "_core/introspection/kinds.py",
+        "a deadlock through a future behind another one is not found",
+        "hasattr(asyncio.Future, '_asyncio_future_blocking')",
+    ),
+    Lean(
         "asyncio.Task._fut_waiter",
         "_core/introspection/call_graph.py _core/primitives/pause.py _core/primitives/tasks.py "
         "_core/introspection/waiting_on.py _core/introspection/inner.py _core/loop/watchdog.py "
