@@ -188,9 +188,9 @@ class _Looks:
         self._next_listing = 0.0
         self._watched: list[_Watched] = []
         self._at = 0
-        #: The tasks that run in a thread of their own, and its id.
         #: The kernel's own loop on the main thread, while launched tasks run there.
         self._kernel_loops: Sequence[asyncio.AbstractEventLoop] = ()
+        #: The threads of the tasks that run in one.
         self._threads: list[_Thread] = []
         self._known_threads: dict[int, _Thread] = {}
         #: What switches the sampling of jobs in worker processes, by the id of the task.
