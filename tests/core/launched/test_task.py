@@ -125,7 +125,8 @@ def test_launches_while_the_loop_is_busy_wake_it_once(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", call_soon_threadsafe)
     tasks = [asyncnb.launch(nothing()) for _ in range(1000)]
-    assert len(woken) == 1
+    # Not the number of all calls: on a slow machine the watchdog asks in between.
+    assert woken.count(loop._start_tasks) == 1
     free.set()
     monkeypatch.undo()
     for task in tasks:
