@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         OffloadError,
         RemoteError,
         ResultDroppedError,
+        SaveError,
         TaskNotFoundError,
         TasksFailedError,
         WorkerLostError,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from asyncnb._core.loop.current import embedded_loop
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.loop.statistics import LoopStatistics
+    from asyncnb._core.mapping.save import Save
     from asyncnb._core.primitives.all_tasks import all_tasks
     from asyncnb._core.primitives.as_completed import as_completed
     from asyncnb._core.primitives.create_task import (
@@ -95,8 +97,8 @@ if TYPE_CHECKING:
 #: `import asyncnb` and `%load_ext asyncnb` do not wait for what they do not need.
 _MODULES = {
     "asyncnb._core.base.errors": (
-        "EmbeddedLoopError OffloadError RemoteError ResultDroppedError TaskNotFoundError "
-        "TasksFailedError WorkerLostError WrongThreadError"
+        "EmbeddedLoopError OffloadError RemoteError ResultDroppedError SaveError "
+        "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
     "asyncnb._core.introspection.call_graph": (
@@ -109,6 +111,7 @@ _MODULES = {
     "asyncnb._core.loop.current": "embedded_loop",
     "asyncnb._core.loop.embedded": "EmbeddedLoop",
     "asyncnb._core.loop.statistics": "LoopStatistics",
+    "asyncnb._core.mapping.save": "Save",
     "asyncnb._core.primitives.all_tasks": "all_tasks",
     "asyncnb._core.primitives.as_completed": "as_completed",
     "asyncnb._core.primitives.create_task": (
@@ -164,6 +167,8 @@ __all__ = [
     "RemoteError",
     "ResultDroppedError",
     "Runner",
+    "Save",
+    "SaveError",
     "Task",
     "TaskGroup",
     "TaskInfo",
