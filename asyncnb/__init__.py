@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from asyncnb._core.loop.current import embedded_loop
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.loop.statistics import LoopStatistics
+    from asyncnb._core.pacing.rate import Rate
+    from asyncnb._core.pacing.retry import Retry
     from asyncnb._core.primitives.all_tasks import all_tasks
     from asyncnb._core.primitives.as_completed import as_completed
     from asyncnb._core.primitives.create_task import (
@@ -109,6 +111,8 @@ _MODULES = {
     "asyncnb._core.loop.current": "embedded_loop",
     "asyncnb._core.loop.embedded": "EmbeddedLoop",
     "asyncnb._core.loop.statistics": "LoopStatistics",
+    "asyncnb._core.pacing.rate": "Rate",
+    "asyncnb._core.pacing.retry": "Retry",
     "asyncnb._core.primitives.all_tasks": "all_tasks",
     "asyncnb._core.primitives.as_completed": "as_completed",
     "asyncnb._core.primitives.create_task": (
@@ -161,8 +165,10 @@ __all__ = [
     "LoopStatistics",
     "OffloadError",
     "Profile",
+    "Rate",
     "RemoteError",
     "ResultDroppedError",
+    "Retry",
     "Runner",
     "Task",
     "TaskGroup",
