@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from asyncnb._core.base.errors import (
         EmbeddedLoopError,
+        ItemsFailedError,
         OffloadError,
         RemoteError,
         ResultDroppedError,
@@ -60,7 +61,12 @@ if TYPE_CHECKING:
     from asyncnb._core.loop.current import embedded_loop
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.loop.statistics import LoopStatistics
+    from asyncnb._core.mapping.counts import MapCounts
+    from asyncnb._core.mapping.outcome import Outcome
+    from asyncnb._core.mapping.run import MapRun
     from asyncnb._core.mapping.save import Save
+    from asyncnb._core.pacing.rate import Rate
+    from asyncnb._core.pacing.retry import Retry
     from asyncnb._core.primitives.all_tasks import all_tasks
     from asyncnb._core.primitives.as_completed import as_completed
     from asyncnb._core.primitives.create_task import (
@@ -97,7 +103,7 @@ if TYPE_CHECKING:
 #: `import asyncnb` and `%load_ext asyncnb` do not wait for what they do not need.
 _MODULES = {
     "asyncnb._core.base.errors": (
-        "EmbeddedLoopError OffloadError RemoteError ResultDroppedError SaveError "
+        "EmbeddedLoopError ItemsFailedError OffloadError RemoteError ResultDroppedError SaveError "
         "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
@@ -111,7 +117,12 @@ _MODULES = {
     "asyncnb._core.loop.current": "embedded_loop",
     "asyncnb._core.loop.embedded": "EmbeddedLoop",
     "asyncnb._core.loop.statistics": "LoopStatistics",
+    "asyncnb._core.mapping.counts": "MapCounts",
+    "asyncnb._core.mapping.outcome": "Outcome",
+    "asyncnb._core.mapping.run": "MapRun",
     "asyncnb._core.mapping.save": "Save",
+    "asyncnb._core.pacing.rate": "Rate",
+    "asyncnb._core.pacing.retry": "Retry",
     "asyncnb._core.primitives.all_tasks": "all_tasks",
     "asyncnb._core.primitives.as_completed": "as_completed",
     "asyncnb._core.primitives.create_task": (
@@ -161,11 +172,17 @@ __all__ = [
     "FIRST_EXCEPTION",
     "Future",
     "InvalidStateError",
+    "ItemsFailedError",
     "LoopStatistics",
+    "MapCounts",
+    "MapRun",
     "OffloadError",
+    "Outcome",
     "Profile",
+    "Rate",
     "RemoteError",
     "ResultDroppedError",
+    "Retry",
     "Runner",
     "Save",
     "SaveError",

@@ -65,6 +65,7 @@ CORE_FLOORS = {
     "_core/config.py": 1,
     "_core/frontend.py": 1,
     "_core/introspection": 1,
+    "_core/pacing": 1,
     "_core/primitives": 2,
     "_core/deadlocks": 3,
     "_core/loop": 3,

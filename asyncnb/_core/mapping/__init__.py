@@ -1,1 +1,1 @@
-"""``map``: many calls with limits, retries and a file that keeps their outcomes."""
+"""``asyncnb.map``: a function called on many items, as one task."""
