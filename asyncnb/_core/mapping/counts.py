@@ -81,16 +81,18 @@ class Meter:
     def rate(self) -> str | None:
         """The rate of calls, as a text such as "60/min", or None. Settable from any thread.
 
-        Takes what ``map(rate=...)`` takes. Raises TypeError or ValueError for anything else, and
-        ValueError for a run that was started without a rate.
+        Takes what ``map(rate=...)`` takes. Raises TypeError or ValueError for anything else.
         """
         return None if self.pacer is None else str(self.pacer.text)
 
     @rate.setter
     def rate(self, value: Any) -> None:
-        if self.pacer is None:
-            raise ValueError("this run has no rate that could be changed: pass rate= to map()")
-        self.pacer.change(value)
+        if self.pacer is not None:
+            self.pacer.change(value)
+        elif value is not None:
+            from asyncnb._core.pacing.rate import as_pacer  # seldom needed
+
+            self.pacer = as_pacer(value)
         if (notify := self.on_change) is not None:
             notify()
 
