@@ -24,8 +24,11 @@ from asyncio import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
     FIRST_EXCEPTION,
+    BrokenBarrierError,
     CancelledError,
     InvalidStateError,
+    QueueEmpty,
+    QueueFull,
     TimeoutError,
     get_running_loop,
 )
@@ -83,6 +86,17 @@ if TYPE_CHECKING:
     from asyncnb._core.primitives.gather import gather
     from asyncnb._core.primitives.groups import TaskGroup, current_deadline
     from asyncnb._core.primitives.shield import shield
+    from asyncnb._core.primitives.sync.barrier import Barrier
+    from asyncnb._core.primitives.sync.condition import Condition
+    from asyncnb._core.primitives.sync.event import Event
+    from asyncnb._core.primitives.sync.lock import Lock
+    from asyncnb._core.primitives.sync.queues import (
+        LifoQueue,
+        PriorityQueue,
+        Queue,
+        QueueShutDown,
+    )
+    from asyncnb._core.primitives.sync.semaphores import BoundedSemaphore, Semaphore
     from asyncnb._core.primitives.tasks import Task, current_task
     from asyncnb._core.primitives.threads import (
         Runner,
@@ -131,6 +145,12 @@ _MODULES = {
     "asyncnb._core.primitives.gather": "gather",
     "asyncnb._core.primitives.groups": "TaskGroup current_deadline",
     "asyncnb._core.primitives.shield": "shield",
+    "asyncnb._core.primitives.sync.barrier": "Barrier",
+    "asyncnb._core.primitives.sync.condition": "Condition",
+    "asyncnb._core.primitives.sync.event": "Event",
+    "asyncnb._core.primitives.sync.lock": "Lock",
+    "asyncnb._core.primitives.sync.queues": "LifoQueue PriorityQueue Queue QueueShutDown",
+    "asyncnb._core.primitives.sync.semaphores": "BoundedSemaphore Semaphore",
     "asyncnb._core.primitives.tasks": "Task current_task",
     "asyncnb._core.primitives.threads": (
         "Runner new_event_loop run_coroutine_threadsafe to_thread"
@@ -161,15 +181,22 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "ALL_COMPLETED",
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
     "CancelledError",
     "CellRef",
+    "Condition",
     "EmbeddedLoop",
     "EmbeddedLoopError",
+    "Event",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "Future",
     "InvalidStateError",
     "ItemsFailedError",
+    "LifoQueue",
+    "Lock",
     "LoopStatistics",
     "MapCounts",
     "MapRun",
@@ -177,10 +204,16 @@ __all__ = [
     "Outcome",
     "Profile",
     "Rate",
+    "PriorityQueue",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
     "RemoteError",
     "ResultDroppedError",
     "Retry",
     "Runner",
+    "Semaphore",
     "Task",
     "TaskGroup",
     "TaskInfo",
