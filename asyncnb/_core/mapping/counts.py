@@ -52,6 +52,7 @@ class Meter:
         self.total = total
         self.started = self.done = self.failed = self.retried = self.saved = 0
         self.pacer = pacer
+        self._clock: Callable[[], float] = time.monotonic
         self.began: float | None = None
         self.stopped: float | None = None
         #: Called when a setting changes; None while nothing runs.
@@ -81,22 +82,25 @@ class Meter:
     def rate(self) -> str | None:
         """The rate of calls, as a text such as "60/min", or None. Settable from any thread.
 
-        Takes what ``map(rate=...)`` takes. Raises TypeError or ValueError for anything else, and
-        ValueError for a run that was started without a rate.
+        Takes what ``map(rate=...)`` takes. Raises TypeError or ValueError for anything else.
         """
         return None if self.pacer is None else str(self.pacer.text)
 
     @rate.setter
     def rate(self, value: Any) -> None:
-        if self.pacer is None:
-            raise ValueError("this run has no rate that could be changed: pass rate= to map()")
-        self.pacer.change(value)
+        if self.pacer is not None:
+            self.pacer.change(value)
+        elif value is not None:
+            from asyncnb._core.pacing.rate import as_pacer  # seldom needed
+
+            self.pacer = as_pacer(value)
         if (notify := self.on_change) is not None:
             notify()
 
-    def begin(self) -> None:
+    def begin(self, clock: Callable[[], float]) -> None:
         """Start the clock, or continue after a retry."""
-        now = time.monotonic()
+        self._clock = clock
+        now = clock()
         if self.began is not None and self.stopped is not None:
             now -= self.stopped - self.began
         self.began, self.stopped = now, None
@@ -105,11 +109,11 @@ class Meter:
     def end(self) -> None:
         """Stop the clock."""
         if self.stopped is None:
-            self.stopped = time.monotonic()
+            self.stopped = self._clock()
 
     def sample(self) -> None:
         """Note the present counts, for the speed."""
-        now = time.monotonic()
+        now = self._clock()
         samples = self._samples
         samples.append((now, self.done + self.failed))
         while len(samples) > 2 and now - samples[0][0] > SPEED_SECONDS:
@@ -120,7 +124,7 @@ class Meter:
         ended = self.done + self.failed
         seconds = speed = 0.0
         if self.began is not None:
-            now = self.stopped or time.monotonic()
+            now = self.stopped or self._clock()
             seconds = now - self.began
             since, before = self.began, 0
             if self.stopped is None:
