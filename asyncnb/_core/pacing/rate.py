@@ -171,8 +171,11 @@ class Rate:
                     self._arm(line)
         finally:
             with self._lock:
+                first = next(iter(line.waiters), None) is waiter
                 line.waiters.pop(waiter, None)
-                if asyncio._get_running_loop() is loop:
+                if not first:
+                    pass  # the others wait as before
+                elif asyncio._get_running_loop() is loop:
                     self._arm(line)
                 else:  # the collector closes this coroutine, in any thread
                     _post(loop, self._wake, line)

@@ -57,12 +57,12 @@ class TenacityRetries(RunRetries):
         on_retry: Callable[[Exception, float], object] | None = None,
     ) -> T:
         """See RunRetries. The callbacks of tenacity find the item in ``retry_state.args``."""
-        failure: Exception | None = None
+        attempts, failure = 0, None
 
         async def once(item: Any) -> T:
-            nonlocal failure
-            if failure is not None:
-                self.count += 1
+            nonlocal attempts, failure
+            attempts += 1
+            self.count += attempts > 1
             try:
                 return await attempt(item)
             except Exception as exc:
