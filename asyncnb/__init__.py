@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from asyncnb._core.base.errors import (
         EmbeddedLoopError,
+        ItemsFailedError,
         OffloadError,
         RemoteError,
         ResultDroppedError,
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
     from asyncnb._core.loop.current import embedded_loop
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.loop.statistics import LoopStatistics
+    from asyncnb._core.mapping.counts import MapCounts
+    from asyncnb._core.mapping.outcome import Outcome
+    from asyncnb._core.mapping.run import MapRun
     from asyncnb._core.pacing.rate import Rate
     from asyncnb._core.pacing.retry import Retry
     from asyncnb._core.primitives.all_tasks import all_tasks
@@ -97,8 +101,8 @@ if TYPE_CHECKING:
 #: `import asyncnb` and `%load_ext asyncnb` do not wait for what they do not need.
 _MODULES = {
     "asyncnb._core.base.errors": (
-        "EmbeddedLoopError OffloadError RemoteError ResultDroppedError TaskNotFoundError "
-        "TasksFailedError WorkerLostError WrongThreadError"
+        "EmbeddedLoopError ItemsFailedError OffloadError RemoteError ResultDroppedError "
+        "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
     "asyncnb._core.introspection.call_graph": (
@@ -111,6 +115,9 @@ _MODULES = {
     "asyncnb._core.loop.current": "embedded_loop",
     "asyncnb._core.loop.embedded": "EmbeddedLoop",
     "asyncnb._core.loop.statistics": "LoopStatistics",
+    "asyncnb._core.mapping.counts": "MapCounts",
+    "asyncnb._core.mapping.outcome": "Outcome",
+    "asyncnb._core.mapping.run": "MapRun",
     "asyncnb._core.pacing.rate": "Rate",
     "asyncnb._core.pacing.retry": "Retry",
     "asyncnb._core.primitives.all_tasks": "all_tasks",
@@ -162,8 +169,12 @@ __all__ = [
     "FIRST_EXCEPTION",
     "Future",
     "InvalidStateError",
+    "ItemsFailedError",
     "LoopStatistics",
+    "MapCounts",
+    "MapRun",
     "OffloadError",
+    "Outcome",
     "Profile",
     "Rate",
     "RemoteError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 #: Whether threads can be started: False in Pyodide, the Python of JupyterLite.
 THREADS = sys.platform not in ("emscripten", "wasi") or bool(
@@ -44,6 +44,17 @@ class TasksFailedError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return only the message for IPython: the frames say nothing about the failures."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class ItemsFailedError(ExceptionGroup[Exception]):
+    """Items of ``asyncnb.map`` have failed; ``exceptions`` are those of the first ten at most.
+
+    The run itself has all of them: ``run.failed`` lists them, ``run.retry()`` runs them again.
+    """
+
+    def derive(self, excs: Sequence[Exception]) -> ItemsFailedError:  # type: ignore[override]
+        """Return a group of ``excs`` with the same message, for ``except*`` and ``split``."""
+        return ItemsFailedError(self.message, excs)
 
 
 class OffloadError(RuntimeError):

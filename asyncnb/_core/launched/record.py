@@ -129,6 +129,8 @@ class TaskRecord(EndedFacts):
     rounds: RunCounts | None = None
     #: Items done and items in all (None: unknown), of what the task reports.
     progress: tuple[int, int | None] | None = None
+    #: The counts of a map, and its limit and rate, which may be changed while it runs.
+    adjustable: Any = None
     #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
     trace: TaskTrace | None = None
     #: What the task has printed and displayed; the front end keeps it here. None: nothing so far.

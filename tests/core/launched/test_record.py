@@ -45,6 +45,7 @@ WRITERS = {
     "ended": {"_core/launched/registry.py"},
     "cancel_asked": {"_core/launched/launch.py", "_core/primitives/tasks.py"},
     "rounds": {"_kernel/cells/repeat.py"},
+    "adjustable": {"_core/mapping/run.py"},
     "progress": {"_kernel/output/progress.py"},
     "trace": {"_core/tracing/recording.py"},
     "dirty": {"widgets/_feed.py"},

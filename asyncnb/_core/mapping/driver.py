@@ -1,0 +1,362 @@
+"""Driver: takes items, runs them within a limit and passes on their outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import traceback
+from asyncio import CancelledError
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from asyncnb._core.base.errors import ItemsFailedError
+from asyncnb._core.base.progress import Progress
+from asyncnb._core.base.progress_observers import next_progress_id, report
+from asyncnb._core.base.text import brief, count
+from asyncnb._core.mapping.counts import Meter
+from asyncnb._core.mapping.outcome import Outcome
+from asyncnb._core.mapping.stream import Stream
+from asyncnb._core.primitives.futures import runs_elsewhere
+from asyncnb._core.primitives.tasks import Task, create_here
+
+__asyncnb_frames__ = "waits"
+
+#: Seconds between two reports of the progress.
+REPORT_SECONDS = 0.1
+#: How many exceptions are in the error of a run, and keep the variables of their frames.
+FEW = 10
+#: In the place of a result that is not known yet.
+MISSING: Any = object()
+
+
+class Driver:
+    """Runs one function on many items, on the thread of one loop, as one task with workers.
+
+    ``pairs`` yields the items with their indices; it is an iterator, or ``feed`` is an asynchronous
+    one, which a task of its own advances. Subclasses say what a worker does. Everything but
+    ``notify`` is for the thread of the loop.
+    """
+
+    #: What a worker is called in ``%tasks NAME/``.
+    kind = "item"
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        plan: Any,
+        meter: Meter,
+        pairs: Iterator[tuple[int, Any]] | None,
+        feed: Any,
+        sink: Stream | None,
+        results: list[Any] | None,
+    ) -> None:
+        self.function = function
+        self.plan = plan
+        self.name = plan.name
+        self.meter = meter
+        self.pairs = pairs
+        self.feed = feed
+        self.sink = sink
+        #: The results in the order of the items, if all of them are wanted.
+        self.results = results
+        #: Whether the first failure ends the run.
+        self.raises = plan.raises
+        self.return_exceptions = plan.return_exceptions
+        self.failed: list[Outcome[Any, Any]] = []
+        #: Items that were taken and whose calls were stopped with the run.
+        self.interrupted: list[tuple[int, Any]] = []
+        self.workers: set[Any] = set()
+        self.exhausted = False
+        self.closing = False
+        self.error: BaseException | None = None
+        self._source_error: BaseException | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._feeder: Any = None
+        self._room: asyncio.Future[None] | None = None
+        self._next_index = meter.started
+        self.reporting = False
+        self._progress = Progress(0, plan.label, 0, meter.total, None)
+        self.loop: Any = None
+        self.task: Any = None
+        self.context = contextvars.Context()
+
+    # For subclasses
+
+    def spawn(self, pair: tuple[int, Any]) -> None:
+        """Start a worker with an item; call ``add`` with its task."""
+        raise NotImplementedError
+
+    def add(self, worker: Any) -> None:
+        """Watch a new worker."""
+        worker._log_destroy_pending = False  # no code has a reference to it
+        self.workers.add(worker)
+        worker.add_done_callback(self._left)
+
+    def left(self, worker: Any) -> None:
+        """Note what is left to note of a worker that has ended."""
+
+    def take(self) -> tuple[int, Any] | None:
+        """Return the next item with its index if one may start now, else None.
+
+        Never from an asynchronous source, whose items are passed to ``spawn`` as they come.
+        """
+        if self.exhausted or self.pairs is None or not self.may_take():
+            return None
+        try:
+            pair = next(self.pairs)
+        except StopIteration:
+            self.exhausted = True
+            return None
+        except Exception as exc:
+            self.exhausted = True
+            self._source_error = exc
+            return None
+        except BaseException as exc:
+            self.stop(exc)
+            return None
+        self.taken(pair[0])
+        return pair
+
+    def taken(self, index: int) -> None:
+        """Count an item that was taken, and keep a place for its result."""
+        self.meter.started += 1
+        results = self.results
+        if results is not None and index >= len(results):
+            results.append(MISSING)
+        if self.sink is not None:
+            self.sink.taken(index)
+
+    def may_take(self) -> bool:
+        """Return whether an item may be taken: nothing stops or pauses the run, and there is room.
+
+        The limit is not considered.
+        """
+        return (
+            not self.closing
+            and self.task._pause is None
+            and (self.sink is None or self.sink.room())
+        )
+
+    def succeeded(self, index: int, item: Any, value: Any, **facts: Any) -> None:
+        """Note the result of an item."""
+        self.meter.done += 1
+        if self.results is not None:
+            self.results[index] = value
+        if self.sink is not None:
+            self.sink.put(Outcome(index, item, value, **facts))
+        if not self.reporting:
+            self.report_soon()
+
+    def item_failed(self, index: int, item: Any, exc: BaseException, **facts: Any) -> None:
+        """Note the exception of an item, which ends the run if failures do."""
+        outcome: Outcome[Any, Any] = Outcome(index, item, None, exc, **facts)
+        self.meter.failed += 1
+        self.failed.append(outcome)
+        if len(self.failed) > FEW:
+            traceback.clear_frames(exc.__traceback__)  # what they hold could be any size
+        if self.results is not None and self.return_exceptions:
+            self.results[index] = exc
+        if not self.reporting:
+            self.report_soon()
+        if self.raises:
+            self.stop(self.described(outcome))
+        elif self.sink is not None:
+            self.sink.put(outcome)
+
+    def item_stopped(self, index: int, item: Any) -> None:
+        """Note an item whose call was stopped with the run."""
+        self.meter.started -= 1
+        self.interrupted.append((index, item))
+
+    def described(self, outcome: Outcome[Any, Any]) -> BaseException:
+        """Return the exception of a failed item, with a note that names the item."""
+        exc = outcome._error
+        assert exc is not None
+        what = f"item {outcome.index} of {self.name!r}: {brief(outcome.item)}"
+        if isinstance(exc, CancelledError):
+            cancelled = RuntimeError(f"The call was cancelled for {what}")
+            cancelled.__cause__ = exc
+            return cancelled
+        if f"asyncnb.map: {what}" not in getattr(exc, "__notes__", ()):
+            exc.add_note(f"asyncnb.map: {what}")
+        return exc
+
+    def stop(self, error: BaseException) -> None:
+        """End the run with ``error``: stop everything that runs."""
+        if self.error is None:
+            self.error = error
+        self._cancel_workers()
+        self.notify_here()
+        if self.task is not None and self.task._pause is not None:
+            self.task.resume()  # there is nothing to wait for
+
+    # The task of the run
+
+    async def drive(self) -> None:
+        """Run all items; raise what ends the run. The items are not complete if it does."""
+        self.loop = asyncio.get_running_loop()
+        self.task = asyncio.current_task()
+        self.context = contextvars.copy_context()
+        self._progress = self._progress._replace(id=next_progress_id(), task=self.task)
+        self.meter.begin()
+        self.meter.on_change = self.notify
+        if self.sink is not None:
+            self.sink.on_room = self.notify_here
+        failed = True
+        try:
+            self._report()
+            if self.feed is not None:
+                self._feeder = self._make_task(self._feed(), "items")
+            while True:
+                self._fill()
+                if not self.workers and (
+                    self.closing or (self.exhausted and self._feeder is None and self.idle())
+                ):
+                    break
+                self._wake = self.loop.create_future()
+                await self._wake
+            failed = bool(self.error or self._source_error or self.failed)
+        finally:
+            try:
+                await self._close()
+            finally:
+                self.meter.on_change = None
+                self.meter.end()
+                self._report(ended=True, failed=failed)
+                if self.sink is not None:
+                    self.sink.end()
+                self.task = None  # no cycle
+        error = self.error
+        if error is None and (error := self._source_error) is not None:
+            taken = count(self.meter.started, "item")
+            error.add_note(f"asyncnb.map: raised by the iterable of {self.name!r} after {taken}")
+        if error is not None:
+            self.error = self._source_error = None
+            try:
+                raise error
+            finally:
+                del error
+
+    def idle(self) -> bool:
+        """Return whether no item waits to be run again."""
+        return True
+
+    def failure(self, failed: list[Outcome[Any, Any]]) -> ItemsFailedError:
+        """Return the error for a run whose items in ``failed`` have failed."""
+        total = self.meter.total
+        of = count(len(failed), "item") if total is None else f"{len(failed)} of {total} items"
+        few = [self.described(outcome) for outcome in failed[:FEW]]
+        return ItemsFailedError(
+            f"{of} failed in {self.name!r}; run.failed lists them, run.retry() runs them again",
+            [exc for exc in few if isinstance(exc, Exception)],
+        )
+
+    def _fill(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)  # the feeder looks whether there is any
+        while len(self.workers) < self.meter.limit and (pair := self.take()) is not None:
+            self.spawn(pair)
+
+    async def _feed(self) -> None:
+        """Advance an asynchronous source: in one task, as its timeouts and scopes require."""
+        try:
+            iterator = aiter(self.feed)
+            index = self._next_index
+            while True:
+                while len(self.workers) >= self.meter.limit or not self.may_take():
+                    if self.task._pause is not None:
+                        self.notify_here()  # when it is resumed, it looks for the feeder
+                    self._room = self.loop.create_future()
+                    await self._room
+                item = await anext(iterator)
+                self.taken(index)
+                self.spawn((index, item))
+                index += 1
+        except StopAsyncIteration:
+            self.exhausted = True
+        except CancelledError:
+            if not self.closing:
+                self.exhausted = True
+                self._source_error = RuntimeError(f"The items of {self.name!r} were cancelled")
+        except Exception as exc:
+            self.exhausted = True
+            self._source_error = exc
+        except BaseException as exc:
+            self.stop(exc)
+        finally:
+            self._feeder = None
+            self.notify_here()
+
+    def _make_task(self, coro: Any, name: str) -> Any:
+        task: Task[Any] = create_here(Task, coro, self.loop, name, self.context.copy())
+        task._log_destroy_pending = False
+        return task
+
+    def _left(self, worker: Any) -> None:
+        self.workers.discard(worker)
+        self.left(worker)
+        if not worker.cancelled() and (exc := worker.exception()) is not None:
+            self.stop(exc)  # a mistake of this package, which must not look like success
+        if not self.workers or self.pairs is None or not self.exhausted:
+            self.notify_here()
+
+    def notify(self) -> None:
+        """Have the driver look again at what may start. Any thread."""
+        loop = self.loop
+        if loop is None:
+            return
+        if not runs_elsewhere(loop):
+            self.notify_here()
+            return
+        try:
+            loop.call_soon_threadsafe(self.notify_here)
+        except RuntimeError:
+            if not loop.is_closed():
+                raise
+
+    def notify_here(self) -> None:
+        """Have the driver look again at what may start."""
+        wake = self._wake
+        if wake is not None and not wake.done():
+            wake.set_result(None)
+
+    def _cancel_workers(self) -> None:
+        self.closing = True
+        current = asyncio.current_task(self.loop)
+        for worker in (*self.workers, self._feeder):
+            if worker is not None and worker is not current and not worker.done():
+                worker.cancel()
+
+    async def _close(self) -> None:
+        """Stop everything that runs and wait until it has ended, whatever comes meanwhile."""
+        again: CancelledError | None = None
+        self._cancel_workers()
+        while self.workers or self._feeder is not None:
+            self._wake = self.loop.create_future()
+            try:
+                await self._wake
+            except CancelledError as exc:
+                again = exc
+                self._cancel_workers()  # once more, for those whose cleanup hangs
+        if again is not None:
+            raise again
+
+    # Progress
+
+    def report_soon(self) -> None:
+        """Report the progress a moment from now, with all that ends until then."""
+        self.reporting = True
+        self.loop.call_later(REPORT_SECONDS, self._report_now, context=self.context)
+
+    def _report_now(self) -> None:
+        self.reporting = False
+        if self.meter.on_change is not None:
+            self._report()
+
+    def _report(self, *, ended: bool = False, failed: bool = False) -> None:
+        meter = self.meter
+        meter.sample()
+        self._progress = self._progress._replace(
+            done=meter.done + meter.failed, total=meter.total, ended=ended, failed=failed
+        )
+        report(self._progress)
