@@ -8,8 +8,9 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from asyncnb._core.pacing.policy import Retry
 from asyncnb._core.pacing.rate import Rate
-from asyncnb._core.pacing.retry import Retry, RunRetries
+from asyncnb._core.pacing.retries import RunRetries
 
 __asyncnb_frames__ = "waits"
 
