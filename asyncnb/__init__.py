@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         OffloadError,
         RemoteError,
         ResultDroppedError,
+        SaveError,
         TaskNotFoundError,
         TasksFailedError,
         WorkerLostError,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from asyncnb._core.mapping.counts import MapCounts
     from asyncnb._core.mapping.outcome import Outcome
     from asyncnb._core.mapping.run import MapRun
+    from asyncnb._core.mapping.save import Save
     from asyncnb._core.pacing.policy import Retry
     from asyncnb._core.pacing.rate import Rate
     from asyncnb._core.primitives.all_tasks import all_tasks
@@ -101,7 +103,7 @@ if TYPE_CHECKING:
 #: `import asyncnb` and `%load_ext asyncnb` do not wait for what they do not need.
 _MODULES = {
     "asyncnb._core.base.errors": (
-        "EmbeddedLoopError ItemsFailedError OffloadError RemoteError ResultDroppedError "
+        "EmbeddedLoopError ItemsFailedError OffloadError RemoteError ResultDroppedError SaveError "
         "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
@@ -118,6 +120,7 @@ _MODULES = {
     "asyncnb._core.mapping.counts": "MapCounts",
     "asyncnb._core.mapping.outcome": "Outcome",
     "asyncnb._core.mapping.run": "MapRun",
+    "asyncnb._core.mapping.save": "Save",
     "asyncnb._core.pacing.rate": "Rate",
     "asyncnb._core.pacing.policy": "Retry",
     "asyncnb._core.primitives.all_tasks": "all_tasks",
@@ -181,6 +184,8 @@ __all__ = [
     "ResultDroppedError",
     "Retry",
     "Runner",
+    "Save",
+    "SaveError",
     "Task",
     "TaskGroup",
     "TaskInfo",

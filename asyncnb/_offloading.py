@@ -108,7 +108,7 @@ def map(
     Raises TypeError or ValueError for invalid arguments, and OffloadError for a function that
     cannot be sent; nothing is started then. Any thread.
     """
-    from asyncnb._core.mapping.plan import check_map
+    from asyncnb._core.mapping.plan import check_map, runs_in_threads
     from asyncnb._core.mapping.run import MapRun
 
     driver = None
@@ -118,6 +118,10 @@ def map(
         driver, limit = check_engine(fn, on, limit, chunksize)
     elif chunksize is not None:
         raise ValueError("map(chunksize=...) is only for work sent elsewhere with on=...")
+    elif runs_in_threads(fn):
+        from asyncnb._offload.map import check_threads
+
+        driver, limit = check_threads(limit)
     plan = check_map(
         fn,
         items,

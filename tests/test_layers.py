@@ -49,7 +49,7 @@ OFFLOAD_FLOORS = [
         "jobs",
         "engines/in_order engines/worker_hub engines/dask_plugins",
         "engines/process engines/executor engines/thread_pool engines/dask engines/ipyparallel",
-        "engines/choose",
+        "engines/choose engines/own_threads",
         "calls map",
         "cells",
     )

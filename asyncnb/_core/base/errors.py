@@ -66,7 +66,14 @@ class WorkerLostError(OffloadError):
 
 
 class RemoteError(Exception):
-    """A substitute for an exception raised elsewhere that cannot be transferred as it is."""
+    """A substitute for an exception that was raised elsewhere and cannot be rebuilt here.
+
+    Elsewhere is another process, or an earlier session whose failures a save file holds.
+    """
+
+
+class SaveError(RuntimeError):
+    """The file of ``map(save=...)`` cannot be used; what it holds is intact, unless it says not."""
 
 
 def format_exception_line(exc: BaseException) -> str:

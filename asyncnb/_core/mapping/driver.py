@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 import traceback
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator
@@ -15,14 +16,18 @@ from asyncnb._core.base.progress_observers import next_progress_id, report
 from asyncnb._core.base.text import brief, count
 from asyncnb._core.mapping.counts import Meter
 from asyncnb._core.mapping.outcome import Outcome
+from asyncnb._core.mapping.saving import Saving
 from asyncnb._core.mapping.stream import Stream
 from asyncnb._core.primitives.futures import runs_elsewhere
 from asyncnb._core.primitives.tasks import Task, create_here
+from asyncnb._core.primitives.waiting import checkpoint
 
 __asyncnb_frames__ = "waits"
 
 #: Seconds between two reports of the progress.
 REPORT_SECONDS = 0.1
+#: Seconds of work that never waits, after which other tasks of the loop have their turn.
+BREATH_SECONDS = 0.005
 #: How many exceptions are in the error of a run, and keep the variables of their frames.
 FEW = 10
 #: In the place of a result that is not known yet.
@@ -49,6 +54,7 @@ class Driver:
         feed: Any,
         sink: Stream | None,
         results: list[Any] | None,
+        saving: Saving | None = None,
     ) -> None:
         self.function = function
         self.plan = plan
@@ -59,6 +65,7 @@ class Driver:
         self.sink = sink
         #: The results in the order of the items, if all of them are wanted.
         self.results = results
+        self.saving = saving
         #: Whether the first failure ends the run.
         self.raises = plan.raises
         self.return_exceptions = plan.return_exceptions
@@ -72,7 +79,8 @@ class Driver:
         self._source_error: BaseException | None = None
         self._wake: asyncio.Future[None] | None = None
         self._feeder: Any = None
-        self._room: asyncio.Future[None] | None = None
+        #: What waits until the driver has looked what may start.
+        self._resumed: list[asyncio.Future[None]] = []
         self._next_index = meter.started
         self.reporting = False
         self._progress = Progress(0, plan.label, 0, meter.total, None)
@@ -100,22 +108,55 @@ class Driver:
 
         Never from an asynchronous source, whose items are passed to ``spawn`` as they come.
         """
-        if self.exhausted or self.pairs is None or not self.may_take():
-            return None
+        until = 0.0
+        while not self.exhausted and self.pairs is not None and self.may_take():
+            try:
+                pair = next(self.pairs)
+            except StopIteration:
+                self.exhausted = True
+                return None
+            except Exception as exc:
+                self.exhausted = True
+                self._source_error = exc
+                return None
+            except BaseException as exc:
+                self.stop(exc)
+                return None
+            self.taken(pair[0])
+            if self.saving is None or self.needs_call(*pair):
+                return pair
+            # The outcome was in the file. There may be a million more, and other tasks.
+            now = time.monotonic()
+            until = until or now + BREATH_SECONDS
+            if now > until:
+                self.loop.call_soon(self.notify_here)
+                return None
+        return None
+
+    def needs_call(self, index: int, item: Any) -> bool:
+        """Return whether the item's outcome is missing in the save file; note it if it is there."""
+        assert self.saving is not None
         try:
-            pair = next(self.pairs)
-        except StopIteration:
-            self.exhausted = True
-            return None
+            outcome = self.saving.find(index, item)
         except Exception as exc:
-            self.exhausted = True
-            self._source_error = exc
-            return None
-        except BaseException as exc:
+            self.meter.started -= 1
             self.stop(exc)
-            return None
-        self.taken(pair[0])
-        return pair
+            return False
+        if outcome is None:
+            return not self.closing
+        meter = self.meter
+        if outcome.ok:
+            meter.done += 1
+            meter.saved += 1
+            if self.results is not None:
+                self.results[index] = outcome.result()
+            if self.sink is not None:
+                self.sink.put(outcome)
+            if not self.reporting:
+                self.report_soon()
+        else:
+            self._deliver_failure(outcome)
+        return False
 
     def taken(self, index: int) -> None:
         """Count an item that was taken, and keep a place for its result."""
@@ -135,27 +176,41 @@ class Driver:
             not self.closing
             and self.task._pause is None
             and (self.sink is None or self.sink.room())
+            and (self.saving is None or self.saving.room())
         )
 
-    def succeeded(self, index: int, item: Any, value: Any, **facts: Any) -> None:
-        """Note the result of an item."""
+    def succeeded(self, outcome: Outcome[Any, Any]) -> None:
+        """Note the result of an item, once it is in the save file if there is one."""
+        if self.saving is not None:
+            self.saving.put(outcome, self._deliver, self.stop)
+        else:
+            self._deliver(outcome)
+
+    def item_failed(self, outcome: Outcome[Any, Any]) -> None:
+        """Note the exception of an item, which ends the run if failures do."""
+        if self.saving is not None and not isinstance(outcome._error, CancelledError):
+            self.saving.put(outcome, self._deliver_failure, self.stop)
+        else:
+            self._deliver_failure(outcome)
+
+    def _deliver(self, outcome: Outcome[Any, Any]) -> None:
         self.meter.done += 1
         if self.results is not None:
-            self.results[index] = value
+            self.results[outcome.index] = outcome._value
         if self.sink is not None:
-            self.sink.put(Outcome(index, item, value, **facts))
+            self.sink.put(outcome)
         if not self.reporting:
             self.report_soon()
 
-    def item_failed(self, index: int, item: Any, exc: BaseException, **facts: Any) -> None:
-        """Note the exception of an item, which ends the run if failures do."""
-        outcome: Outcome[Any, Any] = Outcome(index, item, None, exc, **facts)
+    def _deliver_failure(self, outcome: Outcome[Any, Any]) -> None:
+        exc = outcome._error
+        assert exc is not None
         self.meter.failed += 1
         self.failed.append(outcome)
         if len(self.failed) > FEW:
             traceback.clear_frames(exc.__traceback__)  # what they hold could be any size
         if self.results is not None and self.return_exceptions:
-            self.results[index] = exc
+            self.results[outcome.index] = exc
         if not self.reporting:
             self.report_soon()
         if self.raises:
@@ -200,8 +255,9 @@ class Driver:
         self._progress = self._progress._replace(id=next_progress_id(), task=self.task)
         self.meter.begin()
         self.meter.on_change = self.notify
-        if self.sink is not None:
-            self.sink.on_room = self.notify_here
+        for bounded in (self.sink, self.saving):
+            if bounded is not None:
+                bounded.on_room = self.notify_here
         failed = True
         try:
             self._report()
@@ -210,7 +266,12 @@ class Driver:
             while True:
                 self._fill()
                 if not self.workers and (
-                    self.closing or (self.exhausted and self._feeder is None and self.idle())
+                    self.closing
+                    or (
+                        self.exhausted
+                        and self._feeder is None
+                        and (self.saving is None or not self.saving.pending)
+                    )
                 ):
                     break
                 self._wake = self.loop.create_future()
@@ -237,10 +298,6 @@ class Driver:
             finally:
                 del error
 
-    def idle(self) -> bool:
-        """Return whether no item waits to be run again."""
-        return True
-
     def failure(self, failed: list[Outcome[Any, Any]]) -> ItemsFailedError:
         """Return the error for a run whose items in ``failed`` have failed."""
         total = self.meter.total
@@ -252,10 +309,40 @@ class Driver:
         )
 
     def _fill(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)  # the feeder looks whether there is any
-        while len(self.workers) < self.meter.limit and (pair := self.take()) is not None:
+        for waiter in self._resumed:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._resumed.clear()
+        while self.may_spawn() and (pair := self.take()) is not None:
             self.spawn(pair)
+
+    def may_spawn(self) -> bool:
+        """Return whether one more worker may run."""
+        return len(self.workers) < self.meter.limit
+
+    async def unpaused(self) -> None:
+        """Wait while the run is paused."""
+        while self.task._pause is not None:
+            self.notify_here()  # so that the driver's next step comes when it is resumed
+            await self._look()
+
+    async def turn(self) -> None:
+        """Wait until a call may start: not while the run is paused, and at the pace of the rate."""
+        while True:
+            if self.task._pause is not None:
+                await self.unpaused()
+            pacer = self.meter.pacer
+            if pacer is not None and not pacer.try_acquire():
+                await pacer.acquire()
+            if self.task._pause is None:
+                return
+            # The turn is lost: calls that keep theirs over a pause would all start at its end.
+
+    async def _look(self) -> None:
+        """Wait until the driver has looked what may start."""
+        waiter = self.loop.create_future()
+        self._resumed.append(waiter)
+        await waiter
 
     async def _feed(self) -> None:
         """Advance an asynchronous source: in one task, as its timeouts and scopes require."""
@@ -263,14 +350,15 @@ class Driver:
             iterator = aiter(self.feed)
             index = self._next_index
             while True:
-                while len(self.workers) >= self.meter.limit or not self.may_take():
-                    if self.task._pause is not None:
-                        self.notify_here()  # when it is resumed, it looks for the feeder
-                    self._room = self.loop.create_future()
-                    await self._room
+                while not (self.may_spawn() and self.may_take()):
+                    await self.unpaused()
+                    await self._look()
                 item = await anext(iterator)
                 self.taken(index)
-                self.spawn((index, item))
+                if self.saving is None or self.needs_call(index, item):
+                    self.spawn((index, item))
+                elif index % 1000 == 0:
+                    await checkpoint()
                 index += 1
         except StopAsyncIteration:
             self.exhausted = True
@@ -298,7 +386,7 @@ class Driver:
         if not worker.cancelled() and (exc := worker.exception()) is not None:
             self.stop(exc)  # a mistake of this package, which must not look like success
         if not self.workers or self.pairs is None or not self.exhausted:
-            self.notify_here()
+            self.notify_here()  # else the driver has nothing to do before the last one has ended
 
     def notify(self) -> None:
         """Have the driver look again at what may start. Any thread."""
@@ -331,7 +419,11 @@ class Driver:
         """Stop everything that runs and wait until it has ended, whatever comes meanwhile."""
         again: CancelledError | None = None
         self._cancel_workers()
-        while self.workers or self._feeder is not None:
+        while (
+            self.workers
+            or self._feeder is not None
+            or (self.saving is not None and self.saving.pending)
+        ):
             self._wake = self.loop.create_future()
             try:
                 await self._wake

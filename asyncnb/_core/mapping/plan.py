@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from asyncnb._core.base.errors import THREADS, did_you_mean, no_threads
 from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.text import brief_value
 from asyncnb._core.mapping.loop_calls import LoopCalls, describe
-from asyncnb._core.mapping.thread_calls import THREAD_LIMIT, ThreadCalls
+from asyncnb._core.primitives.futures import iscoroutinefunction
 from asyncnb._core.primitives.limiter import check_limit
 
 #: How many calls run on the loop at the same time, unless ``limit`` is given.
@@ -32,10 +32,12 @@ class Plan:
     limit: int
     total: int | None
     pacer: Any
-    retry: Any
+    #: Returns what repeats the calls of one run that fail, or None.
+    retries: Callable[[], Any]
     timeout: float | None
-    save: Any
-    key: Callable[[Any], Any] | None
+    #: The save file and what identifies the function in it, or None.
+    save: tuple[Any, Any] | None
+    key: Any
     ordered: bool
     raises: bool
     return_exceptions: bool
@@ -72,8 +74,10 @@ def check_map(
         if text is not None and not isinstance(text, str):
             hint = f"; write progress={describe(function)[:-2]!r}" if text is True else ""
             raise TypeError(f"map({what}=...) must be a str or None, not {brief_value(text)}{hint}")
-    if key is not None and not callable(key):
-        raise TypeError(f"map(key=...) takes a function of an item, not {brief_value(key)}")
+    if key is not None and save is None:
+        raise ValueError(
+            "map(key=...) says what identifies an item in a save file: pass save=, too, or omit key"
+        )
     if on_error not in ON_ERROR:
         hint = did_you_mean(on_error, ON_ERROR) if isinstance(on_error, str) else ""
         raise ValueError(f"map(on_error=...) is 'continue' or 'cancel', not {on_error!r}.{hint}")
@@ -83,12 +87,26 @@ def check_map(
             "return none: omit one of them"
         )
     if driver is None:
-        threads = not makes_awaitables(function)
-        if threads and not THREADS:
-            raise no_threads("map() of a plain function", "use an `async def` function")
-        driver = ThreadCalls if threads else LoopCalls
-        usual = THREAD_LIMIT if threads else LOOP_LIMIT
-        limit = usual if limit is None else check_limit("map", limit)
+        driver = LoopCalls
+        limit = LOOP_LIMIT if limit is None else check_limit("map", limit)
+    pacer = None
+    retries: Callable[[], Any] = _no_retries
+    if rate is not None:
+        from asyncnb._core.pacing.rate import as_pacer  # seldom needed
+
+        pacer = as_pacer(rate)
+    if retry is not None:
+        from asyncnb._core.pacing.retry import as_retry  # seldom needed
+
+        as_retry(retry)  # refuses what makes no sense
+        retries = functools.partial(as_retry, retry)
+    saved = None
+    if save is not None:
+        from asyncnb._core.mapping.keys import check_key  # seldom needed
+        from asyncnb._core.mapping.save import check_save
+
+        check_key(key)
+        saved = check_save(save, function)
     hint_of_length = length_hint(items, -1)
     if hint_of_length >= 0 and hasattr(items, "__aiter__"):
         hint_of_length = -1
@@ -99,16 +117,20 @@ def check_map(
         label=progress,
         limit=limit,
         total=hint_of_length if hint_of_length >= 0 else None,
-        pacer=_pacer(rate),
-        retry=_retry(retry),
+        pacer=pacer,
+        retries=retries,
         timeout=check_timeout(timeout, what="map(timeout=...)"),
-        save=save,
+        save=saved,
         key=key,
         ordered=bool(ordered),
         raises=on_error == "cancel",
         return_exceptions=bool(return_exceptions),
         driver=driver,
     )
+
+
+def _no_retries() -> None:
+    return None
 
 
 def check_function(function: Any) -> None:
@@ -128,26 +150,19 @@ def check_function(function: Any) -> None:
         )
 
 
-def makes_awaitables(function: Any) -> bool:
-    """Return whether this is an ``async def`` function, or a partial or an object that is one."""
+def runs_in_threads(function: Any) -> bool:
+    """Return whether ``map`` calls ``function`` in threads: it is no ``async def`` function.
+
+    Nor a partial or an object that is one. Raises TypeError if it cannot be called on items, and
+    RuntimeError where threads are not available (Pyodide).
+    """
+    check_function(function)
     call = getattr(type(function), "__call__", None)  # noqa: B004
-    inner = getattr(function, "func", function)  # functools.partial
-    return any(inspect.iscoroutinefunction(f) for f in (function, inner, call)) or (
-        asyncio.iscoroutinefunction(function)
-    )
-
-
-def _pacer(rate: Any) -> Any:
-    if rate is None:
-        return None
-    from asyncnb._core.pacing.rate import as_pacer  # seldom needed
-
-    return as_pacer(rate)
-
-
-def _retry(retry: Any) -> Any:
-    if retry is None:
-        return None
-    from asyncnb._core.pacing.retry import as_retry  # seldom needed
-
-    return as_retry(retry)
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if any(iscoroutinefunction(each) for each in (function, inner, call)):
+        return False
+    if not THREADS:
+        raise no_threads("map() of a plain function", "use an `async def` function")
+    return True

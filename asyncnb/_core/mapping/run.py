@@ -13,6 +13,7 @@ from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.mapping.counts import MapCounts, Meter
 from asyncnb._core.mapping.outcome import Outcome
 from asyncnb._core.mapping.plan import Plan
+from asyncnb._core.mapping.saving import Saving
 from asyncnb._core.mapping.stream import Stream
 from asyncnb._core.primitives.futures import INTERRUPT
 from asyncnb._core.primitives.tasks import Task
@@ -51,6 +52,9 @@ class MapRun(Generic[T, R]):
         #: The items with their indices, as far as they have not been taken.
         self._pairs: Iterator[tuple[int, T]] | None = None
         self._feed: Any = None
+        #: Gives the items their keys in the save file, and those that run again.
+        self._item_keys: Any = None
+        self._keys: dict[int, str] = {}
         self._in_background = False
         self._cancelled = False
         self._iterated = False
@@ -119,6 +123,7 @@ class MapRun(Generic[T, R]):
             )
         pairs = [(outcome.index, outcome.item) for outcome in self._failed] + self._again
         pairs.sort(key=lambda pair: pair[0])
+        self._keys |= {each.index: each.key for each in self._failed if each.key is not None}
         self._meter.started -= len(self._failed)
         self._meter.failed -= len(self._failed)
         self._failed, self._again = [], []
@@ -162,8 +167,9 @@ class MapRun(Generic[T, R]):
     def rate(self) -> str | None:
         """The rate of calls, such as "60/min", or None. Settable while it runs.
 
-        Takes what ``map(rate=...)`` takes. Raises TypeError or ValueError for anything else, and
-        ValueError for a run that has no rate.
+        Takes what ``map(rate=...)`` takes; None removes the limit, for calls that wait as well. If
+        several runs share one Rate, it changes for all of them. Raises TypeError or ValueError for
+        anything else.
         """
         return self._meter.rate
 
@@ -210,33 +216,60 @@ class MapRun(Generic[T, R]):
             self._stream = Stream(self._meter, ordered=plan.ordered)
         elif self._results is None:
             self._results = []
-        self._driver = plan.driver(
-            plan.function,
-            plan,
-            self._meter,
-            self._pairs,
-            self._feed,
-            self._stream,
-            self._results,
-        )
-        loop = asyncio._get_running_loop()
-        coro = self._run(self._driver)
-        if loop is not None and loop is not running_embedded_loop():
-            self._task = Task(coro, loop=loop, name=plan.name)
-            return
-        record = TaskRecord()
-        record.adjustable = self._meter
-        self._task = launch_checked(record, coro, name=plan.name, group=None, timeout=None)
+        file = self._open_file()
+        try:
+            saving = None if file is None else Saving(file, self._item_keys, self._keys)
+            self._driver = plan.driver(
+                plan.function,
+                plan,
+                self._meter,
+                self._pairs,
+                self._feed,
+                self._stream,
+                self._results,
+                saving,
+            )
+            coro = self._run(self._driver, file)
+            loop = asyncio._get_running_loop()
+            if loop is not None and loop is not running_embedded_loop():
+                task: Task[Any] = Task(coro, loop=loop, name=plan.name)
+            else:
+                record = TaskRecord()
+                record.adjustable = self._meter
+                task = launch_checked(record, coro, name=plan.name, group=None, timeout=None)
+        except BaseException:
+            if file is not None:
+                file.close()
+            raise
+        self._task = task
+        if file is not None:  # if it is cancelled before its first step, that does not close it
+            task.add_done_callback(lambda _: file.close())
 
-    async def _run(self, driver: Any) -> list[Any] | None:
+    def _open_file(self) -> Any:
+        """Return the open save file, None without one; raise what refuses it."""
+        if self._plan.save is None:
+            return None
+        from asyncnb._core.mapping.keys import ItemKeys  # seldom needed
+        from asyncnb._core.mapping.save import open_save
+
+        if self._item_keys is None:
+            self._item_keys = ItemKeys(self._plan.key)
+        return open_save(*self._plan.save, self._plan.name)
+
+    async def _run(self, driver: Any, file: Any) -> list[Any] | None:
         """Run the items; return the results, or raise what has failed. The task of the run."""
         plan = self._plan
+        if file is not None and not self._keys and (notice := file.notice()):
+            print(notice)
         try:
             await driver.drive()
         finally:
             self._failed += driver.failed
             driver.failed = []
             self._again += driver.interrupted
+            self._keys = {} if driver.saving is None else driver.saving.keys
+            if file is not None:
+                await file.aclose()
         if self._stream is not None:
             return None
         if self._failed and not plan.return_exceptions:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from asyncnb._core.base.text import duration
 from asyncnb._core.pacing.backoff import Backoff
 from asyncnb._core.pacing.policy import LONGEST_RETRY_AFTER, Retry
 from asyncnb._core.pacing.retry_after import find_answer
 
-if TYPE_CHECKING:
-    from asyncnb._core.pacing.rate import Rate
-
 __asyncnb_frames__ = "waits"
 
 T = TypeVar("T")
+
+
+class Holdable(Protocol):
+    """A Rate, or what else starts calls and can be made to wait."""
+
+    def hold(self, seconds: float, /) -> None:
+        """Start no call for ``seconds``."""
 
 
 class RunRetries:
@@ -57,7 +61,7 @@ class RunRetries:
         self.count += 1
         return self._backoff.delay(attempt) if asked is None else asked + self._backoff.spread()
 
-    def hold(self, exc: BaseException, rate: Rate) -> None:
+    def hold(self, exc: BaseException, rate: Holdable) -> None:
         """Hold ``rate`` if ``exc`` is the answer of a service that wants no calls for a while."""
         hold_for(exc, rate, self.retry.retry_after)
 
@@ -66,7 +70,7 @@ class RunRetries:
         attempt: Callable[[Any], Awaitable[T]],
         item: Any,
         *,
-        rate: Rate | None = None,
+        rate: Holdable | None = None,
         on_retry: Callable[[Exception, float], object] | None = None,
     ) -> T:
         """Await ``attempt(item)`` until one succeeds or the failure is final; return its result.
@@ -90,7 +94,7 @@ class RunRetries:
             await asyncio.sleep(delay)
 
 
-def hold_for(exc: BaseException, rate: Rate, longest: float = LONGEST_RETRY_AFTER) -> None:
+def hold_for(exc: BaseException, rate: Holdable, longest: float = LONGEST_RETRY_AFTER) -> None:
     """Hold ``rate`` for as long as the 429 or 503 in ``exc`` asks, if not for over ``longest``."""
     answer = find_answer(exc)
     if answer is not None and answer.holds:

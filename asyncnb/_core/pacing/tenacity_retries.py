@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from asyncnb._core.pacing.policy import Retry
-from asyncnb._core.pacing.rate import Rate
-from asyncnb._core.pacing.retries import RunRetries
+from asyncnb._core.pacing.retries import Holdable, RunRetries
 
 __asyncnb_frames__ = "waits"
 
@@ -54,7 +53,7 @@ class TenacityRetries(RunRetries):
         attempt: Callable[[Any], Awaitable[T]],
         item: Any,
         *,
-        rate: Rate | None = None,
+        rate: Holdable | None = None,
         on_retry: Callable[[Exception, float], object] | None = None,
     ) -> T:
         """See RunRetries. The callbacks of tenacity find the item in ``retry_state.args``."""
