@@ -68,8 +68,8 @@ if TYPE_CHECKING:
     from asyncnb._core.mapping.outcome import Outcome
     from asyncnb._core.mapping.run import MapRun
     from asyncnb._core.mapping.save import Save
+    from asyncnb._core.pacing.policy import Retry
     from asyncnb._core.pacing.rate import Rate
-    from asyncnb._core.pacing.retry import Retry
     from asyncnb._core.primitives.all_tasks import all_tasks
     from asyncnb._core.primitives.as_completed import as_completed
     from asyncnb._core.primitives.create_task import (
@@ -136,7 +136,7 @@ _MODULES = {
     "asyncnb._core.mapping.run": "MapRun",
     "asyncnb._core.mapping.save": "Save",
     "asyncnb._core.pacing.rate": "Rate",
-    "asyncnb._core.pacing.retry": "Retry",
+    "asyncnb._core.pacing.policy": "Retry",
     "asyncnb._core.primitives.all_tasks": "all_tasks",
     "asyncnb._core.primitives.as_completed": "as_completed",
     "asyncnb._core.primitives.create_task": (

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Never, TypeVar
 
 from asyncnb._core.introspection.leaves import format_failure
-from asyncnb._core.pacing.retry import Retry, RunRetries
+from asyncnb._core.pacing.policy import Retry
+from asyncnb._core.pacing.retries import RunRetries
 
 __asyncnb_frames__ = "waits"
 
