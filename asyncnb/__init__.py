@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from asyncnb._core.base.errors import (
         EmbeddedLoopError,
+        NotRunError,
         OffloadError,
         RemoteError,
         ResultDroppedError,
@@ -95,8 +96,8 @@ if TYPE_CHECKING:
 #: `import asyncnb` and `%load_ext asyncnb` do not wait for what they do not need.
 _MODULES = {
     "asyncnb._core.base.errors": (
-        "EmbeddedLoopError OffloadError RemoteError ResultDroppedError TaskNotFoundError "
-        "TasksFailedError WorkerLostError WrongThreadError"
+        "EmbeddedLoopError NotRunError OffloadError RemoteError ResultDroppedError "
+        "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
     "asyncnb._core.introspection.call_graph": (
@@ -159,6 +160,7 @@ __all__ = [
     "Future",
     "InvalidStateError",
     "LoopStatistics",
+    "NotRunError",
     "OffloadError",
     "Profile",
     "RemoteError",
