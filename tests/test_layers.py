@@ -70,6 +70,7 @@ CORE_FLOORS = {
     "_core/loop": 3,
     "_core/tracing": 3,
     "_core/launched": 4,
+    "_core/task_graph": 5,
     "_core/timeline": 5,
     "_core/leaks": 5,
     "_core/profiling": 5,

@@ -114,12 +114,14 @@ class Followers:
         if self._end_observing is None:
             self._end_observing = on_launch(self._launched)
 
-    def unfollow(self, names: Iterable[str]) -> str:
-        """End the following of the cells with these names; their runs continue. Any thread.
+    def unfollow(self, names: Iterable[str] | None) -> str:
+        """End the following of the cells with these names, or of all; their runs continue.
 
         Raises CommandError for a cell that follows nothing, with nothing changed.
         """
-        names = list(dict.fromkeys(names))
+        names = list(self._by_name if names is None else dict.fromkeys(names))
+        if not names:
+            return "no cell follows another one"
         for name in names:
             if name not in self._by_name:
                 known = f" These do: {', '.join(self._by_name)}." if self._by_name else ""
@@ -133,10 +135,6 @@ class Followers:
             followed = ", ".join(map(one_line, follower.after.names))
             done.append(f"{name} no longer follows {followed}")
         return "\n".join(done)
-
-    def names(self) -> list[str]:
-        """Return the names of the cells that follow others."""
-        return list(self._by_name)
 
     def clear(self) -> None:
         """Have no cell follow another one any more."""
@@ -152,9 +150,11 @@ class Followers:
         followers = list(self._by_name.items())
         due = [name for name, follower in followers if wanted.intersection(follower.after.names)]
         queue: deque[tuple[str, TaskRecord]] | None = getattr(self._due, "queue", None)
-        if queue is not None:
+        if queue is not None:  # this is the new run of a follower, below in the stack
             queue.extend((name, record) for name in due)
             return
+        # A cell that launches both launches the follower itself.
+        due = [name for name in due if not _same_cell(self._by_name.get(name), record)]
         if not due:
             return
         self._due.queue = queue = deque((name, record) for name in due)
@@ -166,14 +166,9 @@ class Followers:
             del self._due.queue
 
     def _run_again(self, name: str, followed: TaskRecord, cleared: list[Any]) -> None:
-        """Launch the cell ``name`` again, unless a run of it waits anyway, or it is run by hand."""
+        """Launch the cell ``name`` again, unless a run of it waits for ``followed`` anyway."""
         follower = self._by_name.get(name)
-        if (
-            follower is None
-            or follower.record.id > followed.id
-            or is_waiting(follower.record)
-            or _same_cell(follower.record, followed)
-        ):
+        if follower is None or follower.record.id > followed.id or is_waiting(follower.record):
             return
         follower.context.copy().run(self._launch, name, follower, cleared)
 
@@ -193,8 +188,9 @@ class Followers:
             print(f"asyncnb: {name} could not run again: {exc!r}", file=sys.stderr)
 
 
-def _same_cell(one: TaskRecord, other: TaskRecord) -> bool:
-    """Return whether both were launched by the same cell, which launches both again itself."""
-    if one.cell is None or other.cell is None or one.cell.id is None:
+def _same_cell(follower: _Follower | None, followed: TaskRecord) -> bool:
+    """Return whether the same cell launched both."""
+    cell = None if follower is None else follower.record.cell
+    if cell is None or cell.id is None or followed.cell is None:
         return False
-    return one.cell.id == other.cell.id
+    return cell.id == followed.cell.id

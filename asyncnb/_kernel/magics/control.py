@@ -43,7 +43,9 @@ class ControlVerbs:
             "resume": Verb("%tasks resume NAME...", _resume_arguments, self._resume),
             "background": Verb("%tasks background", lambda parser: None, self._background),
             "rename": Verb("%tasks rename OLD NEW", _rename_arguments, self._rename),
-            "unfollow": Verb("%tasks unfollow NAME...", _unfollow_arguments, self._unfollow),
+            "unfollow": Verb(
+                "%tasks unfollow NAME... | --all", _unfollow_arguments, self._unfollow
+            ),
             "clear": Verb("%tasks clear", lambda parser: None, self._clear),
         }
 
@@ -85,7 +87,9 @@ class ControlVerbs:
         commands.rename(commands.launched_named(args.old), args.new)
 
     def _unfollow(self, args: argparse.Namespace) -> None:
-        print(self._followers().unfollow(args.followers))
+        if bool(args.followers) is args.all:
+            raise self.verbs["unfollow"].refuse("expected names of cells that follow, or --all")
+        print(self._followers().unfollow(None if args.all else args.followers))
 
     def _clear(self, args: argparse.Namespace) -> None:
         print(commands.clear())
@@ -124,4 +128,5 @@ def _rename_arguments(parser: Parser) -> None:
 
 
 def _unfollow_arguments(parser: Parser) -> None:
-    parser.add_argument("followers", nargs="+", metavar="NAME")
+    parser.add_argument("followers", nargs="*", metavar="NAME")
+    parser.add_argument("--all", action="store_true")
