@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from asyncnb._core.base.errors import (
         EmbeddedLoopError,
         ItemsFailedError,
+        NotRunError,
         OffloadError,
         RemoteError,
         ResultDroppedError,
@@ -118,6 +119,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "asyncnb._core.base.errors": (
         "EmbeddedLoopError ItemsFailedError OffloadError RemoteError ResultDroppedError SaveError "
+        "EmbeddedLoopError NotRunError OffloadError RemoteError ResultDroppedError "
         "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
@@ -203,6 +205,7 @@ __all__ = [
     "LoopStatistics",
     "MapCounts",
     "MapRun",
+    "NotRunError",
     "OffloadError",
     "Outcome",
     "Profile",

@@ -169,6 +169,7 @@ class Extension:
             timeline=_timeline_widget,
             profile=_profile_widget,
         ).install(undo)
+        undo.push(self._end_following)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
         undo.push(functools.partial(frontend.detach, front_end))
@@ -198,6 +199,11 @@ class Extension:
 
         self.background, self.blocks  # noqa: B018
         self.output.prepare()
+
+    def _end_following(self) -> None:
+        background = vars(self).get("background")
+        if background is not None and "followers" in vars(background):
+            background.followers.clear()
 
     def unload(self) -> None:
         """End the background tasks and the loop, and undo every change to the shell.
@@ -247,7 +253,11 @@ class Extension:
         from asyncnb._kernel.magics.explain import ExplainVerbs
         from asyncnb._kernel.magics.show import ShowVerbs
 
-        control = ControlVerbs(deliver=self.output.deliver_late_output, detach=self._detach_cell)
+        control = ControlVerbs(
+            deliver=self.output.deliver_late_output,
+            detach=self._detach_cell,
+            followers=lambda: self.background.followers,
+        )
         show = ShowVerbs(
             self.background,
             show_output=self.output.show_again,

@@ -72,6 +72,7 @@ CORE_FLOORS = {
     "_core/tracing": 3,
     "_core/launched": 4,
     "_core/mapping": 5,
+    "_core/task_graph": 5,
     "_core/timeline": 5,
     "_core/leaks": 5,
     "_core/profiling": 5,

@@ -164,6 +164,17 @@ def variables(text: str) -> list[str]:
     return [variable(part.strip()) for part in text.split(",")]
 
 
+def task_names(text: str) -> list[str]:
+    """Return the names of tasks or groups with commas between them; for argparse."""
+    names = [part.strip() for part in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(
+            f"takes names of tasks or groups with commas between them, such as load,fetch, not "
+            f"{text!r}"
+        )
+    return names
+
+
 #: Where a cell can run, besides an executor that a variable names.
 TARGETS = ("loop", "thread", "kernel", "process")
 
@@ -181,6 +192,7 @@ def target(text: str) -> str:
 ATASK_USAGE = (
     "%%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread|process|kernel|EXECUTOR] "
     "[--in A,B] [--every SECONDS] [--retry N] "
+    "[--after NAMES | --after-any NAMES] [--even-if-failed] [--follow] "
     "[--again replace|keep|skip|error] [--wait] [--show] [--trace] [--profile] [--quiet]"
 )
 
@@ -198,6 +210,11 @@ def atask_parser(magic: str) -> Parser:
     parser.add_argument("--in", dest="sent", type=variables, metavar="A,B")
     parser.add_argument("--every", type=period, metavar="SECONDS")
     parser.add_argument("--retry", type=times, metavar="N")
+    parser.add_argument("--after", type=task_names, metavar="NAMES")
+    parser.add_argument("--after-any", type=task_names, metavar="NAMES")
+    parser.add_argument("--even-if-failed", action="store_true")
+    parser.add_argument("--follow", action="store_true")
+    parser.set_defaults(magic=magic)
     parser.add_argument(
         "--again", type=one_of("replace", "keep", "skip", "error"), default="replace"
     )
@@ -226,7 +243,8 @@ def agroup_parser() -> Parser:
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--quiet", action="store_true")
     parser.set_defaults(out=None, on="loop", again="replace", group=None, every=None, retry=None)
-    parser.set_defaults(profile=False)
+    parser.set_defaults(profile=False, after=None, after_any=None)
+    parser.set_defaults(even_if_failed=False, follow=False)
     return parser
 
 

@@ -85,9 +85,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
     ``before`` is the row that was sent last: its ``waits_for``, sampled less often, is kept.
     """
     state = record.state()
-    started = record.started
-    if started is None and state != "pending":
-        started = record.created
+    started = record.began(state)
     done, total = record.progress or (None, None)
     deadline = None
     limit = record.task._timeout if record.ended is None else None

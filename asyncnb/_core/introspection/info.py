@@ -54,7 +54,9 @@ class TaskInfo(NamedTuple):
     time for which its steps occupied the loop; ``cpu`` is also known for a task in a worker thread:
     on Linux at any time, elsewhere once it has ended. ``rounds`` is the number of completed runs of
     the body of a task with ``--every``, and ``failures`` the number of times that it failed or was
-    retried with ``--retry``; ``error`` is then the most recent failure.
+    retried with ``--retry``; ``error`` is then the most recent failure. ``after`` has the names of
+    the tasks and groups that it starts after, if any (``--after``), and ``follows`` says whether a
+    new run of one of these runs it again, too (``--follow``).
     """
 
     id: int
@@ -76,6 +78,8 @@ class TaskInfo(NamedTuple):
     worker: str | None = None
     rounds: int | None = None
     failures: int = 0
+    after: tuple[str, ...] | None = None
+    follows: bool = False
 
     @property
     def elapsed(self) -> float | None:

@@ -29,7 +29,12 @@ WRITERS = {
         "_kernel/cells/background.py",
     },
     "variables": {"_core/launched/start.py"},
-    "origin": {"_kernel/awaiting/detach.py", "_kernel/output/router.py"},
+    "after": {"_core/launched/launch.py", "_kernel/cells/background.py"},
+    "origin": {
+        "_kernel/awaiting/detach.py",
+        "_kernel/cells/background.py",
+        "_kernel/output/router.py",
+    },
     "output": {"_kernel/output/task_output.py"},
     "request": {"_kernel/cells/background.py"},
     "request.waited": {"_kernel/cells/background.py"},
