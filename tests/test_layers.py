@@ -67,6 +67,7 @@ CORE_FLOORS = {
     "_core/introspection": 1,
     "_core/primitives": 2,
     "_core/deadlocks": 3,
+    "_core/events": 3,
     "_core/loop": 3,
     "_core/tracing": 3,
     "_core/launched": 4,

@@ -209,6 +209,8 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
         return "its turn"
     if isinstance(leaf, asyncio.Task):
         return f"task {one_line(leaf.get_name())!r}"
+    if isinstance(awaits := getattr(leaf, "awaits", None), str):  # of events.values
+        return awaits
     source = getattr(leaf, "source", None)  # a FutureProxy
     if source is not None:
         return _future(source, task, frames) if asyncio.isfuture(source) else _executor(source)
