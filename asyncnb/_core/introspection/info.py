@@ -54,7 +54,9 @@ class TaskInfo(NamedTuple):
     time for which its steps occupied the loop; ``cpu`` is also known for a task in a worker thread:
     on Linux at any time, elsewhere once it has ended. ``rounds`` is the number of completed runs of
     the body of a task with ``--every``, and ``failures`` the number of times that it failed or was
-    retried with ``--retry``; ``error`` is then the most recent failure.
+    retried with ``--retry``; ``error`` is then the most recent failure. ``next_run`` is when a task
+    with ``--at`` or ``--cron`` that waits for its time will run, ``skipped`` the number of runs that
+    did not take place because the one before took too long, or the machine slept.
     """
 
     id: int
@@ -76,6 +78,8 @@ class TaskInfo(NamedTuple):
     worker: str | None = None
     rounds: int | None = None
     failures: int = 0
+    next_run: float | None = None
+    skipped: int = 0
 
     @property
     def elapsed(self) -> float | None:

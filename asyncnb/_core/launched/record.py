@@ -198,7 +198,7 @@ class TaskRecord(EndedFacts):
             inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
         ):
             return "pending"
-        if self.rounds is not None and self.rounds.repeats and not self.rounds.running:
+        if self.rounds is not None and self.rounds.is_between_runs():
             return "waiting"
         worker = self.placement.worker
         if worker is not None:
@@ -250,6 +250,8 @@ class TaskRecord(EndedFacts):
             steps=None if self.trace is None else self.trace.steps,
             rounds=rounds.done if rounds is not None and self.repeats else None,
             failures=0 if rounds is None else rounds.failed if self.repeats else rounds.attempts,
+            next_run=None if rounds is None else rounds.next_run,
+            skipped=0 if rounds is None else rounds.skipped,
         )
 
     def printed(self) -> str:
@@ -263,6 +265,8 @@ class TaskRecord(EndedFacts):
     def pause_refusal(self) -> str | None:
         """Return the sentence for a task that cannot be paused, None for one that can."""
         if self.kind == "loop" or self.repeats:
+            return None
+        if self.rounds is not None and self.rounds.is_between_runs():
             return None
         name = self.name
         return (
