@@ -53,6 +53,9 @@ if TYPE_CHECKING:
         WrongThreadError,
     )
     from asyncnb._core.base.progress import track
+    from asyncnb._core.events.occurrence import Occurrence, SourceClosedError
+    from asyncnb._core.events.values import Values
+    from asyncnb._core.events.waiting import changed, event, values
     from asyncnb._core.introspection.call_graph import (
         capture_call_graph,
         format_call_graph,
@@ -123,6 +126,9 @@ _MODULES = {
         "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
+    "asyncnb._core.events.occurrence": "Occurrence SourceClosedError",
+    "asyncnb._core.events.values": "Values",
+    "asyncnb._core.events.waiting": "changed event values",
     "asyncnb._core.introspection.call_graph": (
         "capture_call_graph format_call_graph print_call_graph"
     ),
@@ -206,6 +212,7 @@ __all__ = [
     "MapCounts",
     "MapRun",
     "NotRunError",
+    "Occurrence",
     "OffloadError",
     "Outcome",
     "Profile",
@@ -222,6 +229,7 @@ __all__ = [
     "Semaphore",
     "Save",
     "SaveError",
+    "SourceClosedError",
     "Task",
     "TaskGroup",
     "TaskInfo",
@@ -230,12 +238,14 @@ __all__ = [
     "Timeline",
     "Timeout",
     "TimeoutError",
+    "Values",
     "WorkerLostError",
     "WrongThreadError",
     "all_tasks",
     "as_completed",
     "cancel",
     "capture_call_graph",
+    "changed",
     "create_eager_task_factory",
     "create_task",
     "current_deadline",
@@ -244,6 +254,7 @@ __all__ = [
     "eager_task_factory",
     "embedded_loop",
     "ensure_future",
+    "event",
     "export_trace",
     "format_call_graph",
     "gather",
@@ -270,6 +281,7 @@ __all__ = [
     "timeout_at",
     "to_thread",
     "track",
+    "values",
     "wait",
     "wait_for",
     "wrap_future",

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.profiling.profile import Profile
     from asyncnb._core.timeline.timeline import Timeline
+    from asyncnb._kernel.awaiting.event_sources import EventSources
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.magics.leak_notes import LeakNotes
     from asyncnb._kernel.magics.verbs import Verb
@@ -117,6 +118,12 @@ class Extension:
         from asyncnb._kernel.output.progress import ProgressBars
 
         return ProgressBars(self.output)
+
+    @functools.cached_property
+    def event_sources(self) -> EventSources:
+        from asyncnb._kernel.awaiting.event_sources import EventSources
+
+        return EventSources(self.ip, self.await_cells, self.output, self._browser_undo)
 
     def load(self) -> None:
         """Hook into this shell and have the embedded loop started; if a step fails, undo all."""
@@ -275,12 +282,10 @@ class Extension:
         if not THREADS:
             raise no_threads("The dashboard", "`%tasks` shows a table")
         if self._browser is None:
-            from asyncnb._kernel.ipykernel.comm_channel import CommChannel
             from asyncnb._kernel.tables.tree import as_bundle
             from asyncnb.widgets._session import BrowserSide
 
-            channel = CommChannel(self.ip)
-            self._browser_undo.push(channel.uninstall)
+            channel = self.event_sources.channel
             channel.install()
             self._browser = browser = BrowserSide(
                 subscribe_comm=channel.subscribe,
@@ -313,6 +318,7 @@ class Extension:
             task_launching=self.output.on_task_launch,
             task_ended=lambda record: self.background.ended(record),
             kernel_loop=self._kernel_loop,
+            event_sources=lambda: self.event_sources,
         )
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from asyncnb._core.base.text import replace_surrogates, truncate
 from asyncnb._core.introspection.info import ENDED, STATES
+from asyncnb._core.launched.local_time import clock_text
 from asyncnb._core.launched.record import TaskRecord
 
 #: Names and notes are cut to this many characters, because a row is one line on the screen.
@@ -96,6 +97,8 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:
             deadline = was  # a difference of two clocks, which must not look like a change
     note = cut((record.error() or "").partition("\n")[0]) if state == "failed" else ""
+    if record.rounds is not None and record.rounds.next_run is not None:
+        note = f"next run {clock_text(record.rounds.next_run)}"
     cell = record.cell
     return Row(
         Numbers(record.id, _STATE_NUMBERS[state], started, record.ended, done, total, deadline),

@@ -205,7 +205,7 @@ class TaskRecord(EndedFacts):
             return "pending"
         if self.after is not None and self.after.pending:
             return "pending"
-        if self.rounds is not None and self.rounds.repeats and not self.rounds.running:
+        if self.rounds is not None and self.rounds.is_between_runs():
             return "waiting"
         worker = self.placement.worker
         if worker is not None:
@@ -259,6 +259,8 @@ class TaskRecord(EndedFacts):
             failures=0 if rounds is None else rounds.failed if self.repeats else rounds.attempts,
             after=None if self.after is None else self.after.names,
             follows=self.after is not None and self.after.follows,
+            next_run=None if rounds is None else rounds.next_run,
+            skipped=0 if rounds is None else rounds.skipped,
         )
 
     def began(self, state: str) -> float | None:
@@ -278,6 +280,8 @@ class TaskRecord(EndedFacts):
     def pause_refusal(self) -> str | None:
         """Return the sentence for a task that cannot be paused, None for one that can."""
         if self.kind == "loop" or self.repeats or (self.after is not None and self.after.pending):
+            return None
+        if self.rounds is not None and self.rounds.is_between_runs():
             return None
         name = self.name
         return (

@@ -304,7 +304,8 @@ class BackgroundCells:
             record.belong_to(group)
         once = functools.partial(start, record)
         often: Callable[[], Coroutine[Any, Any, Any]] = once
-        if args.every is not None or args.retry is not None:
+        scheduled = args.at is not None or args.cron is not None
+        if scheduled or args.every is not None or args.retry is not None:
             from asyncnb._kernel.cells.repeat import repeated  # %load_ext would take longer
 
             often = repeated(record, once, args, self.ip, self.output)
@@ -312,7 +313,7 @@ class BackgroundCells:
             from asyncnb._kernel.cells.profiled import profiled
 
             often = profiled(record, often, self.output)
-        record.first_limit = args.timeout
+        record.first_limit = None if scheduled else args.timeout  # else of each run
         coro = self._run(record, often, [r.task for r in before])
 
         def before_start() -> None:
