@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import os
+import sys
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
@@ -63,6 +64,9 @@ class FrontEnd(Protocol):
     def publish(self, data: dict[str, Any], metadata: dict[str, Any], **keywords: Any) -> None:
         """Display the mime bundle ``data`` in the current context, as ``display_pub.publish``."""
 
+    def notify(self, notice: Any) -> None:
+        """Show a ``Notice`` of the running code to the person. Any thread; returns at once."""
+
 
 class PlainFrontEnd:
     """Plain Python: passes failures to the loop's exception handler and does nothing else."""
@@ -93,6 +97,9 @@ class PlainFrontEnd:
 
     def publish(self, data: dict[str, Any], metadata: dict[str, Any], **keywords: Any) -> None:
         print(data.get("text/plain", ""))
+
+    def notify(self, notice: Any) -> None:
+        print(notice.line(), file=sys.stderr, flush=True)
 
 
 PLAIN = PlainFrontEnd()

@@ -29,6 +29,7 @@ class NotebookFrontEnd:
         belongs_here: Callable[[TaskRecord], bool],
         task_launching: Callable[[TaskRecord], None],
         task_ended: Callable[[TaskRecord], None],
+        notify: Callable[[Any], None],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
     ) -> None:
         self._ip = ip
@@ -36,6 +37,7 @@ class NotebookFrontEnd:
         self.belongs_here = belongs_here
         self.task_launching = task_launching
         self.task_ended = task_ended
+        self.notify = notify
         self._kernel_loop = kernel_loop
         parts = [IPython, inspect.getmodule(type(ip))]
         folders = [os.path.dirname(p.__file__) + os.sep for p in parts if p and p.__file__]

@@ -46,6 +46,8 @@ class Texts(NamedTuple):
     cell_id: str | None
     kind: str
     note: str
+    #: Whether its end is notified.
+    notify: bool
 
 
 class InnerTexts(NamedTuple):
@@ -110,6 +112,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
             cell.id if cell is not None else None,
             record.kind,
             note,
+            record.notify,
         ),
         before.waits_for if before is not None and record.ended is None else "",
     )

@@ -47,6 +47,7 @@ WRITERS = {
     "rounds": {"_kernel/cells/repeat.py"},
     "progress": {"_kernel/output/progress.py"},
     "trace": {"_core/tracing/recording.py"},
+    "notify": {"_core/launched/commands.py", "_kernel/cells/background.py"},
     "dirty": {"widgets/_feed.py"},
     "held": {"_core/launched/registry.py"},
     "last_name": {"_core/primitives/tasks.py"},
