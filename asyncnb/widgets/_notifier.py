@@ -7,6 +7,7 @@ sent again to the page that opens next.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,6 +21,9 @@ from asyncnb.widgets._watcher import SubscribeComm
 
 #: How many notices, the newest, are kept for a page that opens later.
 MAX_KEPT: Final = 20
+
+#: Seconds after which a page that opens shows what no page has shown, even if it is looked at.
+LATE: Final = 5.0
 
 #: Has something called on the thread that uses the notifier.
 CallSoon = Callable[[Callable[[], object]], None]
@@ -38,7 +42,8 @@ class Notifier(anywidget.AnyWidget):
     def __init__(self, call_soon: CallSoon, *, subscribe_comm: SubscribeComm | None = None) -> None:
         super().__init__(key=uuid.uuid4().hex)
         self._call_soon: CallSoon | None = call_soon
-        self._kept: dict[int, dict[str, Any]] = {}
+        #: What no page has shown yet, by number: when it was sent, and the message.
+        self._kept: dict[int, tuple[float, dict[str, Any]]] = {}
         self._number = 0
         self._unsubscribe_comm: Callable[[], object] = bool
         if subscribe_comm is not None:
@@ -56,7 +61,7 @@ class Notifier(anywidget.AnyWidget):
             "level": notice.level,
             "onlyUnseen": notice.only_unseen,
         }
-        self._kept[self._number] = message
+        self._kept[self._number] = time.monotonic(), message
         while len(self._kept) > MAX_KEPT:
             del self._kept[next(iter(self._kept))]
         self.send(message)
@@ -65,12 +70,16 @@ class Notifier(anywidget.AnyWidget):
         """Have the pages offer a button that asks the browser for permission."""
         self.send({"k": "ask"})
 
-    def disconnect(self) -> None:
-        """Handle no more messages, and hold no reference to the rest of asyncnb."""
+    def close(self) -> None:
+        """Remove it from all pages. A second call does nothing."""
         self._call_soon = None
         self._kept.clear()
         unsubscribe, self._unsubscribe_comm = self._unsubscribe_comm, bool
         unsubscribe()
+        layout = self.layout  # a widget too: ipywidgets would keep it
+        super().close()
+        if layout is not None:
+            layout.close()
 
     def _arrived(self, content: object, buffers: list[Any]) -> None:
         call_soon = self._call_soon
@@ -83,7 +92,8 @@ class Notifier(anywidget.AnyWidget):
             return
         number = content.get("n")
         if content.get("c") == "hello":
-            for message in self._kept.values():
-                self.send(message | {"late": True})
+            now = time.monotonic()
+            for sent, message in self._kept.values():
+                self.send(message | {"late": now - sent > LATE})
         elif content.get("c") == "shown" and type(number) is int:
             self._kept.pop(number, None)

@@ -88,7 +88,7 @@ class BrowserSide:
         for widget in list(self._widgets):
             widget.disconnect()
         if self._notifier is not None:
-            self._notifier.disconnect()
+            self._notifier.close()  # no page shows it, so nothing on a page is lost
 
 
 def loop_facts(before: Message) -> Message:

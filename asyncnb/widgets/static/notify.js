@@ -180,6 +180,7 @@ class Notifier {
       toDesktop(title || badge.bare() || "Notebook", text, `asyncnb-${this.key}-${n}`);
       badge.add();
     }
+    if (!onlyUnseen) this.ask();
     const line = [title, text].filter(Boolean).join(": ");
     if (!toJupyterLab(line, type)) toPage(line, type);
   }
