@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from asyncnb._core.introspection.info import CellRef, TaskInfo
     from asyncnb._core.launched.launch import cancel, launch, task, tasks
     from asyncnb._core.launched.named_groups import open_group
+    from asyncnb._core.launched.notices import notify
     from asyncnb._core.launched.run import run
     from asyncnb._core.loop.current import embedded_loop
     from asyncnb._core.loop.embedded import EmbeddedLoop
@@ -135,6 +136,7 @@ _MODULES = {
     "asyncnb._core.introspection.info": "CellRef TaskInfo",
     "asyncnb._core.launched.launch": "cancel launch task tasks",
     "asyncnb._core.launched.named_groups": "open_group",
+    "asyncnb._core.launched.notices": "notify",
     "asyncnb._core.launched.run": "run",
     "asyncnb._core.loop.current": "embedded_loop",
     "asyncnb._core.loop.embedded": "EmbeddedLoop",
@@ -265,6 +267,7 @@ __all__ = [
     "launch",
     "map",
     "new_event_loop",
+    "notify",
     "offload",
     "open_group",
     "print_call_graph",

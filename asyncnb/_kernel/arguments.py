@@ -217,7 +217,8 @@ ATASK_USAGE = (
     "%%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread|process|kernel|EXECUTOR] "
     "[--in A,B] [--every SECONDS] [--at TIME] [--cron LINE] [--retry N] "
     "[--after NAMES | --after-any NAMES] [--even-if-failed] [--follow] "
-    "[--again replace|keep|skip|error] [--wait] [--show] [--trace] [--profile] [--quiet]"
+    "[--again replace|keep|skip|error] [--wait] [--notify] [--show] [--trace] [--profile] "
+    "[--quiet]"
 )
 
 
@@ -246,6 +247,7 @@ def atask_parser(magic: str) -> Parser:
         "--again", type=one_of("replace", "keep", "skip", "error"), default="replace"
     )
     parser.add_argument("--wait", action="store_true")
+    parser.add_argument("--notify", action="store_true")
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--profile", action="store_true")
@@ -254,7 +256,8 @@ def atask_parser(magic: str) -> Parser:
 
 
 AGROUP_USAGE = (
-    "%%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--show] [--trace] [--quiet]"
+    "%%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--notify] [--show] "
+    "[--trace] [--quiet]"
 )
 
 
@@ -266,6 +269,7 @@ def agroup_parser() -> Parser:
     parser.add_argument("-t", "--timeout", type=seconds, metavar="SECONDS")
     parser.add_argument("--on-error", type=one_of("cancel", "continue"), default="cancel")
     parser.add_argument("--wait", action="store_true")
+    parser.add_argument("--notify", action="store_true")
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--quiet", action="store_true")

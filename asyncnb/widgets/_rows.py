@@ -47,6 +47,8 @@ class Texts(NamedTuple):
     cell_id: str | None
     kind: str
     note: str
+    #: Whether its end is notified.
+    notify: bool
 
 
 class InnerTexts(NamedTuple):
@@ -111,6 +113,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
             cell.id if cell is not None else None,
             record.kind,
             note,
+            record.notify,
         ),
         before.waits_for if before is not None and record.ended is None else "",
     )

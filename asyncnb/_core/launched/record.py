@@ -138,6 +138,8 @@ class TaskRecord(EndedFacts):
     trace: TaskTrace | None = None
     #: What the task has printed and displayed; the front end keeps it here. None: nothing so far.
     output: Any = None
+    #: Whether the person asked to be notified of its end. A command of any thread sets it.
+    notify: bool = False
     #: The observers were notified, and the feed has not looked at it since.
     dirty: bool = False
 

@@ -53,6 +53,7 @@ WRITERS = {
     "adjustable": {"_core/mapping/run.py"},
     "progress": {"_kernel/output/progress.py"},
     "trace": {"_core/tracing/recording.py"},
+    "notify": {"_core/launched/commands.py", "_kernel/cells/background.py"},
     "dirty": {"widgets/_feed.py"},
     "held": {"_core/launched/registry.py"},
     "last_name": {"_core/primitives/tasks.py"},
