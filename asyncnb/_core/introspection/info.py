@@ -55,8 +55,8 @@ class TaskInfo(NamedTuple):
     on Linux at any time, elsewhere once it has ended. ``rounds`` is the number of completed runs of
     the body of a task with ``--every``, and ``failures`` the number of times that it failed or was
     retried with ``--retry``; ``error`` is then the most recent failure. ``next_run`` is when a task
-    with ``--at`` or ``--cron`` that waits for its time will run, ``skipped`` the number of runs that
-    did not take place because the one before took too long, or the machine slept.
+    with ``--at`` or ``--cron`` that waits for its time will run. ``skipped`` is the number of runs
+    that did not take place because the one before took too long, or the machine slept.
     """
 
     id: int

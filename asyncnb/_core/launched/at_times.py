@@ -40,7 +40,7 @@ class Schedule(Protocol):
     """The moments at which work is due."""
 
     def after(self, moment: float) -> float | None:
-        """Return the first due moment after ``moment`` (both ``time.time()``); None: there is none."""
+        """Return the first due moment after ``moment``, both as ``time.time()``, or None."""
         ...
 
 

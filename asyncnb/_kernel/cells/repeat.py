@@ -1,4 +1,4 @@
-"""``--every``, ``--at``, ``--cron``, ``--retry``: runs a cell at times, shows its rounds under it."""
+"""``--every``, ``--at``, ``--cron``, ``--retry``: runs a cell at times, and shows its rounds."""
 
 from __future__ import annotations
 
@@ -69,8 +69,9 @@ def repeated(
 
 def _limited(seconds: float, start: Start) -> Start:
     async def run() -> Any:
+        limit = timeout(seconds)
         try:
-            async with timeout(seconds) as limit:
+            async with limit:
                 return await start()
         except TimeoutError as exc:
             if not limit.expired():

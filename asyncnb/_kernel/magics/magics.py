@@ -95,8 +95,8 @@ class AsyncMagics(Magics):
 
         %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR]
                 [--on loop|thread|process|kernel|EXECUTOR] [--in A,B]
-                [--every SECONDS] [--retry N] [--again replace|keep|skip|error] [--wait]
-                [--show] [--trace] [--profile] [--quiet]
+                [--every SECONDS] [--at TIME] [--cron LINE] [--retry N]
+                [--again replace|keep|skip|error] [--wait] [--show] [--trace] [--profile] [--quiet]
 
         A cell with top-level await runs on the loop. A cell without await runs in a worker thread,
         so that blocking code never blocks the loop. --on chooses another place. The cell returns
@@ -111,6 +111,13 @@ class AsyncMagics(Magics):
         --every repeats the cell every SECONDS, and skips rounds for which it is too slow; a round
         that fails is shown and counted. --retry runs it again if it fails, up to N times and after
         a longer pause each time: use it only for work that may be done twice.
+
+        --at 09:00 runs the cell once, when the clock shows this time next; "2026-12-01 09:00", in
+        quotes, names a date. --cron "0 9 * * MON-FRI" repeats it as cron would (minute, hour, day
+        of month, month, day of week; or @hourly, @daily, @weekly, @monthly); it needs the package
+        cronsim, which asyncnb[cron] installs. Times are local. -t is then the limit of each run.
+        If the machine slept at the time, or an earlier run took too long, one run makes up for all
+        that were missed; a restart of the kernel ends the wait. %tasks shows the next run.
 
         --on process runs the cell in a worker process. --on VAR runs it on the executor in that
         variable: an executor of threads or processes, a dask client or an ipyparallel view. The

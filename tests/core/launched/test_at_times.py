@@ -22,7 +22,7 @@ HOUR = 3600.0
 
 
 class Wall:
-    """A wall clock that runs with the loop's; it can be set, and run on while the machine sleeps."""
+    """A wall clock that runs with the loop's, can be set, and runs on while the machine sleeps."""
 
     def __init__(self) -> None:
         self.set_by = 0.0
