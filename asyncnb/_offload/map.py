@@ -176,7 +176,7 @@ class EngineCalls(Driver):
 
     async def _work(self, pairs: list[Pair]) -> None:
         """Have one chunk of calls made."""
-        began = self.loop.time()
+        began = self.clock()
         try:
             for _ in pairs:
                 await self.turn()
@@ -195,7 +195,7 @@ class EngineCalls(Driver):
             return self.stop(exc)
         if seconds and not self._fixed:
             self._adapt(len(pairs), seconds)
-        took = self.loop.time() - began
+        took = self.clock() - began
         for position, (number, item) in enumerate(pairs):
             if position not in failures:
                 self.succeeded(Outcome(number, item, values[position], seconds=took / len(pairs)))
@@ -211,7 +211,7 @@ class EngineCalls(Driver):
     async def _again(self, failure: BaseException, pairs: list[Pair]) -> None:
         """Have a call that raised ``failure`` repeated, as long as the retries say so."""
         ((number, item),) = pairs
-        began, attempts = self.loop.time(), 0
+        began, attempts = self.clock(), 0
 
         async def attempt(item: Any) -> Any:
             nonlocal attempts
@@ -239,7 +239,7 @@ class EngineCalls(Driver):
         except BaseException as exc:
             self.item_stopped(number, item)
             return self.stop(exc)
-        seconds = self.loop.time() - began
+        seconds = self.clock() - began
         outcome: Outcome[Any, Any] = Outcome(
             number, item, value, error, attempts=attempts, seconds=seconds
         )

@@ -44,7 +44,7 @@ def identify(function: Callable[..., Any]) -> Identity:
     if not hasattr(named, "__qualname__"):  # an object with __call__
         bound.append(f"self={_text(function)}")
         named = type(function)
-    name = f"{named.__module__}.{named.__qualname__}"
+    name = f"{getattr(named, '__module__', None) or 'builtins'}.{named.__qualname__}"
     return Identity(name, _source_hash(function), ", ".join(bound))
 
 

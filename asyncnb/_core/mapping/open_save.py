@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import THREADS, SaveError
 from asyncnb._core.base.service_thread import ServiceThread
-from asyncnb._core.base.text import brief, count
+from asyncnb._core.base.text import brief
 from asyncnb._core.mapping.identity import Identity
 from asyncnb._core.mapping.outcome import Outcome
 from asyncnb._core.mapping.save_file import connect, explain, shown_path, sqlite
@@ -110,9 +110,10 @@ class OpenSave:
             return None
         text = f"{self.shown}: {self.found - self.found_failed:,} done"
         if self.found_failed:
-            text += f" and {self.found_failed:,} failed; run.retry() runs the failed ones again"
-        else:
-            text += " already"
+            text += f" and {self.found_failed:,} failed"
+        text += " already"
+        if self.found_failed:
+            text += "; run.retry() runs the failed ones again"
         for change in self.changes:
             text += f"\n{self.shown}: {change}"
         return text
@@ -380,12 +381,17 @@ def _enter_version(db: sqlite3.Connection, shown: str, identity: Identity) -> tu
             was = f"from ({bound}) to ({identity.arguments})"
     changes = []
     if sources:
-        changes.append(f"{name} has changed since {count(sources, 'outcome')} of these")
+        changes.append(f"{name} has changed since {_were(sources)} saved")
     if arguments:
-        changes.append(f"its arguments have changed {was} since {arguments:,} of these")
+        changes.append(f"its arguments have changed {was} since {_were(arguments)} saved")
     if changes:
+        it = "it" if sources + arguments == 1 else "them"
         changes = [
-            f"{' and '.join(changes)}. They are kept; to run them again, first call "
+            f"{', and '.join(changes)}. To run {it} again, first call "
             f"asyncnb.Save({shown!r}).clear('changed')."
         ]
     return version, changes
+
+
+def _were(outcomes: int) -> str:
+    return f"{outcomes:,} of these {'was' if outcomes == 1 else 'were'}"

@@ -100,25 +100,23 @@ def connect(path: str, *, create: bool = False, write: bool = False) -> sqlite3.
     writable = os.access(path, os.W_OK) if os.path.exists(path) else create
     if (create or write) and not writable:
         raise SaveError(f"{shown} is read-only: make it writable, or save to another file.")
-    options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
+    where = path
+    if not create:
+        where = _uri(path) + ("?mode=rw" if writable else "?mode=ro")
+    if not writable and not os.path.exists(f"{path}-wal"):
+        where = _uri(path) + "?immutable=1"  # no log beside it: none is made, as none may be
     try:
-        if create:
-            db = module.connect(path, timeout=BUSY_SECONDS, **options)
-        else:
-            uri = _uri(path) + ("?mode=rw" if writable else "?mode=ro")
-            db = module.connect(uri, uri=True, timeout=BUSY_SECONDS, **options)
+        db = module.connect(
+            where,
+            uri=not create,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
     except module.Error as exc:
         raise explain(exc, path) from exc
     try:
-        try:
-            _check_kind(db, shown, create)
-        except module.OperationalError as exc:
-            if writable or exc.sqlite_errorname != "SQLITE_CANTOPEN":
-                raise
-            # A folder without the right to write in it: no log can be there.
-            db.close()
-            db = module.connect(_uri(path) + "?immutable=1", uri=True, **options)
-            _check_kind(db, shown, create)
+        _check_kind(db, shown, create)
         if create:
             _prepare(db)
     except module.Error as exc:
@@ -213,7 +211,10 @@ def explain(exc: sqlite3.Error, path: str, saved: int | None = None) -> SaveErro
             f"then run the same call again. {kept}"
         )
     if name.startswith("SQLITE_READONLY"):
-        return SaveError(f"{shown} is read-only now ({text}). {kept}")
+        return SaveError(
+            f"{shown} is read-only ({text}). {kept} If there is a {shown}-wal, it has the last "
+            "outcomes: copy both to a folder where you may write."
+        )
     if name.startswith("SQLITE_CANTOPEN"):
         return SaveError(f"{shown} cannot be opened ({text}): check the rights of its folder.")
     return SaveError(f"{shown} cannot be used: {type(exc).__name__}: {text}. {kept}")

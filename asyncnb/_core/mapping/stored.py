@@ -13,6 +13,7 @@ import traceback
 from typing import Any
 
 from asyncnb._core.base.errors import RemoteError, SaveError, safe_str
+from asyncnb._core.base.frames import is_internal_frame
 from asyncnb._core.base.text import brief
 from asyncnb._core.mapping.json_values import UnfitForJsonError, dump_exactly
 
@@ -91,7 +92,10 @@ def encode_failure(exc: BaseException) -> str:
     except UnfitForJsonError:
         arguments = None
     try:
-        lines = "".join(traceback.format_exception(exc))
+        entry = exc.__traceback__
+        while entry is not None and is_internal_frame(entry.tb_frame):
+            entry = entry.tb_next  # of what made the call
+        lines = "".join(traceback.format_exception(type(exc), exc, entry or exc.__traceback__))
     except Exception as broken:  # its __str__ or its cause's raises
         lines = f"<no traceback: formatting it raised {type(broken).__name__}>"
     if len(lines) > _MAX_TRACEBACK:
