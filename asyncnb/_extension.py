@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.profiling.profile import Profile
     from asyncnb._core.timeline.timeline import Timeline
+    from asyncnb._kernel.awaiting.event_sources import EventSources
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.magics.leak_notes import LeakNotes
     from asyncnb._kernel.magics.verbs import Verb
@@ -124,6 +125,12 @@ class Extension:
         return ProgressBars(self.output)
 
     @functools.cached_property
+    def event_sources(self) -> EventSources:
+        from asyncnb._kernel.awaiting.event_sources import EventSources
+
+        return EventSources(self.ip, self.await_cells, self.output, self._browser_undo)
+
+    @functools.cached_property
     def notifications(self) -> Notifications:
         from asyncnb._kernel.output.notifications import Notifications
 
@@ -184,6 +191,7 @@ class Extension:
             timeline=_timeline_widget,
             profile=_profile_widget,
         ).install(undo)
+        undo.push(self._end_following)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
         undo.push(functools.partial(frontend.detach, front_end))
@@ -213,6 +221,11 @@ class Extension:
 
         self.background, self.blocks  # noqa: B018
         self.output.prepare()
+
+    def _end_following(self) -> None:
+        background = vars(self).get("background")
+        if background is not None and "followers" in vars(background):
+            background.followers.clear()
 
     def unload(self) -> None:
         """End the background tasks and the loop, and undo every change to the shell.
@@ -265,6 +278,7 @@ class Extension:
         control = ControlVerbs(
             deliver=self.output.deliver_late_output,
             detach=self._detach_cell,
+            followers=lambda: self.background.followers,
             ask=lambda: self.notifications.ask(),
         )
         show = ShowVerbs(
@@ -284,12 +298,10 @@ class Extension:
         if not THREADS:
             raise no_threads("The dashboard", "`%tasks` shows a table")
         if self._browser is None:
-            from asyncnb._kernel.ipykernel.comm_channel import CommChannel
             from asyncnb._kernel.tables.tree import as_bundle
             from asyncnb.widgets._session import BrowserSide
 
-            channel = CommChannel(self.ip)
-            self._browser_undo.push(channel.uninstall)
+            channel = self.event_sources.channel
             channel.install()
             self._browser = browser = BrowserSide(
                 subscribe_comm=channel.subscribe,
@@ -323,6 +335,7 @@ class Extension:
             task_ended=lambda record: self.background.ended(record),
             notify=lambda notice: self.notifications.show(notice),
             kernel_loop=self._kernel_loop,
+            event_sources=lambda: self.event_sources,
         )
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from asyncnb._core.base.text import replace_surrogates, truncate
 from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.repeating.local_time import clock_text
 
 #: Names and notes are cut to this many characters, because a row is one line on the screen.
 MAX_CHARS: Final = 300
@@ -87,9 +88,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
     ``before`` is the row that was sent last: its ``waits_for``, sampled less often, is kept.
     """
     state = record.state()
-    started = record.started
-    if started is None and state != "pending":
-        started = record.created
+    started = record.began(state)
     done, total = record.progress or (None, None)
     deadline = None
     limit = record.task._timeout if record.ended is None else None
@@ -100,6 +99,8 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:
             deadline = was  # a difference of two clocks, which must not look like a change
     note = cut((record.error() or "").partition("\n")[0]) if state == "failed" else ""
+    if record.rounds is not None and record.rounds.next_run is not None:
+        note = f"next run {clock_text(record.rounds.next_run)}"
     cell = record.cell
     return Row(
         Numbers(record.id, _STATE_NUMBERS[state], started, record.ended, done, total, deadline),

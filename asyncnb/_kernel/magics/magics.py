@@ -95,8 +95,10 @@ class AsyncMagics(Magics):
 
         %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR]
                 [--on loop|thread|process|kernel|EXECUTOR] [--in A,B]
-                [--every SECONDS] [--retry N] [--again replace|keep|skip|error] [--wait]
-                [--notify] [--show] [--trace] [--profile] [--quiet]
+                [--every SECONDS | --at TIME | --cron LINE] [--retry N]
+                [--after NAMES | --after-any NAMES] [--even-if-failed] [--follow]
+                [--again replace|keep|skip|error] [--wait] [--notify] [--show] [--trace]
+                [--profile] [--quiet]
 
         A cell with top-level await runs on the loop. A cell without await runs in a worker thread,
         so that blocking code never blocks the loop. --on chooses another place. The cell returns
@@ -113,6 +115,19 @@ class AsyncMagics(Magics):
         that fails is shown and counted. --retry runs it again if it fails, up to N times and after
         a longer pause each time: use it only for work that may be done twice.
 
+        --after load,fetch starts the cell when these tasks, or all tasks of these groups, are done;
+        -t counts from then on. If one of them fails or is cancelled, the cell does not run, and
+        says why; with --even-if-failed it runs when all of them have ended. --after-any starts it
+        when the first of them is done. --follow runs the cell again whenever one of them is run
+        again; %tasks unfollow ends that, %tasks graph draws it.
+
+        --at 09:00 runs the cell once, when the clock shows this time next; "2026-12-01 09:00", in
+        quotes, names a date. --cron "0 9 * * MON-FRI" repeats it as cron would (minute, hour, day
+        of month, month, day of week; or @hourly, @daily, @weekly, @monthly); it needs the package
+        cronsim, which asyncnb[cron] installs. Times are local. -t is then the limit of each run.
+        If the machine slept at the time, or an earlier run took too long, one run makes up for all
+        that were missed; a restart of the kernel ends the wait. %tasks shows the next run.
+
         --on process runs the cell in a worker process. --on VAR runs it on the executor in that
         variable: an executor of threads or processes, a dask client or an ipyparallel view. The
         variables that the cell reads are sent with it, or only those that --in names; -o a,b names
@@ -128,6 +143,9 @@ class AsyncMagics(Magics):
 
             %%atask watch --every 30 --quiet
             await check(server)
+
+            %%atask clean --after load --follow
+            clean = table.dropna()
         """
         # Here, as in the other magics, and not above: loading does not wait for the parsers.
         from asyncnb._kernel.arguments import atask_parser, task_name, words
@@ -208,6 +226,8 @@ class AsyncMagics(Magics):
                                       opened before, or the first line of the cell itself
         %tasks output NAME            show here what it printed
         %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
+        %tasks graph [PATTERN]        draw which task starts after which, and which one waits now
+        %tasks unfollow NAME... | --all   run a cell no longer when what it follows runs (--follow)
         %tasks deadlocks              search for tasks that wait for each other, now
         %tasks profile [NAME] [-g GROUP] [SECONDS]   show where the time of the next 5 s goes: by
                                       task, cell and line; Ctrl-C ends it early
@@ -285,7 +305,8 @@ class AsyncMagics(Magics):
 def _split_expression(line: str) -> tuple[list[str], str]:
     """Split the line of ``%atask`` into the words before the expression, and the expression."""
     rest, before = line.strip(), []
-    flags = {"--wait", "--notify", "--show", "--trace", "--profile", "--quiet"}
+    flags = {"--wait", "--notify", "--show", "--trace", "--profile", "--quiet", "--follow"}
+    flags.add("--even-if-failed")
     named = False
     while rest and not rest.startswith("#"):
         word, _, after = rest.partition(" ")
