@@ -30,7 +30,7 @@ from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
 from asyncnb._kernel.ipykernel.kernel import kernel_loop, kernel_of
 from asyncnb._kernel.ipykernel.parents import is_headless
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
-from asyncnb._kernel.magics.register import complete, register
+from asyncnb._kernel.magics.register import complete, register, tasks_verbs
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
 from asyncnb._kernel.output.displays import Displays
@@ -271,24 +271,14 @@ class Extension:
 
     def _tasks_verbs(self) -> tuple[Verb, dict[str, Verb]]:
         """Return what ``%tasks`` without a verb does, and its verbs."""
-        from asyncnb._kernel.magics.control import ControlVerbs
-        from asyncnb._kernel.magics.explain import ExplainVerbs
-        from asyncnb._kernel.magics.show import ShowVerbs
-
-        control = ControlVerbs(
-            deliver=self.output.deliver_late_output,
-            detach=self._detach_cell,
-            followers=lambda: self.background.followers,
-            ask=lambda: self.notifications.ask(),
-        )
-        show = ShowVerbs(
+        return tasks_verbs(
+            self.output,
             self.background,
-            show_output=self.output.show_again,
+            detach=self._detach_cell,
+            ask=lambda: self.notifications.ask(),
             live=lambda: self.browser().dashboard(),
+            deadlocks=lambda: self.deadlocks,
         )
-        explain = ExplainVerbs(self.background, deadlocks=lambda: self.deadlocks)
-        show.all_verbs = verbs = {**control.verbs, **show.verbs, **explain.verbs}
-        return show.table, verbs
 
     def browser(self) -> BrowserSide:
         """Return the browser side; the first call imports it and hooks into the shell channel.

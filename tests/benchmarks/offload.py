@@ -57,7 +57,7 @@ def streamed(on: Any, **options: Any) -> Contender:
         async def main() -> float:
             start = clock()
             last = 0
-            async for number in asyncnb.map(tiny, range(count), on=on, **options):
+            async for number, _ in asyncnb.map(tiny, range(count), on=on, **options):
                 last = number
             assert last == count
             return clock() - start
