@@ -52,6 +52,7 @@ class Meter:
         self.total = total
         self.started = self.done = self.failed = self.retried = self.saved = 0
         self.pacer = pacer
+        self._clock: Callable[[], float] = time.monotonic
         self.began: float | None = None
         self.stopped: float | None = None
         #: Called when a setting changes; None while nothing runs.
@@ -96,9 +97,10 @@ class Meter:
         if (notify := self.on_change) is not None:
             notify()
 
-    def begin(self) -> None:
+    def begin(self, clock: Callable[[], float]) -> None:
         """Start the clock, or continue after a retry."""
-        now = time.monotonic()
+        self._clock = clock
+        now = clock()
         if self.began is not None and self.stopped is not None:
             now -= self.stopped - self.began
         self.began, self.stopped = now, None
@@ -107,11 +109,11 @@ class Meter:
     def end(self) -> None:
         """Stop the clock."""
         if self.stopped is None:
-            self.stopped = time.monotonic()
+            self.stopped = self._clock()
 
     def sample(self) -> None:
         """Note the present counts, for the speed."""
-        now = time.monotonic()
+        now = self._clock()
         samples = self._samples
         samples.append((now, self.done + self.failed))
         while len(samples) > 2 and now - samples[0][0] > SPEED_SECONDS:
@@ -122,7 +124,7 @@ class Meter:
         ended = self.done + self.failed
         seconds = speed = 0.0
         if self.began is not None:
-            now = self.stopped or time.monotonic()
+            now = self.stopped or self._clock()
             seconds = now - self.began
             since, before = self.began, 0
             if self.stopped is None:

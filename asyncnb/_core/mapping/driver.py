@@ -87,6 +87,7 @@ class Driver:
         self.loop: Any = None
         self.task: Any = None
         self.context = contextvars.Context()
+        self.clock: Callable[[], float] = time.monotonic
 
     # For subclasses
 
@@ -126,7 +127,7 @@ class Driver:
             if self.saving is None or self.needs_call(*pair):
                 return pair
             # The outcome was in the file. There may be a million more, and other tasks.
-            now = time.monotonic()
+            now = self.clock()
             until = until or now + BREATH_SECONDS
             if now > until:
                 self.loop.call_soon(self.notify_here)
@@ -253,7 +254,9 @@ class Driver:
         self.task = asyncio.current_task()
         self.context = contextvars.copy_context()
         self._progress = self._progress._replace(id=next_progress_id(), task=self.task)
-        self.meter.begin()
+        # Not the loop's: uvloop's stands still during a step.
+        self.clock = self.loop.time if getattr(self.loop, "virtual", False) else time.monotonic
+        self.meter.begin(self.clock)
         self.meter.on_change = self.notify
         for bounded in (self.sink, self.saving):
             if bounded is not None:

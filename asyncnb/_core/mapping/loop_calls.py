@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import time
 from asyncio import CancelledError
 from contextvars import copy_context
 from typing import Any
@@ -75,7 +74,7 @@ class LoopCalls(Driver):
     async def _work(self, index: int, item: Any) -> None:
         """Run this item, and then others as long as there are any and the limit allows."""
         me: Any = asyncio.current_task()
-        clock, meter, workers, results = time.monotonic, self.meter, self.workers, self.results
+        clock, meter, workers, results = self.clock, self.meter, self.workers, self.results
         function, context, careful = self.function, self.context, self._careful
         simple = self.sink is None and self.saving is None and results is not None
         call: Any = None
@@ -181,7 +180,7 @@ class LoopCalls(Driver):
 
     def _inhale(self) -> None:
         self._inhaling = False
-        self._breath = time.monotonic() + BREATH_SECONDS
+        self._breath = self.clock() + BREATH_SECONDS
 
 
 def no_awaitable(function: Any, index: int, value: Any) -> TypeError:

@@ -291,7 +291,8 @@ class MapRun(Generic[T, R]):
     async def _end(self, task: Task[Any], exc: CancelledError | None = None) -> None:
         """Cancel the run and wait until it has ended; a further cancel is passed on to it."""
         msg = exc.args[0] if exc is not None and exc.args else None
-        task.cancel(None if msg is INTERRUPT else msg)
+        if not task.cancelling():  # else this would interrupt the cleanup of the calls
+            task.cancel(None if msg is INTERRUPT else msg)
         again: CancelledError | None = None
         while not task.done():
             try:
