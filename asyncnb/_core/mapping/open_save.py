@@ -204,6 +204,7 @@ class OpenSave:
         self._on_closed.append((loop, future))
         if self._thread.is_running_or_starting():
             await future
+            self._thread.wait(1.0)  # for its last few steps, so that no thread is left behind
 
     def join(self, timeout: float = _CLOSE_SECONDS) -> None:
         """Close the file and block until it is closed, for at most ``timeout`` seconds."""
