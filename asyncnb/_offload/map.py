@@ -149,7 +149,8 @@ class EngineCalls(Driver):
     def spawn(self, pair: Pair) -> None:
         """See Driver."""
         pairs = [pair]
-        size = min(self._chunk, self.meter.limit)
+        # The calls of a chunk follow each other at once, whatever the rate.
+        size = 1 if self.meter.paced else min(self._chunk, self.meter.limit)
         while len(pairs) < size and (more := self.take()) is not None:
             pairs.append(more)
         self._start(pairs, self._work)
@@ -178,7 +179,7 @@ class EngineCalls(Driver):
         began = self.clock()
         try:
             for _ in pairs:
-                await self._turn()
+                await self.turn()
             values, failures, seconds = await self._send([item for _, item in pairs])
         except CancelledError:
             return self._cancelled(pairs)
@@ -217,7 +218,7 @@ class EngineCalls(Driver):
             attempts += 1
             if attempts == 1:
                 raise failure
-            await self._turn()
+            await self.turn()
             values, failures, _ = await self._send([item])
             if failures:
                 raise failures[0]
@@ -227,7 +228,7 @@ class EngineCalls(Driver):
         error: BaseException | None = None
         try:
             value = await self._retries.call(
-                attempt, item, rate=self.meter.pacer, on_retry=self._on_retry
+                attempt, item, rate=self.meter, on_retry=self._on_retry
             )
         except CancelledError as exc:
             if self.closing:
@@ -252,13 +253,6 @@ class EngineCalls(Driver):
         self._adapted = True
         wanted = int(items * CHUNK_SECONDS / max(seconds, 1e-6))
         self._chunk = max(1, min(wanted, 4 * self._chunk, self.max_chunk()))
-
-    async def _turn(self) -> None:
-        pacer = self.meter.pacer
-        if pacer is not None:
-            await pacer.acquire()
-        if self.task._pause is not None:
-            await self.unpaused()
 
     # Sending
 
@@ -361,7 +355,7 @@ class ThreadCalls(EngineCalls):
     def spawn(self, pair: Pair) -> None:
         """See Driver."""
         pairs = [pair]
-        size = 1 if self.meter.pacer is not None else self._chunk
+        size = 1 if self.meter.paced else self._chunk
         while len(pairs) < size and (more := self.take()) is not None:
             pairs.append(more)
         self._start(pairs, self._work)

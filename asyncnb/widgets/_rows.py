@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from asyncnb._core.base.text import replace_surrogates, truncate
 from asyncnb._core.introspection.info import ENDED, STATES
+from asyncnb._core.launched.local_time import clock_text
 from asyncnb._core.launched.record import TaskRecord
 
 #: Names and notes are cut to this many characters, because a row is one line on the screen.
@@ -46,6 +47,8 @@ class Texts(NamedTuple):
     cell_id: str | None
     kind: str
     note: str
+    #: Whether its end is notified.
+    notify: bool
 
 
 class InnerTexts(NamedTuple):
@@ -85,9 +88,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
     ``before`` is the row that was sent last: its ``waits_for``, sampled less often, is kept.
     """
     state = record.state()
-    started = record.started
-    if started is None and state != "pending":
-        started = record.created
+    started = record.began(state)
     done, total = record.progress or (None, None)
     deadline = None
     limit = record.task._timeout if record.ended is None else None
@@ -98,6 +99,8 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:
             deadline = was  # a difference of two clocks, which must not look like a change
     note = cut((record.error() or "").partition("\n")[0]) if state == "failed" else ""
+    if record.rounds is not None and record.rounds.next_run is not None:
+        note = f"next run {clock_text(record.rounds.next_run)}"
     cell = record.cell
     return Row(
         Numbers(record.id, _STATE_NUMBERS[state], started, record.ended, done, total, deadline),
@@ -110,6 +113,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
             cell.id if cell is not None else None,
             record.kind,
             note,
+            record.notify,
         ),
         before.waits_for if before is not None and record.ended is None else "",
     )

@@ -57,6 +57,14 @@ class ItemsFailedError(ExceptionGroup[Exception]):
         return ItemsFailedError(self.message, excs)
 
 
+class NotRunError(RuntimeError):
+    """A task did not run, because a task that it was to start after has failed or was cancelled."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return only the message for IPython: the traceback appears in the cell that failed."""
+        return [f"{type(self).__name__}: {self}"]
+
+
 class OffloadError(RuntimeError):
     """Work could not be sent to where it should run, or its result could not be sent back."""
 

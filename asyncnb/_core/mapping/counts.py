@@ -82,20 +82,36 @@ class Meter:
     def rate(self) -> str | None:
         """The rate of calls, as a text such as "60/min", or None. Settable from any thread.
 
-        Takes what ``map(rate=...)`` takes. Raises TypeError or ValueError for anything else.
+        Takes what ``map(rate=...)`` takes; None removes the limit. If several runs share one Rate,
+        it changes for all of them. Raises TypeError or ValueError for anything else.
         """
-        return None if self.pacer is None else str(self.pacer.text)
+        pacer = self.pacer
+        return None if pacer is None or pacer.unlimited else str(pacer.text)
 
     @rate.setter
     def rate(self, value: Any) -> None:
-        if self.pacer is not None:
-            self.pacer.change(value)
-        elif value is not None:
-            from asyncnb._core.pacing.rate import as_pacer  # seldom needed
+        from asyncnb._core.pacing.rate import Rate, as_pacer  # seldom needed
 
-            self.pacer = as_pacer(value)
+        if self.pacer is None or isinstance(value, Rate):
+            self.pacer = as_pacer(value)  # calls that wait for the one before do so to the end
+        else:
+            self.pacer.change(value)
         if (notify := self.on_change) is not None:
             notify()
+
+    @property
+    def paced(self) -> bool:
+        """Whether calls have to wait for their turn, because of a rate or of a service."""
+        pacer = self.pacer
+        return pacer is not None and (not pacer.unlimited or pacer.held > 0)
+
+    def hold(self, seconds: float) -> None:
+        """Start no call for ``seconds``: a service has asked for that. Any thread."""
+        if self.pacer is None:
+            from asyncnb._core.pacing.rate import as_pacer  # seldom needed
+
+            self.pacer = as_pacer(None)
+        self.pacer.hold(seconds)
 
     def begin(self, clock: Callable[[], float]) -> None:
         """Start the clock, or continue after a retry."""

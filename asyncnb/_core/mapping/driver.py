@@ -329,6 +329,18 @@ class Driver:
             self.notify_here()  # so that the driver's next step comes when it is resumed
             await self._look()
 
+    async def turn(self) -> None:
+        """Wait until a call may start: not while the run is paused, and at the pace of the rate."""
+        while True:
+            if self.task._pause is not None:
+                await self.unpaused()
+            pacer = self.meter.pacer
+            if pacer is not None and not pacer.try_acquire():
+                await pacer.acquire()
+            if self.task._pause is None:
+                return
+            # The turn is lost: calls that keep theirs over a pause would all start at its end.
+
     async def _look(self) -> None:
         """Wait until the driver has looked what may start."""
         waiter = self.loop.create_future()

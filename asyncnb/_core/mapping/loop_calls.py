@@ -87,7 +87,7 @@ class LoopCalls(Driver):
                     value = await self._carefully(me, item)
                 else:
                     if meter.pacer is not None:
-                        await self._turn()
+                        await self.turn()
                     call = function(item)
                     value = await call
             except BaseException as exc:
@@ -114,14 +114,6 @@ class LoopCalls(Driver):
             if careful:
                 me.attempts = 0
 
-    async def _turn(self) -> None:
-        """Wait until the rate lets a call start, and as long as the run is paused."""
-        pacer = self.meter.pacer
-        if pacer is not None:
-            await pacer.acquire()
-        if self.task._pause is not None:
-            await self.unpaused()
-
     async def _carefully(self, me: Worker, item: Any) -> Any:
         """Call the function on ``item`` with retries and a time limit for each call."""
         if self._retries is None:
@@ -129,7 +121,7 @@ class LoopCalls(Driver):
         return await self._retries.call(
             functools.partial(self._attempt, me),
             item,
-            rate=self.meter.pacer,
+            rate=self.meter,
             on_retry=self._on_retry,
         )
 
@@ -137,7 +129,7 @@ class LoopCalls(Driver):
         self.meter.retried += 1
 
     async def _attempt(self, me: Worker, item: Any) -> Any:
-        await self._turn()
+        await self.turn()
         me.attempts += 1
         call = self.function(item)
         if not inspect.isawaitable(call):

@@ -167,7 +167,9 @@ class MapRun(Generic[T, R]):
     def rate(self) -> str | None:
         """The rate of calls, such as "60/min", or None. Settable while it runs.
 
-        Takes what ``map(rate=...)`` takes. Raises TypeError or ValueError for anything else.
+        Takes what ``map(rate=...)`` takes; None removes the limit, for calls that wait as well. If
+        several runs share one Rate, it changes for all of them. Raises TypeError or ValueError for
+        anything else.
         """
         return self._meter.rate
 

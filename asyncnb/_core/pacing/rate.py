@@ -64,6 +64,11 @@ class Rate:
         return "unlimited" if pace is None else pace.text
 
     @property
+    def unlimited(self) -> bool:
+        """Whether calls start as they come, except while they are held. Any thread."""
+        return self._limiter is None and self._window.pace is None
+
+    @property
     def waiting(self) -> int:
         """The number of calls that wait for their turn. Any thread."""
         return sum(len(line.waiters) for line in list(self._lines.values())) + len(self._changed)
@@ -171,8 +176,11 @@ class Rate:
                     self._arm(line)
         finally:
             with self._lock:
+                first = next(iter(line.waiters), None) is waiter
                 line.waiters.pop(waiter, None)
-                if asyncio._get_running_loop() is loop:
+                if not first:
+                    pass  # the others wait as before
+                elif asyncio._get_running_loop() is loop:
                     self._arm(line)
                 else:  # the collector closes this coroutine, in any thread
                     _post(loop, self._wake, line)

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from asyncnb._core.pacing.rate import Rate
-from asyncnb._core.pacing.retry import Retry, RunRetries
+from asyncnb._core.pacing.policy import Retry
+from asyncnb._core.pacing.retries import Holdable, RunRetries
 
 __asyncnb_frames__ = "waits"
 
@@ -53,16 +53,16 @@ class TenacityRetries(RunRetries):
         attempt: Callable[[Any], Awaitable[T]],
         item: Any,
         *,
-        rate: Rate | None = None,
+        rate: Holdable | None = None,
         on_retry: Callable[[Exception, float], object] | None = None,
     ) -> T:
         """See RunRetries. The callbacks of tenacity find the item in ``retry_state.args``."""
-        failure: Exception | None = None
+        attempts, failure = 0, None
 
         async def once(item: Any) -> T:
-            nonlocal failure
-            if failure is not None:
-                self.count += 1
+            nonlocal attempts, failure
+            attempts += 1
+            self.count += attempts > 1
             try:
                 return await attempt(item)
             except Exception as exc:

@@ -131,7 +131,7 @@ def test_calls_are_evenly_spaced_after_a_small_burst() -> None:
     run_virtual(main())
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
 def test_no_window_of_the_period_has_more_calls(data: st.DataObject) -> None:
     """Whatever the pace, burst, breaks, cancellations, lateness of the loop, and holds."""
@@ -173,7 +173,7 @@ def test_no_window_of_the_period_has_more_calls(data: st.DataObject) -> None:
         assert most_in_a_window(times, period) <= count
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(1001, 4000),
     st.lists(st.floats(0, 0.01, allow_subnormal=False), min_size=1, max_size=20),
