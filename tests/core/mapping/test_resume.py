@@ -275,6 +275,33 @@ def test_a_full_disk_stops_the_run_and_the_same_call_continues(
     assert len(service.calls) == 2000 - saved
 
 
+def test_a_run_that_a_full_disk_has_stopped_is_retried_by_the_same_object(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asyncnb._core.mapping import open_save
+
+    prepare = open_save.connect
+
+    def small(path: str, **options: Any) -> Any:
+        db = prepare(path, **options)
+        db.execute("PRAGMA max_page_count=20")
+        return db
+
+    async def main() -> None:
+        run = asyncnb.map(service.fetch, range(2000), save="run.db")
+        with monkeypatch.context() as patched:
+            patched.setattr(open_save, "connect", small)
+            with pytest.raises(SaveError, match="the disk is full"):
+                await run
+        counts = run.counts()
+        assert counts.running == 0
+        assert counts.done == Save("run.db").counts().done
+        assert await run.retry() == results(*range(2000))
+        assert Save("run.db").counts() == SaveCounts(2000, 0, 0)
+
+    asyncio.run(main())
+
+
 def test_an_item_without_a_key_stops_the_run_before_its_call(service: Service) -> None:
     with pytest.raises(TypeError, match=r"item 2, .*add a function that returns"):
         run(service, ["a", "b", object(), "c"], limit=1)
