@@ -67,6 +67,7 @@ CORE_FLOORS = {
     "_core/introspection": 1,
     "_core/pacing": 1,
     "_core/primitives": 2,
+    "_core/repeating": 2,
     "_core/deadlocks": 3,
     "_core/events": 3,
     "_core/loop": 3,

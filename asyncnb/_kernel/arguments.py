@@ -144,7 +144,7 @@ def moment(text: str) -> float:
     """Return when to run, as ``time.time()``; for argparse."""
     import time
 
-    from asyncnb._core.launched.local_time import parse_time
+    from asyncnb._core.repeating.local_time import parse_time
 
     try:
         return parse_time(text, time.time())

@@ -22,7 +22,8 @@ from asyncnb.widgets._watcher import SubscribeComm
 #: How many notices, the newest, are kept for a page that opens later.
 MAX_KEPT: Final = 20
 
-#: Seconds after which a page that opens shows what no page has shown, even if it is looked at.
+#: Seconds after which what no page has shown is late, also for a page that was loaded before: its
+#: notebook may have been closed meanwhile. A page that is looked at shows what is late, too.
 LATE: Final = 5.0
 
 #: Has something called on the thread that uses the notifier.
@@ -92,8 +93,10 @@ class Notifier(anywidget.AnyWidget):
             return
         number = content.get("n")
         if content.get("c") == "hello":
+            age = content.get("age")  # of the page, in seconds
+            patience = min(age, LATE) if isinstance(age, int | float) else LATE
             now = time.monotonic()
             for sent, message in self._kept.values():
-                self.send(message | {"late": now - sent > LATE})
+                self.send(message | {"late": now - sent > patience})
         elif content.get("c") == "shown" and type(number) is int:
             self._kept.pop(number, None)

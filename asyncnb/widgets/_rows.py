@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from asyncnb._core.base.text import replace_surrogates, truncate
 from asyncnb._core.introspection.info import ENDED, STATES
-from asyncnb._core.launched.local_time import clock_text
 from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.repeating.local_time import clock_text
 
 #: Names and notes are cut to this many characters, because a row is one line on the screen.
 MAX_CHARS: Final = 300

@@ -20,7 +20,7 @@ from asyncnb._core.launched.time_limit import limit_of, seconds_left
 if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.open_group import OpenGroup
-    from asyncnb._core.launched.repeat import RunCounts
+    from asyncnb._core.repeating.repeat import RunCounts
     from asyncnb._core.tracing.trace import TaskTrace
 
 #: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends

@@ -121,6 +121,13 @@ class AsyncMagics(Magics):
         when the first of them is done. --follow runs the cell again whenever one of them is run
         again; %tasks unfollow ends that, %tasks graph draws it.
 
+        --at 09:00 runs the cell once, when the clock shows this time next; "2026-12-01 09:00", in
+        quotes, names a date. --cron "0 9 * * MON-FRI" repeats it as cron would (minute, hour, day
+        of month, month, day of week; or @hourly, @daily, @weekly, @monthly); it needs the package
+        cronsim, which asyncnb[cron] installs. Times are local. -t is then the limit of each run.
+        If the machine slept at the time, or an earlier run took too long, one run makes up for all
+        that were missed; a restart of the kernel ends the wait. %tasks shows the next run.
+
         --on process runs the cell in a worker process. --on VAR runs it on the executor in that
         variable: an executor of threads or processes, a dask client or an ipyparallel view. The
         variables that the cell reads are sent with it, or only those that --in names; -o a,b names

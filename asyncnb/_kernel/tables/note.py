@@ -16,7 +16,7 @@ def note(info: TaskInfo) -> str:
     elif info.failures:
         parts.append(count(info.failures, "failed attempt"))
     if info.next_run is not None:
-        from asyncnb._core.launched.local_time import clock_text  # seldom needed
+        from asyncnb._core.repeating.local_time import clock_text  # seldom needed
 
         parts.append(f"next {clock_text(info.next_run)}")
     if info.error:

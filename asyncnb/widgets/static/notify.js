@@ -153,7 +153,7 @@ class Notifier {
     this.model = model;
     this.key = model.get("key");
     this.taken = new Set();
-    this.post({ c: "hello" });
+    this.post({ c: "hello", age: performance.now() / 1000 });
   }
 
   post(message) {

@@ -25,7 +25,7 @@ class Comm(BaseComm):
         pass
 
     def receive(self, data: Any, buffers: Any = ()) -> None:
-        self._msg_callback({"content": {"data": data}, "buffers": list(buffers)})
+        self.handle_msg({"content": {"data": data}, "buffers": list(buffers)})
 
 
 class Model(traitlets.HasTraits):
@@ -37,7 +37,7 @@ class Model(traitlets.HasTraits):
 
 def observers(of: Any) -> dict[str, list[Any]]:
     """All that is called back when something happens to ``of``, apart from empty lists."""
-    found = {}
+    found: dict[str, list[Any]] = {}
     for name, kinds in getattr(of, "_trait_notifiers", {}).items():
         found |= {f"{name} {kind}": list(each) for kind, each in kinds.items() if each}
     for name in ("_click_handlers", "_msg_callbacks"):
@@ -104,7 +104,7 @@ def test_a_click_ends_the_wait_and_says_which_button_it_was():
         (Model, lambda m: setattr(m, "name", "x"), "change", "x"),
         (Comm, lambda c: c.receive({"a": 1}, [b"b"]), "message", {"a": 1}),
     ],
-    ids=["Button", "IntSlider", "Text", "Dropdown", "Output", "Tab", "custom_message", "HasTraits", "Comm"],
+    ids=["Button", "IntSlider", "Text", "Dropdown", "Output", "Tab", "message", "Traits", "Comm"],
 )  # fmt: skip
 def test_each_kind_of_source_has_its_event_and_is_left_as_it_was(make, act, kind, value):
     source = make()
@@ -327,7 +327,7 @@ def test_a_widget_that_is_closed_meanwhile_ends_the_wait_with_a_sentence():
 
     run_virtual(main())
     with pytest.raises(ValueError, match=r"^event\(\): Button 'Go' is closed"):
-        asyncnb.event(button)
+        asyncnb.event(button).close()
 
 
 def test_the_callbacks_of_a_comm_are_called_too_and_come_back():
@@ -382,7 +382,7 @@ def test_two_tasks_cannot_share_a_stream():
     async def main() -> None:
         stream = asyncnb.values(ipywidgets.Button())
         first = await begun(anext(stream))
-        with pytest.raises(RuntimeError, match="call asyncnb.values\\(\\) once for each task"):
+        with pytest.raises(RuntimeError, match=r"call asyncnb\.values\(\) once for each task"):
             await anext(stream)
         first.cancel()
 
@@ -406,7 +406,7 @@ def test_two_tasks_cannot_share_a_stream():
 )  # fmt: skip
 def test_what_is_no_source_is_refused_with_a_sentence(given, error, sentence):
     with pytest.raises(error, match=sentence):
-        asyncnb.event(*given)
+        asyncnb.event(*given).close()
     with pytest.raises(error, match=sentence.replace("event", "values")):
         asyncnb.values(*given)
 
@@ -414,20 +414,20 @@ def test_what_is_no_source_is_refused_with_a_sentence(given, error, sentence):
 def test_unknown_traits_kinds_and_limits_are_refused_with_a_sentence():
     slider, comm = ipywidgets.IntSlider(), Comm()
     with pytest.raises(ValueError, match=r"IntSlider has no trait 'valu'\. Did you mean 'value'\?"):
-        asyncnb.changed(slider, "valu")
+        asyncnb.changed(slider, "valu").close()
     with pytest.raises(ValueError, match=r"has no trait 'zzz'\. Its traits: "):
-        asyncnb.event(slider, kind="zzz")
+        asyncnb.event(slider, kind="zzz").close()
     with pytest.raises(ValueError, match="IntSlider has no on_click"):
-        asyncnb.event(slider, kind="click")
+        asyncnb.event(slider, kind="click").close()
     with pytest.raises(ValueError, match="a comm sends messages; omit kind='value'"):
-        asyncnb.event(comm, kind="value")
+        asyncnb.event(comm, kind="value").close()
     with pytest.raises(TypeError, match="takes the name of a trait such as 'value', not 5"):
-        asyncnb.changed(slider, 5)  # type: ignore[arg-type]
+        asyncnb.changed(slider, 5).close()  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a widget or another object with traits, not 5"):
-        asyncnb.changed(5)
+        asyncnb.changed(5).close()
     for timeout, error in (("x", TypeError), (-1, ValueError), (math.nan, ValueError)):
         with pytest.raises(error, match="timeout must be"):
-            asyncnb.event(slider, timeout=timeout)  # type: ignore[arg-type]
+            asyncnb.event(slider, timeout=timeout).close()  # type: ignore[arg-type]
     for buffer, error in (("x", TypeError), (True, TypeError), (0, ValueError)):
         with pytest.raises(error, match="buffer must be"):
             asyncnb.values(slider, buffer=buffer)  # type: ignore[arg-type]

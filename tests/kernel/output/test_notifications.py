@@ -172,7 +172,7 @@ def test_a_verb_of_tasks_asks_and_asks_no_more(kernel: Kernel) -> None:
 
 
 def test_what_no_page_has_shown_is_sent_to_the_next_that_opens(kernel: Kernel) -> None:
-    kernel.ok(PREPARE + "import asyncnb.widgets._notifier as notifier\nnotifier.LATE = -1.0")
+    kernel.ok(PREPARE)
     kernel.ok("asyncnb.notify('one')")
     notes(kernel, 1)
     kernel.ok("asyncnb.notify('two')")
@@ -182,14 +182,14 @@ def test_what_no_page_has_shown_is_sent_to_the_next_that_opens(kernel: Kernel) -
     assert first["n"] < second["n"]
     for odd in (None, "x", {}, [1]):
         page_says(kernel, c=odd, n=odd)
-    page_says(kernel, c="hello")
-    again = notes(kernel, 3)[2:]
-    assert again == [second | {"late": True}]
+    page_says(kernel, c="hello", age=0)
+    assert notes(kernel, 3)[2:] == [second | {"late": True}]
+    page_says(kernel, c="hello", age=1e9)
+    assert notes(kernel, 4)[3:] == [second | {"late": False}]
     page_says(kernel, c="shown", n=second["n"])
     page_says(kernel, c="hello")
     kernel.ok("asyncnb.notify('three')")
-    assert [each["text"] for each in notes(kernel, 4)[3:]] == ["three"]
-    kernel.ok("notifier.LATE = 5.0")
+    assert [each["text"] for each in notes(kernel, 5)[4:]] == ["three"]
 
 
 def test_a_bell_of_the_dashboard_is_the_same(kernel: Kernel) -> None:

@@ -1,7 +1,7 @@
 """Local time: times of day and dates as users write them, and the clock changes twice a year.
 
-The time zone is the machine's, as ``time.localtime`` knows it. A time that the clock skips in spring
-is the moment after the gap; of a time that the clock shows twice in autumn, the next one is meant.
+The time zone is the machine's, as ``time.localtime`` knows it. A time that the clock skips in
+spring is the moment after the gap; of a time that it shows twice in autumn, the next one is meant.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def exists(when: datetime) -> bool:
 
 
 def moment(when: datetime) -> float:
-    """Return ``when`` as ``time.time()``; of a time that its zone skips, the moment after the gap."""
+    """Return ``when`` as ``time.time()``; the moment after the gap if its zone skips it."""
     when = when.replace(second=0) if not exists(when) else when
     while not exists(when):
         # Arithmetic of datetime within one zone is that of the clock on the wall.
@@ -77,8 +77,8 @@ def parse_time(text: str, now: float, zone: tzinfo = LOCAL) -> float:
     except ValueError as exc:
         raise ValueError(f"takes a date and a time that exist, not {text!r}: {exc}") from None
     if when.tzinfo is None:
-        first, second = (moment(when.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
-        found_at = first if first > now else second
+        early, late = (moment(when.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+        found_at = early if early > now else late
     else:
         found_at = when.timestamp()
     if found_at <= now:
@@ -107,7 +107,8 @@ def _refusal(text: str, now: float, zone: tzinfo) -> str:
         hint = f". A date and its time need quotes: '{text} 09:00'"
     elif re.fullmatch(r"(?i)\d{1,2}(:\d{2})? ?[ap]\.?m\.?", text):
         hint = ". The clock has 24 hours: 5 pm is 17:00"
-    return f"takes a time such as 09:00 or a date and time such as '{example} 09:00', not {text!r}{hint}"
+    forms = f"a time such as 09:00 or a date and time such as '{example} 09:00'"
+    return f"takes {forms}, not {text!r}{hint}"
 
 
 def clock_text(when: float, now: float | None = None, zone: tzinfo = LOCAL) -> str:

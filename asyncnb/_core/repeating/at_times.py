@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from asyncnb._core.launched.repeat import RunCounts, Start, run_round
+from asyncnb._core.repeating.repeat import RunCounts, Start, run_round
 
 __asyncnb_frames__ = "waits"
 
@@ -40,7 +40,7 @@ class Schedule(Protocol):
     """The moments at which work is due."""
 
     def after(self, moment: float) -> float | None:
-        """Return the first due moment after ``moment`` (both ``time.time()``); None: there is none."""
+        """Return the first due moment after ``moment``, both as ``time.time()``, or None."""
         ...
 
 
