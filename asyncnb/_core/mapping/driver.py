@@ -113,15 +113,8 @@ class Driver:
         while not self.exhausted and self.pairs is not None and self.may_take():
             try:
                 pair = next(self.pairs)
-            except StopIteration:
-                self.exhausted = True
-                return None
-            except Exception as exc:
-                self.exhausted = True
-                self._source_error = exc
-                return None
             except BaseException as exc:
-                self.stop(exc)
+                self.source_ended(exc)
                 return None
             self.taken(pair[0])
             if self.saving is None or self.needs_call(*pair):
@@ -133,6 +126,15 @@ class Driver:
                 self.loop.call_soon(self.notify_here)
                 return None
         return None
+
+    def source_ended(self, exc: BaseException) -> None:
+        """Note what the iterator of the items raised."""
+        if not isinstance(exc, Exception):
+            self.stop(exc)
+            return
+        self.exhausted = True
+        if not isinstance(exc, StopIteration):
+            self._source_error = exc
 
     def needs_call(self, index: int, item: Any) -> bool:
         """Return whether the item's outcome is missing in the save file; note it if it is there."""
