@@ -95,7 +95,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         was = before.numbers.deadline if before is not None else None
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:
             deadline = was  # a difference of two clocks, which must not look like a change
-    note = cut((record.error() or "").partition("\n")[0]) if state == "failed" else ""
+    note = cut(_failure(record)) if state == "failed" else ""
     cell = record.cell
     return Row(
         Numbers(record.id, _STATE_NUMBERS[state], started, record.ended, done, total, deadline),
@@ -111,6 +111,11 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         ),
         before.waits_for if before is not None and record.ended is None else "",
     )
+
+
+def _failure(record: TaskRecord) -> str:
+    line = (record.error() or "").partition("\n")[0]
+    return line.removeprefix(f"NotRunError: {record.name} ")  # the row has the name
 
 
 def state_number(state: str) -> int:
