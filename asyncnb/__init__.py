@@ -24,8 +24,11 @@ from asyncio import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
     FIRST_EXCEPTION,
+    BrokenBarrierError,
     CancelledError,
     InvalidStateError,
+    QueueEmpty,
+    QueueFull,
     TimeoutError,
     get_running_loop,
 )
@@ -38,16 +41,21 @@ if TYPE_CHECKING:
 
     from asyncnb._core.base.errors import (
         EmbeddedLoopError,
+        ItemsFailedError,
         NotRunError,
         OffloadError,
         RemoteError,
         ResultDroppedError,
+        SaveError,
         TaskNotFoundError,
         TasksFailedError,
         WorkerLostError,
         WrongThreadError,
     )
     from asyncnb._core.base.progress import track
+    from asyncnb._core.events.occurrence import Occurrence, SourceClosedError
+    from asyncnb._core.events.values import Values
+    from asyncnb._core.events.waiting import changed, event, values
     from asyncnb._core.introspection.call_graph import (
         capture_call_graph,
         format_call_graph,
@@ -56,10 +64,17 @@ if TYPE_CHECKING:
     from asyncnb._core.introspection.info import CellRef, TaskInfo
     from asyncnb._core.launched.launch import cancel, launch, task, tasks
     from asyncnb._core.launched.named_groups import open_group
+    from asyncnb._core.launched.notices import notify
     from asyncnb._core.launched.run import run
     from asyncnb._core.loop.current import embedded_loop
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.loop.statistics import LoopStatistics
+    from asyncnb._core.mapping.counts import MapCounts
+    from asyncnb._core.mapping.outcome import Outcome
+    from asyncnb._core.mapping.run import MapRun
+    from asyncnb._core.mapping.save import Save
+    from asyncnb._core.pacing.policy import Retry
+    from asyncnb._core.pacing.rate import Rate
     from asyncnb._core.primitives.all_tasks import all_tasks
     from asyncnb._core.primitives.as_completed import as_completed
     from asyncnb._core.primitives.create_task import (
@@ -78,6 +93,17 @@ if TYPE_CHECKING:
     from asyncnb._core.primitives.gather import gather
     from asyncnb._core.primitives.groups import TaskGroup, current_deadline
     from asyncnb._core.primitives.shield import shield
+    from asyncnb._core.primitives.sync.barrier import Barrier
+    from asyncnb._core.primitives.sync.condition import Condition
+    from asyncnb._core.primitives.sync.event import Event
+    from asyncnb._core.primitives.sync.lock import Lock
+    from asyncnb._core.primitives.sync.queues import (
+        LifoQueue,
+        PriorityQueue,
+        Queue,
+        QueueShutDown,
+    )
+    from asyncnb._core.primitives.sync.semaphores import BoundedSemaphore, Semaphore
     from asyncnb._core.primitives.tasks import Task, current_task
     from asyncnb._core.primitives.threads import (
         Runner,
@@ -96,20 +122,31 @@ if TYPE_CHECKING:
 #: `import asyncnb` and `%load_ext asyncnb` do not wait for what they do not need.
 _MODULES = {
     "asyncnb._core.base.errors": (
+        "EmbeddedLoopError ItemsFailedError OffloadError RemoteError ResultDroppedError SaveError "
         "EmbeddedLoopError NotRunError OffloadError RemoteError ResultDroppedError "
         "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
+    "asyncnb._core.events.occurrence": "Occurrence SourceClosedError",
+    "asyncnb._core.events.values": "Values",
+    "asyncnb._core.events.waiting": "changed event values",
     "asyncnb._core.introspection.call_graph": (
         "capture_call_graph format_call_graph print_call_graph"
     ),
     "asyncnb._core.introspection.info": "CellRef TaskInfo",
     "asyncnb._core.launched.launch": "cancel launch task tasks",
     "asyncnb._core.launched.named_groups": "open_group",
+    "asyncnb._core.launched.notices": "notify",
     "asyncnb._core.launched.run": "run",
     "asyncnb._core.loop.current": "embedded_loop",
     "asyncnb._core.loop.embedded": "EmbeddedLoop",
     "asyncnb._core.loop.statistics": "LoopStatistics",
+    "asyncnb._core.mapping.counts": "MapCounts",
+    "asyncnb._core.mapping.outcome": "Outcome",
+    "asyncnb._core.mapping.run": "MapRun",
+    "asyncnb._core.mapping.save": "Save",
+    "asyncnb._core.pacing.rate": "Rate",
+    "asyncnb._core.pacing.policy": "Retry",
     "asyncnb._core.primitives.all_tasks": "all_tasks",
     "asyncnb._core.primitives.as_completed": "as_completed",
     "asyncnb._core.primitives.create_task": (
@@ -121,6 +158,12 @@ _MODULES = {
     "asyncnb._core.primitives.gather": "gather",
     "asyncnb._core.primitives.groups": "TaskGroup current_deadline",
     "asyncnb._core.primitives.shield": "shield",
+    "asyncnb._core.primitives.sync.barrier": "Barrier",
+    "asyncnb._core.primitives.sync.condition": "Condition",
+    "asyncnb._core.primitives.sync.event": "Event",
+    "asyncnb._core.primitives.sync.lock": "Lock",
+    "asyncnb._core.primitives.sync.queues": "LifoQueue PriorityQueue Queue QueueShutDown",
+    "asyncnb._core.primitives.sync.semaphores": "BoundedSemaphore Semaphore",
     "asyncnb._core.primitives.tasks": "Task current_task",
     "asyncnb._core.primitives.threads": (
         "Runner new_event_loop run_coroutine_threadsafe to_thread"
@@ -151,21 +194,44 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "ALL_COMPLETED",
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
     "CancelledError",
     "CellRef",
+    "Condition",
     "EmbeddedLoop",
     "EmbeddedLoopError",
+    "Event",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "Future",
     "InvalidStateError",
+    "ItemsFailedError",
+    "LifoQueue",
+    "Lock",
     "LoopStatistics",
+    "MapCounts",
+    "MapRun",
     "NotRunError",
+    "Occurrence",
     "OffloadError",
+    "Outcome",
     "Profile",
+    "Rate",
+    "PriorityQueue",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
     "RemoteError",
     "ResultDroppedError",
+    "Retry",
     "Runner",
+    "Semaphore",
+    "Save",
+    "SaveError",
+    "SourceClosedError",
     "Task",
     "TaskGroup",
     "TaskInfo",
@@ -174,12 +240,14 @@ __all__ = [
     "Timeline",
     "Timeout",
     "TimeoutError",
+    "Values",
     "WorkerLostError",
     "WrongThreadError",
     "all_tasks",
     "as_completed",
     "cancel",
     "capture_call_graph",
+    "changed",
     "create_eager_task_factory",
     "create_task",
     "current_deadline",
@@ -188,6 +256,7 @@ __all__ = [
     "eager_task_factory",
     "embedded_loop",
     "ensure_future",
+    "event",
     "export_trace",
     "format_call_graph",
     "gather",
@@ -198,6 +267,7 @@ __all__ = [
     "launch",
     "map",
     "new_event_loop",
+    "notify",
     "offload",
     "open_group",
     "print_call_graph",
@@ -214,6 +284,7 @@ __all__ = [
     "timeout_at",
     "to_thread",
     "track",
+    "values",
     "wait",
     "wait_for",
     "wrap_future",

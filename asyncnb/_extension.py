@@ -45,11 +45,13 @@ if TYPE_CHECKING:
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.profiling.profile import Profile
     from asyncnb._core.timeline.timeline import Timeline
+    from asyncnb._kernel.awaiting.event_sources import EventSources
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.magics.leak_notes import LeakNotes
     from asyncnb._kernel.magics.verbs import Verb
     from asyncnb._kernel.output.blocked import BlockedLoopReporter
     from asyncnb._kernel.output.deadlocks import DeadlockReporter
+    from asyncnb._kernel.output.notifications import Notifications
     from asyncnb._kernel.output.progress import ProgressBars
     from asyncnb.widgets._session import BrowserSide
 
@@ -96,9 +98,15 @@ class Extension:
     def background(self) -> BackgroundCells:
         from asyncnb._kernel.cells.background import BackgroundCells
 
-        return BackgroundCells(
-            self.ip, self.output, cell_runner=_cell_runner, kernel_loop=self._kernel_loop
+        cells = BackgroundCells(
+            self.ip,
+            self.output,
+            cell_runner=_cell_runner,
+            kernel_loop=self._kernel_loop,
+            notifications=lambda: self.notifications,
         )
+        self._undo.push(cells.close)
+        return cells
 
     @functools.cached_property
     def blocks(self) -> BlockedLoopReporter:
@@ -117,6 +125,22 @@ class Extension:
         from asyncnb._kernel.output.progress import ProgressBars
 
         return ProgressBars(self.output)
+
+    @functools.cached_property
+    def event_sources(self) -> EventSources:
+        from asyncnb._kernel.awaiting.event_sources import EventSources
+
+        return EventSources(self.ip, self.await_cells, self.output, self._browser_undo)
+
+    @functools.cached_property
+    def notifications(self) -> Notifications:
+        from asyncnb._kernel.output.notifications import Notifications
+
+        made = Notifications(
+            self.ip, self.output, lambda call_soon: self.browser().notifier(call_soon)
+        )
+        self._browser_undo.push(made.close)
+        return made
 
     def load(self) -> None:
         """Hook into this shell and have the embedded loop started; if a step fails, undo all."""
@@ -169,7 +193,6 @@ class Extension:
             timeline=_timeline_widget,
             profile=_profile_widget,
         ).install(undo)
-        undo.push(self._end_following)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
         undo.push(functools.partial(frontend.detach, front_end))
@@ -199,11 +222,6 @@ class Extension:
 
         self.background, self.blocks  # noqa: B018
         self.output.prepare()
-
-    def _end_following(self) -> None:
-        background = vars(self).get("background")
-        if background is not None and "followers" in vars(background):
-            background.followers.clear()
 
     def unload(self) -> None:
         """End the background tasks and the loop, and undo every change to the shell.
@@ -257,11 +275,10 @@ class Extension:
             deliver=self.output.deliver_late_output,
             detach=self._detach_cell,
             followers=lambda: self.background.followers,
+            ask=lambda: self.notifications.ask(),
         )
         show = ShowVerbs(
-            self.background,
-            show_output=self.output.show_again,
-            live=lambda: self.browser().dashboard(),
+            self.background, self.output.show_again, lambda: self.browser().dashboard()
         )
         explain = ExplainVerbs(self.background, deadlocks=lambda: self.deadlocks)
         show.all_verbs = verbs = {**control.verbs, **show.verbs, **explain.verbs}
@@ -275,12 +292,10 @@ class Extension:
         if not THREADS:
             raise no_threads("The dashboard", "`%tasks` shows a table")
         if self._browser is None:
-            from asyncnb._kernel.ipykernel.comm_channel import CommChannel
             from asyncnb._kernel.tables.tree import as_bundle
             from asyncnb.widgets._session import BrowserSide
 
-            channel = CommChannel(self.ip)
-            self._browser_undo.push(channel.uninstall)
+            channel = self.event_sources.channel
             channel.install()
             self._browser = browser = BrowserSide(
                 subscribe_comm=channel.subscribe,
@@ -312,7 +327,9 @@ class Extension:
             belongs_here=self.output.is_entered,
             task_launching=self.output.on_task_launch,
             task_ended=lambda record: self.background.ended(record),
+            notify=lambda notice: self.notifications.show(notice),
             kernel_loop=self._kernel_loop,
+            event_sources=lambda: self.event_sources,
         )
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:

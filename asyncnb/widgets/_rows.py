@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from asyncnb._core.base.text import replace_surrogates, truncate
 from asyncnb._core.introspection.info import ENDED, STATES
 from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.repeating.local_time import clock_text
 
 #: Names and notes are cut to this many characters, because a row is one line on the screen.
 MAX_CHARS: Final = 300
@@ -46,6 +47,8 @@ class Texts(NamedTuple):
     cell_id: str | None
     kind: str
     note: str
+    #: Whether its end is notified.
+    notify: bool
 
 
 class InnerTexts(NamedTuple):
@@ -96,6 +99,8 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:
             deadline = was  # a difference of two clocks, which must not look like a change
     note = cut(_failure(record)) if state == "failed" else ""
+    if record.rounds is not None and record.rounds.next_run is not None:
+        note = f"next run {clock_text(record.rounds.next_run)}"
     cell = record.cell
     return Row(
         Numbers(record.id, _STATE_NUMBERS[state], started, record.ended, done, total, deadline),
@@ -108,6 +113,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
             cell.id if cell is not None else None,
             record.kind,
             note,
+            record.notify,
         ),
         before.waits_for if before is not None and record.ended is None else "",
     )

@@ -57,6 +57,9 @@ class TaskInfo(NamedTuple):
     retried with ``--retry``; ``error`` is then the most recent failure. ``after`` has the names of
     the tasks and groups that it starts after, if any (``--after``), and ``follows`` says whether a
     new run of one of these runs it again, too (``--follow``).
+    ``next_run`` is when a task with ``--at`` or ``--cron`` that waits for its time will run,
+    ``skipped`` the number of runs that did not take place because the one before took too long, or
+    the machine slept.
     """
 
     id: int
@@ -80,6 +83,8 @@ class TaskInfo(NamedTuple):
     failures: int = 0
     after: tuple[str, ...] | None = None
     follows: bool = False
+    next_run: float | None = None
+    skipped: int = 0
 
     @property
     def elapsed(self) -> float | None:

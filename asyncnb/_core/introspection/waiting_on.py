@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 import gc
 import socket
+import time
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -47,6 +48,10 @@ def _sleep(names: dict[str, Any], task: Any) -> str | None:
     if not hasattr(handle, "when"):  # handles of Pyodide's loop have no time
         return "sleep"
     return f"sleep, {duration(max(0.0, handle.when() - task.get_loop().time()))} left"
+
+
+def _sleep_until(names: dict[str, Any], task: Any) -> str:
+    return f"its time, {duration(max(0.0, names['when'] - time.time()))} left"
 
 
 def _kind(names: dict[str, Any]) -> str:
@@ -171,6 +176,7 @@ def _serve(names: dict[str, Any], task: Any) -> str:
 #: The describer for a frame, by the qualified name of its coroutine of asyncio, anyio or asyncnb.
 _FRAMES: dict[str, _Describer] = {
     "sleep": _sleep,
+    "sleep_until": _sleep_until,
     "Queue.get": _queue_get,
     "Queue.put": _queue_put,
     "Queue.join": _queue_join,
@@ -214,6 +220,8 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
         return "its turn"
     if isinstance(leaf, asyncio.Task):
         return f"task {one_line(leaf.get_name())!r}"
+    if isinstance(awaits := getattr(leaf, "awaits", None), str):  # of events.values
+        return awaits
     source = getattr(leaf, "source", None)  # a FutureProxy
     if source is not None:
         return _future(source, task, frames) if asyncio.isfuture(source) else _executor(source)

@@ -20,7 +20,7 @@ from asyncnb._core.launched.time_limit import limit_of, seconds_left
 if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.open_group import OpenGroup
-    from asyncnb._core.launched.repeat import RunCounts
+    from asyncnb._core.repeating.repeat import RunCounts
     from asyncnb._core.tracing.trace import TaskTrace
 
 #: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends
@@ -132,10 +132,14 @@ class TaskRecord(EndedFacts):
     rounds: RunCounts | None = None
     #: Items done and items in all (None: unknown), of what the task reports.
     progress: tuple[int, int | None] | None = None
+    #: The counts of a map, and its limit and rate, which may be changed while it runs.
+    adjustable: Any = None
     #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
     trace: TaskTrace | None = None
     #: What the task has printed and displayed; the front end keeps it here. None: nothing so far.
     output: Any = None
+    #: Whether the person asked to be notified of its end. A command of any thread sets it.
+    notify: bool = False
     #: The observers were notified, and the feed has not looked at it since.
     dirty: bool = False
 
@@ -203,7 +207,7 @@ class TaskRecord(EndedFacts):
             return "pending"
         if self.after is not None and self.after.pending:
             return "pending"
-        if self.rounds is not None and self.rounds.repeats and not self.rounds.running:
+        if self.rounds is not None and self.rounds.is_between_runs():
             return "waiting"
         worker = self.placement.worker
         if worker is not None:
@@ -257,6 +261,8 @@ class TaskRecord(EndedFacts):
             failures=0 if rounds is None else rounds.failed if self.repeats else rounds.attempts,
             after=None if self.after is None else self.after.names,
             follows=self.after is not None and self.after.follows,
+            next_run=None if rounds is None else rounds.next_run,
+            skipped=0 if rounds is None else rounds.skipped,
         )
 
     def began(self, state: str) -> float | None:
@@ -276,6 +282,8 @@ class TaskRecord(EndedFacts):
     def pause_refusal(self) -> str | None:
         """Return the sentence for a task that cannot be paused, None for one that can."""
         if self.kind == "loop" or self.repeats or (self.after is not None and self.after.pending):
+            return None
+        if self.rounds is not None and self.rounds.is_between_runs():
             return None
         name = self.name
         return (

@@ -17,6 +17,7 @@ from IPython.display import display
 
 from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, did_you_mean
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
+from asyncnb._core.config import config
 from asyncnb._core.launched import launch, named_groups
 from asyncnb._core.launched.open_group import OpenGroup
 from asyncnb._core.launched.record import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from asyncnb._kernel.cells.follow import Followers
     from asyncnb._kernel.cells.remote import CellRunner
+    from asyncnb._kernel.output.notifications import Notifications
 
 
 _NOTHING_IS_SENT = (
@@ -60,11 +62,13 @@ class BackgroundCells:
         *,
         cell_runner: Callable[[Any], CellRunner],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
+        notifications: Callable[[], Notifications],
     ) -> None:
         self.ip = ip
         self.output = output
         self._cell_runner = cell_runner
         self._kernel_loop = kernel_loop
+        self._notifications = notifications
 
     @functools.cached_property
     def followers(self) -> Followers:
@@ -72,6 +76,11 @@ class BackgroundCells:
         from asyncnb._kernel.cells.follow import Followers  # most notebooks have none
 
         return Followers(self.output)
+
+    def close(self) -> None:
+        """Have no cell follow another one any more."""
+        if "followers" in vars(self):
+            self.followers.clear()
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Compile ``body`` and launch it; raise before anything has started if that fails."""
@@ -304,7 +313,8 @@ class BackgroundCells:
             record.belong_to(group)
         once = functools.partial(start, record)
         often: Callable[[], Coroutine[Any, Any, Any]] = once
-        if args.every is not None or args.retry is not None:
+        scheduled = args.at is not None or args.cron is not None
+        if scheduled or args.every is not None or args.retry is not None:
             from asyncnb._kernel.cells.repeat import repeated  # %load_ext would take longer
 
             often = repeated(record, once, args, self.ip, self.output)
@@ -312,8 +322,13 @@ class BackgroundCells:
             from asyncnb._kernel.cells.profiled import profiled
 
             often = profiled(record, often, self.output)
-        record.first_limit = args.timeout
+        record.first_limit = None if scheduled else args.timeout  # else of each run
+        if args.notify:
+            record.notify = True
+            self._notifications().ask()
         coro = self._run(record, often, [r.task for r in before])
+        for replaced in before:
+            replaced.notify = False  # this run ends it
 
         def before_start() -> None:
             # Once this run is registered: a task that waits for the earlier one waits for this one.
@@ -368,7 +383,9 @@ class BackgroundCells:
 
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""
-        if record.request is NO_REQUEST and not self.output.has_report(record):
+        if record.request is NO_REQUEST and not (
+            record.notify or config.notify == "all" or self.output.has_report(record)
+        ):
             record.set_shown()  # as most tasks do, and quickly
             return
         try:
@@ -394,6 +411,8 @@ class BackgroundCells:
             record.set_shown()  # the waiting cell raises it
         else:
             self.output.report(record, result=result if record.request.shows_result else None)
+        if failed or record.notify or config.notify == "all":
+            self._notifications().task_ended(record)
 
     def _wait_here(self, record: TaskRecord) -> None:
         """``--wait``: keep the launching cell busy; the cell fails with its task."""

@@ -27,7 +27,7 @@ from asyncnb._kernel.magics.verbs import Verb
 MAX_NAMES = 500
 
 #: Verbs that take living tasks only.
-_FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout"}
+_FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout", "notify"}
 #: Verbs that take the paths of tasks inside launched ones.
 _TAKE_PATHS = {"cancel", "wait", "pause", "resume", "stack"}
 #: Tasks inside one that are offered at most: a screenful, since one may have 10,000.

@@ -23,10 +23,12 @@ class ControlVerbs:
         deliver: Callable[[], None],
         detach: Callable[[], str],
         followers: Callable[[], Followers],
+        ask: Callable[[], None],
     ) -> None:
         self._deliver = deliver
         self._detach = detach
         self._followers = followers
+        self._ask = ask
         self.verbs = {
             "cancel": Verb(
                 "%tasks cancel PATTERN... | -g GROUP | --all  [-m MESSAGE]",
@@ -42,6 +44,7 @@ class ControlVerbs:
             "pause": Verb("%tasks pause NAME... [--pause-timeouts]", _pause_arguments, self._pause),
             "resume": Verb("%tasks resume NAME...", _resume_arguments, self._resume),
             "background": Verb("%tasks background", lambda parser: None, self._background),
+            "notify": Verb("%tasks notify NAME... [--off]", _notify_arguments, self._notify),
             "rename": Verb("%tasks rename OLD NEW", _rename_arguments, self._rename),
             "unfollow": Verb(
                 "%tasks unfollow NAME... | --all", _unfollow_arguments, self._unfollow
@@ -79,6 +82,12 @@ class ControlVerbs:
 
     def _resume(self, args: argparse.Namespace) -> None:
         print(commands.resume(commands.named(args.patterns)))
+
+    def _notify(self, args: argparse.Namespace) -> None:
+        done = commands.notify(commands.named(args.patterns), wanted=not args.off)
+        if not args.off:
+            self._ask()
+        print(done)
 
     def _background(self, args: argparse.Namespace) -> None:
         print(self._detach())
@@ -120,6 +129,11 @@ def _pause_arguments(parser: Parser) -> None:
 
 def _resume_arguments(parser: Parser) -> None:
     parser.add_argument("patterns", nargs="+", metavar="NAME")
+
+
+def _notify_arguments(parser: Parser) -> None:
+    parser.add_argument("patterns", nargs="+", metavar="NAME")
+    parser.add_argument("--off", action="store_true")
 
 
 def _rename_arguments(parser: Parser) -> None:

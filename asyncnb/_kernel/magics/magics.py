@@ -95,9 +95,10 @@ class AsyncMagics(Magics):
 
         %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR]
                 [--on loop|thread|process|kernel|EXECUTOR] [--in A,B]
-                [--every SECONDS] [--retry N] [--after NAMES | --after-any NAMES]
-                [--even-if-failed] [--follow] [--again replace|keep|skip|error] [--wait]
-                [--show] [--trace] [--profile] [--quiet]
+                [--every SECONDS | --at TIME | --cron LINE] [--retry N]
+                [--after NAMES | --after-any NAMES] [--even-if-failed] [--follow]
+                [--again replace|keep|skip|error] [--wait] [--notify] [--show] [--trace]
+                [--profile] [--quiet]
 
         A cell with top-level await runs on the loop. A cell without await runs in a worker thread,
         so that blocking code never blocks the loop. --on chooses another place. The cell returns
@@ -107,7 +108,8 @@ class AsyncMagics(Magics):
         --wait keeps the cell busy until the task has ended. --trace records the steps of the task
         and of the tasks it creates, for %tasks timeline. --profile shows under the
         cell, when the task ends, where its time went. --show displays the task as one live
-        line. --quiet does not show the result. Running the cell again replaces its task if that is
+        line. --notify shows a notification in the browser when the task ends.
+        --quiet does not show the result. Running the cell again replaces its task if that is
         still running; --again keep, skip or error changes that.
         --every repeats the cell every SECONDS, and skips rounds for which it is too slow; a round
         that fails is shown and counted. --retry runs it again if it fails, up to N times and after
@@ -118,6 +120,13 @@ class AsyncMagics(Magics):
         says why; with --even-if-failed it runs when all of them have ended. --after-any starts it
         when the first of them is done. --follow runs the cell again whenever one of them is run
         again; %tasks unfollow ends that, %tasks graph draws it.
+
+        --at 09:00 runs the cell once, when the clock shows this time next; "2026-12-01 09:00", in
+        quotes, names a date. --cron "0 9 * * MON-FRI" repeats it as cron would (minute, hour, day
+        of month, month, day of week; or @hourly, @daily, @weekly, @monthly); it needs the package
+        cronsim, which asyncnb[cron] installs. Times are local. -t is then the limit of each run.
+        If the machine slept at the time, or an earlier run took too long, one run makes up for all
+        that were missed; a restart of the kernel ends the wait. %tasks shows the next run.
 
         --on process runs the cell in a worker process. --on VAR runs it on the executor in that
         variable: an executor of threads or processes, a dask client or an ipyparallel view. The
@@ -171,7 +180,7 @@ class AsyncMagics(Magics):
     def agroup(self, line: str, cell: str) -> None:
         """Run this cell in the background, inside a task group that other cells can add to.
 
-        %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--show]
+        %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--notify] [--show]
         [--trace] [--quiet]
 
         The cell is the body of `async with TaskGroup() as NAME` on the embedded loop. It ends when
@@ -210,6 +219,7 @@ class AsyncMagics(Magics):
                                       the timeout
         %tasks pause NAME             pause it; --pause-timeouts pauses asyncnb's timeouts as well
         %tasks resume NAME            continue a paused task
+        %tasks notify NAME            be notified in the browser when it ends; --off: no more
         %tasks background             move the cell that is currently awaiting to the background.
                                       In another cell this would have to wait its turn, so use the
                                       dashboard's Background button, a subshell console that you
@@ -296,7 +306,7 @@ class AsyncMagics(Magics):
 def _split_expression(line: str) -> tuple[list[str], str]:
     """Split the line of ``%atask`` into the words before the expression, and the expression."""
     rest, before = line.strip(), []
-    flags = {"--wait", "--show", "--trace", "--profile", "--quiet", "--follow"}
+    flags = {"--wait", "--notify", "--show", "--trace", "--profile", "--quiet", "--follow"}
     flags.add("--even-if-failed")
     named = False
     while rest and not rest.startswith("#"):

@@ -11,9 +11,14 @@ def note(info: TaskInfo) -> str:
     parts = []
     if info.rounds is not None:
         failed = f", {info.failures} failed" if info.failures else ""
-        parts.append(f"{count(info.rounds, 'round')}{failed}")
+        skipped = f", {info.skipped} skipped" if info.skipped else ""
+        parts.append(f"{count(info.rounds, 'round')}{failed}{skipped}")
     elif info.failures:
         parts.append(count(info.failures, "failed attempt"))
+    if info.next_run is not None:
+        from asyncnb._core.repeating.local_time import clock_text  # seldom needed
+
+        parts.append(f"next {clock_text(info.next_run)}")
     if info.error:
         error = info.error.partition("\n")[0]
         parts.append(error.removeprefix(f"NotRunError: {info.name} "))  # the row has the name
