@@ -98,13 +98,15 @@ class Extension:
     def background(self) -> BackgroundCells:
         from asyncnb._kernel.cells.background import BackgroundCells
 
-        return BackgroundCells(
+        cells = BackgroundCells(
             self.ip,
             self.output,
             cell_runner=_cell_runner,
             kernel_loop=self._kernel_loop,
             notifications=lambda: self.notifications,
         )
+        self._undo.push(cells.close)
+        return cells
 
     @functools.cached_property
     def blocks(self) -> BlockedLoopReporter:
@@ -191,7 +193,6 @@ class Extension:
             timeline=_timeline_widget,
             profile=_profile_widget,
         ).install(undo)
-        undo.push(self._end_following)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
         undo.push(functools.partial(frontend.detach, front_end))
@@ -221,11 +222,6 @@ class Extension:
 
         self.background, self.blocks  # noqa: B018
         self.output.prepare()
-
-    def _end_following(self) -> None:
-        background = vars(self).get("background")
-        if background is not None and "followers" in vars(background):
-            background.followers.clear()
 
     def unload(self) -> None:
         """End the background tasks and the loop, and undo every change to the shell.

@@ -77,6 +77,11 @@ class BackgroundCells:
 
         return Followers(self.output)
 
+    def close(self) -> None:
+        """Have no cell follow another one any more."""
+        if "followers" in vars(self):
+            self.followers.clear()
+
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Compile ``body`` and launch it; raise before anything has started if that fails."""
         cell = compile_cell(self.ip, body, magic=magic, sent=self.output.source())
