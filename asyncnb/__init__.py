@@ -24,8 +24,11 @@ from asyncio import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
     FIRST_EXCEPTION,
+    BrokenBarrierError,
     CancelledError,
     InvalidStateError,
+    QueueEmpty,
+    QueueFull,
     TimeoutError,
     get_running_loop,
 )
@@ -38,9 +41,12 @@ if TYPE_CHECKING:
 
     from asyncnb._core.base.errors import (
         EmbeddedLoopError,
+        ItemsFailedError,
+        NotRunError,
         OffloadError,
         RemoteError,
         ResultDroppedError,
+        SaveError,
         TaskNotFoundError,
         TasksFailedError,
         WorkerLostError,
@@ -58,10 +64,17 @@ if TYPE_CHECKING:
     from asyncnb._core.introspection.info import CellRef, TaskInfo
     from asyncnb._core.launched.launch import cancel, launch, task, tasks
     from asyncnb._core.launched.named_groups import open_group
+    from asyncnb._core.launched.notices import notify
     from asyncnb._core.launched.run import run
     from asyncnb._core.loop.current import embedded_loop
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.loop.statistics import LoopStatistics
+    from asyncnb._core.mapping.counts import MapCounts
+    from asyncnb._core.mapping.outcome import Outcome
+    from asyncnb._core.mapping.run import MapRun
+    from asyncnb._core.mapping.save import Save
+    from asyncnb._core.pacing.policy import Retry
+    from asyncnb._core.pacing.rate import Rate
     from asyncnb._core.primitives.all_tasks import all_tasks
     from asyncnb._core.primitives.as_completed import as_completed
     from asyncnb._core.primitives.create_task import (
@@ -80,6 +93,17 @@ if TYPE_CHECKING:
     from asyncnb._core.primitives.gather import gather
     from asyncnb._core.primitives.groups import TaskGroup, current_deadline
     from asyncnb._core.primitives.shield import shield
+    from asyncnb._core.primitives.sync.barrier import Barrier
+    from asyncnb._core.primitives.sync.condition import Condition
+    from asyncnb._core.primitives.sync.event import Event
+    from asyncnb._core.primitives.sync.lock import Lock
+    from asyncnb._core.primitives.sync.queues import (
+        LifoQueue,
+        PriorityQueue,
+        Queue,
+        QueueShutDown,
+    )
+    from asyncnb._core.primitives.sync.semaphores import BoundedSemaphore, Semaphore
     from asyncnb._core.primitives.tasks import Task, current_task
     from asyncnb._core.primitives.threads import (
         Runner,
@@ -98,8 +122,9 @@ if TYPE_CHECKING:
 #: `import asyncnb` and `%load_ext asyncnb` do not wait for what they do not need.
 _MODULES = {
     "asyncnb._core.base.errors": (
-        "EmbeddedLoopError OffloadError RemoteError ResultDroppedError TaskNotFoundError "
-        "TasksFailedError WorkerLostError WrongThreadError"
+        "EmbeddedLoopError ItemsFailedError OffloadError RemoteError ResultDroppedError SaveError "
+        "EmbeddedLoopError NotRunError OffloadError RemoteError ResultDroppedError "
+        "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
     "asyncnb._core.events.occurrence": "Occurrence SourceClosedError",
@@ -111,10 +136,17 @@ _MODULES = {
     "asyncnb._core.introspection.info": "CellRef TaskInfo",
     "asyncnb._core.launched.launch": "cancel launch task tasks",
     "asyncnb._core.launched.named_groups": "open_group",
+    "asyncnb._core.launched.notices": "notify",
     "asyncnb._core.launched.run": "run",
     "asyncnb._core.loop.current": "embedded_loop",
     "asyncnb._core.loop.embedded": "EmbeddedLoop",
     "asyncnb._core.loop.statistics": "LoopStatistics",
+    "asyncnb._core.mapping.counts": "MapCounts",
+    "asyncnb._core.mapping.outcome": "Outcome",
+    "asyncnb._core.mapping.run": "MapRun",
+    "asyncnb._core.mapping.save": "Save",
+    "asyncnb._core.pacing.rate": "Rate",
+    "asyncnb._core.pacing.policy": "Retry",
     "asyncnb._core.primitives.all_tasks": "all_tasks",
     "asyncnb._core.primitives.as_completed": "as_completed",
     "asyncnb._core.primitives.create_task": (
@@ -126,6 +158,12 @@ _MODULES = {
     "asyncnb._core.primitives.gather": "gather",
     "asyncnb._core.primitives.groups": "TaskGroup current_deadline",
     "asyncnb._core.primitives.shield": "shield",
+    "asyncnb._core.primitives.sync.barrier": "Barrier",
+    "asyncnb._core.primitives.sync.condition": "Condition",
+    "asyncnb._core.primitives.sync.event": "Event",
+    "asyncnb._core.primitives.sync.lock": "Lock",
+    "asyncnb._core.primitives.sync.queues": "LifoQueue PriorityQueue Queue QueueShutDown",
+    "asyncnb._core.primitives.sync.semaphores": "BoundedSemaphore Semaphore",
     "asyncnb._core.primitives.tasks": "Task current_task",
     "asyncnb._core.primitives.threads": (
         "Runner new_event_loop run_coroutine_threadsafe to_thread"
@@ -156,21 +194,43 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "ALL_COMPLETED",
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
     "CancelledError",
     "CellRef",
+    "Condition",
     "EmbeddedLoop",
     "EmbeddedLoopError",
+    "Event",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "Future",
     "InvalidStateError",
+    "ItemsFailedError",
+    "LifoQueue",
+    "Lock",
     "LoopStatistics",
+    "MapCounts",
+    "MapRun",
+    "NotRunError",
     "Occurrence",
     "OffloadError",
+    "Outcome",
     "Profile",
+    "Rate",
+    "PriorityQueue",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
     "RemoteError",
     "ResultDroppedError",
+    "Retry",
     "Runner",
+    "Semaphore",
+    "Save",
+    "SaveError",
     "SourceClosedError",
     "Task",
     "TaskGroup",
@@ -207,6 +267,7 @@ __all__ = [
     "launch",
     "map",
     "new_event_loop",
+    "notify",
     "offload",
     "open_group",
     "print_call_graph",

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from asyncnb._kernel.magics.verbs import Verb
     from asyncnb._kernel.output.blocked import BlockedLoopReporter
     from asyncnb._kernel.output.deadlocks import DeadlockReporter
+    from asyncnb._kernel.output.notifications import Notifications
     from asyncnb._kernel.output.progress import ProgressBars
     from asyncnb.widgets._session import BrowserSide
 
@@ -98,7 +99,11 @@ class Extension:
         from asyncnb._kernel.cells.background import BackgroundCells
 
         return BackgroundCells(
-            self.ip, self.output, cell_runner=_cell_runner, kernel_loop=self._kernel_loop
+            self.ip,
+            self.output,
+            cell_runner=_cell_runner,
+            kernel_loop=self._kernel_loop,
+            notifications=lambda: self.notifications,
         )
 
     @functools.cached_property
@@ -124,6 +129,16 @@ class Extension:
         from asyncnb._kernel.awaiting.event_sources import EventSources
 
         return EventSources(self.ip, self.await_cells, self.output, self._browser_undo)
+
+    @functools.cached_property
+    def notifications(self) -> Notifications:
+        from asyncnb._kernel.output.notifications import Notifications
+
+        made = Notifications(
+            self.ip, self.output, lambda call_soon: self.browser().notifier(call_soon)
+        )
+        self._browser_undo.push(made.close)
+        return made
 
     def load(self) -> None:
         """Hook into this shell and have the embedded loop started; if a step fails, undo all."""
@@ -176,6 +191,7 @@ class Extension:
             timeline=_timeline_widget,
             profile=_profile_widget,
         ).install(undo)
+        undo.push(self._end_following)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
         undo.push(functools.partial(frontend.detach, front_end))
@@ -205,6 +221,11 @@ class Extension:
 
         self.background, self.blocks  # noqa: B018
         self.output.prepare()
+
+    def _end_following(self) -> None:
+        background = vars(self).get("background")
+        if background is not None and "followers" in vars(background):
+            background.followers.clear()
 
     def unload(self) -> None:
         """End the background tasks and the loop, and undo every change to the shell.
@@ -254,7 +275,12 @@ class Extension:
         from asyncnb._kernel.magics.explain import ExplainVerbs
         from asyncnb._kernel.magics.show import ShowVerbs
 
-        control = ControlVerbs(deliver=self.output.deliver_late_output, detach=self._detach_cell)
+        control = ControlVerbs(
+            deliver=self.output.deliver_late_output,
+            detach=self._detach_cell,
+            followers=lambda: self.background.followers,
+            ask=lambda: self.notifications.ask(),
+        )
         show = ShowVerbs(
             self.background,
             show_output=self.output.show_again,
@@ -307,6 +333,7 @@ class Extension:
             belongs_here=self.output.is_entered,
             task_launching=self.output.on_task_launch,
             task_ended=lambda record: self.background.ended(record),
+            notify=lambda notice: self.notifications.show(notice),
             kernel_loop=self._kernel_loop,
             event_sources=lambda: self.event_sources,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import os
+import sys
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
@@ -82,6 +83,9 @@ class FrontEnd(Protocol):
         """
         ...
 
+    def notify(self, notice: Any) -> None:
+        """Show a ``Notice`` of the running code to the person. Any thread; returns at once."""
+
 
 class PlainFrontEnd:
     """Plain Python: passes failures to the loop's exception handler and does nothing else."""
@@ -121,6 +125,9 @@ class PlainFrontEnd:
 
     def observe_shell(self, name: str, observer: Callable[..., None]) -> Callable[[], None]:
         raise RuntimeError(f"there is no shell with an event {name!r} here")
+
+    def notify(self, notice: Any) -> None:
+        print(notice.line(), file=sys.stderr, flush=True)
 
 
 def _nothing() -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from asyncnb._core.base.errors import did_you_mean
-from asyncnb._core.launched.local_time import LOCAL
+from asyncnb._core.repeating.local_time import LOCAL
 
 #: The short forms that cron has, too.
 SHORT_FORMS = {

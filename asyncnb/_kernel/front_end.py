@@ -38,6 +38,7 @@ class NotebookFrontEnd:
         belongs_here: Callable[[TaskRecord], bool],
         task_launching: Callable[[TaskRecord], None],
         task_ended: Callable[[TaskRecord], None],
+        notify: Callable[[Any], None],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
         event_sources: Callable[[], EventSources],
     ) -> None:
@@ -46,6 +47,7 @@ class NotebookFrontEnd:
         self.belongs_here = belongs_here
         self.task_launching = task_launching
         self.task_ended = task_ended
+        self.notify = notify
         self._kernel_loop = kernel_loop
         self._event_sources = event_sources
         parts = [IPython, inspect.getmodule(type(ip))]

@@ -107,6 +107,7 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "resume_inner": {"id": _inner_id, "name": _text},
     "rename": {"id": _id, "name": _text},
     "timeout": {"id": _id, "seconds": _seconds_or_none},
+    "notify": {"id": _id, "on": _flag},
     "clear": {},
     # of the cell that awaits
     "background": {},
@@ -125,7 +126,7 @@ class Commands:
 
     def can(self) -> list[str]:
         """Return what this kernel can do besides what every kernel could."""
-        return ["pause"]
+        return ["pause", "notify"]
 
     def parse(self, content: object) -> tuple[str, str | None, dict[str, Any]]:
         """Return the verb, the browser's id of the request, the arguments; raise CommandError."""
@@ -177,6 +178,9 @@ class Commands:
 
     def _timeout(self, id: int, seconds: float | None) -> str:
         return commands.set_limit(commands.with_id(id), seconds)
+
+    def _notify(self, id: int, on: bool) -> str:
+        return commands.notify([commands.with_id(id)], wanted=on)
 
     def _background(self) -> str:
         return self._detach()

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from asyncnb._core.base.text import replace_surrogates, truncate
 from asyncnb._core.introspection.info import ENDED, STATES
-from asyncnb._core.launched.local_time import clock_text
 from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.repeating.local_time import clock_text
 
 #: Names and notes are cut to this many characters, because a row is one line on the screen.
 MAX_CHARS: Final = 300
@@ -47,6 +47,8 @@ class Texts(NamedTuple):
     cell_id: str | None
     kind: str
     note: str
+    #: Whether its end is notified.
+    notify: bool
 
 
 class InnerTexts(NamedTuple):
@@ -86,9 +88,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
     ``before`` is the row that was sent last: its ``waits_for``, sampled less often, is kept.
     """
     state = record.state()
-    started = record.started
-    if started is None and state != "pending":
-        started = record.created
+    started = record.began(state)
     done, total = record.progress or (None, None)
     deadline = None
     limit = record.task._timeout if record.ended is None else None
@@ -113,6 +113,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
             cell.id if cell is not None else None,
             record.kind,
             note,
+            record.notify,
         ),
         before.waits_for if before is not None and record.ended is None else "",
     )

@@ -23,9 +23,14 @@ def chip_js() -> str:
     return joined("format.js", "store.js", "chip.js")
 
 
+def notify_js() -> str:
+    """Return the ES module of the notifier."""
+    return joined("bell.js", "notify.js")
+
+
 def dashboard_js() -> str:
     """Return the ES module of the dashboard."""
-    names = ("format", "store", "tree", "grid", "detail", "timeline", "dashboard")
+    names = ("format", "store", "tree", "bell", "grid", "detail", "timeline", "dashboard")
     return joined(*(f"{name}.js" for name in names))
 
 

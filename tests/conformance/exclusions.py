@@ -14,6 +14,9 @@ from fnmatch import fnmatch
 
 _PURE_PYTHON = "calls the pure-Python Future's method on the task: only CPython's private _PyTask"
 _FRAMES = "compares the names of the private functions that the primitive consists of"
+_ONE_LOOP = (
+    "asks that a lock with another loop in its private _loop is refused; asyncnb's serve every loop"
+)
 _TRACEBACK = "tests futures._copy_future_state, a private function of the interpreter"
 
 PRIVATE = {
@@ -24,6 +27,7 @@ PRIVATE = {
     "test_graph.*.test_stack_wait": _FRAMES,
     "test_graph.*.test_stack_wait_for_non_positive_timeout": _FRAMES,
     "test_graph.*.test_stack_as_completed*": _FRAMES,
+    "test_locks.ConditionTests.test_ambiguous_loops": _ONE_LOOP,
 }
 
 # Tests of this version or an older one, and what replaced the behaviour that they ask for.
@@ -63,6 +67,7 @@ _STAGGERED = "tests asyncio.staggered, which is the interpreter's own"
 _CRASH = "crashes the interpreter's own C future until 3.13.0"
 _ITERATOR = "tests the interpreter's own C iterator of a future, which raises SystemError"
 _CONTEXT = "tests that the event loop runs exception handlers in the right context, as since 3.12"
+_AWAITED = "asks for the interpreter's own words about `await lock`, as since 3.14"
 
 LACKING = {
     (3, 14): {
@@ -70,6 +75,10 @@ LACKING = {
         "test_tasks.*.test_task_disallow_multiple_initialization": _ONCE,
     },
     (3, 13): {
+        "test_locks.LockTests.test_lock": _AWAITED,
+        "test_locks.LockTests.test_lock_by_with_statement": _AWAITED,
+        "test_locks.SemaphoreTests.test_semaphore": _AWAITED,
+        "test_locks.BarrierTests.test_barrier": _AWAITED,
         "test_tasks.*.test_wait_discards_awaited_by_for_pending": _EDGES,
         "test_tasks.*.test_shield_cancel_outer": _EDGES,
         "test_tasks.*.test_shield_cancel_outer_in_task": _EDGES,
@@ -114,6 +123,7 @@ UVLOOP = {
 }
 
 UNTRIED = {
+    "test_locks.ConditionTests.test_ambiguous_loops": "waits for a lock that it holds itself",
     "test_runners.RunnerTests.test_run_future": "runs a future that is never set",
     "test_futures.*.test_use_after_free_on_fut_callback_0_with_evil__*": "may crash",
     "test_futures.*.test_evil_call_soon_list_mutation": "may crash",

@@ -7,11 +7,14 @@ are given here; those that it tests are not, and fail.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
+import re
 import sys
 import types
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +37,30 @@ def load(suite: str, library: Path | None) -> types.ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules[full] = module
         setattr(package, name, module)
-        spec.loader.exec_module(module)
+        with _older_patterns():
+            spec.loader.exec_module(module)
     assert module is not None
     if sys.version_info < (3, 14) and hasattr(module, "no_other_refs"):
         # Since 3.14 a coroutine refers to its own locals (gh-124392), and that helper counts it.
         module.no_other_refs = list  # type: ignore[attr-defined]
     return module
+
+
+@contextlib.contextmanager
+def _older_patterns() -> Iterator[None]:
+    r"""Compile ``\z`` in a pattern, which came with 3.14, as the ``\Z`` of older Pythons."""
+    standard: Any = re.compile
+
+    def compiled(pattern: Any, flags: Any = 0) -> Any:
+        if isinstance(pattern, str) and sys.version_info < (3, 14):
+            pattern = pattern.replace(r"\z", r"\Z")
+        return standard(pattern, flags)
+
+    re.compile = compiled  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        re.compile = standard  # type: ignore[assignment]
 
 
 def lend_tools() -> None:

@@ -25,6 +25,12 @@ from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.primitives import threads as _threads
 from asyncnb._core.primitives import timeouts as _timeouts
 from asyncnb._core.primitives import waiting as _waiting
+from asyncnb._core.primitives.sync import barrier as _barrier
+from asyncnb._core.primitives.sync import condition as _condition
+from asyncnb._core.primitives.sync import event as _event
+from asyncnb._core.primitives.sync import lock as _lock
+from asyncnb._core.primitives.sync import queues as _queues
+from asyncnb._core.primitives.sync import semaphores as _semaphores
 
 FUTURES = {
     "Future": _futures.Future,
@@ -64,6 +70,18 @@ for _kind in ("c", "py"):
     TASKS[f"_{_kind}_all_tasks"] = staticmethod(_all_tasks.all_tasks)
 TIMEOUTS = {name: getattr(_timeouts, name) for name in ("Timeout", "timeout", "timeout_at")}
 GROUPS = {"TaskGroup": _groups.TaskGroup}
+LOCKS = {
+    "Lock": _lock.Lock,
+    "Event": _event.Event,
+    "Condition": _condition.Condition,
+    "Semaphore": _semaphores.Semaphore,
+    "BoundedSemaphore": _semaphores.BoundedSemaphore,
+    "Barrier": _barrier.Barrier,
+}
+QUEUES = {
+    name: getattr(_queues, name)
+    for name in ("Queue", "PriorityQueue", "LifoQueue", "QueueShutDown")
+}
 THREADS = {"to_thread": _threads.to_thread}
 RUNNERS = {"run": _threads.run, "Runner": _threads.Runner}
 GRAPH = {name: getattr(_graph, name) for name in _graph.__all__}
@@ -107,6 +125,8 @@ OVERLAYS: dict[str, dict[str, Any]] = {
     "asyncio.tasks": TASKS,
     "asyncio.timeouts": TIMEOUTS,
     "asyncio.taskgroups": GROUPS,
+    "asyncio.locks": LOCKS,
+    "asyncio.queues": QUEUES,
     "asyncio.threads": THREADS,
     "asyncio.runners": RUNNERS,
 }

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 SUITES = ["futures", "futures2", "tasks", "taskgroups", "timeouts", "waitfor", "threads", "runners"]
-SUITES += ["eager_task_factory", "graph"]
+SUITES += ["eager_task_factory", "graph", "locks", "queues"]
 #: Whose semantics asyncnb has, on every Python.
 NEWEST = (3, 15)
 

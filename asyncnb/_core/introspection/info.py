@@ -54,9 +54,12 @@ class TaskInfo(NamedTuple):
     time for which its steps occupied the loop; ``cpu`` is also known for a task in a worker thread:
     on Linux at any time, elsewhere once it has ended. ``rounds`` is the number of completed runs of
     the body of a task with ``--every``, and ``failures`` the number of times that it failed or was
-    retried with ``--retry``; ``error`` is then the most recent failure. ``next_run`` is when a task
-    with ``--at`` or ``--cron`` that waits for its time will run. ``skipped`` is the number of runs
-    that did not take place because the one before took too long, or the machine slept.
+    retried with ``--retry``; ``error`` is then the most recent failure. ``after`` has the names of
+    the tasks and groups that it starts after, if any (``--after``), and ``follows`` says whether a
+    new run of one of these runs it again, too (``--follow``).
+    ``next_run`` is when a task with ``--at`` or ``--cron`` that waits for its time will run,
+    ``skipped`` the number of runs that did not take place because the one before took too long, or
+    the machine slept.
     """
 
     id: int
@@ -78,6 +81,8 @@ class TaskInfo(NamedTuple):
     worker: str | None = None
     rounds: int | None = None
     failures: int = 0
+    after: tuple[str, ...] | None = None
+    follows: bool = False
     next_run: float | None = None
     skipped: int = 0
 

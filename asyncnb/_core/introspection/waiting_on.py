@@ -100,6 +100,10 @@ def _open_group(names: dict[str, Any], task: Any) -> str:
     return f"group {group.name!r} ({count(len(group), 'task')})"
 
 
+def _after(names: dict[str, Any], task: Any) -> str:
+    return str(names["self"])
+
+
 def _wait(names: dict[str, Any], task: Any) -> str | None:
     return _progress("wait", names.get("fs", names.get("given")))
 
@@ -194,6 +198,7 @@ _FRAMES: dict[str, _Describer] = {
     "BaseEventLoop.getaddrinfo": _getaddrinfo,
     "Server.serve_forever": _serve,
     "OpenGroup._wait_for_end": _open_group,
+    "After.wait": _after,
 }
 for _name in ("sock_recv", "sock_recv_into", "sock_accept", "sock_sendall", "sock_recvfrom"):
     for _class in ("BaseSelectorEventLoop", "BaseProactorEventLoop"):

@@ -210,6 +210,26 @@ def resume(records: Sequence[Commanded]) -> str:
     return "\n".join(f"{record.name} resumed" for record in paused)
 
 
+def notify(records: Sequence[Commanded], *, wanted: bool = True) -> str:
+    """Notify the person when the living tasks of ``records`` end, or no longer."""
+    living = _living(records)
+    launched = [each for each in living if isinstance(each, TaskRecord)]
+    if len(launched) < len(living):
+        inside = next(each.name for each in living if not isinstance(each, TaskRecord))
+        raise CommandError(
+            f"{inside!r} is inside another task, and only the end of a launched one is notified."
+        )
+    for record in launched:
+        record.notify = wanted
+        record.changed()
+    names = ", ".join(record.name for record in living[:5])
+    if len(living) > 5:
+        names += f" and {count(len(living) - 5, 'more task')}"
+    if not wanted:
+        return f"you will not be notified of the end of {names}"
+    return f"you will be notified when {names} {'ends' if len(living) == 1 else 'end'}"
+
+
 def rename(record: TaskRecord, new: str) -> str:
     """Rename a task; refuse an invalid name, and the name of another living task."""
     if problem := invalid_name_reason(new):

@@ -17,6 +17,7 @@ from IPython.display import display
 
 from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, did_you_mean
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
+from asyncnb._core.config import config
 from asyncnb._core.launched import launch, named_groups
 from asyncnb._core.launched.open_group import OpenGroup
 from asyncnb._core.launched.record import (
@@ -32,6 +33,7 @@ from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
 from asyncnb._kernel.arguments import TARGETS, task_name
 from asyncnb._kernel.cells.compiled import BackgroundCell, compile_cell
+from asyncnb._kernel.cells.replaced import ended, location_of
 from asyncnb._kernel.current_cell import cell_id, cell_number
 from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import format_error, user_frames
@@ -39,17 +41,15 @@ from asyncnb._kernel.output.tracebacks import format_error, user_frames
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._kernel.cells.follow import Followers
     from asyncnb._kernel.cells.remote import CellRunner
+    from asyncnb._kernel.output.notifications import Notifications
 
 
 _NOTHING_IS_SENT = (
     "%%atask --in names what is sent to another process; this cell runs in the kernel and sees all "
     "its variables. Omit --in, or use --on process."
 )
-
-
-#: Seconds after which a run that replaces another reports that it waits for it, and gives up.
-REPLACE_REPORT_SECONDS, REPLACE_SECONDS = 3.0, 60.0
 
 
 class BackgroundCells:
@@ -62,11 +62,20 @@ class BackgroundCells:
         *,
         cell_runner: Callable[[Any], CellRunner],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
+        notifications: Callable[[], Notifications],
     ) -> None:
         self.ip = ip
         self.output = output
         self._cell_runner = cell_runner
         self._kernel_loop = kernel_loop
+        self._notifications = notifications
+
+    @functools.cached_property
+    def followers(self) -> Followers:
+        """The cells that run again when others do."""
+        from asyncnb._kernel.cells.follow import Followers  # most notebooks have none
+
+        return Followers(self.output)
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Compile ``body`` and launch it; raise before anything has started if that fails."""
@@ -148,17 +157,15 @@ class BackgroundCells:
         if runner.in_process:
             self._launch_in_pool(runner, cell, name, args)
             return
-        from asyncnb._kernel.cells.remote import prepare_remote
+        from asyncnb._kernel.cells import remote
 
+        note = ""
+        given: dict[str, Any] = {"given": args.sent, "out": args.out or [], "profile": args.profile}
         try:
-            start, bind, note = prepare_remote(
-                self.ip,
-                runner,
-                cell,
-                given=args.sent,
-                out=args.out or [],
-                profile=args.profile,
-            )
+            if args.after or args.after_any:
+                start, bind = remote.prepare_later(self.ip, runner, cell, quiet=args.quiet, **given)
+            else:
+                start, bind, note = remote.prepare_remote(self.ip, runner, cell, **given)
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
         self._launch(
@@ -256,7 +263,22 @@ class BackgroundCells:
         shows_result: bool,
         body_of: OpenGroup | None = None,
         note: str = "",
+        followed: TaskRecord | None = None,
     ) -> Task[Any]:
+        """Launch a cell; ``followed`` is its earlier run if it runs again with others."""
+        again = functools.partial(
+            self._launch,
+            start,
+            args,
+            kind=kind,
+            name=name,
+            bind=bind,
+            shows_result=shows_result,
+            note=note,
+        )
+        after = None
+        if args.after or args.after_any or args.follow or args.even_if_failed:
+            after = self.followers.after(args)
         # A name identifies a task wherever its cell was moved; without one the cell's id does.
         identity = args.name or cell_id(self.output.parent())
         before = [r for r in registry.living() if identity and r.request.identity == identity]
@@ -273,10 +295,14 @@ class BackgroundCells:
         group = body_of
         if args.group is not None:
             group = named_groups.group_named(task_name(args.group, "-g", what="group"))
+        waits = args.wait and followed is None
         record = TaskRecord()
+        if followed is not None:
+            record.origin = followed.origin
+        record.after = after
         record.placement = Placement(kind)
         record.request = CellRequest(
-            identity=identity, bind=bind, shows_result=shows_result, waited=args.wait
+            identity=identity, bind=bind, shows_result=shows_result, waited=waits
         )
         if group is not None:
             record.belong_to(group)
@@ -292,23 +318,31 @@ class BackgroundCells:
 
             often = profiled(record, often, self.output)
         record.first_limit = None if scheduled else args.timeout  # else of each run
+        if args.notify:
+            record.notify = True
+            self._notifications().ask()
         coro = self._run(record, often, [r.task for r in before])
-        launch.cancel_records(before, "replaced by a new run of its cell")
+        for replaced in before:
+            replaced.notify = False  # this run ends it
 
         def before_start() -> None:
+            # Once this run is registered: a task that waits for the earlier one waits for this one.
+            launch.cancel_records(before, "replaced by a new run of its cell")
             # Before the first step, so that the chip is above all that the task shows.
             if args.show:
                 display(record.task)
             if note:
                 print(note)
 
-        first = before_start if args.show or note else None
+        first = before_start if before or args.show or note else None
         task = launch_record(record, coro, name=name, trace=args.trace, before_start=first)
         if group is not None and body_of is None:
             launch.join_group(group, task)
         if args.name is not None and body_of is None:
             self._bind(args.name, task)
-        if args.wait:
+        if args.name is not None and (after is not None or "followers" in vars(self)):
+            self.followers.note_run(args.name, record, lambda run: again(followed=run))
+        if waits:
             self._wait_here(record)
         return task
 
@@ -320,7 +354,9 @@ class BackgroundCells:
     ) -> Any:
         try:
             if before:
-                await _ended(before)  # their cleanup runs first
+                await ended(before)  # their cleanup runs first
+            if record.after is not None:
+                await record.after.wait(record)
             body = start()
         except BaseException:
             registry.ends(record)  # run_body() would do it, but is not reached
@@ -342,7 +378,9 @@ class BackgroundCells:
 
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""
-        if record.request is NO_REQUEST and not self.output.has_report(record):
+        if record.request is NO_REQUEST and not (
+            record.notify or config.notify == "all" or self.output.has_report(record)
+        ):
             record.set_shown()  # as most tasks do, and quickly
             return
         try:
@@ -368,6 +406,8 @@ class BackgroundCells:
             record.set_shown()  # the waiting cell raises it
         else:
             self.output.report(record, result=result if record.request.shows_result else None)
+        if failed or record.notify or config.notify == "all":
+            self._notifications().task_ended(record)
 
     def _wait_here(self, record: TaskRecord) -> None:
         """``--wait``: keep the launching cell busy; the cell fails with its task."""
@@ -400,7 +440,7 @@ async def _in_thread(run: Callable[[], Any]) -> Any:
 
 def _report_stuck(task: Task[Any]) -> None:
     """Report in the cell of ``task`` that its thread has not ended. Call in its context."""
-    name, where = task.get_name(), _location_of(task)
+    name, where = task.get_name(), location_of(task)
     print(
         f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and is still running"
         f"{where}. A thread can be stopped only between two Python instructions: it ends when this "
@@ -408,40 +448,6 @@ def _report_stuck(task: Task[Any]) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-async def _ended(before: Sequence[Task[Any]]) -> None:
-    """Wait for cancelled tasks to end, report those that do not, and give up eventually."""
-    _, left = await asyncio.wait(before, timeout=REPLACE_REPORT_SECONDS)
-    if not left:
-        return
-    names = ", ".join(repr(task.get_name()) for task in left)
-    where = "".join(_location_of(task) for task in list(left)[:1])
-    ways = (
-        "`--again keep` starts a run beside the earlier one; restarting the kernel always ends it."
-    )
-    print(
-        f"asyncnb: the earlier run of {names} was cancelled and has not ended{where}. This run "
-        f"waits for it, {REPLACE_SECONDS:g} s at most. {ways}",
-        file=sys.stderr,
-        flush=True,
-    )
-    _, left = await asyncio.wait(left, timeout=REPLACE_SECONDS - REPLACE_REPORT_SECONDS)
-    if left:
-        raise TimeoutError(
-            f"The earlier run of {names} was cancelled {REPLACE_SECONDS:g} s ago and has not "
-            f"ended{where}, so this one did not start. {ways}"
-        )
-
-
-def _location_of(task: Task[Any]) -> str:
-    from asyncnb._core.introspection.stack import await_chain  # for a thread that does not end
-
-    places = await_chain(task)
-    if not places:
-        return ""
-    at = ([p for p in places if p.where.startswith("In[")] or places)[-1]
-    return f" ({at.where}, line {at.line}{': ' + at.source if at.source else ''})"
 
 
 async def _at_once(run: Callable[[], Any]) -> Any:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core.base.errors import safe_str
 from asyncnb._core.base.text import duration
 from asyncnb._core.launched.record import TaskRecord
-from asyncnb._core.launched.repeat import RunCounts, run_periodically, run_with_retries
 from asyncnb._core.primitives.timeouts import timeout
+from asyncnb._core.repeating.repeat import RunCounts, run_periodically, run_with_retries
 from asyncnb._kernel.output.router import OutputRouter
 from asyncnb._kernel.output.tracebacks import user_frames
 
@@ -48,7 +48,7 @@ def repeated(
         )
     if args.at is None and args.cron is None:
         return start
-    from asyncnb._core.launched import at_times  # seldom needed
+    from asyncnb._core.repeating import at_times  # seldom needed
 
     if args.timeout is not None:
         start = _limited(args.timeout, start)
@@ -86,7 +86,7 @@ def _limited(seconds: float, start: Start) -> Start:
 
 
 def _report_late(when: float, late: float) -> None:
-    from asyncnb._core.launched.local_time import clock_text
+    from asyncnb._core.repeating.local_time import clock_text
 
     print(
         f"asyncnb: due at {clock_text(when)}, and {duration(late)} late: this machine slept, its "

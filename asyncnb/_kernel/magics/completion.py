@@ -27,7 +27,7 @@ from asyncnb._kernel.magics.verbs import Verb
 MAX_NAMES = 500
 
 #: Verbs that take living tasks only.
-_FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout"}
+_FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout", "notify"}
 #: Verbs that take the paths of tasks inside launched ones.
 _TAKE_PATHS = {"cancel", "wait", "pause", "resume", "stack"}
 #: Tasks inside one that are offered at most: a screenful, since one may have 10,000.
@@ -144,18 +144,22 @@ class MagicCompletion:
             elif places and places[0].nargs not in ("*", "+"):
                 places.pop(0)
         if asked is not None:
-            yield from self._values(asked, living)
+            yield from self._values(asked, living, fragment.lstrip("'\""))
             return
-        option, equals, _ = fragment.partition("=")
+        option, equals, started = fragment.partition("=")
         if equals and option in options:
-            yield from (f"{option}={value}" for value in self._values(options[option], living))
+            values = self._values(options[option], living, started)
+            yield from (f"{option}={value}" for value in values)
             return
         if places and not fragment.startswith("-"):
             yield from self._values(places[0], living)
         yield from (option for option, action in options.items() if action not in used)
 
-    def _values(self, action: argparse.Action, living: bool) -> Iterable[str]:
-        """Return the values that an argument takes, as far as they can be listed."""
+    def _values(self, action: argparse.Action, living: bool, started: str = "") -> Iterable[str]:
+        """Return the values that an argument takes, as far as they can be listed.
+
+        ``started`` is how a value begins: of names with commas between them, the last one is open.
+        """
         choices = getattr(action.type, "choices", action.choices)
         if choices:
             return list(choices)
@@ -166,6 +170,12 @@ class MagicCompletion:
                 return (r.name for r in reversed(registry.records()) if r.state() == "failed")
             case "group":
                 return group_names()
+            case "after" | "after_any":
+                before = started[: started.rfind(",") + 1]
+                return (before + name for name in (*task_names(living), *group_names()))
+            case "followers":
+                records = reversed(registry.records())
+                return (r.name for r in records if r.after is not None and r.after.follows)
             case "on":
                 return [*TARGETS, *executors(self.ip.user_ns)]
             case "sent":

@@ -95,8 +95,10 @@ class AsyncMagics(Magics):
 
         %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR]
                 [--on loop|thread|process|kernel|EXECUTOR] [--in A,B]
-                [--every SECONDS] [--at TIME] [--cron LINE] [--retry N]
-                [--again replace|keep|skip|error] [--wait] [--show] [--trace] [--profile] [--quiet]
+                [--every SECONDS | --at TIME | --cron LINE] [--retry N]
+                [--after NAMES | --after-any NAMES] [--even-if-failed] [--follow]
+                [--again replace|keep|skip|error] [--wait] [--notify] [--show] [--trace]
+                [--profile] [--quiet]
 
         A cell with top-level await runs on the loop. A cell without await runs in a worker thread,
         so that blocking code never blocks the loop. --on chooses another place. The cell returns
@@ -106,11 +108,18 @@ class AsyncMagics(Magics):
         --wait keeps the cell busy until the task has ended. --trace records the steps of the task
         and of the tasks it creates, for %tasks timeline. --profile shows under the
         cell, when the task ends, where its time went. --show displays the task as one live
-        line. --quiet does not show the result. Running the cell again replaces its task if that is
+        line. --notify shows a notification in the browser when the task ends.
+        --quiet does not show the result. Running the cell again replaces its task if that is
         still running; --again keep, skip or error changes that.
         --every repeats the cell every SECONDS, and skips rounds for which it is too slow; a round
         that fails is shown and counted. --retry runs it again if it fails, up to N times and after
         a longer pause each time: use it only for work that may be done twice.
+
+        --after load,fetch starts the cell when these tasks, or all tasks of these groups, are done;
+        -t counts from then on. If one of them fails or is cancelled, the cell does not run, and
+        says why; with --even-if-failed it runs when all of them have ended. --after-any starts it
+        when the first of them is done. --follow runs the cell again whenever one of them is run
+        again; %tasks unfollow ends that, %tasks graph draws it.
 
         --at 09:00 runs the cell once, when the clock shows this time next; "2026-12-01 09:00", in
         quotes, names a date. --cron "0 9 * * MON-FRI" repeats it as cron would (minute, hour, day
@@ -134,6 +143,9 @@ class AsyncMagics(Magics):
 
             %%atask watch --every 30 --quiet
             await check(server)
+
+            %%atask clean --after load --follow
+            clean = table.dropna()
         """
         # Here, as in the other magics, and not above: loading does not wait for the parsers.
         from asyncnb._kernel.arguments import atask_parser, task_name, words
@@ -168,7 +180,7 @@ class AsyncMagics(Magics):
     def agroup(self, line: str, cell: str) -> None:
         """Run this cell in the background, inside a task group that other cells can add to.
 
-        %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--show]
+        %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--notify] [--show]
         [--trace] [--quiet]
 
         The cell is the body of `async with TaskGroup() as NAME` on the embedded loop. It ends when
@@ -207,12 +219,15 @@ class AsyncMagics(Magics):
                                       the timeout
         %tasks pause NAME             pause it; --pause-timeouts pauses asyncnb's timeouts as well
         %tasks resume NAME            continue a paused task
+        %tasks notify NAME            be notified in the browser when it ends; --off: no more
         %tasks background             move the cell that is currently awaiting to the background.
                                       In another cell this would have to wait its turn, so use the
                                       dashboard's Background button, a subshell console that you
                                       opened before, or the first line of the cell itself
         %tasks output NAME            show here what it printed
         %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
+        %tasks graph [PATTERN]        draw which task starts after which, and which one waits now
+        %tasks unfollow NAME... | --all   run a cell no longer when what it follows runs (--follow)
         %tasks deadlocks              search for tasks that wait for each other, now
         %tasks profile [NAME] [-g GROUP] [SECONDS]   show where the time of the next 5 s goes: by
                                       task, cell and line; Ctrl-C ends it early
@@ -290,7 +305,8 @@ class AsyncMagics(Magics):
 def _split_expression(line: str) -> tuple[list[str], str]:
     """Split the line of ``%atask`` into the words before the expression, and the expression."""
     rest, before = line.strip(), []
-    flags = {"--wait", "--show", "--trace", "--profile", "--quiet"}
+    flags = {"--wait", "--notify", "--show", "--trace", "--profile", "--quiet", "--follow"}
+    flags.add("--even-if-failed")
     named = False
     while rest and not rest.startswith("#"):
         word, _, after = rest.partition(" ")

@@ -16,14 +16,17 @@ def note(info: TaskInfo) -> str:
     elif info.failures:
         parts.append(count(info.failures, "failed attempt"))
     if info.next_run is not None:
-        from asyncnb._core.launched.local_time import clock_text  # seldom needed
+        from asyncnb._core.repeating.local_time import clock_text  # seldom needed
 
         parts.append(f"next {clock_text(info.next_run)}")
     if info.error:
-        parts.append(info.error.partition("\n")[0])
+        error = info.error.partition("\n")[0]
+        parts.append(error.removeprefix(f"NotRunError: {info.name} "))  # the row has the name
     elif info.progress is not None:
         done, total = info.progress
         parts.append(f"{done}" if total is None else f"{done}/{total}")
+    if info.follows and info.after:
+        parts.append(f"follows {', '.join(info.after)}")
     if info.timeout is not None and info.state not in ENDED:
         parts.append(f"{duration(info.timeout)} left")
     return ", ".join(parts)

@@ -26,7 +26,7 @@ class RowElement {
     this.amount = h("span", { class: "asyncnb-amount" });
     this.note = h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-note" });
     this.cell = h("button", { type: "button", class: "asyncnb-link", "data-verb": "go", tabindex: -1 });
-    this.buttons = { pause: button("pause"), timeout: button("timeout"), rename: button("rename"), cancel: button("cancel") };
+    this.buttons = { notify: button("notify"), pause: button("pause"), timeout: button("timeout"), rename: button("rename"), cancel: button("cancel") };
     this.nameCell = h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-name" }, this.twisty, this.icon, this.name, this.size);
     this.node = h(
       "div",
@@ -98,6 +98,9 @@ class RowElement {
     const paused = state === "paused";
     this.showButton("pause", living && store.canPause(row), `${paused ? "Resume" : "Pause"} ${name}`);
     setIcon(this.buttons.pause.firstChild, paused ? "resume" : "pause");
+    this.showButton("notify", living && !row.isInner && store.can.includes("notify"), `Notify when ${name} ends`);
+    setIcon(this.buttons.notify.firstChild, row.notify ? "notified" : "notify");
+    setAttribute(this.buttons.notify, "aria-pressed", Boolean(row.notify));
     this.showButton("timeout", living && !row.isInner, `Set time limit of ${name}`);
     this.showButton("rename", living && !row.isInner, `Rename ${name}`);
     this.showButton("cancel", living, `Cancel ${name}`);
@@ -122,7 +125,7 @@ class RowElement {
     setText(this.note, countsOf(counts));
     setAttribute(this.note, "title", this.note.textContent || null);
     setHidden(this.cell, true);
-    for (const verb of ["pause", "timeout", "rename"]) this.showButton(verb, false);
+    for (const verb of ["notify", "pause", "timeout", "rename"]) this.showButton(verb, false);
     this.showButton("cancel", living.length > 0 && state !== "cancelling", `Cancel group ${item.group}`);
   }
 
@@ -413,6 +416,7 @@ class Grid {
     else if (verb === "go") this.onGo?.(row);
     else if (isEnded(row) || this.store.connection === "lost") return;
     else if (verb === "rename" || verb === "timeout") element?.edit(verb);
+    else if (verb === "notify") toggleBell(this.store, row);
     else if (verb === "pause") this.command(row, row.state === "paused" ? "resume" : "pause");
     else if (verb === "cancel") this.command(row, "cancel");
   }
@@ -451,6 +455,7 @@ class Grid {
       F2: () => this.act(item, "rename"),
       p: () => item.row && this.store.canPause(item.row) && this.act(item, "pause"),
       t: () => this.act(item, "timeout"),
+      n: () => item.row && !item.row.isInner && this.store.can.includes("notify") && this.act(item, "notify"),
       g: () => item.row?.cell && this.act(item, "go"),
     };
     const action = Object.hasOwn(keys, event.key) ? keys[event.key] : null;

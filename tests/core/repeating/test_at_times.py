@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 import asyncnb
-from asyncnb._core.launched.at_times import (
+from asyncnb._core.repeating.at_times import (
     LOOK_SECONDS,
     MARGIN_SECONDS,
     run_at,
     run_on_schedule,
     sleep_until,
 )
-from asyncnb._core.launched.repeat import RunCounts
+from asyncnb._core.repeating.repeat import RunCounts
 from asyncnb.testing import run_virtual
 
 HOUR = 3600.0

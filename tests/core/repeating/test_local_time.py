@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from asyncnb._core.launched.local_time import LOCAL, clock_text, parse_time
+from asyncnb._core.repeating.local_time import LOCAL, clock_text, parse_time
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 02:00 is 03:00 on 2026-03-29, 03:00 is 02:00 on 2026-10-25
 

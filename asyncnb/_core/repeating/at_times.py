@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from asyncnb._core.launched.repeat import RunCounts, Start, run_round
+from asyncnb._core.repeating.repeat import RunCounts, Start, run_round
 
 __asyncnb_frames__ = "waits"
 

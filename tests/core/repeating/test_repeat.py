@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asyncnb import create_task
-from asyncnb._core.launched.repeat import RunCounts, run_periodically, run_with_retries
+from asyncnb._core.repeating.repeat import RunCounts, run_periodically, run_with_retries
 from asyncnb.testing import run_virtual
 
 

@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Never, TypeVar
 
 from asyncnb._core.introspection.leaves import format_failure
+from asyncnb._core.pacing.policy import Retry
+from asyncnb._core.pacing.retries import RunRetries
 
 __asyncnb_frames__ = "waits"
 
 T = TypeVar("T")
 Start = Callable[[], Coroutine[Any, Any, T]]
-
-#: Seconds before the first retry after a failure, and at most before any later one.
-FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 
 
 class RunCounts:
@@ -132,19 +131,23 @@ async def run_with_retries(
     """Run ``start()``, and retry it up to ``times`` times while it fails; return its result.
 
     Half a second passes before the second attempt, and twice as long before each further one, up
-    to 30 s. ``on_retry(exc, delay)`` is called before each wait. The last failure is raised;
-    cancellation, SystemExit and KeyboardInterrupt propagate at once.
+    to 30 s; or as long as the server asks for with Retry-After, see Retry. Every Exception is tried
+    again, also a mistake in the code, which another cell may mend meanwhile.
+    ``on_retry(exc, delay)`` is called before each wait. The last failure is raised; cancellation,
+    SystemExit and KeyboardInterrupt propagate at once.
     """
-    delay = FIRST_DELAY
-    for left in range(times, -1, -1):
+
+    async def attempt(_: object) -> T:
         try:
             return await start()
-        except Exception as exc:
+        except Exception:
             rounds.attempts += 1
-            if not left:
-                raise
-            rounds.note_failure(exc)
-            on_retry(exc, delay)
-        await asyncio.sleep(delay)
-        delay = min(2 * delay, LONGEST_DELAY)
-    raise AssertionError("the last attempt either returns or raises")
+            raise
+
+    def waits(exc: Exception, delay: float) -> None:
+        rounds.note_failure(exc)
+        on_retry(exc, delay)
+
+    # One task has no others to keep apart from, and the delays are in its output: no jitter.
+    retries = RunRetries(Retry(times, on=Exception, jitter=False))
+    return await retries.call(attempt, None, on_retry=waits)

@@ -1,0 +1,1 @@
+"""asyncio's locks and queues, shared between the loops and threads of a process."""

@@ -1,0 +1,130 @@
+"""Condition: wait, with a lock released, until another task says that something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+from asyncnb._core.primitives.sync.lock import Lock
+from asyncnb._core.primitives.sync.wakeups import (
+    SharedBetweenLoops,
+    Waiter,
+    forget,
+    mutex,
+    wake,
+    without_dead,
+)
+
+T = TypeVar("T")
+
+
+class Condition(SharedBetweenLoops, asyncio.Condition):
+    """A condition for tasks: ``asyncio.Condition`` that every loop and thread may use.
+
+    ``Condition(lock=None)`` uses the lock that it is given, or one of its own. With a lock of
+    asyncio's it is bound to one loop, as that lock is. ``notify()`` and ``notify_all()`` may be
+    called in any thread, while the lock is taken, by whatever task or thread.
+
+    A task that is cancelled after it was notified passes the notification on. ``wait()`` may also
+    return without one, so check in a loop, or use ``wait_for()``.
+
+    Semantics: CPython 3.15. Any loop, any thread.
+    """
+
+    _waiters: deque[Waiter]
+
+    def __init__(self, lock: asyncio.Lock | None = None) -> None:
+        if lock is None:
+            lock = Lock()
+        self._lock = lock
+        self.locked = lock.locked  # type: ignore[method-assign]
+        self.acquire = lock.acquire  # type: ignore[method-assign]
+        self.release = lock.release  # type: ignore[method-assign]
+        self._waiters = deque()
+
+    async def wait(self) -> Literal[True]:
+        """Release the lock, wait to be notified, take the lock again, and return True.
+
+        Raises RuntimeError if the lock is not taken, and CancelledError if the task is cancelled
+        meanwhile, with the lock taken in that case, too. Any loop.
+        """
+        if not self.locked():
+            raise RuntimeError("cannot wait on un-acquired lock")
+        waiter = self._new_waiter()
+        with mutex:
+            # Before the release, after which another thread may notify.
+            self._waiters.append(waiter)
+        try:
+            self.release()
+        except BaseException:
+            with mutex:
+                forget(self._waiters, waiter)
+            raise
+        notified = False
+        try:
+            try:
+                try:
+                    await waiter
+                finally:
+                    with mutex:
+                        notified = not forget(self._waiters, waiter)
+            finally:
+                cancelled: BaseException | None = None
+                while True:
+                    try:
+                        await self.acquire()
+                        break
+                    except CancelledError as exc:
+                        cancelled = exc
+                if cancelled is not None:
+                    try:
+                        raise cancelled
+                    finally:
+                        cancelled = None  # it would refer to this frame, which refers to it
+        except BaseException:
+            if notified:
+                self._notify(1)
+            raise
+        return True
+
+    async def wait_for(self, predicate: Callable[[], T]) -> T:
+        """Wait until ``predicate()`` is true, and return what it returned.
+
+        It is called at first, and again each time that this task is notified, with the lock taken.
+        Raises what ``wait()`` raises, and what the predicate raises. Any loop.
+        """
+        result = predicate()
+        while not result:
+            await self.wait()
+            result = predicate()
+        return result
+
+    def notify(self, n: int = 1) -> None:
+        """Wake up to ``n`` tasks that wait, in the order in which they came.
+
+        Each returns once it has the lock again. Raises RuntimeError if the lock is not taken. Any
+        thread.
+        """
+        if not self.locked():
+            raise RuntimeError("cannot notify on un-acquired lock")
+        self._notify(n)
+
+    def notify_all(self) -> None:
+        """Wake all tasks that wait; see ``notify``."""
+        self.notify(len(self._waiters))
+
+    def _notify(self, n: int) -> None:
+        with mutex:
+            while n > 0 and self._waiters:
+                waiter: Any = self._waiters.popleft()  # that is how it knows that it was notified
+                if not waiter.done() and wake(waiter):
+                    n -= 1
+
+    def _forget_dead_loops(self) -> None:
+        with mutex:
+            without_dead(self._waiters)
+            # Some of them may have been notified last, and it is not known of what.
+            self._notify(len(self._waiters))

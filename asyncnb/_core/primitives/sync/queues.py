@@ -1,0 +1,260 @@
+"""Queue, PriorityQueue, LifoQueue: items from any thread to tasks on any loop, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import QueueEmpty, QueueFull
+from collections import deque
+from itertools import count
+from typing import Any, TypeVar
+
+from asyncnb._core.primitives.sync.event import Event
+from asyncnb._core.primitives.sync.wakeups import (
+    SharedBetweenLoops,
+    Waiter,
+    forget,
+    mutex,
+    wake,
+    wake_all,
+    without_dead,
+)
+
+T = TypeVar("T")
+
+if sys.version_info >= (3, 13):
+    from asyncio import QueueShutDown
+else:
+
+    class QueueShutDown(Exception):
+        """Raised when putting on to or getting from a shut-down Queue."""
+
+
+_turns = count(1)
+
+
+class Queue(SharedBetweenLoops, asyncio.Queue[T]):
+    """A queue: ``asyncio.Queue`` that every loop and thread of the process may use.
+
+    ``await queue.put(item)`` and ``await queue.get()`` wait in the loop of the task, whichever that
+    is. The plain calls, ``put_nowait``, ``get_nowait``, ``task_done`` and ``shutdown``, may be made
+    in any thread, and wake the tasks that wait at once. In code that cannot await,
+    ``asyncnb.run(queue.get())``, ``asyncnb.run(queue.put(item))`` and ``asyncnb.run(queue.join())``
+    block until there is an item, room, or nothing left to do; add ``timeout=SECONDS`` to give up.
+
+    ``maxsize`` is the most items that it holds; 0, the default, is no limit. Tasks are served in
+    the order in which they came; ``get_nowait`` and a ``get()`` that need not wait may take an item
+    before them, as in asyncio. No item is lost when a task is cancelled, or when a loop dies.
+
+    A subclass may override ``_init``, ``_put`` and ``_get``, which are called with a lock held that
+    all queues share: they must not wait. Semantics: CPython 3.15, with ``shutdown()``. Any loop,
+    any thread; also from a finaliser or a signal handler.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self._maxsize = maxsize
+        self._getters: deque[Waiter] = deque()
+        self._putters: deque[Waiter] = deque()
+        self._unfinished_tasks = 0
+        self._finished = Event()
+        self._finished.set()
+        self._init(maxsize)
+        self._is_shutdown = False
+
+    def _format(self) -> str:
+        result = f"maxsize={self._maxsize!r}"
+        if getattr(self, "_queue", None):
+            result += f" _queue={list(self._queue)!r}"  # type: ignore[attr-defined]
+        if self._getters:
+            result += f" _getters[{len(self._getters)}]"
+        if self._putters:
+            result += f" _putters[{len(self._putters)}]"
+        if self._unfinished_tasks:
+            result += f" tasks={self._unfinished_tasks}"
+        if self._is_shutdown:
+            result += " shutdown"
+        return result
+
+    async def put(self, item: T) -> None:
+        """Put an item into the queue; wait for room if it is full.
+
+        Raises QueueShutDown if the queue is shut down, also while this waits, and CancelledError if
+        the task is cancelled; in both cases the item is not in the queue. Any loop.
+        """
+        turn = 0
+        while True:
+            if not self.full():
+                try:
+                    return self.put_nowait(item)
+                except QueueFull:
+                    pass  # another thread was faster
+            with mutex:
+                if not self.full():
+                    return self.put_nowait(item)
+                if self._is_shutdown:
+                    raise QueueShutDown
+                waiter = self._new_waiter()
+                turn = _line_up(self._putters, waiter, turn)
+            try:
+                await waiter
+            except BaseException:
+                with mutex:
+                    if not forget(self._putters, waiter) and not self.full():
+                        self._wakeup_next(self._putters)  # it was woken, and does not come
+                raise
+
+    def put_nowait(self, item: T) -> None:
+        """Put an item into the queue, and wake a task that waits for one. Any thread.
+
+        Raises QueueFull if there is no room, and QueueShutDown if the queue is shut down.
+        """
+        with mutex:
+            if self._is_shutdown:
+                raise QueueShutDown
+            if self.full():
+                raise QueueFull
+            # Counted first: a finaliser may come in, take the item, and say that it is done.
+            self._unfinished_tasks += 1
+            self._finished.clear()
+            try:
+                self._put(item)
+            except BaseException:
+                self.task_done()
+                raise
+            if self._getters:
+                self._wakeup_next(self._getters)
+
+    async def get(self) -> T:
+        """Take an item from the queue; wait for one if it is empty.
+
+        Raises QueueShutDown if the queue is shut down and empty, also while this waits, and
+        CancelledError if the task is cancelled; then no item is taken. Any loop.
+        """
+        turn = 0
+        while True:
+            if not self.empty():
+                try:
+                    return self.get_nowait()
+                except QueueEmpty:
+                    pass  # another thread was faster
+            with mutex:
+                if not self.empty():
+                    return self.get_nowait()
+                if self._is_shutdown:
+                    raise QueueShutDown
+                waiter = self._new_waiter()
+                turn = _line_up(self._getters, waiter, turn)
+            try:
+                await waiter
+            except BaseException:
+                with mutex:
+                    if not forget(self._getters, waiter) and not self.empty():
+                        self._wakeup_next(self._getters)  # it was woken, and does not come
+                raise
+
+    def get_nowait(self) -> T:
+        """Take an item from the queue, and wake a task that waits for room. Any thread.
+
+        Raises QueueEmpty if there is none, and QueueShutDown if there is none and the queue is shut
+        down.
+        """
+        with mutex:
+            if self.empty():
+                if self._is_shutdown:
+                    raise QueueShutDown
+                raise QueueEmpty
+            try:
+                item: T = self._get()
+            except IndexError:
+                if not self.empty():
+                    raise
+                raise QueueEmpty from None  # a finaliser has taken it after empty() was asked
+            if self._putters:
+                self._wakeup_next(self._putters)
+            return item
+
+    def task_done(self) -> None:
+        """Say that the work on an item taken from the queue is done. Any thread.
+
+        The last one ends the wait of ``join()``. Raises ValueError if called more often than items
+        were put into the queue.
+        """
+        with mutex:
+            if self._unfinished_tasks <= 0:
+                raise ValueError("task_done() called too many times")
+            self._unfinished_tasks -= 1
+            if self._unfinished_tasks == 0:
+                self._finished.set()
+
+    async def join(self) -> None:
+        """Wait until ``task_done()`` was called for each item put into the queue. Any loop."""
+        with mutex:
+            if self._unfinished_tasks <= 0:
+                return
+        await self._finished.wait()
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Shut the queue down: from now on ``put`` raises QueueShutDown. Any thread.
+
+        ``get`` still gives what is in the queue, and raises QueueShutDown when that is empty. With
+        ``immediate=True`` the items are dropped, and count as done for ``join()``. Tasks that wait
+        in ``put()`` and ``get()`` are woken. Calling it again is no error.
+        """
+        with mutex:
+            self._is_shutdown = True
+            if immediate:
+                while not self.empty():
+                    self._get()
+                    if self._unfinished_tasks > 0:
+                        self._unfinished_tasks -= 1
+                if self._unfinished_tasks == 0:
+                    self._finished.set()
+            for waiters in (self._getters, self._putters):
+                woken = list(waiters)
+                waiters.clear()
+                wake_all(woken)
+
+    def _wakeup_next(self, waiters: deque[Waiter]) -> None:
+        while waiters:
+            waiter = waiters.popleft()  # that is how it knows that it was woken
+            if not waiter.done() and wake(waiter):
+                return
+
+    def _forget_dead_loops(self) -> None:
+        with mutex:
+            without_dead(self._getters)
+            without_dead(self._putters)
+            # Of those that were woken last, the dead will not come. The others look for
+            # themselves, and wait again if there is nothing for them.
+            for _ in range(min(self.qsize(), len(self._getters))):
+                self._wakeup_next(self._getters)
+            if not self.full():
+                for _ in range(len(self._putters)):
+                    self._wakeup_next(self._putters)
+
+
+def _line_up(waiters: deque[Waiter], waiter: Any, turn: int) -> int:
+    """Add a waiter at the end, or where its turn is if it was woken in vain; return its turn."""
+    if not turn:
+        waiters.append(waiter)
+        return next(_turns)
+    waiter._turn = turn
+    # The first in the deque are others who come back; all behind them came later than these.
+    place = 0
+    for other in waiters.copy():
+        if getattr(other, "_turn", turn) >= turn:
+            break
+        place += 1
+    waiters.insert(place, waiter)
+    return turn
+
+
+class PriorityQueue(Queue[T], asyncio.PriorityQueue[T]):  # type: ignore[type-var]
+    """A queue that gives the lowest item first, such as ``(priority, data)``; see ``Queue``.
+
+    Items are compared in the thread that puts or takes one.
+    """
+
+
+class LifoQueue(Queue[T], asyncio.LifoQueue[T]):
+    """A queue that gives the newest item first; see ``Queue``."""

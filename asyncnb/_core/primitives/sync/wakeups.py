@@ -1,0 +1,146 @@
+"""Waiters of locks and queues: futures of any loop, which any thread may wake.
+
+asyncio's primitives belong to the first loop that waits in them. Here each waiter belongs to the
+loop of the task that waits: on that loop's own thread it is woken as asyncio does, from elsewhere
+with ``call_soon_threadsafe``.
+
+One mutex protects the state of all primitives. It is held for a few bytecodes at a time, never
+while anything waits, and it is reentrant, because a finaliser or a signal handler may come in at
+any call. A lock for each primitive would make every ``join()`` look through all of them
+(``base.locks.holds_a_lock``), and would have an order to keep between a condition and its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from asyncio import AbstractEventLoop, _get_running_loop, get_running_loop
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._core.base.visits import runs_here, visits
+from asyncnb._core.primitives.joining import is_dead, register_waiter
+
+Waiter: TypeAlias = "asyncio.Future[Any]"
+
+mutex = fork_safe_lock()
+
+
+class SharedBetweenLoops:
+    """Base of the primitives: tasks of any loop wait in them, and none is lost with its loop."""
+
+    _loop: Any = None  # the loop that waited last: known to be watched, so no need to ask
+    _watch: LoopWatch | None = None
+
+    def _get_loop(self) -> AbstractEventLoop:
+        """Return the running loop, and learn of its end. Raises RuntimeError if there is none."""
+        loop = get_running_loop()
+        if loop is not self._loop:
+            if self._watch is None:
+                self._watch = LoopWatch(self)
+            register_waiter(loop, self._watch)
+            self._loop = loop
+        return loop
+
+    def _new_waiter(self) -> Waiter:
+        # Not loop.create_future(), which is the same a call later. A plain future: the C task
+        # awaits that without calling methods.
+        return asyncio.Future(loop=self._get_loop())
+
+    def _forget_dead_loops(self) -> None:
+        """Drop the waiters whose loops are dead, and pass on what they were given. Any thread."""
+        raise NotImplementedError
+
+
+class LoopWatch:
+    """Tells a primitive that a loop on which tasks waited in it has died."""
+
+    __slots__ = ("__weakref__", "_primitive")
+
+    def __init__(self, primitive: SharedBetweenLoops) -> None:
+        # Weakly, and not registered itself: a user's subclass may have no hash.
+        self._primitive = weakref.ref(primitive)
+
+    def fail(self, _: BaseException) -> None:
+        """Have the primitive forget the waiters of loops that are dead. Any thread."""
+        primitive = self._primitive()
+        if primitive is not None:
+            primitive._loop = None
+            primitive._forget_dead_loops()
+
+
+def wake(waiter: Waiter) -> bool:
+    """Wake a waiter that is not done; return False if its loop is dead. Any thread.
+
+    On another thread than its loop's, it is done a moment later, and may be cancelled before: the
+    caller notes what it was given.
+    """
+    loop = waiter.get_loop()
+    if _get_running_loop() is loop and (not visits or runs_here(loop)):
+        waiter.set_result(None)
+        return True
+    return _post(loop, [waiter])
+
+
+def wake_all(waiters: Iterable[Waiter]) -> None:
+    """Wake all that are not done, with one call for each other loop. Any thread."""
+    running = _get_running_loop()
+    if running is not None and visits and not runs_here(running):
+        running = None
+    elsewhere: dict[AbstractEventLoop, list[Waiter]] = {}
+    for waiter in list(waiters):  # a copy: a finaliser may change the original meanwhile
+        if waiter.done():
+            continue
+        loop = waiter.get_loop()
+        if loop is running:
+            waiter.set_result(None)
+        else:
+            elsewhere.setdefault(loop, []).append(waiter)
+    for loop, some in elsewhere.items():
+        _post(loop, some)
+
+
+def _post(loop: AbstractEventLoop, waiters: list[Waiter]) -> bool:
+    if is_dead(loop):
+        return False
+    try:
+        loop.call_soon_threadsafe(_set, waiters)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+        return False  # closed just now
+    return True
+
+
+def _set(waiters: list[Waiter]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+def without_dead(waiters: deque[Waiter]) -> list[Waiter]:
+    """Remove the waiters of dead loops from a deque, and return them. The mutex is held."""
+    dead = [waiter for waiter in waiters.copy() if is_dead(waiter.get_loop())]
+    for waiter in dead:
+        forget(waiters, waiter)
+    return dead
+
+
+def all_cancelled(waiters: deque[Waiter]) -> bool:
+    """Return whether no waiter wants anything any more. Any thread."""
+    while True:
+        try:
+            return not waiters or all(waiter.cancelled() for waiter in waiters)
+        except RuntimeError:  # another thread, or a finaliser, has changed it meanwhile
+            continue
+
+
+def forget(waiters: deque[Waiter], waiter: Waiter) -> bool:
+    """Remove a waiter, and return whether it was still there. The mutex is held."""
+    try:
+        waiters.remove(waiter)
+    except ValueError:
+        return False
+    return True
