@@ -102,6 +102,7 @@ class Extension:
             self.ip,
             self.output,
             cell_runner=_cell_runner,
+            make_map=lambda *args, **options: sys.modules["asyncnb"].map(*args, **options),
             kernel_loop=self._kernel_loop,
             notifications=lambda: self.notifications,
         )

@@ -85,6 +85,7 @@ KERNEL_FLOORS = {
     "_kernel/__init__.py": 0,
     "_kernel/arguments.py": 0,
     "_kernel/cron.py": 0,
+    "_kernel/map_arguments.py": 1,
     "_kernel/current_cell.py": 0,
     "_kernel/front_end.py": 0,
     "_kernel/undo.py": 0,

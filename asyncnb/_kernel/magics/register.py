@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asyncnb._kernel.output.router import OutputRouter
     from asyncnb._kernel.undo import UndoStack
 
-_MAGICS = {"cell": ("atask", "agroup"), "line": ("atask", "tasks", "asyncnb")}
+_MAGICS = {"cell": ("atask", "agroup", "amap"), "line": ("atask", "tasks", "asyncnb")}
 
 
 def register(ip: InteractiveShell, undo: UndoStack, **parts: Any) -> AsyncMagics:
