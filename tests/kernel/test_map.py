@@ -65,9 +65,9 @@ def test_the_stop_button_ends_only_the_wait_for_a_run_in_the_background(kernel: 
 
 def test_tasks_shows_one_row_and_the_items_inside_on_request(kernel: Kernel) -> None:
     kernel.ok(DEFINED)
-    kernel.ok(
-        "run = asyncnb.map(call, range(10_000), limit=200, name='calls').start()"
-    ).wait_for("waiting 199")
+    kernel.ok("run = asyncnb.map(call, range(10_000), limit=200, name='calls').start()").wait_for(
+        "waiting 199"
+    )
     shown = kernel.ok("%tasks").text
     assert len([line for line in shown.splitlines() if "calls" in line.split()]) == 1
     assert "0/10000" in shown.replace(",", "")
