@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
 import warnings
-=======
 import weakref
->>>>>>> 2fad7ffab1a53fab46cec8a37b9c08f55a4a5015
 from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
 from typing import Any, Generic, TypeVar
