@@ -61,6 +61,8 @@ class MapRun(Generic[T, R]):
         self._in_background = False
         self._cancelled = False
         self._iterated = False
+        #: Whether it was started, if only to be refused.
+        self._wanted = False
 
     # Running it
 
@@ -193,7 +195,7 @@ class MapRun(Generic[T, R]):
         return sorted(found, key=lambda outcome: outcome.index)
 
     def __del__(self) -> None:
-        if getattr(self, "_task", self) is None and not (self._cancelled or self._iterated):
+        if not (getattr(self, "_wanted", True) or self._cancelled or self._iterated):
             warnings.warn(
                 f"map() of {self._plan.name!r} was never awaited, iterated or started",
                 RuntimeWarning,
@@ -218,6 +220,7 @@ class MapRun(Generic[T, R]):
     def _prepare(self, *, streaming: bool) -> tuple[Coroutine[Any, Any, list[Any] | None], Any]:
         """Return the coroutine of the task of the run, and its save file, open, or None."""
         plan = self._plan
+        self._wanted = True
         if self._cancelled:
             raise CancelledError(f"{self!r} was cancelled before it was started")
         if self._pairs is None and self._feed is None:
