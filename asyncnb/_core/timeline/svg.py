@@ -10,20 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.base.svg import (
-    AMBER,
-    BLUE,
-    GREEN,
-    INK,
-    QUIET,
-    RED,
-    RULE,
-    Colour,
-    document,
-    paint,
-    px,
-    write,
-)
 from asyncnb._core.base.text import count, duration, escape_control_chars
 from asyncnb._core.timeline.rows import (
     ARROW,
@@ -39,6 +25,20 @@ from asyncnb._core.timeline.rows import (
     tick_label,
     ticks,
     verdict,
+)
+from asyncnb._core.timeline.svg_parts import (
+    AMBER,
+    BLUE,
+    GREEN,
+    INK,
+    QUIET,
+    RED,
+    RULE,
+    Colour,
+    document,
+    paint,
+    px,
+    write,
 )
 
 _ROW = 22
