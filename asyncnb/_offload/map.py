@@ -259,18 +259,34 @@ class EngineCalls(Driver):
     async def _send(self, items: list[Any]) -> tuple[list[Any], dict[int, BaseException], float]:
         """Have the function called on ``items``; return results, exceptions, and the seconds."""
         if (seconds := self.plan.timeout) is None:
-            return await self._send_and_wait(items)
-        limit = timeout_after(seconds)
+            return await self._send_and_wait(items, self._on_report)
+        # Where that is known at once, the time begins with the call, not when a worker is started.
+        known = self._engine.in_process or self._engine.kind == "process"
+        limit = timeout_after(None if known else seconds)
+
+        def on_report(kind: str, *data: Any) -> None:
+            if kind == "started" and known:
+                self.loop.call_soon_threadsafe(begin)
+            self._on_report(kind, *data)
+
+        def begin() -> None:
+            if job_runs:
+                limit.reschedule(self.loop.time() + seconds)
+
+        job_runs = True
         try:
             async with limit:
-                return await self._send_and_wait(items)
+                try:
+                    return await self._send_and_wait(items, on_report)
+                finally:
+                    job_runs = False
         except TimeoutError as exc:
             if not limit.expired():
                 raise
             raise TimeoutError(f"no result within {seconds:g} s") from exc.__cause__
 
     async def _send_and_wait(
-        self, items: list[Any]
+        self, items: list[Any], report: Callable[..., object]
     ) -> tuple[list[Any], dict[int, BaseException], float]:
         local, payload = None, b""
         if self._engine.in_process:
@@ -282,7 +298,7 @@ class EngineCalls(Driver):
             "chunk",
             payload,
             shared=self._shared,
-            report=self._on_report,
+            report=report,
             name=self.name,
             local=local,
         )
@@ -345,9 +361,9 @@ class ThreadCalls(EngineCalls):
         self._start(pairs, self._work)
 
     async def _send_and_wait(
-        self, items: list[Any]
+        self, items: list[Any], report: Callable[..., object]
     ) -> tuple[list[Any], dict[int, BaseException], float]:
-        values, failures, seconds = await super()._send_and_wait(items)
+        values, failures, seconds = await super()._send_and_wait(items, report)
         for position, value in enumerate(values):
             if hasattr(value, "__await__"):
                 self._fixed, self._chunk = True, 1

@@ -61,12 +61,15 @@ class BackgroundCells:
         output: OutputRouter,
         *,
         cell_runner: Callable[[Any], CellRunner],
+        make_map: Callable[..., Any],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
         notifications: Callable[[], Notifications],
     ) -> None:
         self.ip = ip
         self.output = output
         self._cell_runner = cell_runner
+        #: ``asyncnb.map``.
+        self.make_map = make_map
         self._kernel_loop = kernel_loop
         self._notifications = notifications
 
@@ -76,6 +79,11 @@ class BackgroundCells:
         from asyncnb._kernel.cells.follow import Followers  # most notebooks have none
 
         return Followers(self.output)
+
+    def close(self) -> None:
+        """Have no cell follow another one any more."""
+        if "followers" in vars(self):
+            self.followers.clear()
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Compile ``body`` and launch it; raise before anything has started if that fails."""
@@ -103,7 +111,7 @@ class BackgroundCells:
             from asyncnb._kernel.cells.on_kernel_loop import on_loop
 
             start = functools.partial(on_loop, self._loop_of_kernel(), start)
-        self._launch(
+        self.launch(
             lambda _: start(),
             args,
             kind=kind,
@@ -137,7 +145,7 @@ class BackgroundCells:
                 return cell.run(self.ip.user_global_ns)
 
         self.ip.user_ns[name] = group  # `as NAME`: the body, and other cells, need it at once
-        task = self._launch(
+        task = self.launch(
             inside,
             args,
             kind="loop",
@@ -168,7 +176,7 @@ class BackgroundCells:
                 start, bind, note = remote.prepare_remote(self.ip, runner, cell, **given)
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
-        self._launch(
+        self.launch(
             start,
             args,
             kind=runner.kind,
@@ -184,7 +192,7 @@ class BackgroundCells:
         if args.sent is not None:
             raise UsageError(_NOTHING_IS_SENT)
         run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
-        self._launch(
+        self.launch(
             lambda record: runner.run_here(record, run),
             args,
             kind=runner.kind,
@@ -242,7 +250,7 @@ class BackgroundCells:
             return as_coroutine(again, caller="%atask")
 
         try:
-            task = self._launch(
+            task = self.launch(
                 start, args, kind="loop", name=args.name, bind=bind, shows_result=False
             )
         except UsageError:
@@ -252,7 +260,7 @@ class BackgroundCells:
         task.add_done_callback(lambda _: coro.close())
         return task
 
-    def _launch(
+    def launch(
         self,
         start: Callable[[TaskRecord], Coroutine[Any, Any, Any]],
         args: argparse.Namespace,
@@ -263,11 +271,16 @@ class BackgroundCells:
         shows_result: bool,
         body_of: OpenGroup | None = None,
         note: str = "",
+        bound: Callable[[Task[Any]], Any] | None = None,
         followed: TaskRecord | None = None,
     ) -> Task[Any]:
-        """Launch a cell; ``followed`` is its earlier run if it runs again with others."""
+        """Launch a cell, whose coroutine ``start`` returns, as its options ``args`` say.
+
+        ``bound`` is called with the task and returns what its name is bound to instead of it.
+        ``followed`` is its earlier run if it runs again with others.
+        """
         again = functools.partial(
-            self._launch,
+            self.launch,
             start,
             args,
             kind=kind,
@@ -338,8 +351,9 @@ class BackgroundCells:
         task = launch_record(record, coro, name=name, trace=args.trace, before_start=first)
         if group is not None and body_of is None:
             launch.join_group(group, task)
+        value = task if bound is None else bound(task)
         if args.name is not None and body_of is None:
-            self._bind(args.name, task)
+            self._bind(args.name, value)
         if args.name is not None and (after is not None or "followers" in vars(self)):
             self.followers.note_run(args.name, record, lambda run: again(followed=run))
         if waits:
@@ -368,13 +382,13 @@ class BackgroundCells:
             exc.__traceback__ = user_frames(exc.__traceback__)
             raise
 
-    def _bind(self, name: str, task: Task[Any]) -> None:
-        """Bind ``name`` to ``task`` unless that would overwrite something of the user's."""
+    def _bind(self, name: str, value: Any) -> None:
+        """Bind ``name`` to a task or run unless that would overwrite something of the user's."""
         namespace = self.ip.user_ns
         if not name.isidentifier() or hasattr(builtins, name):
             return
-        if name not in namespace or isinstance(namespace[name], Task):
-            namespace[name] = task
+        if name not in namespace or isinstance(namespace[name], (Task, *_run_class())):
+            namespace[name] = value
 
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""
@@ -425,6 +439,12 @@ class BackgroundCells:
             raise exc from None
         finally:
             record.request.waited = False
+
+
+def _run_class() -> tuple[type, ...]:
+    """Return the class of a run of ``asyncnb.map`` if there can be one yet."""
+    module = sys.modules.get("asyncnb._core.mapping.run")
+    return () if module is None else (module.MapRun,)
 
 
 async def _in_thread(run: Callable[[], Any]) -> Any:
