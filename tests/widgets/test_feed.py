@@ -14,11 +14,11 @@ import asyncnb
 from asyncnb import embedded_loop
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import registry as _registry
-from asyncnb._core.launched.local_time import clock_text
 from asyncnb._core.launched.record import observers
 from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb._core.launched.repeat import RunCounts
 from asyncnb._core.loop.current import shutdown
+from asyncnb._core.repeating.local_time import clock_text
+from asyncnb._core.repeating.repeat import RunCounts
 from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import MAX_UNACKNOWLEDGED, Feed, Subscription
