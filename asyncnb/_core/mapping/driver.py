@@ -185,16 +185,20 @@ class Driver:
     def succeeded(self, outcome: Outcome[Any, Any]) -> None:
         """Note the result of an item, once it is in the save file if there is one."""
         if self.saving is not None:
-            self.saving.put(outcome, self._deliver, self.stop)
+            self.saving.put(outcome, self._deliver, self._not_saved)
         else:
             self._deliver(outcome)
 
     def item_failed(self, outcome: Outcome[Any, Any]) -> None:
         """Note the exception of an item, which ends the run if failures do."""
         if self.saving is not None and not isinstance(outcome._error, CancelledError):
-            self.saving.put(outcome, self._deliver_failure, self.stop)
+            self.saving.put(outcome, self._deliver_failure, self._not_saved)
         else:
             self._deliver_failure(outcome)
+
+    def _not_saved(self, outcome: Outcome[Any, Any], error: BaseException) -> None:
+        self.item_stopped(outcome.index, outcome.item)  # retry() calls it again
+        self.stop(error)
 
     def _deliver(self, outcome: Outcome[Any, Any]) -> None:
         self.meter.done += 1

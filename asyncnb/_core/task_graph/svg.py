@@ -5,7 +5,8 @@ A state has a sign and a word as well as a colour, a kind of edge its width and 
 
 from __future__ import annotations
 
-from asyncnb._core.base.svg import (
+from asyncnb._core.base.text import count, escape_control_chars
+from asyncnb._core.svg import (
     AMBER,
     BLUE,
     GREEN,
@@ -19,7 +20,6 @@ from asyncnb._core.base.svg import (
     px,
     write,
 )
-from asyncnb._core.base.text import count, escape_control_chars
 from asyncnb._core.task_graph.data import KINDS, Graph, Node
 from asyncnb._core.task_graph.layout import Layout, layout
 

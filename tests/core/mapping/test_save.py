@@ -35,6 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     left = [thread.name for thread in threading.enumerate() if "asyncnb save" in thread.name]
     assert not left, "threads that still write"
+    assert not [name for name in os.listdir() if "-" in name], "a lock, or a log"
 
 
 def opened(path: str = "run.db", function: Callable[..., Any] = fetch, **options: Any) -> OpenSave:
