@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         format_call_graph,
         print_call_graph,
     )
-    from asyncnb._core.introspection.info import CellRef, TaskInfo
+    from asyncnb._core.introspection.info import CallsInfo, CellRef, TaskInfo
     from asyncnb._core.launched.launch import cancel, launch, task, tasks
     from asyncnb._core.launched.named_groups import open_group
     from asyncnb._core.launched.notices import notify
@@ -133,7 +133,7 @@ _MODULES = {
     "asyncnb._core.introspection.call_graph": (
         "capture_call_graph format_call_graph print_call_graph"
     ),
-    "asyncnb._core.introspection.info": "CellRef TaskInfo",
+    "asyncnb._core.introspection.info": "CallsInfo CellRef TaskInfo",
     "asyncnb._core.launched.launch": "cancel launch task tasks",
     "asyncnb._core.launched.named_groups": "open_group",
     "asyncnb._core.launched.notices": "notify",
@@ -198,6 +198,7 @@ __all__ = [
     "BoundedSemaphore",
     "BrokenBarrierError",
     "CancelledError",
+    "CallsInfo",
     "CellRef",
     "Condition",
     "EmbeddedLoop",
@@ -228,9 +229,9 @@ __all__ = [
     "ResultDroppedError",
     "Retry",
     "Runner",
-    "Semaphore",
     "Save",
     "SaveError",
+    "Semaphore",
     "SourceClosedError",
     "Task",
     "TaskGroup",

@@ -30,7 +30,7 @@ from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
 from asyncnb._kernel.ipykernel.kernel import kernel_loop, kernel_of
 from asyncnb._kernel.ipykernel.parents import is_headless
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
-from asyncnb._kernel.magics.register import complete, register
+from asyncnb._kernel.magics.register import complete, register, tasks_verbs
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
 from asyncnb._kernel.output.displays import Displays
@@ -102,10 +102,11 @@ class Extension:
             self.ip,
             self.output,
             cell_runner=_cell_runner,
+            make_map=lambda *args, **options: sys.modules["asyncnb"].map(*args, **options),
             kernel_loop=self._kernel_loop,
             notifications=lambda: self.notifications,
         )
-        self._undo.push(cells.close)
+        self._undo.push(cells.launcher.close)
         return cells
 
     @functools.cached_property
@@ -267,22 +268,14 @@ class Extension:
 
     def _tasks_verbs(self) -> tuple[Verb, dict[str, Verb]]:
         """Return what ``%tasks`` without a verb does, and its verbs."""
-        from asyncnb._kernel.magics.control import ControlVerbs
-        from asyncnb._kernel.magics.explain import ExplainVerbs
-        from asyncnb._kernel.magics.show import ShowVerbs
-
-        control = ControlVerbs(
-            deliver=self.output.deliver_late_output,
+        return tasks_verbs(
+            self.output,
+            self.background,
             detach=self._detach_cell,
-            followers=lambda: self.background.followers,
             ask=lambda: self.notifications.ask(),
+            live=lambda: self.browser().dashboard(),
+            deadlocks=lambda: self.deadlocks,
         )
-        show = ShowVerbs(
-            self.background, self.output.show_again, lambda: self.browser().dashboard()
-        )
-        explain = ExplainVerbs(self.background, deadlocks=lambda: self.deadlocks)
-        show.all_verbs = verbs = {**control.verbs, **show.verbs, **explain.verbs}
-        return show.table, verbs
 
     def browser(self) -> BrowserSide:
         """Return the browser side; the first call imports it and hooks into the shell channel.
@@ -326,7 +319,7 @@ class Extension:
             loop_starting=self._watch,
             belongs_here=self.output.is_entered,
             task_launching=self.output.on_task_launch,
-            task_ended=lambda record: self.background.ended(record),
+            task_ended=lambda record: self.background.launcher.ended(record),
             notify=lambda notice: self.notifications.show(notice),
             kernel_loop=self._kernel_loop,
             event_sources=lambda: self.event_sources,

@@ -20,7 +20,7 @@ def joined(*names: str) -> str:
 
 def chip_js() -> str:
     """Return the ES module of the hub of all chips."""
-    return joined("format.js", "store.js", "chip.js")
+    return joined("format.js", "store.js", "calls.js", "chip.js")
 
 
 def notify_js() -> str:
@@ -30,7 +30,7 @@ def notify_js() -> str:
 
 def dashboard_js() -> str:
     """Return the ES module of the dashboard."""
-    names = ("format", "store", "tree", "bell", "grid", "detail", "timeline", "dashboard")
+    names = ("format", "store", "tree", "calls", "bell", "grid", "detail", "timeline", "dashboard")
     return joined(*(f"{name}.js" for name in names))
 
 

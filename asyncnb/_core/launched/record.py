@@ -18,6 +18,8 @@ from asyncnb._core.launched.ended import EndedFacts
 from asyncnb._core.launched.time_limit import limit_of, seconds_left
 
 if TYPE_CHECKING:
+    from asyncnb._core.introspection.info import CallsInfo
+    from asyncnb._core.launched.adjustable import Adjustable, EndedCalls
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.open_group import OpenGroup
     from asyncnb._core.repeating.repeat import RunCounts
@@ -132,8 +134,9 @@ class TaskRecord(EndedFacts):
     rounds: RunCounts | None = None
     #: Items done and items in all (None: unknown), of what the task reports.
     progress: tuple[int, int | None] | None = None
-    #: The counts of a map, and its limit and rate, which may be changed while it runs.
-    adjustable: Any = None
+    #: The run of many calls that the task is, with a limit and a rate that can be set, or None;
+    #: after its end, the facts about it.
+    adjustable: Adjustable | EndedCalls | None = None
     #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
     trace: TaskTrace | None = None
     #: What the task has printed and displayed; the front end keeps it here. None: nothing so far.
@@ -236,7 +239,7 @@ class TaskRecord(EndedFacts):
 
         state = self.state()
         error = self.error() if state == "failed" else None
-        rounds = self.rounds
+        rounds, calls = self.rounds, self.calls()
         if error is None and rounds is not None and state not in ENDED:
             error = rounds.last_error
         return TaskInfo(
@@ -251,7 +254,7 @@ class TaskRecord(EndedFacts):
             started=self.began(state),
             ended=self.ended,
             timeout=None if self.end is not None else seconds_left(self),
-            progress=self.progress,
+            progress=self.progress if calls is None else calls.progress,
             error=error,
             waiting_on=None if state in ENDED else waiting_on(self.task._delegate or self.task),
             cpu=self._cpu_seconds(),
@@ -263,7 +266,18 @@ class TaskRecord(EndedFacts):
             follows=self.after is not None and self.after.follows,
             next_run=None if rounds is None else rounds.next_run,
             skipped=0 if rounds is None else rounds.skipped,
+            calls=calls,
         )
+
+    def calls(self) -> CallsInfo | None:
+        """Return the counts of a task that is a run of many calls, None of another; any thread."""
+        if self.adjustable is None:
+            return None
+        from asyncnb._core.launched.adjustable import calls_info  # few tasks are
+
+        found = calls_info(self.adjustable)
+        # Nothing starts while it is paused, so there is neither a pace nor an end to be told.
+        return found._replace(per_second=None, eta=None) if self.state() == "paused" else found
 
     def began(self, state: str) -> float | None:
         """Return when its code started, in the given state; None if it has not, or never did."""

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-#: Seconds over which the present speed is measured.
+#: Seconds over which the present speed is measured; but always over some items, because calls that
+#: take a minute would else have a speed now and none a moment later.
 SPEED_SECONDS = 10.0
+SPEED_SAMPLES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,8 @@ class MapCounts:
     ``running`` of them have not ended. Of those that have, ``done`` have a result, ``failed`` an
     exception; ``saved`` of those done came from the save file without a call. ``retried`` counts
     repeated calls. ``seconds`` is the time since the start, until the end of an ended run;
-    ``per_second`` how many items end in a second now, averaged over the last 10 s; ``eta`` the
-    seconds left at that speed, None if unknown.
+    ``per_second`` how many items end in a second now, averaged over the last 10 s or more, without
+    those from the save file; ``eta`` the seconds left at that speed, None if unknown.
     """
 
     total: int | None
@@ -51,6 +53,8 @@ class Meter:
     def __init__(self, total: int | None, limit: int, pacer: Any = None) -> None:
         self.total = total
         self.started = self.done = self.failed = self.retried = self.saved = 0
+        #: Returns the run, None once no code holds it.
+        self.run: Callable[[], Any] = lambda: None
         self.pacer = pacer
         self._clock: Callable[[], float] = time.monotonic
         self.began: float | None = None
@@ -121,6 +125,7 @@ class Meter:
             now -= self.stopped - self.began
         self.began, self.stopped = now, None
         self._samples.clear()
+        self._samples.append((clock(), self.done + self.failed - self.saved))
 
     def end(self) -> None:
         """Stop the clock."""
@@ -128,12 +133,13 @@ class Meter:
             self.stopped = self._clock()
 
     def sample(self) -> None:
-        """Note the present counts, for the speed."""
-        now = self._clock()
+        """Note the present counts, for the speed. What came from a save file took no call."""
+        now, called = self._clock(), self.done + self.failed - self.saved
         samples = self._samples
-        samples.append((now, self.done + self.failed))
-        while len(samples) > 2 and now - samples[0][0] > SPEED_SECONDS:
-            samples.popleft()
+        if not samples or samples[-1][1] != called:
+            samples.append((now, called))
+            while len(samples) > SPEED_SAMPLES and now - samples[1][0] > SPEED_SECONDS:
+                samples.popleft()
 
     def counts(self) -> MapCounts:
         """Return a snapshot. Any thread."""
@@ -143,12 +149,9 @@ class Meter:
             now = self.stopped or self._clock()
             seconds = now - self.began
             since, before = self.began, 0
-            if self.stopped is None:
-                for at, number in self._samples.copy():
-                    if now - at <= SPEED_SECONDS:
-                        break
-                    since, before = at, number
-            speed = (ended - before) / (now - since) if now > since else 0.0
+            if self.stopped is None and (samples := self._samples.copy()):
+                since, before = samples[0]
+            speed = (ended - self.saved - before) / (now - since) if now > since else 0.0
         eta = None
         if self.total is not None:
             left = max(0, self.total - ended)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
+import weakref
 from asyncio import CancelledError
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 from asyncnb._core.launched.launch import launch_checked
-from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.launched.record import CellRequest, TaskRecord
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.mapping.counts import MapCounts, Meter
 from asyncnb._core.mapping.outcome import Outcome
@@ -43,6 +45,7 @@ class MapRun(Generic[T, R]):
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._meter = Meter(plan.total, plan.limit, plan.pacer)
+        self._meter.run = weakref.ref(self)
         self._task: Task[Any] | None = None
         self._driver: Any = None
         self._stream: Stream | None = None
@@ -188,6 +191,14 @@ class MapRun(Generic[T, R]):
         found = self._failed if driver is None else [*self._failed, *driver.failed]
         return sorted(found, key=lambda outcome: outcome.index)
 
+    def __del__(self) -> None:
+        if getattr(self, "_task", self) is None and not (self._cancelled or self._iterated):
+            warnings.warn(
+                f"map() of {self._plan.name!r} was never awaited, iterated or started",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
     def __repr__(self) -> str:
         counts = self.counts()
         if self._task is None:
@@ -203,7 +214,8 @@ class MapRun(Generic[T, R]):
 
     # Inside
 
-    def _begin(self, *, streaming: bool) -> None:
+    def _prepare(self, *, streaming: bool) -> tuple[Coroutine[Any, Any, list[Any] | None], Any]:
+        """Return the coroutine of the task of the run, and its save file, open, or None."""
         plan = self._plan
         if self._cancelled:
             raise CancelledError(f"{self!r} was cancelled before it was started")
@@ -229,13 +241,25 @@ class MapRun(Generic[T, R]):
                 self._results,
                 saving,
             )
-            coro = self._run(self._driver, file)
+        except BaseException:
+            if file is not None:
+                file.close()
+            raise
+        return self._run(self._driver, file), file
+
+    def _begin(self, *, streaming: bool, owned: bool = False) -> None:
+        """Launch the run. ``owned``: the code that launches it awaits it, and gets its failure."""
+        plan = self._plan
+        coro, file = self._prepare(streaming=streaming)
+        try:
             loop = asyncio._get_running_loop()
             if loop is not None and loop is not running_embedded_loop():
                 task: Task[Any] = Task(coro, loop=loop, name=plan.name)
             else:
                 record = TaskRecord()
                 record.adjustable = self._meter
+                if owned:
+                    record.request = CellRequest(waited=True)
                 task = launch_checked(record, coro, name=plan.name, group=None, timeout=None)
         except BaseException:
             if file is not None:
@@ -255,6 +279,36 @@ class MapRun(Generic[T, R]):
         if self._item_keys is None:
             self._item_keys = ItemKeys(self._plan.key)
         return open_save(*self._plan.save, self._plan.name)
+
+    # For a cell that is the function, and launches the run as its task
+
+    def _launched_as(self, task: Task[Any]) -> MapRun[T, R]:
+        """Note the task that was launched for the run, in the background; return the run."""
+        self._in_background = True
+        self._task = task
+        return self
+
+    def _run_as(self, record: TaskRecord) -> Coroutine[Any, Any, list[Any] | None]:
+        """Return the coroutine of the run, to be awaited by the launched task of ``record``."""
+        record.adjustable = self._meter
+        self._launched_as(record.task)
+        coro, _ = self._prepare(streaming=False)
+        return coro
+
+    def _results_so_far(self) -> list[Any]:
+        """Return the results, with its exception in the place of each item that has failed."""
+        found = list(self._results or ())
+        for outcome in self._failed:
+            found[outcome.index] = outcome.exception()
+        return found
+
+    # For the commands and displays of its task
+
+    def _last_failures(self, most: int) -> list[Outcome[T, R]]:
+        """Return at most ``most`` of the outcomes of failed items, the newest first."""
+        driver = self._driver
+        newest = [] if driver is None else driver.failed[-most:]
+        return [*self._failed[-most:], *newest][: -most - 1 : -1]
 
     async def _run(self, driver: Any, file: Any) -> list[Any] | None:
         """Run the items; return the results, or raise what has failed. The task of the run."""
@@ -279,7 +333,7 @@ class MapRun(Generic[T, R]):
     async def _result(self) -> list[R]:
         self._refuse_streamed()
         if self._task is None:
-            self._begin(streaming=False)
+            self._begin(streaming=False, owned=True)
         task = self._task
         assert task is not None
         try:
@@ -325,7 +379,7 @@ class MapRun(Generic[T, R]):
         return self._iterate()
 
     async def _iterate(self) -> AsyncGenerator[tuple[T, Outcome[T, R]], None]:
-        self._begin(streaming=True)
+        self._begin(streaming=True, owned=True)
         stream, task = self._stream, self._task
         assert stream is not None and task is not None
         try:

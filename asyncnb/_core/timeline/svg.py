@@ -11,6 +11,20 @@ from __future__ import annotations
 from typing import Any
 
 from asyncnb._core.base.text import count, duration, escape_control_chars
+from asyncnb._core.svg import (
+    AMBER,
+    BLUE,
+    GREEN,
+    INK,
+    QUIET,
+    RED,
+    RULE,
+    Colour,
+    document,
+    paint,
+    px,
+    write,
+)
 from asyncnb._core.timeline.rows import (
     ARROW,
     BARS,
@@ -25,20 +39,6 @@ from asyncnb._core.timeline.rows import (
     tick_label,
     ticks,
     verdict,
-)
-from asyncnb._core.timeline.svg_parts import (
-    AMBER,
-    BLUE,
-    GREEN,
-    INK,
-    QUIET,
-    RED,
-    RULE,
-    Colour,
-    document,
-    paint,
-    px,
-    write,
 )
 
 _ROW = 22

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import itertools
+import pathlib
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,14 +28,14 @@ from asyncnb._kernel.magics.verbs import Verb
 MAX_NAMES = 500
 
 #: Verbs that take living tasks only.
-_FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout", "notify"}
+_FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout", "limit", "rate", "notify"}
 #: Verbs that take the paths of tasks inside launched ones.
 _TAKE_PATHS = {"cancel", "wait", "pause", "resume", "stack"}
 #: Tasks inside one that are offered at most: a screenful, since one may have 10,000.
 MAX_INSIDE = 50
 
 _MAGIC = re.compile(
-    r"^\s*(?:[\w.]+\s*=\s*)?(?P<magic>%%(?:atask|agroup)|%(?:atask|tasks|asyncnb))\s(?P<rest>.*)$"
+    r"^\s*(?:[\w.]+\s*=\s*)?(?P<magic>%%(?:atask|agroup|amap)|%(?:atask|tasks|asyncnb))\s(?P<rest>.*)$"
 )
 _ELSEWHERE = ("distributed", "ipyparallel")
 
@@ -95,6 +96,15 @@ class MagicCompletion:
                 # Its name is that of a group.
                 names = group_names() if not given else []
                 texts = [*names, *self._arguments(agroup_parser(), given or [""], fragment)]
+            case "%%amap":
+                from asyncnb._kernel.map_arguments import map_parser
+
+                parser = map_parser()
+                texts = self._arguments(parser, given, fragment)
+                takes_value = bool(given) and _takes_value(parser, given[-1])
+                # The item and what gives the items are Python, which IPython completes.
+                alone = takes_value or fragment.startswith("-")
+                return Offer(fragment, _fitting(texts, fragment), alone=alone)
             case magic:
                 parser = atask_parser(magic)
                 texts = self._arguments(parser, given, fragment)
@@ -180,8 +190,12 @@ class MagicCompletion:
                 return [*TARGETS, *executors(self.ip.user_ns)]
             case "sent":
                 return sorted(n for n in list(self.ip.user_ns) if not n.startswith("_"))
-            case "limit":
+            case "limit" | "rate":
                 return ["none"]
+            case "save":
+                return sorted(str(path) for path in pathlib.Path().glob("*.db"))
+            case "out":
+                return sorted(n for n in list(self.ip.user_ns) if not n.startswith("_"))
         return []
 
 

@@ -41,6 +41,9 @@ class ControlVerbs:
             "timeout": Verb(
                 "%tasks timeout NAME SECONDS|+SECONDS|none", _timeout_arguments, self._timeout
             ),
+            "limit": Verb("%tasks limit NAME CALLS", _call_limit_arguments, self._limit),
+            "rate": Verb("%tasks rate NAME 30/min|5/s|none", _rate_arguments, self._rate),
+            "retry": Verb("%tasks retry NAME", _retry_arguments, self._retry),
             "pause": Verb("%tasks pause NAME... [--pause-timeouts]", _pause_arguments, self._pause),
             "resume": Verb("%tasks resume NAME...", _resume_arguments, self._resume),
             "background": Verb("%tasks background", lambda parser: None, self._background),
@@ -76,6 +79,15 @@ class ControlVerbs:
     def _timeout(self, args: argparse.Namespace) -> None:
         seconds, more = args.limit
         print(commands.set_limit(commands.launched_named(args.name), seconds, more=more))
+
+    def _limit(self, args: argparse.Namespace) -> None:
+        print(commands.set_call_limit(commands.launched_named(args.name), args.calls))
+
+    def _rate(self, args: argparse.Namespace) -> None:
+        print(commands.set_rate(commands.launched_named(args.name), args.rate))
+
+    def _retry(self, args: argparse.Namespace) -> None:
+        print(commands.retry(commands.launched_named(args.name)))
 
     def _pause(self, args: argparse.Namespace) -> None:
         print(commands.pause(commands.named(args.patterns), pause_timeouts=args.pause_timeouts))
@@ -120,6 +132,20 @@ def _wait_arguments(parser: Parser) -> None:
 def _timeout_arguments(parser: Parser) -> None:
     parser.add_argument("name")
     parser.add_argument("limit", type=limit)
+
+
+def _call_limit_arguments(parser: Parser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("calls")
+
+
+def _rate_arguments(parser: Parser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("rate")
+
+
+def _retry_arguments(parser: Parser) -> None:
+    parser.add_argument("name")
 
 
 def _pause_arguments(parser: Parser) -> None:

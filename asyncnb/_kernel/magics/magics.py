@@ -203,6 +203,48 @@ class AsyncMagics(Magics):
         self._background().launch_group(f"%%agroup {line}".rstrip(), cell, args)
 
     @no_var_expand
+    @cell_magic
+    def amap(self, line: str, cell: str) -> None:
+        """Run this cell for each item, many at a time, in the background, as one task.
+
+        %%amap [NAME] ITEM in EXPRESSION [--limit N] [--rate 60/min] [--retry N] [-t SECONDS]
+               [--save FILE] [-o VAR] [--on loop|thread|process|EXECUTOR]
+               [--on-error continue|cancel] [-g GROUP] [--again replace|keep|skip|error]
+               [--wait] [--show] [--trace] [--profile] [--quiet]
+
+        The cell is a function of ITEM: it sees the variables of the notebook, what it assigns is
+        local to each item, and its last expression is the item's result. With top-level await the
+        items run on the loop, without it in worker threads. The expression is evaluated now and
+        gives the items, in a list, a generator or an async generator. Several names, as in `k, v
+        in pairs`, unpack each item. The cell returns immediately; what items print appears under
+        it, below one progress bar.
+
+        --limit sets how many items run at a time, --rate how many start per second, minute or hour.
+        --retry runs an item that fails again, up to N times and after a longer pause each time; a
+        variable may hold an asyncnb.Retry. -t limits each call, in seconds. --save writes each
+        result to FILE as it ends: run the cell again after an interrupt or a restart of the kernel,
+        and it continues where it stopped. -o binds the list of results to a variable, with an
+        exception in the place of each item that failed. NAME is bound to the run: NAME.failed,
+        NAME.retry(), NAME.counts(), and await NAME gives the results. An item that fails does not
+        stop the others, unless --on-error cancel is given; the failures are shown together at the
+        end. The other options are those of %%atask.
+
+            %%amap pages url in urls --limit 20 --rate 60/min --retry 3 -t 30 -o texts
+            await client.get(url)
+
+            %%amap n in range(1000) -o squares      # no await: runs in threads
+            n * n
+
+        %tasks shows it in one row, NAME/ the items in progress; %tasks limit NAME 5, rate, pause
+        and cancel control it.
+        """
+        from asyncnb._kernel.cells.map_cell import launch_map
+        from asyncnb._kernel.map_arguments import parse_line
+
+        parsed = parse_line(line, self._expanded)
+        launch_map(self._background(), f"%%amap {line}".rstrip(), cell, parsed)
+
+    @no_var_expand
     @line_magic
     def tasks(self, line: str) -> Any:
         """Show, cancel, pause, wait for, rename and clear background tasks.
@@ -217,6 +259,9 @@ class AsyncMagics(Magics):
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
         %tasks timeout NAME 30        set its timeout to 30 s from now; +30 adds 30 s, none removes
                                       the timeout
+        %tasks limit NAME 5           let a run of asyncnb.map make 5 calls at a time
+        %tasks rate NAME 30/min       let it start 30 calls a minute; 5/s, 1000/h; none: any number
+        %tasks retry NAME             run its failed items again, once it has ended
         %tasks pause NAME             pause it; --pause-timeouts pauses asyncnb's timeouts as well
         %tasks resume NAME            continue a paused task
         %tasks notify NAME            be notified in the browser when it ends; --off: no more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncnb._core.base.text import count, duration
 from asyncnb._core.introspection.info import ENDED, TaskInfo
+from asyncnb._core.launched.adjustable import calls_line
 
 
 def note(info: TaskInfo) -> str:
@@ -22,6 +23,8 @@ def note(info: TaskInfo) -> str:
     if info.error:
         error = info.error.partition("\n")[0]
         parts.append(error.removeprefix(f"NotRunError: {info.name} "))  # the row has the name
+    elif info.calls is not None:
+        parts.append(calls_line(info.calls))
     elif info.progress is not None:
         done, total = info.progress
         parts.append(f"{done}" if total is None else f"{done}/{total}")

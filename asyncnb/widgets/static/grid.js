@@ -90,8 +90,7 @@ class RowElement {
     setText(this.state, state);
     this.showTimes();
     this.showProgress(row, name, row.done, row.total);
-    setText(this.note, row.note || (living ? row.waits_for : ""));
-    setAttribute(this.note, "title", this.note.textContent || null);
+    this.showNote();
     setText(this.cell, row.cell ? `In[${row.cell}]` : "");
     setHidden(this.cell, !row.cell);
     setAttribute(this.cell, "aria-label", `Go to the cell of ${row.name}, In[${row.cell}]`);
@@ -178,6 +177,16 @@ class RowElement {
     const now = store.connection === "lost" ? store.lostAt ?? store.now() : store.now();
     setText(this.time, row.started === null ? "" : elapsed((row.ended ?? now) - row.started));
     setText(this.limit, row.deadline === null || isEnded(row) ? "" : `${countdown(row.deadline - now)} left`);
+  }
+
+  /** The failure; of a run of calls its counts, whose last one ticks; else what it waits for. */
+  showNote() {
+    const row = this.item?.row;
+    if (!row) return;
+    const { store } = this.grid;
+    const now = store.connection === "lost" ? store.lostAt ?? store.now() : store.now();
+    setText(this.note, row.note || callsNote(row, now) || (isEnded(row) ? "" : row.waits_for));
+    setAttribute(this.note, "title", this.note.textContent || null);
   }
 
   // Editing in place: the name, or the time limit.
@@ -349,7 +358,12 @@ class Grid {
 
   /** Update the ticking times only. */
   tick() {
-    for (const element of this.elements) if (element.item?.row && !isEnded(element.item.row)) element.showTimes();
+    for (const element of this.elements) {
+      const row = element.item?.row;
+      if (!row || isEnded(row)) continue;
+      element.showTimes();
+      if (row.calls) element.showNote();
+    }
   }
 
   visibleIds() {
