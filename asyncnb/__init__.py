@@ -41,27 +41,40 @@ if TYPE_CHECKING:
 
     from asyncnb._core.base.errors import (
         EmbeddedLoopError,
+        ItemsFailedError,
+        NotRunError,
         OffloadError,
         RemoteError,
         ResultDroppedError,
+        SaveError,
         TaskNotFoundError,
         TasksFailedError,
         WorkerLostError,
         WrongThreadError,
     )
     from asyncnb._core.base.progress import track
+    from asyncnb._core.events.occurrence import Occurrence, SourceClosedError
+    from asyncnb._core.events.values import Values
+    from asyncnb._core.events.waiting import changed, event, values
     from asyncnb._core.introspection.call_graph import (
         capture_call_graph,
         format_call_graph,
         print_call_graph,
     )
-    from asyncnb._core.introspection.info import CellRef, TaskInfo
+    from asyncnb._core.introspection.info import CallsInfo, CellRef, TaskInfo
     from asyncnb._core.launched.launch import cancel, launch, task, tasks
     from asyncnb._core.launched.named_groups import open_group
+    from asyncnb._core.launched.notices import notify
     from asyncnb._core.launched.run import run
     from asyncnb._core.loop.current import embedded_loop
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.loop.statistics import LoopStatistics
+    from asyncnb._core.mapping.counts import MapCounts
+    from asyncnb._core.mapping.outcome import Outcome
+    from asyncnb._core.mapping.run import MapRun
+    from asyncnb._core.mapping.save import Save
+    from asyncnb._core.pacing.policy import Retry
+    from asyncnb._core.pacing.rate import Rate
     from asyncnb._core.primitives.all_tasks import all_tasks
     from asyncnb._core.primitives.as_completed import as_completed
     from asyncnb._core.primitives.create_task import (
@@ -109,20 +122,31 @@ if TYPE_CHECKING:
 #: `import asyncnb` and `%load_ext asyncnb` do not wait for what they do not need.
 _MODULES = {
     "asyncnb._core.base.errors": (
-        "EmbeddedLoopError OffloadError RemoteError ResultDroppedError TaskNotFoundError "
-        "TasksFailedError WorkerLostError WrongThreadError"
+        "EmbeddedLoopError ItemsFailedError OffloadError RemoteError ResultDroppedError SaveError "
+        "EmbeddedLoopError NotRunError OffloadError RemoteError ResultDroppedError "
+        "TaskNotFoundError TasksFailedError WorkerLostError WrongThreadError"
     ),
     "asyncnb._core.base.progress": "track",
+    "asyncnb._core.events.occurrence": "Occurrence SourceClosedError",
+    "asyncnb._core.events.values": "Values",
+    "asyncnb._core.events.waiting": "changed event values",
     "asyncnb._core.introspection.call_graph": (
         "capture_call_graph format_call_graph print_call_graph"
     ),
-    "asyncnb._core.introspection.info": "CellRef TaskInfo",
+    "asyncnb._core.introspection.info": "CallsInfo CellRef TaskInfo",
     "asyncnb._core.launched.launch": "cancel launch task tasks",
     "asyncnb._core.launched.named_groups": "open_group",
+    "asyncnb._core.launched.notices": "notify",
     "asyncnb._core.launched.run": "run",
     "asyncnb._core.loop.current": "embedded_loop",
     "asyncnb._core.loop.embedded": "EmbeddedLoop",
     "asyncnb._core.loop.statistics": "LoopStatistics",
+    "asyncnb._core.mapping.counts": "MapCounts",
+    "asyncnb._core.mapping.outcome": "Outcome",
+    "asyncnb._core.mapping.run": "MapRun",
+    "asyncnb._core.mapping.save": "Save",
+    "asyncnb._core.pacing.rate": "Rate",
+    "asyncnb._core.pacing.policy": "Retry",
     "asyncnb._core.primitives.all_tasks": "all_tasks",
     "asyncnb._core.primitives.as_completed": "as_completed",
     "asyncnb._core.primitives.create_task": (
@@ -174,6 +198,7 @@ __all__ = [
     "BoundedSemaphore",
     "BrokenBarrierError",
     "CancelledError",
+    "CallsInfo",
     "CellRef",
     "Condition",
     "EmbeddedLoop",
@@ -183,20 +208,31 @@ __all__ = [
     "FIRST_EXCEPTION",
     "Future",
     "InvalidStateError",
+    "ItemsFailedError",
     "LifoQueue",
     "Lock",
     "LoopStatistics",
+    "MapCounts",
+    "MapRun",
+    "NotRunError",
+    "Occurrence",
     "OffloadError",
-    "PriorityQueue",
+    "Outcome",
     "Profile",
+    "Rate",
+    "PriorityQueue",
     "Queue",
     "QueueEmpty",
     "QueueFull",
     "QueueShutDown",
     "RemoteError",
     "ResultDroppedError",
+    "Retry",
     "Runner",
+    "Save",
+    "SaveError",
     "Semaphore",
+    "SourceClosedError",
     "Task",
     "TaskGroup",
     "TaskInfo",
@@ -205,12 +241,14 @@ __all__ = [
     "Timeline",
     "Timeout",
     "TimeoutError",
+    "Values",
     "WorkerLostError",
     "WrongThreadError",
     "all_tasks",
     "as_completed",
     "cancel",
     "capture_call_graph",
+    "changed",
     "create_eager_task_factory",
     "create_task",
     "current_deadline",
@@ -219,6 +257,7 @@ __all__ = [
     "eager_task_factory",
     "embedded_loop",
     "ensure_future",
+    "event",
     "export_trace",
     "format_call_graph",
     "gather",
@@ -229,6 +268,7 @@ __all__ = [
     "launch",
     "map",
     "new_event_loop",
+    "notify",
     "offload",
     "open_group",
     "print_call_graph",
@@ -245,6 +285,7 @@ __all__ = [
     "timeout_at",
     "to_thread",
     "track",
+    "values",
     "wait",
     "wait_for",
     "wrap_future",

@@ -30,7 +30,7 @@ from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
 from asyncnb._kernel.ipykernel.kernel import kernel_loop, kernel_of
 from asyncnb._kernel.ipykernel.parents import is_headless
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
-from asyncnb._kernel.magics.register import complete, register
+from asyncnb._kernel.magics.register import complete, register, tasks_verbs
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
 from asyncnb._kernel.output.displays import Displays
@@ -45,11 +45,13 @@ if TYPE_CHECKING:
     from asyncnb._core.loop.embedded import EmbeddedLoop
     from asyncnb._core.profiling.profile import Profile
     from asyncnb._core.timeline.timeline import Timeline
+    from asyncnb._kernel.awaiting.event_sources import EventSources
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.magics.leak_notes import LeakNotes
     from asyncnb._kernel.magics.verbs import Verb
     from asyncnb._kernel.output.blocked import BlockedLoopReporter
     from asyncnb._kernel.output.deadlocks import DeadlockReporter
+    from asyncnb._kernel.output.notifications import Notifications
     from asyncnb._kernel.output.progress import ProgressBars
     from asyncnb.widgets._session import BrowserSide
 
@@ -96,9 +98,16 @@ class Extension:
     def background(self) -> BackgroundCells:
         from asyncnb._kernel.cells.background import BackgroundCells
 
-        return BackgroundCells(
-            self.ip, self.output, cell_runner=_cell_runner, kernel_loop=self._kernel_loop
+        cells = BackgroundCells(
+            self.ip,
+            self.output,
+            cell_runner=_cell_runner,
+            make_map=lambda *args, **options: sys.modules["asyncnb"].map(*args, **options),
+            kernel_loop=self._kernel_loop,
+            notifications=lambda: self.notifications,
         )
+        self._undo.push(cells.launcher.close)
+        return cells
 
     @functools.cached_property
     def blocks(self) -> BlockedLoopReporter:
@@ -117,6 +126,22 @@ class Extension:
         from asyncnb._kernel.output.progress import ProgressBars
 
         return ProgressBars(self.output)
+
+    @functools.cached_property
+    def event_sources(self) -> EventSources:
+        from asyncnb._kernel.awaiting.event_sources import EventSources
+
+        return EventSources(self.ip, self.await_cells, self.output, self._browser_undo)
+
+    @functools.cached_property
+    def notifications(self) -> Notifications:
+        from asyncnb._kernel.output.notifications import Notifications
+
+        made = Notifications(
+            self.ip, self.output, lambda call_soon: self.browser().notifier(call_soon)
+        )
+        self._browser_undo.push(made.close)
+        return made
 
     def load(self) -> None:
         """Hook into this shell and have the embedded loop started; if a step fails, undo all."""
@@ -243,19 +268,14 @@ class Extension:
 
     def _tasks_verbs(self) -> tuple[Verb, dict[str, Verb]]:
         """Return what ``%tasks`` without a verb does, and its verbs."""
-        from asyncnb._kernel.magics.control import ControlVerbs
-        from asyncnb._kernel.magics.explain import ExplainVerbs
-        from asyncnb._kernel.magics.show import ShowVerbs
-
-        control = ControlVerbs(deliver=self.output.deliver_late_output, detach=self._detach_cell)
-        show = ShowVerbs(
+        return tasks_verbs(
+            self.output,
             self.background,
-            show_output=self.output.show_again,
+            detach=self._detach_cell,
+            ask=lambda: self.notifications.ask(),
             live=lambda: self.browser().dashboard(),
+            deadlocks=lambda: self.deadlocks,
         )
-        explain = ExplainVerbs(self.background, deadlocks=lambda: self.deadlocks)
-        show.all_verbs = verbs = {**control.verbs, **show.verbs, **explain.verbs}
-        return show.table, verbs
 
     def browser(self) -> BrowserSide:
         """Return the browser side; the first call imports it and hooks into the shell channel.
@@ -265,12 +285,10 @@ class Extension:
         if not THREADS:
             raise no_threads("The dashboard", "`%tasks` shows a table")
         if self._browser is None:
-            from asyncnb._kernel.ipykernel.comm_channel import CommChannel
             from asyncnb._kernel.tables.tree import as_bundle
             from asyncnb.widgets._session import BrowserSide
 
-            channel = CommChannel(self.ip)
-            self._browser_undo.push(channel.uninstall)
+            channel = self.event_sources.channel
             channel.install()
             self._browser = browser = BrowserSide(
                 subscribe_comm=channel.subscribe,
@@ -301,8 +319,10 @@ class Extension:
             loop_starting=self._watch,
             belongs_here=self.output.is_entered,
             task_launching=self.output.on_task_launch,
-            task_ended=lambda record: self.background.ended(record),
+            task_ended=lambda record: self.background.launcher.ended(record),
+            notify=lambda notice: self.notifications.show(notice),
             kernel_loop=self._kernel_loop,
+            event_sources=lambda: self.event_sources,
         )
 
     def _kernel_loop(self) -> asyncio.AbstractEventLoop | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     from asyncnb._core.launched.open_group import OpenGroup
+    from asyncnb._core.mapping.run import MapRun
     from asyncnb._core.primitives.tasks import Task
 
 T = TypeVar("T")
@@ -50,37 +51,94 @@ def offload(
 
 
 def map(
-    fn: Callable[[Any], Any],
-    iterable: Iterable[Any] | AsyncIterable[Any],
+    fn: Callable[[T], Any],
+    items: Iterable[T] | AsyncIterable[T],
     *,
-    on: Any = None,
     limit: int | None = None,
+    rate: Any = None,
+    retry: Any = None,
+    timeout: float | None = None,
+    save: Any = None,
+    progress: str | None = None,
+    name: str | None = None,
+    on: Any = None,
+    key: Callable[[T], Any] | None = None,
     ordered: bool = True,
+    on_error: Literal["continue", "cancel"] = "continue",
     return_exceptions: bool = False,
     chunksize: int | None = None,
-) -> AsyncGenerator[Any, None]:
-    """Call ``fn`` on each item and yield the results: ``async for result in map(...)``.
+) -> MapRun[T, Any]:
+    """Return a run that calls ``fn`` on each item, at most ``limit`` at a time; start nothing yet.
 
-    With ``on=None``, ``fn`` is an ``async def`` function and runs on the running loop; otherwise it
-    runs where ``on`` says, as for ``offload``. At most ``limit`` items are in progress: taken from
-    the iterable and not yet yielded (by default 100 on the loop, 64 per worker elsewhere, 512 per
-    worker of a cluster). So memory stays bounded for any number of items, and a slow consumer slows
-    down the rest. Results come in the order of the items, or as they are ready with
-    ``ordered=False``.
+    ``results = await asyncnb.map(fn, items)`` is the list of results in the order of the items, and
+    ``async for item, outcome in asyncnb.map(fn, items)`` gives each item with its ``Outcome``,
+    in order too, or with ``ordered=False`` as they end. Then at most ``limit`` outcomes wait to be
+    taken: a slow loop body slows down the calls, and memory stays bounded for any number of items.
+    ``MapRun.start`` runs it in the background.
 
-    The first item that fails raises its exception here, and everything that runs is stopped; with
-    ``return_exceptions=True``, the exception is yielded in place of the result. Leaving the loop
-    early stops everything, too; ``aclose()`` or ``contextlib.aclosing`` does so at once.
+    * ``fn`` is an ``async def`` function, which runs on the running loop (``limit`` is 100 unless
+      given), or a plain one, which runs in threads (32). ``on`` sends it elsewhere, as for
+      ``offload``: in chunks of about 0.05 s of work, or of ``chunksize`` items; ``limit`` is then
+      how many items are sent and not back (64 per worker, 512 per worker of a cluster).
+    * ``items`` is any iterable or asynchronous iterable; it is advanced as items can start.
+    * ``rate`` limits how many calls start in a time: "60/min", "5/s", "1000/h", a number per
+      second, or an ``aiolimiter.AsyncLimiter``.
+    * ``retry`` repeats a call that fails: a number of times, an ``asyncnb.Retry`` or an object of
+      tenacity. ``timeout`` is the limit of each call in seconds; then it fails with TimeoutError.
+    * ``save`` writes each outcome to a file, a path or an ``asyncnb.Save``: the same call, after
+      whatever has stopped it, makes the calls that are missing there. ``key`` is a function that
+      returns what identifies an item.
+    * ``progress="label"`` shows a bar in the cell. ``name`` is the name of the task, by default
+      that label or the name of the function.
 
-    Elsewhere, items are sent in chunks of about 0.05 s of work, or of ``chunksize`` items. If a
-    worker is lost, all items of its chunk fail with WorkerLostError. Raises TypeError or ValueError
-    for invalid arguments and OffloadError for a function that cannot be sent, before anything
-    starts. On any running loop.
+    A failed item (after its retries) does not stop the others: ``await`` then raises
+    ItemsFailedError, which counts them, ``run.failed`` lists them and ``run.retry()`` runs them
+    again. ``on_error="cancel"`` raises the first failure and stops the rest;
+    ``return_exceptions=True`` puts exceptions into the list. While a run is iterated, the
+    outcomes say what failed and nothing is raised, except with ``on_error="cancel"``. What the
+    iterable raises is raised here once the items in progress have ended; KeyboardInterrupt and
+    SystemExit in a call stop the run. Leaving the ``async for`` loop early stops everything;
+    ``aclose()`` or ``contextlib.aclosing`` does so at once.
+
+    >>> async def square(number):
+    ...     return number * number
+    >>> await asyncnb.map(square, range(4))
+    [0, 1, 4, 9]
+
+    Raises TypeError or ValueError for invalid arguments, and OffloadError for a function that
+    cannot be sent; nothing is started then. Any thread.
     """
-    from asyncnb._offload.map import check_map, stream
+    from asyncnb._core.mapping.plan import check_map, runs_in_threads
+    from asyncnb._core.mapping.run import MapRun
 
-    engine, count, chunk = check_map(fn, iterable, on, limit, chunksize)
-    return stream(fn, iterable, engine, count, chunk, ordered, return_exceptions)
+    driver = None
+    if on is not None:
+        from asyncnb._offload.map import check_engine
+
+        driver, limit = check_engine(fn, on, limit, chunksize)
+    elif chunksize is not None:
+        raise ValueError("map(chunksize=...) is only for work sent elsewhere with on=...")
+    elif runs_in_threads(fn):
+        from asyncnb._offload.map import check_threads
+
+        driver, limit = check_threads(limit)
+    plan = check_map(
+        fn,
+        items,
+        limit=limit,
+        rate=rate,
+        retry=retry,
+        timeout=timeout,
+        save=save,
+        progress=progress,
+        name=name,
+        key=key,
+        ordered=ordered,
+        on_error=on_error,
+        return_exceptions=return_exceptions,
+        driver=driver,
+    )
+    return MapRun(plan)
 
 
 def launch_on(work: Any, **options: Any) -> Any:

@@ -557,7 +557,7 @@ from contextvars import ContextVar
 ip = get_ipython()
 kernel = ip.kernel
 # asyncnb gives displayhook and display_pub of an older kernel a class of its own while loaded.
-import ipykernel
+import comm, ipykernel
 seven = ipykernel.version_info[0] >= 7
 threads_have_parents = hasattr(ip, "set_thread_parent")  # ipykernel 7.4
 from debugpy._vendored import force_pydevd  # as ipykernel does when it starts
@@ -626,6 +626,24 @@ NOTEBOOK = [
         "_kernel/ipykernel/comm_channel.py",
         "a click on a dashboard is never answered",
         "callable(kernel._publish_status)",
+    ),
+    Lean(
+        "comm.base_comm.BaseComm._msg_callback",
+        "_core/events/sources.py",
+        "a wait for the messages of a comm takes the place of the comm's own callback for good",
+        "comm.create_comm(comm_id='lean-1')._msg_callback is None",
+    ),
+    Lean(
+        "comm.base_comm.BaseComm._close_callback",
+        "_core/events/sources.py",
+        "a wait for a widget does not end when the page closes it",
+        "comm.create_comm(comm_id='lean-2')._close_callback is None",
+    ),
+    Lean(
+        "comm.base_comm.BaseComm._closed",
+        "_core/events/sources.py",
+        "a wait for a closed comm begins, and never ends",
+        "comm.create_comm(comm_id='lean-3')._closed in (True, False)",
     ),
     Lean(
         "ipykernel.kernelbase.Kernel._topic",

@@ -29,12 +29,12 @@ LAYERS = ("_core", "_kernel", "_offload", "widgets")
 # Third-party modules that a layer may import, besides the standard library and `asyncnb._core`.
 ALLOWED = {
     "_core": {"uvloop", "winloop"},
-    "_kernel": {"IPython", "traitlets"},
+    "_kernel": {"IPython", "cronsim", "traitlets"},
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
-ON_FIRST_USE = {"dask", "distributed", "ipyparallel"}
+ON_FIRST_USE = {"cronsim", "dask", "distributed", "ipyparallel"}
 # The files of `_offload` from the ground up. Each imports only files of earlier rows, for types and
 # in functions too, so no ring of files is possible.
 OFFLOAD_FLOORS = [
@@ -49,7 +49,7 @@ OFFLOAD_FLOORS = [
         "jobs",
         "engines/in_order engines/worker_hub engines/dask_plugins",
         "engines/process engines/executor engines/thread_pool engines/dask engines/ipyparallel",
-        "engines/choose",
+        "engines/choose engines/own_threads",
         "calls map",
         "cells",
     )
@@ -64,12 +64,18 @@ CORE_FLOORS = {
     "_core/base": 0,
     "_core/config.py": 1,
     "_core/frontend.py": 1,
+    "_core/svg.py": 1,
     "_core/introspection": 1,
+    "_core/pacing": 1,
     "_core/primitives": 2,
+    "_core/repeating": 2,
     "_core/deadlocks": 3,
+    "_core/events": 3,
     "_core/loop": 3,
     "_core/tracing": 3,
     "_core/launched": 4,
+    "_core/mapping": 5,
+    "_core/task_graph": 5,
     "_core/timeline": 5,
     "_core/leaks": 5,
     "_core/profiling": 5,
@@ -78,6 +84,8 @@ CORE_APART = ("_core/loop", "_core/tracing")
 KERNEL_FLOORS = {
     "_kernel/__init__.py": 0,
     "_kernel/arguments.py": 0,
+    "_kernel/cron.py": 0,
+    "_kernel/map_arguments.py": 1,
     "_kernel/current_cell.py": 0,
     "_kernel/front_end.py": 0,
     "_kernel/undo.py": 0,

@@ -38,6 +38,11 @@ class Config:
     #: Seconds between two messages to a dashboard. A shorter interval would not be noticeable, and
     #: jupyter_server drops messages above 1000 a second.
     dashboard_interval: float = 0.1
+    #: Of which tasks that ran for long the end is notified while the page is hidden, besides those
+    #: that were asked to: ``off``, ``failures`` or ``all``.
+    notify: str = "failures"
+    #: Seconds that "for long" means there.
+    notify_after: float = 60.0
 
 
 config = Config()

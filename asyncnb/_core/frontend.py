@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import os
+import sys
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
@@ -63,6 +64,28 @@ class FrontEnd(Protocol):
     def publish(self, data: dict[str, Any], metadata: dict[str, Any], **keywords: Any) -> None:
         """Display the mime bundle ``data`` in the current context, as ``display_pub.publish``."""
 
+    def comm_awaited(self, comm_id: str) -> Callable[[], None]:
+        """Have the messages of a comm handled at once, as code waits for them; any thread.
+
+        Return what ends that, once.
+        """
+        ...
+
+    def shell_events(self) -> Sequence[str]:
+        """Return the names of the events that ``observe_shell`` knows; none in plain Python."""
+        ...
+
+    def observe_shell(self, name: str, observer: Callable[..., None]) -> Callable[[], None]:
+        """Call ``observer`` at each event ``name`` of the shell; return what removes it.
+
+        The events of the cell that the calling code belongs to do not count. Raises RuntimeError
+        in a cell for whose own end, or for a cell after it, the caller would wait.
+        """
+        ...
+
+    def notify(self, notice: Any) -> None:
+        """Show a ``Notice`` of the running code to the person. Any thread; returns at once."""
+
 
 class PlainFrontEnd:
     """Plain Python: passes failures to the loop's exception handler and does nothing else."""
@@ -93,6 +116,22 @@ class PlainFrontEnd:
 
     def publish(self, data: dict[str, Any], metadata: dict[str, Any], **keywords: Any) -> None:
         print(data.get("text/plain", ""))
+
+    def comm_awaited(self, comm_id: str) -> Callable[[], None]:
+        return _nothing
+
+    def shell_events(self) -> Sequence[str]:
+        return ()
+
+    def observe_shell(self, name: str, observer: Callable[..., None]) -> Callable[[], None]:
+        raise RuntimeError(f"there is no shell with an event {name!r} here")
+
+    def notify(self, notice: Any) -> None:
+        print(notice.line(), file=sys.stderr, flush=True)
+
+
+def _nothing() -> None:
+    pass
 
 
 PLAIN = PlainFrontEnd()

@@ -23,6 +23,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of exiting the interpreter."""
+        if "not allowed with argument" in message:  # argparse's words for a group of options
+            message = "--every, --at and --cron each say when to run; give one of them"
         end = "" if message.endswith(("?", ".")) else "."
         raise UsageError(f"{self.prog}: {message}{end}\nUsage: {self.usage}")
 
@@ -138,6 +140,28 @@ def period(text: str) -> float:
     return value
 
 
+def moment(text: str) -> float:
+    """Return when to run, as ``time.time()``; for argparse."""
+    import time
+
+    from asyncnb._core.repeating.local_time import parse_time
+
+    try:
+        return parse_time(text, time.time())
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+def cron_line(text: str) -> Any:
+    """Return the schedule of a line of crontab; for argparse."""
+    from asyncnb._kernel.cron import CronSchedule
+
+    try:
+        return CronSchedule(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+
+
 #: The longest profile that a cell waits for, in seconds.
 MAX_PROFILE = 3600.0
 
@@ -164,6 +188,17 @@ def variables(text: str) -> list[str]:
     return [variable(part.strip()) for part in text.split(",")]
 
 
+def task_names(text: str) -> list[str]:
+    """Return the names of tasks or groups with commas between them; for argparse."""
+    names = [part.strip() for part in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(
+            f"takes names of tasks or groups with commas between them, such as load,fetch, not "
+            f"{text!r}"
+        )
+    return names
+
+
 #: Where a cell can run, besides an executor that a variable names.
 TARGETS = ("loop", "thread", "kernel", "process")
 
@@ -180,8 +215,10 @@ def target(text: str) -> str:
 
 ATASK_USAGE = (
     "%%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR] [--on loop|thread|process|kernel|EXECUTOR] "
-    "[--in A,B] [--every SECONDS] [--retry N] "
-    "[--again replace|keep|skip|error] [--wait] [--show] [--trace] [--profile] [--quiet]"
+    "[--in A,B] [--every SECONDS] [--at TIME] [--cron LINE] [--retry N] "
+    "[--after NAMES | --after-any NAMES] [--even-if-failed] [--follow] "
+    "[--again replace|keep|skip|error] [--wait] [--notify] [--show] [--trace] [--profile] "
+    "[--quiet]"
 )
 
 
@@ -196,12 +233,21 @@ def atask_parser(magic: str) -> Parser:
     parser.add_argument("-o", "--out", type=variables, metavar="VAR")
     parser.add_argument("--on", type=target)
     parser.add_argument("--in", dest="sent", type=variables, metavar="A,B")
-    parser.add_argument("--every", type=period, metavar="SECONDS")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--every", type=period, metavar="SECONDS")
+    when.add_argument("--at", type=moment, metavar="TIME")
+    when.add_argument("--cron", type=cron_line, metavar="LINE")
     parser.add_argument("--retry", type=times, metavar="N")
+    parser.add_argument("--after", type=task_names, metavar="NAMES")
+    parser.add_argument("--after-any", type=task_names, metavar="NAMES")
+    parser.add_argument("--even-if-failed", action="store_true")
+    parser.add_argument("--follow", action="store_true")
+    parser.set_defaults(magic=magic)
     parser.add_argument(
         "--again", type=one_of("replace", "keep", "skip", "error"), default="replace"
     )
     parser.add_argument("--wait", action="store_true")
+    parser.add_argument("--notify", action="store_true")
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--profile", action="store_true")
@@ -210,7 +256,8 @@ def atask_parser(magic: str) -> Parser:
 
 
 AGROUP_USAGE = (
-    "%%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--show] [--trace] [--quiet]"
+    "%%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--notify] [--show] "
+    "[--trace] [--quiet]"
 )
 
 
@@ -222,11 +269,13 @@ def agroup_parser() -> Parser:
     parser.add_argument("-t", "--timeout", type=seconds, metavar="SECONDS")
     parser.add_argument("--on-error", type=one_of("cancel", "continue"), default="cancel")
     parser.add_argument("--wait", action="store_true")
+    parser.add_argument("--notify", action="store_true")
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--quiet", action="store_true")
     parser.set_defaults(out=None, on="loop", again="replace", group=None, every=None, retry=None)
-    parser.set_defaults(profile=False)
+    parser.set_defaults(profile=False, at=None, cron=None, after=None, after_any=None)
+    parser.set_defaults(even_if_failed=False, follow=False)
     return parser
 
 

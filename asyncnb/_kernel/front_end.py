@@ -13,9 +13,18 @@ import IPython
 from asyncnb._core.frontend import PLAIN
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from IPython.core.interactiveshell import InteractiveShell
 
     from asyncnb._core.launched.record import TaskRecord
+
+    class EventSources(Protocol):
+        """The part of ``_kernel/awaiting/event_sources.py`` that is used here."""
+
+        def comm_awaited(self, comm_id: str) -> Callable[[], None]: ...
+
+        def observe_shell(self, name: str, observer: Callable[..., None]) -> Callable[[], None]: ...
 
 
 class NotebookFrontEnd:
@@ -29,14 +38,18 @@ class NotebookFrontEnd:
         belongs_here: Callable[[TaskRecord], bool],
         task_launching: Callable[[TaskRecord], None],
         task_ended: Callable[[TaskRecord], None],
+        notify: Callable[[Any], None],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
+        event_sources: Callable[[], EventSources],
     ) -> None:
         self._ip = ip
         self.loop_starting = loop_starting
         self.belongs_here = belongs_here
         self.task_launching = task_launching
         self.task_ended = task_ended
+        self.notify = notify
         self._kernel_loop = kernel_loop
+        self._event_sources = event_sources
         parts = [IPython, inspect.getmodule(type(ip))]
         folders = [os.path.dirname(p.__file__) + os.sep for p in parts if p and p.__file__]
         self.outer_frame_paths = (*PLAIN.outer_frame_paths, *folders)
@@ -55,3 +68,15 @@ class NotebookFrontEnd:
         """Display a mime bundle received from a worker."""
         # Looked up each time: while the output of a cell is captured, it is another object.
         self._ip.display_pub.publish(data, metadata, **keywords)
+
+    def shell_events(self) -> Sequence[str]:
+        """Return the names of IPython's events."""
+        return list(self._ip.events.callbacks)
+
+    def comm_awaited(self, comm_id: str) -> Callable[[], None]:
+        """Have the messages of a comm handled at once, as code waits for them."""
+        return self._event_sources().comm_awaited(comm_id)
+
+    def observe_shell(self, name: str, observer: Callable[..., None]) -> Callable[[], None]:
+        """Call ``observer`` at each of IPython's events of this name."""
+        return self._event_sources().observe_shell(name, observer)

@@ -1,373 +1,374 @@
-"""Streams calls with back-pressure, on the loop or in chunks elsewhere."""
+"""The calls of ``asyncnb.map`` that are made elsewhere: in chunks, in the jobs of an engine."""
 
 from __future__ import annotations
 
-import asyncio
-import collections
 import contextvars
 import functools
-import inspect
 import itertools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from asyncio import CancelledError
+from collections.abc import Callable
+from operator import index
 from typing import Any
 
-from asyncnb._core.primitives.limiter import check_limit, start
+from asyncnb._core.mapping.driver import Driver
+from asyncnb._core.mapping.outcome import Outcome
+from asyncnb._core.mapping.plan import check_function
+from asyncnb._core.primitives.limiter import check_limit
+from asyncnb._core.primitives.tasks import Task, create_here
+from asyncnb._core.primitives.timeouts import timeout as timeout_after
 from asyncnb._offload.engines.choose import engine_for
-from asyncnb._offload.engines.thread_pool import call_each
+from asyncnb._offload.engines.own_threads import OwnThreads
+from asyncnb._offload.engines.thread_pool import call_each, call_plainly
 from asyncnb._offload.jobs import Engine, Job
 from asyncnb._offload.packing import pack_chunk, pack_shared
 from asyncnb._offload.relay import OutputRelay
 from asyncnb._offload.tracebacks import rebuild_error
 
-#: How many items are in progress on the loop, unless ``limit`` is given.
-LOOP_LIMIT = 100
 #: Seconds of work in a chunk of items: much longer than it takes to send one, and short enough for
 #: a cancel, a progress bar and the end of the stream.
 CHUNK_SECONDS = 0.05
+#: How many calls run in threads at the same time, unless ``limit`` is given.
+THREAD_LIMIT = 32
+#: How many items a thread gets at once at most: they are taken, so a pause does not hold them.
+THREAD_CHUNK = 100
 
 _tokens = itertools.count(1)
 
+Pair = tuple[int, Any]
 
-def check_map(
-    function: Any, items: Any, on: Any, limit: Any, chunksize: Any
-) -> tuple[Engine | None, int, int | None]:
-    """Return engine, limit and chunk size. Raises TypeError or ValueError that says what to do."""
-    if not callable(function):
-        raise TypeError(f"map() takes a function and its items, not {type(function).__name__}")
-    if not hasattr(items, "__iter__") and not hasattr(items, "__aiter__"):
-        hint = f"; write range({items})" if isinstance(items, int) else ""
-        raise TypeError(f"map() takes an iterable of items, not {type(items).__name__}{hint}")
-    engine = None if on is None else engine_for(on)
-    if engine is None:
-        if chunksize is not None:
-            raise ValueError("map(chunksize=...) is only for work sent elsewhere with on=...")
-        if not _makes_awaitables(function):
-            raise TypeError(
-                "map() without on= calls an async def function on the loop, but "
-                f"{getattr(function, '__name__', function)!r} is a plain function, which would "
-                "block it: use on='process', or wrap it with asyncio.to_thread"
-            )
-        return None, LOOP_LIMIT if limit is None else check_limit("map", limit), None
+
+def check_engine(
+    function: Any, on: Any, limit: Any, chunksize: Any
+) -> tuple[Callable[..., Any], int]:
+    """Return what makes the driver for ``on``, and the limit.
+
+    Raises TypeError or ValueError that says what to do, OffloadError if the function cannot be
+    sent.
+    """
+    check_function(function)
+    engine = engine_for(on)
     if chunksize is not None:
-        chunksize = check_limit("map", chunksize)
+        chunksize = _check_chunksize(chunksize)
     if limit is not None:
         limit = check_limit("map", limit)
         if chunksize is not None and chunksize > limit:
             raise ValueError(f"map(): a chunk of {chunksize} is more than limit={limit} allows")
     else:
         limit = max(engine.ahead, 4 * (chunksize or 0)) * engine.slots()
-    return engine, limit, chunksize
+    packed = None if engine.in_process else pack_shared(function)
+    return functools.partial(EngineCalls, engine, packed, chunksize), limit
 
 
-def _makes_awaitables(function: Any) -> bool:
-    call = getattr(type(function), "__call__", None)  # noqa: B004
-    inner = getattr(function, "func", function)  # functools.partial
-    return any(inspect.iscoroutinefunction(f) for f in (function, inner, call)) or (
-        not inspect.isroutine(inner) and not inspect.isclass(inner)
-    )
+def _check_chunksize(chunksize: Any) -> int:
+    try:
+        number = index(chunksize)
+    except TypeError:
+        given = type(chunksize).__name__
+        raise TypeError(f"map(chunksize=...) must be an integer, not {given}") from None
+    if number < 1:
+        raise ValueError(f"map(chunksize={number}) must be at least 1")
+    return number
 
 
-class Failed:
-    """A failed item, as results may be exceptions themselves."""
-
-    def __init__(self, exc: BaseException) -> None:
-        self.exc = exc
+def check_threads(limit: Any) -> tuple[Callable[..., Any], int]:
+    """Return what makes the driver for a plain function in threads, and the limit."""
+    return ThreadCalls, THREAD_LIMIT if limit is None else check_limit("map", limit)
 
 
-class Unit:
-    """What is started as one: a call on the loop, or a chunk of calls elsewhere."""
+class ChunkWorker(Task[None]):
+    """The task of a worker, whose name is that of the items that it waits for."""
 
-    #: Whether ``results`` has returned a Failed.
-    failed = False
+    __slots__ = ("pairs",)
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    pairs: list[Pair]
 
-    def done(self) -> bool:
-        """Return whether it has ended."""
-        raise NotImplementedError
-
-    def results(self) -> list[Any]:
-        """Return a result or Failed for each item. Raises what ended the whole unit."""
-        raise NotImplementedError
-
-    def cancel(self) -> None:
-        """Stop it; its results are no longer needed."""
-        raise NotImplementedError
+    def get_name(self) -> str:
+        """Return the name of the items that run now."""
+        first, last = self.pairs[0][0], self.pairs[-1][0]
+        return f"item {first}" if first == last else f"items {first} to {last}"
 
 
-class Call(Unit):
-    """One call of an async function, as a task of the running loop."""
-
-    def __init__(self, future: asyncio.Future[Any]) -> None:
-        super().__init__(1)
-        self.future = future
-
-    def done(self) -> bool:
-        """See Unit."""
-        return self.future.done()
-
-    def cancel(self) -> None:
-        """See Unit."""
-        self.future.cancel()
-
-    def results(self) -> list[Any]:
-        """See Unit."""
-        exc = asyncio.CancelledError() if self.future.cancelled() else self.future.exception()
-        self.failed = exc is not None
-        return [self.future.result() if exc is None else Failed(exc)]
+ChunkWorker.__name__ = ChunkWorker.__qualname__ = Task.__name__
 
 
-class Chunk(Unit):
-    """A chunk of calls in one job of an engine."""
+class EngineCalls(Driver):
+    """Has calls made by an engine, in chunks of ``chunksize`` items or of 0.05 s of work.
 
-    def __init__(self, count: int, engine: Engine, job: Job) -> None:
-        super().__init__(count)
-        self._engine = engine
-        self._job = job
-
-    def done(self) -> bool:
-        """See Unit."""
-        return self._job.outcome is not None
-
-    def took(self) -> tuple[int, float] | None:
-        """Return the number of calls and the seconds they took, if they succeeded."""
-        assert self._job.outcome is not None
-        status, value = self._job.outcome
-        return (self.count, value[2]) if status == "done" else None
-
-    def results(self) -> list[Any]:
-        """See Unit."""
-        try:
-            values, failures, _ = self._job.result()
-        except (Exception, asyncio.CancelledError) as exc:
-            self.failed = True
-            return [Failed(exc)] * self.count
-        self.failed = bool(failures)
-        for index, described in failures.items():
-            is_error = isinstance(described, BaseException)
-            values[index] = Failed(described if is_error else rebuild_error(described))
-        found: list[Any] = values
-        return found
-
-    def cancel(self) -> None:
-        """See Unit."""
-        self._engine.cancel(self._job)
-
-
-class Stream:
-    """The state of one ``map``: items taken, units running, results waiting to be yielded."""
+    A failed call that is repeated is a chunk by itself, and so is each if there is a time limit.
+    """
 
     def __init__(
-        self,
-        function: Callable[..., Any],
-        engine: Engine | None,
-        limit: int,
-        chunksize: int | None,
-        ordered: bool,
+        self, engine: Engine, packed: bytes | None, chunksize: int | None, *args: Any
     ) -> None:
-        self.function = function
-        self.engine = engine
-        self.limit = limit
-        self.chunksize = chunksize
-        self.ordered = ordered
-        self.fixed = engine is None or chunksize is not None  # the size of the units
-        self.closing = False
-        self.out = 0  # items taken and not yet yielded
-        self.running: collections.deque[Unit] = collections.deque()
-        self.finished: collections.deque[Unit] = collections.deque()
-        self.wake = asyncio.Event()
-        self.loop = asyncio.get_running_loop()
-        self.chunk = chunksize or 1
-        self.relay = OutputRelay(contextvars.copy_context())
-        self.shared: tuple[int, bytes] | None = None
-        if engine is not None:
-            if not engine.in_process:
-                self.shared = (next(_tokens), pack_shared(function))
-            # In our own queue, one unit runs in each slot and one waits behind it; not more, so
-            # that other jobs need not wait long.
-            slots = engine.slots()
-            self.units_at_first = 2 * slots
-            self.max_units = 2 * slots if engine.kind == "process" else limit
-            self.adapted = chunksize is not None
-            self.max_chunk = max(1, limit // (2 * slots + 1))
+        super().__init__(*args)
+        self._engine = engine
+        self._shared = None if packed is None else (next(_tokens), packed)
+        self._retries = self.plan.retries()
+        if self.plan.timeout is not None:
+            chunksize = 1
+        self._chunk = chunksize or 1
+        #: Whether the size of the chunks is known: it was given, or one has ended.
+        self._adapted = self._fixed = chunksize is not None
+        #: How many items are sent and not back.
+        self._out = 0
+        self._relay: Any = None
+        # In our own queue, one unit runs in each slot and one waits behind it; not more, so that
+        # other jobs need not wait long.
+        self._slots = engine.slots()
 
-    def room(self) -> int:
-        """Return how many items may be taken for the next unit, 0 if none."""
-        if self.engine is not None and len(self.running) >= (
+    async def drive(self) -> None:
+        """See Driver."""
+        self._relay = OutputRelay(contextvars.copy_context())
+        try:
+            await super().drive()
+        finally:
+            self._relay = None
+            forget = getattr(self._engine, "forget", None)
+            if forget is not None and self._shared is not None:
+                forget(self._shared[0])
+
+    # Chunks
+
+    def max_workers(self) -> int:
+        """Return how many chunks may be out."""
+        if not self._adapted or self._engine.kind == "process":
             # Until it is known how long an item takes, a flood of single items helps no one.
-            self.max_units if self.adapted else self.units_at_first
-        ):
-            return 0
-        # A chunk is taken when there is room for all of it.
-        free = self.limit - self.out
-        return self.chunk if free >= self.chunk else 0
+            return 2 * self._slots
+        return self.meter.limit
 
-    def start(self, items: list[Any]) -> None:
-        """Start a unit for ``items``."""
-        unit: Unit
-        if self.engine is None:
-            future = start(self.loop, self.function(items[0]))
-            unit = Call(future)
-            future.add_done_callback(lambda _: self._ended(unit))
-        else:
-            local, payload = None, b""
-            if self.engine.in_process:
-                local = functools.partial(call_each, self.function, items)
+    def max_chunk(self) -> int:
+        """Return how many items a chunk has at most."""
+        return max(1, self.meter.limit // (2 * self._slots + 1))
+
+    def may_spawn(self) -> bool:
+        """See Driver. A chunk is taken when there is room for all of it."""
+        if len(self.workers) >= self.max_workers():
+            return False
+        return self.meter.limit - self._out >= min(self._chunk, self.meter.limit)
+
+    def spawn(self, pair: Pair) -> None:
+        """See Driver."""
+        pairs = [pair]
+        # The calls of a chunk follow each other at once, whatever the rate.
+        size = 1 if self.meter.paced else min(self._chunk, self.meter.limit)
+        while len(pairs) < size and (more := self.take()) is not None:
+            pairs.append(more)
+        self._start(pairs, self._work)
+
+    def _start(self, pairs: list[Pair], work: Callable[[list[Pair]], Any]) -> None:
+        self._out += len(pairs)
+        worker: Any = create_here(ChunkWorker, work(pairs), self.loop, "", self.context.copy())
+        worker.pairs = pairs
+        self.add(worker)
+
+    def left(self, worker: Any) -> None:
+        """See Driver."""
+        self._out -= len(worker.pairs)
+        if worker.cancelled():
+            self._cancelled(worker.pairs)
+
+    def _cancelled(self, pairs: list[Pair]) -> None:
+        for number, item in pairs:
+            if self.closing:
+                self.item_stopped(number, item)
             else:
-                payload = pack_chunk(items)
-            job = Job(
-                self.loop,
-                "chunk",
-                payload,
-                shared=self.shared,
-                report=self._on_report,
-                name="map",
-                local=local,
-            )
-            unit = Chunk(len(items), self.engine, job)
-            job.on_end = functools.partial(self._ended, unit)
-            self.engine.submit(job)
-        self.out += len(items)
-        self.running.append(unit)
+                self.item_failed(Outcome(number, item, None, CancelledError()))
 
-    def _on_report(self, kind: str, *data: Any) -> None:
-        if kind in ("output", "display"):
-            self.relay.emit(kind, *data)
+    async def _work(self, pairs: list[Pair]) -> None:
+        """Have one chunk of calls made."""
+        began = self.clock()
+        try:
+            for _ in pairs:
+                await self.turn()
+            values, failures, seconds = await self._send([item for _, item in pairs])
+        except CancelledError:
+            return self._cancelled(pairs)
+        except Exception as exc:
+            values, failures, seconds = (
+                [None] * len(pairs),
+                dict.fromkeys(range(len(pairs)), exc),
+                0,
+            )
+        except BaseException as exc:
+            for number, item in pairs:
+                self.item_stopped(number, item)
+            return self.stop(exc)
+        if seconds and not self._fixed:
+            self._adapt(len(pairs), seconds)
+        took = self.clock() - began
+        for position, (number, item) in enumerate(pairs):
+            if position not in failures:
+                self.succeeded(Outcome(number, item, values[position], seconds=took / len(pairs)))
+                continue
+            failure = failures[position]
+            if self.closing:
+                self.item_stopped(number, item)
+            elif self._retries is None:
+                self.item_failed(Outcome(number, item, None, failure, seconds=took))
+            else:
+                self._start([(number, item)], functools.partial(self._again, failure))
+
+    async def _again(self, failure: BaseException, pairs: list[Pair]) -> None:
+        """Have a call that raised ``failure`` repeated, as long as the retries say so."""
+        ((number, item),) = pairs
+        began, attempts = self.clock(), 0
+
+        async def attempt(item: Any) -> Any:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 1:
+                raise failure
+            await self.turn()
+            values, failures, _ = await self._send([item])
+            if failures:
+                raise failures[0]
+            return values[0]
+
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = await self._retries.call(
+                attempt, item, rate=self.meter, on_retry=self._on_retry
+            )
+        except CancelledError as exc:
+            if self.closing:
+                return self.item_stopped(number, item)
+            error = exc
+        except Exception as exc:
+            error = exc
+        except BaseException as exc:
+            self.item_stopped(number, item)
+            return self.stop(exc)
+        seconds = self.clock() - began
+        outcome: Outcome[Any, Any] = Outcome(
+            number, item, value, error, attempts=attempts, seconds=seconds
+        )
+        (self.succeeded if error is None else self.item_failed)(outcome)
+
+    def _on_retry(self, *_: object) -> None:
+        self.meter.retried += 1
 
     def _adapt(self, items: int, seconds: float) -> None:
         """Choose the size of the next chunk by the time that the last one took."""
-        self.adapted = True
+        self._adapted = True
         wanted = int(items * CHUNK_SECONDS / max(seconds, 1e-6))
-        self.chunk = max(1, min(wanted, 4 * self.chunk, self.max_chunk))
+        self._chunk = max(1, min(wanted, 4 * self._chunk, self.max_chunk()))
 
-    def _ended(self, unit: Unit) -> None:
-        if self.chunksize is None and isinstance(unit, Chunk) and (took := unit.took()):
-            self._adapt(*took)
-        if not self.ordered:
-            self.finished.append(unit)
-        elif self.fixed and not self.closing and self.running and self.running[0] is not unit:
-            return  # it is not the next one, and leaves no room for another
-        self.wake.set()
+    # Sending
 
-    def next(self) -> Unit | None:
-        """Return the unit whose results come next, if it has ended."""
-        if self.ordered:
-            if self.running and self.running[0].done():
-                return self.running.popleft()
-            return None
-        if not self.finished:
-            return None
-        unit = self.finished.popleft()
-        self.running.remove(unit)
-        return unit
+    async def _send(self, items: list[Any]) -> tuple[list[Any], dict[int, BaseException], float]:
+        """Have the function called on ``items``; return results, exceptions, and the seconds."""
+        if (seconds := self.plan.timeout) is None:
+            return await self._send_and_wait(items, self._on_report)
+        # Where that is known at once, the time begins with the call, not when a worker is started.
+        known = self._engine.in_process or self._engine.kind == "process"
+        limit = timeout_after(None if known else seconds)
 
-    async def close(self) -> None:
-        """Stop everything that runs and wait until it has ended."""
-        self.closing = True
-        for unit in self.running:
-            if not unit.done():
-                unit.cancel()
-        while not all(unit.done() for unit in self.running):
-            self.wake.clear()
-            await self.wake.wait()
-        for unit in self.running:
-            unit.results()  # else their exceptions would be reported as never retrieved
-        forget = getattr(self.engine, "forget", None)
-        if forget is not None and self.shared is not None:
-            forget(self.shared[0])
+        def on_report(kind: str, *data: Any) -> None:
+            if kind == "started" and known:
+                self.loop.call_soon_threadsafe(begin)
+            self._on_report(kind, *data)
 
+        def begin() -> None:
+            if job_runs:
+                limit.reschedule(self.loop.time() + seconds)
 
-async def _await(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+        job_runs = True
+        try:
+            async with limit:
+                try:
+                    return await self._send_and_wait(items, on_report)
+                finally:
+                    job_runs = False
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"no result within {seconds:g} s") from exc.__cause__
 
-
-async def stream(
-    function: Callable[..., Any],
-    items: Any,
-    engine: Engine | None,
-    limit: int,
-    chunksize: int | None,
-    ordered: bool,
-    return_exceptions: bool,
-) -> AsyncGenerator[Any, None]:
-    """See ``asyncnb.map``."""
-    state = Stream(function, engine, limit, chunksize, ordered)
-    source = Source(items, state.wake)
-    try:
-        while True:
-            state.wake.clear()
-            while (room := state.room()) and (taken := source.take(room)):
-                state.start(taken)
-            unit = state.next()
-            if unit is not None:
-                state.out -= unit.count
-                results = unit.results()
-                if unit.failed:
-                    for result in results:
-                        if isinstance(result, Failed):
-                            if not return_exceptions:
-                                raise result.exc
-                            result = result.exc
-                        yield result
-                else:
-                    for result in results:
-                        yield result
-            elif source.exhausted and not state.running:
-                return
-            else:
-                source.want(bool(state.room()))
-                await state.wake.wait()
-    finally:
-        source.close()
-        await state.close()
-
-
-class Source:
-    """The items of an iterable or an asynchronous iterable, taken when there is room."""
-
-    def __init__(self, items: Any, wake: asyncio.Event) -> None:
-        self.exhausted = False
-        self._wake = wake
-        self._iterator: Iterator[Any] | None = None
-        self._asking: asyncio.Future[Any] | None = None
-        self._got: list[Any] = []
-        self._error: BaseException | None = None
-        if hasattr(items, "__iter__"):
-            self._iterator = iter(items)
+    async def _send_and_wait(
+        self, items: list[Any], report: Callable[..., object]
+    ) -> tuple[list[Any], dict[int, BaseException], float]:
+        local, payload = None, b""
+        if self._engine.in_process:
+            local = functools.partial(self.call_locally, self.function, items)
         else:
-            self._anext = aiter(items).__anext__
+            payload = pack_chunk(items)
+        job = Job(
+            self.loop,
+            "chunk",
+            payload,
+            shared=self._shared,
+            report=report,
+            name=self.name,
+            local=local,
+        )
+        self._engine.submit(job)
+        values, failures, seconds = await job.wait(self._engine)
+        for position, described in failures.items():
+            if not isinstance(described, BaseException):
+                failures[position] = rebuild_error(described)
+        return values, failures, seconds
 
-    def take(self, count: int) -> list[Any]:
-        """Return up to ``count`` available items. Raises what the iterable raises."""
-        if self._error is not None:
-            raise self._error
-        if self._iterator is not None:
-            taken = list(itertools.islice(self._iterator, count))
-            self.exhausted = self.exhausted or len(taken) < count
-            return taken
-        taken, self._got = self._got, []
-        return taken
+    #: What an engine in this process calls.
+    call_locally: Callable[..., Any] = staticmethod(call_each)
 
-    def want(self, room: bool) -> None:
-        """Ask an asynchronous iterable for its next item, if there is room for it."""
-        if self._iterator is None and room and self._asking is None and not self.exhausted:
-            self._asking = asyncio.ensure_future(_await(self._anext()))
-            self._asking.add_done_callback(self._answered)
+    def _on_report(self, kind: str, *data: Any) -> None:
+        relay = self._relay
+        if relay is not None and kind in ("output", "display"):
+            relay.emit(kind, *data)
 
-    def _answered(self, future: asyncio.Future[Any]) -> None:
-        self._asking = None
-        if future.cancelled():
-            self.exhausted = True
-        elif (exc := future.exception()) is None:
-            self._got.append(future.result())
-        elif isinstance(exc, StopAsyncIteration):
-            self.exhausted = True
-        else:
-            self._error = exc
-        self._wake.set()
 
-    def close(self) -> None:
-        """Stop asking for items."""
-        if self._asking is not None:
-            self._asking.cancel()
+class ThreadCalls(EngineCalls):
+    """Calls a plain function in threads of the run, at most ``limit`` at the same time.
+
+    A result that is awaitable, such as the coroutine that a lambda returns, is awaited on the
+    loop.
+    """
+
+    call_locally = staticmethod(call_plainly)
+
+    def __init__(self, *args: Any) -> None:
+        self._threads = OwnThreads()
+        super().__init__(self._threads, None, None, *args)
+        if self.meter.pacer is not None:
+            self._fixed = True  # each call starts when it may
+
+    async def drive(self) -> None:
+        """See Driver."""
+        try:
+            await super().drive()
+        finally:
+            self._threads.close()
+
+    def max_workers(self) -> int:
+        """See EngineCalls."""
+        return self.meter.limit
+
+    def max_chunk(self) -> int:
+        """See EngineCalls."""
+        return THREAD_CHUNK
+
+    def may_spawn(self) -> bool:
+        """See Driver."""
+        return len(self.workers) < self.meter.limit
+
+    def spawn(self, pair: Pair) -> None:
+        """See Driver."""
+        pairs = [pair]
+        size = 1 if self.meter.paced else self._chunk
+        while len(pairs) < size and (more := self.take()) is not None:
+            pairs.append(more)
+        self._start(pairs, self._work)
+
+    async def _send_and_wait(
+        self, items: list[Any], report: Callable[..., object]
+    ) -> tuple[list[Any], dict[int, BaseException], float]:
+        values, failures, seconds = await super()._send_and_wait(items, report)
+        for position, value in enumerate(values):
+            if hasattr(value, "__await__"):
+                self._fixed, self._chunk = True, 1
+                try:
+                    values[position] = await value
+                except Exception as exc:
+                    failures[position] = exc
+        return values, failures, seconds

@@ -74,6 +74,13 @@ def _seconds_or_none(value: object) -> float | None:
         raise CommandError(str(exc)) from None
 
 
+def _number_or_text(value: object) -> float | str | None:
+    """The command itself knows which of them make sense."""
+    if value is None or type(value) in (int, float):
+        return value  # type: ignore[return-value]
+    return _text(value)
+
+
 def _brief(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"  # however deep
@@ -107,6 +114,10 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "resume_inner": {"id": _inner_id, "name": _text},
     "rename": {"id": _id, "name": _text},
     "timeout": {"id": _id, "seconds": _seconds_or_none},
+    "limit": {"id": _id, "calls": _number_or_text},
+    "rate": {"id": _id, "rate": _number_or_text},
+    "retry": {"id": _id},
+    "notify": {"id": _id, "on": _flag},
     "clear": {},
     # of the cell that awaits
     "background": {},
@@ -125,7 +136,7 @@ class Commands:
 
     def can(self) -> list[str]:
         """Return what this kernel can do besides what every kernel could."""
-        return ["pause"]
+        return ["pause", "notify"]
 
     def parse(self, content: object) -> tuple[str, str | None, dict[str, Any]]:
         """Return the verb, the browser's id of the request, the arguments; raise CommandError."""
@@ -177,6 +188,21 @@ class Commands:
 
     def _timeout(self, id: int, seconds: float | None) -> str:
         return commands.set_limit(commands.with_id(id), seconds)
+
+    def _limit(self, id: int, calls: float | str | None) -> str:
+        return commands.set_call_limit(commands.with_id(id), calls)
+
+    def _rate(self, id: int, rate: float | str | None) -> str:
+        return commands.set_rate(commands.with_id(id), rate)
+
+    def _retry(self, id: int) -> str:
+        record = commands.with_id(id)
+        # In the context of the run: what it prints belongs in its own cell.
+        context = record.task.get_context().copy()
+        return str(context.run(commands.retry, record))
+
+    def _notify(self, id: int, on: bool) -> str:
+        return commands.notify([commands.with_id(id)], wanted=on)
 
     def _background(self) -> str:
         return self._detach()

@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from asyncnb._core.introspection.stack import await_chain, awaited_by, waiting_on
+from asyncnb._core.launched.adjustable import failures_of
 from asyncnb._core.launched.record import TaskRecord
 
 #: The most characters of output that are shown, from its end, and the most frames of a chain.
@@ -37,5 +38,7 @@ def detail_of(record: TaskRecord) -> dict[str, Any]:
     found["traceback"] = traceback
     if not task.done() or (task._exception is not None and not traceback):
         found["frames"] = [list(place) for place in await_chain(task)[-MAX_FRAMES:]]
+    if record.adjustable is not None:
+        found["failures"] = [list(each) for each in failures_of(record.adjustable)]
     found["awaited_by"] = [each.get_name() for each in awaited_by(task)[:MAX_FRAMES]]
     return found

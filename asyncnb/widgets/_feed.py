@@ -77,6 +77,7 @@ class Subscription:
         self.sent = 0
         self.seen = 0
         self.texts: dict[int, Any] = {}  # as sent last
+        self.calls: dict[int, Any] = {}  # the same
         self.done: dict[
             str, Message
         ] = {}  # the newest answers by request: a repeated command does nothing
@@ -333,7 +334,8 @@ class Feed:
                     gone.append(record.id)
                 continue
             row = row_of(record, now, before)
-            if row.numbers.state in _TRANSIENT and record.kind == "loop":
+            waits = record.after is not None and record.after.pending  # its start is marked
+            if row.numbers.state in _TRANSIENT and record.kind == "loop" and not waits:
                 self._transient[record.id] = record
             elif self._transient:
                 self._transient.pop(record.id, None)
@@ -411,15 +413,22 @@ class Feed:
         sent = subscription.texts
         if kind == "snapshot":
             sent.clear()
-        texts = []
+            subscription.calls.clear()
+        texts, calls = [], []
         for row in rows:
+            if row.calls is not None and subscription.calls.get(row.calls.id) != row.calls:
+                subscription.calls[row.calls.id] = row.calls
+                calls.append(row.calls)
             text = (*row.texts, row.waits_for)
             if sent.get(row.texts.id) != text:
                 sent[row.texts.id] = text
                 texts.append(text)
         for id in gone:
             sent.pop(id, None)
+            subscription.calls.pop(id, None)
         message["texts"] = texts
+        if calls:
+            message["calls"] = calls
         if gone:
             message["gone"] = gone
         return message, buffers

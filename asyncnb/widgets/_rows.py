@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from asyncnb._core.base.text import replace_surrogates, truncate
-from asyncnb._core.introspection.info import ENDED, STATES
+from asyncnb._core.introspection.info import ENDED, STATES, CallsInfo
 from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.repeating.local_time import clock_text
 
 #: Names and notes are cut to this many characters, because a row is one line on the screen.
 MAX_CHARS: Final = 300
@@ -46,6 +47,21 @@ class Texts(NamedTuple):
     cell_id: str | None
     kind: str
     note: str
+    #: Whether its end is notified.
+    notify: bool
+
+
+class Calls(NamedTuple):
+    """What else is shown of a run of many calls. ``finish``: when it will end at its pace."""
+
+    id: int
+    failed: int
+    retried: int
+    saved: int
+    per_second: float | None
+    finish: float | None
+    limit: int | None
+    rate: str | None
 
 
 class InnerTexts(NamedTuple):
@@ -67,6 +83,7 @@ FORMAT: Final[dict[str, Any]] = {
     "numbers": list(Numbers._fields),
     "texts": [*Texts._fields, "waits_for"],
     "inner": list(InnerTexts._fields),
+    "calls": list(Calls._fields),
     "counts": ["running", "done", "failed", "cancelled"],
 }
 
@@ -77,6 +94,7 @@ class Row(NamedTuple):
     numbers: Numbers
     texts: Texts
     waits_for: str = ""
+    calls: Calls | None = None
 
 
 def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
@@ -85,10 +103,9 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
     ``before`` is the row that was sent last: its ``waits_for``, sampled less often, is kept.
     """
     state = record.state()
-    started = record.started
-    if started is None and state != "pending":
-        started = record.created
-    done, total = record.progress or (None, None)
+    started = record.began(state)
+    calls = record.calls()
+    done, total = (record.progress if calls is None else calls.progress) or (None, None)
     deadline = None
     limit = record.task._timeout if record.ended is None else None
     if limit is not None:
@@ -97,7 +114,9 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         was = before.numbers.deadline if before is not None else None
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:
             deadline = was  # a difference of two clocks, which must not look like a change
-    note = cut((record.error() or "").partition("\n")[0]) if state == "failed" else ""
+    note = cut(_failure(record)) if state == "failed" else ""
+    if record.rounds is not None and record.rounds.next_run is not None:
+        note = f"next run {clock_text(record.rounds.next_run)}"
     cell = record.cell
     return Row(
         Numbers(record.id, _STATE_NUMBERS[state], started, record.ended, done, total, deadline),
@@ -110,9 +129,29 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
             cell.id if cell is not None else None,
             record.kind,
             note,
+            record.notify,
         ),
         before.waits_for if before is not None and record.ended is None else "",
+        None if calls is None else _calls_of(record.id, calls, now, before),
     )
+
+
+def _failure(record: TaskRecord) -> str:
+    line = (record.error() or "").partition("\n")[0]
+    return line.removeprefix(f"NotRunError: {record.name} ")  # the row has the name
+
+
+def _calls_of(id: int, info: CallsInfo, now: float, before: Row | None) -> Calls:
+    """Return the counts of a run of calls, rounded so that they change only if they differ."""
+    finish = None
+    if info.eta is not None:
+        finish = round(now + info.eta, 1)
+        was = None if before is None or before.calls is None else before.calls.finish
+        if was is not None and abs(was - finish) < max(1.0, 0.03 * info.eta):
+            finish = was
+    pace = None if info.per_second is None else float(f"{info.per_second:.2g}")
+    rate = None if info.rate is None else cut(info.rate)
+    return Calls(id, info.failed, info.retried, info.saved, pace, finish, info.limit, rate)
 
 
 def state_number(state: str) -> int:

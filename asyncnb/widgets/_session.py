@@ -16,6 +16,7 @@ from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._dashboard import Dashboard
 from asyncnb.widgets._feed import Feed, Message
+from asyncnb.widgets._notifier import CallSoon, Notifier
 from asyncnb.widgets._rows import cut
 from asyncnb.widgets._watcher import SubscribeComm, Watcher
 
@@ -45,6 +46,7 @@ class BrowserSide:
         self._fallback = fallback
         self._headless = headless
         self._hub: ChipHub | None = None
+        self._notifier: Notifier | None = None
         self._widgets: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self.feed = Feed(
             registry,
@@ -74,11 +76,19 @@ class BrowserSide:
             self._widgets.add(self._hub)
         return Chip(self._hub, record.id, bundle["text/plain"]).bundle() | bundle
 
+    def notifier(self, call_soon: CallSoon) -> Notifier:
+        """Return the notifier of this kernel; ``call_soon`` brings what pages send to its user."""
+        if self._notifier is None:
+            self._notifier = Notifier(call_soon, subscribe_comm=self._subscribe_comm)
+        return self._notifier
+
     def close(self) -> None:
         """End the feed; dashboards on a page then show that they are not connected."""
         self.feed.close()
         for widget in list(self._widgets):
             widget.disconnect()
+        if self._notifier is not None:
+            self._notifier.close()  # no page shows it, so nothing on a page is lost
 
 
 def loop_facts(before: Message) -> Message:

@@ -20,12 +20,17 @@ def joined(*names: str) -> str:
 
 def chip_js() -> str:
     """Return the ES module of the hub of all chips."""
-    return joined("format.js", "store.js", "chip.js")
+    return joined("format.js", "store.js", "calls.js", "chip.js")
+
+
+def notify_js() -> str:
+    """Return the ES module of the notifier."""
+    return joined("bell.js", "notify.js")
 
 
 def dashboard_js() -> str:
     """Return the ES module of the dashboard."""
-    names = ("format", "store", "tree", "grid", "detail", "timeline", "dashboard")
+    names = ("format", "store", "tree", "calls", "bell", "grid", "detail", "timeline", "dashboard")
     return joined(*(f"{name}.js" for name in names))
 
 

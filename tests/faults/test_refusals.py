@@ -93,9 +93,9 @@ def test_end_of_the_loop_asked_on_it(victim, order):
 def test_rerun_of_a_task_that_does_not_end(victim):
     victim.ok(
         """
-        from asyncnb._kernel.cells import background as _background
-        before = _background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS
-        _background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS = 0.1, 0.3
+        from asyncnb._kernel.cells import replaced as _replaced
+        before = _replaced.REPLACE_REPORT_SECONDS, _replaced.REPLACE_SECONDS
+        _replaced.REPLACE_REPORT_SECONDS, _replaced.REPLACE_SECONDS = 0.1, 0.3
         started, release = threading.Event(), threading.Event()
         """
     )
@@ -105,7 +105,7 @@ def test_rerun_of_a_task_that_does_not_end(victim):
     victim.ok(code, cell_id="b").wait_for("so this one did not start")
     victim.ok("release.set(); await asyncio.wait([first], timeout=10);", 15)
     assert victim.evaluate("first.info().state, job.info().state") == ("cancelled", "failed")
-    victim.ok("_background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS = before")
+    victim.ok("_replaced.REPLACE_REPORT_SECONDS, _replaced.REPLACE_SECONDS = before")
 
 
 @posix

@@ -126,9 +126,9 @@ def test_a_thread_body_in_a_blocking_call_shows_cancelling_until_the_call_return
 
 
 def test_a_cancelled_thread_that_does_not_end_is_reported_and_its_next_run_gives_up(kernel):
-    kernel.ok("from asyncnb._kernel.cells import background as _background")
-    kernel.ok("before = _background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS")
-    kernel.ok("_background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS = 0.1, 0.3")
+    kernel.ok("from asyncnb._kernel.cells import replaced as _replaced")
+    kernel.ok("before = _replaced.REPLACE_REPORT_SECONDS, _replaced.REPLACE_SECONDS")
+    kernel.ok("_replaced.REPLACE_REPORT_SECONDS, _replaced.REPLACE_SECONDS = 0.1, 0.3")
     kernel.ok("started = threading.Event(); release = threading.Event()")
     code = "%%atask job\nstarted.set()\nrelease.wait(30)"
     first = kernel.ok(code, cell_id="a")
@@ -140,7 +140,7 @@ def test_a_cancelled_thread_that_does_not_end_is_reported_and_its_next_run_gives
     first.wait_for("'job' was cancelled 2 s ago and is still running")
     kernel.ok("release.set(); await asyncio.wait([first], timeout=10)", 15)
     assert kernel.evaluate("(first.cancelled(), job.info().state)") == (True, "failed")
-    kernel.ok("_background.REPLACE_REPORT_SECONDS, _background.REPLACE_SECONDS = before")
+    kernel.ok("_replaced.REPLACE_REPORT_SECONDS, _replaced.REPLACE_SECONDS = before")
 
 
 def test_cancelling_a_thread_body_never_hits_the_next_task_of_that_thread(kernel):

@@ -206,7 +206,7 @@ def test_a_traceback_shows_the_lines_of_a_function_sent_by_itself(there):
     for call in (
         "asyncnb.offload(outer(), on=_target).join(30)",
         "asyncnb.launch(later(), on=_target).join(30)",
-        "[n async for n in asyncnb.map(lambda n: Thing().value, [1], on=_target)]",
+        "await asyncnb.map(lambda n: Thing().value, [1], on=_target, on_error='cancel')",
         # A function that is returned, and called in the kernel.
         "(await asyncnb.offload(outer, on=_target))()",
     ):

@@ -114,7 +114,7 @@ def test_the_worker_of_a_function_that_does_not_stop_is_restarted(client, monkey
 
 def test_map_on_a_cluster(client):
     async def main():
-        found = [r async for r in asyncnb.map(abs, range(-200, 0), on=client)]
+        found = await asyncnb.map(abs, range(-200, 0), on=client)
         assert found == list(range(200, 0, -1))
 
     asyncnb.run(main(), timeout=60)

@@ -178,10 +178,10 @@ def test_a_thread_pool_works_in_this_process(threads, capture):
 def test_map_over_an_executor(which, request):
     async def main():
         executor = request.getfixturevalue(which)
-        found = [r async for r in asyncnb.map(abs, range(-50, 0), on=executor)]
+        found = await asyncnb.map(abs, range(-50, 0), on=executor)
         assert found == list(range(50, 0, -1))
-        results = asyncnb.map(lambda n: 1 // n, range(2), on=executor, return_exceptions=True)
-        assert [type(r) async for r in results] == [ZeroDivisionError, int]
+        run = asyncnb.map(lambda n: 1 // n, range(2), on=executor, return_exceptions=True)
+        assert [type(each) for each in await run] == [ZeroDivisionError, int]
 
     asyncnb.run(main(), timeout=30)
 
@@ -203,7 +203,7 @@ def test_a_broken_pool_fails_its_tasks_with_a_reason(capture):
 
 
 async def through_map(executor):
-    return [n async for n in asyncnb.map(abs, range(3), on=executor)]
+    return await asyncnb.map(abs, range(3), on=executor)
 
 
 def on_each_way(executor):

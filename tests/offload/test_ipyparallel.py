@@ -109,7 +109,7 @@ def test_a_queued_task_never_starts_when_cancelled(view, monkeypatch, tmp_path):
 
 def test_map_on_a_cluster(view):
     async def main():
-        found = [r async for r in asyncnb.map(abs, range(-100, 0), on=view)]
+        found = await asyncnb.map(abs, range(-100, 0), on=view)
         assert found == list(range(100, 0, -1))
 
     asyncnb.run(main(), timeout=60)

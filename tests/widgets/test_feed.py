@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,8 @@ from asyncnb._core.launched import registry as _registry
 from asyncnb._core.launched.record import observers
 from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb._core.loop.current import shutdown
+from asyncnb._core.repeating.local_time import clock_text
+from asyncnb._core.repeating.repeat import RunCounts
 from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import MAX_UNACKNOWLEDGED, Feed, Subscription
@@ -109,6 +113,41 @@ def settled() -> None:
     assert turned.wait(10)
 
 
+def test_a_run_of_ten_thousand_items_is_one_row_of_few_bytes(feed: Feed) -> None:
+    gate = asyncio.Event()
+
+    async def call(number: int) -> None:
+        if number == 9_000:
+            await gate.wait()
+        assert number % 100
+
+    watcher = Watcher(feed)
+    watcher.say("sync")
+    run = asyncnb.map(call, range(10_000), limit=1, name="pages").start()
+    while run.counts().done + run.counts().failed < 9_000:
+        settled()
+    tick(feed)
+    [row] = watcher.rows.values()
+    assert (row["name"], row["done"], row["total"]) == ("pages", 9_000, 10_000)
+    message = watcher.messages[-1]
+    assert len(json.dumps(message)) < 1_000
+    [calls] = message["calls"]
+    assert calls[:3] == (row["id"], 90, 0)
+    assert watcher.say("limit", id=row["id"], calls="x")["ok"] is False
+    assert watcher.say("limit", id=row["id"], calls="7")["text"].endswith("7 calls at a time")
+    tick(feed)
+    assert watcher.messages[-1]["calls"][0].limit == run.limit == 7
+    before = len(watcher.messages)
+    tick(feed)
+    assert len(watcher.messages) == before  # nothing is sent again
+    embedded_loop().call_soon_threadsafe(gate.set)
+    assert run.task is not None
+    ended(run.task)
+    detail = watcher.say("detail", id=row["id"])["of"]
+    assert detail["failures"][0] == ["9900", "AssertionError: "]
+    assert len(detail["failures"]) == 20
+
+
 async def forever() -> None:
     await asyncio.Event().wait()
 
@@ -154,6 +193,26 @@ def test_many_changes_of_one_task_are_one_row_of_one_message(feed: Feed) -> None
     tick(feed)
     assert len(watcher.messages) == before + 1
     assert watcher.states() == {"busy 99": "waiting"}
+
+
+def test_a_task_that_waits_for_its_time_shows_its_next_run(feed: Feed) -> None:
+    task = asyncnb.launch(forever(), name="nightly")
+    [record] = _registry.registry.living()
+    record.rounds = RunCounts(repeats=True)
+    watcher = Watcher(feed)
+    settled()
+    watcher.say("sync")
+    record.rounds.next_run = moment = time.time() + 3600
+    record.changed()
+    tick(feed)
+    [row] = watcher.rows.values()
+    assert row["note"] == f"next run {clock_text(moment)}"
+    record.rounds.next_run, record.rounds.running = None, True
+    record.changed()
+    tick(feed)
+    assert row["note"] == ""
+    task.cancel()
+    ended(task)
 
 
 def test_more_than_a_thousand_rows_travel_as_bytes(feed: Feed) -> None:

@@ -73,6 +73,8 @@ fitting = {
     "name": text,
     "seconds": st.none() | st.floats(0, 1e9) | st.just(10**400),
     "on": st.booleans(),
+    "calls": st.none() | st.integers(-3, 9) | st.floats(0, 1e9) | st.just(10**400) | text,
+    "rate": st.none() | st.floats(0, 1e9) | st.sampled_from(["5/s", "none"]) | text,
 }
 
 
@@ -189,6 +191,8 @@ def kernel() -> Iterator[Kernel]:
         "seconds": 9,
         "group": "none",
         "on": True,
+        "calls": 3,
+        "rate": "5/s",
     }
     for verb, needs in reversed(list(VERBS.items())):  # each imports what it needs when first used
         if verb != "cancel_all":  # and `cancel` comes last, when the others had a task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 #: Whether threads can be started: False in Pyodide, the Python of JupyterLite.
 THREADS = sys.platform not in ("emscripten", "wasi") or bool(
@@ -46,6 +46,25 @@ class TasksFailedError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+class ItemsFailedError(ExceptionGroup[Exception]):
+    """Items of ``asyncnb.map`` have failed; ``exceptions`` are those of the first ten at most.
+
+    The run itself has all of them: ``run.failed`` lists them, ``run.retry()`` runs them again.
+    """
+
+    def derive(self, excs: Sequence[Exception]) -> ItemsFailedError:  # type: ignore[override]
+        """Return a group of ``excs`` with the same message, for ``except*`` and ``split``."""
+        return ItemsFailedError(self.message, excs)
+
+
+class NotRunError(RuntimeError):
+    """A task did not run, because a task that it was to start after has failed or was cancelled."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return only the message for IPython: the traceback appears in the cell that failed."""
+        return [f"{type(self).__name__}: {self}"]
+
+
 class OffloadError(RuntimeError):
     """Work could not be sent to where it should run, or its result could not be sent back."""
 
@@ -55,7 +74,14 @@ class WorkerLostError(OffloadError):
 
 
 class RemoteError(Exception):
-    """A substitute for an exception raised elsewhere that cannot be transferred as it is."""
+    """A substitute for an exception that was raised elsewhere and cannot be rebuilt here.
+
+    Elsewhere is another process, or an earlier session whose failures a save file holds.
+    """
+
+
+class SaveError(RuntimeError):
+    """The file of ``map(save=...)`` cannot be used; what it holds is intact, unless it says not."""
 
 
 def format_exception_line(exc: BaseException) -> str:

@@ -152,6 +152,8 @@ def _sentence(node: Node, knot: Knot) -> str:
         return f"{head} for {names_of(others)}, which runs its code{at}."
     if wait.kind == "tasks" and node.exact and not node.things and isinstance(node.agent, Thread):
         return f"{head} in join() for {names_of(others)}{at}."
+    if wait.kind == "tasks" and _is_to_start(node):
+        return f"{name} is to start after {names_of(others)}."
     if wait.kind == "tasks":
         own = others == [node.agent]
         return f"{head} for {'itself' if own else names_of(others)}{at}."
@@ -166,6 +168,12 @@ def _sentence(node: Node, knot: Knot) -> str:
     if others:
         return f"{head} for {thing}{at}; only {names_of(others)} {_ending(wait.kind)}."
     return f"{head} for {thing}{at}{_nothing(wait.kind, knot.outside)}."
+
+
+def _is_to_start(node: Node) -> bool:
+    """Return whether a task waits for others before its code starts (``--after``)."""
+    codes = map(code_of, node.wait.links)
+    return any(it is not None and it.co_qualname == "After.wait" for it in codes)
 
 
 def _ending(kind: str) -> str:

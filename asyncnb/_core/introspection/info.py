@@ -37,6 +37,35 @@ class CellRef(NamedTuple):
         return f"In[{self.number}]" if self.number else ""
 
 
+class CallsInfo(NamedTuple):
+    """What a task that makes many calls has done so far: a run of ``asyncnb.map``.
+
+    ``total`` is the number of items, None if that is unknown; ``done`` counts the items that
+    succeeded or came from a save file, ``failed`` those that failed after their retries,
+    ``retried`` the attempts after the first ones, ``saved`` the items that came from the file.
+    ``per_second`` is the number of items that ended per second, of the last few seconds, and
+    ``eta`` the seconds left at that pace; both are None while they are unknown. ``limit`` is the
+    most calls at a time, ``rate`` the most per time as it was written, None without one.
+    """
+
+    total: int | None
+    started: int
+    running: int
+    done: int
+    failed: int
+    retried: int
+    saved: int
+    per_second: float | None
+    eta: float | None
+    limit: int | None
+    rate: str | None
+
+    @property
+    def progress(self) -> tuple[int, int | None]:
+        """The number of items that have ended, and ``total``."""
+        return self.done + self.failed, self.total
+
+
 class TaskInfo(NamedTuple):
     """A snapshot of one task; times are seconds since the epoch (``time.time()``).
 
@@ -54,7 +83,13 @@ class TaskInfo(NamedTuple):
     time for which its steps occupied the loop; ``cpu`` is also known for a task in a worker thread:
     on Linux at any time, elsewhere once it has ended. ``rounds`` is the number of completed runs of
     the body of a task with ``--every``, and ``failures`` the number of times that it failed or was
-    retried with ``--retry``; ``error`` is then the most recent failure.
+    retried with ``--retry``; ``error`` is then the most recent failure. ``after`` has the names of
+    the tasks and groups that it starts after, if any (``--after``), and ``follows`` says whether a
+    new run of one of these runs it again, too (``--follow``).
+    ``next_run`` is when a task with ``--at`` or ``--cron`` that waits for its time will run,
+    ``skipped`` the number of runs that did not take place because the one before took too long, or
+    the machine slept. ``calls`` has the
+    counts of a task that runs ``asyncnb.map``.
     """
 
     id: int
@@ -76,6 +111,11 @@ class TaskInfo(NamedTuple):
     worker: str | None = None
     rounds: int | None = None
     failures: int = 0
+    after: tuple[str, ...] | None = None
+    follows: bool = False
+    next_run: float | None = None
+    skipped: int = 0
+    calls: CallsInfo | None = None
 
     @property
     def elapsed(self) -> float | None:

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from asyncnb._core.base.errors import format_exception_line, safe_str
+from asyncnb._core.base.errors import ItemsFailedError, format_exception_line, safe_str
 
 #: The name that asyncio gives to a task without one.
 _DEFAULT_NAME = re.compile(r"Task-\d+")
@@ -170,7 +170,9 @@ def leaf_line(exc: BaseException) -> str:
     own = [" ".join(name.split()) for name in names if not _DEFAULT_NAME.fullmatch(name)]
     details = ["/".join(own)] if own else []
     failed, of = _failures_beside_first_leaf(exc)
-    if of > 1:
+    if isinstance(exc, ItemsFailedError):  # of many failures it has only the first ones
+        details.append(exc.message.partition(" in ")[0])
+    elif of > 1:
         details.append(f"{failed:,} of {of:,}" + (" failed" if failed > 1 else ""))
     elif number > 1:
         details.append(f"1 of {number:,}")

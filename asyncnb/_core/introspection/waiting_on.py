@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 import gc
 import socket
+import time
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -47,6 +48,10 @@ def _sleep(names: dict[str, Any], task: Any) -> str | None:
     if not hasattr(handle, "when"):  # handles of Pyodide's loop have no time
         return "sleep"
     return f"sleep, {duration(max(0.0, handle.when() - task.get_loop().time()))} left"
+
+
+def _sleep_until(names: dict[str, Any], task: Any) -> str:
+    return f"its time, {duration(max(0.0, names['when'] - time.time()))} left"
 
 
 def _kind(names: dict[str, Any]) -> str:
@@ -93,6 +98,15 @@ def _group(names: dict[str, Any], task: Any) -> str | None:
 def _open_group(names: dict[str, Any], task: Any) -> str:
     group = names["self"]
     return f"group {group.name!r} ({count(len(group), 'task')})"
+
+
+def _map(names: dict[str, Any], task: Any) -> str | None:
+    workers = getattr(names["self"], "workers", None)
+    return None if workers is None else f"its items ({count(len(workers), 'call')})"
+
+
+def _after(names: dict[str, Any], task: Any) -> str:
+    return str(names["self"])
 
 
 def _wait(names: dict[str, Any], task: Any) -> str | None:
@@ -167,6 +181,7 @@ def _serve(names: dict[str, Any], task: Any) -> str:
 #: The describer for a frame, by the qualified name of its coroutine of asyncio, anyio or asyncnb.
 _FRAMES: dict[str, _Describer] = {
     "sleep": _sleep,
+    "sleep_until": _sleep_until,
     "Queue.get": _queue_get,
     "Queue.put": _queue_put,
     "Queue.join": _queue_join,
@@ -188,6 +203,8 @@ _FRAMES: dict[str, _Describer] = {
     "BaseEventLoop.getaddrinfo": _getaddrinfo,
     "Server.serve_forever": _serve,
     "OpenGroup._wait_for_end": _open_group,
+    "After.wait": _after,
+    "Driver.drive": _map,
 }
 for _name in ("sock_recv", "sock_recv_into", "sock_accept", "sock_sendall", "sock_recvfrom"):
     for _class in ("BaseSelectorEventLoop", "BaseProactorEventLoop"):
@@ -209,6 +226,8 @@ def _future(leaf: Any, task: Any, frames: list[types.FrameType]) -> str:
         return "its turn"
     if isinstance(leaf, asyncio.Task):
         return f"task {one_line(leaf.get_name())!r}"
+    if isinstance(awaits := getattr(leaf, "awaits", None), str):  # of events.values
+        return awaits
     source = getattr(leaf, "source", None)  # a FutureProxy
     if source is not None:
         return _future(source, task, frames) if asyncio.isfuture(source) else _executor(source)

@@ -8,18 +8,20 @@ the user, or returns a short text for the user that says what it did. Any thread
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from asyncnb._core.base.errors import CommandError, TaskNotFoundError, did_you_mean
-from asyncnb._core.base.text import count
+from asyncnb._core.base.text import brief, count
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched import launch, named_groups, time_limit
+from asyncnb._core.launched.adjustable import calls_info
 from asyncnb._core.launched.names import invalid_name_reason
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import matches, registry
 
 if TYPE_CHECKING:
     from asyncnb._core.introspection.counts import Counts
+    from asyncnb._core.launched.adjustable import Adjustable
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.inside import InnerTask
     from asyncnb._core.launched.open_group import OpenGroup
@@ -210,6 +212,26 @@ def resume(records: Sequence[Commanded]) -> str:
     return "\n".join(f"{record.name} resumed" for record in paused)
 
 
+def notify(records: Sequence[Commanded], *, wanted: bool = True) -> str:
+    """Notify the person when the living tasks of ``records`` end, or no longer."""
+    living = _living(records)
+    launched = [each for each in living if isinstance(each, TaskRecord)]
+    if len(launched) < len(living):
+        inside = next(each.name for each in living if not isinstance(each, TaskRecord))
+        raise CommandError(
+            f"{inside!r} is inside another task, and only the end of a launched one is notified."
+        )
+    for record in launched:
+        record.notify = wanted
+        record.changed()
+    names = ", ".join(record.name for record in living[:5])
+    if len(living) > 5:
+        names += f" and {count(len(living) - 5, 'more task')}"
+    if not wanted:
+        return f"you will not be notified of the end of {names}"
+    return f"you will be notified when {names} {'ends' if len(living) == 1 else 'end'}"
+
+
 def rename(record: TaskRecord, new: str) -> str:
     """Rename a task; refuse an invalid name, and the name of another living task."""
     if problem := invalid_name_reason(new):
@@ -227,6 +249,88 @@ def set_limit(record: TaskRecord, seconds: float | None, *, more: bool = False) 
     except ValueError as exc:
         raise CommandError(_sentence(str(exc))) from None
     return f"{record.name}: " + ("no time limit" if left is None else f"{left:.4g} s left")
+
+
+def set_call_limit(record: TaskRecord, limit: object) -> str:
+    """Set how many calls a run of ``asyncnb.map`` makes at a time: a whole number, or its text."""
+    _adjustable(record)
+    if isinstance(limit, str):
+        try:
+            limit = int(limit)
+        except ValueError:
+            raise CommandError(
+                f"A limit takes a whole number of calls at a time, 1 or more, not {brief(limit)}."
+            ) from None
+    if type(limit) is not int or limit < 1:
+        raise CommandError(
+            f"A limit takes a whole number of calls at a time, 1 or more, not {brief(limit)}."
+        )
+    _set(record, "limit", limit)
+    return f"{record.name}: at most {count(limit, 'call')} at a time"
+
+
+def set_rate(record: TaskRecord, rate: object) -> str:
+    """Set how many calls a run of ``asyncnb.map`` starts per time, as ``map(rate=...)`` takes it.
+
+    None, and the texts ``none`` and ``""``, remove the rate.
+    """
+    calls = _adjustable(record)
+    if isinstance(rate, str):
+        rate = None if rate.strip().lower() in ("", "none") else _number_or_text(rate.strip())
+    _set(record, "rate", rate)
+    now = calls.rate
+    return f"{record.name}: " + ("no rate" if now is None else f"at most {now}")
+
+
+def retry(record: TaskRecord) -> str:
+    """Run the failed items of a run of ``asyncnb.map`` again, which has ended."""
+    calls = record.adjustable
+    if calls is None or record.state() not in ENDED:
+        _adjustable(record)
+        raise CommandError(f"{record.name!r} is still running; its failed items can be run later.")
+    run, failed = calls.run(), calls_info(calls).failed
+    if not failed:
+        raise CommandError(f"No item of {record.name!r} has failed.")
+    if run is None:
+        raise CommandError(
+            f"The run of {record.name!r} is no longer kept: keep what asyncnb.map() returns in a "
+            "variable."
+        )
+    failed = len(run.failed)
+    if not failed:
+        raise CommandError(f"The failed items of {record.name!r} were run again, and none failed.")
+    try:
+        run.retry()
+    except (RuntimeError, TypeError, ValueError) as exc:
+        raise CommandError(_sentence(str(exc))) from None
+    return f"{record.name}: running {count(failed, 'failed item')} again"
+
+
+def _adjustable(record: TaskRecord) -> Adjustable:
+    """Return what a living run can change; raise CommandError if it is none, or has ended."""
+    if record.adjustable is None:
+        raise CommandError(
+            f"{record.name!r} is not a run of asyncnb.map(), so it has no limit and no rate of "
+            "calls."
+        )
+    if record.state() in ENDED:
+        raise CommandError(f"{record.name!r} has ended.")
+    return cast("Adjustable", record.adjustable)
+
+
+def _set(record: TaskRecord, name: str, value: object) -> None:
+    try:
+        setattr(_adjustable(record), name, value)
+    except (TypeError, ValueError, RuntimeError) as exc:
+        raise CommandError(_sentence(str(exc))) from None
+    record.changed()
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def clear() -> str:

@@ -15,13 +15,15 @@ MAX_NAMED = 3
 class GroupFacts:
     """What the records of a group's tasks keep about the group: neither exceptions nor frames."""
 
-    __slots__ = ("failed", "group", "name", "timed_out")
+    __slots__ = ("cancelled", "failed", "group", "name", "timed_out")
 
     def __init__(self, group: Any) -> None:
         self.name: str = group.name
         #: The group; None if it has ended and no code holds it.
         self.group: weakref.ref[Any] = weakref.ref(group)
         self.timed_out: bool = False
+        #: Whether the group was cancelled as a whole, by a call or with the code inside of it.
+        self.cancelled: bool = False
         #: The first few failures: which task failed, where, and with what.
         self.failed: list[str] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import TaskNotFoundError
@@ -26,8 +26,12 @@ from asyncnb._core.launched.start import (
 )
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.primitives.all_tasks import unmanaged_tasks
+from asyncnb._core.primitives.awaitables import close_unstarted
 from asyncnb._core.primitives.joining import is_dead
 from asyncnb._core.primitives.tasks import Task
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.after import Given
 
 __asyncnb_frames__ = "launches"
 
@@ -51,6 +55,7 @@ def launch(
     timeout: float | None = None,
     on: Any = None,
     trace: bool = False,
+    after: Given | None = None,
 ) -> Task[T]:
     """Start ``awaitable`` as a background task of the embedded loop and return its Task.
 
@@ -69,27 +74,41 @@ def launch(
     see ``asyncnb.offload``, which also documents what is raised then. ``trace`` then records how
     the task waited here; what happens in another process is not recorded.
 
+    With ``after``, a name, a task or a list of these, the awaitable is awaited once these tasks
+    (for the name of a group: all tasks of the group) are done; ``timeout`` counts from then on. If
+    one fails or is cancelled, the task fails with NotRunError and the coroutine never starts. A
+    name stands for the newest run of that name. Not together with ``on``.
+
     Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
-    that is not a number of seconds, and RuntimeError for a group that is closed to new tasks;
-    nothing is started then, and a coroutine is closed.
+    that is not a number of seconds, RuntimeError for a group that is closed to new tasks, and for
+    ``after`` TaskNotFoundError for an unknown name, and CommandError for a task that would wait for
+    itself; nothing is started then, and a coroutine is closed.
     """
     if (
         group is None
         and timeout is None
         and on is None
         and not trace
+        and after is None
         and (name is None or type(name) is str)
         and is_unstarted_coroutine(awaitable)
     ):
         return launch_plainly(awaitable, name)
     if on is not None:
+        if after is not None:
+            close_unstarted(awaitable)
+            raise TypeError(
+                "launch() takes on= or after=, not both. A %%atask cell takes --on with --after."
+            )
         assert _launch_elsewhere is not None
         found: Task[T] = _launch_elsewhere(
             awaitable, on=on, name=name, group=group, timeout=timeout, trace=trace
         )
         return found
     coro = as_coroutine(awaitable, caller="launch")
-    return launch_checked(TaskRecord(), coro, name=name, group=group, timeout=timeout, trace=trace)
+    return launch_checked(
+        TaskRecord(), coro, name=name, group=group, timeout=timeout, trace=trace, after=after
+    )
 
 
 def launch_checked(
@@ -101,6 +120,7 @@ def launch_checked(
     timeout: float | None,
     trace: bool = False,
     before_start: Callable[[], object] | None = None,
+    after: Given | None = None,
 ) -> Task[T]:
     """Start ``coro`` under ``record``, or refuse the options and close it; see ``launch``.
 
@@ -117,18 +137,31 @@ def launch_checked(
             raise RuntimeError(
                 f"{group!r} is closed to new tasks; call open_group(...) for a new one."
             )
+        if after is not None:
+            from asyncnb._core.launched.after import prerequisites  # seldom needed
+
+            in_group = None if group is None else group.name
+            record.after = prerequisites(after, name=name, group=in_group)
     except BaseException:
         coro.close()
         raise
     if group is not None:
         record.belong_to(group)
     record.body, record.first_limit = coro, timeout
-    task = launch_record(
-        record, run_body(coro, record), name=name, trace=trace, before_start=before_start
-    )
+    body = run_body(coro, record) if after is None else _run_after(coro, record)
+    task = launch_record(record, body, name=name, trace=trace, before_start=before_start)
     if group is not None:
         join_group(group, task)
     return task
+
+
+async def _run_after(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
+    try:
+        await record.after.wait(record)
+    except BaseException:
+        registry.ends(record)  # run_body() would do it, but is not reached
+        raise
+    return await run_body(coro, record)
 
 
 def join_group(group: OpenGroup, task: Task[Any]) -> None:

@@ -355,6 +355,7 @@ class OpenGroup(TaskGroup):
 
     def _cancel_on_loop(self, msg: str | None) -> None:
         if not self._aborting and not self._outcome.done():
+            self.facts.cancelled = bool(self._tasks)
             self._abort(msg)
             self._cancel_parent()
 

@@ -18,9 +18,11 @@ from asyncnb._core.launched.ended import EndedFacts
 from asyncnb._core.launched.time_limit import limit_of, seconds_left
 
 if TYPE_CHECKING:
+    from asyncnb._core.introspection.info import CallsInfo
+    from asyncnb._core.launched.adjustable import Adjustable, EndedCalls
     from asyncnb._core.launched.group_facts import GroupFacts
     from asyncnb._core.launched.open_group import OpenGroup
-    from asyncnb._core.launched.repeat import RunCounts
+    from asyncnb._core.repeating.repeat import RunCounts
     from asyncnb._core.tracing.trace import TaskTrace
 
 #: Called with a record when the task is launched, renamed, asked to cancel, makes progress, ends
@@ -120,6 +122,9 @@ class TaskRecord(EndedFacts):
     group_facts: GroupFacts | None = None
     placement: Placement = ON_THE_LOOP
 
+    #: The ``After`` of a task that waits for others before it starts, also once it has started.
+    after: Any = None
+
     # What happens to it.
 
     started: float | None
@@ -129,10 +134,15 @@ class TaskRecord(EndedFacts):
     rounds: RunCounts | None = None
     #: Items done and items in all (None: unknown), of what the task reports.
     progress: tuple[int, int | None] | None = None
+    #: The run of many calls that the task is, with a limit and a rate that can be set, or None;
+    #: after its end, the facts about it.
+    adjustable: Adjustable | EndedCalls | None = None
     #: What a recording knows of it (``steps``, ``seconds`` on the loop, ...), if it is traced.
     trace: TaskTrace | None = None
     #: What the task has printed and displayed; the front end keeps it here. None: nothing so far.
     output: Any = None
+    #: Whether the person asked to be notified of its end. A command of any thread sets it.
+    notify: bool = False
     #: The observers were notified, and the feed has not looked at it since.
     dirty: bool = False
 
@@ -198,7 +208,9 @@ class TaskRecord(EndedFacts):
             inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
         ):
             return "pending"
-        if self.rounds is not None and self.rounds.repeats and not self.rounds.running:
+        if self.after is not None and self.after.pending:
+            return "pending"
+        if self.rounds is not None and self.rounds.is_between_runs():
             return "waiting"
         worker = self.placement.worker
         if worker is not None:
@@ -227,7 +239,7 @@ class TaskRecord(EndedFacts):
 
         state = self.state()
         error = self.error() if state == "failed" else None
-        rounds = self.rounds
+        rounds, calls = self.rounds, self.calls()
         if error is None and rounds is not None and state not in ENDED:
             error = rounds.last_error
         return TaskInfo(
@@ -239,10 +251,10 @@ class TaskRecord(EndedFacts):
             parent=self.parent,
             cell=self.cell,
             created=self.created,
-            started=self.started if self.started or state == "pending" else self.created,
+            started=self.began(state),
             ended=self.ended,
             timeout=None if self.end is not None else seconds_left(self),
-            progress=self.progress,
+            progress=self.progress if calls is None else calls.progress,
             error=error,
             waiting_on=None if state in ENDED else waiting_on(self.task._delegate or self.task),
             cpu=self._cpu_seconds(),
@@ -250,7 +262,28 @@ class TaskRecord(EndedFacts):
             steps=None if self.trace is None else self.trace.steps,
             rounds=rounds.done if rounds is not None and self.repeats else None,
             failures=0 if rounds is None else rounds.failed if self.repeats else rounds.attempts,
+            after=None if self.after is None else self.after.names,
+            follows=self.after is not None and self.after.follows,
+            next_run=None if rounds is None else rounds.next_run,
+            skipped=0 if rounds is None else rounds.skipped,
+            calls=calls,
         )
+
+    def calls(self) -> CallsInfo | None:
+        """Return the counts of a task that is a run of many calls, None of another; any thread."""
+        if self.adjustable is None:
+            return None
+        from asyncnb._core.launched.adjustable import calls_info  # few tasks are
+
+        found = calls_info(self.adjustable)
+        # Nothing starts while it is paused, so there is neither a pace nor an end to be told.
+        return found._replace(per_second=None, eta=None) if self.state() == "paused" else found
+
+    def began(self, state: str) -> float | None:
+        """Return when its code started, in the given state; None if it has not, or never did."""
+        if self.started is not None or state == "pending" or self.after is not None:
+            return self.started
+        return self.created
 
     def printed(self) -> str:
         """Return the end of what the task printed; any thread."""
@@ -262,7 +295,9 @@ class TaskRecord(EndedFacts):
 
     def pause_refusal(self) -> str | None:
         """Return the sentence for a task that cannot be paused, None for one that can."""
-        if self.kind == "loop" or self.repeats:
+        if self.kind == "loop" or self.repeats or (self.after is not None and self.after.pending):
+            return None
+        if self.rounds is not None and self.rounds.is_between_runs():
             return None
         name = self.name
         return (

@@ -193,6 +193,11 @@ class TaskRegistry:
 
     def _enter_end(self, record: TaskRecord) -> None:
         self._ended.append(record)
+        if record.adjustable is not None:
+            from asyncnb._core.launched.adjustable import EndedCalls  # few tasks are runs
+
+            # The run has all results, and is held no longer than code of the user's holds it.
+            record.adjustable = EndedCalls(record.adjustable)
         if len(self._ended) > self._history:
             self._forget_old()
         if record.release_if_small():

@@ -21,7 +21,14 @@ from asyncnb._core.primitives.cross_loop import (
     new_waiter,
 )
 from asyncnb._core.primitives.gather import loop_for
-from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
+from asyncnb._core.primitives.limiter import (
+    Throttle,
+    check_limit,
+    check_rate,
+    close_all,
+    is_started,
+    start,
+)
 
 T = TypeVar("T")
 
@@ -50,11 +57,14 @@ class AsCompleted:
         timeout: float | None,
         limit: int | None,
         progress: str | None,
+        rate: Any = None,
+        retry: Any = None,
     ) -> None:
         unique = list(dict.fromkeys(aws))
         try:
             if limit is not None:
                 limit = check_limit("as_completed", limit)
+            pacer = check_rate("as_completed", rate, retry)
             loop = self._loop = loop_for(unique)
         except BaseException:
             close_all(unique)
@@ -72,11 +82,11 @@ class AsCompleted:
         self._error: BaseException | None = None
         self._timer: TimerHandle | None = None
         self._throttle: Throttle | None = None
-        if limit is not None:
+        if limit is not None or pacer is not None:
             later = [aw for aw in unique if not is_started(aw)]
             unique = [aw for aw in unique if is_started(aw)]
             self._throttle = Throttle(
-                loop, limit, later, self._started, self._on_done, self._failed
+                loop, limit, pacer, later, self._started, self._on_done, self._failed
             )
         on_done = self._on_done
         if all_local(unique, loop):
@@ -221,7 +231,9 @@ def as_completed(
     *,
     timeout: float | None = None,
     limit: int | None = None,
+    rate: Any = None,
     progress: str | None = None,
+    retry: None = None,
 ) -> AsCompleted:
     """Run awaitables concurrently and iterate over them in the order in which they finish.
 
@@ -231,20 +243,21 @@ def as_completed(
     returns or raises the next result. Iteration may be resumed after ``break``.
 
     After ``timeout`` seconds, ``async for`` or each remaining coroutine raises TimeoutError;
-    running tasks keep running. ``limit`` is the maximum number that run at the same time: the
-    others are started later, and closed if the timeout expires first. Tasks and futures that were
-    passed are already running and do not count. ``progress="label"`` reports each one that ends.
+    running tasks keep running. ``limit`` is the maximum number that run at the same time, and
+    ``rate`` how often they start, as for ``gather``: the others are started later, and closed if
+    the timeout expires first. Tasks and futures that were passed are already running and do not
+    count. ``progress="label"`` reports each one that ends.
 
     >>> tasks = {asyncio.create_task(asyncio.sleep(n)): f"{n} s" for n in (3, 1, 2)}
     >>> [tasks[task] async for task in asyncnb.as_completed(tasks)]
     ['1 s', '2 s', '3 s']
 
-    Raises TypeError for a single awaitable instead of an iterable, ValueError for a limit below 1,
-    RuntimeError without a loop. Accepts futures of other loops and threads. Otherwise as in
-    CPython 3.15.
+    Raises TypeError for a single awaitable instead of an iterable, ValueError for a limit below 1
+    or a rate that makes no sense, RuntimeError without a loop. Accepts futures of other loops and
+    threads. Otherwise as in CPython 3.15.
     """
     if inspect.isawaitable(fs) or isinstance(fs, concurrent.futures.Future):
         raise TypeError(
             f"expects an iterable of awaitables, not {type(fs).__name__}: as_completed([task])"
         )
-    return AsCompleted(fs, timeout, limit, progress)
+    return AsCompleted(fs, timeout, limit, progress, rate, retry)

@@ -7,7 +7,7 @@ import inspect
 from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncnb._core.base.progress import Bar
 from asyncnb._core.primitives import futures as _futures
@@ -20,8 +20,18 @@ from asyncnb._core.primitives.cross_loop import (
     is_foreign,
 )
 from asyncnb._core.primitives.futures import INTERRUPT, iscoroutine, iscoroutinefunction, local
-from asyncnb._core.primitives.limiter import Throttle, check_limit, close_all, is_started, start
+from asyncnb._core.primitives.limiter import (
+    Throttle,
+    check_limit,
+    check_rate,
+    close_all,
+    is_started,
+    start,
+)
 from asyncnb._core.primitives.tasks import can_construct, construct_task
+
+if TYPE_CHECKING:
+    from asyncnb._core.pacing.rate import Rate
 
 T = TypeVar("T")
 
@@ -51,8 +61,9 @@ class GatherFuture(_futures.Future[list[Any]]):
         if _futures.runs_elsewhere(loop):
             loop.call_soon_threadsafe(self.cancel, msg)
             return True
-        if self._throttle is not None:
-            self._throttle.close()
+        throttle = self._throttle
+        if throttle is not None:
+            throttle.close()
         if msg is INTERRUPT and any(map(_is_launched, self._children)):
             for child in self._children:
                 if not _is_launched(child):
@@ -66,6 +77,10 @@ class GatherFuture(_futures.Future[list[Any]]):
         if asked:
             # Whatever the children do in response, even with return_exceptions (bpo-32684).
             self._cancel_requested = True
+        elif throttle is not None and not self.done():
+            # None of them runs: they waited for their turn.
+            self.drop_edges()
+            return super().cancel(msg)
         return asked
 
     def drop_edges(self) -> None:
@@ -90,7 +105,9 @@ def gather(
     *coros_or_futures: Awaitable[Any],
     return_exceptions: bool = False,
     limit: int | None = None,
+    rate: Any = None,
     progress: str | None = None,
+    retry: None = None,
 ) -> Future[list[Any]]:
     """Run awaitables concurrently; return a future of the list of their results, in order.
 
@@ -99,10 +116,11 @@ def gather(
     children that are not done. If other code cancels a child, that counts as the child raising
     CancelledError. An awaitable that is passed twice runs once.
 
-    ``limit`` is the maximum number that run at the same time; the others are started later. Tasks
-    and futures that were passed are already running and do not count. If the gather is cancelled or
-    fails, awaitables that have not been started are closed. ``progress="label"`` reports each one
-    that ends as progress of the current task.
+    ``limit`` is the maximum number that run at the same time; the others are started later.
+    ``rate`` is how often they start: "60/min", "5/s", a number per second, or an ``asyncnb.Rate``,
+    which says what else. Tasks and futures that were passed are already running and do not count.
+    If the gather is cancelled or fails, awaitables that have not been started are closed.
+    ``progress="label"`` reports each one that ends as progress of the current task.
 
     >>> await asyncnb.gather(asyncio.sleep(2, "slow"), asyncio.sleep(1, "quick"), limit=10)
     ['slow', 'quick']
@@ -110,8 +128,9 @@ def gather(
     Accepts futures of other loops and ``concurrent.futures.Future``, too. The returned future
     belongs to the running loop, otherwise to the loop of the first future passed, otherwise to the
     thread's current loop. Raises TypeError for arguments that cannot be awaited and ValueError for
-    a limit below 1, in both cases with nothing started and all coroutines closed; RuntimeError
-    without a loop. Otherwise as in CPython 3.15.
+    a limit below 1 or a rate that makes no sense, in all cases with nothing started and all
+    coroutines closed; RuntimeError without a loop. There is no ``retry``: a coroutine runs only
+    once; ``asyncnb.map`` calls a function again. Otherwise as in CPython 3.15.
     """
     loop: AbstractEventLoop
     try:
@@ -122,13 +141,17 @@ def gather(
             _check(unique)
         if limit is not None:
             limit = check_limit("gather", limit)
+        pacer = check_rate("gather", rate, retry)
     except BaseException:
         close_all(coros_or_futures)
         raise
     bar = Bar(progress, len(unique)) if progress is not None else None
     advance = (lambda _: bar.advance()) if bar is not None else None
-    if limit is not None:
-        outer = _with_limit(loop, coros_or_futures, list(unique), return_exceptions, limit, advance)
+    throttled = limit is not None or pacer is not None
+    if throttled:
+        outer = _throttled(
+            loop, coros_or_futures, list(unique), return_exceptions, limit, pacer, advance
+        )
     elif not unique:
         outer = GatherFuture((), loop=loop)
         outer.set_result([])
@@ -145,7 +168,7 @@ def gather(
         outer = GatherFuture([known[aw] for aw in coros_or_futures], loop=loop)
         _watch(outer, list(known.values()), return_exceptions)
     if bar is not None and advance is not None:
-        if limit is None:
+        if not throttled:
             for child in dict.fromkeys(outer._children):
                 child.add_done_callback(advance)
         # Not exception(): calling that would mark the exception as retrieved.
@@ -306,12 +329,13 @@ def _cancelled_error(child: Future[Any]) -> BaseException:
     return child._make_cancelled_error()  # type: ignore[attr-defined,no-any-return]
 
 
-def _with_limit(
+def _throttled(
     loop: AbstractEventLoop,
     given: Sequence[Any],
     unique: list[Any],
     return_exceptions: bool,
-    limit: int,
+    limit: int | None,
+    rate: Rate | None,
     advance: Callable[[Future[Any]], object] | None,
 ) -> GatherFuture:
     children: dict[Any, Future[Any]] = {}
@@ -351,7 +375,7 @@ def _with_limit(
             outer.fail(error)
 
     waiting = [aw for aw in unique if not is_started(aw)]
-    throttle = outer._throttle = Throttle(loop, limit, waiting, started, ended, failed)
+    throttle = outer._throttle = Throttle(loop, limit, rate, waiting, started, ended, failed)
     throttle._outer = outer
     for aw in unique:
         if is_started(aw):

@@ -1,16 +1,19 @@
-"""The ``limit=`` option: run a limited number of awaitables at a time and start the rest later."""
+"""The ``limit=`` and ``rate=`` options: start some awaitables now, and the others later."""
 
 from __future__ import annotations
 
 import asyncio
-from asyncio import AbstractEventLoop, Future
+from asyncio import AbstractEventLoop, CancelledError, Future
 from collections import deque
 from collections.abc import Callable, Iterable
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.primitives.awaitables import iscoroutine
 from asyncnb._core.primitives.create_task import ensure_future, new_task
+
+if TYPE_CHECKING:
+    from asyncnb._core.pacing.rate import Rate
 
 
 def check_limit(call: str, limit: object) -> int:
@@ -28,6 +31,23 @@ def check_limit(call: str, limit: object) -> int:
             "run at the same time, at least 1; omit it to run all of them at once"
         )
     return number
+
+
+def check_rate(call: str, rate: object, retry: object = None) -> Rate | None:
+    """Return the Rate for ``rate=``, None for None; raise TypeError or ValueError for a bad one.
+
+    Also raises TypeError for ``retry=``, which these calls cannot have.
+    """
+    if retry is not None:
+        raise TypeError(
+            f"{call}(retry=...) cannot work: a coroutine runs only once, so it cannot be tried "
+            "again; asyncnb.map(function, items, retry=3) calls the function again"
+        )
+    if rate is None:
+        return None
+    from asyncnb._core.pacing.rate import as_pacer  # few calls have a rate
+
+    return as_pacer(rate)
 
 
 def close_all(awaitables: Iterable[object]) -> None:
@@ -49,7 +69,9 @@ def start(loop: AbstractEventLoop, awaitable: Any) -> Future[Any]:
 
 
 class Throttle:
-    """Starts awaitables in order, ``limit`` of them at a time, on the thread of ``loop``.
+    """Starts awaitables in order, on the thread of ``loop``.
+
+    At most ``limit`` of them, if not None, run at a time, and they start at the pace of ``rate``.
 
     ``started(awaitable, future)`` is called for each one when it starts and ``ended(future)`` when
     it is done; if that closes the throttle, no more are started. ``failed(exc)`` is called if a
@@ -62,15 +84,19 @@ class Throttle:
     def __init__(
         self,
         loop: AbstractEventLoop,
-        limit: int,
+        limit: int | None,
+        rate: Rate | None,
         waiting: Iterable[Any],
         started: Callable[[Any, Future[Any]], object],
         ended: Callable[[Future[Any]], object],
         failed: Callable[[BaseException], object],
     ) -> None:
         self._loop = loop
-        self._free = limit
         self._waiting = deque(waiting)
+        self._free = len(self._waiting) if limit is None else limit
+        self._rate = rate
+        #: Waits for the turn of the next one.
+        self._turn: Future[Any] | None = None
         self._started = started
         self._ended_callback = ended
         self._failed = failed
@@ -81,30 +107,64 @@ class Throttle:
 
     def fill(self) -> None:
         """Start as many as may run. If starting one raises, close the rest and re-raise."""
-        while self._free and self._waiting:
-            awaitable = self._waiting.popleft()
-            try:
-                future = start(self._loop, awaitable)
-            except BaseException:
-                close_all((awaitable,))
-                self.close()
-                raise
-            self._free -= 1
-            self._started(awaitable, future)
-            future.add_done_callback(self._ended)
+        try:
+            self._fill()
+        except BaseException:
+            self.close()
+            raise
+
+    def _fill(self) -> None:
+        while self._free and self._waiting and self._turn is None:
+            if self._rate is None or self._rate.try_acquire():
+                self._start_next()
+            else:
+                self._turn = start(self._loop, self._rate.acquire())
+                self._turn.add_done_callback(self._take_turn)
+
+    def _start_next(self) -> None:
+        awaitable = self._waiting.popleft()
+        try:
+            future = start(self._loop, awaitable)
+        except BaseException:
+            close_all((awaitable,))
+            raise
+        self._free -= 1
+        self._started(awaitable, future)
+        future.add_done_callback(self._ended)
+
+    def _take_turn(self, turn: Future[Any]) -> None:
+        self._turn = None
+        try:
+            turn.result()
+        except (Exception, CancelledError) as exc:  # of an object of another library; or cancelled
+            close_all((self._waiting.popleft(),))
+            self._failed(exc)
+            self.close()
+            return
+        self._fill_later(self._start_next)
 
     def _ended(self, future: Future[Any]) -> None:
         self._free += 1
         self._ended_callback(future)
+        self._fill_later()
+
+    def _fill_later(self, first: Callable[[], object] = bool) -> None:
+        """Start as many as may run; report what that raises."""
         try:
-            self.fill()
+            first()
+            self._fill()
         except Exception as exc:
             self._failed(exc)
+            self.close()
 
     def close(self) -> None:
         """Close the awaitables that have not been started."""
         close_all(self._waiting)
         self._waiting.clear()
+        if self._turn is not None:
+            self._turn.remove_done_callback(self._take_turn)
+            self._turn.cancel()
+            self._turn = None
 
 
 def is_started(awaitable: object) -> bool:

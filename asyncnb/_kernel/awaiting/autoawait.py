@@ -150,6 +150,10 @@ class AwaitCells:
         """Whether there is a cell that could be detached. Any thread."""
         return bool(self._cells)
 
+    def is_current(self) -> bool:
+        """Return whether the calling code is that of a cell that awaits."""
+        return any(cell.is_current() for cell in list(self._cells))
+
     @property
     def _running(self) -> RunningCell | None:
         return self._cells[-1] if self._cells else None

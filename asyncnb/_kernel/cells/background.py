@@ -1,4 +1,4 @@
-"""Launches background cells, and replaces their earlier runs."""
+"""Compiles background cells, and decides where they run."""
 
 from __future__ import annotations
 
@@ -9,47 +9,40 @@ import builtins
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
-from IPython.display import display
 
-from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, did_you_mean
+from asyncnb._core.base.errors import THREADS, OffloadError, did_you_mean
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
-from asyncnb._core.launched import launch, named_groups
-from asyncnb._core.launched.open_group import OpenGroup
+from asyncnb._core.launched import named_groups
 from asyncnb._core.launched.record import (
-    NO_REQUEST,
-    CellRequest,
-    Placement,
     TaskRecord,
     current_record,
 )
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
+from asyncnb._core.launched.start import as_coroutine
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._kernel.arguments import TARGETS, task_name
+from asyncnb._kernel.arguments import TARGETS
 from asyncnb._kernel.cells.compiled import BackgroundCell, compile_cell
-from asyncnb._kernel.current_cell import cell_id, cell_number
+from asyncnb._kernel.cells.launcher import Body, CellLauncher
+from asyncnb._kernel.cells.replaced import location_of
+from asyncnb._kernel.current_cell import cell_number
 from asyncnb._kernel.output.router import OutputRouter
-from asyncnb._kernel.output.tracebacks import format_error, user_frames
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from asyncnb._kernel.cells.remote import CellRunner
+    from asyncnb._kernel.output.notifications import Notifications
 
 
 _NOTHING_IS_SENT = (
     "%%atask --in names what is sent to another process; this cell runs in the kernel and sees all "
     "its variables. Omit --in, or use --on process."
 )
-
-
-#: Seconds after which a run that replaces another reports that it waits for it, and gives up.
-REPLACE_REPORT_SECONDS, REPLACE_SECONDS = 3.0, 60.0
 
 
 class BackgroundCells:
@@ -61,12 +54,17 @@ class BackgroundCells:
         output: OutputRouter,
         *,
         cell_runner: Callable[[Any], CellRunner],
+        make_map: Callable[..., Any],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
+        notifications: Callable[[], Notifications],
     ) -> None:
         self.ip = ip
         self.output = output
         self._cell_runner = cell_runner
+        #: ``asyncnb.map``.
+        self.make_map = make_map
         self._kernel_loop = kernel_loop
+        self.launcher = CellLauncher(ip, output, notifications)
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Compile ``body`` and launch it; raise before anything has started if that fails."""
@@ -94,14 +92,11 @@ class BackgroundCells:
             from asyncnb._kernel.cells.on_kernel_loop import on_loop
 
             start = functools.partial(on_loop, self._loop_of_kernel(), start)
-        self._launch(
-            lambda _: start(),
-            args,
-            kind=kind,
-            name=name,
-            bind=bind,
-            shows_result=not (args.quiet or cell.quiet),
+        quiet = args.quiet or cell.quiet
+        code = Body(
+            start=lambda _: start(), kind=kind, name=name, bind=bind, shows_result=not quiet
         )
+        self.launcher.launch(code, args)
 
     def launch_group(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Run ``body`` inside the group ``args.name``, which ends when all its tasks have."""
@@ -128,14 +123,9 @@ class BackgroundCells:
                 return cell.run(self.ip.user_global_ns)
 
         self.ip.user_ns[name] = group  # `as NAME`: the body, and other cells, need it at once
-        task = self._launch(
-            inside,
-            args,
-            kind="loop",
-            name=name,
-            shows_result=not (args.quiet or cell.quiet),
-            body_of=group,
-        )
+        quiet = args.quiet or cell.quiet
+        code = Body(start=inside, kind="loop", name=name, shows_result=not quiet, group=group)
+        task = self.launcher.launch(code, args)
         # A body cancelled before its first step does not end the group; idempotent otherwise.
         task.add_done_callback(lambda _: group.cancel())
 
@@ -148,28 +138,26 @@ class BackgroundCells:
         if runner.in_process:
             self._launch_in_pool(runner, cell, name, args)
             return
-        from asyncnb._kernel.cells.remote import prepare_remote
+        from asyncnb._kernel.cells import remote
 
+        note = ""
+        given: dict[str, Any] = {"given": args.sent, "out": args.out or [], "profile": args.profile}
         try:
-            start, bind, note = prepare_remote(
-                self.ip,
-                runner,
-                cell,
-                given=args.sent,
-                out=args.out or [],
-                profile=args.profile,
-            )
+            if args.after or args.after_any:
+                start, bind = remote.prepare_later(self.ip, runner, cell, quiet=args.quiet, **given)
+            else:
+                start, bind, note = remote.prepare_remote(self.ip, runner, cell, **given)
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
-        self._launch(
-            start,
-            args,
+        code = Body(
+            start=start,
             kind=runner.kind,
             name=name,
             bind=bind,
             shows_result=not quiet,
             note="" if args.quiet else note,
         )
+        self.launcher.launch(code, args)
 
     def _launch_in_pool(
         self, runner: CellRunner, cell: BackgroundCell, name: str, args: argparse.Namespace
@@ -177,14 +165,14 @@ class BackgroundCells:
         if args.sent is not None:
             raise UsageError(_NOTHING_IS_SENT)
         run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
-        self._launch(
-            lambda record: runner.run_here(record, run),
-            args,
+        code = Body(
+            start=lambda record: runner.run_here(record, run),
             kind=runner.kind,
             name=name,
             bind=_one_name(args),
             shows_result=not (args.quiet or cell.quiet),
         )
+        self.launcher.launch(code, args)
 
     def _engine_named(self, name: str) -> Any:
         if name in TARGETS:
@@ -235,155 +223,14 @@ class BackgroundCells:
             return as_coroutine(again, caller="%atask")
 
         try:
-            task = self._launch(
-                start, args, kind="loop", name=args.name, bind=bind, shows_result=False
-            )
+            body = Body(start=start, kind="loop", name=args.name, bind=bind)
+            task = self.launcher.launch(body, args)
         except UsageError:
             coro.close()
             raise
         # It never started if the task was cancelled before; closing it twice is harmless.
         task.add_done_callback(lambda _: coro.close())
         return task
-
-    def _launch(
-        self,
-        start: Callable[[TaskRecord], Coroutine[Any, Any, Any]],
-        args: argparse.Namespace,
-        *,
-        kind: str,
-        name: str | None,
-        bind: str | None = None,
-        shows_result: bool,
-        body_of: OpenGroup | None = None,
-        note: str = "",
-    ) -> Task[Any]:
-        # A name identifies a task wherever its cell was moved; without one the cell's id does.
-        identity = args.name or cell_id(self.output.parent())
-        before = [r for r in registry.living() if identity and r.request.identity == identity]
-        if before and args.again == "error":
-            raise UsageError(
-                f"{name!r} is still running. `%tasks cancel {name}` stops it; --again replace "
-                "would cancel it and start a new run."
-            )
-        if before and args.again == "skip":
-            print(f"{name} is still running; nothing was started")
-            return before[-1].task
-        if before and args.again == "keep":
-            before = []
-        group = body_of
-        if args.group is not None:
-            group = named_groups.group_named(task_name(args.group, "-g", what="group"))
-        record = TaskRecord()
-        record.placement = Placement(kind)
-        record.request = CellRequest(
-            identity=identity, bind=bind, shows_result=shows_result, waited=args.wait
-        )
-        if group is not None:
-            record.belong_to(group)
-        once = functools.partial(start, record)
-        often: Callable[[], Coroutine[Any, Any, Any]] = once
-        if args.every is not None or args.retry is not None:
-            from asyncnb._kernel.cells.repeat import repeated  # %load_ext would take longer
-
-            often = repeated(record, once, args, self.ip, self.output)
-        if args.profile:
-            from asyncnb._kernel.cells.profiled import profiled
-
-            often = profiled(record, often, self.output)
-        record.first_limit = args.timeout
-        coro = self._run(record, often, [r.task for r in before])
-        launch.cancel_records(before, "replaced by a new run of its cell")
-
-        def before_start() -> None:
-            # Before the first step, so that the chip is above all that the task shows.
-            if args.show:
-                display(record.task)
-            if note:
-                print(note)
-
-        first = before_start if args.show or note else None
-        task = launch_record(record, coro, name=name, trace=args.trace, before_start=first)
-        if group is not None and body_of is None:
-            launch.join_group(group, task)
-        if args.name is not None and body_of is None:
-            self._bind(args.name, task)
-        if args.wait:
-            self._wait_here(record)
-        return task
-
-    async def _run(
-        self,
-        record: TaskRecord,
-        start: Callable[[], Coroutine[Any, Any, Any]],
-        before: Sequence[Task[Any]],
-    ) -> Any:
-        try:
-            if before:
-                await _ended(before)  # their cleanup runs first
-            body = start()
-        except BaseException:
-            registry.ends(record)  # run_body() would do it, but is not reached
-            raise
-        try:
-            return await run_body(body, record)
-        except BaseException as exc:
-            # Code that awaits the task sees the user's frames, not those that led to them.
-            exc.__traceback__ = user_frames(exc.__traceback__)
-            raise
-
-    def _bind(self, name: str, task: Task[Any]) -> None:
-        """Bind ``name`` to ``task`` unless that would overwrite something of the user's."""
-        namespace = self.ip.user_ns
-        if not name.isidentifier() or hasattr(builtins, name):
-            return
-        if name not in namespace or isinstance(namespace[name], Task):
-            namespace[name] = task
-
-    def ended(self, record: TaskRecord) -> None:
-        """Bind the result and show how the task ended. Called on the loop's thread."""
-        if record.request is NO_REQUEST and not self.output.has_report(record):
-            record.set_shown()  # as most tasks do, and quickly
-            return
-        try:
-            self._report_end(record)
-        except Exception:
-            # Out of memory, for example. An observer that raises is removed, and no task that ends
-            # after this one would be shown.
-            self.ip.log.exception("asyncnb could not show how %r ended", record.name)
-            record.set_shown()
-
-    def _report_end(self, record: TaskRecord) -> None:
-        task, result = record.task, None
-        cancelled = task.cancelled()
-        # Not exception(), which would mark the failure as retrieved.
-        failed = not cancelled and task._exception is not None
-        if not failed and not cancelled:
-            result = task.result()
-            if record.request.bind is not None:
-                self.ip.user_ns[record.request.bind] = result
-        if failed:
-            registry.keep_frames(record)
-        if failed and record.request.waited:
-            record.set_shown()  # the waiting cell raises it
-        else:
-            self.output.report(record, result=result if record.request.shows_result else None)
-
-    def _wait_here(self, record: TaskRecord) -> None:
-        """``--wait``: keep the launching cell busy; the cell fails with its task."""
-        try:
-            from asyncnb._kernel.cells.wait import wait
-
-            wait([record], None)
-        except TasksFailedError:
-            exc = record.task.exception()
-            assert exc is not None
-            _, _, lines = format_error(self.ip, exc)
-            # IPython asks an exception for its own traceback: the cell's frames, not those of the
-            # magic that waited.
-            exc._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
-            raise exc from None
-        finally:
-            record.request.waited = False
 
 
 async def _in_thread(run: Callable[[], Any]) -> Any:
@@ -399,7 +246,7 @@ async def _in_thread(run: Callable[[], Any]) -> Any:
 
 def _report_stuck(task: Task[Any]) -> None:
     """Report in the cell of ``task`` that its thread has not ended. Call in its context."""
-    name, where = task.get_name(), _location_of(task)
+    name, where = task.get_name(), location_of(task)
     print(
         f"asyncnb: {name!r} was cancelled {STUCK_SECONDS:g} s ago and is still running"
         f"{where}. A thread can be stopped only between two Python instructions: it ends when this "
@@ -407,40 +254,6 @@ def _report_stuck(task: Task[Any]) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-async def _ended(before: Sequence[Task[Any]]) -> None:
-    """Wait for cancelled tasks to end, report those that do not, and give up eventually."""
-    _, left = await asyncio.wait(before, timeout=REPLACE_REPORT_SECONDS)
-    if not left:
-        return
-    names = ", ".join(repr(task.get_name()) for task in left)
-    where = "".join(_location_of(task) for task in list(left)[:1])
-    ways = (
-        "`--again keep` starts a run beside the earlier one; restarting the kernel always ends it."
-    )
-    print(
-        f"asyncnb: the earlier run of {names} was cancelled and has not ended{where}. This run "
-        f"waits for it, {REPLACE_SECONDS:g} s at most. {ways}",
-        file=sys.stderr,
-        flush=True,
-    )
-    _, left = await asyncio.wait(left, timeout=REPLACE_SECONDS - REPLACE_REPORT_SECONDS)
-    if left:
-        raise TimeoutError(
-            f"The earlier run of {names} was cancelled {REPLACE_SECONDS:g} s ago and has not "
-            f"ended{where}, so this one did not start. {ways}"
-        )
-
-
-def _location_of(task: Task[Any]) -> str:
-    from asyncnb._core.introspection.stack import await_chain  # for a thread that does not end
-
-    places = await_chain(task)
-    if not places:
-        return ""
-    at = ([p for p in places if p.where.startswith("In[")] or places)[-1]
-    return f" ({at.where}, line {at.line}{': ' + at.source if at.source else ''})"
 
 
 async def _at_once(run: Callable[[], Any]) -> Any:

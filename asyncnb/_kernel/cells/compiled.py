@@ -62,14 +62,8 @@ def compile_cell(ip: InteractiveShell, body: str, *, magic: str, sent: str = "")
     tracebacks and for the debugger are those of the whole cell, and so is the name of the file.
     Raises SyntaxError, and UsageError for a cell without code.
     """
-    source = ip.transform_cell(body)
-    whole, above = _whole_cell(magic, body, sent)
-    name = ip.compile.cache(above + source, cell_number(ip), raw_code=whole)
     try:
-        tree: Any = ip.compile.ast_parse("\n" * above.count("\n") + source, filename=name)
-        if not tree.body:
-            raise UsageError(f"{magic.split(maxsplit=1)[0]}: the cell has no code to run.")
-        tree = ip.transform_ast(tree)
+        tree, name, above = parse_cell(ip, body, magic=magic, sent=sent)
         statements, last = tree.body, None
         if statements and isinstance(statements[-1], ast.Expr):
             last = ast.Expression(statements.pop().value)
@@ -86,6 +80,20 @@ def compile_cell(ip: InteractiveShell, body: str, *, magic: str, sent: str = "")
     except SyntaxError as exc:
         exc._asyncnb_in_cell = True  # type: ignore[attr-defined]  # see Tracebacks
         raise
+
+
+def parse_cell(ip: InteractiveShell, body: str, *, magic: str, sent: str) -> tuple[Any, str, str]:
+    """Return the tree of ``body``, its file's name, and the lines of the cell above it.
+
+    Parameters and errors are those of ``compile_cell``.
+    """
+    source = ip.transform_cell(body)
+    whole, above = _whole_cell(magic, body, sent)
+    name = ip.compile.cache(above + source, cell_number(ip), raw_code=whole)
+    tree: Any = ip.compile.ast_parse("\n" * above.count("\n") + source, filename=name)
+    if not tree.body:
+        raise UsageError(f"{magic.split(maxsplit=1)[0]}: the cell has no code to run.")
+    return ip.transform_ast(tree), name, above
 
 
 def _whole_cell(magic: str, body: str, sent: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from IPython.core.error import UsageError
 
 from asyncnb._core.base.errors import did_you_mean
 from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.primitives.threads import to_thread
 from asyncnb._kernel.cells.compiled import BackgroundCell
 from asyncnb._kernel.cells.free_names import names_needed
 
@@ -90,16 +91,7 @@ def prepare_remote(
     or cannot be returned, and what ``pack_cell`` raises.
     """
     names = _names_to_send(ip, cell, given)
-    _, bound = names_in(cell)
-    back = [name for name in out if name in bound]
-    for_result = [name for name in out if name not in bound]
-    if for_result and (cell.last is None or len(for_result) > 1):
-        raise UsageError(
-            f"%%atask -o {for_result[-1]}: the cell assigns no such name, so none can be returned."
-            f"{did_you_mean(for_result[-1], bound)}"
-        )
-    if cell.file is None:
-        raise UsageError("%%atask: this cell has no source that could be sent.")
+    back, for_result = names_to_return(cell, out)
     read, _ = names_in(cell)
     payload = runner.pack_cell(
         notebook=bool(read & {"display", "get_ipython"}) or _imports(cell, "matplotlib"),
@@ -118,7 +110,49 @@ def prepare_remote(
         ip.user_ns.update(found)
         return value
 
-    return start, for_result[0] if for_result else None, _announcement(runner, names)
+    return start, for_result, _announcement(runner, names)
+
+
+def prepare_later(
+    ip: InteractiveShell,
+    runner: CellRunner,
+    cell: BackgroundCell,
+    *,
+    out: list[str],
+    quiet: bool,
+    **more: Any,
+) -> tuple[Callable[[TaskRecord], Coroutine[Any, Any, Any]], str | None]:
+    """As ``prepare_remote``, but pack the cell when it starts: it may read what others bind first.
+
+    Raises UsageError now for a name that cannot be returned; other errors end the task.
+    """
+    _, for_result = names_to_return(cell, out)
+
+    async def start(record: TaskRecord) -> Any:
+        # Not on the loop, which other tasks need: packing a large table takes a while.
+        packed = await to_thread(prepare_remote, ip, runner, cell, out=out, **more)
+        if not quiet:
+            print(packed[2])
+        return await packed[0](record)
+
+    return start, for_result
+
+
+def names_to_return(cell: BackgroundCell, out: list[str]) -> tuple[list[str], str | None]:
+    """Return the names that the cell binds of ``out``, and the one for the value of its last line.
+
+    Raises UsageError for a name that cannot be returned.
+    """
+    _, bound = names_in(cell)
+    for_result = [name for name in out if name not in bound]
+    if for_result and (cell.last is None or len(for_result) > 1):
+        raise UsageError(
+            f"%%atask -o {for_result[-1]}: the cell assigns no such name, so none can be returned."
+            f"{did_you_mean(for_result[-1], bound)}"
+        )
+    if cell.file is None:
+        raise UsageError("%%atask: this cell has no source that could be sent.")
+    return [name for name in out if name in bound], for_result[0] if for_result else None
 
 
 def _names_to_send(

@@ -1,4 +1,4 @@
-"""``--every`` and ``--retry``: repeats a cell, and shows its rounds and attempts under it."""
+"""``--every``, ``--at``, ``--cron``, ``--retry``: runs a cell at times, and shows its rounds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.base.errors import safe_str
+from asyncnb._core.base.text import duration
 from asyncnb._core.launched.record import TaskRecord
-from asyncnb._core.launched.repeat import RunCounts, run_periodically, run_with_retries
+from asyncnb._core.primitives.timeouts import timeout
+from asyncnb._core.repeating.repeat import RunCounts, run_periodically, run_with_retries
 from asyncnb._kernel.output.router import OutputRouter
+from asyncnb._kernel.output.tracebacks import user_frames
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -30,17 +33,65 @@ def repeated(
     ip: InteractiveShell,
     output: OutputRouter,
 ) -> Start:
-    """Return a call that runs ``start`` as often as ``--every`` and ``--retry`` say."""
-    if args.every is None and args.retry is None:
-        return start
-    rounds = record.rounds = RunCounts(repeats=args.every is not None)
+    """Return a call that runs ``start`` when and as often as the options say.
+
+    These are ``--every``, ``--at``, ``--cron`` and ``--retry``. With ``--at`` and ``--cron`` the
+    time limit is that of each run, with all its attempts.
+    """
+    rounds = record.rounds = RunCounts(repeats=args.every is not None or args.cron is not None)
     if args.retry is not None:
         start = _with_retries(args.retry, start, rounds)
-    if args.every is None:
-        return start
     reporter = RoundReporter(record, ip, output)
-    return lambda: run_periodically(
-        args.every, start, rounds, on_result=reporter.on_result, on_error=reporter.on_error
+    if args.every is not None:
+        return lambda: run_periodically(
+            args.every, start, rounds, on_result=reporter.on_result, on_error=reporter.on_error
+        )
+    if args.at is None and args.cron is None:
+        return start
+    from asyncnb._core.repeating import at_times  # seldom needed
+
+    if args.timeout is not None:
+        start = _limited(args.timeout, start)
+    if args.at is not None:
+        return lambda: at_times.run_at(
+            args.at, start, rounds, on_next=record.changed, on_late=_report_late
+        )
+    return lambda: at_times.run_on_schedule(
+        args.cron,
+        start,
+        rounds,
+        on_result=reporter.on_result,
+        on_error=reporter.on_error,
+        on_next=record.changed,
+        on_late=_report_late,
+    )
+
+
+def _limited(seconds: float, start: Start) -> Start:
+    async def run() -> Any:
+        limit = timeout(seconds)
+        try:
+            async with limit:
+                return await start()
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            # With the cell's own frames, without the one above.
+            cause = exc.__cause__ or exc.__context__
+            if cause is not None:
+                cause.__traceback__ = user_frames(cause.__traceback__)
+            raise TimeoutError(f"The run did not finish within {seconds:.10g} s.") from cause
+
+    return run
+
+
+def _report_late(when: float, late: float) -> None:
+    from asyncnb._core.repeating.local_time import clock_text
+
+    print(
+        f"asyncnb: due at {clock_text(when)}, and {duration(late)} late: this machine slept, its "
+        "clock was set, or the task was paused.",
+        file=sys.stderr,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import itertools
+import pathlib
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,14 +28,14 @@ from asyncnb._kernel.magics.verbs import Verb
 MAX_NAMES = 500
 
 #: Verbs that take living tasks only.
-_FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout"}
+_FOR_THE_LIVING = {"cancel", "wait", "pause", "resume", "timeout", "limit", "rate", "notify"}
 #: Verbs that take the paths of tasks inside launched ones.
 _TAKE_PATHS = {"cancel", "wait", "pause", "resume", "stack"}
 #: Tasks inside one that are offered at most: a screenful, since one may have 10,000.
 MAX_INSIDE = 50
 
 _MAGIC = re.compile(
-    r"^\s*(?:[\w.]+\s*=\s*)?(?P<magic>%%(?:atask|agroup)|%(?:atask|tasks|asyncnb))\s(?P<rest>.*)$"
+    r"^\s*(?:[\w.]+\s*=\s*)?(?P<magic>%%(?:atask|agroup|amap)|%(?:atask|tasks|asyncnb))\s(?P<rest>.*)$"
 )
 _ELSEWHERE = ("distributed", "ipyparallel")
 
@@ -95,6 +96,15 @@ class MagicCompletion:
                 # Its name is that of a group.
                 names = group_names() if not given else []
                 texts = [*names, *self._arguments(agroup_parser(), given or [""], fragment)]
+            case "%%amap":
+                from asyncnb._kernel.map_arguments import map_parser
+
+                parser = map_parser()
+                texts = self._arguments(parser, given, fragment)
+                takes_value = bool(given) and _takes_value(parser, given[-1])
+                # The item and what gives the items are Python, which IPython completes.
+                alone = takes_value or fragment.startswith("-")
+                return Offer(fragment, _fitting(texts, fragment), alone=alone)
             case magic:
                 parser = atask_parser(magic)
                 texts = self._arguments(parser, given, fragment)
@@ -144,18 +154,22 @@ class MagicCompletion:
             elif places and places[0].nargs not in ("*", "+"):
                 places.pop(0)
         if asked is not None:
-            yield from self._values(asked, living)
+            yield from self._values(asked, living, fragment.lstrip("'\""))
             return
-        option, equals, _ = fragment.partition("=")
+        option, equals, started = fragment.partition("=")
         if equals and option in options:
-            yield from (f"{option}={value}" for value in self._values(options[option], living))
+            values = self._values(options[option], living, started)
+            yield from (f"{option}={value}" for value in values)
             return
         if places and not fragment.startswith("-"):
             yield from self._values(places[0], living)
         yield from (option for option, action in options.items() if action not in used)
 
-    def _values(self, action: argparse.Action, living: bool) -> Iterable[str]:
-        """Return the values that an argument takes, as far as they can be listed."""
+    def _values(self, action: argparse.Action, living: bool, started: str = "") -> Iterable[str]:
+        """Return the values that an argument takes, as far as they can be listed.
+
+        ``started`` is how a value begins: of names with commas between them, the last one is open.
+        """
         choices = getattr(action.type, "choices", action.choices)
         if choices:
             return list(choices)
@@ -166,12 +180,22 @@ class MagicCompletion:
                 return (r.name for r in reversed(registry.records()) if r.state() == "failed")
             case "group":
                 return group_names()
+            case "after" | "after_any":
+                before = started[: started.rfind(",") + 1]
+                return (before + name for name in (*task_names(living), *group_names()))
+            case "followers":
+                records = reversed(registry.records())
+                return (r.name for r in records if r.after is not None and r.after.follows)
             case "on":
                 return [*TARGETS, *executors(self.ip.user_ns)]
             case "sent":
                 return sorted(n for n in list(self.ip.user_ns) if not n.startswith("_"))
-            case "limit":
+            case "limit" | "rate":
                 return ["none"]
+            case "save":
+                return sorted(str(path) for path in pathlib.Path().glob("*.db"))
+            case "out":
+                return sorted(n for n in list(self.ip.user_ns) if not n.startswith("_"))
         return []
 
 

@@ -95,8 +95,10 @@ class AsyncMagics(Magics):
 
         %%atask [NAME] [-g GROUP] [-t SECONDS] [-o VAR]
                 [--on loop|thread|process|kernel|EXECUTOR] [--in A,B]
-                [--every SECONDS] [--retry N] [--again replace|keep|skip|error] [--wait]
-                [--show] [--trace] [--profile] [--quiet]
+                [--every SECONDS | --at TIME | --cron LINE] [--retry N]
+                [--after NAMES | --after-any NAMES] [--even-if-failed] [--follow]
+                [--again replace|keep|skip|error] [--wait] [--notify] [--show] [--trace]
+                [--profile] [--quiet]
 
         A cell with top-level await runs on the loop. A cell without await runs in a worker thread,
         so that blocking code never blocks the loop. --on chooses another place. The cell returns
@@ -106,11 +108,25 @@ class AsyncMagics(Magics):
         --wait keeps the cell busy until the task has ended. --trace records the steps of the task
         and of the tasks it creates, for %tasks timeline. --profile shows under the
         cell, when the task ends, where its time went. --show displays the task as one live
-        line. --quiet does not show the result. Running the cell again replaces its task if that is
+        line. --notify shows a notification in the browser when the task ends.
+        --quiet does not show the result. Running the cell again replaces its task if that is
         still running; --again keep, skip or error changes that.
         --every repeats the cell every SECONDS, and skips rounds for which it is too slow; a round
         that fails is shown and counted. --retry runs it again if it fails, up to N times and after
         a longer pause each time: use it only for work that may be done twice.
+
+        --after load,fetch starts the cell when these tasks, or all tasks of these groups, are done;
+        -t counts from then on. If one of them fails or is cancelled, the cell does not run, and
+        says why; with --even-if-failed it runs when all of them have ended. --after-any starts it
+        when the first of them is done. --follow runs the cell again whenever one of them is run
+        again; %tasks unfollow ends that, %tasks graph draws it.
+
+        --at 09:00 runs the cell once, when the clock shows this time next; "2026-12-01 09:00", in
+        quotes, names a date. --cron "0 9 * * MON-FRI" repeats it as cron would (minute, hour, day
+        of month, month, day of week; or @hourly, @daily, @weekly, @monthly); it needs the package
+        cronsim, which asyncnb[cron] installs. Times are local. -t is then the limit of each run.
+        If the machine slept at the time, or an earlier run took too long, one run makes up for all
+        that were missed; a restart of the kernel ends the wait. %tasks shows the next run.
 
         --on process runs the cell in a worker process. --on VAR runs it on the executor in that
         variable: an executor of threads or processes, a dask client or an ipyparallel view. The
@@ -127,6 +143,9 @@ class AsyncMagics(Magics):
 
             %%atask watch --every 30 --quiet
             await check(server)
+
+            %%atask clean --after load --follow
+            clean = table.dropna()
         """
         # Here, as in the other magics, and not above: loading does not wait for the parsers.
         from asyncnb._kernel.arguments import atask_parser, task_name, words
@@ -161,7 +180,7 @@ class AsyncMagics(Magics):
     def agroup(self, line: str, cell: str) -> None:
         """Run this cell in the background, inside a task group that other cells can add to.
 
-        %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--show]
+        %%agroup NAME [-t SECONDS] [--on-error cancel|continue] [--wait] [--notify] [--show]
         [--trace] [--quiet]
 
         The cell is the body of `async with TaskGroup() as NAME` on the embedded loop. It ends when
@@ -184,6 +203,48 @@ class AsyncMagics(Magics):
         self._background().launch_group(f"%%agroup {line}".rstrip(), cell, args)
 
     @no_var_expand
+    @cell_magic
+    def amap(self, line: str, cell: str) -> None:
+        """Run this cell for each item, many at a time, in the background, as one task.
+
+        %%amap [NAME] ITEM in EXPRESSION [--limit N] [--rate 60/min] [--retry N] [-t SECONDS]
+               [--save FILE] [-o VAR] [--on loop|thread|process|EXECUTOR]
+               [--on-error continue|cancel] [-g GROUP] [--again replace|keep|skip|error]
+               [--wait] [--show] [--trace] [--profile] [--quiet]
+
+        The cell is a function of ITEM: it sees the variables of the notebook, what it assigns is
+        local to each item, and its last expression is the item's result. With top-level await the
+        items run on the loop, without it in worker threads. The expression is evaluated now and
+        gives the items, in a list, a generator or an async generator. Several names, as in `k, v
+        in pairs`, unpack each item. The cell returns immediately; what items print appears under
+        it, below one progress bar.
+
+        --limit sets how many items run at a time, --rate how many start per second, minute or hour.
+        --retry runs an item that fails again, up to N times and after a longer pause each time; a
+        variable may hold an asyncnb.Retry. -t limits each call, in seconds. --save writes each
+        result to FILE as it ends: run the cell again after an interrupt or a restart of the kernel,
+        and it continues where it stopped. -o binds the list of results to a variable, with an
+        exception in the place of each item that failed. NAME is bound to the run: NAME.failed,
+        NAME.retry(), NAME.counts(), and await NAME gives the results. An item that fails does not
+        stop the others, unless --on-error cancel is given; the failures are shown together at the
+        end. The other options are those of %%atask.
+
+            %%amap pages url in urls --limit 20 --rate 60/min --retry 3 -t 30 -o texts
+            await client.get(url)
+
+            %%amap n in range(1000) -o squares      # no await: runs in threads
+            n * n
+
+        %tasks shows it in one row, NAME/ the items in progress; %tasks limit NAME 5, rate, pause
+        and cancel control it.
+        """
+        from asyncnb._kernel.cells.map_cell import launch_map
+        from asyncnb._kernel.map_arguments import parse_line
+
+        parsed = parse_line(line, self._expanded)
+        launch_map(self._background(), f"%%amap {line}".rstrip(), cell, parsed)
+
+    @no_var_expand
     @line_magic
     def tasks(self, line: str) -> Any:
         """Show, cancel, pause, wait for, rename and clear background tasks.
@@ -198,14 +259,21 @@ class AsyncMagics(Magics):
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
         %tasks timeout NAME 30        set its timeout to 30 s from now; +30 adds 30 s, none removes
                                       the timeout
+        %tasks limit NAME 5           let a run of asyncnb.map make 5 calls at a time
+        %tasks rate NAME 30/min       let it start 30 calls a minute; 5/s, 1000/h; none: any number
+        %tasks retry NAME             run its failed items again, once it has ended
         %tasks pause NAME             pause it; --pause-timeouts pauses asyncnb's timeouts as well
         %tasks resume NAME            continue a paused task
+        %tasks notify NAME            be notified in the browser when it ends; --off: no more
         %tasks background             move the cell that is currently awaiting to the background.
                                       In another cell this would have to wait its turn, so use the
                                       dashboard's Background button, a subshell console that you
                                       opened before, or the first line of the cell itself
         %tasks output NAME            show here what it printed
         %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
+        %tasks graph [PATTERN]        draw which task starts after which, and which one waits now
+        %tasks unfollow NAME... | --all
+                                      run a cell no longer when what it follows runs (--follow)
         %tasks deadlocks              search for tasks that wait for each other, now
         %tasks profile [NAME] [-g GROUP] [SECONDS]   show where the time of the next 5 s goes: by
                                       task, cell and line; Ctrl-C ends it early
@@ -283,7 +351,8 @@ class AsyncMagics(Magics):
 def _split_expression(line: str) -> tuple[list[str], str]:
     """Split the line of ``%atask`` into the words before the expression, and the expression."""
     rest, before = line.strip(), []
-    flags = {"--wait", "--show", "--trace", "--profile", "--quiet"}
+    flags = {"--wait", "--notify", "--show", "--trace", "--profile", "--quiet", "--follow"}
+    flags.add("--even-if-failed")
     named = False
     while rest and not rest.startswith("#"):
         word, _, after = rest.partition(" ")

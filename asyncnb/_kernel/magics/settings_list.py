@@ -113,6 +113,21 @@ def options(
             _set_dashboard_rate,
         ),
         Option(
+            "notify",
+            Config.notify,
+            one_of("off", "failures", "all"),
+            "which ends of tasks that ran for notify_after seconds are notified while the page is "
+            "hidden; what you asked for by --notify, a bell or asyncnb.notify is shown in any case",
+            _setter("notify"),
+        ),
+        Option(
+            "notify_after",
+            Config.notify_after,
+            amount("seconds", highest=86400),
+            "how long a task must have run for the option notify",
+            _setter("notify_after"),
+        ),
+        Option(
             "keep_alive",
             False,
             SWITCH,

@@ -18,6 +18,7 @@ from asyncnb._kernel.magics.verbs import Verb
 
 if TYPE_CHECKING:
     # At run time a verb imports them when it needs them, so that loading does not take longer.
+    from asyncnb._core.task_graph.graph import TaskGraph
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.cells.background import BackgroundCells
     from asyncnb._kernel.tables.table import TaskTable
@@ -43,6 +44,7 @@ class ShowVerbs:
             "live": Verb("%tasks live", lambda parser: None, lambda args: live()),
             "stack": Verb("%tasks stack NAME", _name_argument, self._stack),
             "output": Verb("%tasks output NAME", _name_argument, self._output),
+            "graph": Verb("%tasks graph [PATTERN]", _timeline_arguments, self._graph),
             "timeline": Verb("%tasks timeline [PATTERN]", _timeline_arguments, self._timeline),
         }
         self.all_verbs: Iterable[str] = self.verbs
@@ -96,6 +98,11 @@ class ShowVerbs:
 
     def _output(self, args: argparse.Namespace) -> None:
         self._show_output(commands.launched_named(args.name))
+
+    def _graph(self, args: argparse.Namespace) -> TaskGraph:
+        from asyncnb._core.task_graph.graph import TaskGraph
+
+        return TaskGraph(args.pattern)
 
     def _timeline(self, args: argparse.Namespace) -> Timeline:
         from asyncnb._core.timeline.timeline import timeline

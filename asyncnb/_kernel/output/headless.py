@@ -162,6 +162,12 @@ class LateOutput:
                 emit()
             self._empty()
 
+    def clear(self) -> None:
+        """Drop the late output so far: the task that it is of runs again."""
+        with self._lock:
+            self._stale = self._stale or bool(self._items)
+            self._items.clear()
+
     def deliver(self) -> None:
         """Put late output that was not delivered yet into the display; update the other displays.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
@@ -14,6 +14,9 @@ from asyncnb._core.config import config
 from asyncnb._kernel.current_cell import current_record
 from asyncnb._kernel.ipykernel.parents import is_headless
 from asyncnb._kernel.output.router import OutputRouter
+
+if TYPE_CHECKING:
+    from asyncnb._core.introspection.info import CallsInfo
 
 WIDTH = 30
 
@@ -29,7 +32,9 @@ class ProgressBars:
     def observe(self, progress: Progress) -> None:
         """Handle one report; called in the thread and the context of the work, once per item."""
         record = current_record.get()
-        if record is not None:
+        calls = None
+        if record is not None and (record.adjustable is None or progress.task is record.held):
+            calls = record.calls  # of a run of calls: its own bar, and not one of an item's code
             record.progress = (progress.done, progress.total)
             record.changed()
         if progress.label is None:
@@ -43,21 +48,35 @@ class ProgressBars:
                 self._shown.pop(progress.id, None)
             else:
                 self._shown[progress.id] = now
+        counts = None if calls is None else calls()
         if is_headless(self._output.parent()):
             if progress.ended:  # one line in the stored notebook instead of a thousand updates
-                print(bar(progress))
+                print(bar(progress, counts))
             return
-        shown: dict[str, Any] = {"text/plain": bar(progress)}
+        shown: dict[str, Any] = {"text/plain": bar(progress, counts)}
         display(shown, raw=True, display_id=f"asyncnb-bar-{progress.id}", update=last is not None)
 
 
-def bar(progress: Progress) -> str:
-    """Return the line for ``progress``: label, bar, counts, and how it ended."""
+def bar(progress: Progress, calls: CallsInfo | None = None) -> str:
+    """Return the line for ``progress``: label, bar, counts, and how it ended.
+
+    ``calls`` has what else a run of many calls has counted.
+    """
     label = replace_surrogates(str(progress.label))
     end = "" if not progress.ended else " failed" if progress.failed else " done"
+    more = ""
+    if calls is not None:
+        from asyncnb._core.launched.adjustable import calls_line  # few bars are those of a run
+
+        if progress.ended:
+            calls = calls._replace(eta=None)
+            if progress.failed:  # the counts say it, unless something stopped the run
+                end = "" if progress.done == progress.total else " stopped"
+        more = calls_line(calls, with_items=False)
+    more = f", {more}" if more and progress.ended else f"  {more}" if more else ""
     if progress.total is None:
-        return f"{label}  {progress.done}{end}"
+        return f"{label}  {progress.done}{end}{more}"
     part = min(1.0, progress.done / progress.total) if progress.total else 1.0
     filled = int(part * WIDTH)
     line = "█" * filled + "░" * (WIDTH - filled)
-    return f"{label}  {line}  {progress.done}/{progress.total}{end}"
+    return f"{label}  {line}  {progress.done}/{progress.total}{end}{more}"

@@ -226,6 +226,13 @@ class OutputRouter:
         """Route the output of the running context to the cell with the message ``parent``."""
         self._parents.enter(parent)
 
+    def clear_cell(self, origin: Origin) -> None:
+        """Remove the output of a cell that is run again. Call in the context of that cell."""
+        if origin.late is not None:
+            origin.late.clear()
+        if origin.message:  # else a terminal, where nothing can be removed
+            self.ip.display_pub.clear_output()
+
     # Results and failures of tasks.
 
     def has_report(self, record: TaskRecord) -> bool:

@@ -101,6 +101,8 @@ class TreeTable:
         for id_, info in rows.items():
             known = {"cell": str(info.cell or "") or None, "created": info.created or None}
             facts = info._asdict() | known
+            if info.calls is not None:
+                facts["calls"] = info.calls._asdict()
             if self._inner.has_children(id_):
                 facts["inside"] = self._inner.counts(id_, self._inner.with_id(id_))._asdict()
             tasks.append(facts)

@@ -168,7 +168,7 @@ class Chip {
     }
     setText(this.amount, row.done === null ? "" : row.total === null ? amount(row.done) : `${amount(row.done)}/${amount(row.total)}`);
     if (this.isOver) this.asked = false;
-    if (!this.asked) setText(this.note, row.note || (this.isOver ? "" : row.waits_for));
+    if (!this.asked) setText(this.note, row.note || callsNote(row, now) || (this.isOver ? "" : row.waits_for));
     setAttribute(this.cancel, "aria-label", `Cancel ${row.name}`);
     setAttribute(this.cancel, "title", `Cancel ${row.name}`);
   }

@@ -5,6 +5,7 @@ class Detail {
     this.store = store;
     this.title = h("span", { class: "asyncnb-detail-name" });
     this.facts = h("span", { class: "asyncnb-detail-facts" });
+    this.calls = new CallsPanel(store);
     this.body = h("div", { class: "asyncnb-detail-body", tabindex: 0 });
     this.node = h(
       "section",
@@ -16,6 +17,7 @@ class Detail {
         this.facts,
         h("button", { type: "button", class: "asyncnb-button", "aria-label": "Close details", title: "Close details (Esc)", on: { click: onClose } }, icon("cancel")),
       ),
+      this.calls.node,
       this.body,
     );
     this.node.addEventListener("keydown", (event) => {
@@ -40,6 +42,7 @@ class Detail {
         .filter(Boolean)
         .join(" · "),
     );
+    this.calls.paint(row, details.of?.failures);
     if (this.of === details.of && this.id === details.id) return;
     const isSame = this.id === details.id;
     const pre = this.body.querySelector(".asyncnb-output");

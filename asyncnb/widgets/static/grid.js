@@ -26,7 +26,7 @@ class RowElement {
     this.amount = h("span", { class: "asyncnb-amount" });
     this.note = h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-note" });
     this.cell = h("button", { type: "button", class: "asyncnb-link", "data-verb": "go", tabindex: -1 });
-    this.buttons = { pause: button("pause"), timeout: button("timeout"), rename: button("rename"), cancel: button("cancel") };
+    this.buttons = { notify: button("notify"), pause: button("pause"), timeout: button("timeout"), rename: button("rename"), cancel: button("cancel") };
     this.nameCell = h("span", { role: "gridcell", class: "asyncnb-cell asyncnb-name" }, this.twisty, this.icon, this.name, this.size);
     this.node = h(
       "div",
@@ -90,14 +90,16 @@ class RowElement {
     setText(this.state, state);
     this.showTimes();
     this.showProgress(row, name, row.done, row.total);
-    setText(this.note, row.note || (living ? row.waits_for : ""));
-    setAttribute(this.note, "title", this.note.textContent || null);
+    this.showNote();
     setText(this.cell, row.cell ? `In[${row.cell}]` : "");
     setHidden(this.cell, !row.cell);
     setAttribute(this.cell, "aria-label", `Go to the cell of ${row.name}, In[${row.cell}]`);
     const paused = state === "paused";
     this.showButton("pause", living && store.canPause(row), `${paused ? "Resume" : "Pause"} ${name}`);
     setIcon(this.buttons.pause.firstChild, paused ? "resume" : "pause");
+    this.showButton("notify", living && !row.isInner && store.can.includes("notify"), `Notify when ${name} ends`);
+    setIcon(this.buttons.notify.firstChild, row.notify ? "notified" : "notify");
+    setAttribute(this.buttons.notify, "aria-pressed", Boolean(row.notify));
     this.showButton("timeout", living && !row.isInner, `Set time limit of ${name}`);
     this.showButton("rename", living && !row.isInner, `Rename ${name}`);
     this.showButton("cancel", living, `Cancel ${name}`);
@@ -122,7 +124,7 @@ class RowElement {
     setText(this.note, countsOf(counts));
     setAttribute(this.note, "title", this.note.textContent || null);
     setHidden(this.cell, true);
-    for (const verb of ["pause", "timeout", "rename"]) this.showButton(verb, false);
+    for (const verb of ["notify", "pause", "timeout", "rename"]) this.showButton(verb, false);
     this.showButton("cancel", living.length > 0 && state !== "cancelling", `Cancel group ${item.group}`);
   }
 
@@ -175,6 +177,16 @@ class RowElement {
     const now = store.connection === "lost" ? store.lostAt ?? store.now() : store.now();
     setText(this.time, row.started === null ? "" : elapsed((row.ended ?? now) - row.started));
     setText(this.limit, row.deadline === null || isEnded(row) ? "" : `${countdown(row.deadline - now)} left`);
+  }
+
+  /** The failure; of a run of calls its counts, whose last one ticks; else what it waits for. */
+  showNote() {
+    const row = this.item?.row;
+    if (!row) return;
+    const { store } = this.grid;
+    const now = store.connection === "lost" ? store.lostAt ?? store.now() : store.now();
+    setText(this.note, row.note || callsNote(row, now) || (isEnded(row) ? "" : row.waits_for));
+    setAttribute(this.note, "title", this.note.textContent || null);
   }
 
   // Editing in place: the name, or the time limit.
@@ -346,7 +358,12 @@ class Grid {
 
   /** Update the ticking times only. */
   tick() {
-    for (const element of this.elements) if (element.item?.row && !isEnded(element.item.row)) element.showTimes();
+    for (const element of this.elements) {
+      const row = element.item?.row;
+      if (!row || isEnded(row)) continue;
+      element.showTimes();
+      if (row.calls) element.showNote();
+    }
   }
 
   visibleIds() {
@@ -413,6 +430,7 @@ class Grid {
     else if (verb === "go") this.onGo?.(row);
     else if (isEnded(row) || this.store.connection === "lost") return;
     else if (verb === "rename" || verb === "timeout") element?.edit(verb);
+    else if (verb === "notify") toggleBell(this.store, row);
     else if (verb === "pause") this.command(row, row.state === "paused" ? "resume" : "pause");
     else if (verb === "cancel") this.command(row, "cancel");
   }
@@ -451,6 +469,7 @@ class Grid {
       F2: () => this.act(item, "rename"),
       p: () => item.row && this.store.canPause(item.row) && this.act(item, "pause"),
       t: () => this.act(item, "timeout"),
+      n: () => item.row && !item.row.isInner && this.store.can.includes("notify") && this.act(item, "notify"),
       g: () => item.row?.cell && this.act(item, "go"),
     };
     const action = Object.hasOwn(keys, event.key) ? keys[event.key] : null;

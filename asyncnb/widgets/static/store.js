@@ -206,6 +206,7 @@ class Store {
     this.seq = message.seq;
     this.clock = message.now - Date.now() / 1000;
     for (const text of message.texts) this.takeText(text);
+    for (const values of message.calls ?? []) this.takeCalls(values);
     if (message.numbers) this.takeNumbers(message.numbers, (value) => value);
     else {
       const { buffer, byteOffset, byteLength } = buffers[0];
@@ -293,6 +294,13 @@ class Store {
     if (row.group !== text.group || row.parent !== text.parent || row.name !== text.name) this.structure++;
     Object.assign(row, text);
     row.search = `${row.name}\n${row.group ?? ""}\nIn[${row.cell}]\n${row.note}`.toLowerCase();
+  }
+
+  /** What else is known of a run of many calls: failed, retried, its pace, limit and rate. */
+  takeCalls(values) {
+    const calls = Object.fromEntries(this.format.calls.map((column, i) => [column, values[i]]));
+    const row = this.rows.get(calls.id);
+    if (row) row.calls = calls;
   }
 
   takeNumbers(numbers, value) {

@@ -33,6 +33,8 @@ NAMES = (
     "shutdown",
     "progress_interval",
     "dashboard_rate",
+    "notify",
+    "notify_after",
     "keep_alive",
     "leaks",
     "late_items",

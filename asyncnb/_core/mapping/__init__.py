@@ -1,0 +1,1 @@
+"""``asyncnb.map``: a function called on many items, as one task."""

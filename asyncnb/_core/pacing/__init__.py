@@ -1,0 +1,1 @@
+"""How often calls start, and when a call that failed starts again."""

@@ -1,0 +1,1 @@
+"""Which task starts after which, follows which, and waits for which now: as a picture."""

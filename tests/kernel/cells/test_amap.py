@@ -1,0 +1,150 @@
+"""%%amap: a cell as a function of each item, as one task."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_a_cell_runs_for_each_item_within_the_limit_and_its_variables_are_its_own(kernel):
+    kernel.ok("running = most = 0\nfactor = 10")
+    cell = kernel.ok(
+        """
+        %%amap tens n in range(12) --limit 3 -o out
+        global running, most
+        running += 1
+        most = max(most, running)
+        mine = n
+        await asyncio.sleep(0.001)
+        running -= 1
+        print("item", mine)
+        mine * factor
+        """
+    )
+    assert kernel.evaluate("tens.join(10)") == [10 * n for n in range(12)]
+    cell.wait_for("12/12 done")
+    assert kernel.evaluate("(out[3], most, 'mine' in globals(), 'n' in globals())") == (
+        30, 3, False, False,
+    )  # fmt: skip
+    assert all(kernel.where(f"item {n}\n") == [cell] for n in (0, 11))
+    assert kernel.evaluate("[t.get_name() for t in asyncnb.tasks()]") == ["tens"]
+    assert kernel.evaluate("(type(tens).__name__, tens.task is asyncnb.task('tens'))") == (
+        "MapRun",
+        True,
+    )
+
+
+def test_a_cell_without_await_runs_in_threads_and_names_several_parts_of_an_item(kernel):
+    kernel.ok(
+        """
+        %%amap sums (a, *more) in [(1, 2, 3), (4,)] -o out --quiet
+        if not more:
+            return threading.current_thread() is threading.main_thread()
+        import math
+        !echo {a}
+        sum(more)
+        """
+    )
+    kernel.ok("%tasks wait sums")
+    assert kernel.evaluate("(out, 'math' in globals())") == ([5, False], False)
+
+
+def test_failures_are_shown_once_as_a_short_group_and_the_rest_of_the_results_is_kept(kernel):
+    cell = kernel.ok(
+        """
+        %%amap odd n in range(1000) -o out
+        await asyncio.sleep(0)
+        assert n % 50, f"no {n}"
+        n
+        """
+    )
+    kernel.run("%tasks wait odd")
+    kernel.drain()
+    assert "1000/1000, 20 failed" in cell.text
+    assert cell.text.count("Traceback") + cell.text.count("ItemsFailedError") == 1
+    assert "20 of 1000 items failed in 'odd'" in cell.text
+    assert '----> 3 assert n % 50, f"no {n}"' in cell.text
+    assert "no 450" in cell.text
+    assert "no 500" not in cell.text
+    table = kernel.ok("%tasks").result
+    assert "AssertionError: no 0 (20 of 1000 items failed)" in table
+    assert kernel.evaluate("(out[1], repr(out[50]), len(odd.failed))") == (
+        1,
+        "AssertionError('no 50')",
+        20,
+    )
+
+
+def test_failed_items_run_again_by_their_name(kernel):
+    kernel.ok("works = False")
+    kernel.ok("%%amap fragile n in 'abc' --quiet\nassert works or n != 'b'\nn * 2")
+    kernel.run("%tasks wait fragile")
+    assert kernel.evaluate("fragile.counts().failed") == 1
+    kernel.ok("works = True")
+    assert "fragile: running 1 failed item again" in kernel.ok("%tasks retry fragile").stdout
+    assert kernel.evaluate("fragile.join(10)") == ["aa", "bb", "cc"]
+    assert (
+        "were run again, and none failed"
+        in kernel.run(
+            "from asyncnb._core.launched import commands\n"
+            "from asyncnb._core.launched.registry import registry\n"
+            "commands.retry(registry.records()[0])"
+        ).error.evalue
+    )
+    assert "No item of 'fragile' has failed" in kernel.run("%tasks retry fragile").error.evalue
+
+
+def test_a_cell_that_is_run_again_replaces_its_run_or_not(kernel):
+    kernel.ok("gate = asyncio.Event()\nbegun = []")
+    code = "%%amap slow n in range(3) --quiet {}\nbegun.append(n)\nawait gate.wait()\nn"
+    kernel.ok(code.format(""))
+    kernel.ok("first = slow\nwhile len(begun) < 3: await asyncio.sleep(0)")
+    assert "nothing was started" in kernel.ok(code.format("--again skip")).stdout
+    assert kernel.evaluate("slow is first")
+    assert "still running" in kernel.run(code.format("--again error")).error.evalue
+    kernel.ok(code.format(""))
+    kernel.ok("while len(begun) < 6: await asyncio.sleep(0)\ngate.set()")
+    assert kernel.evaluate("(slow.join(10), slow is first, first.task.cancelled())") == (
+        [0, 1, 2],
+        False,
+        True,
+    )
+
+
+def test_wait_keeps_the_cell_busy_and_raises_the_failure_there(kernel):
+    cell = kernel.run("%%amap bad n in range(3) --wait --quiet\nassert n\nn")
+    assert cell.error.ename == "ItemsFailedError"
+    assert kernel.ok("%%amap good n in range(3) --wait --quiet -o out\nn\n")
+    assert kernel.evaluate("out") == [0, 1, 2]
+
+
+def test_the_first_failure_ends_the_run_with_on_error_cancel(kernel):
+    kernel.ok(
+        "%%amap strict n in range(9) --on-error cancel --limit 1 --quiet\nassert n < 2\nawait "
+        "asyncio.sleep(0)\nn"
+    )
+    kernel.run("%tasks wait strict")
+    assert kernel.evaluate("strict.counts().started") <= 3
+    assert kernel.evaluate("type(strict.task.exception()).__name__") == "AssertionError"
+
+
+REFUSED = {
+    "n in 5\nn": "write range(5)",
+    "n in range(3) --on kernel\nn": "Omit --on",
+    "n in range(3) --on thread\nawait asyncio.sleep(0)": "this cell awaits",
+    "n in range(3) --on nowhere\nn": "there is no variable 'nowhere'",
+    "n in range(3) --retry nothing\nn": "there is no variable 'nothing'",
+    "n in range(3)\ntotal += n": "'total' is changed, but each item has its own variables",
+    "n in range(3)\nyield n": "would be a generator",
+    "n in range(3)\n# n": "no code to run",
+    "n in nothing\nn": "name 'nothing' is not defined",
+    "n in range(3)\nn +": "invalid syntax",
+    "'a*' n in range(3)\nn": "glob",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_cell_that_cannot_run_is_refused_before_anything_starts(kernel, text):
+    kernel.ok("total = 0")
+    error = kernel.run(f"%%amap {text}").error
+    assert REFUSED[text] in error.evalue
+    assert kernel.evaluate("[t.get_name() for t in asyncnb.tasks()]") == []
