@@ -30,7 +30,7 @@ from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
 from asyncnb._kernel.ipykernel.kernel import kernel_loop, kernel_of
 from asyncnb._kernel.ipykernel.parents import is_headless
 from asyncnb._kernel.ipykernel.shutdown import QuitHook, ShutdownHook
-from asyncnb._kernel.magics.register import complete, register
+from asyncnb._kernel.magics.register import complete, register, tasks_verbs
 from asyncnb._kernel.magics.settings import Settings
 from asyncnb._kernel.magics.settings_list import options
 from asyncnb._kernel.output.displays import Displays
@@ -98,7 +98,7 @@ class Extension:
     def background(self) -> BackgroundCells:
         from asyncnb._kernel.cells.background import BackgroundCells
 
-        return BackgroundCells(
+        cells = BackgroundCells(
             self.ip,
             self.output,
             cell_runner=_cell_runner,
@@ -106,6 +106,8 @@ class Extension:
             kernel_loop=self._kernel_loop,
             notifications=lambda: self.notifications,
         )
+        self._undo.push(cells.launcher.close)
+        return cells
 
     @functools.cached_property
     def blocks(self) -> BlockedLoopReporter:
@@ -192,7 +194,6 @@ class Extension:
             timeline=_timeline_widget,
             profile=_profile_widget,
         ).install(undo)
-        undo.push(self._end_following)
         undo.push(self._loop_undo.unwind)
         front_end = self._front_end()
         undo.push(functools.partial(frontend.detach, front_end))
@@ -222,11 +223,6 @@ class Extension:
 
         self.background, self.blocks  # noqa: B018
         self.output.prepare()
-
-    def _end_following(self) -> None:
-        background = vars(self).get("background")
-        if background is not None and "followers" in vars(background):
-            background.followers.clear()
 
     def unload(self) -> None:
         """End the background tasks and the loop, and undo every change to the shell.
@@ -272,24 +268,14 @@ class Extension:
 
     def _tasks_verbs(self) -> tuple[Verb, dict[str, Verb]]:
         """Return what ``%tasks`` without a verb does, and its verbs."""
-        from asyncnb._kernel.magics.control import ControlVerbs
-        from asyncnb._kernel.magics.explain import ExplainVerbs
-        from asyncnb._kernel.magics.show import ShowVerbs
-
-        control = ControlVerbs(
-            deliver=self.output.deliver_late_output,
-            detach=self._detach_cell,
-            followers=lambda: self.background.followers,
-            ask=lambda: self.notifications.ask(),
-        )
-        show = ShowVerbs(
+        return tasks_verbs(
+            self.output,
             self.background,
-            show_output=self.output.show_again,
+            detach=self._detach_cell,
+            ask=lambda: self.notifications.ask(),
             live=lambda: self.browser().dashboard(),
+            deadlocks=lambda: self.deadlocks,
         )
-        explain = ExplainVerbs(self.background, deadlocks=lambda: self.deadlocks)
-        show.all_verbs = verbs = {**control.verbs, **show.verbs, **explain.verbs}
-        return show.table, verbs
 
     def browser(self) -> BrowserSide:
         """Return the browser side; the first call imports it and hooks into the shell channel.
@@ -333,7 +319,7 @@ class Extension:
             loop_starting=self._watch,
             belongs_here=self.output.is_entered,
             task_launching=self.output.on_task_launch,
-            task_ended=lambda record: self.background.ended(record),
+            task_ended=lambda record: self.background.launcher.ended(record),
             notify=lambda notice: self.notifications.show(notice),
             kernel_loop=self._kernel_loop,
             event_sources=lambda: self.event_sources,

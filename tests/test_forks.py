@@ -102,6 +102,7 @@ def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
 #: Locks of objects that a child does not use, as nothing of it leads there.
 OF_THE_PARENT = {
     "_core/base/inner_loops.py": "of one thread that works in the parent",
+    "_core/primitives/sync/lock.py": "the state of a user's lock, which no thread waits for",
     "_core/loop/embedded.py": "a child gets a loop of its own",
     "_core/primitives/joining.py": "of one thread that waits in the parent",
     "_core/base/worker_thread.py": "of one thread that works in the parent",
@@ -170,6 +171,7 @@ RESET = {
     "_core.launched.open_group.named",
     "_core.base.progress_observers._failed",
     "_core.launched.record.observers",
+    "_core.mapping.save_lock._held",
     "_core.profiling.sampler.sampler",
     "_core.tracing.traced_loops._watched",
     "_core.tracing.recording.recorder",
@@ -256,6 +258,7 @@ from asyncnb._core.loop import current as _current
 from asyncnb._core.primitives import tasks as _tasks
 from asyncnb._core.base import progress_observers as _progress
 from asyncnb._core.launched import open_group as _open_groups
+from asyncnb._core.mapping import save_lock as _save_lock
 from asyncnb._core.profiling import sampler as _sampler
 from asyncnb._core.tracing import recording as _trace
 from asyncnb._core.tracing import traced_loops as _traced_loops
@@ -281,6 +284,7 @@ def state():
         "front end": (frontend.current, len(frontend._attached)),
         "recorded": (_trace._recorded, _tasks._wrap_coroutine, len(_traced_loops._watched)),
         "recording": (len(_trace.recorder.steps), len(_trace.recorder.traces)),
+        "save files": len(_save_lock._held),
         "profiles": (len(_sampler.sampler.sessions()), _sampler.sampler._thread),
         "loop": _current._current,
         "visits": (len(_visits.visits), len(_visits.guarded)),
@@ -311,6 +315,8 @@ _record.observers.add(lambda record: None); frontend.attach(frontend.PlainFrontE
 _progress.observe_progress(print); _progress._failed.add(1)
 _visits.guard(asyncnb.embedded_loop())
 asyncnb.profile().start()
+import tempfile
+with tempfile.NamedTemporaryFile() as _file: _lock = _save_lock.SaveLock(_file.name, "x", "x")
 _worker_hub.worker_hub(), _in_order.call_in_order(lambda: None)
 _executor._engines[engine] = _dask._engines[engine] = engine; _ipyparallel._engines.append(engine)
 _process.process_engine(); _jobs._mailbox(asyncnb.embedded_loop())
@@ -330,6 +336,7 @@ if pid == 0:
     print(again is not group, again.create_task(asyncio.sleep(0, 5)).join(20), flush=True)
     os._exit(0)
 os.waitpid(pid, 0)
+_lock.release()
 sys.stdout.flush()
 os._exit(0)  # as it stands: it waits, and its hooks are not real ones
 """

@@ -64,6 +64,7 @@ CORE_FLOORS = {
     "_core/base": 0,
     "_core/config.py": 1,
     "_core/frontend.py": 1,
+    "_core/svg.py": 1,
     "_core/introspection": 1,
     "_core/pacing": 1,
     "_core/primitives": 2,

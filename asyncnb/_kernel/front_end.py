@@ -6,24 +6,25 @@ import asyncio
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import IPython
 
 from asyncnb._core.frontend import PLAIN
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from IPython.core.interactiveshell import InteractiveShell
 
     from asyncnb._core.launched.record import TaskRecord
 
+    class EventSources(Protocol):
+        """The part of ``_kernel/awaiting/event_sources.py`` that is used here."""
 
-class EventSources(Protocol):
-    """The part of ``_kernel/awaiting/event_sources.py`` that is used here."""
+        def comm_awaited(self, comm_id: str) -> Callable[[], None]: ...
 
-    def comm_awaited(self, comm_id: str) -> Callable[[], None]: ...
-
-    def observe_shell(self, name: str, observer: Callable[..., None]) -> Callable[[], None]: ...
+        def observe_shell(self, name: str, observer: Callable[..., None]) -> Callable[[], None]: ...
 
 
 class NotebookFrontEnd:

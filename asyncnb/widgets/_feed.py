@@ -334,7 +334,8 @@ class Feed:
                     gone.append(record.id)
                 continue
             row = row_of(record, now, before)
-            if row.numbers.state in _TRANSIENT and record.kind == "loop":
+            waits = record.after is not None and record.after.pending  # its start is marked
+            if row.numbers.state in _TRANSIENT and record.kind == "loop" and not waits:
                 self._transient[record.id] = record
             elif self._transient:
                 self._transient.pop(record.id, None)

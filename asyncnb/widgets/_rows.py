@@ -114,7 +114,7 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         was = before.numbers.deadline if before is not None else None
         if deadline is not None and was is not None and abs(deadline - was) < 0.3:
             deadline = was  # a difference of two clocks, which must not look like a change
-    note = cut((record.error() or "").partition("\n")[0]) if state == "failed" else ""
+    note = cut(_failure(record)) if state == "failed" else ""
     if record.rounds is not None and record.rounds.next_run is not None:
         note = f"next run {clock_text(record.rounds.next_run)}"
     cell = record.cell
@@ -134,6 +134,11 @@ def row_of(record: TaskRecord, now: float, before: Row | None = None) -> Row:
         before.waits_for if before is not None and record.ended is None else "",
         None if calls is None else _calls_of(record.id, calls, now, before),
     )
+
+
+def _failure(record: TaskRecord) -> str:
+    line = (record.error() or "").partition("\n")[0]
+    return line.removeprefix(f"NotRunError: {record.name} ")  # the row has the name
 
 
 def _calls_of(id: int, info: CallsInfo, now: float, before: Row | None) -> Calls:

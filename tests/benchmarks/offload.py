@@ -57,8 +57,8 @@ def streamed(on: Any, **options: Any) -> Contender:
         async def main() -> float:
             start = clock()
             last = 0
-            async for number in asyncnb.map(tiny, range(count), on=on, **options):
-                last = number
+            async for _, outcome in asyncnb.map(tiny, range(count), on=on, **options):
+                last = outcome.result()
             assert last == count
             return clock() - start
 

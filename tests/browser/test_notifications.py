@@ -155,4 +155,4 @@ def test_of_two_pages_one_notifies_and_of_none_the_next(open_notebook: Open, lab
         see(first, "() => document.querySelector('.jp-Notification-Status')?.textContent === '1'")
         assert "unseen failed" in first.ask(LISTED)[0]
     finally:
-        go.unlink()
+        go.unlink(missing_ok=True)

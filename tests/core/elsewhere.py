@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
+import asyncnb
 
 FACTORIES: list[Any] = [pytest.param(asyncio.new_event_loop, id="asyncio")]
 try:
@@ -17,6 +20,15 @@ except ImportError:
     pass
 else:
     FACTORIES.append(pytest.param(uvloop.new_event_loop, id="uvloop"))
+
+#: The locks and queues that asyncnb has, too.
+SYNC = "Lock Event Condition Semaphore BoundedSemaphore Barrier Queue PriorityQueue LifoQueue"
+
+
+def with_ours() -> Any:
+    """Return a module that is asyncio with asyncnb's locks and queues, for tests of both."""
+    ours = {name: getattr(asyncnb, name) for name in SYNC.split()}
+    return types.SimpleNamespace(**{**vars(asyncio), **ours})
 
 
 @contextmanager

@@ -104,3 +104,24 @@ def test_leaving_ipython_runs_the_cleanup_of_tasks(python, tmp_path):
         "Cleanup.started.wait(10)",
     )
     assert shown.count("cleaned up") == 1
+
+
+def test_a_notification_is_a_line_at_the_prompt(python, tmp_path):
+    shown = ipython(
+        python,
+        tmp_path,
+        "%load_ext asyncnb",
+        "import asyncio, asyncnb, sys",
+        "asyncnb.notify('half of it', title='crawl')",
+        "%atask quick --notify asyncio.sleep(0.01)",
+        "quick.join()",
+        "%asyncnb option notify_after 0",
+        "async def fail(): raise ValueError('no')\n",
+        "asyncnb.launch(fail(), name='unasked');",
+        "%tasks wait unasked",
+        "'anywidget' in sys.modules",
+    )
+    assert "crawl: half of it\n" in shown
+    assert "quick is done: after 0." in shown
+    assert "unasked failed: after" not in shown  # its traceback is at the prompt anyway
+    assert "False" in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from asyncnb._core.launched import registry as _registry
 from asyncnb._core.launched.record import observers
 from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb._core.loop.current import shutdown
+from asyncnb._core.repeating.local_time import clock_text
+from asyncnb._core.repeating.repeat import RunCounts
 from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import MAX_UNACKNOWLEDGED, Feed, Subscription
@@ -190,6 +193,26 @@ def test_many_changes_of_one_task_are_one_row_of_one_message(feed: Feed) -> None
     tick(feed)
     assert len(watcher.messages) == before + 1
     assert watcher.states() == {"busy 99": "waiting"}
+
+
+def test_a_task_that_waits_for_its_time_shows_its_next_run(feed: Feed) -> None:
+    task = asyncnb.launch(forever(), name="nightly")
+    [record] = _registry.registry.living()
+    record.rounds = RunCounts(repeats=True)
+    watcher = Watcher(feed)
+    settled()
+    watcher.say("sync")
+    record.rounds.next_run = moment = time.time() + 3600
+    record.changed()
+    tick(feed)
+    [row] = watcher.rows.values()
+    assert row["note"] == f"next run {clock_text(moment)}"
+    record.rounds.next_run, record.rounds.running = None, True
+    record.changed()
+    tick(feed)
+    assert row["note"] == ""
+    task.cancel()
+    ended(task)
 
 
 def test_more_than_a_thousand_rows_travel_as_bytes(feed: Feed) -> None:

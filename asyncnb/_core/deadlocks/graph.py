@@ -23,10 +23,12 @@ from asyncnb._core.base.frames import PACKAGE
 from asyncnb._core.deadlocks.reach import MAX_OBJECTS, Walk, of_frame
 from asyncnb._core.deadlocks.waits import Wait, deadline_of, inside, wait_of
 from asyncnb._core.introspection.call_graph import code_of, links_of_coroutine, running_frames
+from asyncnb._core.introspection.kinds import is_a
 from asyncnb._core.introspection.stack import frames_of_thread
 from asyncnb._core.introspection.unmanaged import is_host_task
-from asyncnb._core.primitives.all_tasks import all_tasks
+from asyncnb._core.primitives.all_tasks import all_tasks, tasks_of
 from asyncnb._core.primitives.joining import join_future
+from asyncnb._core.primitives.sync.wakeups import SharedBetweenLoops
 
 #: A timeout at most this many seconds away ends a wait soon enough: nothing to report.
 SOON_SECONDS = 60.0
@@ -94,13 +96,15 @@ def look(tasks: Iterable[asyncio.Task[Any]], still: Container[Any] | None = None
     """Return the graph of those of ``tasks`` that nothing living could wake.
 
     Of these, only the ones in ``still``, if given, count as waiting. Tasks of other loops that they
-    wait for are looked at, too.
+    wait for are looked at, too, and if they wait in a lock or queue that loops share, those of all
+    loops.
     """
     graph = Graph()
     nodes: dict[Any, Node] = {}
     moving: list[asyncio.Task[Any]] = []
     todo = [task for task in tasks if not task.done() and not is_host_task(task)]
     loops = {task.get_loop() for task in todo}
+    shared: set[Any] = set()
     while todo:
         graph.tasks += len(todo)
         found: set[Any] = set()
@@ -116,6 +120,14 @@ def look(tasks: Iterable[asyncio.Task[Any]], still: Container[Any] | None = None
                 if asyncio.isfuture(it) and it.get_loop() not in loops:
                     loops.add(it.get_loop())
                     found |= all_tasks(it.get_loop())
+        if (
+            not found
+            and not shared
+            and any(is_a(node.wait.what, SharedBetweenLoops) for node in nodes.values())
+        ):
+            shared = _running_loops() - loops
+            loops |= shared
+            found = tasks_of(shared)
         todo = [task for task in found if not is_host_task(task)]
     graph.waiting = len(nodes)
     if not nodes:
@@ -143,6 +155,13 @@ def look(tasks: Iterable[asyncio.Task[Any]], still: Container[Any] | None = None
     graph.nodes = {agent: node for agent, node in nodes.items() if agent not in living}
     _find_releasers(graph.nodes)
     return graph
+
+
+def _running_loops() -> set[Any]:
+    """Return the loops that run in any thread; Python has no list of them."""
+    # Ten milliseconds for a million objects, in the thread that looks for deadlocks.
+    loops = [it for it in gc.get_objects() if is_a(it, asyncio.AbstractEventLoop)]
+    return {loop for loop in loops if loop.is_running() is True}
 
 
 def _is_of_the_user(link: Any) -> bool:

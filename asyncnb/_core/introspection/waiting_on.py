@@ -100,6 +100,11 @@ def _open_group(names: dict[str, Any], task: Any) -> str:
     return f"group {group.name!r} ({count(len(group), 'task')})"
 
 
+def _map(names: dict[str, Any], task: Any) -> str | None:
+    workers = getattr(names["self"], "workers", None)
+    return None if workers is None else f"its items ({count(len(workers), 'call')})"
+
+
 def _after(names: dict[str, Any], task: Any) -> str:
     return str(names["self"])
 
@@ -199,6 +204,7 @@ _FRAMES: dict[str, _Describer] = {
     "Server.serve_forever": _serve,
     "OpenGroup._wait_for_end": _open_group,
     "After.wait": _after,
+    "Driver.drive": _map,
 }
 for _name in ("sock_recv", "sock_recv_into", "sock_accept", "sock_sendall", "sock_recvfrom"):
     for _class in ("BaseSelectorEventLoop", "BaseProactorEventLoop"):

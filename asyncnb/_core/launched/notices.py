@@ -52,8 +52,8 @@ def notify(text: str, *, title: str | None = None, level: str = "info") -> None:
     browser was allowed to, as a notification of JupyterLab or on the page itself, and counted in
     the page's title until the page is looked at. Of several open pages of the notebook one shows
     it; if none is open, the next one that is. Many at once become one that counts them. Texts are
-    shown as text, on one line; more than 300 characters are cut. In a terminal the text is printed,
-    after a bell character; in a headless run nothing happens.
+    shown as text, on one line; more than 300 characters are cut. In a terminal and in JupyterLite
+    the text is printed, in a terminal after a bell character; in a headless run nothing happens.
 
     ``title`` is the name of the current task by default, elsewhere that of the notebook. ``level``
     is ``"info"``, ``"success"``, ``"warning"`` or ``"error"``. Returns at once, from any thread and

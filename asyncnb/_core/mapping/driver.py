@@ -113,15 +113,8 @@ class Driver:
         while not self.exhausted and self.pairs is not None and self.may_take():
             try:
                 pair = next(self.pairs)
-            except StopIteration:
-                self.exhausted = True
-                return None
-            except Exception as exc:
-                self.exhausted = True
-                self._source_error = exc
-                return None
             except BaseException as exc:
-                self.stop(exc)
+                self.source_ended(exc)
                 return None
             self.taken(pair[0])
             if self.saving is None or self.needs_call(*pair):
@@ -133,6 +126,15 @@ class Driver:
                 self.loop.call_soon(self.notify_here)
                 return None
         return None
+
+    def source_ended(self, exc: BaseException) -> None:
+        """Note what the iterator of the items raised."""
+        if not isinstance(exc, Exception):
+            self.stop(exc)
+            return
+        self.exhausted = True
+        if not isinstance(exc, StopIteration):
+            self._source_error = exc
 
     def needs_call(self, index: int, item: Any) -> bool:
         """Return whether the item's outcome is missing in the save file; note it if it is there."""
@@ -183,16 +185,20 @@ class Driver:
     def succeeded(self, outcome: Outcome[Any, Any]) -> None:
         """Note the result of an item, once it is in the save file if there is one."""
         if self.saving is not None:
-            self.saving.put(outcome, self._deliver, self.stop)
+            self.saving.put(outcome, self._deliver, self._not_saved)
         else:
             self._deliver(outcome)
 
     def item_failed(self, outcome: Outcome[Any, Any]) -> None:
         """Note the exception of an item, which ends the run if failures do."""
         if self.saving is not None and not isinstance(outcome._error, CancelledError):
-            self.saving.put(outcome, self._deliver_failure, self.stop)
+            self.saving.put(outcome, self._deliver_failure, self._not_saved)
         else:
             self._deliver_failure(outcome)
+
+    def _not_saved(self, outcome: Outcome[Any, Any], error: BaseException) -> None:
+        self.item_stopped(outcome.index, outcome.item)  # retry() calls it again
+        self.stop(error)
 
     def _deliver(self, outcome: Outcome[Any, Any]) -> None:
         self.meter.done += 1

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+#: One for all, as making one takes as long as a small value.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -23,7 +25,7 @@ def dump_exactly(value: Any, what: str = "result") -> str:
     ``what`` is the name of the value in the error. Any thread.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = _encode(value)
     except RecursionError:
         raise UnfitForJsonError(f"{what} is nested too deeply") from None
     except (TypeError, ValueError):

@@ -21,6 +21,7 @@ from asyncnb._core.base.text import brief
 
 #: Longer keys are cut here and get a hash. A key should be readable in an error and a table.
 _MAX_LENGTH = 200
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 #: What is not JSON and has one obvious text.
 _TEXTUAL = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)
 
@@ -105,13 +106,7 @@ def _part(name: str, index: int, item: Any) -> Any:
 
 
 def _canonical(value: Any) -> str:
-    kind = type(value)
-    if kind is str:
-        text = json.dumps(value, ensure_ascii=False)
-    elif kind is int:
-        return str(value)
-    else:
-        text = json.dumps(_plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = str(value) if type(value) is int else _encode(_plain(value))
     if not text.isascii():
         try:
             text.encode()

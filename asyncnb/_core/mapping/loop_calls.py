@@ -10,7 +10,7 @@ from contextvars import copy_context
 from typing import Any
 
 from asyncnb._core.base.text import brief_value
-from asyncnb._core.mapping.driver import BREATH_SECONDS, Driver
+from asyncnb._core.mapping.driver import BREATH_SECONDS, MISSING, Driver
 from asyncnb._core.mapping.outcome import Outcome
 from asyncnb._core.primitives.tasks import Task, create_here
 from asyncnb._core.primitives.timeouts import timeout as timeout_after
@@ -76,6 +76,7 @@ class LoopCalls(Driver):
         me: Any = asyncio.current_task()
         clock, meter, workers, results = self.clock, self.meter, self.workers, self.results
         function, context, careful = self.function, self.context, self._careful
+        pairs, task = self.pairs, self.task
         simple = self.sink is None and self.saving is None and results is not None
         call: Any = None
         while True:
@@ -107,10 +108,23 @@ class LoopCalls(Driver):
             call = value = None
             if len(workers) > meter.limit or copy_context() != context:
                 return
-            pair = self.take()
-            if pair is None:
-                return
-            me.index, me.item = index, item = pair
+            if simple and pairs is not None and not self.closing and task._pause is None:
+                # take() written inline: a call shorter than that is worth a worker, too.
+                try:
+                    index, item = next(pairs)
+                except BaseException as exc:
+                    self.source_ended(exc)
+                    return
+                meter.started += 1
+                if index >= len(results):  # type: ignore[arg-type]
+                    results.append(MISSING)  # type: ignore[union-attr]
+            else:
+                pair = self.take()
+                if pair is None:
+                    return
+                index, item = pair
+            me.index = index
+            me.item = item
             if careful:
                 me.attempts = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 import weakref
 from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
@@ -189,6 +190,14 @@ class MapRun(Generic[T, R]):
         driver = self._driver
         found = self._failed if driver is None else [*self._failed, *driver.failed]
         return sorted(found, key=lambda outcome: outcome.index)
+
+    def __del__(self) -> None:
+        if getattr(self, "_task", self) is None and not (self._cancelled or self._iterated):
+            warnings.warn(
+                f"map() of {self._plan.name!r} was never awaited, iterated or started",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def __repr__(self) -> str:
         counts = self.counts()

@@ -54,10 +54,13 @@ class Saving:
         self,
         outcome: Outcome[Any, Any],
         deliver: Callable[[Outcome[Any, Any]], object],
-        refuse: Callable[[BaseException], object],
+        refuse: Callable[[Outcome[Any, Any], BaseException], object],
     ) -> None:
-        """Have the outcome written; then call ``deliver`` with it, or ``refuse`` with an error."""
-        outcome.key = self.keys.pop(outcome.index)
+        """Have the outcome written; then call ``deliver`` with it, or ``refuse`` with an error too.
+
+        An item whose outcome was refused keeps its key, as it may run again.
+        """
+        key = outcome.key = self.keys.pop(outcome.index)
         self.pending += 1
 
         def saved(error: BaseException | None) -> None:
@@ -65,7 +68,8 @@ class Saving:
             if error is None:
                 deliver(outcome)
             else:
-                refuse(error)
+                self.keys[outcome.index] = key
+                refuse(outcome, error)
             if (self._full or not self.pending) and self.on_room is not None:
                 self._full = False
                 self.on_room()

@@ -8,7 +8,7 @@ from asyncnb._core.base.text import brief
 from asyncnb._core.pacing.policy import Retry
 from asyncnb._core.pacing.retries import RunRetries
 
-_EXAMPLES = "retry=3, retry=asyncnb.Retry(3, on=OSError) or an AsyncRetrying of tenacity"
+_EXAMPLES = "a number of retries, asyncnb.Retry(3, on=OSError) or an AsyncRetrying of tenacity"
 
 
 def as_retry(value: object) -> RunRetries | None:

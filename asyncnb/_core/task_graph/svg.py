@@ -5,7 +5,8 @@ A state has a sign and a word as well as a colour, a kind of edge its width and 
 
 from __future__ import annotations
 
-from asyncnb._core.base.svg import (
+from asyncnb._core.base.text import count, escape_control_chars
+from asyncnb._core.svg import (
     AMBER,
     BLUE,
     GREEN,
@@ -19,7 +20,6 @@ from asyncnb._core.base.svg import (
     px,
     write,
 )
-from asyncnb._core.base.text import count, escape_control_chars
 from asyncnb._core.task_graph.data import KINDS, Graph, Node
 from asyncnb._core.task_graph.layout import Layout, layout
 
@@ -43,7 +43,7 @@ _LINES: dict[str, tuple[Colour, str]] = {
 _HIGH, _BETWEEN, _ASIDE, _EDGE = 42, 44, 14, 14
 #: Characters of a name, and pixels of a character.
 _LONGEST, _CHARACTER = 28, 7.2
-#: The width of a page: beyond it a page scales a picture down until nobody can read it.
+#: The width of a page: beyond it a page scales a picture down until it cannot be read.
 _PAGE = 1000
 
 

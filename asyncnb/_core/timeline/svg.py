@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncnb._core.base.svg import (
+from asyncnb._core.base.text import count, duration, escape_control_chars
+from asyncnb._core.svg import (
     AMBER,
     BLUE,
     GREEN,
@@ -24,7 +25,6 @@ from asyncnb._core.base.svg import (
     px,
     write,
 )
-from asyncnb._core.base.text import count, duration, escape_control_chars
 from asyncnb._core.timeline.rows import (
     ARROW,
     BARS,

@@ -272,7 +272,8 @@ class AsyncMagics(Magics):
         %tasks output NAME            show here what it printed
         %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
         %tasks graph [PATTERN]        draw which task starts after which, and which one waits now
-        %tasks unfollow NAME... | --all   run a cell no longer when what it follows runs (--follow)
+        %tasks unfollow NAME... | --all
+                                      run a cell no longer when what it follows runs (--follow)
         %tasks deadlocks              search for tasks that wait for each other, now
         %tasks profile [NAME] [-g GROUP] [SECONDS]   show where the time of the next 5 s goes: by
                                       task, cell and line; Ctrl-C ends it early

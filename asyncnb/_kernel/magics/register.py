@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import context_matcher
@@ -11,6 +12,9 @@ from asyncnb._kernel.magics.magics import AsyncMagics
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._kernel.cells.background import BackgroundCells
+    from asyncnb._kernel.magics.verbs import Verb
+    from asyncnb._kernel.output.router import OutputRouter
     from asyncnb._kernel.undo import UndoStack
 
 _MAGICS = {"cell": ("atask", "agroup", "amap"), "line": ("atask", "tasks", "asyncnb")}
@@ -54,3 +58,29 @@ def complete(ip: InteractiveShell, undo: UndoStack, magics: AsyncMagics) -> None
         return completion.match(context)
 
     undo.append(completer.custom_matchers, matcher)
+
+
+def tasks_verbs(
+    output: OutputRouter,
+    background: BackgroundCells,
+    *,
+    detach: Callable[[], str],
+    ask: Callable[[], None],
+    live: Callable[[], Any],
+    deadlocks: Callable[[], Any],
+) -> tuple[Verb, dict[str, Verb]]:
+    """Return what ``%tasks`` without a verb does, and its verbs; imports their modules."""
+    from asyncnb._kernel.magics.control import ControlVerbs
+    from asyncnb._kernel.magics.explain import ExplainVerbs
+    from asyncnb._kernel.magics.show import ShowVerbs
+
+    control = ControlVerbs(
+        deliver=output.deliver_late_output,
+        detach=detach,
+        followers=lambda: background.launcher.followers,
+        ask=ask,
+    )
+    show = ShowVerbs(background, show_output=output.show_again, live=live)
+    explain = ExplainVerbs(background, deadlocks=deadlocks)
+    show.all_verbs = verbs = {**control.verbs, **show.verbs, **explain.verbs}
+    return show.table, verbs

@@ -22,6 +22,7 @@ from asyncnb._core.deadlocks.sentences import explain, summary
 from asyncnb._core.deadlocks.watcher import Watcher
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.joining import joiners_of
+from tests.core.elsewhere import running_elsewhere, with_ours
 
 Make = Callable[[], object]
 
@@ -342,6 +343,12 @@ def test_a_knot_is_reported_in_these_words(make):
     assert reports(make) == [KNOTS[make]]
 
 
+@pytest.mark.parametrize("make", KNOTS, ids=lambda make: make.__name__)
+def test_a_knot_of_our_locks_and_queues_is_reported_in_the_same_words(make, monkeypatch):
+    monkeypatch.setitem(globals(), "asyncio", with_ours())
+    assert reports(make) == [KNOTS[make]]
+
+
 def test_a_knot_is_reported_once_and_a_new_one_of_the_same_code_again():
     still = Still(crossed_locks)
     try:
@@ -567,8 +574,11 @@ NONE: list[Make] = [
 ]
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "asyncnb"])
 @pytest.mark.parametrize("name", [make.__name__ for make in NONE])
-def test_an_ordinary_wait_is_not_reported(name):
+def test_an_ordinary_wait_is_not_reported(name, kind, monkeypatch):
+    if kind == "asyncnb":
+        monkeypatch.setitem(globals(), "asyncio", with_ours())
     assert reports(globals()[name]) == []
 
 
@@ -670,6 +680,62 @@ def test_a_knot_across_two_loops_is_found_from_one_of_them(loop):
         "  `there` waits for `here` (at await asyncnb.wait([task])).\n"
         'To end it, cancel one of them, for example: %tasks cancel "there"'
     ]
+
+
+async def holds_until(lock: Any, event: Any) -> None:
+    async with lock:
+        await event.wait()
+
+
+def hold_elsewhere(other: asyncio.AbstractEventLoop, loop: EmbeddedLoop) -> list[Any]:
+    """Have a task of `other` hold a lock that one of `loop` waits for, until its timer ends that.
+
+    Not in the test, whose thread could wake them if its code had hold of the lock.
+    """
+    lock, button = asyncnb.Lock(), asyncnb.Event()
+    other.call_soon_threadsafe(other.call_later, 50, button.set)
+    holder = asyncnb.Task(holds_until(lock, button), loop=other, name="holder")
+    until(lock.locked)
+    user = asyncnb.Task(uses(lock), loop=loop, name="user")
+    until(lambda: user._fut_waiter)
+    return [holder, user]
+
+
+def test_a_lock_that_a_task_of_another_loop_holds_is_no_knot_while_that_task_can_move(loop):
+    with running_elsewhere(asyncio.new_event_loop) as other:
+        tasks = hold_elsewhere(other, loop)
+        watcher, found = watched(loop)
+        watcher(True)
+        for task in tasks:
+            task.cancel()
+    assert found == []
+
+
+def cross_locks(other: asyncio.AbstractEventLoop, loop: EmbeddedLoop) -> list[Any]:
+    first, second = asyncnb.Lock(), asyncnb.Lock()
+    here = asyncnb.Task(both_slowly(first, second), loop=loop, name="here")
+    there = asyncnb.Task(both_slowly(second, first), loop=other, name="there")
+    until(lambda: first._waiters and second._waiters)
+    return [here, there]
+
+
+def test_locks_that_tasks_of_two_loops_hold_crosswise_are_a_knot(loop):
+    with running_elsewhere(asyncio.new_event_loop) as other:
+        tasks = cross_locks(other, loop)
+        watcher, found = watched(loop)
+        watcher(True)
+        for task in tasks:
+            task.cancel()
+    crossed = CROSSED.replace("`a`", "`here`").replace("`b`", "`there`")
+    assert found == [crossed.replace('"b"', '"there"')]
+
+
+async def both_slowly(first: Any, second: Any) -> None:
+    async with first:
+        while not second.locked():
+            await asyncio.sleep(0)
+        async with second:
+            pass
 
 
 async def waits_in_asyncnb(task: Any) -> None:

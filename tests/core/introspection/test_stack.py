@@ -32,7 +32,7 @@ from asyncnb import (
 from asyncnb._core.base.worker_thread import Worker
 from asyncnb._core.introspection.stack import await_chain, waiting_on, worker_of
 from asyncnb.testing import run_virtual
-from tests.core.elsewhere import FACTORIES, running_elsewhere
+from tests.core.elsewhere import FACTORIES, running_elsewhere, with_ours
 
 on_both_loops = pytest.mark.parametrize("factory", FACTORIES)
 
@@ -146,8 +146,14 @@ WAITS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "asyncnb"])
 @on_both_loops
-def test_a_wait_is_described_by_its_name(factory: Any) -> None:
+def test_a_wait_is_described_by_its_name(
+    factory: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "asyncnb":
+        monkeypatch.setitem(globals(), "asyncio", with_ours())
+
     async def main() -> None:
         told = {}
         for name, (make, _) in WAITS.items():

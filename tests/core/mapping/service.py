@@ -58,7 +58,7 @@ class Service:
         if self.seed is None:
             return []
         drawn = random.Random(f"{self.seed} {item}")
-        found = []
+        found: list[str] = []
         while len(found) < MOST_FAULTS:
             (fault,) = drawn.choices([*FAULTS, ""], [*FAULTS.values(), 1 - sum(FAULTS.values())])
             if not fault:

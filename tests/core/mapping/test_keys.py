@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncnb._core.mapping.keys import ItemKeys, Seen, check_key
@@ -25,6 +25,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Colour(enum.Enum):
@@ -101,6 +102,7 @@ def test_a_key_is_the_same_in_another_process() -> None:
     assert done.stdout.decode() == "|".join(keys(*items))
 
 
+@FEW
 @given(st.lists(JSON))
 def test_different_items_have_different_keys_that_a_database_can_store(items: list[Any]) -> None:
     made = keys(*items)
@@ -138,6 +140,7 @@ def test_key_refuses_what_is_neither(bad: Any) -> None:
         check_key(bad)
 
 
+@FEW
 @given(st.lists(st.text(max_size=2)))
 def test_seen_counts_as_a_dict_does(texts: list[str]) -> None:
     seen, counts = Seen(), dict.fromkeys(texts, 0)

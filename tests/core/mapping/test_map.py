@@ -347,8 +347,6 @@ def test_a_cancel_of_the_code_that_waits_cancels_the_run() -> None:
             ended.append(item)
 
     async def main() -> None:
-        run = asyncnb.map(call, range(10), limit=3)
-
         async def wait() -> None:
             await run
 
@@ -357,6 +355,7 @@ def test_a_cancel_of_the_code_that_waits_cancels_the_run() -> None:
                 pass
 
         for waits in (wait, iterate):
+            run = asyncnb.map(call, range(10), limit=3)
             waiting = asyncio.create_task(waits())
             await asyncio.sleep(1)
             assert run.counts().running == 3
@@ -365,7 +364,6 @@ def test_a_cancel_of_the_code_that_waits_cancels_the_run() -> None:
                 await waiting
             assert run.done() and ended == [0, 1, 2]
             ended.clear()
-            run = asyncnb.map(call, range(10), limit=3)
 
     run_virtual(main())
 
@@ -421,8 +419,11 @@ def test_a_run_is_iterated_once_or_awaited() -> None:
         await run
         with pytest.raises(RuntimeError, match="was started to collect its results"):
             aiter(run)
+        run = asyncnb.map(double, range(3))
         with pytest.raises(RuntimeError, match="has not ended"):
-            asyncnb.map(double, range(3)).retry()
+            run.retry()
+        with pytest.warns(RuntimeWarning, match="'double' was never awaited, iterated or started"):
+            del run
 
     run_virtual(main())
 

@@ -183,6 +183,8 @@ def test_a_file_that_is_deleted_or_replaced_stops_the_run(how: str) -> None:
         await file.aclose()
 
     asyncio.run(main())
+    for name in os.listdir():
+        os.unlink(name)  # the log of the file that is gone
 
 
 def test_another_program_that_locks_the_file_is_named_as_the_cause(
@@ -212,9 +214,9 @@ def test_a_read_only_file_and_folder_can_be_looked_at_but_not_saved_to(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:  # others may not enter pytest's
         os.chmod(folder, 0o755)
-        monkeypatch.chdir(folder)
-        looks_but_does_not_save(folder)
-        monkeypatch.undo()
+        with monkeypatch.context() as patched:
+            patched.chdir(folder)
+            looks_but_does_not_save(folder)
 
 
 def looks_but_does_not_save(folder: str) -> None:

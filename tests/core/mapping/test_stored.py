@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncnb import RemoteError, SaveError
@@ -30,6 +30,7 @@ EXACT = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Number(int):
@@ -71,6 +72,7 @@ def kept(exc: BaseException) -> BaseException:
     return decode_failure(encode_failure(raised(exc)), "run.db")
 
 
+@FEW
 @given(EXACT)
 def test_json_comes_back_with_the_same_types_and_values(value: Any) -> None:
     text = dump_exactly(value)

@@ -162,3 +162,16 @@ def test_a_cancelled_attempt_is_not_tried_again() -> None:
         assert len(work.starts) == 1
 
     run_virtual(main())
+
+
+def test_the_next_attempt_is_when_the_server_asks_for_it() -> None:
+    class Busy(Exception):
+        status_code, headers = 503, {"Retry-After": "7"}
+
+    async def main() -> None:
+        work, told = Work(raises={0: Busy(), 1: TypeError()}), []
+        await run_with_retries(2, work, work.rounds, on_retry=lambda _, delay: told.append(delay))
+        assert told == [7, 1]  # a mistake is tried again, too: another cell may mend it
+        assert work.starts == [0, 7, 8]
+
+    run_virtual(main())

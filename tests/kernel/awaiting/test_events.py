@@ -113,7 +113,7 @@ def test_messages_over_a_subshell_arrive_too(kernel, ids):
         pytest.skip("ipykernel 6 has no subshells")
     kernel.aside("1")
     kernel.ok(
-        "async def wait():\n    seen.append((await asyncnb.event(button)).kind)\n    blocked.set()\n"
+        "async def wait():\n    found = await asyncnb.event(button)\n    blocked.set()\n"
         "task = asyncnb.launch(wait())"
     )
     cell = kernel.submit("print('blocks')\nprint(blocked.wait(20))")

@@ -180,6 +180,7 @@ def test_what_no_page_has_shown_is_sent_to_the_next_that_opens(kernel: Kernel) -
     for number in range(second["n"]):  # the first, and those of the tests before
         page_says(kernel, c="shown", n=number)
     assert first["n"] < second["n"]
+    odd: Any
     for odd in (None, "x", {}, [1]):
         page_says(kernel, c=odd, n=odd)
     page_says(kernel, c="hello", age=0)

@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 from asyncnb._core.primitives.sync.condition import Condition
+from asyncnb._core.primitives.sync.wakeups import SharedBetweenLoops
 
 
-class Barrier(asyncio.Barrier):
+class Barrier(SharedBetweenLoops, asyncio.Barrier):
     """``asyncio.Barrier`` at which tasks of every loop and thread of the process may meet.
 
     ``await barrier.wait()`` returns, in each of ``parties`` tasks, when the last of them has come,

@@ -6,15 +6,15 @@ import asyncio
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from asyncnb._core.primitives.sync.lock import Lock
 from asyncnb._core.primitives.sync.wakeups import (
     SharedBetweenLoops,
     Waiter,
     forget,
-    mutex,
     wake,
+    was_woken,
     without_dead,
 )
 
@@ -54,23 +54,19 @@ class Condition(SharedBetweenLoops, asyncio.Condition):
         if not self.locked():
             raise RuntimeError("cannot wait on un-acquired lock")
         waiter = self._new_waiter()
-        with mutex:
-            # Before the release, after which another thread may notify.
-            self._waiters.append(waiter)
+        self._waiters.append(waiter)  # before the release: then another thread may notify
         try:
             self.release()
         except BaseException:
-            with mutex:
-                forget(self._waiters, waiter)
+            forget(self._waiters, waiter)
             raise
-        notified = False
+        notified = True  # what wakes it removes it: nothing to look for
         try:
             try:
-                try:
-                    await waiter
-                finally:
-                    with mutex:
-                        notified = not forget(self._waiters, waiter)
+                await waiter
+            except BaseException:
+                notified = was_woken(waiter) or not forget(self._waiters, waiter)
+                raise
             finally:
                 cancelled: BaseException | None = None
                 while True:
@@ -117,14 +113,15 @@ class Condition(SharedBetweenLoops, asyncio.Condition):
         self.notify(len(self._waiters))
 
     def _notify(self, n: int) -> None:
-        with mutex:
-            while n > 0 and self._waiters:
-                waiter: Any = self._waiters.popleft()  # that is how it knows that it was notified
-                if not waiter.done() and wake(waiter):
-                    n -= 1
+        while n > 0:
+            try:
+                waiter = self._waiters.popleft()  # that is how it knows that it was notified
+            except IndexError:
+                return
+            if not waiter.done() and wake(waiter):
+                n -= 1
 
     def _forget_dead_loops(self) -> None:
-        with mutex:
-            without_dead(self._waiters)
-            # Some of them may have been notified last, and it is not known of what.
-            self._notify(len(self._waiters))
+        without_dead(self._waiters)
+        # Some of them may have been notified last, and it is not known of what.
+        self._notify(len(self._waiters))

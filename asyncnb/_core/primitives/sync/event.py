@@ -10,7 +10,6 @@ from asyncnb._core.primitives.sync.wakeups import (
     SharedBetweenLoops,
     Waiter,
     forget,
-    mutex,
     wake_all,
     without_dead,
 )
@@ -34,11 +33,9 @@ class Event(SharedBetweenLoops, asyncio.Event):
 
     def set(self) -> None:
         """Set the flag, and wake all tasks that wait for it. Any thread."""
-        if self._value:
-            return
-        with mutex:
-            if not self._value:
-                self._value = True
+        if not self._value:
+            self._value = True
+            if self._waiters:
                 wake_all(self._waiters)
 
     def clear(self) -> None:
@@ -52,18 +49,14 @@ class Event(SharedBetweenLoops, asyncio.Event):
         """
         if self._value:
             return True
-        with mutex:
-            if self._value:
-                return True
-            waiter = self._new_waiter()
-            self._waiters.append(waiter)
+        waiter = self._new_waiter()
+        self._waiters.append(waiter)
         try:
-            await waiter
+            if not self._value:  # else it was set in a thread that saw no waiter
+                await waiter
             return True
         finally:
-            with mutex:
-                forget(self._waiters, waiter)
+            forget(self._waiters, waiter)
 
     def _forget_dead_loops(self) -> None:
-        with mutex:
-            without_dead(self._waiters)
+        without_dead(self._waiters)

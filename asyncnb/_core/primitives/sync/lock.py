@@ -12,7 +12,6 @@ from asyncnb._core.primitives.sync.wakeups import (
     Waiter,
     all_cancelled,
     forget,
-    mutex,
     wake,
     without_dead,
 )
@@ -55,29 +54,31 @@ class Lock(SharedBetweenLoops, asyncio.Lock):
         """
         if not self._waiters and self._taken.acquire(False):
             return True
-        with mutex:
-            # A cancelled waiter that has not run yet wants nothing any more.
-            if all_cancelled(self._waiters) and self._taken.acquire(False):
-                return True
-            waiter = self._new_waiter()
-            self._waiters.append(waiter)
-            self._wake_up_first()  # it may have been released in a thread that saw no waiter
+        # A cancelled waiter that has not run yet wants nothing any more.
+        if all_cancelled(self._waiters) and self._taken.acquire(False):
+            return True
+        waiter = self._new_waiter()
+        self._waiters.append(waiter)
         while True:
+            if not self._taken.locked():  # released in a thread that saw no waiter
+                self._wake_up_first()
             try:
                 await waiter
             except BaseException:
-                with mutex:
-                    forget(self._waiters, waiter)
+                forget(self._waiters, waiter)
+                if not self._taken.locked():
                     self._wake_up_first()
                 raise
-            with mutex:
-                if self._taken.acquire(False):
-                    forget(self._waiters, waiter)
-                    return True
-                # A thread that had looked for waiters before this task became one was faster.
-                tired, waiter = waiter, self._new_waiter()
-                self._waiters[self._waiters.index(tired)] = waiter
-                self._wake_up_first()
+            if self._taken.acquire(False):
+                forget(self._waiters, waiter)
+                if self._waiters and not self._taken.locked():
+                    self._wake_up_first()  # another thread has released it that soon
+                return True
+            # A thread that had looked for waiters before this task became one was faster. Only the
+            # first is woken, so there it belongs.
+            tired, waiter = waiter, self._new_waiter()
+            self._waiters.appendleft(waiter)
+            forget(self._waiters, tired)
 
     def release(self) -> None:
         """Free the lock and wake the first task that waits for it.
@@ -89,18 +90,19 @@ class Lock(SharedBetweenLoops, asyncio.Lock):
         except RuntimeError:
             raise RuntimeError("Lock is not acquired.") from None
         if self._waiters:
-            with mutex:
-                self._wake_up_first()
+            self._wake_up_first()
 
     def _wake_up_first(self) -> None:
-        while self._waiters and not self._taken.locked():
-            first = self._waiters[0]
+        while not self._taken.locked():
+            try:
+                first = self._waiters[0]
+            except IndexError:
+                return
             # One that is done will run, and take the lock or, cancelled, call this again.
             if first.done() or wake(first):
                 return
             forget(self._waiters, first)
 
     def _forget_dead_loops(self) -> None:
-        with mutex:
-            without_dead(self._waiters)
-            self._wake_up_first()
+        without_dead(self._waiters)
+        self._wake_up_first()

@@ -7,14 +7,16 @@ import sys
 from asyncio import QueueEmpty, QueueFull
 from collections import deque
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from asyncnb._core.primitives.sync.event import Event
 from asyncnb._core.primitives.sync.wakeups import (
     SharedBetweenLoops,
     Waiter,
     forget,
+    give,
     mutex,
+    take,
     wake,
     wake_all,
     without_dead,
@@ -30,6 +32,8 @@ else:
         """Raised when putting on to or getting from a shut-down Queue."""
 
 
+#: What a subclass may override to keep its items in another way.
+_INNER = ("_init", "_put", "_get", "qsize", "empty", "full")
 _turns = count(1)
 
 
@@ -51,6 +55,24 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
     any thread; also from a finaliser or a signal handler.
     """
 
+    _queue: Any
+    #: Whether the class, as far as it is a queue, is this one: then items need no calls.
+    _is_plain = True
+    #: Whether its items are those in _queue, which len() counts.
+    _is_counted = True
+    #: Whether its _get() is a single operation, which needs no lock.
+    _gets_at_once = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._is_plain = all(getattr(cls, name) is getattr(asyncio.Queue, name) for name in _INNER)
+        cls._is_counted = all(
+            getattr(cls, name) is getattr(asyncio.Queue, name) for name in _INNER[3:]
+        )
+        cls._gets_at_once = cls._is_plain or (
+            cls._init is asyncio.LifoQueue._init and cls._get is asyncio.LifoQueue._get
+        )
+
     def __init__(self, maxsize: int = 0) -> None:
         self._maxsize = maxsize
         self._getters: deque[Waiter] = deque()
@@ -59,12 +81,14 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
         self._finished = Event()
         self._finished.set()
         self._init(maxsize)
+        # On the object they are found in half the time.
+        self._plain, self._counted = self._is_plain, self._is_counted
         self._is_shutdown = False
 
     def _format(self) -> str:
         result = f"maxsize={self._maxsize!r}"
         if getattr(self, "_queue", None):
-            result += f" _queue={list(self._queue)!r}"  # type: ignore[attr-defined]
+            result += f" _queue={list(self._queue)!r}"
         if self._getters:
             result += f" _getters[{len(self._getters)}]"
         if self._putters:
@@ -83,46 +107,55 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
         """
         turn = 0
         while True:
-            if not self.full():
+            if not self.full() or self._is_shutdown:
                 try:
                     return self.put_nowait(item)
-                except QueueFull:
-                    pass  # another thread was faster
-            with mutex:
-                if not self.full():
-                    return self.put_nowait(item)
-                if self._is_shutdown:
-                    raise QueueShutDown
-                waiter = self._new_waiter()
-                turn = _line_up(self._putters, waiter, turn)
-            try:
-                await waiter
-            except BaseException:
-                with mutex:
+                except QueueFull:  # another thread was faster, or a subclass has its reasons
+                    if type(self).put_nowait is not Queue.put_nowait and not self.full():
+                        raise
+            if turn:
+                waiter = self._line_up_again(self._putters, turn)
+            else:
+                waiter, turn = self._new_waiter(), next(_turns)
+                self._putters.append(waiter)
+            # Looked at again as one who waits: another thread may not have seen a waiter yet.
+            if self.full() and not self._is_shutdown:
+                try:
+                    await waiter
+                except BaseException:
                     if not forget(self._putters, waiter) and not self.full():
                         self._wakeup_next(self._putters)  # it was woken, and does not come
-                raise
+                    raise
+            else:
+                forget(self._putters, waiter)
 
     def put_nowait(self, item: T) -> None:
         """Put an item into the queue, and wake a task that waits for one. Any thread.
 
         Raises QueueFull if there is no room, and QueueShutDown if the queue is shut down.
         """
-        with mutex:
+        try:
+            take()
             if self._is_shutdown:
                 raise QueueShutDown
-            if self.full():
+            if 0 < self._maxsize <= len(self._queue) if self._counted else self.full():
                 raise QueueFull
-            # Counted first: a finaliser may come in, take the item, and say that it is done.
+            # Counted first: another thread may take the item at once, and say that it is done.
             self._unfinished_tasks += 1
-            self._finished.clear()
-            try:
-                self._put(item)
-            except BaseException:
-                self.task_done()
-                raise
+            if self._unfinished_tasks == 1:
+                self._finished.clear()
+            if self._plain:
+                self._queue.append(item)
+            else:
+                try:
+                    self._put(item)
+                except BaseException:
+                    self.task_done()
+                    raise
             if self._getters:
                 self._wakeup_next(self._getters)
+        finally:
+            give()
 
     async def get(self) -> T:
         """Take an item from the queue; wait for one if it is empty.
@@ -135,22 +168,25 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
             if not self.empty():
                 try:
                     return self.get_nowait()
-                except QueueEmpty:
-                    pass  # another thread was faster
-            with mutex:
-                if not self.empty():
-                    return self.get_nowait()
-                if self._is_shutdown:
-                    raise QueueShutDown
-                waiter = self._new_waiter()
-                turn = _line_up(self._getters, waiter, turn)
-            try:
-                await waiter
-            except BaseException:
-                with mutex:
+                except QueueEmpty:  # another thread was faster, or a subclass has its reasons
+                    if type(self).get_nowait is not Queue.get_nowait and not self.empty():
+                        raise
+            elif self._is_shutdown:
+                raise QueueShutDown
+            if turn:
+                waiter = self._line_up_again(self._getters, turn)
+            else:
+                waiter, turn = self._new_waiter(), next(_turns)
+                self._getters.append(waiter)
+            if self.empty() and not self._is_shutdown:  # as in put()
+                try:
+                    await waiter
+                except BaseException:
                     if not forget(self._getters, waiter) and not self.empty():
-                        self._wakeup_next(self._getters)  # it was woken, and does not come
-                raise
+                        self._wakeup_next(self._getters)
+                    raise
+            else:
+                forget(self._getters, waiter)
 
     def get_nowait(self) -> T:
         """Take an item from the queue, and wake a task that waits for room. Any thread.
@@ -158,20 +194,33 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
         Raises QueueEmpty if there is none, and QueueShutDown if there is none and the queue is shut
         down.
         """
-        with mutex:
-            if self.empty():
-                if self._is_shutdown:
-                    raise QueueShutDown
-                raise QueueEmpty
+        item: T
+        if self._plain:
             try:
-                item: T = self._get()
+                item = self._queue.popleft()
             except IndexError:
-                if not self.empty():
-                    raise
-                raise QueueEmpty from None  # a finaliser has taken it after empty() was asked
-            if self._putters:
-                self._wakeup_next(self._putters)
-            return item
+                self._refuse_get()
+        elif self._gets_at_once:
+            try:
+                item = self._get()
+            except IndexError:
+                self._refuse_get()
+        else:
+            try:
+                take()
+                if not self._queue if self._counted else self.empty():
+                    self._refuse_get()
+                item = self._get()
+            finally:
+                give()
+        if self._putters:
+            self._wakeup_next(self._putters)
+        return item
+
+    def _refuse_get(self) -> NoReturn:
+        if self._is_shutdown:
+            raise QueueShutDown from None
+        raise QueueEmpty from None
 
     def task_done(self) -> None:
         """Say that the work on an item taken from the queue is done. Any thread.
@@ -204,7 +253,10 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
             self._is_shutdown = True
             if immediate:
                 while not self.empty():
-                    self._get()
+                    try:
+                        self._get()
+                    except IndexError:
+                        break  # another thread has taken the last one
                     if self._unfinished_tasks > 0:
                         self._unfinished_tasks -= 1
                 if self._unfinished_tasks == 0:
@@ -214,9 +266,26 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
                 waiters.clear()
                 wake_all(woken)
 
+    def _line_up_again(self, waiters: deque[Waiter], turn: int) -> Waiter:
+        """Return a new waiter for a task that was woken in vain, in the place of its turn."""
+        waiter = self._new_waiter()
+        waiter._turn = turn  # type: ignore[attr-defined]
+        with mutex:
+            # The first in the deque are others who come back; all behind them came later.
+            place = 0
+            for other in waiters.copy():
+                if getattr(other, "_turn", turn) >= turn:
+                    break
+                place += 1
+            waiters.insert(place, waiter)
+        return waiter
+
     def _wakeup_next(self, waiters: deque[Waiter]) -> None:
-        while waiters:
-            waiter = waiters.popleft()  # that is how it knows that it was woken
+        while True:
+            try:
+                waiter = waiters.popleft()  # that is how it knows that it was woken
+            except IndexError:
+                return
             if not waiter.done() and wake(waiter):
                 return
 
@@ -231,22 +300,6 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
             if not self.full():
                 for _ in range(len(self._putters)):
                     self._wakeup_next(self._putters)
-
-
-def _line_up(waiters: deque[Waiter], waiter: Any, turn: int) -> int:
-    """Add a waiter at the end, or where its turn is if it was woken in vain; return its turn."""
-    if not turn:
-        waiters.append(waiter)
-        return next(_turns)
-    waiter._turn = turn
-    # The first in the deque are others who come back; all behind them came later than these.
-    place = 0
-    for other in waiters.copy():
-        if getattr(other, "_turn", turn) >= turn:
-            break
-        place += 1
-    waiters.insert(place, waiter)
-    return turn
 
 
 class PriorityQueue(Queue[T], asyncio.PriorityQueue[T]):  # type: ignore[type-var]

@@ -11,8 +11,11 @@ from asyncnb._core.primitives.sync.wakeups import (
     SharedBetweenLoops,
     Waiter,
     all_cancelled,
+    give,
     mutex,
+    take,
     wake,
+    was_woken,
 )
 
 
@@ -41,37 +44,48 @@ class Semaphore(SharedBetweenLoops, asyncio.Semaphore):
 
     def locked(self) -> bool:
         """Return whether ``acquire()`` would wait: for a permit, or for its turn. Any thread."""
-        return self._value == 0 or not all_cancelled(self._waiters)
+        return self._value == 0 or (bool(self._waiters) and not all_cancelled(self._waiters))
 
     async def acquire(self) -> Literal[True]:
         """Wait for a permit, take it, and return True.
 
         Raises CancelledError if the task is cancelled meanwhile; then it has none. Any loop.
         """
-        with mutex:
+        try:
+            take()
             if not self.locked() and self._value > 0:  # again: a finaliser may have taken it
                 self._value -= 1
                 return True
             waiter = self._new_waiter()
             self._waiters.append(waiter)
+        finally:
+            give()
         try:
             await waiter
         except BaseException:
             with mutex:
-                if self._forget(waiter) and getattr(waiter, "_granted", False):
+                if self._forget(waiter) and was_woken(waiter):
                     self._value += 1  # it has had a permit, and does not want it
                 self._grant()
             raise
-        with mutex:
+        try:
+            take()
             self._forget(waiter)
-            self._grant()  # others may only have waited for their turn
+            if self._value > 0:
+                self._grant()  # others may only have waited for their turn
+        finally:
+            give()
         return True
 
     def release(self) -> None:
         """Give a permit back, to the first task that waits for one. Any thread."""
-        with mutex:
+        try:
+            take()
             self._value += 1
-            self._wake_up_next()
+            if self._waiters:
+                self._wake_up_next()
+        finally:
+            give()
 
     def _grant(self) -> None:
         while self._value > 0 and self._wake_up_next():
@@ -85,29 +99,28 @@ class Semaphore(SharedBetweenLoops, asyncio.Semaphore):
             if waiter.done():
                 continue
             self._value -= 1
-            waiter._granted = True
             if wake(waiter):
                 return True
             self._value += 1  # its loop is dead
-            waiter._granted = False
             self._forget(waiter)
         return False
 
     def _forget(self, waiter: Waiter) -> bool:
+        waiters = self._waiters
         try:
-            place = self._waiters.index(waiter)
-        except ValueError:
+            place = 0 if waiters[0] is waiter else waiters.index(waiter)
+        except (IndexError, ValueError):
             return False  # it was dropped with its loop
         if place < self._passed:
             self._passed -= 1
-        del self._waiters[place]
+        del waiters[place]
         return True
 
     def _forget_dead_loops(self) -> None:
         with mutex:
             for waiter in self._waiters.copy():
                 if is_dead(waiter.get_loop()) and self._forget(waiter):
-                    self._value += getattr(waiter, "_granted", False)
+                    self._value += was_woken(waiter)
             self._grant()
 
 
@@ -126,4 +139,6 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
         with mutex:
             if self._value >= self._bound_value:
                 raise ValueError("BoundedSemaphore released too many times")
-            super().release()
+            self._value += 1
+            if self._waiters:
+                self._wake_up_next()

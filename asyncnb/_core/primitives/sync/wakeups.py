@@ -4,17 +4,23 @@ asyncio's primitives belong to the first loop that waits in them. Here each wait
 loop of the task that waits: on that loop's own thread it is woken as asyncio does, from elsewhere
 with ``call_soon_threadsafe``.
 
-One mutex protects the state of all primitives. It is held for a few bytecodes at a time, never
-while anything waits, and it is reentrant, because a finaliser or a signal handler may come in at
-any call. A lock for each primitive would make every ``join()`` look through all of them
-(``base.locks.holds_a_lock``), and would have an order to keep between a condition and its lock.
+Where a single operation of a deque or a lock decides, the primitives hold no lock: a waiter enters
+the deque first and then looks again whether it has to wait, and what ends the wait is changed first
+and then looks for waiters, so that one of them sees the other. Counters need ``mutex``, the same
+one for all primitives. It is held for a few bytecodes, never while anything waits, and it is
+reentrant, because a finaliser or a signal handler may come in at any call.
 """
 
 from __future__ import annotations
 
-import asyncio
 import weakref
-from asyncio import AbstractEventLoop, _get_running_loop, get_running_loop
+from asyncio import (
+    AbstractEventLoop,
+    Future,
+    InvalidStateError,
+    _get_running_loop,
+    get_running_loop,
+)
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, TypeAlias
@@ -23,9 +29,14 @@ from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.visits import runs_here, visits
 from asyncnb._core.primitives.joining import is_dead, register_waiter
 
-Waiter: TypeAlias = "asyncio.Future[Any]"
+Waiter: TypeAlias = "Future[Any]"
 
+#: One for all: with a lock for each primitive, every ``join()`` would look through all of them
+#: (``base.locks.holds_a_lock``).
 mutex = fork_safe_lock()
+#: Where it is held for each item: ``try: take() ... finally: give()`` costs half of what ``with``
+#: costs, and no KeyboardInterrupt fits between ``try`` and ``take()``.
+take, give = mutex.acquire, mutex.release
 
 
 class SharedBetweenLoops:
@@ -47,7 +58,8 @@ class SharedBetweenLoops:
     def _new_waiter(self) -> Waiter:
         # Not loop.create_future(), which is the same a call later. A plain future: the C task
         # awaits that without calling methods.
-        return asyncio.Future(loop=self._get_loop())
+        loop = _get_running_loop()
+        return Future(loop=self._get_loop() if loop is not self._loop or loop is None else loop)
 
     def _forget_dead_loops(self) -> None:
         """Drop the waiters whose loops are dead, and pass on what they were given. Any thread."""
@@ -72,16 +84,25 @@ class LoopWatch:
 
 
 def wake(waiter: Waiter) -> bool:
-    """Wake a waiter that is not done; return False if its loop is dead. Any thread.
+    """Wake a waiter; return False if its loop is dead. Any thread.
 
-    On another thread than its loop's, it is done a moment later, and may be cancelled before: the
-    caller notes what it was given.
+    On another thread than its loop's it is done a moment later, and may be cancelled before. So it
+    is marked: ``was_woken()`` is true for both.
     """
-    loop = waiter.get_loop()
+    loop: Any = waiter._loop
     if _get_running_loop() is loop and (not visits or runs_here(loop)):
-        waiter.set_result(None)
+        try:
+            waiter.set_result(None)
+        except InvalidStateError:
+            pass  # by a signal handler or a finaliser, or cancelled, after the caller looked
         return True
+    waiter._woken = True  # type: ignore[attr-defined]
     return _post(loop, [waiter])
+
+
+def was_woken(waiter: Waiter) -> bool:
+    """Return whether ``wake()`` has woken a waiter, also if it was cancelled after that."""
+    return getattr(waiter, "_woken", False) or (waiter.done() and not waiter.cancelled())
 
 
 def wake_all(waiters: Iterable[Waiter]) -> None:
@@ -90,13 +111,11 @@ def wake_all(waiters: Iterable[Waiter]) -> None:
     if running is not None and visits and not runs_here(running):
         running = None
     elsewhere: dict[AbstractEventLoop, list[Waiter]] = {}
-    for waiter in list(waiters):  # a copy: a finaliser may change the original meanwhile
-        if waiter.done():
-            continue
-        loop = waiter.get_loop()
+    for waiter in list(waiters):  # a copy: the original may change meanwhile
+        loop = waiter._loop
         if loop is running:
-            waiter.set_result(None)
-        else:
+            _set([waiter])
+        elif not waiter.done():
             elsewhere.setdefault(loop, []).append(waiter)
     for loop, some in elsewhere.items():
         _post(loop, some)
@@ -117,28 +136,30 @@ def _post(loop: AbstractEventLoop, waiters: list[Waiter]) -> bool:
 def _set(waiters: list[Waiter]) -> None:
     for waiter in waiters:
         if not waiter.done():
-            waiter.set_result(None)
+            try:
+                waiter.set_result(None)
+            except InvalidStateError:
+                pass  # as in wake()
 
 
-def without_dead(waiters: deque[Waiter]) -> list[Waiter]:
-    """Remove the waiters of dead loops from a deque, and return them. The mutex is held."""
-    dead = [waiter for waiter in waiters.copy() if is_dead(waiter.get_loop())]
-    for waiter in dead:
-        forget(waiters, waiter)
-    return dead
+def without_dead(waiters: deque[Waiter]) -> None:
+    """Remove the waiters of dead loops from a deque. Any thread."""
+    for waiter in waiters.copy():
+        if is_dead(waiter.get_loop()):
+            forget(waiters, waiter)
 
 
 def all_cancelled(waiters: deque[Waiter]) -> bool:
     """Return whether no waiter wants anything any more. Any thread."""
     while True:
         try:
-            return not waiters or all(waiter.cancelled() for waiter in waiters)
+            return all(waiter.cancelled() for waiter in waiters)
         except RuntimeError:  # another thread, or a finaliser, has changed it meanwhile
             continue
 
 
 def forget(waiters: deque[Waiter], waiter: Waiter) -> bool:
-    """Remove a waiter, and return whether it was still there. The mutex is held."""
+    """Remove a waiter, and return whether it was still there: one operation. Any thread."""
     try:
         waiters.remove(waiter)
     except ValueError:
