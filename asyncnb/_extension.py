@@ -106,7 +106,7 @@ class Extension:
             kernel_loop=self._kernel_loop,
             notifications=lambda: self.notifications,
         )
-        self._undo.push(cells.close)
+        self._undo.push(cells.launcher.close)
         return cells
 
     @functools.cached_property
@@ -319,7 +319,7 @@ class Extension:
             loop_starting=self._watch,
             belongs_here=self.output.is_entered,
             task_launching=self.output.on_task_launch,
-            task_ended=lambda record: self.background.ended(record),
+            task_ended=lambda record: self.background.launcher.ended(record),
             notify=lambda notice: self.notifications.show(notice),
             kernel_loop=self._kernel_loop,
             event_sources=lambda: self.event_sources,

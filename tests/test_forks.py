@@ -102,7 +102,7 @@ def test_every_lock_that_another_thread_held_is_free_in_a_child() -> None:
 #: Locks of objects that a child does not use, as nothing of it leads there.
 OF_THE_PARENT = {
     "_core/base/inner_loops.py": "of one thread that works in the parent",
-    "_core/primitives/sync/lock.py": "the state of a lock of the user, as in the parent; no wait",
+    "_core/primitives/sync/lock.py": "the state of a user's lock, which no thread waits for",
     "_core/loop/embedded.py": "a child gets a loop of its own",
     "_core/primitives/joining.py": "of one thread that waits in the parent",
     "_core/base/worker_thread.py": "of one thread that works in the parent",

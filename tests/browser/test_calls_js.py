@@ -37,7 +37,7 @@ def run(state: str = "waiting", **more: Any) -> dict[str, Any]:
 
 def calls(**more: Any) -> list[Any]:
     known = {"id": 1, "failed": 3, "retried": 5, "saved": 0, "per_second": 4.2}
-    known |= {"finish": time.time() + 209.9, "limit": 8, "rate": "300/min"}
+    known |= {"finish": time.time() + 209.9, "limit": 8, "rate": "300/min"}  # type: ignore[dict-item]
     return [(known | more)[column] for column in FORMAT["calls"]]
 
 

@@ -100,7 +100,35 @@ def thread_cpu() -> None:
         task.info()
 
 
+queue: asyncnb.Queue[int] = asyncnb.Queue()
+event, semaphore, lock = asyncnb.Event(), asyncnb.Semaphore(0), asyncnb.Lock()
+condition = asyncnb.Condition(lock)
+
+
+def use_locks() -> None:
+    """All that is no coroutine, while tasks on the loop wait for it."""
+    queue.put_nowait(1)
+    with contextlib.suppress(asyncnb.QueueEmpty):
+        queue.get_nowait()
+        queue.task_done()
+    event.set()
+    event.clear()
+    semaphore.release()
+    with contextlib.suppress(RuntimeError):  # not taken
+        condition.notify_all()
+        lock.release()
+
+
+async def wait_for_locks() -> None:
+    for wait in (queue.get, event.wait, semaphore.acquire, lock.acquire):
+        with contextlib.suppress(TimeoutError):
+            async with asyncnb.timeout(0.01):
+                await wait()
+
+
 calls = {
+    "locks": use_locks,
+    "waits": lambda: asyncnb.launch(wait_for_locks()),
     "launch": lambda: asyncnb.launch(nothing()),
     "launch with trace": lambda: asyncnb.launch(nothing(), trace=True),
     "tasks": lambda: asyncnb.tasks("x*", all=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -110,6 +111,41 @@ def settled() -> None:
     turned = threading.Event()
     embedded_loop().call_soon_threadsafe(turned.set)
     assert turned.wait(10)
+
+
+def test_a_run_of_ten_thousand_items_is_one_row_of_few_bytes(feed: Feed) -> None:
+    gate = asyncio.Event()
+
+    async def call(number: int) -> None:
+        if number == 9_000:
+            await gate.wait()
+        assert number % 100
+
+    watcher = Watcher(feed)
+    watcher.say("sync")
+    run = asyncnb.map(call, range(10_000), limit=1, name="pages").start()
+    while run.counts().done + run.counts().failed < 9_000:
+        settled()
+    tick(feed)
+    [row] = watcher.rows.values()
+    assert (row["name"], row["done"], row["total"]) == ("pages", 9_000, 10_000)
+    message = watcher.messages[-1]
+    assert len(json.dumps(message)) < 1_000
+    [calls] = message["calls"]
+    assert calls[:3] == (row["id"], 90, 0)
+    assert watcher.say("limit", id=row["id"], calls="x")["ok"] is False
+    assert watcher.say("limit", id=row["id"], calls="7")["text"].endswith("7 calls at a time")
+    tick(feed)
+    assert watcher.messages[-1]["calls"][0].limit == run.limit == 7
+    before = len(watcher.messages)
+    tick(feed)
+    assert len(watcher.messages) == before  # nothing is sent again
+    embedded_loop().call_soon_threadsafe(gate.set)
+    assert run.task is not None
+    ended(run.task)
+    detail = watcher.say("detail", id=row["id"])["of"]
+    assert detail["failures"][0] == ["9900", "AssertionError: assert (9900 % 100)"]
+    assert len(detail["failures"]) == 20
 
 
 async def forever() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from asyncnb import CellRef, TaskInfo
 from asyncnb._core.base.text import escape_control_chars
+from asyncnb._core.task_graph.data import Edge, Graph, Node
+from asyncnb._core.task_graph.svg import svg as graph_svg
 from asyncnb._core.timeline.chrome_trace import trace_events
 from asyncnb._core.timeline.svg import svg
 from asyncnb._kernel.tables.table import TaskTable, as_one_line
@@ -118,6 +120,23 @@ def test_a_picture_gets_no_element_from_a_text(text: str) -> None:
     said = [e.text or "" for e in found.iter() if e.tag.endswith("}text")]
     plain = re.sub(r"\s+", "", escape_control_chars(text))[:8]
     assert any(re.sub(r"\s+", "", each).startswith(plain) for each in said)
+
+
+def graph(text: str) -> Graph:
+    """A graph with ``text`` wherever it can have one."""
+    nodes = {text: Node(text, "failed", text), "other": Node(text, "pending")}
+    return Graph(nodes, [Edge(text, "other", "follow"), Edge("other", text, "await")], 1)
+
+
+@pytest.mark.parametrize("text", CORPUS)
+def test_a_graph_gets_no_element_from_a_text(text: str) -> None:
+    clean = ET.fromstring(graph_svg(graph(CLEAN)))
+    found = ET.fromstring(graph_svg(graph(text)))
+
+    def bones(root: ET.Element) -> list[Any]:
+        return [(e.tag, sorted(e.attrib)) for e in root.iter()]
+
+    assert bones(found) == bones(clean)
 
 
 @pytest.mark.parametrize("text", CORPUS)

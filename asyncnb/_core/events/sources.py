@@ -16,16 +16,26 @@ from typing import Any
 from asyncnb._core import frontend
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.text import one_line
-from asyncnb._core.events.occurrence import Disconnect, Emit, Lost, occurrence
+from asyncnb._core.events.occurrence import (
+    Disconnect,
+    Emit,
+    Lost,
+    Occurrence,
+    occurrence,
+)
 
 # Held while observers are added and removed: neither traitlets nor ipywidgets has a lock for that.
 _lock = fork_safe_lock()
 
 
+#: Where an object keeps its hubs while something waits for it; a plain attribute.
+_HUBS = "_asyncnb_hubs"
+
+
 class Source(ABC):
     """One object whose events are awaited. Creating it touches nothing."""
 
-    #: Whether only the latest of several occurrences that nobody has read yet is of interest.
+    #: Whether only the latest of several occurrences that has not been read yet is of interest.
     latest = False
 
     def __init__(self, of: Any) -> None:
@@ -46,6 +56,73 @@ class Source(ABC):
     def closed(self) -> str | None:
         """Return why no event can come, or None."""
         return None
+
+
+class _Hub:
+    """The callbacks that one object has got from us, for however many waiters there are.
+
+    One set for all: adding and removing a callback takes ipywidgets and traitlets longer the more
+    there are, and ten thousand waiters a minute.
+    """
+
+    def __init__(self) -> None:
+        self.listeners: dict[object, tuple[Emit, Lost]] = {}
+        self.undo: list[Callable[[], object]] = []
+        self.reason: str | None = None
+
+    def emit(self, found: Occurrence) -> None:
+        for emit, _ in list(self.listeners.values()):
+            emit(found)
+
+    def lose(self, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+            for _, lost in list(self.listeners.values()):
+                lost(reason)
+
+    def detach(self) -> None:
+        while self.undo:
+            self.undo.pop()()
+
+
+class _OfObject(Source):
+    """A source that calls back; its callbacks are attached for the first waiter, until the last."""
+
+    def connect(self, emit: Emit, lost: Lost) -> Disconnect:
+        of, key, token = self.of, self._key(), object()
+        with _lock:
+            hubs: dict[object, _Hub] = vars(of).setdefault(_HUBS, {})
+            hub = hubs.get(key)
+            if hub is None:
+                hub = hubs[key] = _Hub()
+            hub.listeners[token] = emit, lost
+
+        def disconnect() -> None:
+            with _lock:
+                if hub.listeners.pop(token, None) is None or hub.listeners:
+                    return
+                del hubs[key]
+                if not hubs:
+                    del vars(of)[_HUBS]
+                hub.detach()
+
+        try:
+            with _lock:
+                if not hub.undo:
+                    self._attach(hub)
+        except BaseException:
+            disconnect()
+            raise
+        if hub.reason is not None:
+            lost(hub.reason)
+        return disconnect
+
+    def _key(self) -> object:
+        return type(self)
+
+    @abstractmethod
+    def _attach(self, hub: _Hub) -> None:
+        """Register callbacks with the object, each with its removal in ``hub.undo``."""
 
 
 def ipywidgets() -> Any:
@@ -75,7 +152,7 @@ def label(of: Any) -> str:
     return f"{type(of).__name__}{text}"
 
 
-class _OfWidget(Source):
+class _OfWidget(_OfObject):
     """A source that is a widget, or another object with traits: notices that it is closed."""
 
     def closed(self) -> str | None:
@@ -83,17 +160,13 @@ class _OfWidget(Source):
             return f"{label(self.of)} is closed"
         return None
 
-    def connect(self, emit: Emit, lost: Lost) -> Disconnect:
-        of = self.of
-        undo: list[Callable[[], object]] = []
-        with _lock:
-            self._attach(emit, undo)
-            if isinstance(of, ipywidgets()):
-                _note_closing(of, lost, undo)
-        return _once(undo)
+    def _attach(self, hub: _Hub) -> None:
+        self._listen(hub.emit, hub.undo)
+        if isinstance(self.of, ipywidgets()):
+            _note_closing(self.of, hub.lose, hub.undo)
 
-    def _attach(self, emit: Emit, undo: list[Callable[[], object]]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _listen(self, emit: Emit, undo: list[Callable[[], object]]) -> None: ...
 
 
 def _note_closing(widget: Any, lost: Lost, undo: list[Callable[[], object]]) -> None:
@@ -118,19 +191,10 @@ def _unobserve(of: Any, handler: Any, names: Any) -> None:
         of.unobserve(handler, names)
 
 
-def _once(undo: list[Callable[[], object]]) -> Disconnect:
-    def disconnect() -> None:
-        with _lock:
-            while undo:
-                undo.pop()()
-
-    return disconnect
-
-
 class ClickSource(_OfWidget):
     """The clicks of a button."""
 
-    def _attach(self, emit: Emit, undo: list[Callable[[], object]]) -> None:
+    def _listen(self, emit: Emit, undo: list[Callable[[], object]]) -> None:
         button = self.of
 
         def on_click(_: Any) -> None:
@@ -146,7 +210,7 @@ class ClickSource(_OfWidget):
 class MessageSource(_OfWidget):
     """The custom messages that the front end's half of a widget sends."""
 
-    def _attach(self, emit: Emit, undo: list[Callable[[], object]]) -> None:
+    def _listen(self, emit: Emit, undo: list[Callable[[], object]]) -> None:
         widget = self.of
 
         def on_msg(_: Any, content: Any, buffers: Any) -> None:
@@ -168,7 +232,7 @@ class TraitSource(_OfWidget):
         super().__init__(of)
         self.names = list(names)
 
-    def _attach(self, emit: Emit, undo: list[Callable[[], object]]) -> None:
+    def _listen(self, emit: Emit, undo: list[Callable[[], object]]) -> None:
         of, names = self.of, self.names
 
         def on_change(change: Any) -> None:
@@ -176,6 +240,9 @@ class TraitSource(_OfWidget):
 
         of.observe(on_change, names)
         undo.append(lambda: _unobserve(of, on_change, names))
+
+    def _key(self) -> object:
+        return tuple(self.names)
 
     def current(self) -> tuple[Any, ...]:
         of = self.of
@@ -186,25 +253,24 @@ class TraitSource(_OfWidget):
         return f"{what} of {label(self.of)}"
 
 
-class CommSource(Source):
+class CommSource(_OfObject):
     """The messages of a comm; its value is the data of the message."""
 
     def closed(self) -> str | None:
         return f"{self._label()} is closed" if self.of._closed else None
 
-    def connect(self, emit: Emit, lost: Lost) -> Disconnect:
+    def _attach(self, hub: _Hub) -> None:
         comm = self.of
 
         def on_msg(message: Any) -> None:
             data, buffers = message["content"].get("data"), message.get("buffers")
-            emit(occurrence(comm, "message", data, buffers=buffers))
+            hub.emit(occurrence(comm, "message", data, buffers=buffers))
 
-        undo: list[Callable[[], object]] = []
-        with _lock:
-            undo.append(_tap(comm, "_msg_callback", on_msg))
-            undo.append(_tap(comm, "_close_callback", lambda _: lost(f"{self._label()} closed")))
-            undo.append(frontend.current.comm_awaited(comm.comm_id))
-        return _once(undo)
+        hub.undo.append(_tap(comm, "_msg_callback", on_msg))
+        hub.undo.append(
+            _tap(comm, "_close_callback", lambda _: hub.lose(f"{self._label()} closed"))
+        )
+        hub.undo.append(frontend.current.comm_awaited(comm.comm_id))
 
     def _label(self) -> str:
         return f"comm {self.of.target_name!r}"
@@ -253,7 +319,7 @@ class ShellSource(Source):
         def on_event(value: Any = None) -> None:
             emit(occurrence(name, "ipython", value, name=name))
 
-        return _once([frontend.current.observe_shell(name, on_event)])
+        return frontend.current.observe_shell(name, on_event)
 
     def describe(self) -> str:
         return f"IPython's {self.of}"

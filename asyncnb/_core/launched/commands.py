@@ -253,7 +253,7 @@ def set_limit(record: TaskRecord, seconds: float | None, *, more: bool = False) 
 
 def set_call_limit(record: TaskRecord, limit: object) -> str:
     """Set how many calls a run of ``asyncnb.map`` makes at a time: a whole number, or its text."""
-    calls = _adjustable(record)
+    _adjustable(record)
     if isinstance(limit, str):
         try:
             limit = int(limit)
@@ -265,7 +265,7 @@ def set_call_limit(record: TaskRecord, limit: object) -> str:
         raise CommandError(
             f"A limit takes a whole number of calls at a time, 1 or more, not {brief(limit)}."
         )
-    _set(calls, "limit", limit)
+    _set(record, "limit", limit)
     return f"{record.name}: at most {count(limit, 'call')} at a time"
 
 
@@ -277,7 +277,7 @@ def set_rate(record: TaskRecord, rate: object) -> str:
     calls = _adjustable(record)
     if isinstance(rate, str):
         rate = None if rate.strip().lower() in ("", "none") else _number_or_text(rate.strip())
-    _set(calls, "rate", rate)
+    _set(record, "rate", rate)
     now = calls.rate
     return f"{record.name}: " + ("no rate" if now is None else f"at most {now}")
 
@@ -318,11 +318,12 @@ def _adjustable(record: TaskRecord) -> Adjustable:
     return cast("Adjustable", record.adjustable)
 
 
-def _set(calls: Adjustable, name: str, value: object) -> None:
+def _set(record: TaskRecord, name: str, value: object) -> None:
     try:
-        setattr(calls, name, value)
+        setattr(_adjustable(record), name, value)
     except (TypeError, ValueError, RuntimeError) as exc:
         raise CommandError(_sentence(str(exc))) from None
+    record.changed()
 
 
 def _number_or_text(text: str) -> float | str:

@@ -1,4 +1,4 @@
-"""Launches background cells, and replaces their earlier runs."""
+"""Compiles background cells, and decides where they run."""
 
 from __future__ import annotations
 
@@ -9,39 +9,32 @@ import builtins
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
-from IPython.display import display
 
-from asyncnb._core.base.errors import THREADS, OffloadError, TasksFailedError, did_you_mean
+from asyncnb._core.base.errors import THREADS, OffloadError, did_you_mean
 from asyncnb._core.base.worker_thread import STUCK_SECONDS, Worker
-from asyncnb._core.config import config
-from asyncnb._core.launched import launch, named_groups
-from asyncnb._core.launched.open_group import OpenGroup
+from asyncnb._core.launched import named_groups
 from asyncnb._core.launched.record import (
-    NO_REQUEST,
-    CellRequest,
-    Placement,
     TaskRecord,
     current_record,
 )
 from asyncnb._core.launched.registry import registry
-from asyncnb._core.launched.start import as_coroutine, launch_record, run_body
+from asyncnb._core.launched.start import as_coroutine
 from asyncnb._core.loop.current import embedded_loop
 from asyncnb._core.primitives.tasks import Task
-from asyncnb._kernel.arguments import TARGETS, task_name
+from asyncnb._kernel.arguments import TARGETS
 from asyncnb._kernel.cells.compiled import BackgroundCell, compile_cell
-from asyncnb._kernel.cells.replaced import ended, location_of
-from asyncnb._kernel.current_cell import cell_id, cell_number
+from asyncnb._kernel.cells.launcher import Body, CellLauncher
+from asyncnb._kernel.cells.replaced import location_of
+from asyncnb._kernel.current_cell import cell_number
 from asyncnb._kernel.output.router import OutputRouter
-from asyncnb._kernel.output.tracebacks import format_error, user_frames
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncnb._kernel.cells.follow import Followers
     from asyncnb._kernel.cells.remote import CellRunner
     from asyncnb._kernel.output.notifications import Notifications
 
@@ -71,19 +64,7 @@ class BackgroundCells:
         #: ``asyncnb.map``.
         self.make_map = make_map
         self._kernel_loop = kernel_loop
-        self._notifications = notifications
-
-    @functools.cached_property
-    def followers(self) -> Followers:
-        """The cells that run again when others do."""
-        from asyncnb._kernel.cells.follow import Followers  # most notebooks have none
-
-        return Followers(self.output)
-
-    def close(self) -> None:
-        """Have no cell follow another one any more."""
-        if "followers" in vars(self):
-            self.followers.clear()
+        self.launcher = CellLauncher(ip, output, notifications)
 
     def launch_cell(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Compile ``body`` and launch it; raise before anything has started if that fails."""
@@ -111,14 +92,11 @@ class BackgroundCells:
             from asyncnb._kernel.cells.on_kernel_loop import on_loop
 
             start = functools.partial(on_loop, self._loop_of_kernel(), start)
-        self.launch(
-            lambda _: start(),
-            args,
-            kind=kind,
-            name=name,
-            bind=bind,
-            shows_result=not (args.quiet or cell.quiet),
+        quiet = args.quiet or cell.quiet
+        code = Body(
+            start=lambda _: start(), kind=kind, name=name, bind=bind, shows_result=not quiet
         )
+        self.launcher.launch(code, args)
 
     def launch_group(self, magic: str, body: str, args: argparse.Namespace) -> None:
         """Run ``body`` inside the group ``args.name``, which ends when all its tasks have."""
@@ -145,14 +123,9 @@ class BackgroundCells:
                 return cell.run(self.ip.user_global_ns)
 
         self.ip.user_ns[name] = group  # `as NAME`: the body, and other cells, need it at once
-        task = self.launch(
-            inside,
-            args,
-            kind="loop",
-            name=name,
-            shows_result=not (args.quiet or cell.quiet),
-            body_of=group,
-        )
+        quiet = args.quiet or cell.quiet
+        code = Body(start=inside, kind="loop", name=name, shows_result=not quiet, group=group)
+        task = self.launcher.launch(code, args)
         # A body cancelled before its first step does not end the group; idempotent otherwise.
         task.add_done_callback(lambda _: group.cancel())
 
@@ -176,15 +149,15 @@ class BackgroundCells:
                 start, bind, note = remote.prepare_remote(self.ip, runner, cell, **given)
         except OffloadError as exc:
             raise UsageError(f"%%atask --on {args.on}: {exc}") from None
-        self.launch(
-            start,
-            args,
+        code = Body(
+            start=start,
             kind=runner.kind,
             name=name,
             bind=bind,
             shows_result=not quiet,
             note="" if args.quiet else note,
         )
+        self.launcher.launch(code, args)
 
     def _launch_in_pool(
         self, runner: CellRunner, cell: BackgroundCell, name: str, args: argparse.Namespace
@@ -192,14 +165,14 @@ class BackgroundCells:
         if args.sent is not None:
             raise UsageError(_NOTHING_IS_SENT)
         run = functools.partial(cell.run_async if cell.awaits else cell.run, self.ip.user_global_ns)
-        self.launch(
-            lambda record: runner.run_here(record, run),
-            args,
+        code = Body(
+            start=lambda record: runner.run_here(record, run),
             kind=runner.kind,
             name=name,
             bind=_one_name(args),
             shows_result=not (args.quiet or cell.quiet),
         )
+        self.launcher.launch(code, args)
 
     def _engine_named(self, name: str) -> Any:
         if name in TARGETS:
@@ -250,201 +223,14 @@ class BackgroundCells:
             return as_coroutine(again, caller="%atask")
 
         try:
-            task = self.launch(
-                start, args, kind="loop", name=args.name, bind=bind, shows_result=False
-            )
+            body = Body(start=start, kind="loop", name=args.name, bind=bind)
+            task = self.launcher.launch(body, args)
         except UsageError:
             coro.close()
             raise
         # It never started if the task was cancelled before; closing it twice is harmless.
         task.add_done_callback(lambda _: coro.close())
         return task
-
-    def launch(
-        self,
-        start: Callable[[TaskRecord], Coroutine[Any, Any, Any]],
-        args: argparse.Namespace,
-        *,
-        kind: str,
-        name: str | None,
-        bind: str | None = None,
-        shows_result: bool,
-        body_of: OpenGroup | None = None,
-        note: str = "",
-        bound: Callable[[Task[Any]], Any] | None = None,
-        followed: TaskRecord | None = None,
-    ) -> Task[Any]:
-        """Launch a cell, whose coroutine ``start`` returns, as its options ``args`` say.
-
-        ``bound`` is called with the task and returns what its name is bound to instead of it.
-        ``followed`` is its earlier run if it runs again with others.
-        """
-        again = functools.partial(
-            self.launch,
-            start,
-            args,
-            kind=kind,
-            name=name,
-            bind=bind,
-            shows_result=shows_result,
-            note=note,
-        )
-        after = None
-        if args.after or args.after_any or args.follow or args.even_if_failed:
-            after = self.followers.after(args)
-        # A name identifies a task wherever its cell was moved; without one the cell's id does.
-        identity = args.name or cell_id(self.output.parent())
-        before = [r for r in registry.living() if identity and r.request.identity == identity]
-        if before and args.again == "error":
-            raise UsageError(
-                f"{name!r} is still running. `%tasks cancel {name}` stops it; --again replace "
-                "would cancel it and start a new run."
-            )
-        if before and args.again == "skip":
-            print(f"{name} is still running; nothing was started")
-            return before[-1].task
-        if before and args.again == "keep":
-            before = []
-        group = body_of
-        if args.group is not None:
-            group = named_groups.group_named(task_name(args.group, "-g", what="group"))
-        waits = args.wait and followed is None
-        record = TaskRecord()
-        if followed is not None:
-            record.origin = followed.origin
-        record.after = after
-        record.placement = Placement(kind)
-        record.request = CellRequest(
-            identity=identity, bind=bind, shows_result=shows_result, waited=waits
-        )
-        if group is not None:
-            record.belong_to(group)
-        once = functools.partial(start, record)
-        often: Callable[[], Coroutine[Any, Any, Any]] = once
-        scheduled = args.at is not None or args.cron is not None
-        if scheduled or args.every is not None or args.retry is not None:
-            from asyncnb._kernel.cells.repeat import repeated  # %load_ext would take longer
-
-            often = repeated(record, once, args, self.ip, self.output)
-        if args.profile:
-            from asyncnb._kernel.cells.profiled import profiled
-
-            often = profiled(record, often, self.output)
-        record.first_limit = None if scheduled else args.timeout  # else of each run
-        if args.notify:
-            record.notify = True
-            self._notifications().ask()
-        coro = self._run(record, often, [r.task for r in before])
-        for replaced in before:
-            replaced.notify = False  # this run ends it
-
-        def before_start() -> None:
-            # Once this run is registered: a task that waits for the earlier one waits for this one.
-            launch.cancel_records(before, "replaced by a new run of its cell")
-            # Before the first step, so that the chip is above all that the task shows.
-            if args.show:
-                display(record.task)
-            if note:
-                print(note)
-
-        first = before_start if before or args.show or note else None
-        task = launch_record(record, coro, name=name, trace=args.trace, before_start=first)
-        if group is not None and body_of is None:
-            launch.join_group(group, task)
-        value = task if bound is None else bound(task)
-        if args.name is not None and body_of is None:
-            self._bind(args.name, value)
-        if args.name is not None and (after is not None or "followers" in vars(self)):
-            self.followers.note_run(args.name, record, lambda run: again(followed=run))
-        if waits:
-            self._wait_here(record)
-        return task
-
-    async def _run(
-        self,
-        record: TaskRecord,
-        start: Callable[[], Coroutine[Any, Any, Any]],
-        before: Sequence[Task[Any]],
-    ) -> Any:
-        try:
-            if before:
-                await ended(before)  # their cleanup runs first
-            if record.after is not None:
-                await record.after.wait(record)
-            body = start()
-        except BaseException:
-            registry.ends(record)  # run_body() would do it, but is not reached
-            raise
-        try:
-            return await run_body(body, record)
-        except BaseException as exc:
-            # Code that awaits the task sees the user's frames, not those that led to them.
-            exc.__traceback__ = user_frames(exc.__traceback__)
-            raise
-
-    def _bind(self, name: str, value: Any) -> None:
-        """Bind ``name`` to a task or run unless that would overwrite something of the user's."""
-        namespace = self.ip.user_ns
-        if not name.isidentifier() or hasattr(builtins, name):
-            return
-        if name not in namespace or isinstance(namespace[name], (Task, *_run_class())):
-            namespace[name] = value
-
-    def ended(self, record: TaskRecord) -> None:
-        """Bind the result and show how the task ended. Called on the loop's thread."""
-        if record.request is NO_REQUEST and not (
-            record.notify or config.notify == "all" or self.output.has_report(record)
-        ):
-            record.set_shown()  # as most tasks do, and quickly
-            return
-        try:
-            self._report_end(record)
-        except Exception:
-            # Out of memory, for example. An observer that raises is removed, and no task that ends
-            # after this one would be shown.
-            self.ip.log.exception("asyncnb could not show how %r ended", record.name)
-            record.set_shown()
-
-    def _report_end(self, record: TaskRecord) -> None:
-        task, result = record.task, None
-        cancelled = task.cancelled()
-        # Not exception(), which would mark the failure as retrieved.
-        failed = not cancelled and task._exception is not None
-        if not failed and not cancelled:
-            result = task.result()
-            if record.request.bind is not None:
-                self.ip.user_ns[record.request.bind] = result
-        if failed:
-            registry.keep_frames(record)
-        if failed and record.request.waited:
-            record.set_shown()  # the waiting cell raises it
-        else:
-            self.output.report(record, result=result if record.request.shows_result else None)
-        if failed or record.notify or config.notify == "all":
-            self._notifications().task_ended(record)
-
-    def _wait_here(self, record: TaskRecord) -> None:
-        """``--wait``: keep the launching cell busy; the cell fails with its task."""
-        try:
-            from asyncnb._kernel.cells.wait import wait
-
-            wait([record], None)
-        except TasksFailedError:
-            exc = record.task.exception()
-            assert exc is not None
-            _, _, lines = format_error(self.ip, exc)
-            # IPython asks an exception for its own traceback: the cell's frames, not those of the
-            # magic that waited.
-            exc._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
-            raise exc from None
-        finally:
-            record.request.waited = False
-
-
-def _run_class() -> tuple[type, ...]:
-    """Return the class of a run of ``asyncnb.map`` if there can be one yet."""
-    module = sys.modules.get("asyncnb._core.mapping.run")
-    return () if module is None else (module.MapRun,)
 
 
 async def _in_thread(run: Callable[[], Any]) -> Any:

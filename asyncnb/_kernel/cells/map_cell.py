@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 from asyncnb._core.base.errors import THREADS, ItemsFailedError, did_you_mean
 from asyncnb._kernel.arguments import TARGETS, atask_parser, task_name
 from asyncnb._kernel.cells.function import CellFunction, compile_function
+from asyncnb._kernel.cells.launcher import Body
 from asyncnb._kernel.current_cell import cell_number
 from asyncnb._kernel.map_arguments import MAGIC, MapLine
 
@@ -124,12 +125,12 @@ def _launch(
                 ip.user_ns[options.out] = run._results_so_far()
             raise
 
-    cells.launch(
-        body,
-        args,
+    code = Body(
+        start=body,
         kind="loop",
         name=name,
         bind=options.out,
         shows_result=False,  # the bar says how many there are
         bound=run._launched_as,
     )
+    cells.launcher.launch(code, args)

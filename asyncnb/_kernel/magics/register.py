@@ -77,7 +77,7 @@ def tasks_verbs(
     control = ControlVerbs(
         deliver=output.deliver_late_output,
         detach=detach,
-        followers=lambda: background.followers,
+        followers=lambda: background.launcher.followers,
         ask=ask,
     )
     show = ShowVerbs(background, show_output=output.show_again, live=live)

@@ -6,7 +6,7 @@ const TOAST = 10000; // milliseconds that a message on the page stays, while the
 const TOASTS = 4; // messages on the page at most
 const ASKED = "asyncnb-notify-asked"; // in localStorage: the button was shown, and not wanted
 const FRAME =
-  "position:fixed;right:16px;z-index:10000;max-width:min(360px,calc(100vw - 32px));box-sizing:border-box;" +
+  "position:fixed;right:16px;z-index:10000;max-width:min(360px,calc(100vw - 32px));max-height:80vh;overflow-y:auto;" +
   "font:13px/1.4 var(--jp-ui-font-family,system-ui,sans-serif);";
 const CARD =
   "margin-top:8px;padding:8px 12px;border-radius:6px;overflow-wrap:anywhere;white-space:pre-wrap;" +

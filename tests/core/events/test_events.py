@@ -364,6 +364,25 @@ def test_a_callback_that_the_user_sets_meanwhile_stays():
     assert comm._msg_callback is print
 
 
+def test_ten_thousand_waiters_share_the_callbacks_of_an_object():
+    button = ipywidgets.Button()
+    before = observers(button)
+
+    async def main() -> None:
+        async with asyncio.timeout(3600), asyncio.TaskGroup() as group:
+            waiting = [group.create_task(asyncnb.event(button)) for _ in range(10_000)]
+            await asyncio.sleep(0)
+            assert len(observers(button)["_click_handlers"]) == 1
+            for task in waiting[::2]:
+                task.cancel()
+            await asyncio.sleep(0)
+            button.click()
+
+    run_virtual(main())
+    assert observers(button) == before
+    assert not [name for name in vars(button) if "asyncnb" in name]
+
+
 def test_unobserve_all_does_not_break_the_end_of_a_wait():
     slider = ipywidgets.IntSlider()
 

@@ -170,7 +170,7 @@ def test_what_makes_no_sense_is_refused_and_nothing_is_started(kernel, line, sen
     kernel.ok("%%atask clean --after load\n1")
     kernel.ok("%%atask report --after clean\n1")
     kernel.ok("%%atask page -g pages\nawait asyncio.Event().wait()")
-    before = "[(t.get_name(), t.info().state) for t in asyncnb.tasks()]"
+    before = "[(t.get_name(), t.done()) for t in asyncnb.tasks()]"
     had = kernel.evaluate(before)
     cell = kernel.run(f"%%atask {line}\nprint('never')")
     assert cell.status == "error" and sentence in cell.error.evalue + cell.text

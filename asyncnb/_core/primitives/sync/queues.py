@@ -58,12 +58,17 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
     _queue: Any
     #: Whether the class, as far as it is a queue, is this one: then items need no calls.
     _is_plain = True
+    #: Whether its items are those in _queue, which len() counts.
+    _is_counted = True
     #: Whether its _get() is a single operation, which needs no lock.
     _gets_at_once = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._is_plain = all(getattr(cls, name) is getattr(asyncio.Queue, name) for name in _INNER)
+        cls._is_counted = all(
+            getattr(cls, name) is getattr(asyncio.Queue, name) for name in _INNER[3:]
+        )
         cls._gets_at_once = cls._is_plain or (
             cls._init is asyncio.LifoQueue._init and cls._get is asyncio.LifoQueue._get
         )
@@ -76,7 +81,8 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
         self._finished = Event()
         self._finished.set()
         self._init(maxsize)
-        self._plain = self._is_plain  # on the object it is found in half the time
+        # On the object they are found in half the time.
+        self._plain, self._counted = self._is_plain, self._is_counted
         self._is_shutdown = False
 
     def _format(self) -> str:
@@ -107,7 +113,11 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
                 except QueueFull:  # another thread was faster, or a subclass has its reasons
                     if type(self).put_nowait is not Queue.put_nowait and not self.full():
                         raise
-            waiter, turn = self._line_up(self._putters, turn)
+            if turn:
+                waiter = self._line_up_again(self._putters, turn)
+            else:
+                waiter, turn = self._new_waiter(), next(_turns)
+                self._putters.append(waiter)
             # Looked at again as one who waits: another thread may not have seen a waiter yet.
             if self.full() and not self._is_shutdown:
                 try:
@@ -128,14 +138,13 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
             take()
             if self._is_shutdown:
                 raise QueueShutDown
-            plain = self._plain
-            if 0 < self._maxsize <= len(self._queue) if plain else self.full():
+            if 0 < self._maxsize <= len(self._queue) if self._counted else self.full():
                 raise QueueFull
             # Counted first: another thread may take the item at once, and say that it is done.
             self._unfinished_tasks += 1
             if self._unfinished_tasks == 1:
                 self._finished.clear()
-            if plain:
+            if self._plain:
                 self._queue.append(item)
             else:
                 try:
@@ -164,7 +173,11 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
                         raise
             elif self._is_shutdown:
                 raise QueueShutDown
-            waiter, turn = self._line_up(self._getters, turn)
+            if turn:
+                waiter = self._line_up_again(self._getters, turn)
+            else:
+                waiter, turn = self._new_waiter(), next(_turns)
+                self._getters.append(waiter)
             if self.empty() and not self._is_shutdown:  # as in put()
                 try:
                     await waiter
@@ -193,10 +206,13 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
             except IndexError:
                 self._refuse_get()
         else:
-            with mutex:
-                if self.empty():
+            try:
+                take()
+                if not self._queue if self._counted else self.empty():
                     self._refuse_get()
                 item = self._get()
+            finally:
+                give()
         if self._putters:
             self._wakeup_next(self._putters)
         return item
@@ -250,13 +266,10 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
                 waiters.clear()
                 wake_all(woken)
 
-    def _line_up(self, waiters: deque[Waiter], turn: int) -> tuple[Waiter, int]:
-        """Add a waiter at the end, or where its turn is if it was woken in vain; return both."""
-        waiter: Any = self._new_waiter()
-        if not turn:
-            waiters.append(waiter)
-            return waiter, next(_turns)
-        waiter._turn = turn
+    def _line_up_again(self, waiters: deque[Waiter], turn: int) -> Waiter:
+        """Return a new waiter for a task that was woken in vain, in the place of its turn."""
+        waiter = self._new_waiter()
+        waiter._turn = turn  # type: ignore[attr-defined]
         with mutex:
             # The first in the deque are others who come back; all behind them came later.
             place = 0
@@ -265,7 +278,7 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
                     break
                 place += 1
             waiters.insert(place, waiter)
-        return waiter, turn
+        return waiter
 
     def _wakeup_next(self, waiters: deque[Waiter]) -> None:
         while True:
