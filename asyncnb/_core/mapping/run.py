@@ -61,6 +61,7 @@ class MapRun(Generic[T, R]):
         self._in_background = False
         self._cancelled = False
         self._iterated = False
+        self._refused = False
 
     # Running it
 
@@ -192,7 +193,9 @@ class MapRun(Generic[T, R]):
         return sorted(found, key=lambda outcome: outcome.index)
 
     def __del__(self) -> None:
-        if getattr(self, "_task", self) is None and not (self._cancelled or self._iterated):
+        if getattr(self, "_task", self) is None and not (
+            self._cancelled or self._iterated or self._refused
+        ):
             warnings.warn(
                 f"map() of {self._plan.name!r} was never awaited, iterated or started",
                 RuntimeWarning,
@@ -228,7 +231,9 @@ class MapRun(Generic[T, R]):
             self._stream = Stream(self._meter, ordered=plan.ordered)
         elif self._results is None:
             self._results = []
+        self._refused = True  # by the file, unless the following succeeds
         file = self._open_file()
+        self._refused = False
         try:
             saving = None if file is None else Saving(file, self._item_keys, self._keys)
             self._driver = plan.driver(
