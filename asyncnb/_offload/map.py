@@ -116,11 +116,11 @@ class EngineCalls(Driver):
         # other jobs need not wait long.
         self._slots = engine.slots()
 
-    async def drive(self) -> None:
+    async def drive(self) -> BaseException | None:
         """See Driver."""
         self._relay = OutputRelay(contextvars.copy_context())
         try:
-            await super().drive()
+            return await super().drive()
         finally:
             self._relay = None
             forget = getattr(self._engine, "forget", None)
@@ -333,10 +333,10 @@ class ThreadCalls(EngineCalls):
         if self.meter.pacer is not None:
             self._fixed = True  # each call starts when it may
 
-    async def drive(self) -> None:
+    async def drive(self) -> BaseException | None:
         """See Driver."""
         try:
-            await super().drive()
+            return await super().drive()
         finally:
             self._threads.close()
 

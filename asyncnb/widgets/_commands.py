@@ -197,7 +197,7 @@ class Commands:
 
     def _retry(self, id: int) -> str:
         record = commands.with_id(id)
-        # In the context of the run: what it prints belongs into its own cell.
+        # In the context of the run: what it prints belongs in its own cell.
         context = record.task.get_context().copy()
         return str(context.run(commands.retry, record))
 

@@ -40,10 +40,8 @@ def test_cells_without_await_and_threads_wait_with_run(kernel):
 def test_an_interrupt_ends_the_wait_for_a_lock_and_leaves_it_to_others(kernel):
     kernel.ok("lock = asyncnb.Lock(); await lock.acquire()")
     for code in ("await lock.acquire()", "asyncnb.run(lock.acquire())"):
-        cell = kernel.submit(code)
-        kernel.aside("import time\nwhile not lock._waiters: time.sleep(0.001)") if (
-            kernel.has_subshells
-        ) else cell.wait_for(lambda c: True)
+        cell = kernel.submit(f"print('waits'); {code}")
+        cell.wait_for("waits")
         kernel.interrupt()
         cell.wait()
         assert cell.error is not None and cell.error.ename == "KeyboardInterrupt"

@@ -144,7 +144,7 @@ def test_a_run_of_ten_thousand_items_is_one_row_of_few_bytes(feed: Feed) -> None
     assert run.task is not None
     ended(run.task)
     detail = watcher.say("detail", id=row["id"])["of"]
-    assert detail["failures"][0] == ["9900", "AssertionError: "]
+    assert detail["failures"][0] == ["9900", "AssertionError: assert (9900 % 100)"]
     assert len(detail["failures"]) == 20
 
 

@@ -35,7 +35,7 @@ _HUBS = "_asyncnb_hubs"
 class Source(ABC):
     """One object whose events are awaited. Creating it touches nothing."""
 
-    #: Whether only the latest of several occurrences that nobody has read yet is of interest.
+    #: Whether only the latest of several occurrences that has not been read yet is of interest.
     latest = False
 
     def __init__(self, of: Any) -> None:

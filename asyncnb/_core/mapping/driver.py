@@ -254,8 +254,11 @@ class Driver:
 
     # The task of the run
 
-    async def drive(self) -> None:
-        """Run all items; raise what ends the run. The items are not complete if it does."""
+    async def drive(self) -> BaseException | None:
+        """Run all items; return what has ended the run before its last item, or None.
+
+        It is not raised here: its traceback would keep this object alive, with all results.
+        """
         self.loop = asyncio.get_running_loop()
         self.task = asyncio.current_task()
         self.context = contextvars.copy_context()
@@ -300,12 +303,8 @@ class Driver:
         if error is None and (error := self._source_error) is not None:
             taken = count(self.meter.started, "item")
             error.add_note(f"asyncnb.map: raised by the iterable of {self.name!r} after {taken}")
-        if error is not None:
-            self.error = self._source_error = None
-            try:
-                raise error
-            finally:
-                del error
+        self.error = self._source_error = None
+        return error
 
     def failure(self, failed: list[Outcome[Any, Any]]) -> ItemsFailedError:
         """Return the error for a run whose items in ``failed`` have failed."""

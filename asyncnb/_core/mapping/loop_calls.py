@@ -9,6 +9,7 @@ from asyncio import CancelledError
 from contextvars import copy_context
 from typing import Any
 
+from asyncnb._core.base.frames import is_internal_frame
 from asyncnb._core.base.text import brief_value
 from asyncnb._core.mapping.driver import BREATH_SECONDS, MISSING, Driver
 from asyncnb._core.mapping.outcome import Outcome
@@ -174,6 +175,11 @@ class LoopCalls(Driver):
             return False
         elif isinstance(exc, TypeError) and call is not None and not inspect.isawaitable(call):
             exc = no_awaitable(self.function, index, call)
+        # Without the frames of this package, which refer to all results.
+        tb = exc.__traceback__
+        while tb is not None and is_internal_frame(tb.tb_frame):
+            tb = tb.tb_next
+        exc.__traceback__ = tb
         self.item_failed(Outcome(index, item, None, exc, attempts=me.attempts, seconds=seconds))
         return not (self.closing or me.cancelling())
 

@@ -88,8 +88,9 @@ class MapRun(Generic[T, R]):
         """
         self._refuse_streamed()
         self.start()
-        assert self._task is not None
-        found: list[R] = self._task.join(timeout)
+        task: Any = self._task
+        del self  # the task keeps an exception, whose traceback keeps these variables
+        found: list[R] = task.join(timeout)
         return found
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -321,7 +322,7 @@ class MapRun(Generic[T, R]):
         if file is not None and not self._keys and (notice := file.notice()):
             print(notice)
         try:
-            await driver.drive()
+            error: BaseException | None = await driver.drive()
         finally:
             self._failed += driver.failed
             driver.failed = []
@@ -329,11 +330,17 @@ class MapRun(Generic[T, R]):
             self._keys = {} if driver.saving is None else driver.saving.keys
             if file is not None:
                 await file.aclose()
-        if self._stream is not None:
-            return None
-        if self._failed and not plan.return_exceptions:
-            raise driver.failure(self._failed)
-        return self._results
+        streamed = self._stream is not None
+        if error is None and self._failed and not (streamed or plan.return_exceptions):
+            error = driver.failure(self._failed)
+        if error is None:
+            return None if streamed else self._results
+        # The registry keeps the exception for a while, and its traceback these variables.
+        del self, driver, plan, file
+        try:
+            raise error
+        finally:
+            del error
 
     async def _result(self) -> list[R]:
         self._refuse_streamed()
@@ -346,6 +353,9 @@ class MapRun(Generic[T, R]):
         except CancelledError as exc:
             if not task.done() and not self._in_background:
                 await self._end(task, exc)
+            raise
+        except BaseException:
+            del self  # the task keeps this exception, whose traceback keeps these variables
             raise
         return found
 

@@ -43,7 +43,7 @@ _LINES: dict[str, tuple[Colour, str]] = {
 _HIGH, _BETWEEN, _ASIDE, _EDGE = 42, 44, 14, 14
 #: Characters of a name, and pixels of a character.
 _LONGEST, _CHARACTER = 28, 7.2
-#: The width of a page: beyond it a page scales a picture down until nobody can read it.
+#: The width of a page: beyond it a page scales a picture down until it cannot be read.
 _PAGE = 1000
 
 

@@ -1,4 +1,4 @@
-"""A save file: written before it is told, kept for one function, looked at from outside."""
+"""A save file: written before it is reported, kept for one function, looked at from outside."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_what_ends_together_is_written_together_and_reported_in_order() -> None:
 
         for number in range(500):
             file.put(outcome(number, number), functools.partial(saved, number))
-        assert not told, "the loop is told by the loop"
+        assert not told, "the outcome is reported on the loop"
         await ended
         await file.aclose()
         assert len(commits) < 250
@@ -308,6 +308,6 @@ def test_clear_deletes_what_it_is_asked_to() -> None:
     async def other(item: Any) -> Any:
         return item
 
-    opened(function=other).join()  # an empty file is nobody's
+    opened(function=other).join()  # an empty file belongs to no run
     assert repr(Save("run.db")) == "Save('run.db')"
     assert repr(Save("run.db", pickle=True)) == "Save('run.db', pickle=True)"

@@ -320,7 +320,7 @@ def in_threads(main: Callable[[], Coroutine[Any, Any, None]], count: int) -> Non
 
 
 def test_a_loop_that_stopped_does_not_stop_the_others() -> None:
-    """Its calls, which nobody wakes any more, were first in the line."""
+    """Its calls, which nothing wakes any more, were first in the line."""
     rate = Rate("1/h")
     stopped = asyncio.new_event_loop()
     left = stopped.create_task(rate.acquire())

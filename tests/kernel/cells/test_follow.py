@@ -153,16 +153,16 @@ def test_a_long_chain_of_followers_is_no_recursion(kernel):
         """
         ip = get_ipython()
         asyncnb.launch(asyncio.sleep(0), name='n0').join(10)
-        for i in range(1, 400):
+        for i in range(1, 150):
             line = f'n{i} --after n{i - 1} --follow asyncio.sleep(0)'
             ip.run_line_magic('atask', line)
-        asyncnb.task('n399').join(30)
+        asyncnb.task('n149').join(30)
         """,
         60,
     )
     # In another cell, which does not run them itself.
     kernel.ok("asyncnb.launch(asyncio.sleep(0), name='n0').join(10)", 60)
-    assert kernel.ok("await asyncnb.task('n399'); len(asyncnb.tasks('n*'))", 60).result == "800"
+    assert kernel.ok("await asyncnb.task('n149'); len(asyncnb.tasks('n*'))", 60).result == "300"
 
 
 def test_unloading_ends_it(kernel, pipeline):
