@@ -356,5 +356,5 @@ def test_bad_arguments_are_refused_by_the_call(service: Service) -> None:
 
 
 def test_a_run_that_is_never_started_makes_no_file(service: Service) -> None:
-    asyncnb.map(service.fetch, [1], save="run.db")
+    asyncnb.map(service.fetch, [1], save="run.db").cancel()
     assert os.listdir() == []
