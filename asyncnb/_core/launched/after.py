@@ -110,7 +110,7 @@ class _OneTask:
             return _failure_of(record, record.name)
         if self._future.cancelled():
             return f"{one_line(self.name)} was cancelled"
-        error = self._future._exception
+        error = self._future.exception()
         return None if error is None else f"{one_line(self.name)} failed: {_line(error)}"
 
     def next(self) -> list[str]:
