@@ -167,7 +167,7 @@ PYTHON = [
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/introspection/unmanaged.py "
         "_core/launched/record.py _kernel/output/router.py widgets/_detail.py "
-        "_core/introspection/leaves.py",
+        "_core/introspection/leaves.py _kernel/cells/launcher.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",
     ),
@@ -244,7 +244,7 @@ PYTHON = [
         "asyncio.Task._log_destroy_pending",
         "_core/primitives/backport/eager.py _core/primitives/gather.py _core/loop/embedded.py "
         "_core/primitives/backport/task.py "
-        "_core/primitives/tasks.py _core/primitives/limiter.py",
+        "_core/primitives/tasks.py _core/primitives/limiter.py _core/mapping/driver.py",
         "`Task was destroyed but it is pending` is logged for tasks that were not lost",
         "is_slot(Task, '_log_destroy_pending')",
     ),
@@ -388,6 +388,24 @@ PYTHON = [
         "_core/introspection/call_graph.py",
         "call graphs end at asyncio.as_completed",
         "type(queue._getters) is collections.deque",
+    ),
+    Lean(
+        "asyncio.LifoQueue._init",
+        "_core/primitives/sync/queues.py",
+        "PriorityQueue and LifoQueue are in no order, and what overrides it is not called",
+        "all(hasattr(kind, '_init') for kind in (asyncio.Queue, asyncio.LifoQueue))",
+    ),
+    Lean(
+        "asyncio.LifoQueue._put",
+        "_core/primitives/sync/queues.py",
+        "PriorityQueue and LifoQueue are in no order, and what overrides it is not called",
+        "all(hasattr(kind, '_put') for kind in (asyncio.Queue, asyncio.LifoQueue))",
+    ),
+    Lean(
+        "asyncio.LifoQueue._get",
+        "_core/primitives/sync/queues.py",
+        "PriorityQueue and LifoQueue are in no order, and what overrides it is not called",
+        "all(hasattr(kind, '_get') for kind in (asyncio.Queue, asyncio.LifoQueue))",
     ),
     Lean(
         "asyncio.Queue._unfinished_tasks",

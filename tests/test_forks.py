@@ -112,6 +112,7 @@ OF_THE_PARENT = {
     "_core/loop/current.py": "a fork waits until the thread that uses it has ended",
     "_offload/engines/worker_hub.py": "a child opens a hub of its own",
     "_offload/engines/dask.py": "a child forgets the engines",
+    "_offload/engines/own_threads.py": "of one run of a map, whose threads are the parent's",
     "_offload/engines/ipyparallel.py": "a child forgets the engines",
     "_offload/engines/process.py": "a child forgets the engine and its workers",
     "_offload/jobs.py": "of one job, whose end the parent's threads report",
@@ -167,6 +168,8 @@ def test_a_fork_waits_for_the_imports_of_a_loop_that_starts_early() -> None:
 RESET = {
     "_core.frontend._attached",
     "_core.frontend.current",
+    "_core.launched.after._names",
+    "_core.launched.after._on_launch",
     "_core.launched.registry.registry",
     "_core.launched.open_group.named",
     "_core.base.progress_observers._failed",

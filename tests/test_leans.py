@@ -34,6 +34,7 @@ VERSION_CHECKS = {
     "_core/base/task_lists.py: sys.version_info >= (3, 14)": (
         "core/primitives/test_foreign_threads.py"
     ),
+    "_core/primitives/sync/queues.py: sys.version_info >= (3, 13)": "asyncio's own QueueShutDown",
     "_core/primitives/timeouts.py: sys.version_info >= (3, 12)": "asyncio.current_task, which is C",
     "_core/introspection/leaves.py: sys.version_info < (3, 12)": (
         "sys.monitoring; kernel/output/test_groups.py"

@@ -198,11 +198,15 @@ MODULES = [
 def coroutine_named(qualname: str) -> list[types.CodeType]:
     """The code of each coroutine function of that name in asyncio, anyio and asyncnb."""
     import asyncnb._core.base.worker_thread
+    import asyncnb._core.launched.after
     import asyncnb._core.launched.open_group
+    import asyncnb._core.mapping.driver
+    import asyncnb._core.repeating.at_times
     import asyncnb._offload.jobs
 
     modules = [*MODULES, asyncnb._core.launched.open_group, asyncnb._core.base.worker_thread]
-    modules += [asyncnb._offload.jobs]
+    modules += [asyncnb._offload.jobs, asyncnb._core.launched.after]
+    modules += [asyncnb._core.mapping.driver, asyncnb._core.repeating.at_times]
     if qualname.startswith("SocketStream."):
         modules.append(pytest.importorskip("anyio._backends._asyncio"))
     found = []

@@ -75,7 +75,7 @@ async def run_at(
     called when ``rounds.next_run`` has changed, ``on_late(when, seconds)`` before a run that is
     more than a minute late.
     """
-    while not await _wait(when, rounds, on_next, on_late, clock):
+    while not await _wait_for_run(when, rounds, on_next, on_late, clock):
         pass  # the clock was set back: the moment is further away
     return await start()
 
@@ -101,7 +101,7 @@ async def run_on_schedule(
     """
     due = schedule.after(clock())
     while due is not None:
-        if not await _wait(due, rounds, on_next, on_late, clock):
+        if not await _wait_for_run(due, rounds, on_next, on_late, clock):
             due = schedule.after(clock())
             continue
         await run_round(start, rounds, on_result=on_result, on_error=on_error)
@@ -117,7 +117,7 @@ async def run_on_schedule(
         due = following
 
 
-async def _wait(
+async def _wait_for_run(
     when: float,
     rounds: RunCounts,
     on_next: Callable[[], object],

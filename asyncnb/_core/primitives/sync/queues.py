@@ -269,12 +269,12 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
     def _line_up_again(self, waiters: deque[Waiter], turn: int) -> Waiter:
         """Return a new waiter for a task that was woken in vain, in the place of its turn."""
         waiter = self._new_waiter()
-        waiter._turn = turn  # type: ignore[attr-defined]
+        waiter._asyncnb_turn = turn  # type: ignore[attr-defined]
         with mutex:
             # The first in the deque are others who come back; all behind them came later.
             place = 0
             for other in waiters.copy():
-                if getattr(other, "_turn", turn) >= turn:
+                if getattr(other, "_asyncnb_turn", turn) >= turn:
                     break
                 place += 1
             waiters.insert(place, waiter)

@@ -96,13 +96,13 @@ def wake(waiter: Waiter) -> bool:
         except InvalidStateError:
             pass  # by a signal handler or a finaliser, or cancelled, after the caller looked
         return True
-    waiter._woken = True  # type: ignore[attr-defined]
+    waiter._asyncnb_woken = True  # type: ignore[attr-defined]
     return _post(loop, [waiter])
 
 
 def was_woken(waiter: Waiter) -> bool:
     """Return whether ``wake()`` has woken a waiter, also if it was cancelled after that."""
-    return getattr(waiter, "_woken", False) or (waiter.done() and not waiter.cancelled())
+    return getattr(waiter, "_asyncnb_woken", False) or (waiter.done() and not waiter.cancelled())
 
 
 def wake_all(waiters: Iterable[Waiter]) -> None:
