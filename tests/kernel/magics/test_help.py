@@ -35,6 +35,8 @@ one = asyncnb.launch(asyncio.sleep(1), name="fetch one")
 async def crawl():
     await asyncio.wait([one, asyncio.create_task(asyncio.sleep(1), name="page 1")])
 pages = asyncnb.launch(crawl(), name="pages")
+loaded = asyncnb.launch(asyncio.sleep(0), name="load")
+table = types.SimpleNamespace(dropna=lambda: ["a row"])
 while not asyncnb.tasks("pages/page 1"): time.sleep(0.001)
 """
 
