@@ -260,7 +260,7 @@ def refusals() -> Iterator[tuple[dict[str, Any], str]]:
     yield {"budget": -1}, "0 or more"
 
 
-@pytest.mark.parametrize(("options", "sentence"), list(refusals()), ids=str)
+@pytest.mark.parametrize(("options", "sentence"), list(refusals()))
 def test_bad_values_of_a_retry_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises((TypeError, ValueError), match=sentence):
         Retry(**options)
