@@ -32,6 +32,9 @@ from tests.kernel.ports import free_ports
 ROOT = Path(__file__).parents[2]
 PREAMBLE = "import asyncio, asyncnb, sys, threading, time"
 DEADLINE = 30.0
+#: What the path of asyncnb's own code has, and no other one: a clone, or the folder of a Python,
+#: may be called asyncnb, too.
+OURS = "/asyncnb/_"
 PORTS = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.kernel.driver import Cell, Kernel
+from tests.kernel.driver import OURS, Cell, Kernel
 
 PROMPT = 5.0  # seconds; every cell here would last 60
 
@@ -79,7 +79,7 @@ def test_stop_ends_the_cell_with_keyboard_interrupt_and_leaves_the_background_al
     if "!echo" not in code:  # whose end IPython reports as an exit status
         assert cell.error.ename == "KeyboardInterrupt"
         assert [e.ename for e in cell.errors] == ["KeyboardInterrupt"]
-        assert "/asyncnb/" not in cell.errors[0].traceback
+        assert OURS not in cell.errors[0].traceback
     assert_background_alive(busy)
 
 

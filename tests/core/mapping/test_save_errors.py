@@ -136,7 +136,14 @@ from asyncnb import SaveError
 
 def another(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(IN_ANOTHER) + textwrap.dedent(code)],
+        # 3.12 and later warn of a fork beside threads.
+        [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            textwrap.dedent(IN_ANOTHER) + textwrap.dedent(code),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

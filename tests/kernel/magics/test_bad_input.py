@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.kernel.driver import OURS
+
 BODY = "\nawait asyncio.sleep(60)"
 
 # Cell: (name of the exception, what its message has to contain).
@@ -127,7 +129,7 @@ def test_a_syntax_error_points_into_the_cell(existing, code):
     shown = cell.text
     assert f"Cell In[{cell.count}]" in shown
     assert code.splitlines()[-1] in shown
-    assert "/asyncnb/" not in shown
+    assert OURS not in shown
     assert "Traceback (most recent call last)" not in shown
 
 

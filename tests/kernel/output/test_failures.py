@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.kernel.driver import OURS
+
 BODIES = {
     "loop": "await asyncio.sleep(0)\nraise ValueError('broken')",
     "thread": "x = 1\nraise ValueError('broken')",
@@ -45,7 +47,7 @@ def test_the_traceback_has_the_frames_of_cells_only(kernel, body):
     assert f"Cell In[{definer.count}]" in shown
     assert "inner()" in shown
     assert "-> " in shown
-    assert "/asyncnb/" not in shown
+    assert OURS not in shown
     assert "ipykernel_" not in shown
     for machinery in ("concurrent/futures", "asyncio/", "threading.py", "contextvars"):
         assert machinery not in shown
@@ -156,7 +158,7 @@ def test_an_exception_group_is_shown_with_its_members(kernel):
     kernel.drain()
     assert [e.ename for e in cell.errors] == ["ExceptionGroup"]
     assert "first" in cell.text and "second" in cell.text
-    assert "/asyncnb/" not in cell.text
+    assert OURS not in cell.text
 
 
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "SystemExit", "GeneratorExit"])

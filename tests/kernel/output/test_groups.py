@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from tests.kernel.driver import OURS
+
 DEFINED = """
 async def page(n):
     await asyncio.sleep(0)
@@ -65,7 +67,7 @@ def test_a_group_is_shown_as_a_tree_with_each_leaf_once_under_its_tasks_name(ker
         # Once more in the message of an open group, which names its first failures.
         assert tree.count(f"host {n} unreachable") == (2 if "agroup" in code else 1), tree
     assert "Cell In[" in cell.text and "ipykernel_" not in tree and "CancelledError" not in tree
-    assert "/asyncnb/" not in tree and "asyncio/" not in tree
+    assert OURS not in tree and "asyncio/" not in tree
     assert not re.search(r"^ *[|+]", tree, re.MULTILINE)
     assert "ExceptionGroup" not in cell.stderr
 

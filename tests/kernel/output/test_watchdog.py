@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernel.driver import Cell, Kernel
+from tests.kernel.driver import OURS, Cell, Kernel
 
 BARKED = "has blocked the loop"
 
@@ -49,7 +49,7 @@ def test_a_blocking_task_is_told_once_in_its_own_cell_with_line_and_frames(busy,
     assert called or f"(In[{cell.count}]) has blocked" in cell.stderr
     assert "; 1 other task waits." in cell.stderr or "; 2 other tasks wait." in cell.stderr
     assert "gate.is_set()" in cell.stderr or "gate.wait(30)" in cell.stderr
-    assert "/asyncnb/" not in cell.stderr
+    assert OURS not in cell.stderr
     status = busy.ok("%asyncnb")
     busy.drain()
     assert "blocked  " in status.stdout
@@ -144,7 +144,7 @@ def test_stop_ends_an_awaiting_cell_while_another_task_blocks_the_loop(busy):
     assert error.ename == "KeyboardInterrupt"
     assert f"task 'hog' (In[{hog.count}], line" in error.evalue
     assert "line 2, in <module>\n    waits.set(); await" in error.traceback
-    assert "/asyncnb/" not in error.traceback
+    assert OURS not in error.traceback
     assert busy.ok("1 + 1").result == "2"  # while the loop is blocked still
     assert "cleaned up" not in cell.stdout
     busy.ok("gate.set()")

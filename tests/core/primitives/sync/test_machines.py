@@ -177,6 +177,8 @@ class ConditionMachine(TwoLoops):
 
     @rule(loop=which)
     def wait(self, loop: int) -> None:
+        # What a cancelled task passes on goes to those that wait at that moment, as in asyncio.
+        self.settle()
         self.start(self._wait(), loop)
 
     @rule(loop=which, n=st.integers(1, 2))
