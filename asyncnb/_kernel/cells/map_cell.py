@@ -33,7 +33,9 @@ def launch_map(cells: BackgroundCells, magic: str, body: str, line: MapLine) -> 
         ip,
         body,
         line.target,
-        name=name if name.isidentifier() else "item",
+        # Not the number of the cell: in the next kernel, the same cell has another one, and a save
+        # file knows it by this name.
+        name=name if args.name is not None and name.isidentifier() else "item",
         magic=magic,
         sent=cells.output.source(),
         as_async=on == "loop" or not THREADS,

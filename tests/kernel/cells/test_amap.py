@@ -148,3 +148,19 @@ def test_a_cell_that_cannot_run_is_refused_before_anything_starts(kernel, text):
     error = kernel.run(f"%%amap {text}").error
     assert REFUSED[text] in error.evalue
     assert kernel.evaluate("[t.get_name() for t in asyncnb.tasks()]") == []
+
+
+def test_the_same_cell_continues_in_the_next_kernel_whatever_its_options(fresh_kernel, tmp_path):
+    code = f"%%amap n in range(6) --save '{tmp_path / 'run.db'}' -o out {{}}\n" + (
+        "calls.append(n)\nif n > 2: await gate.wait()\nn * 2"
+    )
+    fresh_kernel.ok("calls, gate = [], asyncio.Event()")
+    fresh_kernel.submit(code.format("--limit 6")).wait_for("3/6")
+    fresh_kernel.restart()
+    fresh_kernel.ok("calls, gate = [], asyncio.Event()\ngate.set()")
+    cell = fresh_kernel.ok(code.format("--limit 2 --wait"))
+    assert fresh_kernel.evaluate("(out, sorted(calls))") == ([0, 2, 4, 6, 8, 10], [3, 4, 5])
+    assert "3 done already" in cell.text
+    assert "changed" not in cell.text
+    cell = fresh_kernel.ok(code.format("--wait").replace("n * 2", "n * 3"))
+    assert "has changed since 6 of these were saved" in cell.text
