@@ -17,6 +17,7 @@ from asyncnb._kernel.arguments import (
     one_of,
     period,
     target,
+    task_names,
     variable,
     without_comment,
     words,
@@ -26,8 +27,12 @@ MAGIC = "%%amap"
 USAGE = (
     "%%amap [NAME] ITEM in EXPRESSION [--limit N] [--rate 60/min] [--retry N] [-t SECONDS] "
     "[--save FILE] [-o VAR] [--on loop|thread|process|EXECUTOR] [--on-error continue|cancel] "
-    "[-g GROUP] [--again replace|keep|skip|error] [--wait] [--show] [--trace] [--profile] [--quiet]"
+    "[--after NAMES | --after-any NAMES] [--even-if-failed] [--follow] "
+    "[-g GROUP] [--again replace|keep|skip|error] [--wait] [--notify] [--show] [--trace] "
+    "[--profile] [--quiet]"
 )
+#: Options of ``%%atask`` that it does not have.
+_TIMES = ("--every", "--at", "--cron")
 
 _OPTION = re.compile(r"\s(?=-(?:[a-z]|-[a-z][a-z-]*)(?:[\s=]|$))")
 _IN = re.compile(r"\sin(?=[\s(\[{\"'])")
@@ -78,8 +83,13 @@ def map_parser() -> Parser:
     parser.add_argument(
         "--again", type=one_of("replace", "keep", "skip", "error"), default="replace"
     )
-    for flag in ("--wait", "--show", "--trace", "--profile", "--quiet"):
+    parser.add_argument("--after", type=task_names, metavar="NAMES")
+    parser.add_argument("--after-any", type=task_names, metavar="NAMES")
+    for flag in ("--even-if-failed", "--follow", "--wait", "--notify"):
         parser.add_argument(flag, action="store_true")
+    for flag in ("--show", "--trace", "--profile", "--quiet"):
+        parser.add_argument(flag, action="store_true")
+    parser.set_defaults(magic=MAGIC)
     return parser
 
 
@@ -98,7 +108,15 @@ def parse_line(line: str, expand: Callable[[str], str]) -> MapLine:
     expression = line[found.end() : end.start()] if end else rest
     after = line[end.start() :] if end else ""
     before, item = _split_head(head)
-    options = map_parser().parse(words(f"{expand(before)} {expand(after)}", MAGIC))
+    given = words(f"{expand(before)} {expand(after)}", MAGIC)
+    for word in given:
+        if (option := word.partition("=")[0]) in _TIMES:
+            raise _refuse(
+                f"there is no {option} for many items. Write a cell that begins with `%%atask NAME "
+                f"{option} ...` and calls `await asyncnb.map(function, items)`, where the function "
+                "is called for each item"
+            )
+    options = map_parser().parse(given)
     expression = expression.strip()
     _check_expression(expression)
     return MapLine(item, expression, options)
@@ -148,8 +166,8 @@ def _check_expression(expression: str) -> None:
         raise _refuse(f"{expression!r} is not an expression: {exc.msg}{hint}") from None
     if any(isinstance(node, ast.Await) for node in ast.walk(tree)):
         raise _refuse(
-            "the expression after `in` is evaluated in this cell, before the run starts, and "
-            "cannot await. Await it in a cell above, and name the variable here"
+            "the expression after `in` is evaluated before the run starts, and cannot "
+            "await. Await it in a cell above, and name the variable here"
         )
 
 

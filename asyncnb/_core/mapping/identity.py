@@ -66,7 +66,9 @@ def _source_hash(function: Any) -> str:
         call = getattr(type(inner), "__call__", None)  # noqa: B004
         inner = call if isinstance(call, types.FunctionType) else type(inner)
     try:
-        text = _essential(inspect.getsource(inner)).encode("utf-8", "backslashreplace")
+        # The cell of %%amap: its options may change, and are lines of its source for inspect.
+        source = getattr(inner, "_asyncnb_source", None) or inspect.getsource(inner)
+        text = _essential(source).encode("utf-8", "backslashreplace")
     except (OSError, TypeError, SyntaxError):
         # exec(), a deleted file, a class of a cell, C
         code = getattr(inner, "__code__", None)

@@ -67,9 +67,7 @@ def check_map(
     With ``driver``, the calls are made elsewhere, and ``limit`` is for what makes them.
     """
     check_function(function)
-    if not hasattr(items, "__iter__") and not hasattr(items, "__aiter__"):
-        hint = f"; write range({items})" if isinstance(items, int) else ""
-        raise TypeError(f"map() takes an iterable of items, not {type(items).__name__}{hint}")
+    total = check_items(items)
     for what, text in (("name", name), ("progress", progress)):
         if text is not None and not isinstance(text, str):
             hint = f"; write progress={describe(function)[:-2]!r}" if text is True else ""
@@ -107,16 +105,13 @@ def check_map(
 
         check_key(key)
         saved = check_save(save, function)
-    hint_of_length = length_hint(items, -1)
-    if hint_of_length >= 0 and hasattr(items, "__aiter__"):
-        hint_of_length = -1
     return Plan(
         function=function,
         items=items,
         name=name or progress or describe(function)[:-2].rpartition(".")[2],
         label=progress,
         limit=limit,
-        total=hint_of_length if hint_of_length >= 0 else None,
+        total=total,
         pacer=pacer,
         retries=retries,
         timeout=check_timeout(timeout, what="map(timeout=...)"),
@@ -131,6 +126,15 @@ def check_map(
 
 def _no_retries() -> None:
     return None
+
+
+def check_items(items: Any) -> int | None:
+    """Return how many items there are, None if they have no length; TypeError for no iterable."""
+    if not hasattr(items, "__iter__") and not hasattr(items, "__aiter__"):
+        hint = f"; write range({items})" if isinstance(items, int) else ""
+        raise TypeError(f"map() takes an iterable of items, not {type(items).__name__}{hint}")
+    found = length_hint(items, -1)
+    return None if found < 0 or hasattr(items, "__aiter__") else found
 
 
 def check_function(function: Any) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import warnings
 import weakref
 from asyncio import CancelledError
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 from asyncnb._core.launched.launch import launch_checked
@@ -14,7 +14,7 @@ from asyncnb._core.launched.record import CellRequest, TaskRecord
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.mapping.counts import MapCounts, Meter
 from asyncnb._core.mapping.outcome import Outcome
-from asyncnb._core.mapping.plan import Plan
+from asyncnb._core.mapping.plan import Plan, check_items
 from asyncnb._core.mapping.saving import Saving
 from asyncnb._core.mapping.stream import Stream
 from asyncnb._core.primitives.futures import INTERRUPT
@@ -63,6 +63,12 @@ class MapRun(Generic[T, R]):
         self._iterated = False
         #: Whether it was started, if only to be refused.
         self._wanted = False
+        #: What its cell, if it has one, is known by: see CellRequest.
+        self._identity: object = None
+        #: Called with the results, and the exceptions of failed items, when all items have ended.
+        self._on_results: Callable[[list[Any]], object] | None = None
+        #: The coroutine and the save file for the task that is about to be launched.
+        self._prepared: tuple[Coroutine[Any, Any, list[Any] | None], Any] | None = None
 
     # Running it
 
@@ -123,7 +129,9 @@ class MapRun(Generic[T, R]):
         fails this time. After a run that was iterated, ``async for`` gives the outcomes of the
         items that run again. Raises RuntimeError if the run has not ended.
         """
-        if self._task is None or not self._task.done() or self._driver is None:
+        if self._task is not None and self._task.done() and self._driver is None:
+            raise RuntimeError(f"{self!r} has not called anything; run its cell again")
+        if self._task is None or not self._task.done():
             raise RuntimeError(
                 f"{self!r} has not ended: retry() runs its failed items again when it has"
             )
@@ -264,6 +272,8 @@ class MapRun(Generic[T, R]):
                 record.adjustable = self._meter
                 if owned:
                     record.request = CellRequest(waited=True)
+                elif self._identity is not None:  # run again, the cell replaces this run, too
+                    record.request = CellRequest(identity=self._identity)
                 task = launch_checked(record, coro, name=plan.name, group=None, timeout=None)
         except BaseException:
             if file is not None:
@@ -292,11 +302,40 @@ class MapRun(Generic[T, R]):
         self._task = task
         return self
 
+    def _prepare_as(self, record: TaskRecord, *, now: bool) -> None:
+        """Note that the task of ``record``, not launched yet, will run this.
+
+        With ``now``, what it writes to is opened, and what refuses a save file is raised, here.
+        ``_discard`` closes it if the task never takes it over.
+        """
+        record.adjustable = self._meter
+        self._identity = record.request.identity
+        if now:
+            self._prepared = self._prepare(streaming=False)
+
+    def _discard(self) -> None:
+        """Close what ``_prepare_as`` opened, unless the task has taken it over."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            coro, file = prepared
+            coro.close()
+            if file is not None:
+                file.close()
+
+    def _items_come_later(self) -> None:
+        """Note that the items are not known before ``_take_items``."""
+        self._meter.total = None
+
+    def _take_items(self, items: Any) -> None:
+        """Set the items of a run that has not begun. TypeError if they are no iterable."""
+        self._meter.total = check_items(items)
+        self._plan.items = items
+
     def _run_as(self, record: TaskRecord) -> Coroutine[Any, Any, list[Any] | None]:
         """Return the coroutine of the run, to be awaited by the launched task of ``record``."""
-        record.adjustable = self._meter
         self._launched_as(record.task)
-        coro, _ = self._prepare(streaming=False)
+        prepared, self._prepared = self._prepared, None
+        coro, _ = self._prepare(streaming=False) if prepared is None else prepared
         return coro
 
     def _results_so_far(self) -> list[Any]:
@@ -329,6 +368,8 @@ class MapRun(Generic[T, R]):
             if file is not None:
                 await file.aclose()
         streamed = self._stream is not None
+        if error is None and self._on_results is not None:
+            self._on_results(self._results_so_far() if self._failed else self._results or [])
         if error is None and self._failed and not (streamed or plan.return_exceptions):
             error = driver.failure(self._failed)
         if error is None:

@@ -75,6 +75,8 @@ def compile_function(
     # of the lines of the cell.
     names = {"co_name": "<module>", "co_qualname": "<module>"}
     function.__code__ = function.__code__.replace(**names)
+    # What a save file knows it by.
+    function._asyncnb_source = f"for {ast.unparse(target)}\n{body}"
     return CellFunction(function, awaits)
 
 

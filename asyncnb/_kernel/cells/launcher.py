@@ -53,6 +53,11 @@ class Body:
     note: str = ""
     #: Called with the task; returns what its name is bound to instead of it.
     bound: Callable[[Task[Any]], Any] | None = None
+    #: Called with the record before its task is launched, and whether the task is going to start at
+    #: once. Returns what undoes it if the task never starts; may refuse with UsageError.
+    prepare: Callable[[TaskRecord, bool], Callable[[], object]] | None = None
+    #: Returns the body of the next run of a cell that follows others, if not the same one.
+    renew: Callable[[], Body] | None = None
 
 
 class CellLauncher:
@@ -87,6 +92,8 @@ class CellLauncher:
 
         ``followed`` is its earlier run if it runs again with others.
         """
+        if followed is not None and body.renew is not None:
+            body = body.renew()
         after = None
         if args.after or args.after_any or args.follow or args.even_if_failed:
             after = self.followers.after(args)
@@ -115,6 +122,9 @@ class CellLauncher:
         record.request = CellRequest(
             identity=identity, bind=body.bind, shows_result=body.shows_result, waited=waits
         )
+        undo = None
+        if body.prepare is not None:
+            undo = body.prepare(record, not before and after is None)
         if group is not None:
             record.belong_to(group)
         start = self._as_often_as_asked(record, functools.partial(body.start, record), args)
@@ -135,7 +145,14 @@ class CellLauncher:
                 print(body.note)
 
         first = before_start if before or args.show or body.note else None
-        task = launch_record(record, coro, name=body.name, trace=args.trace, before_start=first)
+        try:
+            task = launch_record(record, coro, name=body.name, trace=args.trace, before_start=first)
+        except BaseException:
+            if undo is not None:
+                undo()
+            raise
+        if undo is not None:
+            task.add_done_callback(lambda _: undo())
         if group is not None and body.group is None:
             launch.join_group(group, task)
         if args.name is not None and body.group is None:

@@ -210,30 +210,38 @@ class AsyncMagics(Magics):
         %%amap [NAME] ITEM in EXPRESSION [--limit N] [--rate 60/min] [--retry N] [-t SECONDS]
                [--save FILE] [-o VAR] [--on loop|thread|process|EXECUTOR]
                [--on-error continue|cancel] [-g GROUP] [--again replace|keep|skip|error]
-               [--wait] [--show] [--trace] [--profile] [--quiet]
+               [--after NAMES | --after-any NAMES] [--even-if-failed] [--follow]
+               [--wait] [--notify] [--show] [--trace] [--profile] [--quiet]
 
         The cell is a function of ITEM: it sees the variables of the notebook, what it assigns is
         local to each item, and its last expression is the item's result. With top-level await the
-        items run on the loop, without it in worker threads. The expression is evaluated now and
-        gives the items, in a list, a generator or an async generator. Several names, as in `k, v
-        in pairs`, unpack each item. The cell returns immediately; what items print appears under
-        it, below one progress bar.
+        items run on the loop, without it in worker threads. The expression is evaluated at once and
+        gives the items, in a list, a generator or an async generator. Several names, as in `k, v in
+        pairs`, unpack each item. The cell returns immediately; what items print appears under it,
+        below one progress bar.
 
         --limit sets how many items run at a time, --rate how many start per second, minute or hour.
         --retry runs an item that fails again, up to N times and after a longer pause each time; a
         variable may hold an asyncnb.Retry. -t limits each call, in seconds. --save writes each
         result to FILE as it ends: run the cell again after an interrupt or a restart of the kernel,
-        and it continues where it stopped. -o binds the list of results to a variable, with an
-        exception in the place of each item that failed. NAME is bound to the run: NAME.failed,
-        NAME.retry(), NAME.counts(), and await NAME gives the results. An item that fails does not
-        stop the others, unless --on-error cancel is given; the failures are shown together at the
-        end. The other options are those of %%atask.
+        and it continues where it stopped; a variable may hold an asyncnb.Save. -o binds the list of
+        results to a variable, with an exception in the place of each item that failed, and again
+        after %tasks retry NAME. NAME is bound to the run: NAME.failed, NAME.retry(), NAME.counts(),
+        and await NAME gives the results. An item that fails does not stop the others, unless
+        --on-error cancel is given; the failures are shown together at the end. The other options
+        are those of %%atask. With --after, the expression is evaluated when the cell starts, so it
+        may name what the other cells assign; with --follow, it is evaluated again for each run. The
+        options --every, --at and --cron are missing: write a %%atask cell that awaits
+        asyncnb.map(function, items).
 
             %%amap pages url in urls --limit 20 --rate 60/min --retry 3 -t 30 -o texts
             await client.get(url)
 
             %%amap n in range(1000) -o squares      # no await: runs in threads
             n * n
+
+            %%amap sizes text in texts --after pages --follow --notify
+            len(text)
 
         %tasks shows it in one row, NAME/ the items in progress; %tasks limit NAME 5, rate, pause
         and cancel control it.

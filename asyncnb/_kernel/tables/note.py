@@ -24,7 +24,8 @@ def note(info: TaskInfo) -> str:
         error = info.error.partition("\n")[0]
         parts.append(error.removeprefix(f"NotRunError: {info.name} "))  # the row has the name
     elif info.calls is not None:
-        parts.append(calls_line(info.calls))
+        if info.calls.started or info.calls.total is not None:  # else it may wait for others
+            parts.append(calls_line(info.calls))
     elif info.progress is not None:
         done, total = info.progress
         parts.append(f"{done}" if total is None else f"{done}/{total}")

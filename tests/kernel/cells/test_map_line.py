@@ -36,6 +36,17 @@ LINES: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "n in(1,2)": ("n", "(1,2)", {}),
     "n in {1: 2} --retry policy": ("n", "{1: 2}", {"retry": "policy"}),
+    "half n in found --after load,fetch --follow --notify --even-if-failed": (
+        "n",
+        "found",
+        {
+            "name": "half",
+            "after": ["load", "fetch"],
+            "follow": True,
+            "notify": True,
+            "even_if_failed": True,
+        },
+    ),
     "n in {1: 2} --rate $pace": ("n", "{1: 2}", {"pace": "9/s"}),
 }
 
@@ -68,6 +79,10 @@ REFUSED = {
     "url in (urls": "'(urls' is not an expression",
     "url in await urls()": "Await it in a cell above",
     "a b url in urls": "unexpected argument 'b'",
+    "url in urls --every 5": "`%%atask NAME --every ...`",
+    "--cron=@daily url in urls": "no --cron for many items",
+    "url in urls --at 09:00": "no --at for many items",
+    "url in urls --after a,": "names of tasks or groups with commas between them",
     "url in urls --limit": "--limit: expected one argument",
 }
 

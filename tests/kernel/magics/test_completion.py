@@ -52,6 +52,8 @@ OFFERED = [
     ("%%amap alp", ["alpine", "alpha"]),
     ("%%amap n in [1] --on-error con", ["continue"]),
     ("%%amap n in [1] --lim", ["--limit"]),
+    ("%%amap n in [1] --after alpha,alp", ["alpha,alpine", "alpha,alpha"]),
+    ("%%amap n in [1] --fol", ["--follow"]),
     ("%%amap n in [1] --on my_p", ["my_pool"]),
     ("%tasks limit alph", ["alpha"]),
     ("%tasks rate alpha no", ["none"]),
