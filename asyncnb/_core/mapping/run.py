@@ -55,6 +55,8 @@ class MapRun(Generic[T, R]):
         #: The items with their indices, as far as they have not been taken.
         self._pairs: Iterator[tuple[int, T]] | None = None
         self._feed: Any = None
+        #: The index of the next item of an asynchronous source.
+        self._next_index = 0
         #: Gives the items their keys in the save file, and those that run again.
         self._item_keys: Any = None
         self._keys: dict[int, str] = {}
@@ -249,6 +251,7 @@ class MapRun(Generic[T, R]):
             if file is not None:
                 file.close()
             raise
+        self._driver.next_index = self._next_index
         return self._run(self._driver, file), file
 
     def _begin(self, *, streaming: bool, owned: bool = False) -> None:
@@ -325,6 +328,7 @@ class MapRun(Generic[T, R]):
             self._failed += driver.failed
             driver.failed = []
             self._again += driver.interrupted
+            self._next_index = driver.next_index
             self._keys = {} if driver.saving is None else driver.saving.keys
             if file is not None:
                 await file.aclose()
