@@ -273,8 +273,11 @@ class MapRun(Generic[T, R]):
                 file.close()
             raise
         self._task = task
-        if file is not None:  # if it is cancelled before its first step, that does not close it
+        # If it is cancelled before its first step, that closes no file and ends no stream.
+        if file is not None:
             task.add_done_callback(lambda _: file.close())
+        if (stream := self._stream) is not None:
+            task.add_done_callback(lambda _: stream.end())
 
     def _open_file(self) -> Any:
         """Return the open save file, None without one; raise what refuses it."""

@@ -62,3 +62,22 @@ def test_an_item_that_arrives_during_a_pause_waits_for_its_end() -> None:
         assert (await run.retry())[:2] == [0, 1]
 
     run_virtual(main())
+
+
+def test_a_run_that_is_cancelled_before_its_first_step_ends_its_stream() -> None:
+    async def call(item: int) -> int:
+        return item
+
+    async def main() -> None:
+        run = asyncnb.map(call, range(5))
+
+        async def consume() -> list[int]:
+            return [item async for item, _ in run]
+
+        consumer = asyncio.create_task(consume())
+        asyncio.get_running_loop().call_soon(run.cancel)  # after it is launched, before it starts
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(consumer, 60)
+        assert [item async for item, _ in run.retry()] == list(range(5))
+
+    run_virtual(main())
