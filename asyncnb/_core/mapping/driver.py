@@ -143,11 +143,11 @@ class Driver:
         try:
             outcome = self.saving.find(index, item)
         except Exception as exc:
-            self.meter.started -= 1
+            self.item_stopped(index, item)  # retry() looks for it again
             self.stop(exc)
             return False
         if outcome is None:
-            return not self.closing
+            return True
         meter = self.meter
         if outcome.ok:
             meter.done += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,3 +82,39 @@ def test_a_run_that_is_cancelled_before_its_first_step_ends_its_stream() -> None
         assert [item async for item, _ in run.retry()] == list(range(5))
 
     run_virtual(main())
+
+
+def test_an_item_that_has_no_key_is_refused_by_each_retry(tmp_path: Path) -> None:
+    async def call(item: Any) -> str:
+        return str(item)
+
+    async def main() -> None:
+        item = {1, 2}
+        run = asyncnb.map(call, [1, item, 3], save=tmp_path / "run.db")
+        for _ in range(2):
+            with pytest.raises(TypeError, match=r"item 1, \{1, 2\},"):
+                await (run if run.task is None else run.retry())
+        item.clear()
+        run._item_keys._key = str
+        assert await run.retry() == ["1", "set()", "3"]
+
+    asyncnb.run(main())
+
+
+def test_an_outcome_that_cannot_be_read_is_looked_for_again_by_a_retry(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    async def call(item: int) -> Any:
+        calls.append(item)
+        return (item,)
+
+    async def main() -> None:
+        path = tmp_path / "run.db"
+        await asyncnb.map(call, [1, 2], save=asyncnb.Save(path, pickle=True))
+        run = asyncnb.map(call, [2, 1], save=path)
+        for _ in range(2):
+            with pytest.raises(asyncnb.SaveError, match="pickled"):
+                await (run if run.task is None else run.retry())
+        assert calls == [1, 2]
+
+    asyncnb.run(main())
