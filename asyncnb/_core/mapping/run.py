@@ -52,6 +52,8 @@ class MapRun(Generic[T, R]):
         self._results: list[Any] | None = None
         self._failed: list[Outcome[T, R]] = []
         self._again: list[tuple[int, T]] = []
+        #: Outcomes of a stream that has ended before they were given.
+        self._ungiven: list[Outcome[T, R]] = []
         #: The items with their indices, as far as they have not been taken.
         self._pairs: Iterator[tuple[int, T]] | None = None
         self._feed: Any = None
@@ -122,8 +124,9 @@ class MapRun(Generic[T, R]):
         """Run the failed items again, and those that the end of the run has stopped; return self.
 
         The results of the others are kept: ``await run.retry()`` returns the whole list, if nothing
-        fails this time. After a run that was iterated, ``async for`` gives the outcomes of the
-        items that run again. Raises RuntimeError if the run has not ended.
+        fails this time. After a run that was iterated, ``async for`` gives first the results that
+        it had not given, then the outcomes of the items that run again. Raises RuntimeError if the
+        run has not ended.
         """
         if self._task is None or not self._task.done() or self._driver is None:
             raise RuntimeError(
@@ -135,6 +138,8 @@ class MapRun(Generic[T, R]):
         self._meter.started -= len(self._failed)
         self._meter.failed -= len(self._failed)
         self._failed, self._again = [], []
+        if self._stream is not None:
+            self._ungiven = [each for each in self._stream.undelivered() if each.ok]
         rest = self._pairs
 
         def again() -> Iterator[tuple[int, T]]:
@@ -232,6 +237,10 @@ class MapRun(Generic[T, R]):
                 self._feed = plan.items
         if streaming:
             self._stream = Stream(self._meter, ordered=plan.ordered)
+            for outcome in self._ungiven:
+                self._stream.taken(outcome.index)
+                self._stream.put(outcome)
+            self._ungiven = []
         elif self._results is None:
             self._results = []
         file = self._open_file()

@@ -118,3 +118,27 @@ def test_an_outcome_that_cannot_be_read_is_looked_for_again_by_a_retry(tmp_path:
         assert calls == [1, 2]
 
     asyncnb.run(main())
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_results_that_a_stopped_stream_had_not_given_are_given_by_the_retry(ordered: bool) -> None:
+    calls: list[int] = []
+
+    async def call(item: int) -> int:
+        calls.append(item)
+        await asyncio.sleep(item == 0)
+        if item == 0 and calls.count(0) == 1:
+            raise ValueError(item)
+        return item
+
+    async def main() -> None:
+        run = asyncnb.map(call, range(8), limit=4, on_error="cancel", ordered=ordered)
+        found = []
+        with pytest.raises(ValueError, match="0"):
+            async for item, _ in run:
+                found.append(item)
+                await asyncio.sleep(10)
+        found += [item async for item, _ in run.retry()]
+        assert sorted(found) == list(range(8)) and calls == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+
+    run_virtual(main())
