@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +144,29 @@ def test_results_that_a_stopped_stream_had_not_given_are_given_by_the_retry(orde
         assert sorted(found) == list(range(8)) and calls == [0, 1, 2, 3, 4, 5, 6, 7, 0]
 
     run_virtual(main())
+
+
+def test_calls_in_threads_that_are_repeated_keep_the_limit() -> None:
+    lock = threading.Lock()
+    tries: dict[int, int] = {}
+    now = most = 0
+
+    def call(item: int) -> int:
+        nonlocal now, most
+        tries[item] = tries.get(item, 0) + 1
+        if item >= 20 and tries[item] == 1:  # the others are quick: chunks get large
+            raise OSError(item)
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.001 * (item >= 20))
+        with lock:
+            now -= 1
+        return item
+
+    async def main() -> None:
+        retry = asyncnb.Retry(1, first=0.001, jitter=False)
+        assert await asyncnb.map(call, range(200), limit=2, retry=retry) == list(range(200))
+
+    asyncnb.run(main())
+    assert most <= 2
