@@ -299,7 +299,10 @@ class Driver:
                 self._report(ended=True, failed=failed)
                 if self.sink is not None:
                     self.sink.end()
-                self.task = None  # no cycle
+                for bounded in (self.sink, self.saving):
+                    if bounded is not None:
+                        bounded.on_room = None  # no cycle
+                self.task = None
         error = self.error
         if error is None and (error := self._source_error) is not None:
             taken = count(self.meter.started, "item")

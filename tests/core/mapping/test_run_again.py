@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,54 @@ def test_calls_in_threads_that_are_repeated_keep_the_limit() -> None:
 
     asyncnb.run(main())
     assert most <= 2
+
+
+def test_no_item_is_taken_after_the_source_has_raised() -> None:
+    class Source:
+        """An iterator that has more items after its exception, unlike a generator."""
+
+        taken = 0
+
+        def __iter__(self) -> Source:
+            return self
+
+        def __next__(self) -> int:
+            self.taken += 1
+            if self.taken == 5:
+                raise KeyError("source")
+            if self.taken > 20:
+                raise StopIteration
+            return self.taken
+
+    async def call(item: int) -> int:
+        await asyncio.sleep(item)
+        return item
+
+    async def main() -> None:
+        source = Source()
+        with pytest.raises(KeyError, match="source"):
+            await asyncnb.map(call, source, limit=3)
+        assert source.taken == 5
+
+    run_virtual(main())
+
+
+def test_a_run_with_a_stream_or_a_file_is_freed_without_the_collector(tmp_path: Path) -> None:
+    async def call(item: int) -> int:
+        return item
+
+    async def main() -> None:
+        iterated = asyncnb.map(call, range(3), save=tmp_path / "1.db")
+        assert len([each async for each in iterated]) == 3
+        awaited = asyncnb.map(call, range(3), save=tmp_path / "2.db")
+        await awaited
+        freed = [weakref.ref(each._driver) for each in (iterated, awaited)]
+        gc.disable()
+        try:
+            del iterated, awaited
+            await asyncio.sleep(0.3)  # the timer of the last report of progress
+            assert [each() for each in freed] == [None, None]
+        finally:
+            gc.enable()
+
+    asyncnb.run(main())
