@@ -330,8 +330,9 @@ class ThreadCalls(EngineCalls):
     def __init__(self, *args: Any) -> None:
         self._threads = OwnThreads()
         super().__init__(self._threads, None, None, *args)
-        if self.meter.pacer is not None:
-            self._fixed = True  # each call starts when it may
+        if self.meter.pacer is not None or self._retries is not None:
+            # Each call starts when it may, and a chunk of failures would be repeated all at once.
+            self._fixed = True
 
     async def drive(self) -> BaseException | None:
         """See Driver."""

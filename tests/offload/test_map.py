@@ -316,3 +316,18 @@ async def test_items_in_threads_do_not_share_context_variables():
 def test_invalid_arguments_are_refused_at_once(args, options, error, message):
     with pytest.raises(error, match=message.replace("(", r"\(").replace(")", r"\)")):
         asyncnb.map(*args, **options)
+
+
+@in_a_loop
+async def test_outcomes_of_a_worker_process_are_saved_with_retries_and_a_time_limit(tmp_path):
+    path, retry = tmp_path / "run.db", asyncnb.Retry(1, first=0)
+    run = asyncnb.map(picky, range(6), on="process", save=path, retry=retry, timeout=30)
+    with pytest.raises(asyncnb.ItemsFailedError, match="1 of 6 items"):
+        await run
+    assert asyncnb.Save(path).counts() == (5, 1, 0)
+    (failed,) = asyncnb.Save(path).failed
+    assert (failed.item, failed.attempts) == (3, 2)
+    again = asyncnb.map(picky, range(6), on="process", save=path, return_exceptions=True)
+    found = await again
+    assert again.counts().saved == 5 and found[4:] == [4, 5]
+    assert isinstance(found[3], ValueError) and "not 3" in str(found[3])

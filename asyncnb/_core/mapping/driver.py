@@ -81,7 +81,8 @@ class Driver:
         self._feeder: Any = None
         #: What waits until the driver has looked what may start.
         self._resumed: list[asyncio.Future[None]] = []
-        self._next_index = meter.started
+        #: The index of the next item of an asynchronous source.
+        self.next_index = 0
         self.reporting = False
         self._progress = Progress(0, plan.label, 0, meter.total, None)
         self.loop: Any = None
@@ -142,11 +143,11 @@ class Driver:
         try:
             outcome = self.saving.find(index, item)
         except Exception as exc:
-            self.meter.started -= 1
+            self.item_stopped(index, item)  # retry() looks for it again
             self.stop(exc)
             return False
         if outcome is None:
-            return not self.closing
+            return True
         meter = self.meter
         if outcome.ok:
             meter.done += 1
@@ -298,7 +299,10 @@ class Driver:
                 self._report(ended=True, failed=failed)
                 if self.sink is not None:
                     self.sink.end()
-                self.task = None  # no cycle
+                for bounded in (self.sink, self.saving):
+                    if bounded is not None:
+                        bounded.on_room = None  # no cycle
+                self.task = None
         error = self.error
         if error is None and (error := self._source_error) is not None:
             taken = count(self.meter.started, "item")
@@ -356,18 +360,28 @@ class Driver:
         """Advance an asynchronous source: in one task, as its timeouts and scopes require."""
         try:
             iterator = aiter(self.feed)
-            index = self._next_index
             while True:
-                while not (self.may_spawn() and self.may_take()):
+                # Items that run again come first: the end of this source is the end of all.
+                while not (
+                    (self.pairs is None or self.exhausted) and self.may_spawn() and self.may_take()
+                ):
                     await self.unpaused()
                     await self._look()
                 item = await anext(iterator)
+                index = self.next_index
+                self.next_index += 1
                 self.taken(index)
-                if self.saving is None or self.needs_call(index, item):
+                try:
+                    await self.unpaused()
+                except CancelledError:
+                    self.item_stopped(index, item)
+                    raise
+                if self.closing:  # the source has ignored its cancellation
+                    self.item_stopped(index, item)
+                elif self.saving is None or self.needs_call(index, item):
                     self.spawn((index, item))
                 elif index % 1000 == 0:
                     await checkpoint()
-                index += 1
         except StopAsyncIteration:
             self.exhausted = True
         except CancelledError:
@@ -393,7 +407,7 @@ class Driver:
         self.left(worker)
         if not worker.cancelled() and (exc := worker.exception()) is not None:
             self.stop(exc)  # a mistake of this package, which must not look like success
-        if not self.workers or self.pairs is None or not self.exhausted:
+        if not self.workers or self._feeder is not None or not self.exhausted:
             self.notify_here()  # else the driver has nothing to do before the last one has ended
 
     def notify(self) -> None:

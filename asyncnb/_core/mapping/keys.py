@@ -42,6 +42,8 @@ class ItemKeys:
         check_key(key)
         self._key = key
         self._seen = Seen()
+        #: The last item that has got a key. It is asked for again if its outcome cannot be read.
+        self._last: tuple[int, str] | None = None
 
     def next(self, index: int, item: Any) -> str:
         """Return the key of the next item, which is number ``index``.
@@ -49,16 +51,18 @@ class ItemKeys:
         Raises TypeError for an item that has no key, ValueError if ``key=`` gives the key of an
         earlier item, and what the function ``key=`` raises.
         """
+        if self._last is not None and self._last[0] == index:
+            return self._last[1]
         text = self.text(index, item)
         times = self._seen.add(text)
-        if times == 1:
-            return text
-        if self._key is not None:
+        if times > 1 and self._key is not None:
             raise ValueError(
                 f"map(key={_key_name(self._key)}) gives {text} for item {index}, and for an "
                 "earlier one, too: with save=, each item needs a key of its own"
             )
-        return f"{text}#{times}"
+        found = text if times == 1 else f"{text}#{times}"
+        self._last = index, found
+        return found
 
     def text(self, index: int, item: Any) -> str:
         """Return the key of ``item`` alone. Raises TypeError if it has none; nothing is counted."""

@@ -109,7 +109,12 @@ class LoopCalls(Driver):
             call = value = None
             if len(workers) > meter.limit or copy_context() != context:
                 return
-            if simple and pairs is not None and not self.closing and task._pause is None:
+            if (
+                simple
+                and pairs is not None
+                and not (self.closing or self.exhausted)
+                and task._pause is None
+            ):
                 # take() written inline: a call shorter than that is worth a worker, too.
                 try:
                     index, item = next(pairs)

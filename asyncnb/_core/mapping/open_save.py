@@ -85,6 +85,9 @@ class OpenSave:
             self._db = connect(path, create=True)
             try:
                 self._version, self.changes = _enter_version(self._db, self.shown, identity)
+                #: How many outcomes it held when it was opened, and how many of these are failures.
+                self.found, self.found_failed = _count(self._db)
+                self._stat = os.stat(path)
                 self._reader = connect(path)
             except module.Error as exc:
                 self._db.close()
@@ -95,26 +98,16 @@ class OpenSave:
         except BaseException:
             self._lock.release()
             raise
-        #: How many outcomes it held when it was opened, and how many of these are failures.
-        self.found, self.found_failed = self._count()
         self._left = self.found
         #: How many outcomes were written since then.
         self.written = 0
         self._error: SaveError | None = None
-        self._stat = os.stat(path)
         self._queue: queue.SimpleQueue[tuple[Outcome[Any, Any], Any, Saved] | None] = (
             queue.SimpleQueue()
         )
         self._thread: ServiceThread | None = None
-        self._closing = False
+        self._closing = self._closed = False
         self._on_closed: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-
-    def _count(self) -> tuple[int, int]:
-        (total,) = self._reader.execute("SELECT count(*) FROM outcomes").fetchone()
-        (failed,) = self._reader.execute(
-            "SELECT count(*) FROM outcomes WHERE kind = 'error'"
-        ).fetchone()
-        return total, failed
 
     def notice(self) -> str | None:
         """Return what to say before the run starts, None if the file is new."""
@@ -176,10 +169,15 @@ class OpenSave:
             (error,) = self._write([outcome])
             loop.call_soon(saved, error)
             return
-        self._queue.put((outcome, loop, saved))
         if self._thread is None:
-            self._thread = ServiceThread(self._main, f"asyncnb save {os.path.basename(self.path)}")
-            self._thread.start()
+            name = f"asyncnb save {os.path.basename(self.path)}"
+            thread = ServiceThread(self._main, name)
+            try:
+                thread.start()
+            except RuntimeError as exc:  # nothing is queued that no thread would take
+                raise SaveError(f"{self.shown} cannot be written, as {exc}") from exc
+            self._thread = thread
+        self._queue.put((outcome, loop, saved))
 
     def wait(self, outcome: Outcome[Any, Any]) -> asyncio.Future[None]:
         """Write the outcome of an item; return a future that is done when it is on the disk."""
@@ -214,9 +212,9 @@ class OpenSave:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._on_closed.append((loop, future))
-        if self._thread.is_running_or_starting():
+        if not self._closed:
             await future
-            self._thread.wait(1.0)  # for its last few steps, so that no thread is left behind
+        self._thread.wait(1.0)  # for its last few steps, so that no thread is left behind
 
     def join(self, timeout: float = _CLOSE_SECONDS) -> None:
         """Close the file and block until it is closed, for at most ``timeout`` seconds."""
@@ -239,6 +237,7 @@ class OpenSave:
                     return
         finally:
             self._end()
+            self._closed = True  # first: what is added from now on does not wait
             for loop, future in self._on_closed:
                 _call(loop, _set_done, future)
 
@@ -292,6 +291,12 @@ class OpenSave:
             self._error.__cause__ = exc
         except SaveError as exc:
             self._error = exc
+        except Exception as exc:  # no memory; a pickle over 2 GB: the run would wait without end
+            self._error = SaveError(
+                f"{self.shown} cannot be written: {type(exc).__name__}: {brief(exc)}. The run has "
+                "stopped; what was saved before is intact."
+            )
+            self._error.__cause__ = exc
         if self._error is not None:
             try:
                 self._db.execute("ROLLBACK")
@@ -380,6 +385,12 @@ def check_function(shown: str, known: str | None, identity: Identity) -> None:
             f"delete this one. If it is the same function with a new name, write "
             f"save=asyncnb.Save({shown!r}, function={known!r})."
         )
+
+
+def _count(db: sqlite3.Connection) -> tuple[int, int]:
+    (total,) = db.execute("SELECT count(*) FROM outcomes").fetchone()
+    (failed,) = db.execute("SELECT count(*) FROM outcomes WHERE kind = 'error'").fetchone()
+    return total, failed
 
 
 def _enter_version(db: sqlite3.Connection, shown: str, identity: Identity) -> tuple[int, list[str]]:

@@ -52,9 +52,13 @@ class MapRun(Generic[T, R]):
         self._results: list[Any] | None = None
         self._failed: list[Outcome[T, R]] = []
         self._again: list[tuple[int, T]] = []
+        #: Outcomes of a stream that has ended before they were given.
+        self._ungiven: list[Outcome[T, R]] = []
         #: The items with their indices, as far as they have not been taken.
         self._pairs: Iterator[tuple[int, T]] | None = None
         self._feed: Any = None
+        #: The index of the next item of an asynchronous source.
+        self._next_index = 0
         #: Gives the items their keys in the save file, and those that run again.
         self._item_keys: Any = None
         self._keys: dict[int, str] = {}
@@ -126,8 +130,9 @@ class MapRun(Generic[T, R]):
         """Run the failed items again, and those that the end of the run has stopped; return self.
 
         The results of the others are kept: ``await run.retry()`` returns the whole list, if nothing
-        fails this time. After a run that was iterated, ``async for`` gives the outcomes of the
-        items that run again. Raises RuntimeError if the run has not ended.
+        fails this time. After a run that was iterated, ``async for`` gives first the results that
+        it had not given, then the outcomes of the items that run again. Raises RuntimeError if the
+        run has not ended.
         """
         if self._task is not None and self._task.done() and self._driver is None:
             raise RuntimeError(f"{self!r} has not called anything; run its cell again")
@@ -141,6 +146,8 @@ class MapRun(Generic[T, R]):
         self._meter.started -= len(self._failed)
         self._meter.failed -= len(self._failed)
         self._failed, self._again = [], []
+        if self._stream is not None:
+            self._ungiven = [each for each in self._stream.undelivered() if each.ok]
         rest = self._pairs
 
         def again() -> Iterator[tuple[int, T]]:
@@ -238,6 +245,10 @@ class MapRun(Generic[T, R]):
                 self._feed = plan.items
         if streaming:
             self._stream = Stream(self._meter, ordered=plan.ordered)
+            for outcome in self._ungiven:
+                self._stream.taken(outcome.index)
+                self._stream.put(outcome)
+            self._ungiven = []
         elif self._results is None:
             self._results = []
         file = self._open_file()
@@ -257,6 +268,7 @@ class MapRun(Generic[T, R]):
             if file is not None:
                 file.close()
             raise
+        self._driver.next_index = self._next_index
         return self._run(self._driver, file), file
 
     def _begin(self, *, streaming: bool, owned: bool = False) -> None:
@@ -280,8 +292,11 @@ class MapRun(Generic[T, R]):
                 file.close()
             raise
         self._task = task
-        if file is not None:  # if it is cancelled before its first step, that does not close it
+        # If it is cancelled before its first step, that closes no file and ends no stream.
+        if file is not None:
             task.add_done_callback(lambda _: file.close())
+        if (stream := self._stream) is not None:
+            task.add_done_callback(lambda _: stream.end())
 
     def _open_file(self) -> Any:
         """Return the open save file, None without one; raise what refuses it."""
@@ -364,6 +379,7 @@ class MapRun(Generic[T, R]):
             self._failed += driver.failed
             driver.failed = []
             self._again += driver.interrupted
+            self._next_index = driver.next_index
             self._keys = {} if driver.saving is None else driver.saving.keys
             if file is not None:
                 await file.aclose()

@@ -83,6 +83,11 @@ class Stream:
             self.on_room()
         return outcome
 
+    def undelivered(self) -> list[Outcome[Any, Any]]:
+        """Return the outcomes that the consumer has not been given, in the order of the items."""
+        found = [*self._ready, *self._by_index.values()]
+        return sorted(found, key=lambda outcome: outcome.index)
+
     async def wait(self) -> None:
         """Wait until there may be an outcome, or the end."""
         if not self.ended:

@@ -144,4 +144,6 @@ def _whole(count: float, period: float) -> tuple[int, float]:
     exact = Fraction(count).limit_denominator(1000)
     if exact and math.isclose(exact, count, rel_tol=1e-9):
         return exact.numerator, period * exact.denominator
-    return 1, period / count  # such as 0.000123 per second
+    if (longer := period / count) == math.inf:
+        raise ValueError(f"a rate of {count:g} calls in {period:g} s would start no call")
+    return 1, longer  # such as 0.000123 per second

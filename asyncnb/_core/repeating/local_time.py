@@ -76,11 +76,14 @@ def parse_time(text: str, now: float, zone: tzinfo = LOCAL) -> float:
         when = datetime.fromisoformat(text.replace("T", " ").replace(" +", "+").replace(" Z", "Z"))
     except ValueError as exc:
         raise ValueError(f"takes a date and a time that exist, not {text!r}: {exc}") from None
-    if when.tzinfo is None:
-        early, late = (moment(when.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
-        found_at = early if early > now else late
-    else:
-        found_at = when.timestamp()
+    try:
+        if when.tzinfo is None:
+            early, late = (moment(when.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+            found_at = early if early > now else late
+        else:
+            found_at = when.timestamp()
+    except (OverflowError, ValueError, OSError):  # within a day of the first or last date there is
+        raise ValueError(f"takes a time that the clock can show, not {text!r}") from None
     if found_at <= now:
         raise ValueError(f"takes a time to come, and {text!r} is past")
     return found_at
@@ -101,8 +104,11 @@ def _refusal(text: str, now: float, zone: tzinfo) -> str:
     example = datetime.fromtimestamp(now + 86400, zone).strftime("%Y-%m-%d")
     hint = ""
     if delay := _DELAY.fullmatch(text):
-        seconds = int(delay[1]) * _UNITS[delay[2]]
-        hint = f". In {delay[1]} {delay[2]} it is {clock_text(now + seconds, now, zone)}"
+        try:
+            seconds = int(delay[1]) * _UNITS[delay[2]]
+            hint = f". In {delay[1]} {delay[2]} it is {clock_text(now + seconds, now, zone)}"
+        except (OverflowError, ValueError, OSError):
+            pass  # there is no such date
     elif re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         hint = f". A date and its time need quotes: '{text} 09:00'"
     elif re.fullmatch(r"(?i)\d{1,2}(:\d{2})? ?[ap]\.?m\.?", text):

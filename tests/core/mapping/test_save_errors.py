@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from asyncnb import Save, SaveError
+from asyncnb._core.base.service_thread import ServiceThread
 from asyncnb._core.mapping import save_file
 from asyncnb._core.mapping.open_save import OpenSave
 from asyncnb._core.mapping.save import check_save
@@ -326,3 +327,51 @@ def test_a_lock_whose_file_is_deleted_does_not_free_the_file_of_the_next_run() -
     assert isinstance(second, OpenSave)
     assert os.path.exists("run.db-lock")
     second.join()
+
+
+def test_a_file_whose_counts_cannot_be_read_is_free_for_the_next_run() -> None:
+    saving(*(outcome(n, "x" * 3000) for n in range(50)))
+    data = bytearray(Path("run.db").read_bytes())
+    with sqlite3.connect("run.db") as db:
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'failures'").fetchone()
+    db.close()
+    data[(root - 1) * size : root * size] = b"\x55" * size
+    Path("run.db").write_bytes(data)
+    for _ in range(2):  # the second one is not told that the first one uses the file
+        with pytest.raises(SaveError, match=r"run\.db is damaged"):
+            opened()
+
+
+def test_what_no_database_says_stops_the_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: Any) -> None:
+        raise MemoryError("no memory")
+
+    async def main() -> None:
+        file = opened()
+        await file.wait(outcome(0, 0))
+        monkeypatch.setattr(file, "_check_still_there", no_memory)
+        for number in (1, 2):
+            with pytest.raises(SaveError, match=r"run\.db cannot be written: MemoryError"):
+                await asyncio.wait_for(file.wait(outcome(number, 1)), 30)
+        await file.aclose()
+
+    asyncio.run(main())
+    assert [each.index for each in Save("run.db")] == [0]
+
+
+def test_a_thread_that_cannot_start_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: ServiceThread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        file = opened()
+        with monkeypatch.context() as patch:
+            patch.setattr(ServiceThread, "start", refuse)
+            for number in range(2):
+                with pytest.raises(SaveError, match="as can't start new thread"):
+                    await asyncio.wait_for(file.wait(outcome(number, 0)), 30)
+        await file.aclose()
+
+    asyncio.run(main())
+    saving(outcome(0, 0))  # the lock is free

@@ -82,6 +82,7 @@ def test_a_rate_is_read(value: object, count: int, period: float, text: str) -> 
         (0, ValueError, "no call would ever start"),
         (-1.5, ValueError, "above 0"),
         (float("nan"), ValueError, "above 0"),
+        (1e-310, ValueError, "would start no call"),
         (float("inf"), ValueError, "no limit at all"),
         (10**400, ValueError, "no limit at all"),
         (True, TypeError, "not True"),
