@@ -2,7 +2,8 @@
 
 traitlets, ipywidgets and comm are never imported: an object of theirs can be passed only where they
 are imported already. What a source calls is public, except for the two callbacks of a comm, which
-has one of each and no way to read it; its ``close()`` calls neither, so that is stood in for, too.
+has one of each and no way to read it (its ``close()`` calls neither, so that is stood in for, too),
+and the lists of callbacks of a widget, which cannot be left otherwise while they are gone through.
 """
 
 from __future__ import annotations
@@ -195,6 +196,17 @@ def _unobserve(of: Any, handler: Any, names: Any) -> None:
         of.unobserve(handler, names)
 
 
+def _drop(widget: Any, name: str, register: Callable[..., Any], callback: Any) -> None:
+    """Remove ``callback`` from the dispatcher ``name`` of a widget."""
+    dispatcher = getattr(widget, name, None)
+    if isinstance(getattr(dispatcher, "callbacks", None), list):
+        # A new list: the thread in which the click arrived goes through the old one, and would skip
+        # the user's callback behind this one.
+        dispatcher.callbacks = [each for each in dispatcher.callbacks if each is not callback]
+    else:
+        register(callback, remove=True)
+
+
 class ClickSource(_OfWidget):
     """The clicks of a button."""
 
@@ -205,7 +217,7 @@ class ClickSource(_OfWidget):
             emit(occurrence(button, "click", button))
 
         button.on_click(on_click)
-        undo.append(lambda: button.on_click(on_click, remove=True))
+        undo.append(lambda: _drop(button, "_click_handlers", button.on_click, on_click))
 
     def describe(self) -> str:
         return f"click of {label(self.of)}"
@@ -221,7 +233,7 @@ class MessageSource(_OfWidget):
             emit(occurrence(widget, "message", content, buffers=buffers))
 
         widget.on_msg(on_msg)
-        undo.append(lambda: widget.on_msg(on_msg, remove=True))
+        undo.append(lambda: _drop(widget, "_msg_callbacks", widget.on_msg, on_msg))
 
     def describe(self) -> str:
         return f"message of {label(self.of)}"

@@ -184,6 +184,32 @@ def test_ten_thousand_clicks_from_threads_all_arrive():
     assert observers(button).keys() == observers(ipywidgets.Button()).keys()
 
 
+@pytest.mark.parametrize(
+    ("make", "act", "register"),
+    [
+        (ipywidgets.Button, lambda w: w.click(), "on_click"),
+        (ipywidgets.HBox, lambda w: w._handle_custom_msg({}, []), "on_msg"),
+    ],
+    ids=["click", "message"],
+)
+def test_a_wait_that_ends_meanwhile_costs_no_other_callback_its_call(make, act, register):
+    widget, heard, ended = make(), [], threading.Event()
+
+    def waits_for_the_end(*_: Any) -> None:
+        heard.append(ended.wait(30))
+
+    async def main() -> None:
+        waiting = await begun(asyncnb.event(widget))
+        waiting.add_done_callback(lambda _: ended.set())
+        for callback in (waits_for_the_end, lambda *_: heard.append("last")):
+            getattr(widget, register)(callback)
+        await asyncnb.to_thread(act, widget)
+        await waiting
+
+    asyncio.run(main())
+    assert heard == [True, "last"]
+
+
 def test_a_slow_reader_gets_the_present_value_and_then_the_latest():
     slider = ipywidgets.IntSlider(value=1)
 
