@@ -198,7 +198,7 @@ def _unobserve(of: Any, handler: Any, names: Any) -> None:
 
 def _drop(widget: Any, name: str, register: Callable[..., Any], callback: Any) -> None:
     """Remove ``callback`` from the dispatcher ``name`` of a widget."""
-    dispatcher = getattr(widget, name, None)
+    dispatcher: Any = getattr(widget, name, None)
     if isinstance(getattr(dispatcher, "callbacks", None), list):
         # A new list: the thread in which the click arrived goes through the old one, and would skip
         # the user's callback behind this one.
