@@ -492,6 +492,23 @@ def test_two_tasks_cannot_share_a_stream():
     run_virtual(main())
 
 
+def test_a_task_that_was_woken_displaces_no_other_reader_of_its_stream():
+    button = ipywidgets.Button()
+
+    async def main() -> None:
+        stream = asyncnb.values(button)
+        first = await begun(anext(stream))
+        button.click()
+        assert await anext(stream) is button  # before the first, which is woken, has run
+        second = asyncio.ensure_future(anext(stream))
+        ends = await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+        assert [type(task.exception()) for task in ends[0]] == [RuntimeError]
+        button.click()
+        assert [await task for task in ends[1]] == [button]
+
+    run_virtual(asyncio.wait_for(main(), 60))
+
+
 # Bad input is refused at the call.
 
 
