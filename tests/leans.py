@@ -658,6 +658,18 @@ NOTEBOOK = [
         "comm.create_comm(comm_id='lean-2')._close_callback is None",
     ),
     Lean(
+        "ipywidgets.Button._click_handlers",
+        "_core/events/sources.py",
+        "a wait for a click that ends in another thread costs the user's next callback that click",
+        "type(__import__('ipywidgets').Button()._click_handlers.callbacks) is list",
+    ),
+    Lean(
+        "ipywidgets.Widget._msg_callbacks",
+        "_core/events/sources.py",
+        "a wait for a message that ends in another thread costs the user's next callback the same",
+        "type(__import__('ipywidgets').Button()._msg_callbacks.callbacks) is list",
+    ),
+    Lean(
         "comm.base_comm.BaseComm._closed",
         "_core/events/sources.py",
         "a wait for a closed comm begins, and never ends",

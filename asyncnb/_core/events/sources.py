@@ -2,7 +2,8 @@
 
 traitlets, ipywidgets and comm are never imported: an object of theirs can be passed only where they
 are imported already. What a source calls is public, except for the two callbacks of a comm, which
-has one of each and no way to read it.
+has one of each and no way to read it (its ``close()`` calls neither, so that is stood in for, too),
+and the lists of callbacks of a widget, which cannot be left otherwise while they are gone through.
 """
 
 from __future__ import annotations
@@ -66,19 +67,22 @@ class _Hub:
     """
 
     def __init__(self) -> None:
-        self.listeners: dict[object, tuple[Emit, Lost]] = {}
+        self.listeners: dict[object, Emit] = {}
+        #: Those that were not told yet that the object is closed, which is told once.
+        self.unaware: dict[object, Lost] = {}
         self.undo: list[Callable[[], object]] = []
         self.reason: str | None = None
 
     def emit(self, found: Occurrence) -> None:
-        for emit, _ in list(self.listeners.values()):
+        for emit in list(self.listeners.values()):
             emit(found)
 
     def lose(self, reason: str) -> None:
-        if self.reason is None:
-            self.reason = reason
-            for _, lost in list(self.listeners.values()):
-                lost(reason)
+        self.reason = self.reason or reason
+        for token in list(self.unaware):
+            lost = self.unaware.pop(token, None)
+            if lost is not None:
+                lost(self.reason)
 
     def detach(self) -> None:
         while self.undo:
@@ -95,10 +99,11 @@ class _OfObject(Source):
             hub = hubs.get(key)
             if hub is None:
                 hub = hubs[key] = _Hub()
-            hub.listeners[token] = emit, lost
+            hub.listeners[token], hub.unaware[token] = emit, lost
 
         def disconnect() -> None:
             with _lock:
+                hub.unaware.pop(token, None)
                 if hub.listeners.pop(token, None) is None or hub.listeners:
                     return
                 del hubs[key]
@@ -113,8 +118,8 @@ class _OfObject(Source):
         except BaseException:
             disconnect()
             raise
-        if hub.reason is not None:
-            lost(hub.reason)
+        if hub.reason is not None:  # it was lost before this listener came
+            hub.lose(hub.reason)
         return disconnect
 
     def _key(self) -> object:
@@ -191,6 +196,17 @@ def _unobserve(of: Any, handler: Any, names: Any) -> None:
         of.unobserve(handler, names)
 
 
+def _drop(widget: Any, name: str, register: Callable[..., Any], callback: Any) -> None:
+    """Remove ``callback`` from the dispatcher ``name`` of a widget."""
+    dispatcher: Any = getattr(widget, name, None)
+    if isinstance(getattr(dispatcher, "callbacks", None), list):
+        # A new list: the thread in which the click arrived goes through the old one, and would skip
+        # the user's callback behind this one.
+        dispatcher.callbacks = [each for each in dispatcher.callbacks if each is not callback]
+    else:
+        register(callback, remove=True)
+
+
 class ClickSource(_OfWidget):
     """The clicks of a button."""
 
@@ -201,7 +217,7 @@ class ClickSource(_OfWidget):
             emit(occurrence(button, "click", button))
 
         button.on_click(on_click)
-        undo.append(lambda: button.on_click(on_click, remove=True))
+        undo.append(lambda: _drop(button, "_click_handlers", button.on_click, on_click))
 
     def describe(self) -> str:
         return f"click of {label(self.of)}"
@@ -217,7 +233,7 @@ class MessageSource(_OfWidget):
             emit(occurrence(widget, "message", content, buffers=buffers))
 
         widget.on_msg(on_msg)
-        undo.append(lambda: widget.on_msg(on_msg, remove=True))
+        undo.append(lambda: _drop(widget, "_msg_callbacks", widget.on_msg, on_msg))
 
     def describe(self) -> str:
         return f"message of {label(self.of)}"
@@ -266,10 +282,14 @@ class CommSource(_OfObject):
             data, buffers = message["content"].get("data"), message.get("buffers")
             hub.emit(occurrence(comm, "message", data, buffers=buffers))
 
+        def on_close(*_: Any, **__: Any) -> None:
+            hub.lose(f"{self._label()} closed")
+
         hub.undo.append(_tap(comm, "_msg_callback", on_msg))
-        hub.undo.append(
-            _tap(comm, "_close_callback", lambda _: hub.lose(f"{self._label()} closed"))
-        )
+        hub.undo.append(_tap(comm, "_close_callback", on_close))  # by the page
+        hub.undo.append(_tap(comm, "close", on_close))  # by code here
+        if comm._closed:  # since the call that was given it
+            on_close()
         hub.undo.append(frontend.current.comm_awaited(comm.comm_id))
 
     def _label(self) -> str:
@@ -280,32 +300,37 @@ class CommSource(_OfObject):
 
 
 class _Tap:
-    """Stands in for the one callback of a comm: calls it, and then the listeners."""
+    """Stands in for a callback or a method of a comm: calls it, and then the listeners."""
 
-    def __init__(self, original: Any) -> None:
+    def __init__(self, original: Any, is_own: bool) -> None:
         self.original = original
-        self.listeners: tuple[Callable[[Any], object], ...] = ()
+        #: Whether the comm itself has it, not its class.
+        self.is_own = is_own
+        self.listeners: tuple[Callable[..., object], ...] = ()
 
-    def __call__(self, message: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return self.original(message) if self.original is not None else None
+            return self.original(*args, **kwargs) if self.original is not None else None
         finally:
             for listener in self.listeners:
-                listener(message)
+                listener(*args, **kwargs)
 
 
-def _tap(comm: Any, name: str, listener: Callable[[Any], object]) -> Callable[[], object]:
-    """Have ``listener`` called with what the callback ``name`` of ``comm`` gets."""
+def _tap(comm: Any, name: str, listener: Callable[..., object]) -> Callable[[], object]:
+    """Have ``listener`` called with what the callback or method ``name`` of ``comm`` gets."""
     tap = getattr(comm, name)
     if not isinstance(tap, _Tap):
-        tap = _Tap(tap)
+        tap = _Tap(tap, name in vars(comm))
         setattr(comm, name, tap)
     tap.listeners += (listener,)
 
     def undo() -> None:
         tap.listeners = tuple(each for each in tap.listeners if each is not listener)
         if not tap.listeners and getattr(comm, name) is tap:  # else it was replaced meanwhile
-            setattr(comm, name, tap.original)
+            if tap.is_own:
+                setattr(comm, name, tap.original)
+            else:
+                delattr(comm, name)
 
     return undo
 

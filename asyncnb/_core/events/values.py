@@ -182,11 +182,6 @@ class Values(Generic[T]):
         inbox = self._inbox
         if inbox.closed:
             raise StopAsyncIteration
-        if inbox.reader is not None and not inbox.reader.done():
-            raise RuntimeError(
-                "asyncnb.values(): another task is waiting for the next value of this stream; "
-                "call asyncnb.values() once for each task."
-            )
         if not inbox.connected:
             inbox.connect(initial=self._initial)
         while (found := inbox.pop()) is None:
@@ -195,6 +190,12 @@ class Values(Generic[T]):
                 raise SourceClosedError(f"{inbox.lost}; there is no further {self._what}.")
             if inbox.closed:
                 raise StopAsyncIteration
+            # Here, as another one may have come since this one was woken.
+            if inbox.reader is not None and not inbox.reader.done():
+                raise RuntimeError(
+                    "asyncnb.values(): another task is waiting for the next value of this stream; "
+                    "call asyncnb.values() once for each task."
+                )
             waiter = inbox.reader = AwaitedEvent(self._what)
             try:
                 # It may have come between the look and the line above, and found nothing to wake.

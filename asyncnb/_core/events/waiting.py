@@ -129,14 +129,24 @@ async def _first(sources: Sequence[Source], seconds: float | None) -> Occurrence
         try:
             loop.call_soon_threadsafe(settle, found, reason)
         except RuntimeError:
-            if not loop.is_closed():  # closed: nothing waits there any more
+            if not loop.is_closed():
                 raise
+            leave()  # nothing waits there any more, and nothing else would end this
 
     connections: list[Disconnect] = []
+
+    def leave() -> None:
+        for disconnect in connections:
+            disconnect()
+
     limit = time_limit(seconds)
     try:
-        for source in sources:
-            connections.append(source.connect(post, lambda reason: post(None, reason)))
+        try:
+            for source in sources:
+                connections.append(source.connect(post, lambda reason: post(None, reason)))
+        except BaseException:
+            waiter.cancel()  # what has happened already must not be settled on it
+            raise
         async with limit:
             return await waiter  # type: ignore[no-any-return]
     except TimeoutError:
@@ -144,6 +154,6 @@ async def _first(sources: Sequence[Source], seconds: float | None) -> Occurrence
             raise
         raise TimeoutError(f"no {what} within {duration(seconds)}") from None
     finally:
-        waiter.cancel()  # after an error before the await
-        for disconnect in connections:
-            disconnect()
+        # Nothing else here: after the end of the loop this runs in a finaliser, and the loop's
+        # futures cannot be cancelled any more.
+        leave()

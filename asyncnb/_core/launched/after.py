@@ -189,13 +189,15 @@ class After:
             await wait(left, return_when=FIRST_COMPLETED)
 
     def _left(self, record: TaskRecord) -> list[asyncio.Future[Any]]:
-        """Return what the task waits for now, nothing if it may start, or raise NotRunError."""
+        """Return what the task waits for next, nothing if it may start, or raise NotRunError."""
         left: list[asyncio.Future[Any]] = []
         reasons: list[str] = []
         for target in self._targets:
             unfinished = target.left()
             if unfinished:
-                left += unfinished
+                # One is enough, as all of them have to end: with ten thousand in a group, waiting
+                # for each would take minutes.
+                left.append(unfinished[-1])
                 continue
             reason = None if self.even_if_failed else target.failure()
             if self.first and reason is None:
@@ -207,10 +209,6 @@ class After:
             self._reason = reason
             raise NotRunError(f"{one_line(record.name)} did not run: {reason}.")
         return left
-
-    def futures(self) -> list[asyncio.Future[Any]]:
-        """Return what has not ended of all that it waits for. Any thread."""
-        return [future for target in self._targets for future in target.left()]
 
     @property
     def reason(self) -> str | None:
@@ -381,6 +379,8 @@ def _note(record: TaskRecord) -> None:
     """Observe a task: if it has just been launched, it is the newest run of its name."""
     if record.started is not None or record.ended is not None or record.cancel_asked:
         return
+    if is_waiting(record) and record.name in record.after.names:
+        return  # renamed to what it waits for: it would wait for itself
     named = _names.get(record.name)
     if named is not None and record not in named.runs:
         named.note(record)

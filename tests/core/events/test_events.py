@@ -47,6 +47,8 @@ def observers(of: Any) -> dict[str, list[Any]]:
     for name in ("_msg_callback", "_close_callback"):
         if (callback := getattr(comm, name, None)) is not None:
             found[name] = [callback]
+    if "close" in vars(comm or object):
+        found["close"] = [comm.close]
     return found
 
 
@@ -182,6 +184,32 @@ def test_ten_thousand_clicks_from_threads_all_arrive():
     assert observers(button).keys() == observers(ipywidgets.Button()).keys()
 
 
+@pytest.mark.parametrize(
+    ("make", "act", "register"),
+    [
+        (ipywidgets.Button, lambda w: w.click(), "on_click"),
+        (ipywidgets.HBox, lambda w: w._handle_custom_msg({}, []), "on_msg"),
+    ],
+    ids=["click", "message"],
+)
+def test_a_wait_that_ends_meanwhile_costs_no_other_callback_its_call(make, act, register):
+    widget, heard, ended = make(), [], threading.Event()
+
+    def waits_for_the_end(*_: Any) -> None:
+        heard.append(ended.wait(30))
+
+    async def main() -> None:
+        waiting = await begun(asyncnb.event(widget))
+        waiting.add_done_callback(lambda _: ended.set())
+        for callback in (waits_for_the_end, lambda *_: heard.append("last")):
+            getattr(widget, register)(callback)
+        await asyncnb.to_thread(act, widget)
+        await waiting
+
+    asyncio.run(main())
+    assert heard == [True, "last"]
+
+
 def test_a_slow_reader_gets_the_present_value_and_then_the_latest():
     slider = ipywidgets.IntSlider(value=1)
 
@@ -305,6 +333,23 @@ def test_no_observer_is_left_however_a_wait_ends(way):
     assert observers(button) == before
 
 
+def test_no_observer_is_left_when_a_loop_is_closed_under_a_wait():
+    button = ipywidgets.Button()
+    before = observers(button)
+    loop = asyncio.new_event_loop()
+    waiting = [asyncnb.event(button), anext(asyncnb.values(button))]
+    tasks = [loop.create_task(begun(each)) for each in waiting]
+    waiting = [loop.run_until_complete(each) for each in tasks]
+    assert observers(button) != before
+    loop.close()
+    for task in waiting:
+        task._log_destroy_pending = False
+    del task, tasks, waiting
+    button.click()  # reaches nothing; up to then the button keeps the tasks
+    gc.collect()
+    assert observers(button) == before
+
+
 def test_a_widget_that_is_closed_meanwhile_ends_the_wait_with_a_sentence():
     button, slider = ipywidgets.Button(description="Go"), ipywidgets.IntSlider()
 
@@ -349,6 +394,45 @@ def test_the_callbacks_of_a_comm_are_called_too_and_come_back():
     assert run_virtual(main()) == ["a", "a"]
     assert heard == ["a"]
     assert observers(comm) == before
+
+
+@pytest.mark.parametrize("when", ["while it waits", "before it waits", "by asyncnb.values"])
+def test_a_comm_that_code_in_the_kernel_closes_ends_the_wait(when):
+    comm = Comm()
+    before = observers(comm)
+
+    async def main() -> None:
+        wait = anext(asyncnb.values(comm)) if "values" in when else asyncnb.event(comm)
+        if when == "before it waits":
+            comm.close()
+        task = asyncio.ensure_future(wait)
+        await asyncio.sleep(0)
+        comm.close(data={"a": 1})
+        with pytest.raises(asyncnb.SourceClosedError, match="comm 'comm' closed"):
+            await task
+
+    run_virtual(asyncio.wait_for(main(), 60))
+    assert observers(comm) == before
+
+
+@pytest.mark.parametrize("kind", [ipywidgets.Button, Comm])
+def test_of_two_sources_one_that_is_closed_before_the_wait_begins_does_not_end_it(kind):
+    def happens(source: Any) -> None:
+        if kind is Comm:
+            source.receive("x")
+        else:
+            source.click()
+
+    async def main() -> None:
+        gone, here = kind(), kind()
+        waits = [asyncnb.event(gone, here), anext(asyncnb.values(gone, here))]
+        gone.close()
+        tasks = [await begun(each) for each in waits]
+        await asyncio.sleep(1)
+        happens(here)
+        assert [(await each).source for each in tasks] == [here, here]
+
+    run_virtual(main())
 
 
 def test_a_callback_that_the_user_sets_meanwhile_stays():
@@ -406,6 +490,23 @@ def test_two_tasks_cannot_share_a_stream():
         first.cancel()
 
     run_virtual(main())
+
+
+def test_a_task_that_was_woken_displaces_no_other_reader_of_its_stream():
+    button = ipywidgets.Button()
+
+    async def main() -> None:
+        stream = asyncnb.values(button)
+        first = await begun(anext(stream))
+        button.click()
+        assert await anext(stream) is button  # before the first, which is woken, has run
+        second = asyncio.ensure_future(anext(stream))
+        ends = await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+        assert [type(task.exception()) for task in ends[0]] == [RuntimeError]
+        button.click()
+        assert [await task for task in ends[1]] == [button]
+
+    run_virtual(asyncio.wait_for(main(), 60))
 
 
 # Bad input is refused at the call.
