@@ -31,6 +31,7 @@ VERSION_CHECKS = {
         "get_context() as in 3.15, which does not crash"
     ),
     "_core/primitives/tasks.py: sys.version_info >= (3, 13)": "the C task as it is",
+    "_core/base/frames.py: sys.version_info < (3, 13)": "frame.clear() then refuses those",
     "_core/base/task_lists.py: sys.version_info >= (3, 14)": (
         "core/primitives/test_foreign_threads.py"
     ),

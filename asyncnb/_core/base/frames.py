@@ -14,8 +14,12 @@ All code on the kernel side counts as "launches", and all of the offloading as "
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import os
 import selectors
+import sys
+import traceback
 import types
 from collections.abc import Sequence
 
@@ -61,6 +65,21 @@ def is_idle_frame(frame: types.FrameType) -> bool:
 def is_loop_frame(frame: types.FrameType) -> bool:
     """Return whether ``frame`` belongs to asyncnb, asyncio or a selector."""
     return frame.f_code.co_filename.startswith((PACKAGE, ASYNCIO, selectors.__file__))
+
+
+def clear_ended_frames(exc: BaseException) -> None:
+    """Free what the ended functions in the traceback of ``exc`` hold, and leave suspended ones.
+
+    A coroutine that has caught the exception and waits again is in its traceback as well. Up to
+    Python 3.12, clearing its frame closes it, and nothing tells whether it has ended: there, frames
+    of coroutines and generators keep what they hold.
+    """
+    suspendable = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+    for frame, _ in traceback.walk_tb(exc.__traceback__):
+        if sys.version_info < (3, 13) and frame.f_code.co_flags & suspendable:
+            continue
+        with contextlib.suppress(RuntimeError):  # it runs, or is suspended
+            frame.clear()
 
 
 def joined(entries: Sequence[types.TracebackType]) -> types.TracebackType | None:

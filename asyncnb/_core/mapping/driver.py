@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-import traceback
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from asyncnb._core.base.errors import ItemsFailedError
+from asyncnb._core.base.frames import clear_ended_frames
 from asyncnb._core.base.progress import Progress
 from asyncnb._core.base.progress_observers import next_progress_id, report
 from asyncnb._core.base.text import brief, count
@@ -216,7 +216,7 @@ class Driver:
         self.meter.failed += 1
         self.failed.append(outcome)
         if len(self.failed) > FEW:
-            traceback.clear_frames(exc.__traceback__)  # what they hold could be any size
+            clear_ended_frames(exc)  # what they hold could be any size
         if self.results is not None and self.return_exceptions:
             self.results[outcome.index] = exc
         if not self.reporting:

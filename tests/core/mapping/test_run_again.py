@@ -223,3 +223,32 @@ def test_a_run_with_a_stream_or_a_file_is_freed_without_the_collector(tmp_path: 
             gc.enable()
 
     asyncnb.run(main())
+
+
+def test_the_failures_of_a_run_leave_a_coroutine_that_has_caught_them_alone() -> None:
+    async def main() -> None:
+        caught: list[ConnectionError] = []
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        async def read() -> str:
+            try:
+                raise ConnectionError("lost")
+            except ConnectionError as exc:
+                caught.append(exc)
+            await asked.wait()  # it is in the traceback of the exception, and waits again
+            answered.set()
+            return "read on"
+
+        async def call(item: int) -> None:
+            raise caught[0]
+
+        reader = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        run = asyncnb.map(call, range(100), limit=20, return_exceptions=True)
+        assert len(await run) == 100
+        asked.set()
+        async with asyncio.timeout(5):  # a coroutine that was closed never ends its task
+            assert await reader == "read on"
+        assert answered.is_set()
+
+    asyncnb.run(main())
