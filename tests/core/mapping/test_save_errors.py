@@ -327,7 +327,8 @@ def test_a_file_whose_counts_cannot_be_read_is_free_for_the_next_run() -> None:
     data = bytearray(Path("run.db").read_bytes())
     with sqlite3.connect("run.db") as db:
         (size,) = db.execute("PRAGMA page_size").fetchone()
-        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'failures'").fetchone()
+        row = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'failures'").fetchone()
+        root = row[0]
     db.close()
     data[(root - 1) * size : root * size] = b"\x55" * size
     Path("run.db").write_bytes(data)
