@@ -203,7 +203,7 @@ def test_a_broken_pool_fails_its_tasks_with_a_reason(capture):
 
 
 async def through_map(executor):
-    return await asyncnb.map(abs, range(3), on=executor)
+    return await asyncnb.map(abs, range(3), on=executor, on_error="cancel")
 
 
 def on_each_way(executor):

@@ -35,12 +35,12 @@ class Outcome(Generic[T, R]):
         seconds: float = 0.0,
         saved: bool = False,
     ) -> None:
-        self.index = index
-        self.item = item
-        self.key = key
-        self.attempts = attempts
-        self.seconds = seconds
-        self.saved = saved
+        self.index: int = index
+        self.item: T = item
+        self.key: str | None = key
+        self.attempts: int = attempts
+        self.seconds: float = seconds
+        self.saved: bool = saved
         self._value = value
         self._error = error
 

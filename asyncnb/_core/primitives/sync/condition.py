@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Callable
-from typing import Literal, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeVar
 
 from asyncnb._core.primitives.sync.lock import Lock
 from asyncnb._core.primitives.sync.wakeups import (
@@ -40,9 +40,9 @@ class Condition(SharedBetweenLoops, asyncio.Condition):
         if lock is None:
             lock = Lock()
         self._lock = lock
-        self.locked = lock.locked  # type: ignore[method-assign]
-        self.acquire = lock.acquire  # type: ignore[method-assign]
-        self.release = lock.release  # type: ignore[method-assign]
+        self.locked: Callable[[], bool] = lock.locked
+        self.acquire: Callable[[], Coroutine[Any, Any, Literal[True]]] = lock.acquire
+        self.release: Callable[[], None] = lock.release
         self._waiters = deque()
 
     async def wait(self) -> Literal[True]:
