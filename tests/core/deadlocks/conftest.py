@@ -1,4 +1,4 @@
-"""The search may look at more objects than in a notebook: a session of pytest holds all its tests."""
+"""The search may look at more than in a notebook: a session of pytest holds all its tests."""
 
 from __future__ import annotations
 
