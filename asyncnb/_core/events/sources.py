@@ -68,7 +68,7 @@ class _Hub:
 
     def __init__(self) -> None:
         self.listeners: dict[object, Emit] = {}
-        #: Those that were not told yet that the object is closed, which is told once.
+        #: Those that have not reported yet that the object is closed; each reports it once.
         self.unaware: dict[object, Lost] = {}
         self.undo: list[Callable[[], object]] = []
         self.reason: str | None = None

@@ -27,7 +27,6 @@ class DaemonThreads(concurrent.futures.Executor):
         self._idle = threading.Semaphore(0)
         self._lock = threading.Lock()
         self._count = 0
-        self._closed = False
 
     def submit(  # type: ignore[override]
         self, fn: Callable[..., Any], /, *args: Any
@@ -44,7 +43,6 @@ class DaemonThreads(concurrent.futures.Executor):
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
         """End the threads, each when its call has ended. Does not wait."""
-        self._closed = True
         for _ in range(self._count):
             self._queue.put(None)
 
