@@ -28,6 +28,7 @@ EXTENSION = [
     SOURCES / "notices.js",
     SOURCES / "channel.js",
     SOURCES / "kernels.js",
+    SOURCES / "loading.js",
     SOURCES / "cells.js",
     SOURCES / "side_panel.js",
     SOURCES / "running.js",
