@@ -34,7 +34,7 @@ export default async function plugins(shared, panel) {
         parts.settings = new Settings(modules);
         void parts.settings.follow(parts.registry);
 
-        const kernels = new Kernels(app, modules);
+        const kernels = new Kernels(app, modules, parts.tracker);
         addNotices(app, parts.settings);
         addPanel(app, kernels, parts);
         addCells(app, kernels, parts.tracker, parts);
