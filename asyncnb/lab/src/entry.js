@@ -119,6 +119,7 @@ class Entry {
   onStatus(_, status) {
     if (status === "dead") this.die();
     else if (AWAY.has(status)) this.renew();
+    else if (this.state === "restarting" && !this.timer) this.retry(); // the restart was refused
   }
 
   onConnection(connection, status) {
@@ -193,6 +194,7 @@ class Entry {
 
   async probe() {
     clearTimeout(this.timer);
+    this.timer = null;
     const language = this.kernels.language(this.kernelName);
     if (language && language !== "python") return this.setState("foreign");
     if (this.asking || !this.protocol.isConnected) return; // asked when it is connected

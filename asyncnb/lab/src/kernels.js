@@ -10,10 +10,10 @@ class Kernels {
     this.refresh = this.refresh.bind(this);
     this.refreshSoon = this.refreshSoon.bind(this);
     const { sessions, kernels, kernelspecs } = app.serviceManager;
-    sessions.runningChanged.connect(this.refresh);
-    kernels.runningChanged.connect(this.refresh); // also when a kernel has been active
-    kernelspecs.specsChanged.connect(this.refresh);
-    this.tracker?.widgetAdded.connect((_, panel) => this.follow(panel));
+    sessions.runningChanged.connect(this.refresh, this);
+    kernels.runningChanged.connect(this.refresh, this); // also when a kernel has been active
+    kernelspecs.specsChanged.connect(this.refresh, this);
+    this.tracker?.widgetAdded.connect((_, panel) => this.follow(panel), this);
     this.tracker?.forEach((panel) => this.follow(panel));
     document.addEventListener("visibilitychange", this.refreshSoon);
     void sessions.ready.then(this.refresh, () => {});
@@ -29,7 +29,7 @@ class Kernels {
 
   follow(panel) {
     const context = panel.sessionContext;
-    for (const signal of [context.kernelChanged, context.sessionChanged, context.propertyChanged, panel.disposed]) signal.connect(this.refreshSoon);
+    for (const signal of [context.kernelChanged, context.sessionChanged, context.propertyChanged, panel.disposed]) signal.connect(this.refreshSoon, this);
     this.refreshSoon();
   }
 
@@ -106,7 +106,7 @@ class Kernels {
     document.removeEventListener("visibilitychange", this.refreshSoon);
     for (const entry of this.entries.values()) entry.dispose();
     this.entries.clear();
-    this.modules.signaling.Signal.disconnectReceiver?.(this);
+    this.modules.signaling.Signal.disconnectReceiver(this);
   }
 }
 
@@ -116,7 +116,12 @@ const compare = (a, b) => a.localeCompare(b, "en", { numeric: true });
 function namesOf(models) {
   const names = new Map();
   const parts = (model) => (model.type === "notebook" || !model.name ? model.path.replace(/^[^/]*:/, "").split("/") : [model.name]);
-  const byName = Map.groupBy ? Map.groupBy(models, (model) => parts(model).at(-1)) : grouped(models, (model) => parts(model).at(-1));
+  const byName = new Map();
+  for (const model of models) {
+    const last = parts(model).at(-1);
+    if (!byName.has(last)) byName.set(last, []);
+    byName.get(last).push(model);
+  }
   for (const group of byName.values()) {
     for (let length = 1; ; length++) {
       const tried = group.map((model) => parts(model).slice(-length).join("/"));
@@ -127,10 +132,4 @@ function namesOf(models) {
     }
   }
   return names;
-}
-
-function grouped(items, key) {
-  const groups = new Map();
-  for (const item of items) groups.set(key(item), [...(groups.get(key(item)) ?? []), item]);
-  return groups;
 }
