@@ -18,8 +18,8 @@ pytestmark = pytest.mark.browser
 
 SOURCE = Path(asyncnb.lab.__file__).parent / "src" / "channel.js"
 
-# What a Channel uses of JupyterLab's KernelConnection. `window.sent` has the content of each request
-# with the type of its message, `answer` answers one of them, `publish` is a message on IOPub.
+# What a Channel uses of JupyterLab's KernelConnection. `sent` has the content of each request with
+# the type of its message, `answer` answers one of them, `publish` is a message on IOPub.
 OPEN = """async source => {
     const text = `${source}; export { Channel };`;
     const made = URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
