@@ -29,6 +29,7 @@ EXTENSION = [
     SOURCES / "channel.js",
     SOURCES / "entry.js",
     SOURCES / "kernels.js",
+    SOURCES / "loading.js",
     SOURCES / "cells.js",
     SOURCES / "side_panel.js",
     SOURCES / "running.js",
