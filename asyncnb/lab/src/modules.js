@@ -4,6 +4,8 @@ const USED = {
   application: "@jupyterlab/application",
   apputils: "@jupyterlab/apputils",
   cells: "@jupyterlab/cells",
+  coreutils: "@lumino/coreutils",
+  labutils: "@jupyterlab/coreutils",
   notebook: "@jupyterlab/notebook",
   running: "@jupyterlab/running",
   services: "@jupyterlab/services",
