@@ -28,6 +28,8 @@ EXTENSION = [
     SOURCES / "notices.js",
     SOURCES / "channel.js",
     SOURCES / "kernels.js",
+    SOURCES / "background.js",
+    SOURCES / "marks.js",
     SOURCES / "cells.js",
     SOURCES / "side_panel.js",
     SOURCES / "running.js",
