@@ -21,7 +21,7 @@ class Channel {
   constructor(connection) {
     this.subscriptions = new Set();
     this.byComm = new Map(); // those that the kernel knows
-    this.requests = 0;
+    this.pending = new Set(); // what ends each request that has no answer yet
     this.isReady = false; // whether the kernel has asyncnb: until then nothing is subscribed
     this.onTrouble = null; // called when the kernel does not know a subscription, or does not answer
     this.receive = this.receive.bind(this);
@@ -31,8 +31,8 @@ class Channel {
   /** Use another connection to the same kernel; `resume` then subscribes there. */
   attach(connection) {
     this.connection?.iopubMessage.disconnect(this.receive);
+    this.cut();
     this.connection = connection;
-    this.pause();
     connection?.iopubMessage.connect(this.receive);
   }
 
@@ -74,8 +74,10 @@ class Channel {
       const timer = setTimeout(() => {
         finish(() => reject(new ChannelError("The kernel did not answer.", "timeout")));
       }, timeout);
+      const lose = () => finish(() => reject(new ChannelError("The kernel was restarted or its connection closed before it answered.", "lost")));
       const finish = (settle) => {
         clearTimeout(timer);
+        this.pending.delete(lose);
         settle();
         future?.dispose(); // the reply is all: a kernel need not send an idle status
       };
@@ -85,8 +87,8 @@ class Channel {
         return finish(() => reject(new ChannelError(`The kernel is not connected: ${error.message}.`, "lost")));
       }
       future.onReply = (reply) => finish(() => resolve(reply.content));
-      // Ended by JupyterLab: the kernel restarts, or the connection is closed.
-      future.done.catch(() => finish(() => reject(new ChannelError("The kernel was restarted or its connection closed before it answered.", "lost"))));
+      future.done.catch(lose); // by JupyterLab, when the kernel restarts or the connection is closed
+      this.pending.add(lose);
     });
   }
 
@@ -110,10 +112,16 @@ class Channel {
     for (const subscription of this.subscriptions) subscription.begin();
   }
 
-  /** The kernel is gone, or has lost asyncnb, or cannot be reached: what it knew is void. */
+  /** The kernel has no asyncnb any more: what it knew is void. */
   pause() {
     this.isReady = false;
     for (const subscription of this.subscriptions) subscription.forget();
+  }
+
+  /** The same, because the kernel or the connection to it is gone: no answer comes through it. */
+  cut() {
+    this.pause();
+    for (const lose of [...this.pending]) lose();
   }
 
   receive(_, message) {

@@ -125,7 +125,7 @@ class Entry {
   onConnection(connection, status) {
     if (status === "connected") return this.probeSoon();
     this.life++;
-    this.protocol.pause();
+    this.protocol.cut();
     if (connection.isDisposed || this.state === "restarting" || this.state === "dead") return;
     if (status === "disconnected" || this.state !== "unknown") this.setState("disconnected");
   }
@@ -157,7 +157,7 @@ class Entry {
     this.life++;
     this.session = null;
     this.silent = this.failures = 0;
-    this.protocol.pause();
+    this.protocol.cut();
     this.summary = null;
     if (this.state === "restarting") this.changed();
     this.setState("restarting");
@@ -166,7 +166,7 @@ class Entry {
 
   die() {
     this.life++;
-    this.protocol.pause();
+    this.protocol.cut();
     this.summary = null;
     this.setState("dead");
   }
