@@ -31,6 +31,7 @@ EXTENSION = [
     SOURCES / "kernels.js",
     SOURCES / "background.js",
     SOURCES / "marks.js",
+    SOURCES / "late_outputs.js",
     SOURCES / "cells.js",
     SOURCES / "side_panel.js",
     SOURCES / "running.js",

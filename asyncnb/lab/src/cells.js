@@ -15,6 +15,7 @@ function addCells(app, kernels, tracker, parts) {
   const facts = new CellFacts();
   const runner = new BackgroundRunner(kernels, parts);
   const notebooks = new Map(); // NotebookPanel -> NotebookMarks
+  const late = new LateOutputs();
 
   const warn = (error) => void apputils.Notification.error(String(error?.message ?? error), { autoClose: 8000 });
   const panelOf = (args) =>
@@ -108,10 +109,19 @@ function addCells(app, kernels, tracker, parts) {
     refresh();
   };
 
+  const follow = (panel) => {
+    const entry = kernels.of(panel);
+    if (entry?.state !== "loaded" || !entry.summary) return;
+    const known = facts.of(entry);
+    const isLivingCell = ({ model }) => model.type === "code" && isLiving(known.get(model.id));
+    late.update(panel.sessionContext.session.kernel, panel.content.widgets.filter(isLivingCell));
+  };
+
   kernels.changed.connect((_, entry) => {
     if (entry) facts.update(entry);
     else facts.keep(kernels.entries);
     draw();
+    tracker.forEach((panel) => (!entry || kernels.of(panel) === entry) && follow(panel));
   });
   const add = (panel) => {
     if (notebooks.has(panel)) return;
