@@ -32,6 +32,7 @@ EXTENSION = [
     SOURCES / "background.js",
     SOURCES / "marks.js",
     SOURCES / "late_outputs.js",
+    SOURCES / "loading.js",
     SOURCES / "cells.js",
     SOURCES / "side_panel.js",
     SOURCES / "running.js",
