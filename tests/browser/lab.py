@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import nbformat
 import psutil
 
+from asyncnb.lab.build import build
 from tests.browser.contrast import CONTRAST
 from tests.kernel.driver import ROOT, environment
 
@@ -261,6 +262,8 @@ class Lab:
     # Below: how the two are started
 
     def _start_server(self) -> None:
+        labextensions = self.scratch / "labextensions"
+        build(labextensions / "asyncnb", "0.0.0")  # of this clone, whatever is installed
         self._settings = self.scratch / "settings"
         for name, values in SETTINGS.items():
             self.set_settings(name, values)
@@ -277,6 +280,7 @@ class Lab:
             "--LabApp.expose_app_in_browser=True",
             "--JupyterNotebookApp.expose_app_in_browser=True",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            f"--LabServerApp.extra_labextensions_path={labextensions}",
         ]  # fmt: skip
         env = environment(self.scratch) | {
             "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
