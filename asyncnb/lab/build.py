@@ -29,6 +29,7 @@ EXTENSION = [
     SOURCES / "channel.js",
     SOURCES / "kernels.js",
     SOURCES / "cells.js",
+    SOURCES / "storage.js",
     SOURCES / "side_panel.js",
     SOURCES / "running.js",
     SOURCES / "plugin.js",
@@ -43,6 +44,8 @@ PANEL = [
     WIDGETS / "grid.js",
     WIDGETS / "detail.js",
     WIDGETS / "timeline.js",
+    WIDGETS / "view.js",
+    SOURCES / "storage.js",
     SOURCES / "panel.js",
 ]
 PARTS = {

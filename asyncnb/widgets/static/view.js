@@ -63,6 +63,18 @@ class View {
     this.tick();
   }
 
+  /** Ask for no more rows, and show the last ones, until `wake`. */
+  rest() {
+    for (const timer of [this.ticking, this.looking]) clearTimeout(timer);
+    this.looking = null;
+    this.store.detach(this);
+  }
+
+  wake() {
+    this.store.attach(this);
+    this.tick();
+  }
+
   /** Set the most pixels that the list takes. */
   setHeight(height) {
     if (this.grid.height === height) return;
@@ -91,8 +103,11 @@ class View {
     this.node.addEventListener("keydown", (event) => {
       if (event.key === "/" && !event.ctrlKey && !event.metaKey && event.target.tagName !== "INPUT") {
         event.preventDefault();
-        this.filter.focus();
-      } else if (event.key === "Escape" && this.store.details) this.closeDetails();
+        this.focusFilter();
+      } else if (event.key === "Escape" && this.store.details) {
+        event.preventDefault();
+        this.closeDetails();
+      }
     });
     for (const [i, tab] of this.tabs.entries()) {
       tab.addEventListener("click", () => this.select(i));
@@ -103,6 +118,10 @@ class View {
         this.tabs[1 - i].focus();
       });
     }
+  }
+
+  focusFilter() {
+    this.filter.focus();
   }
 
   /** Show only the rows with these words, and those above them. */
@@ -227,13 +246,17 @@ class View {
     setText(this.loop, isLost ? "" : store.loop.state === "ended" ? "loop ended" : this.lagText());
     setAttribute(this.loop, "title", isLost ? "" : this.slowText());
     let text = "";
-    if (isLost) text = `Not connected: ${store.why}. This is the last known state. Run the cell again for a new dashboard.`;
+    if (isLost) text = this.lostText();
     else if (store.connection === "silent") text = "Not connected: no answer from the kernel. This may be out of date.";
     else if (blocked)
       text = `${blocked.name ?? "Something"} has blocked the loop for ${duration(store.now() - blocked.since, 0)}${blocked.where ? `, at ${blocked.where}` : ""}${blocked.call ? `: ${blocked.call}` : ""}. All other tasks are waiting.`;
     else if (store.loop.deadlocks?.length) text = store.loop.deadlocks.join(" ");
     setText(this.banner, text);
     setHidden(this.banner, !text);
+  }
+
+  lostText() {
+    return `Not connected: ${this.store.why}. This is the last known state. Run the cell again for a new dashboard.`;
   }
 
   /** The lag of now, and the highest of the last minute with the step that took most of it. */
