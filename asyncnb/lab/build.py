@@ -27,6 +27,7 @@ EXTENSION = [
     SOURCES / "settings.js",
     SOURCES / "notices.js",
     SOURCES / "channel.js",
+    SOURCES / "entry.js",
     SOURCES / "kernels.js",
     SOURCES / "cells.js",
     SOURCES / "storage.js",

@@ -4,6 +4,7 @@ const USED = {
   application: "@jupyterlab/application",
   apputils: "@jupyterlab/apputils",
   cells: "@jupyterlab/cells",
+  coreutils: "@lumino/coreutils",
   notebook: "@jupyterlab/notebook",
   running: "@jupyterlab/running",
   services: "@jupyterlab/services",

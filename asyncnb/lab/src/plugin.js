@@ -25,6 +25,8 @@ export default async function plugins(shared, panel) {
       autoStart: true,
       requires: [],
       optional: names.map((name) => optional[name]),
+      // For other extensions: what is known of each running kernel.
+      provides: new modules.coreutils.Token("asyncnb:IKernels", "The running kernels, and what asyncnb does in each."),
       activate(app, ...services) {
         // `parts`: the services of `optional` by name, null or missing where the app has none;
         // modules (modules.js), settings (settings.js), importPanel() for the panel's module.
@@ -34,11 +36,12 @@ export default async function plugins(shared, panel) {
         parts.settings = new Settings(modules);
         void parts.settings.follow(parts.registry);
 
-        const kernels = new Kernels(app, modules);
+        const kernels = new Kernels(app, modules, parts.tracker);
         addNotices(app, parts.settings);
         addPanel(app, kernels, parts);
         addCells(app, kernels, parts.tracker, parts);
         addRunning(app, kernels, parts.managers, parts);
+        return kernels;
       },
     },
   ];
