@@ -29,6 +29,8 @@ EXTENSION = [
     SOURCES / "channel.js",
     SOURCES / "entry.js",
     SOURCES / "kernels.js",
+    SOURCES / "background.js",
+    SOURCES / "marks.js",
     SOURCES / "cells.js",
     SOURCES / "storage.js",
     SOURCES / "side_panel.js",
