@@ -34,6 +34,7 @@ EXTENSION = [
     SOURCES / "late_outputs.js",
     SOURCES / "loading.js",
     SOURCES / "cells.js",
+    SOURCES / "storage.js",
     SOURCES / "side_panel.js",
     SOURCES / "running.js",
     SOURCES / "plugin.js",
@@ -48,6 +49,8 @@ PANEL = [
     WIDGETS / "grid.js",
     WIDGETS / "detail.js",
     WIDGETS / "timeline.js",
+    WIDGETS / "view.js",
+    SOURCES / "storage.js",
     SOURCES / "panel.js",
 ]
 PARTS = {
