@@ -29,8 +29,12 @@ EXTENSION = [
     SOURCES / "channel.js",
     SOURCES / "entry.js",
     SOURCES / "kernels.js",
+    SOURCES / "background.js",
+    SOURCES / "marks.js",
+    SOURCES / "late_outputs.js",
     SOURCES / "loading.js",
     SOURCES / "cells.js",
+    SOURCES / "storage.js",
     SOURCES / "side_panel.js",
     SOURCES / "running.js",
     SOURCES / "plugin.js",
@@ -45,6 +49,8 @@ PANEL = [
     WIDGETS / "grid.js",
     WIDGETS / "detail.js",
     WIDGETS / "timeline.js",
+    WIDGETS / "view.js",
+    SOURCES / "storage.js",
     SOURCES / "panel.js",
 ]
 PARTS = {
