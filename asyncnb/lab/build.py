@@ -30,7 +30,10 @@ EXTENSION = [
     SOURCES / "entry.js",
     SOURCES / "kernels.js",
     SOURCES / "loading.js",
+    SOURCES / "background.js",
+    SOURCES / "marks.js",
     SOURCES / "cells.js",
+    SOURCES / "storage.js",
     SOURCES / "side_panel.js",
     SOURCES / "running.js",
     SOURCES / "plugin.js",
@@ -45,6 +48,8 @@ PANEL = [
     WIDGETS / "grid.js",
     WIDGETS / "detail.js",
     WIDGETS / "timeline.js",
+    WIDGETS / "view.js",
+    SOURCES / "storage.js",
     SOURCES / "panel.js",
 ]
 PARTS = {

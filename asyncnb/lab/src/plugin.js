@@ -9,6 +9,8 @@ export default async function plugins(shared, panel) {
   // None is required: Notebook 7 has pages without notebooks, and other apps less than that.
   const optional = {
     tracker: notebook?.INotebookTracker,
+    executor: notebook?.INotebookCellExecutor,
+    dialogs: apputils?.ISessionContextDialogs,
     registry: settingregistry?.ISettingRegistry,
     palette: apputils?.ICommandPalette,
     toolbars: apputils?.IToolbarWidgetRegistry,
