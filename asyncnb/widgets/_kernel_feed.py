@@ -10,28 +10,37 @@ from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.loop.slow_steps import MIN_LAG
 from asyncnb.widgets._commands import Commands
-from asyncnb.widgets._feed import Feed, Message
+from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._rows import cut
+from asyncnb.widgets._subscription import Message
 
 
 def kernel_feed(
     *,
     awaiting: Callable[[], bool] = bool,
+    awaiting_cell: Callable[[], str | None] = lambda: None,
     deadlocks: Callable[[], list[str]] = list,
     detach: Callable[[], str] = str,
+    stop_cell: Callable[[str], str] = lambda _: "",
 ) -> Feed:
     """Return a new feed of this kernel.
 
-    ``awaiting`` says whether a cell is awaiting, ``deadlocks`` returns a line for each deadlock,
-    and ``detach`` moves that cell to the background and returns what to show, or raises
-    CommandError with the reason if it cannot.
+    ``awaiting`` says whether a cell is awaiting, and ``awaiting_cell`` returns its id, if it has
+    one; ``deadlocks`` returns a line for each deadlock. ``detach`` moves that cell to the
+    background and returns what to show, or raises CommandError with the reason if it cannot.
+    ``stop_cell`` does the same for stopping the foreground cell with an id; it returns an empty
+    text if another cell, or none, is in the foreground.
     """
     return Feed(
         registry,
-        Commands(detach),
+        Commands(detach, stop_cell),
         loop_facts=lambda before: (
             loop_facts(before) | {"awaiting": awaiting(), "deadlocks": deadlocks()}
         ),
+        summary_facts=lambda before: {
+            "awaiting": awaiting_cell(),
+            "blocked": blocked_facts(before.get("blocked")),
+        },
     )
 
 
@@ -45,19 +54,9 @@ def loop_facts(before: Message) -> Message:
     if loop is None:
         return {"state": "ended"}
     facts: Message = {"state": "running", "lag": 0}
-    blocked = loop.blocked
+    blocked = blocked_facts(before.get("blocked"))
     if blocked is not None:
-        since = time.time() - blocked.seconds
-        was = before.get("blocked", {})
-        if abs(was.get("since", 0) - since) < 1:
-            since = was["since"]  # the watchdog counts in steps of its own period
-        facts["blocked"] = {
-            "since": since,
-            "id": blocked.task_id,
-            "name": blocked.name,
-            "where": blocked.where,
-            "call": blocked.call,
-        }
+        facts["blocked"] = blocked
     elif loop.watchdog is not None:
         milliseconds = int(1000 * loop.watchdog.lag)
         facts["lag"] = 1 << milliseconds.bit_length() - 1 if milliseconds >= 16 else 0
@@ -73,3 +72,21 @@ def loop_facts(before: Message) -> Message:
         steps = loop.watchdog.steps.longest
         facts["longest"] = [f"{duration(step.seconds)}, {cut(str(step))}" for step in steps]
     return facts
+
+
+def blocked_facts(before: Message | None) -> Message | None:
+    """Return what blocks the loop, and since when; None if nothing does. ``before``: as above."""
+    loop = running_embedded_loop()
+    blocked = None if loop is None else loop.blocked
+    if blocked is None:
+        return None
+    since = time.time() - blocked.seconds
+    if before is not None and abs(before["since"] - since) < 1:
+        since = before["since"]  # the watchdog counts in steps of its own period
+    return {
+        "since": since,
+        "id": blocked.task_id,
+        "name": blocked.name,
+        "where": blocked.where,
+        "call": blocked.call,
+    }

@@ -14,15 +14,14 @@ from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb.widgets._commands import VERBS, Commands, brief_of, check_arguments
-from asyncnb.widgets._feed import Feed, Message, Subscription
+from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._rows import sendable
+from asyncnb.widgets._subscription import Message, Show, Subscription
 
 #: The version of the protocol. A change that a client has to know of is a new version.
 VERSION: Final = 1
 #: The most subscriptions of pages that are there.
 MAX_SUBSCRIPTIONS: Final = 100
-#: What a subscription can show.
-SHOWN: Final = ("rows", "summary")
 
 
 class Request(Protocol):
@@ -43,10 +42,12 @@ def _comm_id(value: object) -> str:
     return value
 
 
-def _shown(value: object) -> str:
-    if not isinstance(value, str) or value not in SHOWN:
-        raise CommandError(f"{brief_of(value)} is not shown; 'rows' and 'summary' are.")
-    return value
+def _shown(value: object) -> Show:
+    if value == "rows":
+        return "rows"
+    if value == "summary":
+        return "summary"
+    raise CommandError(f"{brief_of(value)} cannot be shown; 'rows' and 'summary' can.")
 
 
 #: The verbs that only requests have, with their arguments.
@@ -113,7 +114,7 @@ class ControlSide:
             "can": sorted([*REQUEST_VERBS, *VERBS]),
         }
 
-    def _subscribe(self, request: Request, comm_id: str, show: str) -> Message:
+    def _subscribe(self, request: Request, comm_id: str, show: Show) -> Message:
         self._drop_silent()
         self._remove(comm_id)  # a page that has reconnected starts anew
         if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
@@ -159,7 +160,10 @@ def _reply(answer: Message) -> Message:
     """Return the feed's answer to a question as a reply."""
     if not answer.pop("ok", True):
         return _error(str(answer["text"]))
-    return sendable({"status": "ok"} | {k: v for k, v in answer.items() if k not in ("k", "n")})
+    reply: Message = sendable(
+        {"status": "ok"} | {k: v for k, v in answer.items() if k not in ("k", "n")}
+    )
+    return reply
 
 
 def _error(text: str) -> Message:
