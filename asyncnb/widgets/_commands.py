@@ -121,6 +121,8 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "clear": {},
     # of the cell that awaits
     "background": {},
+    # of a cell: the one in the foreground, else its background tasks
+    "stop_cell": {"cell_id": _text},
 }
 
 
@@ -128,15 +130,19 @@ class Commands:
     """Runs the commands, on the calling thread.
 
     ``detach`` moves the awaiting cell to the background and returns what to show; it raises
-    CommandError with the reason if it cannot.
+    CommandError with the reason if it cannot. ``stop_cell`` stops the foreground cell with an id,
+    in the same way; it returns an empty text if another cell, or none, is in the foreground.
     """
 
-    def __init__(self, detach: Callable[[], str] = str) -> None:
+    def __init__(
+        self, detach: Callable[[], str] = str, stop_cell: Callable[[str], str] = lambda _: ""
+    ) -> None:
         self._detach = detach
+        self._stop_foreground = stop_cell
 
     def can(self) -> list[str]:
         """Return what this kernel can do besides what every kernel could."""
-        return ["pause", "notify"]
+        return ["pause", "notify", "stop_cell"]
 
     def parse(self, content: object) -> tuple[str, str | None, dict[str, Any]]:
         """Return the verb, the browser's id of the request, the arguments; raise CommandError."""
@@ -206,6 +212,9 @@ class Commands:
 
     def _background(self) -> str:
         return self._detach()
+
+    def _stop_cell(self, cell_id: str) -> str:
+        return self._stop_foreground(cell_id) or commands.cancel_cell(cell_id, _MESSAGE)
 
     def _clear(self) -> str:
         return commands.clear()

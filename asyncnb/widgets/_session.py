@@ -15,9 +15,10 @@ from asyncnb._core.loop.slow_steps import MIN_LAG
 from asyncnb.widgets._chip import Chip, ChipHub
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._dashboard import Dashboard
-from asyncnb.widgets._feed import Feed, Message
+from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._notifier import CallSoon, Notifier
 from asyncnb.widgets._rows import cut
+from asyncnb.widgets._subscription import Message
 from asyncnb.widgets._watcher import SubscribeComm, Watcher
 
 
@@ -25,9 +26,11 @@ class BrowserSide:
     """Creates dashboards and chips.
 
     ``fallback`` returns what to show instead of a dashboard where widgets cannot be shown;
-    ``headless`` says whether the run is headless. ``awaiting`` says whether a cell is awaiting,
-    ``deadlocks`` returns a line for each deadlock, and ``detach`` moves that cell to the background
-    and returns what to show, or raises CommandError with the reason if it cannot.
+    ``headless`` says whether the run is headless. ``awaiting`` says whether a cell is awaiting, and
+    ``awaiting_cell`` returns its id, if it has one; ``deadlocks`` returns a line for each deadlock.
+    ``detach`` moves that cell to the background and returns what to show, or raises CommandError
+    with the reason if it cannot. ``stop_cell`` does the same for stopping the foreground cell with
+    an id; it returns an empty text if another cell, or none, is in the foreground.
     """
 
     def __init__(
@@ -38,8 +41,10 @@ class BrowserSide:
         fallback: Callable[[], dict[str, str]],
         headless: Callable[[], bool] = bool,
         awaiting: Callable[[], bool] = bool,
+        awaiting_cell: Callable[[], str | None] = lambda: None,
         deadlocks: Callable[[], list[str]] = list,
         detach: Callable[[], str] = str,
+        stop_cell: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._subscribe_comm = subscribe_comm
         self._prompt = prompt
@@ -50,10 +55,14 @@ class BrowserSide:
         self._widgets: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self.feed = Feed(
             registry,
-            Commands(detach),
+            Commands(detach, stop_cell),
             loop_facts=lambda before: (
                 loop_facts(before) | {"awaiting": awaiting(), "deadlocks": deadlocks()}
             ),
+            summary_facts=lambda before: {
+                "awaiting": awaiting_cell(),
+                "blocked": blocked_facts(before.get("blocked")),
+            },
         )
 
     def dashboard(self, **options: Any) -> Dashboard:
@@ -101,19 +110,9 @@ def loop_facts(before: Message) -> Message:
     if loop is None:
         return {"state": "ended"}
     facts: Message = {"state": "running", "lag": 0}
-    blocked = loop.blocked
+    blocked = blocked_facts(before.get("blocked"))
     if blocked is not None:
-        since = time.time() - blocked.seconds
-        was = before.get("blocked", {})
-        if abs(was.get("since", 0) - since) < 1:
-            since = was["since"]  # the watchdog counts in steps of its own period
-        facts["blocked"] = {
-            "since": since,
-            "id": blocked.task_id,
-            "name": blocked.name,
-            "where": blocked.where,
-            "call": blocked.call,
-        }
+        facts["blocked"] = blocked
     elif loop.watchdog is not None:
         milliseconds = int(1000 * loop.watchdog.lag)
         facts["lag"] = 1 << milliseconds.bit_length() - 1 if milliseconds >= 16 else 0
@@ -129,3 +128,21 @@ def loop_facts(before: Message) -> Message:
         steps = loop.watchdog.steps.longest
         facts["longest"] = [f"{duration(step.seconds)}, {cut(str(step))}" for step in steps]
     return facts
+
+
+def blocked_facts(before: Message | None) -> Message | None:
+    """Return what blocks the loop, and since when; None if nothing does. ``before``: as above."""
+    loop = running_embedded_loop()
+    blocked = None if loop is None else loop.blocked
+    if blocked is None:
+        return None
+    since = time.time() - blocked.seconds
+    if before is not None and abs(before["since"] - since) < 1:
+        since = before["since"]  # the watchdog counts in steps of its own period
+    return {
+        "since": since,
+        "id": blocked.task_id,
+        "name": blocked.name,
+        "where": blocked.where,
+        "call": blocked.call,
+    }

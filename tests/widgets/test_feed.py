@@ -23,8 +23,9 @@ from asyncnb._core.repeating.local_time import clock_text
 from asyncnb._core.repeating.repeat import RunCounts
 from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import VERBS, Commands
-from asyncnb.widgets._feed import MAX_UNACKNOWLEDGED, Feed, Subscription
+from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._rows import Numbers, Texts
+from asyncnb.widgets._subscription import MAX_UNACKNOWLEDGED, Subscription
 
 
 class Watcher:
