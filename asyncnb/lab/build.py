@@ -31,6 +31,8 @@ EXTENSION = [
     SOURCES / "kernels.js",
     SOURCES / "background.js",
     SOURCES / "marks.js",
+    SOURCES / "late_outputs.js",
+    SOURCES / "loading.js",
     SOURCES / "cells.js",
     SOURCES / "storage.js",
     SOURCES / "side_panel.js",

@@ -180,17 +180,18 @@ class Lab:
         bounded = asyncio.wait_for(step, timeout)
         return asyncio.run_coroutine_threadsafe(bounded, self._loop).result(timeout + 5)
 
-    def open(self, *cells: str, app: str = "lab") -> Notebook:
+    def open(self, *cells: str, app: str = "lab", kernel: str = "python3") -> Notebook:
         """Show a new notebook of these code cells; return when its kernel is ready.
 
-        ``app`` is "lab" or "notebook": Notebook 7, which the same server serves.
+        ``app`` is "lab" or "notebook": Notebook 7, which the same server serves. ``kernel`` is the
+        name of a kernel spec.
         """
         self._opened += 1
         path = self.folder / f"test{self._opened}.ipynb"
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in cells],
             metadata={
-                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+                "kernelspec": {"name": kernel, "display_name": "Python 3", "language": "python"}
             },
         )
         nbformat.write(notebook, path)
@@ -230,8 +231,12 @@ class Lab:
         return json.loads(body) if body else None
 
     def set_settings(self, name: str, values: dict[str, Any] | None) -> None:
-        """Set what the settings editor does, for pages opened from here on; None for defaults."""
-        path = self._settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        """Set what the settings editor does, for pages opened from here on; None for defaults.
+
+        ``name`` is "asyncnb/plugin", or "notebook-extension/tracker" without "@jupyterlab/".
+        """
+        scope = "" if name.startswith("asyncnb/") else "@jupyterlab"
+        path = self._settings / scope / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values or {}))
 

@@ -55,8 +55,9 @@ function backgroundSession(sessionContext) {
 
 /** Makes a notebook's kernel ready for background cells, and runs them. */
 class BackgroundRunner {
-  constructor(kernels, parts) {
+  constructor(kernels, parts, warn) {
     this.kernels = kernels;
+    this.warn = warn; // shows an error
     this.parts = parts;
     this.preparing = new WeakSet(); // cells that wait for their kernel
   }
@@ -101,7 +102,12 @@ class BackgroundRunner {
       throw new Error(`Cells run in the background of Python kernels; this notebook's kernel is ${language}.`);
     }
     if (entry?.state === "dead") throw new Error("The kernel has died; restart it to run cells.");
-    if (entry && entry.state !== "loaded") await entry.load();
+    if (!entry || entry.state === "loaded") return;
+    const loading = entry.load();
+    if (sessionContext.session.kernel.status !== "busy") return loading;
+    // Both wait for the running cell, in front of the cells that are run after this one.
+    loading.catch(this.warn);
+    return new Promise((sent) => setTimeout(sent));
   }
 
   /** The entry of the notebook's kernel, as soon as it is known whether asyncnb is loaded. */

@@ -4,19 +4,19 @@ const CELL_COMMANDS = {
   run: "asyncnb:run-in-background",
   stop: "asyncnb:stop-cell",
   show: "asyncnb:show-task",
-  load: "asyncnb:load",
 };
 
 /** Add the commands and buttons; `parts` is described in plugin.js. */
 function addCells(app, kernels, tracker, parts) {
   if (!tracker) return; // a page without notebooks
   const { commands } = app;
-  const { apputils, notebook, ui } = parts.modules;
+  const { notebook, ui } = parts.modules;
   const facts = new CellFacts();
-  const runner = new BackgroundRunner(kernels, parts);
+  const runner = new BackgroundRunner(kernels, parts, warn);
   const notebooks = new Map(); // NotebookPanel -> NotebookMarks
+  const late = new LateOutputs();
 
-  const warn = (error) => void apputils.Notification.error(String(error?.message ?? error), { autoClose: 8000 });
+  const warn = (error) => notify(app, error.message, "error");
   const panelOf = (args) =>
     (args.kernelId && tracker.find((panel) => kernels.of(panel)?.id === args.kernelId)) || tracker.currentWidget;
   /** The notebook, its kernel's entry, and the cells that a command is for. */
@@ -77,21 +77,12 @@ function addCells(app, kernels, tracker, parts) {
       if (cell) await commands.execute("asyncnb:show-panel", { cellId: cell.model.id, kernelId: entry?.id });
     },
   });
-  commands.addCommand(CELL_COMMANDS.load, {
-    label: "Load asyncnb",
-    caption: "Run %load_ext asyncnb in the kernel of this notebook",
-    isEnabled: (args) => ["absent", "unknown"].includes(targets(args).entry?.state),
-    execute: (args) => targets(args).entry?.load().catch(warn),
-  });
   const isToolbarCell = (args) => {
     const { entry, cells } = targets(args);
     return cells.some((cell) => hasTask(entry, cell));
   };
 
-  for (const command of Object.values(CELL_COMMANDS)) {
-    const category = command === CELL_COMMANDS.load ? "Kernel Operations" : "Notebook Cell Operations";
-    parts.palette?.addItem({ command, category });
-  }
+  for (const command of Object.values(CELL_COMMANDS)) parts.palette?.addItem({ command, category: "Notebook Cell Operations" });
 
   // Buttons ask again only when an answer may be another one.
   let shown = "";
@@ -108,10 +99,19 @@ function addCells(app, kernels, tracker, parts) {
     refresh();
   };
 
+  const follow = (panel) => {
+    const entry = kernels.of(panel);
+    if (entry?.state !== "loaded" || !entry.summary) return;
+    const known = facts.of(entry);
+    const isLivingCell = ({ model }) => model.type === "code" && isLiving(known.get(model.id));
+    late.update(panel.sessionContext.session.kernel, panel.content.widgets.filter(isLivingCell));
+  };
+
   kernels.changed.connect((_, entry) => {
     if (entry) facts.update(entry);
     else facts.keep(kernels.entries);
     draw();
+    tracker.forEach((panel) => (!entry || kernels.of(panel) === entry) && follow(panel));
   });
   const add = (panel) => {
     if (notebooks.has(panel)) return;

@@ -70,6 +70,7 @@ class Mark {
     const share = facts.total ? Math.min(1, Math.max(0, facts.done / facts.total)) : null;
     this.cell.toggleClass("asyncnb-living", isLiving(facts));
     this.cell.toggleClass("asyncnb-failed", !isLiving(facts));
+    this.cell.toggleClass("asyncnb-paused", facts.state === "paused");
     this.bar.setAttribute("aria-label", text);
     this.bar.title = text;
     this.bar.classList.toggle("asyncnb-mod-indeterminate", isLiving(facts) && share === null);
@@ -103,8 +104,7 @@ class Mark {
     this.bar.remove();
     if (cell.isDisposed) return;
     cell.model.stateChanged.disconnect(this.follow);
-    cell.removeClass("asyncnb-living");
-    cell.removeClass("asyncnb-failed");
+    for (const state of ["living", "failed", "paused"]) cell.removeClass(`asyncnb-${state}`);
     this.facts = null;
     if (cell.inputArea) this.clearPrompt();
   }

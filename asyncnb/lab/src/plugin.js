@@ -40,6 +40,7 @@ export default async function plugins(shared, panel) {
 
         const kernels = new Kernels(app, modules, parts.tracker);
         addNotices(app, parts.settings);
+        addLoading(app, kernels, parts.tracker, parts);
         addPanel(app, kernels, parts);
         addCells(app, kernels, parts.tracker, parts);
         addRunning(app, kernels, parts.managers, parts);
