@@ -66,7 +66,10 @@ class Extension:
         self.ip = ip
         self.output = OutputRouter(ip)
         self.await_cells = AwaitCells(
-            ip, enter=self.output.enter, hand_over=self.output.task_streams.hand_over
+            ip,
+            parent=self.output.parent,
+            enter=self.output.enter,
+            hand_over=self.output.task_streams.hand_over,
         )
         self.one_loop = OneLoop(ip, self.await_cells)
         self.tracebacks = Tracebacks(
@@ -77,6 +80,7 @@ class Extension:
             is_detached_failure=self.await_cells.is_detached_failure,
         )
         self._browser: BrowserSide | None = None
+        self._guard: InterruptGuard | None = None
         self._feed: Feed | None = None
         self._feed_lock = fork_safe_lock()
         self._leak_notes: LeakNotes | None = None
@@ -173,7 +177,7 @@ class Extension:
             files = FileCalls(self._kernel_loop())
             self._install(files.install, files.uninstall)
         if InterruptGuard.suits(kernel):
-            guard = InterruptGuard(ip, kernel)
+            self._guard = guard = InterruptGuard(ip, kernel)
             self._install(guard.install, guard.uninstall)
         # After the guard, so that no interrupt arrives while the running loop is being changed.
         self._install(self.one_loop.install, self.one_loop.uninstall)
@@ -318,8 +322,10 @@ class Extension:
 
                 self._feed = feed = kernel_feed(
                     awaiting=lambda: self.await_cells.awaiting,
+                    awaiting_cell=lambda: self.await_cells.awaiting_cell,
                     deadlocks=lambda: self.deadlocks.watcher.lines(),
                     detach=self._detach_cell,
+                    stop_cell=lambda id: self.await_cells.stop(id, self._guard),
                 )
                 self._browser_undo.push(feed.close)
             return self._feed
