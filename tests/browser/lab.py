@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import nbformat
 import psutil
 
+from asyncnb.lab.build import build
 from tests.browser.contrast import CONTRAST
 from tests.kernel.driver import ROOT, environment
 
@@ -179,17 +180,18 @@ class Lab:
         bounded = asyncio.wait_for(step, timeout)
         return asyncio.run_coroutine_threadsafe(bounded, self._loop).result(timeout + 5)
 
-    def open(self, *cells: str, app: str = "lab") -> Notebook:
+    def open(self, *cells: str, app: str = "lab", kernel: str = "python3") -> Notebook:
         """Show a new notebook of these code cells; return when its kernel is ready.
 
-        ``app`` is "lab" or "notebook": Notebook 7, which the same server serves.
+        ``app`` is "lab" or "notebook": Notebook 7, which the same server serves. ``kernel`` is the
+        name of a kernel spec.
         """
         self._opened += 1
         path = self.folder / f"test{self._opened}.ipynb"
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in cells],
             metadata={
-                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+                "kernelspec": {"name": kernel, "display_name": "Python 3", "language": "python"}
             },
         )
         nbformat.write(notebook, path)
@@ -229,8 +231,12 @@ class Lab:
         return json.loads(body) if body else None
 
     def set_settings(self, name: str, values: dict[str, Any] | None) -> None:
-        """Set what the settings editor does, for pages opened from here on; None for defaults."""
-        path = self._settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        """Set what the settings editor does, for pages opened from here on; None for defaults.
+
+        ``name`` is "asyncnb/plugin", or "notebook-extension/tracker" without "@jupyterlab/".
+        """
+        scope = "" if name.startswith("asyncnb/") else "@jupyterlab"
+        path = self._settings / scope / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values or {}))
 
@@ -261,6 +267,8 @@ class Lab:
     # Below: how the two are started
 
     def _start_server(self) -> None:
+        labextensions = self.scratch / "labextensions"
+        build(labextensions / "asyncnb", "0.0.0")  # of this clone, whatever is installed
         self._settings = self.scratch / "settings"
         for name, values in SETTINGS.items():
             self.set_settings(name, values)
@@ -277,6 +285,7 @@ class Lab:
             "--LabApp.expose_app_in_browser=True",
             "--JupyterNotebookApp.expose_app_in_browser=True",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            f"--LabServerApp.extra_labextensions_path={labextensions}",
         ]  # fmt: skip
         env = environment(self.scratch) | {
             "JUPYTERLAB_SETTINGS_DIR": str(self._settings),

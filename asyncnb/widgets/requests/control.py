@@ -22,8 +22,6 @@ from asyncnb.widgets._subscription import Message, Show, Subscription
 VERSION: Final = 1
 #: The most subscriptions of pages that are there.
 MAX_SUBSCRIPTIONS: Final = 100
-#: What a subscription can show.
-SHOWN: Final = ("rows", "summary")
 
 
 class Request(Protocol):
@@ -44,10 +42,12 @@ def _comm_id(value: object) -> str:
     return value
 
 
-def _shown(value: object) -> str:
-    if not isinstance(value, str) or value not in SHOWN:
-        raise CommandError(f"{brief_of(value)} is not shown; 'rows' and 'summary' are.")
-    return value
+def _shown(value: object) -> Show:
+    if value == "rows":
+        return "rows"
+    if value == "summary":
+        return "summary"
+    raise CommandError(f"{brief_of(value)} cannot be shown; 'rows' and 'summary' can.")
 
 
 #: The verbs that only requests have, with their arguments.
@@ -160,7 +160,10 @@ def _reply(answer: Message) -> Message:
     """Return the feed's answer to a question as a reply."""
     if not answer.pop("ok", True):
         return _error(str(answer["text"]))
-    return sendable({"status": "ok"} | {k: v for k, v in answer.items() if k not in ("k", "n")})
+    reply: Message = sendable(
+        {"status": "ok"} | {k: v for k, v in answer.items() if k not in ("k", "n")}
+    )
+    return reply
 
 
 def _error(text: str) -> Message:

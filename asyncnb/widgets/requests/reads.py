@@ -45,8 +45,8 @@ def describe(task: int | str) -> Message:
 def output(task: int | str, cursor: int) -> Message:
     """Return what a task has printed since ``cursor``, as far as it is kept.
 
-    A cursor is a number of characters. ``cursor`` of the answer is for the next question; ``gone`` is how many characters before
-    ``text`` are no longer kept.
+    A cursor is a number of characters. ``cursor`` of the answer is for the next question; ``gone``
+    is how many characters before ``text`` are no longer kept.
     """
     record = _record(task)
     state = record.state()  # first: what has ended prints no more

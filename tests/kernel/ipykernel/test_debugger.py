@@ -12,8 +12,8 @@ from tests.kernel.debugger import Debugger
 
 
 @pytest.fixture
-def debugger(start_kernel):
-    kernel = start_kernel()
+def debugger(start_kernel, request):
+    kernel = start_kernel(reports_blocks=getattr(request, "param", False))
     debugger = Debugger(kernel)
     debugger.start()
     yield debugger
@@ -39,23 +39,29 @@ CELLS = {
 }
 
 
-def assert_stops(debugger: Debugger, which: str) -> None:
+# What "Run in Background" sends for a cell of this text.
+ADDED = {"asyncnb": {"added_lines": 1}}
+
+
+def assert_stops(debugger: Debugger, which: str, above: str = "") -> None:
     """Run a cell with a breakpoint in this line, look at it there, and let it run to its end."""
     code, line = CELLS[which]
     debugger.break_at(code, line)
-    cell = debugger._kernel.submit(code, as_it_is=True)
+    metadata = ADDED if above else None
+    cell = debugger._kernel.submit(above + code, as_it_is=True, metadata=metadata)
     thread = debugger.wait_for_stop(which)
     at, variables = debugger.where(thread)
     assert (at, variables["seen"]) == (line, "41"), which
     debugger.ask("continue", threadId=thread)
     assert "Error" not in cell.wait_for("result 42").wait().text, which
     debugger._kernel.ok("if 'job' in globals(): job.join(10); del job")
-    assert BARKED not in cell.text, which
 
 
 def test_a_breakpoint_is_hit_and_the_code_runs_to_its_end(debugger):
     for which in CELLS:
         assert_stops(debugger, which)
+    for which in ("a plain cell", "a cell with await", "a coroutine of one"):
+        assert_stops(debugger, which, above="%%atask job\n")
 
 
 def test_breakpoints_are_hit_in_a_plain_kernel_and_where_the_extension_is_loaded_later(
@@ -102,6 +108,7 @@ def test_steps_go_over_an_await_while_other_tasks_run(debugger, where):
     assert kernel.ok("await asyncio.sleep(0, 5)").result == "5"
 
 
+@pytest.mark.parametrize("debugger", [True], indirect=True, ids=["reports blocks"])
 def test_the_time_at_a_breakpoint_blocks_nothing_and_what_blocks_after_it_is_told(debugger):
     kernel = debugger._kernel
     kernel.ok("gate = threading.Event()")
