@@ -142,7 +142,7 @@ class Feed:
 
     def ask(self, content: object, answer: Callable[[Message], object]) -> None:
         """Queue a message that is answered once, without a subscription. Any thread."""
-        self.submit(Subscription(lambda said, _: answer(said), only=None, answers=False), content)
+        self.submit(Subscription(lambda said, _: answer(said)), content)
 
     def close(self) -> None:
         """End the thread after a last message to every browser."""
