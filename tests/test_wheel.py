@@ -108,7 +108,9 @@ def test_all_that_package_json_names_is_there(tmp_path: Path) -> None:
     assert written == ", ".join(f"{name}: {json.dumps(each)}" for name, each in defaults.items())
 
 
-def test_a_changed_source_changes_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_source_changes_the_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A browser keeps a file for good under its name: an old one must not be asked for."""
     build.build(tmp_path, "1.0")
     before = {path.name for path in (tmp_path / "static").iterdir()}

@@ -1,4 +1,4 @@
-"""Cells in the background by JupyterLab's buttons, keys and commands, and the marks of living ones."""
+"""Cells in the background by JupyterLab's buttons and keys, and the marks of living ones."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ SHOWS = f"""([index, wanted]) => {{
     return Object.entries(wanted).every(([key, value]) => state[key] === value);
 }}"""
 TEXT = f"index => ({CELL})(index).model.sharedModel.getSource()"
+CAN_UNDO = "() => jupyterapp.shell.currentWidget.content.model.sharedModel.canUndo()"
 ENABLED = "command => jupyterapp.commands.isEnabled(command)"
 BUTTON = '.jp-cell-toolbar [data-jp-item-name="asyncnb-{}"]'
 RUN, STOP, SHOW = "asyncnb:run-in-background", "asyncnb:stop-cell", "asyncnb:show-task"

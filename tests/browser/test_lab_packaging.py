@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.lab import DEADLINE, Lab, Notebook
+from tests.browser.lab import Lab, Notebook
 from tests.kernel.driver import environment, install_kernelspec
 
 pytestmark = pytest.mark.browser
