@@ -48,6 +48,7 @@ FLASHED = "() => document.querySelector('.asyncnb-pointed-at')?.textContent ?? '
 FOCUSED = """() => (node => node.getAttribute('aria-label') ?? node.textContent)(document.activeElement)"""
 SHOW = "() => { void jupyterapp.commands.execute('asyncnb:show-panel'); }"
 HIDE = "() => { jupyterapp.shell.collapseLeft(); }"
+RESTART = "async () => { await jupyterapp.shell.currentWidget.sessionContext.restartKernel(); }"
 OPEN = """async path => {
     const notebook = await jupyterapp.commands.execute('docmanager:open', { path });
     await notebook.context.ready;
@@ -82,9 +83,7 @@ class Panel:
 
     def until(self, script: str, expected: Any, argument: Any = None) -> None:
         """Wait until the page answers so; AssertionError with what it answers instead."""
-        same = (
-            f"async ([argument, wanted]) => JSON.stringify(await ({script})(argument)) === wanted"
-        )
+        same = f"async ([argument, wanted]) => JSON.stringify(await ({script})(argument)) === wanted"
         wanted = self.notebook.ask("value => JSON.stringify(value)", expected)
         page = self.notebook._page
         shown = page.wait_for_function(same, arg=[argument, wanted], timeout=1000 * DEADLINE)
@@ -111,6 +110,11 @@ class Panel:
         """Point at a row, where its buttons then are."""
         found = self.notebook._page.locator("#asyncnb-panel").get_by_role("row", name=name)
         self.notebook.do(found.first.hover(timeout=1000 * DEADLINE))
+
+    def open_details(self, name: str) -> None:
+        """Click on the name of a task."""
+        found = self.notebook._page.locator("#asyncnb-panel").get_by_role("row", name=name)
+        self.notebook.do(found.first.locator(".asyncnb-name-text").click(timeout=1000 * DEADLINE))
 
     def act(self, verb: str, name: str) -> None:
         self.point_at(name)
@@ -169,10 +173,8 @@ def test_the_tasks_of_two_notebooks_are_watched_and_steered_in_the_panel(
     panel.see("other", "waiting", "In[")
     panel.until(BADGE, ["2", "", "Tasks: 2 running"])
     # rename, pause, limit, its details
-    panel.point_at("other")
-    notebook.press("F2")
-    found = notebook._page.locator("#asyncnb-panel").get_by_role("row", name="other").first
-    notebook.do(found.get_by_text("other").dblclick())
+    panel.open_details("other")
+    panel.click("button", "Rename other")
     notebook.press("Control+a")
     notebook.type("better")
     notebook.press("Enter")
@@ -181,14 +183,13 @@ def test_the_tasks_of_two_notebooks_are_watched_and_steered_in_the_panel(
     panel.see("better", "paused")
     panel.act("Resume", "better")
     panel.see("better", "waiting")
-    panel.act("Set time limit of", "better")
+    panel.click("button", "Set time limit of better")
     notebook.type("3600")
     notebook.press("Enter")
     panel.see("better", "left")
-    panel.click("row", "patient")
-    panel.until(
-        "() => document.querySelector('#asyncnb-panel .asyncnb-output')?.textContent", "here\n"
-    )
+    panel.click("button", "Close details")
+    panel.open_details("patient")
+    panel.until("() => document.querySelector('#asyncnb-panel .asyncnb-output')?.textContent", "here\n")
     notebook.screenshot("lab-panel-details")
     panel.click("button", "Close details")
     # to the cell, in the notebook that is not in front
@@ -227,7 +228,7 @@ def test_the_tasks_of_two_notebooks_are_watched_and_steered_in_the_panel(
     panel.until(f"() => ({ROWS})().filter(name => name === 'broken').length", 2)
     # a restarted kernel has no tasks; a closed notebook's kernel keeps its own
     panel.bring_forward(second)
-    notebook.press_restart()
+    notebook.ask(RESTART)
     panel.until(f"() => ({SECTIONS})().includes({f'{second}, asyncnb is not loaded'!r})", True)
     assert "better" not in notebook.ask(ROWS)
     panel.bring_forward(first)
