@@ -83,7 +83,9 @@ class Panel:
 
     def until(self, script: str, expected: Any, argument: Any = None) -> None:
         """Wait until the page answers so; AssertionError with what it answers instead."""
-        same = f"async ([argument, wanted]) => JSON.stringify(await ({script})(argument)) === wanted"
+        same = (
+            f"async ([argument, wanted]) => JSON.stringify(await ({script})(argument)) === wanted"
+        )
         wanted = self.notebook.ask("value => JSON.stringify(value)", expected)
         page = self.notebook._page
         shown = page.wait_for_function(same, arg=[argument, wanted], timeout=1000 * DEADLINE)
@@ -189,7 +191,9 @@ def test_the_tasks_of_two_notebooks_are_watched_and_steered_in_the_panel(
     panel.see("better", "left")
     panel.click("button", "Close details")
     panel.open_details("patient")
-    panel.until("() => document.querySelector('#asyncnb-panel .asyncnb-output')?.textContent", "here\n")
+    panel.until(
+        "() => document.querySelector('#asyncnb-panel .asyncnb-output')?.textContent", "here\n"
+    )
     notebook.screenshot("lab-panel-details")
     panel.click("button", "Close details")
     # to the cell, in the notebook that is not in front

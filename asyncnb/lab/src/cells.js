@@ -12,7 +12,7 @@ function addCells(app, kernels, tracker, parts) {
   const { commands } = app;
   const { notebook, ui } = parts.modules;
   const facts = new CellFacts();
-  const runner = new BackgroundRunner(kernels, parts, warn);
+  const runner = new BackgroundRunner(kernels, parts, (error) => warn(error));
   const notebooks = new Map(); // NotebookPanel -> NotebookMarks
   const late = new LateOutputs();
 
