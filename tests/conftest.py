@@ -107,15 +107,16 @@ def _is_alive(group: int) -> bool:
 class _Shared:
     """The kernel that the tests of one module share, replaced when one of them spoilt it."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, options: dict[str, Any]) -> None:
         self._python = python
+        self._options = options
         self._kernel: Kernel | None = None
 
     def get(self) -> Kernel:
         from tests.kernel.driver import Kernel
 
         if self._kernel is None:
-            self._kernel = Kernel(self._python)
+            self._kernel = Kernel(self._python, **self._options)
             self._kernel.ok("_baseline = set(get_ipython().user_ns)")
         self._kernel.forget()
         return self._kernel
@@ -132,9 +133,18 @@ class _Shared:
             kernel.shutdown(now=True)
 
 
+def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """How the kernels of a module are started.
+
+    Where a test looks at all that is below a cell, a report that the loop was blocked for a moment,
+    by a machine that was busy, is in the way: `REPORTS_BLOCKS = True` in modules that are about it.
+    """
+    return {"reports_blocks": getattr(request.module, "REPORTS_BLOCKS", False)}
+
+
 @pytest.fixture(scope="module")
-def _shared(python: str) -> Iterator[_Shared]:
-    shared = _Shared(python)
+def _shared(python: str, request: pytest.FixtureRequest) -> Iterator[_Shared]:
+    shared = _Shared(python, _options(request))
     yield shared
     shared.discard()
 
@@ -156,14 +166,14 @@ def kernel(_shared: _Shared, request: pytest.FixtureRequest) -> Iterator[Kernel]
 
 
 @pytest.fixture
-def start_kernel(python: str) -> Iterator[Callable[..., Kernel]]:
+def start_kernel(python: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Kernel]]:
     """Start kernels of one's own: `start_kernel(extension=False, arguments=[...])`."""
     from tests.kernel.driver import Kernel
 
     kernels: list[Kernel] = []
 
     def start(**options: Any) -> Kernel:
-        kernels.append(Kernel(python, **options))
+        kernels.append(Kernel(python, **(_options(request) | options)))
         return kernels[-1]
 
     yield start

@@ -27,7 +27,7 @@ from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched.named_groups import open_groups
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb.widgets._commands import Commands
+from asyncnb.widgets._commands import QUESTIONS, Commands
 from asyncnb.widgets._detail import detail_of, waits_for
 from asyncnb.widgets._rows import FORMAT, Row, cut, pack, row_of, sendable
 from asyncnb.widgets._subscription import (
@@ -140,6 +140,10 @@ class Feed:
             self._thread = thread = ServiceThread(self._run, "asyncnb dashboard")
         thread.start()
 
+    def ask(self, content: object, answer: Callable[[Message], object]) -> None:
+        """Queue a message that is answered once, without a subscription. Any thread."""
+        self.submit(Subscription(lambda said, _: answer(said)), content)
+
     def close(self) -> None:
         """End the thread after a last message to every browser."""
         with self._lock:
@@ -213,6 +217,11 @@ class Feed:
             own = getattr(self, f"_on_{verb}", None)
             if own is not None:
                 own(subscription, **arguments)
+                return
+            if verb in QUESTIONS:
+                from asyncnb.widgets.requests.reads import READS  # no dashboard asks
+
+                self._send(subscription, {"k": verb, "n": client, **READS[verb](**arguments)}, [])
                 return
             answer: Message = {"k": "ack", "n": client, "ok": True}
             answer["text"] = self._commands.execute(verb, arguments)

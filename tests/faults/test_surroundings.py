@@ -12,6 +12,7 @@ from jupyter_client.blocking import BlockingKernelClient
 
 from tests.faults.conftest import begin, check
 
+REPORTS_BLOCKS = True
 posix = pytest.mark.skipif(sys.platform == "win32", reason="these limits are POSIX's")
 
 
@@ -81,7 +82,7 @@ def test_suspended(fresh_victim):
     time.sleep(5)  # the length of the sleep is the subject
     os.kill(fresh_victim.pid, signal.SIGCONT)
     cell.wait_for("woke")
-    assert not fresh_victim.where("blocks the")
+    assert not fresh_victim.where("has blocked the loop")
 
 
 @pytest.mark.promise("the wall clock jumps: tasks and timeouts go by the monotonic one")

@@ -48,6 +48,12 @@ class Error(NamedTuple):
     traceback: str
 
 
+#: In one line, without a name in the user's namespace: the loop is watched as ever, and what a machine
+#: makes wait says nothing below the cells.
+QUIET_BLOCKS = (
+    "__import__('asyncnb._kernel.output.blocked', fromlist=['it'])"
+    ".BlockedLoopReporter.observe = lambda *_: None"
+)
 IPYKERNEL = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
 
 
@@ -182,9 +188,11 @@ class Kernel:
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         encrypted: bool = False,
+        reports_blocks: bool = True,
     ) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="asyncnb-kernel-"))
         self.extension = extension
+        self._reports_blocks = reports_blocks
         self._subshell: str | None = None
         self._arguments = list(arguments)
         self._env = environment(self.scratch) | dict(env or {})
@@ -377,7 +385,8 @@ class Kernel:
                 if time.monotonic() > deadline or not self.alive:
                     raise
         if self.extension:
-            self.ok(f"%load_ext asyncnb\n{PREAMBLE}")
+            quiet = "" if self._reports_blocks else QUIET_BLOCKS
+            self.ok(f"%load_ext asyncnb\n{PREAMBLE}\n{quiet}")
 
     def _request(
         self, msg_type: str, content: dict[str, Any], subshell: str | None = None, **metadata: Any

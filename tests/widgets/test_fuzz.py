@@ -26,7 +26,8 @@ from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import shutdown
 from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import VERBS, Commands
-from asyncnb.widgets._feed import Feed, Subscription
+from asyncnb.widgets._feed import Feed
+from asyncnb.widgets._subscription import Subscription
 
 EXAMPLES = int(os.environ.get("ASYNCNB_FUZZ", "300"))
 GROUP = "a group"

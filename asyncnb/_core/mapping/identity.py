@@ -65,13 +65,19 @@ def _source_hash(function: Any) -> str:
     if not isinstance(inner, types.FunctionType | type):
         call = getattr(type(inner), "__call__", None)  # noqa: B004
         inner = call if isinstance(call, types.FunctionType) else type(inner)
+    code = getattr(inner, "__code__", None)
     try:
         # The cell of %%amap: its options may change, and are lines of its source for inspect.
-        source = getattr(inner, "_asyncnb_source", None) or inspect.getsource(inner)
+        source = getattr(inner, "_asyncnb_source", None)
+        if source is None:
+            if isinstance(code, types.CodeType) and code.co_filename == "<string>":
+                # The name that exec() gives to all it compiles, and `python -c` to its code: 3.13
+                # finds the lines of the latter for either (linecache has them as "<string>").
+                raise OSError
+            source = inspect.getsource(inner)
         text = _essential(source).encode("utf-8", "backslashreplace")
     except (OSError, TypeError, SyntaxError):
         # exec(), a deleted file, a class of a cell, C
-        code = getattr(inner, "__code__", None)
         text = _code_bytes(code) if isinstance(code, types.CodeType) else b""
     return hashlib.sha256(text).hexdigest()[:32]
 

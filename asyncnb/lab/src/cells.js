@@ -13,7 +13,7 @@ function addCells(app, kernels, tracker, parts) {
   const { notebook, ui } = parts.modules;
   const warn = (error) => notify(app, error.message, "error");
   const facts = new CellFacts();
-  const runner = new BackgroundRunner(kernels, parts, warn);
+  const runner = new BackgroundRunner(kernels, parts, (error) => warn(error));
   const notebooks = new Map(); // NotebookPanel -> NotebookMarks
   const late = new LateOutputs();
 

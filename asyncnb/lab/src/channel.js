@@ -231,8 +231,9 @@ class ChannelSubscription {
     if (!comm) return;
     this.channel.request({ ...content, comm_id: comm }).catch((error) => {
       if (this.comm !== comm) return;
-      if (content.n !== undefined && error.kind === "refused") this.onMessage({ k: "ack", n: content.n, ok: false, text: error.message }, []);
-      else this.trouble(comm, error);
+      if (content.n === undefined || error.kind !== "refused") return this.trouble(comm, error);
+      this.onMessage({ k: "ack", n: content.n, ok: false, text: error.message }, []);
+      this.send({ c: "seen", messages: this.received }); // refused as well if the subscription is unknown
     });
   }
 

@@ -330,8 +330,19 @@ class Entry {
     if (this.state === "foreign" || this.state === "dead") throw new ChannelError(this.whyNot(), "refused");
     this.setNote("Loading asyncnb.");
     await this.connected();
-    const isBusy = this.connection.status === "busy";
-    if (isBusy) this.setNote("asyncnb will be loaded when the running cell has ended.");
+    // A new connection does not know the status of a kernel that runs a cell.
+    const wait = this.connection.status === "busy" ? 0 : 1000;
+    const slow = setTimeout(() => this.setNote("asyncnb will be loaded when the running cell has ended."), wait);
+    try {
+      await this.runLoad();
+    } finally {
+      clearTimeout(slow);
+    }
+    if (await this.protocol.probe()) return this.onAnswer(true);
+    throw new ChannelError("%load_ext asyncnb ran without an error, but the kernel does not report asyncnb. An older version may be installed there.", "refused");
+  }
+
+  async runLoad() {
     let content;
     do {
       const code = "%load_ext asyncnb";
@@ -343,8 +354,6 @@ class Entry {
       }
     } while (content.status === "aborted"); // the cell before it failed
     if (content.status !== "ok") throw new ChannelError(loadError(content), "refused");
-    if (await this.protocol.probe()) return this.onAnswer(true);
-    throw new ChannelError("%load_ext asyncnb ran without an error, but the kernel does not report asyncnb. An older version may be installed there.", "refused");
   }
 
   setNote(note) {

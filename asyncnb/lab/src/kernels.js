@@ -7,6 +7,7 @@ class Kernels {
     this.tracker = tracker ?? null; // of the notebooks open in this page
     this.entries = new Map(); // Entry by kernel id, in the order of their names
     this.changed = new modules.signaling.Signal(this); // Signal<Kernels, Entry | null>; null: the list
+    leaveStatusAlone(modules.labutils?.PageConfig);
     this.refresh = this.refresh.bind(this);
     this.refreshSoon = this.refreshSoon.bind(this);
     const { sessions, kernels, kernelspecs } = app.serviceManager;
@@ -107,6 +108,20 @@ class Kernels {
     for (const entry of this.entries.values()) entry.dispose();
     this.entries.clear();
     this.modules.signaling.Signal.disconnectReceiver(this);
+  }
+}
+
+/**
+ * Have JupyterLab (4.5 and later) take no account of our requests in a kernel's status: each is answered
+ * with "busy" and "idle", also while a cell runs.
+ */
+function leaveStatusAlone(config) {
+  const option = "untracked_message_types";
+  try {
+    const types = new Set(JSON.parse(config.getOption(option) || "[]"));
+    config.setOption(option, JSON.stringify([...types.add(REQUEST).add("comm_info_request")]));
+  } catch (error) {
+    console.warn("asyncnb: the status of kernels may flicker.", error);
   }
 }
 

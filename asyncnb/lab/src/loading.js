@@ -29,11 +29,7 @@ function addLoading(app, kernels, tracker, { settings, modules }) {
     const { content } = await kernel.requestExecute(request).done;
     if (content.status !== "error" || explained) return;
     explained = true;
-    const reason =
-      content.ename === "ModuleNotFoundError"
-        ? `asyncnb is not installed in the environment of the kernel “${kernel.name}”.`
-        : `asyncnb could not be loaded in the kernel “${kernel.name}”: ${content.evalue}`;
-    notify(app, `${reason} The setting “Load asyncnb in every new kernel” has no effect there.`, "warning");
+    notify(app, `${loadError(content)} The setting “Load asyncnb in every new kernel” has no effect there.`, "warning");
   };
   const follow = async (kernel) => {
     if ((await kernel.spec)?.language?.toLowerCase() !== "python") return;

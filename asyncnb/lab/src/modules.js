@@ -5,6 +5,7 @@ const USED = {
   apputils: "@jupyterlab/apputils",
   cells: "@jupyterlab/cells",
   coreutils: "@lumino/coreutils",
+  labutils: "@jupyterlab/coreutils",
   notebook: "@jupyterlab/notebook",
   running: "@jupyterlab/running",
   services: "@jupyterlab/services",

@@ -62,7 +62,9 @@ class SectionView extends View {
   paint() {
     this.painted = performance.now();
     super.paint();
-    this.section.panel.arrangeSoon();
+    const { section } = this;
+    section.panel.arrangeSoon();
+    if (section.panel.wanted?.kernelId === section.entry.id) section.showTask(section.panel.wanted.cellId);
   }
 
   lostText() {
@@ -150,12 +152,10 @@ class Section {
     setHidden(this.load, state !== "absent");
     this.load.disabled = Boolean(this.isLoading);
     setText(this.load, this.isLoading ? "Loading…" : "Load asyncnb");
-    setAttribute(this.load, "title", this.isLoading ? "The kernel loads it when it is free" : `Run %load_ext asyncnb in ${this.title}`);
+    setAttribute(this.load, "title", entry.note ?? `Run %load_ext asyncnb in ${this.title}`);
     setAttribute(this.load, "aria-label", `Load asyncnb in ${this.title}`);
     if (this.store && state === "disconnected" && this.store.connection !== "lost") this.store.connection = "silent";
     if (!this.isLive || (state === "loaded" && this.store?.connection === "lost")) this.drop(); // of another kernel than now
-    else if (state !== this.state && state === "loaded" && this.rows) this.unsubscribe(true);
-    this.state = state;
     this.follow();
     this.view?.changed();
   }
@@ -181,12 +181,10 @@ class Section {
     this.isResting = false;
   }
 
-  /** `isAgain`: the kernel has forgotten the subscription, a new one follows. */
-  unsubscribe(isAgain = false) {
+  unsubscribe() {
     if (!this.view || this.isResting) return;
     this.view.rest();
     this.isResting = true;
-    if (isAgain) this.follow();
   }
 
   drop() {
@@ -202,11 +200,38 @@ class Section {
     if (message.c === "close") {
       this.rows?.dispose();
       this.rows = null;
-    } else if (this.rows) this.rows.post(message);
-    else if (message.c === "sync") {
+    } else if (!this.rows) {
+      if (message.c !== "sync") return;
       const { store } = this;
       this.rows = this.entry.openRows((...received) => store.receive(...received));
+    } else {
+      try {
+        this.rows.post(message);
+      } catch (error) {
+        // Not connected for now: the rows stay, what was asked for is not done.
+        if (message.n !== undefined) this.store.takeAnswer({ n: message.n, ok: false, text: error.message });
+      }
     }
+  }
+
+  /** Put the keyboard on the newest task of a cell, once its row is there. */
+  showTask(cellId) {
+    const { store, view } = this;
+    if (!store?.format || view.tasksPanel.hidden) return;
+    const rows = [...store.rows.values()].filter((row) => row.cell_id === cellId);
+    const row = rows.findLast((each) => !each.isEnded) ?? rows.at(-1);
+    this.panel.wanted = null;
+    if (!row) return view.announce("The task of this cell is no longer listed.", true);
+    const { grid } = view;
+    grid.tree.states.clear();
+    for (let each = row; each; each = each.group === null ? store.rows.get(each.parent) : null) {
+      grid.tree.closed.delete(`g:${each.group}`);
+      if (each !== row) grid.tree.closed.delete(`t:${each.id}`);
+    }
+    grid.rebuild();
+    grid.paint();
+    grid.activate(`t:${row.id}`);
+    this.node.scrollIntoView({ block: "nearest" });
   }
 
   // What the user does
@@ -327,6 +352,7 @@ export class TasksView {
     this.folded = new Set(Array.isArray(folded) ? folded : []); // paths
     this.text = "";
     this.isAwake = false;
+    this.wanted = null; // {kernelId, cellId}: whose task to show when its row comes
     this.filter = h("input", { type: "search", class: "asyncnb-filter", placeholder: "Filter tasks of all notebooks", "aria-label": "Filter tasks of all notebooks", spellcheck: "false", autocomplete: "off" });
     this.list = h("div", { class: "asyncnb-notebooks" });
     this.foreign = h("ul");
@@ -404,7 +430,20 @@ export class TasksView {
   }
 
   focus() {
-    this.filter.focus();
+    if (!this.wanted) this.filter.focus();
+  }
+
+  /** Show the task of a cell: now, or when its row has come. */
+  showTask(kernelId, cellId) {
+    const section = this.sections.get(kernelId);
+    if (!section) return;
+    this.filter.value = "";
+    this.setFilter("");
+    this.wanted = { kernelId, cellId };
+    section.toggle(true);
+    section.view?.select(0);
+    section.node.scrollIntoView({ block: "nearest" });
+    section.view?.changed();
   }
 
   // The list of kernels

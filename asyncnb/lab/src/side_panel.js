@@ -94,6 +94,12 @@ function addPanel(app, kernels, parts) {
       this.content?.focus();
     }
 
+    /** Show the task of a cell, when the content is there. */
+    showTask(kernelId, cellId) {
+      this.wanted = [kernelId, cellId];
+      this.content?.showTask(kernelId, cellId);
+    }
+
     reveal() {
       badge.update();
       if (this.content) return this.content.wake();
@@ -106,7 +112,8 @@ function addPanel(app, kernels, parts) {
         if (this.isDisposed) return;
         this.content = new TasksView(this.node, app, kernels, parts);
         if (this.isVisible) this.content.wake();
-        if (this.wantsFocus) this.content.focus();
+        if (this.wanted) this.content.showTask(...this.wanted);
+        else if (this.wantsFocus) this.content.focus();
       } catch (error) {
         console.error("asyncnb: the Tasks panel could not be loaded.", error);
         this.node.textContent = "The Tasks panel could not be loaded. Reload the page to try again.";
@@ -129,8 +136,19 @@ function addPanel(app, kernels, parts) {
     label: "Show Tasks Panel",
     caption: "Show the asyncio tasks of all notebooks",
     icon: widget.title.icon,
-    describedBy: { args: { type: "object", properties: {} } },
-    execute: () => app.shell.activateById(widget.id),
+    describedBy: {
+      args: {
+        type: "object",
+        properties: {
+          kernelId: { type: "string", description: "The kernel whose task to show" },
+          cellId: { type: "string", description: "The cell whose task to show" },
+        },
+      },
+    },
+    execute: ({ kernelId, cellId } = {}) => {
+      app.shell.activateById(widget.id);
+      if (kernelId && cellId) widget.showTask(kernelId, cellId);
+    },
   });
   parts.palette?.addItem({ command: "asyncnb:show-panel", category: "Tasks" });
   return widget;

@@ -350,7 +350,7 @@ class Grid {
   }
 
   showEmpty(count) {
-    const text = count ? "" : this.store.connection === "connecting" ? "…" : this.tree.isFiltered ? "No task matches." : "No tasks yet. Launch one: %%atask, or asyncnb.launch(…).";
+    const text = count ? "" : !this.store.format ? "…" : this.tree.isFiltered ? "No task matches." : "No tasks yet. Launch one: %%atask, or asyncnb.launch(…).";
     setText(this.empty, text);
     setHidden(this.empty, !text);
     setHidden(this.viewport, count === 0);

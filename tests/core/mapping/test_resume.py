@@ -264,12 +264,14 @@ def test_a_full_disk_stops_the_run_and_the_same_call_continues(
         db.execute("PRAGMA max_page_count=20")
         return db
 
+    # Some on a healthy disk: on a fast one a single write may hold all that comes, and fail whole.
+    run(service, range(100))
     with monkeypatch.context() as patched:
         patched.setattr(open_save, "connect", small)
         with pytest.raises(SaveError, match=r"the disk is full.*outcomes? that it saved before"):
             run(service, range(2000))
     saved = Save("run.db").counts().done
-    assert 0 < saved < 2000
+    assert 100 <= saved < 2000
     service.calls.clear()
     assert run(service, range(2000)) == results(*range(2000))
     assert len(service.calls) == 2000 - saved

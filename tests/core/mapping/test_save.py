@@ -6,6 +6,7 @@ import asyncio
 import csv
 import functools
 import json
+import linecache
 import os
 import sqlite3
 import threading
@@ -247,6 +248,16 @@ def test_the_identity_of_a_function_is_its_name_its_code_and_what_is_bound_to_it
     long = identify(functools.partial(fetch, "x" * 10_000)).arguments
     assert len(long) < 100
     assert long != identify(functools.partial(fetch, "x" * 9_999)).arguments
+
+
+def test_functions_of_exec_differ_where_the_source_of_another_one_is_found_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As 3.13 has it while it runs `python -c`, and so in each worker of pytest-xdist.
+    lines = ["async def fetch(item, size=0):\n", "    return 0\n"]
+    monkeypatch.setitem(linecache.cache, "<string>", (40, None, lines, "<string>"))
+    assert identify(version("item")) == identify(version("item"))
+    assert identify(version("item")).source != identify(version("item + 1")).source
 
 
 # Looking at it

@@ -6,6 +6,7 @@ import pytest
 
 from tests.kernel.driver import OURS, Cell, Kernel
 
+REPORTS_BLOCKS = True
 BARKED = "has blocked the loop"
 
 BLOCKS = {
