@@ -241,6 +241,7 @@ KEPT = {
     "_core.loop.hosted.on_hosted_shutdown": "the core's own",
     "_core.primitives.fast_timer._known_call_at": "functions",
     "_core.introspection.waiting_on._LIBRARIES": "names",
+    "_kernel.ipykernel.control_requests._importing": "empty: a fork waits until it is",
     "_kernel.ipykernel.streams._retired": "what sys holds stays as it is, too",
     "_offload.far.dask._keys": "of a worker, whose key stays as it is",
     "_offload.far.line._connections": "by the id of the process",

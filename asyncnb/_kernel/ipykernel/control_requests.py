@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
+from asyncnb._core.base.forks import before_fork
 from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._kernel.ipykernel.busy_status import report_running
 
@@ -60,6 +61,18 @@ class Request:
 
 Serve = Callable[[Request], None]
 
+#: The threads that import for a first request; a fork would leave the locks of their imports held.
+_importing: set[threading.Thread] = set()
+
+
+def _finish_imports() -> None:
+    for thread in list(_importing):
+        if thread is not threading.current_thread():
+            thread.join(2.0)
+
+
+before_fork(_finish_imports)
+
 
 class ControlRequests:
     """Takes the requests of one kernel.
@@ -74,7 +87,6 @@ class ControlRequests:
         self._serve: Serve | None = None
         self._early: list[Request] = []
         self._lock = fork_safe_lock()
-        self._preparing: threading.Thread | None = None
         self._announcement = _Announcement(kernel)
 
     @staticmethod
@@ -95,9 +107,7 @@ class ControlRequests:
         handlers = self._kernel.control_handlers
         if handlers.get(REQUEST) == self.asyncnb_request:
             del handlers[REQUEST]
-        preparing = self._preparing
-        if preparing is not None:
-            preparing.join(2.0)
+        _finish_imports()
 
     def asyncnb_request(self, stream: Any, idents: Any, message: dict[str, Any]) -> None:
         """Handle a request. The control thread."""
@@ -113,25 +123,29 @@ class ControlRequests:
         if serve is not None:
             _serve(serve, request)
         else:
-            self._preparing = thread = threading.Thread(
-                target=self._prepare, name="asyncnb control", daemon=True
-            )
-            thread.start()
+            thread = threading.Thread(target=self._prepare, name="asyncnb control", daemon=True)
+            _importing.add(thread)
+            try:
+                thread.start()
+            except RuntimeError:  # the system's limit of threads, or the end of the interpreter
+                _importing.discard(thread)
+                self._begin(_refuse)
 
     def _prepare(self) -> None:
-        serve = self._made()
+        try:
+            serve = self._make()
+        except Exception:
+            logger.exception("asyncnb cannot serve requests of front ends")
+            serve = _refuse
+        _importing.discard(threading.current_thread())
+        self._begin(serve)
+
+    def _begin(self, serve: Serve) -> None:
         with self._lock:  # so that later requests are not served before these
             early, self._early = self._early, []
             for request in early:
                 _serve(serve, request)
             self._serve = serve if serve is not _refuse else None
-
-    def _made(self) -> Serve:
-        try:
-            return self._make()
-        except Exception:
-            logger.exception("asyncnb cannot serve requests of front ends")
-            return _refuse
 
 
 def _serve(serve: Serve, request: Request) -> None:
@@ -143,7 +157,7 @@ def _serve(serve: Serve, request: Request) -> None:
 
 
 def _refuse(request: Request) -> None:
-    text = "asyncnb cannot serve requests; the kernel's log says why."
+    text = "asyncnb could not start to serve requests. The kernel's log says why; ask again."
     request.reply({"status": "error", "ename": "RuntimeError", "evalue": text})
 
 
