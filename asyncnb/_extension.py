@@ -15,6 +15,7 @@ from IPython.core.error import UsageError
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import THREADS, CommandError, format_exception_line, no_threads
 from asyncnb._core.base.forks import at_fork
+from asyncnb._core.base.locks import fork_safe_lock
 from asyncnb._core.base.progress_observers import observe_progress
 from asyncnb._core.base.sizes import OFFLOAD_LIMIT
 from asyncnb._core.base.text import count
@@ -22,8 +23,8 @@ from asyncnb._core.loop.current import embedded_loop, running_embedded_loop, shu
 from asyncnb._kernel.awaiting.autoawait import AwaitCells
 from asyncnb._kernel.awaiting.foreign_loops import AwaitBridge, FileCalls
 from asyncnb._kernel.awaiting.one_loop import OneLoop
-from asyncnb._kernel.current_cell import current_record
 from asyncnb._kernel.front_end import NotebookFrontEnd
+from asyncnb._kernel.ipykernel.control_requests import ControlRequests
 from asyncnb._kernel.ipykernel.debugger import DebuggerRules
 from asyncnb._kernel.ipykernel.interrupts import InterruptGuard
 from asyncnb._kernel.ipykernel.keep_alive import KeepAlive
@@ -47,12 +48,14 @@ if TYPE_CHECKING:
     from asyncnb._core.timeline.timeline import Timeline
     from asyncnb._kernel.awaiting.event_sources import EventSources
     from asyncnb._kernel.cells.background import BackgroundCells
+    from asyncnb._kernel.ipykernel.control_requests import Serve
     from asyncnb._kernel.magics.leak_notes import LeakNotes
     from asyncnb._kernel.magics.verbs import Verb
     from asyncnb._kernel.output.blocked import BlockedLoopReporter
     from asyncnb._kernel.output.deadlocks import DeadlockReporter
     from asyncnb._kernel.output.notifications import Notifications
     from asyncnb._kernel.output.progress import ProgressBars
+    from asyncnb.widgets._feed import Feed
     from asyncnb.widgets._session import BrowserSide
 
 
@@ -63,7 +66,10 @@ class Extension:
         self.ip = ip
         self.output = OutputRouter(ip)
         self.await_cells = AwaitCells(
-            ip, enter=self.output.enter, hand_over=self.output.task_streams.hand_over
+            ip,
+            parent=self.output.parent,
+            enter=self.output.enter,
+            hand_over=self.output.task_streams.hand_over,
         )
         self.one_loop = OneLoop(ip, self.await_cells)
         self.tracebacks = Tracebacks(
@@ -74,6 +80,9 @@ class Extension:
             is_detached_failure=self.await_cells.is_detached_failure,
         )
         self._browser: BrowserSide | None = None
+        self._guard: InterruptGuard | None = None
+        self._feed: Feed | None = None
+        self._feed_lock = fork_safe_lock()
         self._leak_notes: LeakNotes | None = None
         self.unawaited = UnawaitedFailures(ip, self.output)
         self.keep_alive = KeepAlive(kernel_of(ip))
@@ -168,7 +177,7 @@ class Extension:
             files = FileCalls(self._kernel_loop())
             self._install(files.install, files.uninstall)
         if InterruptGuard.suits(kernel):
-            guard = InterruptGuard(ip, kernel)
+            self._guard = guard = InterruptGuard(ip, kernel)
             self._install(guard.install, guard.uninstall)
         # After the guard, so that no interrupt arrives while the running loop is being changed.
         self._install(self.one_loop.install, self.one_loop.uninstall)
@@ -209,6 +218,9 @@ class Extension:
         undo.push(_drop_frames)
         self._install(self.settings.install, self.settings.uninstall)
         undo.push(self._browser_undo.unwind)
+        if THREADS and ControlRequests.suits(kernel):
+            requests = ControlRequests(kernel, self._control_side)
+            self._install(requests.install, requests.uninstall)
         undo.push(_end_workers)
         undo.push(_end_profiles)
         undo.push(shutdown)  # undone first, while the parts that show how tasks end still work
@@ -229,7 +241,9 @@ class Extension:
 
         Raises UsageError, with nothing changed, in code that runs on that loop.
         """
-        _refuse_on_loop("unloaded", "%unload_ext asyncnb")
+        from asyncnb._kernel.magics.restart import refuse_on_loop
+
+        refuse_on_loop("unloaded", "%unload_ext asyncnb")
         self._uninstall()
 
     def _uninstall(self) -> None:
@@ -255,7 +269,7 @@ class Extension:
             self._undo,
             background=lambda: self.background,
             status=self._status,
-            restart=self.restart,
+            restart=_restart,
             settings=self.settings,
             tasks_verbs=self._tasks_verbs,
         )
@@ -291,16 +305,36 @@ class Extension:
             channel = self.event_sources.channel
             channel.install()
             self._browser = browser = BrowserSide(
+                self.feed(),
                 subscribe_comm=channel.subscribe,
                 prompt=lambda: channel.prompt,
                 fallback=as_bundle,
                 headless=lambda: is_headless(self.output.parent()),
-                awaiting=lambda: self.await_cells.awaiting,
-                deadlocks=lambda: self.deadlocks.watcher.lines(),
-                detach=self._detach_cell,
             )
             self._browser_undo.push(browser.close)
         return self._browser
+
+    def feed(self) -> Feed:
+        """Return what dashboards and other front ends are kept up to date by. Any thread."""
+        with self._feed_lock:
+            if self._feed is None:
+                from asyncnb.widgets._kernel_feed import kernel_feed
+
+                self._feed = feed = kernel_feed(
+                    awaiting=lambda: self.await_cells.awaiting,
+                    awaiting_cell=lambda: self.await_cells.awaiting_cell,
+                    deadlocks=lambda: self.deadlocks.watcher.lines(),
+                    detach=self._detach_cell,
+                    stop_cell=lambda id: self.await_cells.stop(id, self._guard),
+                )
+                self._browser_undo.push(feed.close)
+            return self._feed
+
+    def _control_side(self) -> Serve:
+        from asyncnb._kernel.magics.status import versions
+        from asyncnb.widgets.requests.control import ControlSide
+
+        return ControlSide(self.feed(), versions()).serve
 
     def _detach_cell(self) -> str:
         try:
@@ -376,22 +410,6 @@ class Extension:
         if self._leak_notes is not None:
             self._leak_notes.switch(wanted)
 
-    def restart(self) -> str:
-        """Cancel all tasks and start a new loop; return a sentence that says what happened.
-
-        Raises UsageError, with nothing changed, in code that runs on that loop.
-        """
-        _refuse_on_loop("restarted", "%asyncnb restart")
-        from asyncnb._core.launched.registry import registry
-
-        cancelled = count(len(registry.living()), "task")
-        in_time = shutdown()
-        if not in_time:
-            registry.discard(registry.living())
-        embedded_loop()
-        late = "" if in_time else "; those that did not end in time were dropped"
-        return f"a new embedded loop is running; {cancelled} cancelled{late}"
-
 
 def _cell_runner(on: Any) -> Any:
     """Return the runner of cells on ``on``; the first call imports what is needed."""
@@ -406,21 +424,10 @@ def _offload_limit(size: int) -> None:
     set_limit(None if size == OFFLOAD_LIMIT else size)
 
 
-def _refuse_on_loop(ended: str, order: str) -> None:
-    """Raise UsageError if the running code would wait for its own end."""
-    loop = running_embedded_loop()
-    if not THREADS or loop is None:
-        return
-    if current_record.get() is not None:
-        code = "a background task"
-    elif loop.is_own_thread():
-        code = "a cell with `await`"
-    else:
-        return
-    raise UsageError(
-        f"asyncnb cannot be {ended} here: this is {code}, and ending the embedded loop would end "
-        f"it too. Run {order} in a separate cell, without `await`."
-    )
+def _restart() -> str:
+    from asyncnb._kernel.magics.restart import restart
+
+    return restart()
 
 
 def _timeline_widget(timeline: Timeline) -> Any:

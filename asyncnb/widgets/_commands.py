@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.seconds import check_timeout
 from asyncnb._core.base.text import brief
+from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import commands
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 def _id(value: object) -> int:
     if type(value) is not int or value < 1:
-        raise CommandError(f"{_brief(value)} is not a task id.")
+        raise CommandError(f"{brief_of(value)} is not a task id.")
     return value
 
 
 def _inner_id(value: object) -> int:
     """A task that was not launched has a negative id."""
     if type(value) is not int or not -(2**63) < value < 0:
-        raise CommandError(f"{_brief(value)} is not the id of a task inside another one.")
+        raise CommandError(f"{brief_of(value)} is not the id of a task inside another one.")
     return value
 
 
@@ -41,7 +42,7 @@ def _id_or_none(value: object) -> int | None:
 
 def _ids(value: object, check: Callable[[object], int] = _id) -> list[int]:
     if not isinstance(value, list) or len(value) > 10_000:
-        raise CommandError(f"{_brief(value)} is not a list of task ids.")
+        raise CommandError(f"{brief_of(value)} is not a list of task ids.")
     return [check(each) for each in value]
 
 
@@ -51,19 +52,19 @@ def _any_ids(value: object) -> list[int]:
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > 1000:
-        raise CommandError(f"{_brief(value)} is not a text of at most 1,000 characters.")
+        raise CommandError(f"{brief_of(value)} is not a text of at most 1,000 characters.")
     return value
 
 
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise CommandError(f"{_brief(value)} is not a number of messages.")
+        raise CommandError(f"{brief_of(value)} is not a number of messages.")
     return value
 
 
 def _flag(value: object) -> bool:
     if type(value) is not bool:
-        raise CommandError(f"{_brief(value)} is neither true nor false.")
+        raise CommandError(f"{brief_of(value)} is neither true nor false.")
     return value
 
 
@@ -81,10 +82,36 @@ def _number_or_text(value: object) -> float | str | None:
     return _text(value)
 
 
-def _brief(value: object) -> str:
+def brief_of(value: object) -> str:
+    """Return what arrived, for a sentence that refuses it."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"  # however deep
     return brief(value, 40)
+
+
+def _task(value: object) -> int | str:
+    """A question may name a launched task."""
+    return _text(value) if isinstance(value, str) else _id(value)
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise CommandError(f"{brief_of(value)} is not a whole number from 0 on.")
+    return value
+
+
+def _time_or_none(value: object) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not -1e12 < value < 1e12:  # type: ignore[operator]
+        raise CommandError(f"{brief_of(value)} is not a time in seconds since 1970.")
+    return value  # type: ignore[return-value]
+
+
+def _state_or_none(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or value not in STATES):
+        raise CommandError(f"{brief_of(value)} is not a state: {', '.join(STATES)} are.")
+    return value
 
 
 #: The message of a CancelledError that a click caused.
@@ -121,38 +148,71 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "clear": {},
     # of the cell that awaits
     "background": {},
+    # of a cell: the one in the foreground, else its background tasks
+    "stop_cell": {"cell_id": _text},
+    # questions, answered once
+    "list": {
+        "limit": _number,
+        "offset": _number,
+        "since": _time_or_none,
+        "state": _state_or_none,
+    },
+    "describe": {"task": _task},
+    "output": {"task": _task, "cursor": _number},
 }
+
+#: The verbs that are answered with what they ask for.
+QUESTIONS: Final = frozenset({"list", "describe", "output"})
+#: The arguments that may be missing.
+DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "list": {"limit": 100, "offset": 0, "since": None, "state": None},
+    "output": {"cursor": 0},
+}
+
+
+def check_arguments(
+    verb: str, checks: Mapping[str, Callable[[object], Any]], content: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of ``verb`` in a message; raise CommandError if one is wrong."""
+    defaults = DEFAULTS.get(verb, {})
+    missing = [name for name in checks if name not in content and name not in defaults]
+    if missing:
+        raise CommandError(f"{verb!r} takes {', '.join(checks)}; {missing[0]} is missing.")
+    given = {name: content.get(name, defaults.get(name)) for name in checks}
+    return {name: check(given[name]) for name, check in checks.items()}
 
 
 class Commands:
     """Runs the commands, on the calling thread.
 
     ``detach`` moves the awaiting cell to the background and returns what to show; it raises
-    CommandError with the reason if it cannot.
+    CommandError with the reason if it cannot. ``stop_cell`` stops the foreground cell with an id,
+    in the same way; it returns an empty text if another cell, or none, is in the foreground.
     """
 
-    def __init__(self, detach: Callable[[], str] = str) -> None:
+    def __init__(
+        self, detach: Callable[[], str] = str, stop_cell: Callable[[str], str] = lambda _: ""
+    ) -> None:
         self._detach = detach
+        self._stop_foreground = stop_cell
 
     def can(self) -> list[str]:
         """Return what this kernel can do besides what every kernel could."""
-        return ["pause", "notify"]
+        return ["pause", "notify", "stop_cell"]
 
-    def parse(self, content: object) -> tuple[str, str | None, dict[str, Any]]:
+    @staticmethod
+    def parse(content: object) -> tuple[str, str | None, dict[str, Any]]:
         """Return the verb, the browser's id of the request, the arguments; raise CommandError."""
         if not isinstance(content, dict):
             raise CommandError("A command must be an object.")
         verb = content.get("c")
         checks = VERBS.get(verb) if isinstance(verb, str) else None
         if checks is None or not isinstance(verb, str):
-            raise CommandError(f"Unknown command {_brief(verb)}.")
+            raise CommandError(f"Unknown command {brief_of(verb)}.")
         number = content.get("n")
         if number is not None and (not isinstance(number, str) or len(number) > 100):
-            raise CommandError(f"Invalid request id {_brief(number)}.")
-        missing = [name for name in checks if name not in content]
-        if missing:
-            raise CommandError(f"{verb!r} takes {', '.join(checks)}; {missing[0]} is missing.")
-        return verb, number, {name: check(content[name]) for name, check in checks.items()}
+            raise CommandError(f"Invalid request id {brief_of(number)}.")
+        return verb, number, check_arguments(verb, checks, content)
 
     def execute(self, verb: str, arguments: Mapping[str, Any]) -> str:
         """Run a command; return what was done in a few words, or nothing. Raises CommandError."""
@@ -206,6 +266,9 @@ class Commands:
 
     def _background(self) -> str:
         return self._detach()
+
+    def _stop_cell(self, cell_id: str) -> str:
+        return self._stop_foreground(cell_id) or commands.cancel_cell(cell_id, _MESSAGE)
 
     def _clear(self) -> str:
         return commands.clear()

@@ -2,7 +2,7 @@
 
 One thread serves all dashboards: it runs commands, reads the tasks that were marked as changed, and
 sends at most ten messages a second, none if nothing has changed. It is not the loop's thread, so a
-dashboard can show that the loop is blocked.
+dashboard can show that the loop is blocked. What shows no rows gets a summary, see ``_summaries``.
 
 Without an open dashboard this costs nothing: changes are marked only while one is open. What
 changes without a mark (waiting, running, the time limit) is sampled twice a second, for the rows
@@ -12,6 +12,7 @@ that are visible.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import time
 from collections import deque
@@ -26,15 +27,22 @@ from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched.named_groups import open_groups
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb.widgets._commands import Commands
+from asyncnb.widgets._commands import QUESTIONS, Commands
 from asyncnb.widgets._detail import detail_of, waits_for
 from asyncnb.widgets._rows import FORMAT, Row, cut, pack, row_of, sendable
+from asyncnb.widgets._subscription import (
+    MAX_UNACKNOWLEDGED,
+    Message,
+    Send,
+    Show,
+    Subscription,
+)
+from asyncnb.widgets._summaries import Summaries
 from asyncnb.widgets._timeline_facts import facts
 
 if TYPE_CHECKING:
     from asyncnb._core.introspection.inner import Inner
     from asyncnb._core.timeline.sampled import Sampled
-    from asyncnb.widgets._inner import Insides
 
 logger = logging.getLogger("asyncnb")
 
@@ -44,48 +52,13 @@ SAMPLE_INTERVAL: Final = 0.5
 MAX_CPU_SHARE: Final = 0.05
 #: The share that looking for tasks inside others may use: of many it looks less often.
 MAX_LOOK_SHARE: Final = 0.01
-#: Messages without an acknowledgement after which a browser that can send one is considered gone.
-MAX_UNACKNOWLEDGED: Final = 100
 #: The most visible rows for which a browser may ask for samples.
 MAX_VISIBLE: Final = 200
 
+#: What only a subscription that shows rows may ask for.
+_OF_ROWS: Final = frozenset({"watch", "view", "unfold", "detail", "timeline", "sample"})
+
 _TRANSIENT: Final = {STATES.index(state) for state in ("pending", "running", "cancelling")}
-
-Message = dict[str, Any]
-Send = Callable[[Message, list[bytes]], object]
-
-
-class Subscription:
-    """One subscribed widget: how to reach it, and what it shows.
-
-    ``only``: ids of the tasks that it shows, None for all. ``answers``: whether its messages arrive
-    even while a cell runs, so that their absence means that the browser is gone.
-    """
-
-    def __init__(self, send: Send, *, only: Collection[int] | None, answers: bool) -> None:
-        self.send = send
-        self.only = only
-        self.answers = answers
-        self.open = False
-        self.visible: tuple[int, ...] = ()
-        #: What it shows of the tasks inside others; None if it never asked.
-        self.insides: Insides | None = None
-        #: Whether it shows the timeline.
-        self.sampling = False
-        self.detail: int | None = None
-        self.detail_sent: Message | None = None
-        self.sent = 0
-        self.seen = 0
-        self.texts: dict[int, Any] = {}  # as sent last
-        self.calls: dict[int, Any] = {}  # the same
-        self.done: dict[
-            str, Message
-        ] = {}  # the newest answers by request: a repeated command does nothing
-
-    @property
-    def listening(self) -> bool:
-        """Whether to send messages to it."""
-        return self.open and not (self.answers and self.sent - self.seen > MAX_UNACKNOWLEDGED)
 
 
 class Feed:
@@ -97,14 +70,23 @@ class Feed:
         commands: Commands,
         *,
         loop_facts: Callable[[Message], Message] = dict,
+        summary_facts: Callable[[Message], Message] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._commands = commands
         self._loop_facts = loop_facts
         self._clock = clock
+        #: Those that show rows.
         self._subscriptions: list[Subscription] = []
         self._inbox: queue.SimpleQueue[tuple[Subscription, object] | None] = queue.SimpleQueue()
+        self._summaries = Summaries(
+            registry,
+            wake=lambda: self._inbox.put(None),
+            facts=summary_facts,
+            send=lambda subscription, message: self._send(subscription, message, []),
+            clock=clock,
+        )
         self._marked: deque[TaskRecord] = deque()
         self._armed = False
         self._observing = False
@@ -125,20 +107,29 @@ class Feed:
     # Any thread.
 
     def subscribe(
-        self, send: Send, *, only: Collection[int] | None = None, answers: bool = False
+        self,
+        send: Send,
+        *,
+        show: Show = "rows",
+        only: Collection[int] | None = None,
+        answers: bool = False,
     ) -> Subscription:
         """Return a new subscription; its first message is the answer to ``sync``."""
-        subscription = Subscription(send, only=only, answers=answers)
+        subscription = Subscription(send, show=show, only=only, answers=answers)
         with self._lock:
-            self._subscriptions.append(subscription)
+            self._alike(subscription).append(subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Send no more messages to ``subscription``."""
         subscription.open = False
         with self._lock:
-            if subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
+            if subscription in (alike := self._alike(subscription)):
+                alike.remove(subscription)
+
+    def _alike(self, subscription: Subscription) -> list[Subscription]:
+        is_summary = subscription.show == "summary"
+        return self._summaries.subscriptions if is_summary else self._subscriptions
 
     def submit(self, subscription: Subscription, content: object) -> None:
         """Queue a message from a browser; ``content`` can be anything."""
@@ -149,6 +140,10 @@ class Feed:
             self._thread = thread = ServiceThread(self._run, "asyncnb dashboard")
         thread.start()
 
+    def ask(self, content: object, answer: Callable[[Message], object]) -> None:
+        """Queue a message that is answered once, without a subscription. Any thread."""
+        self.submit(Subscription(lambda said, _: answer(said)), content)
+
     def close(self) -> None:
         """End the thread after a last message to every browser."""
         with self._lock:
@@ -158,6 +153,7 @@ class Feed:
             self._inbox.put(None)
             thread.wait(2.0)
         self._stop_observing()
+        self._summaries.stop()
 
     def _mark(self, record: TaskRecord) -> None:
         """Mark ``record`` as changed. Called on the thread that changed it, so it does no more."""
@@ -178,7 +174,7 @@ class Feed:
                 # This thread serves all dashboards: an error in one turn must not end it.
                 logger.exception("asyncnb's dashboard: a turn of its feed failed")
                 time.sleep(SAMPLE_INTERVAL)
-        for subscription in self._subscriptions:
+        for subscription in [*self._subscriptions, *self._summaries.subscriptions]:
             self._send(subscription, {"k": "bye"}, [])
 
     def _turn(self) -> None:
@@ -190,16 +186,23 @@ class Feed:
                 item = self._inbox.get_nowait()
         except queue.Empty:
             pass
-        if self._clock() >= self._due():
+        self._do_what_is_due()
+
+    def _do_what_is_due(self) -> None:
+        now = self._clock()
+        if now >= self._due():
             self.tick()
+        if now >= self._summaries.due():
+            self._summaries.tick()
 
     def _due(self) -> float:
+        if not self._observing:
+            return math.inf
         return self._next_tick if self._marked else self._next_sample
 
     def _patience(self) -> float | None:
-        if not self._observing:
-            return None
-        return max(0.0, self._due() - self._clock())
+        due = min(self._due(), self._summaries.due())
+        return None if due == math.inf else max(0.0, due - self._clock())
 
     def take(self, subscription: Subscription, content: object) -> None:
         """Handle a message from a browser and answer it. Never raises."""
@@ -209,9 +212,16 @@ class Feed:
             if client in subscription.done:  # sent again, after a reconnection
                 self._send(subscription, subscription.done[client], [])
                 return
+            if subscription.show == "summary" and verb in _OF_ROWS:
+                raise CommandError(f"{verb!r} is about rows, and this subscription has a summary.")
             own = getattr(self, f"_on_{verb}", None)
             if own is not None:
                 own(subscription, **arguments)
+                return
+            if verb in QUESTIONS:
+                from asyncnb.widgets.requests.reads import READS  # no dashboard asks
+
+                self._send(subscription, {"k": verb, "n": client, **READS[verb](**arguments)}, [])
                 return
             answer: Message = {"k": "ack", "n": client, "ok": True}
             answer["text"] = self._commands.execute(verb, arguments)
@@ -227,6 +237,9 @@ class Feed:
         self._send(subscription, answer, [])
 
     def _on_sync(self, subscription: Subscription) -> None:
+        if subscription.show == "summary":
+            self._summaries.sync(subscription)
+            return
         if self._observing:
             self.tick()  # the other subscriptions first; stops observing if there are none
         if not self._observing:

@@ -1,23 +1,16 @@
-"""The browser side of one kernel: one feed and the widgets on it. Created on first use."""
+"""The browser side of one kernel: the widgets on its feed. Created on first use."""
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-from asyncnb._core.base.text import duration
 from asyncnb._core.launched.record import TaskRecord
-from asyncnb._core.launched.registry import registry
-from asyncnb._core.loop.current import running_embedded_loop
-from asyncnb._core.loop.slow_steps import MIN_LAG
 from asyncnb.widgets._chip import Chip, ChipHub
-from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._dashboard import Dashboard
-from asyncnb.widgets._feed import Feed, Message
+from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._notifier import CallSoon, Notifier
-from asyncnb.widgets._rows import cut
 from asyncnb.widgets._watcher import SubscribeComm, Watcher
 
 
@@ -25,21 +18,17 @@ class BrowserSide:
     """Creates dashboards and chips.
 
     ``fallback`` returns what to show instead of a dashboard where widgets cannot be shown;
-    ``headless`` says whether the run is headless. ``awaiting`` says whether a cell is awaiting,
-    ``deadlocks`` returns a line for each deadlock, and ``detach`` moves that cell to the background
-    and returns what to show, or raises CommandError with the reason if it cannot.
+    ``headless`` says whether the run is headless.
     """
 
     def __init__(
         self,
+        feed: Feed,
         *,
         subscribe_comm: SubscribeComm,
         prompt: Callable[[], bool],
         fallback: Callable[[], dict[str, str]],
         headless: Callable[[], bool] = bool,
-        awaiting: Callable[[], bool] = bool,
-        deadlocks: Callable[[], list[str]] = list,
-        detach: Callable[[], str] = str,
     ) -> None:
         self._subscribe_comm = subscribe_comm
         self._prompt = prompt
@@ -48,13 +37,7 @@ class BrowserSide:
         self._hub: ChipHub | None = None
         self._notifier: Notifier | None = None
         self._widgets: weakref.WeakSet[Watcher] = weakref.WeakSet()
-        self.feed = Feed(
-            registry,
-            Commands(detach),
-            loop_facts=lambda before: (
-                loop_facts(before) | {"awaiting": awaiting(), "deadlocks": deadlocks()}
-            ),
-        )
+        self.feed = feed
 
     def dashboard(self, **options: Any) -> Dashboard:
         """Return a new dashboard; raise TypeError or TraitError for options it does not have."""
@@ -89,43 +72,3 @@ class BrowserSide:
             widget.disconnect()
         if self._notifier is not None:
             self._notifier.close()  # no page shows it, so nothing on a page is lost
-
-
-def loop_facts(before: Message) -> Message:
-    """Return what the header shows of the loop; ``before`` is the previous result.
-
-    The lag is rounded to a power of two, from 16 ms on, because it is never the same twice.
-    ``highest`` is that of the last minute, with the step that took most of it, if there is one.
-    """
-    loop = running_embedded_loop()
-    if loop is None:
-        return {"state": "ended"}
-    facts: Message = {"state": "running", "lag": 0}
-    blocked = loop.blocked
-    if blocked is not None:
-        since = time.time() - blocked.seconds
-        was = before.get("blocked", {})
-        if abs(was.get("since", 0) - since) < 1:
-            since = was["since"]  # the watchdog counts in steps of its own period
-        facts["blocked"] = {
-            "since": since,
-            "id": blocked.task_id,
-            "name": blocked.name,
-            "where": blocked.where,
-            "call": blocked.call,
-        }
-    elif loop.watchdog is not None:
-        milliseconds = int(1000 * loop.watchdog.lag)
-        facts["lag"] = 1 << milliseconds.bit_length() - 1 if milliseconds >= 16 else 0
-        highest = loop.watchdog.highest_lag
-        if highest is not None and highest.seconds >= MIN_LAG:
-            step = highest.step
-            facts["highest"] = {
-                "seconds": round(highest.seconds, 2),
-                "name": "many short steps" if step is None else cut(step.name),
-                "where": "" if step is None else step.where,
-                "call": "" if step is None else step.call,
-            }
-        steps = loop.watchdog.steps.longest
-        facts["longest"] = [f"{duration(step.seconds)}, {cut(str(step))}" for step in steps]
-    return facts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Final
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -28,10 +29,13 @@ def notify_js() -> str:
     return joined("bell.js", "notify.js")
 
 
+#: What shows the tasks of one kernel; the panel of JupyterLab has one for each notebook.
+VIEW: Final = ("format", "store", "tree", "calls", "bell", "grid", "detail", "timeline", "view")
+
+
 def dashboard_js() -> str:
     """Return the ES module of the dashboard."""
-    names = ("format", "store", "tree", "calls", "bell", "grid", "detail", "timeline", "dashboard")
-    return joined(*(f"{name}.js" for name in names))
+    return joined(*(f"{name}.js" for name in (*VIEW, "dashboard")))
 
 
 def dashboard_css() -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import anywidget
 
-from asyncnb.widgets._feed import Feed, Subscription
+from asyncnb.widgets._feed import Feed
+from asyncnb.widgets._subscription import Subscription
 
 #: Passes a comm's messages to a callback at once, even while a cell runs; returns how to stop that.
 SubscribeComm = Callable[[str, Callable[[object, list[Any]], object]], Callable[[], None]]

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import nbformat
 import psutil
 
+from asyncnb.lab.build import build
 from tests.browser.contrast import CONTRAST
 from tests.kernel.driver import ROOT, environment
 
@@ -141,9 +142,14 @@ def find_chromium() -> str:
 
 
 class Lab:
-    """One JupyterLab server and one browser; `close` ends both, and every kernel."""
+    """One JupyterLab server and one browser; `close` ends both, and every kernel.
 
-    def __init__(self) -> None:
+    ``python`` is that of another environment, whose JupyterLab, kernel and asyncnb are then used as
+    they are installed there. Otherwise they are those of the tests, asyncnb that of this clone.
+    """
+
+    def __init__(self, python: str | None = None) -> None:
+        self._python = python
         chromium = find_chromium()
         try:
             from playwright.async_api import TimeoutError as PlaywrightTimeoutError
@@ -179,17 +185,18 @@ class Lab:
         bounded = asyncio.wait_for(step, timeout)
         return asyncio.run_coroutine_threadsafe(bounded, self._loop).result(timeout + 5)
 
-    def open(self, *cells: str, app: str = "lab") -> Notebook:
+    def open(self, *cells: str, app: str = "lab", kernel: str = "python3") -> Notebook:
         """Show a new notebook of these code cells; return when its kernel is ready.
 
-        ``app`` is "lab" or "notebook": Notebook 7, which the same server serves.
+        ``app`` is "lab" or "notebook": Notebook 7, which the same server serves. ``kernel`` is the
+        name of a kernel spec.
         """
         self._opened += 1
         path = self.folder / f"test{self._opened}.ipynb"
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in cells],
             metadata={
-                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+                "kernelspec": {"name": kernel, "display_name": "Python 3", "language": "python"}
             },
         )
         nbformat.write(notebook, path)
@@ -229,8 +236,12 @@ class Lab:
         return json.loads(body) if body else None
 
     def set_settings(self, name: str, values: dict[str, Any] | None) -> None:
-        """Set what the settings editor does, for pages opened from here on; None for defaults."""
-        path = self._settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        """Set what the settings editor does, for pages opened from here on; None for defaults.
+
+        ``name`` is "asyncnb/plugin", or "notebook-extension/tracker" without "@jupyterlab/".
+        """
+        scope = "" if name.startswith("asyncnb/") else "@jupyterlab"
+        path = self._settings / scope / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values or {}))
 
@@ -269,7 +280,7 @@ class Lab:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+            self._python or sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
             "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
             f"--ServerApp.root_dir={self.folder}",
             "--IdentityProvider.token=", "--ServerApp.password=",
@@ -278,12 +289,18 @@ class Lab:
             "--JupyterNotebookApp.expose_app_in_browser=True",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         ]  # fmt: skip
+        if not self._python:
+            labextensions = self.scratch / "labextensions"
+            build(labextensions / "asyncnb", "0.0.0")  # of this clone, whatever is installed
+            command.append(f"--LabServerApp.extra_labextensions_path={labextensions}")
         env = environment(self.scratch) | {
             "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
             "JUPYTERLAB_WORKSPACES_DIR": str(self.scratch / "workspaces"),
             # This environment's kernel, not one of the same name in the user's folder.
             "JUPYTER_PREFER_ENV_PATH": "1",
         }
+        if self._python:
+            del env["PYTHONPATH"]
         self._log = self.scratch / "server.log"
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(

@@ -48,8 +48,8 @@ class Error(NamedTuple):
     traceback: str
 
 
-#: In one line, without a name in the user's namespace: the loop is watched as ever, and what a machine
-#: makes wait says nothing below the cells.
+#: In one line, without a name in the user's namespace: the loop is watched as ever, and what a
+#: machine makes wait says nothing below the cells.
 QUIET_BLOCKS = (
     "__import__('asyncnb._kernel.output.blocked', fromlist=['it'])"
     ".BlockedLoopReporter.observe = lambda *_: None"
@@ -229,7 +229,13 @@ class Kernel:
     # The cells
 
     def submit(
-        self, code: str, *, cell_id: str | None = None, as_it_is: bool = False, **options: Any
+        self,
+        code: str,
+        *,
+        cell_id: str | None = None,
+        as_it_is: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> Cell:
         """Send a cell as front ends do, without waiting for anything."""
         content = {
@@ -240,7 +246,8 @@ class Kernel:
             "allow_stdin": True,  # as front ends for people do, unlike headless runners
             "stop_on_error": True,
         } | options
-        return self._request("execute_request", content, cellId=cell_id or str(uuid.uuid4()))
+        said = {"cellId": cell_id or str(uuid.uuid4()), **(metadata or {})}
+        return self._request("execute_request", content, **said)
 
     def run(self, code: str, timeout: float = DEADLINE, **options: Any) -> Cell:
         """Send a cell and wait for its end, good or bad."""

@@ -173,6 +173,20 @@ def cancel_all(msg: str | None = None) -> str:
     return _cancelled(len(launch.cancel_all(msg)))
 
 
+def cancel_cell(cell_id: str, msg: str | None = None) -> str:
+    """Cancel the living tasks that the cell with this id of the front end launched, in any run."""
+    found = [r for r in registry.records() if r.cell is not None and r.cell.id == cell_id]
+    living = [record for record in found if record.ended is None]
+    if not living:
+        raise CommandError(
+            f"{count(len(found), 'task')} of this cell {'has' if len(found) == 1 else 'have'} ended"
+            "; nothing is left to stop."
+            if found
+            else "This cell is not running and has no background task; there is nothing to stop."
+        )
+    return cancel_tasks(living, msg)
+
+
 def _cancelled(number: int) -> str:
     return f"cancellation requested for {count(number, 'task')}" if number else "no tasks to cancel"
 

@@ -61,6 +61,8 @@ class TaskRegistry:
         self._failed: deque[int] = deque()
         self._frames = FRAMES
         self._ending = _Ending(None)
+        #: How many tasks have failed so far. It never falls; written by the loop's thread.
+        self.failures = 0
 
     def set_history_limit(self, history: int) -> None:
         """Keep at most ``history`` ended tasks from now on; forget the oldest beyond that."""
@@ -205,6 +207,8 @@ class TaskRegistry:
         elif record.request.bind is not None and record.state() == "done":
             record.release()  # the variable has its result, until it is deleted
         else:
+            if record.state() == "failed":
+                self.failures += 1
             self._newest.append(record.id)
             if len(self._newest) > self._results:
                 self._release_old()
@@ -348,6 +352,7 @@ class TaskRegistry:
         self._newest.clear()
         self._failed.clear()
         self._ending = _Ending(None)
+        self.failures = 0
 
 
 def matches(record: TaskRecord, pattern: str) -> bool:

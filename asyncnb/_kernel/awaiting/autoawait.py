@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core.base.errors import THREADS
 from asyncnb._core.base.visits import guard, own_loop, unguard
 from asyncnb._core.loop.current import embedded_loop, is_embedded
+from asyncnb._kernel.current_cell import cell_id
 from asyncnb._kernel.ipykernel.interrupts import wake_on_signal
 from asyncnb._kernel.ipykernel.kernel import kernel_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from asyncnb._core.primitives.tasks import Task
     from asyncnb._kernel.awaiting.detach import CellDetacher
     from asyncnb._kernel.awaiting.running_cell import RunningCell
+    from asyncnb._kernel.ipykernel.interrupts import InterruptGuard
 
 
 class AwaitCells:
@@ -32,6 +34,7 @@ class AwaitCells:
         self,
         ip: InteractiveShell,
         *,
+        parent: Callable[[], dict[str, Any]],
         enter: Callable[[dict[str, Any]], None],
         hand_over: Callable[[asyncio.Task[Any]], None],
     ) -> None:
@@ -39,6 +42,7 @@ class AwaitCells:
         self._run_cell_async = ip.run_cell_async
         #: The cells that are waited for, the latest last: a subshell may run one at the same time.
         self._cells: list[RunningCell] = []
+        self._parent = parent
         self._enter = enter
         self._hand_over = hand_over
         #: Whether earlier cells may have left tasks on the kernel's own loop. The ends of such
@@ -91,6 +95,7 @@ class AwaitCells:
             source,
             embedded_loop(),
             asyncio.get_running_loop(),
+            id=cell_id(self._parent()),
             own_groups=kernel_of(self.ip) is not None,  # in a terminal they stay in its group
         )
         self._cells.append(running)
@@ -120,6 +125,11 @@ class AwaitCells:
             # the queued cells must not run.
             stop = result.error_in_exec = KeyboardInterrupt()
             self.ip.showtraceback((KeyboardInterrupt, stop, None))
+        if running.stopped and isinstance(
+            getattr(result, "error_in_exec", None), asyncio.CancelledError | KeyboardInterrupt
+        ):
+            # It is shown. For a failed cell, the kernel drops the cells that are queued behind it.
+            result.error_in_exec = None
         return result
 
     def detach(self) -> Task[Any]:
@@ -150,13 +160,27 @@ class AwaitCells:
         """Whether there is a cell that could be detached. Any thread."""
         return bool(self._cells)
 
+    @property
+    def awaiting_cell(self) -> str | None:
+        """The id of the cell that could be detached, if there is one that has an id. Any thread."""
+        running = self._running
+        return None if running is None else running.id
+
+    def stop(self, id: str, guard: InterruptGuard | None) -> str:
+        """Stop the cell with this id if it is in the foreground: see ``stop_foreground``."""
+        from asyncnb._kernel.awaiting.stop import stop_foreground  # most notebooks never need it
+
+        running = next((cell for cell in list(self._cells) if cell.id == id), None)
+        return stop_foreground(id, running, guard)
+
     def is_current(self) -> bool:
         """Return whether the calling code is that of a cell that awaits."""
         return any(cell.is_current() for cell in list(self._cells))
 
     @property
     def _running(self) -> RunningCell | None:
-        return self._cells[-1] if self._cells else None
+        # A copy: another thread may ask while the cell ends.
+        return next(iter(self._cells[-1:]), None)
 
     def was_interrupted(self) -> bool:
         """Return whether the running code is a cell that the user has interrupted."""

@@ -39,8 +39,11 @@ class RunningCell:
         loop: EmbeddedLoop,
         here: asyncio.AbstractEventLoop,
         *,
+        id: str | None,
         own_groups: bool,
     ) -> None:
+        #: The front end's id of the cell, if it sends one.
+        self.id = id
         self.created = time.time()
         self.coro = coro
         self.source = source
@@ -52,6 +55,8 @@ class RunningCell:
         #: Whether an interrupt has reached the code of the cell, which had not ended before.
         self._delivered = False
         self.traceback_shown = False
+        #: Whether this cell alone is to end: an interrupt ends those queued behind it, too.
+        self.stopped = False
         #: Child processes that it has started in separate process groups.
         self.children: list[asyncio.SubprocessTransport] = []
         self._ended: asyncio.Future[None] = here.create_future()
@@ -99,7 +104,7 @@ class RunningCell:
     @property
     def interrupted_late(self) -> bool:
         """Whether the interrupt came when the code had ended, but the cell had not."""
-        return self.interrupted and not self._delivered
+        return self.interrupted and not self._delivered and not self.stopped
 
     def is_current(self) -> bool:
         """Whether the calling code is this cell's."""
@@ -153,9 +158,30 @@ class RunningCell:
             self.began = False
             return ExecutionResult(None)
 
+    def stop(self) -> bool:
+        """Interrupt this cell and nothing else; return False if it has ended. Any thread.
+
+        The call is about this cell alone, so one that comes too late does nothing.
+        """
+        if self._ended.done() or self.early_reply is not None:
+            return False
+        try:
+            self.here.call_soon_threadsafe(self._stop)
+        except RuntimeError:  # the kernel's loop is closed: nothing waits
+            return False
+        return True
+
+    def _stop(self) -> None:
+        if self._ended.done() or self.early_reply is not None:
+            return
+        stopped = self.stopped or not self.interrupted
+        self.interrupt()
+        self.stopped = stopped
+
     def interrupt(self) -> None:
         """Interrupt the cell, as the stop button does. Call it in the thread of ``here``."""
         self.interrupted = True
+        self.stopped = False
         if self._ended.done():
             return
         self._interrupt_taken.clear()

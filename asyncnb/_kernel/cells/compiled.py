@@ -58,7 +58,7 @@ def _is_coroutine(code: CodeType) -> bool:
 def compile_cell(ip: InteractiveShell, body: str, *, magic: str, sent: str = "") -> BackgroundCell:
     """Compile ``body``, including IPython syntax, as IPython would compile the cell itself.
 
-    ``sent`` is the whole cell as the front end sent it, if it came from one. Line numbers in
+    ``sent`` is the whole cell as the front end has it, if it came from one. Line numbers in
     tracebacks and for the debugger are those of the whole cell, and so is the name of the file.
     Raises SyntaxError, and UsageError for a cell without code.
     """
@@ -105,6 +105,8 @@ def _whole_cell(magic: str, body: str, sent: str) -> tuple[str, str]:
     or another magic.
     """
     for end in (body, body.removesuffix("\n")):
+        if sent == end:  # the magic is not in the cell's text: the front end has added it
+            return sent, ""
         above = sent.removesuffix(end)
         if above != sent and above.rstrip("\n").rpartition("\n")[2].startswith("%%"):
             return sent, above

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._kernel.ipykernel.busy_status import report_running
 from asyncnb._kernel.ipykernel.kernel import kernel_of
 
 logger = logging.getLogger("asyncnb")
@@ -178,20 +179,5 @@ class CommChannel:
 
     def _finish(self, message: dict[str, Any]) -> None:
         """Report the end of ``message``, for which the front end waits. Any thread."""
-        kernel = self._kernel
-        # It takes `idle` as the state of the kernel: if a cell is running, report `busy` again.
-        kernel._publish_status("idle", "shell", parent=message)
-        running = self._running_cell()
-        if running is not None:
-            kernel._publish_status("busy", "shell", parent=running)
-            if self._running_cell() is not running:  # it has just ended, and reported so
-                kernel._publish_status("idle", "shell", parent=running)
-
-    def _running_cell(self) -> dict[str, Any] | None:
-        lock = getattr(self._kernel, "_main_asyncio_lock", None)
-        if lock is None or not lock.locked():
-            return None
-        context = getattr(self._kernel, "_shell_context", None)
-        variable = getattr(self._kernel, "_shell_parent", None)
-        parent = context.get(variable) if context is not None and variable is not None else None
-        return parent if parent and parent.get("header", {}).get("msg_id") else None
+        self._kernel._publish_status("idle", "shell", parent=message)
+        report_running(self._kernel)

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from asyncnb._core.base.locks import fork_safe_lock
+from asyncnb._kernel.current_cell import cell_id
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+
+#: Seconds after which a signal that the main thread has not handled is sent again, and how often.
+RETRY_AFTER = 0.05
+MAX_ATTEMPTS = 6
+
+
+class _Request:
+    """An execute request that the main thread handles."""
+
+    __slots__ = ("began", "cell_id", "stopped")
+
+    def __init__(self, cell_id: str | None) -> None:
+        self.cell_id = cell_id
+        #: Whether the first statement of its code has begun, on the main thread.
+        self.began = False
+        #: Whether only this cell is to end: see ``InterruptGuard.stop``.
+        self.stopped = False
 
 
 class InterruptGuard:
@@ -33,6 +56,9 @@ class InterruptGuard:
         self._run_code: Any = ip.run_code
         self._depth = 0  # of cells that run others; in the main thread, where signals arrive
         self._interrupted = False  # since the request started, outside of the cell's code
+        self._request: _Request | None = None
+        #: Held where the code of a cell ends, and to send a signal to it: no signal comes later.
+        self._lock = fork_safe_lock()
         self._note = self._note_interrupt  # one object, so that it is recognised
 
     @staticmethod
@@ -61,8 +87,18 @@ class InterruptGuard:
         # An async cell runs under ipykernel's own handler, which then restores this one.
         self._depth = 0
         self._interrupted = False
+        message = args[2] if len(args) > 2 else {}
+        request = self._request = _Request(cell_id(message))
         _replace(signal.default_int_handler, self._note)
-        return self._original(*args, **kwargs)
+        reply = self._original(*args, **kwargs)
+        return self._until_end(reply, request) if inspect.isawaitable(reply) else reply
+
+    async def _until_end(self, reply: Awaitable[Any], request: _Request) -> Any:
+        try:
+            return await reply
+        finally:
+            if self._request is request:
+                self._request = None
 
     def _note_interrupt(self, *_: object) -> None:
         # A handler, not SIG_IGN, which child processes would inherit.
@@ -72,19 +108,95 @@ class InterruptGuard:
         """Run one statement of a cell, as the shell does. An interrupt may hit only this."""
         if threading.current_thread() is not threading.main_thread():
             return await self._run_code(code_obj, result, async_=async_)
+        request, outer = self._request, self._depth
+        if request is not None:
+            request.began = True
         self._depth += 1
         _replace(self._note, signal.default_int_handler)
         try:
-            if self._interrupted and result is not None:
-                self._interrupted = False
-                stop = result.error_in_exec = KeyboardInterrupt()
-                self.ip.showtraceback((KeyboardInterrupt, stop, None))
-                return True  # failed: later statements are not run
-            return await self._run_code(code_obj, result, async_=async_)
-        finally:
-            self._depth -= 1
-            if self._depth <= 0:
+            try:
+                if self._interrupted and result is not None:
+                    self._interrupted = False
+                    stop = result.error_in_exec = KeyboardInterrupt()
+                    self.ip.showtraceback((KeyboardInterrupt, stop, None))
+                    failed = True  # later statements are not run
+                else:
+                    failed = await self._run_code(code_obj, result, async_=async_)
+            finally:
+                with self._lock:
+                    self._depth = outer
+                if outer <= 0:
+                    _replace(signal.default_int_handler, self._note)
+        except KeyboardInterrupt as exc:
+            if request is None or not request.stopped or result is None:
+                raise
+            # It was sent while the statement ran, and came when that had just ended.
+            self._depth = outer
+            if outer <= 0:
                 _replace(signal.default_int_handler, self._note)
+            self.ip.showtraceback((KeyboardInterrupt, exc, None))
+            failed, result.error_in_exec = True, exc
+        if failed and outer <= 0 and request is not None and request.stopped:
+            _forgive(result)
+        return failed
+
+    def stop(self, cell_id: str) -> bool | None:
+        """Interrupt the cell with this id if the main thread runs its code. Any other thread.
+
+        No other cell is hit, and those that are queued behind it run. Return None if that thread
+        runs another cell, or none, and False if the cell has not begun.
+        """
+        with self._lock:
+            request = self._request
+            if request is None or request.cell_id != cell_id:
+                return None
+            if not request.began:
+                return False
+            request.stopped = True
+            if self._depth > 0:
+                self._send(request)
+            else:
+                self._interrupted = True  # between two statements
+            return True
+
+    def _send(self, request: _Request, before: Any = None, attempts: int = MAX_ATTEMPTS) -> None:
+        """Send SIGINT to the main thread, and again while it is ``before`` in the same call.
+
+        A signal that comes just before a system call begins does not end that call. While the
+        thread is at the same instruction, it has not handled the signal, so the next one does not
+        count as a second interrupt.
+        """
+        frame: Any = sys._current_frames().get(threading.main_thread().ident or 0)
+        now = (frame, getattr(frame, "f_lasti", None))
+        if before is not None and now != before:
+            return
+        _interrupt_main_thread()
+        if attempts > 1:
+            again = threading.Timer(RETRY_AFTER, self._send_again, (request, now, attempts - 1))
+            again.daemon = True
+            again.start()
+
+    def _send_again(self, request: _Request, before: Any, attempts: int) -> None:
+        with self._lock:
+            if self._request is request and self._depth > 0:
+                self._send(request, before, attempts)
+
+
+def _forgive(result: Any) -> None:
+    # It is shown. For a failed cell, the kernel drops the cells that are queued behind it.
+    if result is not None and isinstance(result.error_in_exec, KeyboardInterrupt):
+        result.error_in_exec = None
+
+
+def _interrupt_main_thread() -> None:
+    """Have the main thread handle SIGINT, also if it waits in a system call.
+
+    Only this thread: an interrupt request reaches the child processes of all tasks, too.
+    """
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)  # Windows: Python's handler runs in the main thread
 
 
 def _replace(old: Any, new: Any) -> None:

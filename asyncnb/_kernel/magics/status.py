@@ -65,6 +65,15 @@ def _longest(steps: Sequence[SlowStep]) -> list[str]:
     return [f"{'' if i else 'longest steps':15}{line}" for i, line in enumerate(lines)]
 
 
+def versions() -> dict[str, str]:
+    """Return the versions that other programs may have to know."""
+    return {
+        "asyncnb": _version("asyncnb"),
+        "python": platform.python_version(),
+        "ipykernel": _version("ipykernel"),
+    }
+
+
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

@@ -163,9 +163,19 @@ class OutputRouter:
         return self._parents.current()
 
     def source(self) -> str:
-        """Return the cell of the running code as the front end sent it, or ``""``."""
-        code = self.parent().get("content", {}).get("code", "")
-        return code if isinstance(code, str) else ""
+        """Return the cell of the running code as the front end has it, or ``""``.
+
+        "Run in background" (lab/src/background.js) sends a line with a magic above the cell's text,
+        and the number of such lines: the cell's reader, and the debugger, count without it.
+        """
+        message = self.parent()
+        code = message.get("content", {}).get("code", "")
+        if not isinstance(code, str):
+            return ""
+        ours = message.get("metadata", {}).get("asyncnb")
+        if isinstance(ours, dict) and ours.get("added_lines") == 1:
+            return code.partition("\n")[2]
+        return code
 
     def is_entered(self, record: TaskRecord) -> bool:
         """Return whether the output of the running context goes where the task's shall go.

@@ -7,6 +7,7 @@ number of prints and displays. Of a display that is updated repeatedly, only the
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ MAX_ITEMS = 10_000
 #: What any part of a display counts for, in characters, besides its text: a list entry, a number.
 _PART = 8
 
+#: How often ``since`` looks for a moment at which nothing is being written.
+_TRIES = 100
+
 _first_output = fork_safe_lock()
 
 _TOO_LARGE = "<a display of more than {:,} characters, the option output_tail>"
@@ -37,7 +41,7 @@ _TOO_LARGE = "<a display of more than {:,} characters, the option output_tail>"
 class TaskOutput:
     """The output of one task: the newest ``most`` characters and MAX_ITEMS items."""
 
-    __slots__ = ("_displays", "_items", "_size", "most")
+    __slots__ = ("_begun", "_displays", "_items", "_size", "_written", "most")
 
     def __init__(self, most: int | None = None) -> None:
         self.most = config.output_tail if most is None else most
@@ -45,12 +49,17 @@ class TaskOutput:
         self._items: deque[Any] = deque()
         self._displays: dict[str, list[Any]] | None = None  # by display_id, of those in _items
         self._size = 0
+        #: Characters of text whose writes have begun, and have ended.
+        self._begun = self._written = 0
 
     def add(self, kind: str, text: str) -> None:
         """Append text of the stream ``kind``; from any thread (a deque's append is atomic)."""
         if len(text) > self.most:
             text = text[-(self.most // 2 or 1) :]  # not all, or the next "\n" pushes it out
-        self._append(_LINE_ENDS[kind] if text == "\n" else (kind, text, len(text)))
+        size = len(text)
+        self._begun += size
+        self._append(_LINE_ENDS[kind] if text == "\n" else (kind, text, size))
+        self._written += size
 
     def add_display(self, data: dict[str, Any], metadata: Any, keywords: dict[str, Any]) -> None:
         """Append a display, or note an update where the display is; from any thread.
@@ -112,6 +121,21 @@ class TaskOutput:
     def text(self) -> str:
         """The printed text, stdout and stderr in the order in which they were printed."""
         return "".join(v for k, v in self.items() if k in ("stdout", "stderr"))
+
+    def since(self, cursor: int) -> tuple[str, int, int]:
+        """Return the kept text from character ``cursor`` on, the next cursor, and how much is gone.
+
+        Characters are counted from the first one that was printed. Not counted is what was cut off
+        the start of a single text longer than ``most``. Any thread.
+        """
+        written, text = self._written, self.text
+        for _ in range(_TRIES):
+            if self._begun == written:  # else a write was under way
+                break
+            time.sleep(0.001)
+            written, text = self._written, self.text
+        first = written - len(text)
+        return text[max(0, cursor - first) :], written, max(0, first - cursor)
 
 
 def rough_size(value: Any, limit: int) -> int:

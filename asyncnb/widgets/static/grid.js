@@ -176,7 +176,9 @@ class RowElement {
     const { store } = this.grid;
     const now = store.connection === "lost" ? store.lostAt ?? store.now() : store.now();
     setText(this.time, row.started === null ? "" : elapsed((row.ended ?? now) - row.started));
-    setText(this.limit, row.deadline === null || isEnded(row) ? "" : `${countdown(row.deadline - now)} left`);
+    const limit = row.deadline === null || isEnded(row) ? "" : `${countdown(row.deadline - now)} left`;
+    setText(this.limit, limit);
+    setAttribute(this.timeCell, "title", limit || null); // a narrow view has no room for it
   }
 
   /** The failure; of a run of calls its counts, whose last one ticks; else what it waits for. */
@@ -350,7 +352,7 @@ class Grid {
   }
 
   showEmpty(count) {
-    const text = count ? "" : this.store.connection === "connecting" ? "…" : this.tree.isFiltered ? "No task matches." : "No tasks yet. Launch one: %%atask, or asyncnb.launch(…).";
+    const text = count ? "" : !this.store.format ? "…" : this.tree.isFiltered ? "No task matches." : "No tasks yet. Launch one: %%atask, or asyncnb.launch(…).";
     setText(this.empty, text);
     setHidden(this.empty, !text);
     setHidden(this.viewport, count === 0);

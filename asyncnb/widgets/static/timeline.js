@@ -2,7 +2,7 @@
 // scope with format.js (see _static.py). The line below describes in words what is under the pointer.
 
 const LINE = 24; // height of a row
-const GUTTER = 170; // width of the names
+const GUTTER = 170; // width of the names, where there is room
 const AXIS = 22;
 /** Make an SVG element; text is never markup. */
 function s(tag, attributes = {}, text = null) {
@@ -39,9 +39,10 @@ function mountTimeline(el, { onRequest = null } = {}) {
   const root = h("div", { class: "asyncnb-tl", "data-lm-suppress-shortcuts": "true" }, tools, axis, list, description, legend, note);
   el.replaceChildren(root);
 
-  const plot = () => Math.max(60, list.clientWidth - GUTTER - 16);
-  const x = (when) => GUTTER + ((when - from) / (to - from)) * plot();
-  const timeAt = (px) => from + ((px - GUTTER) / plot()) * (to - from);
+  let gutter = GUTTER;
+  const plot = () => Math.max(60, list.clientWidth - gutter - 16);
+  const x = (when) => gutter + ((when - from) / (to - from)) * plot();
+  const timeAt = (px) => from + ((px - gutter) / plot()) * (to - from);
   const byId = () => new Map(data.rows.map((row) => [row.id, row]));
 
   function soon() {
@@ -83,6 +84,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
   function paint() {
     const wide = list.clientWidth;
     if (!wide) return;
+    gutter = Math.min(GUTTER, Math.floor(wide * 0.4));
     const top = list.scrollTop;
     const first = Math.max(0, Math.floor(top / LINE) - 1);
     const shown = rows.slice(first, first + Math.ceil(list.clientHeight / LINE) + 3);
@@ -95,7 +97,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
     for (const [i, row] of shown.entries()) parts.push(...paintRow(row, i * LINE + LINE / 2, used));
     parts.push(...paintEdges(places, used));
     // Covers what has scrolled out to the left, below the names.
-    const names = s("rect", { class: "asyncnb-tl-ground", x: 0, y: 0, width: GUTTER - 6, height: shown.length * LINE });
+    const names = s("rect", { class: "asyncnb-tl-ground", x: 0, y: 0, width: gutter - 6, height: shown.length * LINE });
     const labels = shown.map((row, i) => {
       const label = s("text", { class: row.id === active ? "asyncnb-tl-name asyncnb-tl-active" : "asyncnb-tl-name", x: 8 + 12 * Math.min(row.depth, 5), y: i * LINE + LINE / 2 + 4 }, row.name.slice(0, 200));
       label.setAttribute("clip-path", "inset(0)");
@@ -115,7 +117,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
 
   /** Shorten a name that reaches into the plot. */
   function shorten(label) {
-    const room = GUTTER - 12 - Number(label.getAttribute("x"));
+    const room = gutter - 12 - Number(label.getAttribute("x"));
     const text = label.textContent;
     if (text.length * 9 < room || label.getComputedTextLength() <= room) return;
     const fits = Math.max(1, Math.floor((text.length * room) / label.getComputedTextLength()) - 1);
@@ -148,8 +150,8 @@ function mountTimeline(el, { onRequest = null } = {}) {
     const pen = {};
     for (const [kind, start, stop] of row.bars) {
       if (stop < from || start > to) continue;
-      const left = Math.max(x(start), GUTTER - 2);
-      let right = Math.min(x(stop), GUTTER + plot() + 10);
+      const left = Math.max(x(start), gutter - 2);
+      let right = Math.min(x(stop), gutter + plot() + 10);
       if (kind === "run") right = Math.max(right, left + 1.5); // steps take microseconds, but must be visible
       if (right - left < 0.3) continue;
       used.kinds.add(kind);

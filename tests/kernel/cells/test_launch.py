@@ -227,3 +227,24 @@ def test_info_is_frozen(kernel):
     kernel.ok("%%atask one\nawait asyncio.sleep(0)")
     cell = kernel.run("asyncnb.task('one').info().state = 'failed'")
     assert cell.error.ename in ("FrozenInstanceError", "AttributeError")
+
+
+ADDED = {"asyncnb": {"added_lines": 1}}  # what "Run in Background" of JupyterLab sends besides
+
+
+def test_lines_are_those_of_the_cell_where_the_front_end_has_added_the_magic(kernel):
+    text = "# crawl\n\nx = await asyncio.sleep(0, 1)\nx / 0\n"
+    cell = kernel.submit(f"%%atask crawl\n{text}", as_it_is=True, metadata=ADDED)
+    cell.wait_for(lambda cell: cell.errors)
+    traceback = cell.errors[0].traceback
+    assert "line 4" in traceback and "----> 4 x / 0" in traceback
+    assert "%%atask" not in traceback
+    assert kernel.evaluate("asyncnb.task('crawl').info().state") == "failed"
+    # And so is a syntax error's line; other metadata than this is not asyncnb's.
+    wrong = kernel.submit("%%atask\nx = 1\nx = (", as_it_is=True, metadata=ADDED).wait()
+    assert wrong.error.ename == "SyntaxError" and "line 2" in wrong.error.traceback
+    others: list[object] = [[], {"added_lines": "1"}, 1]
+    for other in others:
+        cell = kernel.submit("%%atask\n1 / 0", as_it_is=True, metadata={"asyncnb": other})
+        cell.wait_for(lambda cell: cell.errors)
+        assert "----> 2 1 / 0" in cell.errors[0].traceback

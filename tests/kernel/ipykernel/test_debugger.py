@@ -39,11 +39,16 @@ CELLS = {
 }
 
 
-def assert_stops(debugger: Debugger, which: str) -> None:
+# What "Run in Background" sends for a cell of this text.
+ADDED = {"asyncnb": {"added_lines": 1}}
+
+
+def assert_stops(debugger: Debugger, which: str, above: str = "") -> None:
     """Run a cell with a breakpoint in this line, look at it there, and let it run to its end."""
     code, line = CELLS[which]
     debugger.break_at(code, line)
-    cell = debugger._kernel.submit(code, as_it_is=True)
+    metadata = ADDED if above else None
+    cell = debugger._kernel.submit(above + code, as_it_is=True, metadata=metadata)
     thread = debugger.wait_for_stop(which)
     at, variables = debugger.where(thread)
     assert (at, variables["seen"]) == (line, "41"), which
@@ -55,6 +60,8 @@ def assert_stops(debugger: Debugger, which: str) -> None:
 def test_a_breakpoint_is_hit_and_the_code_runs_to_its_end(debugger):
     for which in CELLS:
         assert_stops(debugger, which)
+    for which in ("a plain cell", "a cell with await", "a coroutine of one"):
+        assert_stops(debugger, which, above="%%atask job\n")
 
 
 def test_breakpoints_are_hit_in_a_plain_kernel_and_where_the_extension_is_loaded_later(

@@ -1,0 +1,1 @@
+"""Requests of front ends that come without a widget: subscriptions, and questions asked once."""
