@@ -11,12 +11,12 @@ function addCells(app, kernels, tracker, parts) {
   if (!tracker) return; // a page without notebooks
   const { commands } = app;
   const { notebook, ui } = parts.modules;
+  const warn = (error) => notify(app, error.message, "error");
   const facts = new CellFacts();
   const runner = new BackgroundRunner(kernels, parts, (error) => warn(error));
   const notebooks = new Map(); // NotebookPanel -> NotebookMarks
   const late = new LateOutputs();
 
-  const warn = (error) => notify(app, error.message, "error");
   const panelOf = (args) =>
     (args.kernelId && tracker.find((panel) => kernels.of(panel)?.id === args.kernelId)) || tracker.currentWidget;
   /** The notebook, its kernel's entry, and the cells that a command is for. */

@@ -30,6 +30,7 @@ class SectionView extends View {
     this.grid.node.setAttribute("aria-label", `Tasks of ${section.title}`);
     this.grid.onSchedule = () => super.changed(); // scrolled: at once
     this.node.classList.add("asyncnb-in-panel");
+    this.addDetailButtons();
     for (const [i, tab] of this.tabs.entries()) {
       setAttribute(tab, "aria-label", tab.textContent);
       setAttribute(tab, "title", tab.textContent);
@@ -42,6 +43,37 @@ class SectionView extends View {
       setAttribute(button, "aria-label", button === this.background ? label : `${label}: ${section.title}`);
       setAttribute(button, "title", label);
     }
+  }
+
+  /** The buttons for which a narrow row has no room. */
+  addDetailButtons() {
+    this.detailButtons = ["notify", "timeout", "rename"].map((verb) =>
+      h("button", { type: "button", class: "asyncnb-button", on: { click: () => this.actOnDetails(verb) } }, icon(verb)));
+    this.detail.title.after(...this.detailButtons);
+  }
+
+  paintDetailButtons() {
+    const { details } = this.store;
+    const row = details && this.store.find(details.id);
+    if (!row) return;
+    for (const [i, label] of [`Notify when ${row.name} ends`, `Set time limit of ${row.name}`, `Rename ${row.name}`].entries()) {
+      const button = this.detailButtons[i];
+      setHidden(button, row.isEnded || row.isInner);
+      setAttribute(button, "aria-label", label);
+      setAttribute(button, "title", label);
+      button.disabled = this.store.connection !== "live";
+    }
+    setIcon(this.detailButtons[0].firstChild, row.notify ? "notified" : "notify");
+    setAttribute(this.detailButtons[0], "aria-pressed", Boolean(row.notify));
+  }
+
+  actOnDetails(verb) {
+    const { grid } = this;
+    const key = `t:${this.store.details.id}`;
+    const item = grid.tree.items[grid.tree.index.get(key)];
+    if (!item) return this.announce("The filter hides this task.", true);
+    if (verb !== "notify") grid.activate(key); // it is edited in its row
+    grid.act(item, verb);
   }
 
   toolbar() {
@@ -62,6 +94,7 @@ class SectionView extends View {
   paint() {
     this.painted = performance.now();
     super.paint();
+    this.paintDetailButtons();
     const { section } = this;
     section.panel.arrangeSoon();
     if (section.panel.wanted?.kernelId === section.entry.id) section.showTask(section.panel.wanted.cellId);

@@ -48,11 +48,18 @@ class Badge {
     if (title.caption !== caption) title.caption = caption;
     const isOn = this.settings.get("badge");
     const short = (count) => (count > 99 ? "99+" : String(count));
-    const shown = { asyncnbRunning: isOn && running ? short(running) : null, asyncnbFailed: isOn && failed ? short(failed) : null };
-    const { asyncnbRunning = null, asyncnbFailed = null, ...others } = title.dataset;
-    if (shown.asyncnbRunning === asyncnbRunning && shown.asyncnbFailed === asyncnbFailed) return;
-    // The tab bar writes a title's data to the tab's element, where style.css shows it.
-    title.dataset = { ...others, ...Object.fromEntries(Object.entries(shown).filter(([, text]) => text !== null)) };
+    const before = title.dataset;
+    const dataset = { ...before };
+    for (const [key, count] of [["asyncnb-running", running], ["asyncnb-failed", failed]]) {
+      delete dataset[key];
+      if (isOn && count) dataset[key] = short(count);
+    }
+    if (["asyncnb-running", "asyncnb-failed"].every((key) => dataset[key] === before[key])) return;
+    // The tab bar writes a title's data to the tab's element, which style.css then gives badges. Their
+    // texts are variables, since the pseudo-elements of the tab itself are JupyterLab's.
+    title.dataset = dataset;
+    for (const bar of document.querySelectorAll(".jp-SideBar"))
+      for (const key of ["asyncnb-running", "asyncnb-failed"]) bar.style.setProperty(`--${key}`, JSON.stringify(dataset[key] ?? ""));
   }
 }
 

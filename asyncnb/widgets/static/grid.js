@@ -176,7 +176,9 @@ class RowElement {
     const { store } = this.grid;
     const now = store.connection === "lost" ? store.lostAt ?? store.now() : store.now();
     setText(this.time, row.started === null ? "" : elapsed((row.ended ?? now) - row.started));
-    setText(this.limit, row.deadline === null || isEnded(row) ? "" : `${countdown(row.deadline - now)} left`);
+    const limit = row.deadline === null || isEnded(row) ? "" : `${countdown(row.deadline - now)} left`;
+    setText(this.limit, limit);
+    setAttribute(this.timeCell, "title", limit || null); // a narrow view has no room for it
   }
 
   /** The failure; of a run of calls its counts, whose last one ticks; else what it waits for. */
