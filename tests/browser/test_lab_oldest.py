@@ -43,6 +43,7 @@ def notebook(oldest: Lab, request: pytest.FixtureRequest) -> Iterator[Notebook]:
         BLOCK,
         "import asyncnb\nprint(asyncnb.__file__)\nasyncnb.dashboard()",
         "%%atask broken\nraise ValueError('broken')",
+        "print('a new', 'kernel')",
         app=request.param,
     )
     yield opened
@@ -87,3 +88,5 @@ def test_the_extension_works_from_the_wheel(oldest: Lab, notebook: Notebook) -> 
     notebook.press_restart()
     unloaded = f"{notebook.path.name}, asyncnb is not loaded"
     panel.until(f"() => ({SECTIONS})().includes({unloaded!r})", True)
+    notebook.run(5)
+    assert (notebook.text(5), notebook.prompt(5)) == ("a new kernel\n", "[1]:")
