@@ -4,6 +4,7 @@ const PROBE_INTERVAL = 1000; // milliseconds between two questions whether async
 const MAX_RETRY = 60000;
 const MAX_SILENT = 4; // questions without any answer, after which the kernel is "foreign"
 const REST_AFTER = 10000; // without anything to report
+const OWN_AFTER = 1000; // the notebook that is being opened has its connection by then
 
 class Entry {
   constructor(kernels, id) {
@@ -29,7 +30,7 @@ class Entry {
     this.onDisposed = () => this.kernels.refreshSoon();
     this.summaries = this.protocol.subscribe("summary", (message) => this.takeSummary(message));
     this.rows = 0; // subscriptions
-    this.activity = null; // of the kernel, as the server noted it when the connection was released
+    this.activity = undefined; // of the kernel, as the server noted it while there was a connection
   }
 
   /** The channel to a kernel that has asyncnb; null otherwise. */
@@ -58,13 +59,16 @@ class Entry {
   update(connection, model) {
     if (model?.execution_state === "dead") return this.die();
     if (this.state === "dead") this.setState("unknown"); // the server has started it again
-    const activity = model ? `${model.execution_state} ${model.last_activity}` : null;
+    if (this.connection?.isDisposed || (!connection && !this.isOwn)) this.attach(null, false);
     if (connection) return this.attach(connection, false);
-    if (!this.isOwn) this.attach(null, false); // its notebook was closed
-    if (this.isOwn && this.connection.connectionStatus === "disconnected") {
-      this.connection.reconnect().catch(() => {}); // the server answers, so this may, too
-    } else if (!this.isOwn && !document.hidden && (this.isNeeded() || activity !== this.activity)) this.wake();
-    this.activity = activity;
+    const activity = model ? `${model.execution_state} ${model.last_activity}` : null;
+    if (this.isOwn) {
+      this.activity = activity;
+      // The server answers, so this may, too.
+      if (this.connection.connectionStatus === "disconnected") this.connection.reconnect().catch(() => {});
+    } else if (!document.hidden && (this.isNeeded() || (this.activity !== undefined && activity !== this.activity))) {
+      this.wakeSoon();
+    } else this.activity ??= activity;
     this.restSoon();
   }
 
@@ -82,8 +86,8 @@ class Entry {
     this.connection = connection;
     this.isOwn = isOwn;
     this.life++;
-    clearTimeout(this.timer);
-    this.timer = null;
+    for (const timer of [this.timer, this.waking]) clearTimeout(timer);
+    this.timer = this.waking = null;
     if (!connection) return;
     connection.statusChanged.connect(this.onStatus);
     connection.connectionStatusChanged.connect(this.onConnection);
@@ -98,7 +102,16 @@ class Entry {
     return this.state === "unknown" || this.state === "restarting" || this.state === "disconnected" || this.rows > 0 || this.living > 0 || Boolean(this.loading);
   }
 
+  wakeSoon() {
+    if (this.waking) return;
+    if (this.isForeign()) return this.setState("foreign");
+    const { restored } = this.kernels.app;
+    this.waking = setTimeout(() => void restored.then(() => this.waking && this.wake()), OWN_AFTER);
+  }
+
   wake() {
+    clearTimeout(this.waking);
+    this.waking = null;
     if (!this.connection && !this.isDisposed) this.attach(this.kernels.connect(this), true);
   }
 
@@ -113,6 +126,10 @@ class Entry {
       if (!this.isOwn || this.loading || (this.isNeeded() && !document.hidden)) return;
       this.summaries.end();
       this.attach(null, false);
+      // The server counts this end as activity of the kernel: what comes after it is news.
+      this.activity = undefined;
+      const note = () => this.kernels.refresh();
+      setTimeout(() => this.kernels.app.serviceManager.kernels.refreshRunning().then(note, note), 500);
     }, REST_AFTER);
   }
 
@@ -173,6 +190,11 @@ class Entry {
 
   // Has it asyncnb?
 
+  isForeign() {
+    const language = this.kernels.language(this.kernelName);
+    return Boolean(language) && language !== "python";
+  }
+
   probeSoon() {
     if (this.isDisposed || !this.connection || this.state === "dead") return;
     if (this.asking) {
@@ -195,8 +217,7 @@ class Entry {
   async probe() {
     clearTimeout(this.timer);
     this.timer = null;
-    const language = this.kernels.language(this.kernelName);
-    if (language && language !== "python") return this.setState("foreign");
+    if (this.isForeign()) return this.setState("foreign");
     if (this.asking || !this.protocol.isConnected) return; // asked when it is connected
     const { life } = this;
     this.asking = true;
@@ -366,7 +387,8 @@ class Entry {
     if (this.isDisposed) return;
     this.isDisposed = true;
     this.attach(null, false);
-    for (const timer of [this.timer, this.resting]) clearTimeout(timer);
+    for (const timer of [this.timer, this.resting, this.waking]) clearTimeout(timer);
+    this.waking = null;
     this.protocol.dispose();
     this.summary = null;
   }
