@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -48,6 +50,14 @@ def notebook(oldest: Lab, request: pytest.FixtureRequest) -> Iterator[Notebook]:
     )
     yield opened
     opened.close(request.node.name)
+
+
+def test_jupyter_lists_the_extension_as_usable() -> None:
+    command = [os.environ["ASYNCNB_OLDEST_LAB"], "-m", "jupyter", "labextension", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    [line] = [line for line in (done.stdout + done.stderr).splitlines() if " asyncnb v" in line]
+    words = re.sub(r"\x1b\[\d*m", "", line).split()  # without colours
+    assert words[2:] == ["enabled", "OK", "(python,", "asyncnb)"]
 
 
 @pytest.mark.parametrize("notebook", ["lab", "notebook"], indirect=True)
