@@ -7,6 +7,7 @@ one), `ASYNCNB_LOOP=uvloop|asyncio` the loop below the embedded one. Both reach 
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
 import subprocess
@@ -40,6 +41,18 @@ for _name in set(get_ipython().user_ns) - _baseline:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "timeout: of pytest-timeout, which may not be there")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist has a loop that is its own, and the only one then
+def pytest_runtestloop() -> None:
+    # Thousands of tests, and all that they import, are hundreds of thousands of objects that stay:
+    # each gc.collect() of a test would look at every one of them, which takes half a second.
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # a plugin may look for referrers, which finds no frozen ones
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

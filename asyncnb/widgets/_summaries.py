@@ -7,10 +7,9 @@ the feed's thread looks at these, once for all subscribers.
 from __future__ import annotations
 
 import math
-import operator
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.launched.registry import TaskRegistry
@@ -23,7 +22,7 @@ INTERVAL: Final = 1.0
 #: is not shown with one of them for a second.
 SETTLE: Final = 0.1
 #: The share of one core that summaries may use; with more to do they are sent less often.
-MAX_SUMMARY_SHARE: Final = 0.003
+MAX_SUMMARY_SHARE: Final = 0.004
 
 
 class Summaries:
@@ -129,7 +128,7 @@ class Summaries:
         while self._marked:
             changed.append(self._marked.popitem()[1])
         if changed:
-            changed.sort(key=_by_id)
+            changed.reverse()  # the order in which they were launched
             self._ended |= self._summary.update(changed)
 
     def _message(self, ended: dict[str, Message]) -> Message:
@@ -141,6 +140,3 @@ class Summaries:
             "cells": [[id, facts] for id, facts in cells.items()],
             **self._other,
         }
-
-
-_by_id: Callable[[Any], Any] = operator.attrgetter("id")

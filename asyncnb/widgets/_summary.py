@@ -7,7 +7,7 @@ few operations, however many tasks there are; nothing is sampled.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.record import TaskRecord
@@ -92,14 +92,20 @@ class _Cell:
         return state if len(self.states) == 1 else "running"
 
 
-class _Known(NamedTuple):
+class _Known:
     """What of a task is in the counts."""
 
-    state: str
-    progress: tuple[int, int | None] | None
-    cell_id: str | None
-    #: The run of the cell that it is counted for.
-    number: int
+    __slots__ = ("cell", "cell_id", "number", "progress", "state")
+
+    def __init__(self, record: TaskRecord) -> None:
+        self.state = ""
+        self.progress: tuple[int, int | None] | None = None
+        cell = record.cell
+        self.cell_id = None if cell is None else cell.id
+        #: The run of the cell that it is counted for.
+        self.number = 0 if cell is None else cell.number
+        #: What it is counted in: as long as it lives, that of its cell.
+        self.cell: _Cell | None = None
 
 
 class Summary:
@@ -127,65 +133,66 @@ class Summary:
             if not self._registry.holds(record):
                 self._forget(record, known, touched)
                 continue
-            new = self._seen(record, known)
-            if new == known:
+            state, progress = _state(record), record.progress
+            if record.adjustable is not None and (calls := record.calls()) is not None:
+                progress = calls.progress
+            if known is not None and state == known.state:
+                # The most frequent change by far, of many tasks at a time.
+                if progress != known.progress:
+                    cell = known.cell
+                    if cell is not None and cell.number == known.number:
+                        cell.count_progress(known.progress, -1)
+                        cell.count_progress(progress, 1)
+                    known.progress = progress
                 continue
-            self._known[record.id] = new
-            state, before = _counted(new), None if known is None else _counted(known)
-            if state != before:
-                self.counts[state] += 1
-                if before is not None:
-                    self.counts[before] -= 1
-            if new.cell_id is not None:
-                touched.add(new.cell_id)
-                self._count_in_cell(record, known, new)
+            if known is None:
+                known = self._known[record.id] = _Known(record)
+            else:
+                self.counts[_counted(known.state)] -= 1
+            self.counts[_counted(state)] += 1
+            if known.cell_id is not None:
+                touched.add(known.cell_id)
+                self._count_in_cell(record, known, state, progress)
+            known.state, known.progress = state, progress
         ended: dict[str, Message] = {}
         for id in touched:
-            cell = self._cells.get(id)
-            if cell is not None and not cell.living:
+            closed = self._cells.get(id)
+            if closed is not None and not closed.living:
                 del self._cells[id]
-                ended[id] = cell.facts()
+                ended[id] = closed.facts()
         return ended
 
-    def _seen(self, record: TaskRecord, known: _Known | None) -> _Known:
-        state = _state(record)
-        progress = record.progress
-        if record.adjustable is not None and (calls := record.calls()) is not None:
-            progress = calls.progress
-        if known is not None:
-            return _Known(state, progress, known.cell_id, known.number)
-        cell = record.cell
+    def _count_in_cell(
+        self,
+        record: TaskRecord,
+        known: _Known,
+        state: str,
+        progress: tuple[int, int | None] | None,
+    ) -> None:
+        """Count a task that is new to the summary, or in another state than before."""
+        assert known.cell_id is not None
+        is_new, alive = not known.state, state not in ENDED
+        cell = self._cells.get(known.cell_id) if is_new else known.cell
         if cell is None:
-            return _Known(state, progress, None, 0)
-        return _Known(state, progress, cell.id, cell.number)
-
-    def _count_in_cell(self, record: TaskRecord, known: _Known | None, new: _Known) -> None:
-        assert new.cell_id is not None
-        cell = self._cells.get(new.cell_id)
-        if cell is None:
-            if known is not None and known.state in ENDED:
-                return  # a later change of a task whose cell was reported as ended
-            cell = self._cells[new.cell_id] = _Cell(new.number)
-        if new.number > cell.number:
-            cell.begin(new.number)
-        was_alive, alive = record.id in cell.living, new.state not in ENDED
-        if was_alive:
-            assert known is not None
+            cell = self._cells[known.cell_id] = _Cell(known.number)
+        if known.number > cell.number:
+            cell.begin(known.number)
+        known.cell = cell
+        if record.id in cell.living:
             _add(cell.states, known.state, -1)
-            if not alive:
-                del cell.living[record.id]
         if alive:
             cell.living[record.id] = record
-            _add(cell.states, new.state, 1)
-        if new.number != cell.number:
-            return  # of an earlier run: it counts only as long as it lives
-        if known is None:
-            cell.add(record)
+            _add(cell.states, state, 1)
         else:
-            cell.count_progress(known.progress, -1)
-        cell.count_progress(new.progress, 1)
-        if not alive and (was_alive or known is None):
-            cell.ended[new.state] += 1
+            cell.living.pop(record.id, None)
+        if known.number != cell.number:
+            return  # of an earlier run: it counts only as long as it lives
+        if is_new:
+            cell.add(record)
+        cell.count_progress(known.progress, -1)
+        cell.count_progress(progress, 1)
+        if not alive:
+            cell.ended[state] += 1
             cell.finished += record.parent is None
 
     def _forget(self, record: TaskRecord, known: _Known | None, touched: set[str]) -> None:
@@ -193,8 +200,8 @@ class Summary:
         if known is None:
             return
         del self._known[record.id]
-        self.counts[_counted(known)] -= 1
-        cell = None if known.cell_id is None else self._cells.get(known.cell_id)
+        self.counts[_counted(known.state)] -= 1
+        cell = known.cell
         if cell is not None and known.cell_id is not None and record.id in cell.living:
             del cell.living[record.id]  # dropped with its loop, or never started
             _add(cell.states, known.state, -1)
@@ -215,8 +222,8 @@ def _state(record: TaskRecord) -> str:
     return "running"
 
 
-def _counted(known: _Known) -> str:
-    return known.state if known.state in ENDED else _LIVING
+def _counted(state: str) -> str:
+    return state if state in ENDED else _LIVING
 
 
 def _add(counts: dict[str, int], key: str, number: int) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import asyncnb
+from asyncnb._core.introspection.info import CellRef
+from asyncnb._core.launched.record import Origin
 from asyncnb._core.launched.registry import registry
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
@@ -96,6 +98,51 @@ class Many:
         return clock() - started
 
 
+class Hidden:
+    """A thousand pages of a crawl in each of two cells, and a panel that shows only a badge."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._records: list[Any] = []
+
+    def records(self) -> list[Any]:
+        if not self._records:
+            asyncnb.embedded_loop()
+            cells = [Origin(CellRef(number, f"cell {number}")) for number in (1, 2)]
+            for number in range(2000):
+                record: Any = asyncnb.launch(asyncio.Event().wait())._record
+                record.origin = cells[number % 2]
+                self._records.append(record)
+        return self._records
+
+    def _progress(self, clock: Callable[[], float], count: int, tick: Any) -> float:
+        records = self.records()
+        started = clock()
+        for round in range(count):
+            for record in records:
+                record.progress = (round, 100)
+                record.changed()
+            tick()
+        return clock() - started
+
+    def alone(self, clock: Callable[[], float], count: int) -> float:
+        return self._progress(clock, count, bool)
+
+    def counted(self, clock: Callable[[], float], count: int) -> float:
+        self.records()
+        feed = Feed(registry, Commands(), clock=lambda: self.now)
+        page = feed.subscribe(lambda message, _: json.dumps(message), show="summary")
+        feed.take(page, {"c": "sync"})
+        try:
+            return self._progress(clock, count, feed._summaries.tick)
+        finally:
+            feed.close()
+
+    def close(self) -> None:
+        for record in self._records:
+            record.task.cancel()
+
+
 class Unfolded:
     """A task with children that wait, unfolded in a dashboard; it lives for one round.
 
@@ -177,6 +224,13 @@ def rows() -> Iterable[Row]:
         count=1,
         unit="bytes",
     )
+    hidden = Hidden()
+    yield Row(
+        "a second of 2,000 tasks that make progress",
+        {"no page": hidden.alone, "a hidden panel": hidden.counted},
+        count=20,
+    )
+    hidden.close()
     many = Many()
     yield Row(
         "100 changes of 10,000 tasks, as ten times a second",

@@ -142,9 +142,14 @@ def find_chromium() -> str:
 
 
 class Lab:
-    """One JupyterLab server and one browser; `close` ends both, and every kernel."""
+    """One JupyterLab server and one browser; `close` ends both, and every kernel.
 
-    def __init__(self) -> None:
+    ``python`` is that of another environment, whose JupyterLab, kernel and asyncnb are then used as
+    they are installed there. Otherwise they are those of the tests, asyncnb that of this clone.
+    """
+
+    def __init__(self, python: str | None = None) -> None:
+        self._python = python
         chromium = find_chromium()
         try:
             from playwright.async_api import TimeoutError as PlaywrightTimeoutError
@@ -267,8 +272,6 @@ class Lab:
     # Below: how the two are started
 
     def _start_server(self) -> None:
-        labextensions = self.scratch / "labextensions"
-        build(labextensions / "asyncnb", "0.0.0")  # of this clone, whatever is installed
         self._settings = self.scratch / "settings"
         for name, values in SETTINGS.items():
             self.set_settings(name, values)
@@ -277,7 +280,7 @@ class Lab:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+            self._python or sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
             "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
             f"--ServerApp.root_dir={self.folder}",
             "--IdentityProvider.token=", "--ServerApp.password=",
@@ -285,14 +288,19 @@ class Lab:
             "--LabApp.expose_app_in_browser=True",
             "--JupyterNotebookApp.expose_app_in_browser=True",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-            f"--LabServerApp.extra_labextensions_path={labextensions}",
         ]  # fmt: skip
+        if not self._python:
+            labextensions = self.scratch / "labextensions"
+            build(labextensions / "asyncnb", "0.0.0")  # of this clone, whatever is installed
+            command.append(f"--LabServerApp.extra_labextensions_path={labextensions}")
         env = environment(self.scratch) | {
             "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
             "JUPYTERLAB_WORKSPACES_DIR": str(self.scratch / "workspaces"),
             # This environment's kernel, not one of the same name in the user's folder.
             "JUPYTER_PREFER_ENV_PATH": "1",
         }
+        if self._python:
+            del env["PYTHONPATH"]
         self._log = self.scratch / "server.log"
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(

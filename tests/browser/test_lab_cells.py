@@ -89,7 +89,7 @@ def test_a_cell_runs_in_the_background_by_its_button_and_is_stopped_alone(
     assert not notebook.ask(ENABLED, STOP)
     click(notebook, "run-in-background")
     notebook.see(1, "crawling")
-    wait_for(notebook, 1, prompt="[~]:", bar="crawl the site: waiting", share=None)
+    wait_for(notebook, 1, prompt="[~]:", bar="crawl the site: running", share=None)
     assert notebook.ask(TEXT, 1) == crawl
     assert notebook.ask(f"index => ({CELL})(index).model.executionCount", 1) == 2
     assert not notebook.ask(
@@ -97,7 +97,7 @@ def test_a_cell_runs_in_the_background_by_its_button_and_is_stopped_alone(
     )
     select(notebook, 4)
     notebook.press("Control+Alt+Enter")
-    wait_for(notebook, 4, prompt="[~]:", bar="other: waiting")
+    wait_for(notebook, 4, prompt="[~]:", bar="other: running")
 
     # Again: the earlier task is replaced.
     select(notebook, 1)
@@ -150,7 +150,7 @@ def test_several_cells_failures_reloads_and_cells_that_cannot_run(open_notebook:
     notebook.see(2, "----> 3 x / 0")  # the line of the cell as it is shown
     assert "%%atask" not in notebook.text(2)
     wait_for(notebook, 2, failed=True, bar="fails: failed")
-    wait_for(notebook, 3, prompt="[~]:", bar="mine: waiting")
+    wait_for(notebook, 3, prompt="[~]:", bar="mine: running")
     select(notebook, 6)
     execute(notebook, RUN)
     wait_for(notebook, 6, share="0")
@@ -158,12 +158,12 @@ def test_several_cells_failures_reloads_and_cells_that_cannot_run(open_notebook:
     # A cell moved, one deleted and brought back by undo.
     select(notebook, 3)
     execute(notebook, "notebook:move-cell-down")
-    wait_for(notebook, 4, prompt="[~]:", bar="mine: waiting")
+    wait_for(notebook, 4, prompt="[~]:", bar="mine: running")
     execute(notebook, "notebook:move-cell-up")
     execute(notebook, "notebook:delete-cell")
     wait_for(notebook, 3, bar=None)
     execute(notebook, "notebook:undo-cell-action")
-    wait_for(notebook, 3, prompt="[~]:", bar="mine: waiting")
+    wait_for(notebook, 3, prompt="[~]:", bar="mine: running")
     # What failed is marked until it runs again.
     select(notebook, 2)
     execute(notebook, "notebook:run-cell")
@@ -180,7 +180,7 @@ def test_several_cells_failures_reloads_and_cells_that_cannot_run(open_notebook:
     # The page is loaded anew: the marks come back, and so does what the tasks print from then on.
     notebook.save()
     notebook.reload()
-    wait_for(notebook, 3, prompt="[~]:", bar="mine: waiting")
+    wait_for(notebook, 3, prompt="[~]:", bar="mine: running")
     notebook.run(4)
     notebook.see(3, "after the reload")
     notebook.see(3, "'the result'")

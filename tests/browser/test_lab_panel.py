@@ -45,7 +45,10 @@ BADGE = """() => {
 }"""
 CURRENT = "() => jupyterapp.shell.currentWidget.context.path"
 FLASHED = "() => document.querySelector('.asyncnb-pointed-at')?.textContent ?? ''"
-FOCUSED = """() => (node => node.getAttribute('aria-label') ?? node.textContent)(document.activeElement)"""
+FOCUSED = """() => {
+    const { activeElement: node } = document;
+    return node.getAttribute('aria-label') ?? node.textContent;
+}"""
 SHOW = "() => { void jupyterapp.commands.execute('asyncnb:show-panel'); }"
 HIDE = "() => { jupyterapp.shell.collapseLeft(); }"
 RESTART = "async () => { await jupyterapp.shell.currentWidget.sessionContext.restartKernel(); }"
@@ -83,7 +86,8 @@ class Panel:
 
     def until(self, script: str, expected: Any, argument: Any = None) -> None:
         """Wait until the page answers so; AssertionError with what it answers instead."""
-        same = f"async ([argument, wanted]) => JSON.stringify(await ({script})(argument)) === wanted"
+        answer = f"JSON.stringify(await ({script})(argument))"
+        same = f"async ([argument, wanted]) => {answer} === wanted"
         wanted = self.notebook.ask("value => JSON.stringify(value)", expected)
         page = self.notebook._page
         shown = page.wait_for_function(same, arg=[argument, wanted], timeout=1000 * DEADLINE)
@@ -146,8 +150,6 @@ def test_the_tasks_of_two_notebooks_are_watched_and_steered_in_the_panel(
         LOAD,
         "%%atask patient\nprint('here')\nawait gate.wait()",
         f"%%atask broken\nraise ValueError({XSS!r})",
-        BLOCK,
-        f"asyncnb.launch(gate.wait(), name={XSS!r});",
     )
     notebook = panel.notebook
     first = notebook.path.name
@@ -189,7 +191,9 @@ def test_the_tasks_of_two_notebooks_are_watched_and_steered_in_the_panel(
     panel.see("better", "left")
     panel.click("button", "Close details")
     panel.open_details("patient")
-    panel.until("() => document.querySelector('#asyncnb-panel .asyncnb-output')?.textContent", "here\n")
+    panel.until(
+        "() => document.querySelector('#asyncnb-panel .asyncnb-output')?.textContent", "here\n"
+    )
     notebook.screenshot("lab-panel-details")
     panel.click("button", "Close details")
     # to the cell, in the notebook that is not in front
@@ -202,18 +206,45 @@ def test_the_tasks_of_two_notebooks_are_watched_and_steered_in_the_panel(
     panel.until(ROWS, ["patient"])
     notebook.press("Escape")
     panel.until(ROWS, ["better", "broken", "patient"])
-    # stopped while a cell blocks the kernel
-    notebook.submit(3)
+    # a restarted kernel has no tasks, and no asyncnb
+    panel.bring_forward(second)
+    notebook.ask(RESTART)
+    panel.until(f"() => ({SECTIONS})().includes({f'{second}, asyncnb is not loaded'!r})", True)
+    panel.until(ROWS, ["broken", "patient"])
+
+
+def test_the_panel_works_while_a_cell_blocks_is_read_in_both_themes_and_outlives_its_notebook(
+    open_panel: Callable[..., Panel],
+) -> None:
+    panel = open_panel(
+        LOAD,
+        "%%atask patient\nawait gate.wait()",
+        BLOCK,
+        f"asyncnb.launch(gate.wait(), name={XSS!r});",
+        f"%%atask broken\nraise ValueError({XSS!r})",
+    )
+    notebook = panel.notebook
+    name = notebook.path.name
+    go = notebook.path.parent / "go"
+    notebook.run(0)
+    notebook.run(1)
+    panel.show()
+    panel.see("patient", "waiting")
+    notebook.submit(2)
     panel.act("Cancel", "patient")
     panel.see("patient", "cancelled")
-    assert notebook.prompt(3) == "[*]:"
-    (notebook.path.parent / "go").touch()
-    notebook.wait(3)
-    (notebook.path.parent / "go").unlink()
+    assert notebook.prompt(2) == "[*]:"
+    go.touch()
+    notebook.wait(2)
+    go.unlink()
+    # text stays text
+    notebook.run(3)
     notebook.run(4)
     panel.see(XSS, "waiting")
+    panel.open_details("broken")
+    panel.until("() => document.querySelector('#asyncnb-panel .asyncnb-traceback') !== null", True)
     assert notebook.ask("() => window.hacked") is None
-    # all of it can be read, in both themes
+    # and can be read, in both themes
     worst = {}
     for theme in ("JupyterLab Dark", "JupyterLab Light"):  # the last one stays
         notebook.set_theme(theme)
@@ -222,21 +253,16 @@ def test_the_tasks_of_two_notebooks_are_watched_and_steered_in_the_panel(
     assert min(ratio for _, ratio in worst.values()) >= 4.5, worst  # what WCAG asks for text
     # hidden, it counts; shown again, it knows what has happened meanwhile
     notebook.ask(HIDE)
-    notebook.run(2)
-    panel.until(BADGE, ["2", "1", "Tasks: 2 running, 1 failed"])
+    notebook.run(4)
+    panel.until(BADGE, ["1", "1", "Tasks: 1 running, 1 failed"])
     panel.show()
     panel.until(f"() => ({ROWS})().filter(name => name === 'broken').length", 2)
-    # a restarted kernel has no tasks; a closed notebook's kernel keeps its own
-    panel.bring_forward(second)
-    notebook.ask(RESTART)
-    panel.until(f"() => ({SECTIONS})().includes({f'{second}, asyncnb is not loaded'!r})", True)
-    assert "better" not in notebook.ask(ROWS)
-    panel.bring_forward(first)
+    # the kernel of a closed notebook keeps its tasks
+    notebook.save()
     notebook.ask("() => { jupyterapp.shell.currentWidget.close(); }")
-    panel.see(XSS, "waiting")
     panel.act("Cancel", XSS)
     panel.see(XSS, "cancelled")
-    panel.bring_forward(first)
+    panel.bring_forward(name)
     panel.see(XSS, "cancelled")
 
 

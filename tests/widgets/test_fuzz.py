@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import asyncnb
 from asyncnb import embedded_loop
+from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import shutdown
@@ -28,6 +29,7 @@ from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._subscription import Subscription
+from asyncnb.widgets.requests.control import REQUEST_VERBS, ControlSide
 
 EXAMPLES = int(os.environ.get("ASYNCNB_FUZZ", "300"))
 GROUP = "a group"
@@ -76,19 +78,30 @@ fitting = {
     "on": st.booleans(),
     "calls": st.none() | st.integers(-3, 9) | st.floats(0, 1e9) | st.just(10**400) | text,
     "rate": st.none() | st.floats(0, 1e9) | st.sampled_from(["5/s", "none"]) | text,
+    "cell_id": text,
+    "limit": st.integers(0, 10**6),
+    "offset": st.integers(0, 10**6),
+    "since": st.none() | st.floats(0, 1e9),
+    "state": st.none() | st.sampled_from(STATES),
+    "task": number | text,
+    "cursor": st.integers(0, 9),
+    "comm_id": st.sampled_from(["one", "other"]),
+    "show": st.sampled_from(["rows", "summary"]),
 }
 
 
 @st.composite
-def message(draw: Any) -> Any:
+def message(draw: Any, verbs: Any = VERBS) -> Any:
     """A command; most often with something wrong: left out, put in, of another kind."""
     if draw(st.integers(0, 9)) == 0:
         return draw(junk)
     # Not all are to be cancelled at once, or there would be nothing left to do wrong.
-    verb = draw(st.sampled_from([v for v in VERBS if v != "cancel_all"]))
-    said = {"c": verb} | {name: draw(fitting[name]) for name in VERBS[verb]}
+    verb = draw(st.sampled_from([v for v in verbs if v != "cancel_all"]))
+    said = {"c": verb} | {name: draw(fitting[name]) for name in verbs[verb]}
     if draw(st.booleans()):
         said["n"] = draw(st.sampled_from(["1", "2", "3"]))
+    if verbs is not VERBS and draw(st.booleans()):
+        said["comm_id"] = draw(fitting["comm_id"])
     for _ in range(draw(st.integers(0, 2))):
         what = draw(st.sampled_from([*said, "more"]))
         if draw(st.booleans()):
@@ -99,6 +112,7 @@ def message(draw: Any) -> Any:
 
 
 talk = st.lists(message(), max_size=8)
+requests = st.lists(message({**VERBS, **REQUEST_VERBS}), max_size=8)
 
 
 class Guard:
@@ -129,13 +143,37 @@ class Page:
         self.answers.append(said)
 
 
+class AtOnce(Feed):
+    """A feed that handles what is submitted in the thread that submits it."""
+
+    def submit(self, subscription: Subscription, content: object) -> None:
+        self.take(subscription, content)
+
+
+class Asked:
+    """A request as it comes from a client, and its replies."""
+
+    def __init__(self, content: object) -> None:
+        self.content = content
+        self.replies: list[dict[str, Any]] = []
+        self.published: list[dict[str, Any]] = []
+
+    def reply(self, content: dict[str, Any]) -> None:
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+        self.replies.append(content)
+
+    def publish(self, comm_id: str, said: dict[str, Any], buffers: list[bytes]) -> None:
+        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
+        self.published.append(said)
+
+
 class Kernel:
     """A feed without its thread, and six tasks that nobody has named yet."""
 
     def __init__(self) -> None:
         self.registry = registry
         self.now = 0.0
-        self.feed = Feed(self.registry, Commands(), clock=lambda: self.now)
+        self.feed = AtOnce(self.registry, Commands(), clock=lambda: self.now)
         self.guard = Guard()
         self.complaints: list[logging.LogRecord] = []
 
@@ -194,6 +232,13 @@ def kernel() -> Iterator[Kernel]:
         "on": True,
         "calls": 3,
         "rate": "5/s",
+        "cell_id": "none",
+        "limit": 1,
+        "offset": 0,
+        "since": None,
+        "state": None,
+        "task": id,
+        "cursor": 0,
     }
     for verb, needs in reversed(list(VERBS.items())):  # each imports what it needs when first used
         if verb != "cancel_all":  # and `cancel` comes last, when the others had a task
@@ -219,8 +264,9 @@ def real(content: Any, records: list[Any]) -> Any:
     if not isinstance(content, dict) or content.get("c") == "seen":
         return content
     found = {key: _nested() if value == DEEP else value for key, value in content.items()}
-    if type(found.get("id")) is int and 0 <= found["id"] < len(records):
-        found["id"] = records[found["id"]].id
+    for name in ("id", "task"):
+        if type(found.get(name)) is int and 0 <= found[name] < len(records):
+            found[name] = records[found[name]].id
     if isinstance(found.get("ids"), list):
         ids = found["ids"]
         found["ids"] = [
@@ -276,6 +322,43 @@ def test_a_page_changes_what_it_names_and_nothing_else(
     assert not kernel.complaints, [record.getMessage() for record in kernel.complaints]
     assert not kernel.guard.seen, kernel.guard.seen
     kernel.feed.unsubscribe(page.subscription)
+    clear_ended()
+
+
+@given(talk=requests)
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+def test_a_request_is_answered_once_and_changes_what_it_names(
+    kernel: Kernel, talk: list[Any]
+) -> None:
+    records = kernel.ready()
+    asked = [Asked(real(content, records)) for content in talk]
+    side = ControlSide(kernel.feed, {})
+    before = kernel.facts()
+    kernel.complaints.clear()
+    kernel.guard.seen.clear()
+    kernel.guard.thread = threading.get_ident()
+    try:
+        for request in asked:
+            side.serve(request)
+            kernel.now += 0.2
+            kernel.feed.tick()
+    finally:
+        kernel.guard.thread = None
+    kernel.settle()
+    after = kernel.facts()
+    for request in asked:
+        [reply] = request.replies
+        assert reply["status"] in ("ok", "error"), reply
+        assert reply["status"] == "ok" or reply["evalue"], reply
+    allowed = set().union(*(named(request.content, records) for request in asked))
+    changed = {id for id in before if id not in after or before[id] != after[id]}
+    assert changed <= allowed, f"{talk} changed {changed - allowed}"
+    assert not kernel.complaints, [record.getMessage() for record in kernel.complaints]
+    assert not kernel.guard.seen, kernel.guard.seen
+    for subscription in side._subscriptions.values():
+        kernel.feed.unsubscribe(subscription)
     clear_ended()
 
 

@@ -166,15 +166,12 @@ class AwaitCells:
         running = self._running
         return None if running is None else running.id
 
-    def with_id(self, id: str) -> RunningCell | None:
-        """Return the cell with this id of the front end, if it is awaiting. Any thread."""
-        return next((cell for cell in list(self._cells) if cell.id == id), None)
-
     def stop(self, id: str, guard: InterruptGuard | None) -> str:
         """Stop the cell with this id if it is in the foreground: see ``stop_foreground``."""
         from asyncnb._kernel.awaiting.stop import stop_foreground  # most notebooks never need it
 
-        return stop_foreground(id, self, guard)
+        running = next((cell for cell in list(self._cells) if cell.id == id), None)
+        return stop_foreground(id, running, guard)
 
     def is_current(self) -> bool:
         """Return whether the calling code is that of a cell that awaits."""

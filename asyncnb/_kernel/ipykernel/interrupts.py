@@ -8,6 +8,7 @@ import inspect
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,11 @@ from asyncnb._kernel.current_cell import cell_id
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+
+#: Seconds after which a signal that the main thread has not handled is sent again, and how often.
+RETRY_AFTER = 0.05
+MAX_ATTEMPTS = 6
 
 
 class _Request:
@@ -148,10 +154,32 @@ class InterruptGuard:
                 return False
             request.stopped = True
             if self._depth > 0:
-                _interrupt_main_thread()
+                self._send(request)
             else:
                 self._interrupted = True  # between two statements
             return True
+
+    def _send(self, request: _Request, before: Any = None, attempts: int = MAX_ATTEMPTS) -> None:
+        """Send SIGINT to the main thread, and again while it is ``before`` in the same call.
+
+        A signal that comes just before a system call begins does not end that call. While the
+        thread is at the same instruction, it has not handled the signal, so the next one does not
+        count as a second interrupt.
+        """
+        frame: Any = sys._current_frames().get(threading.main_thread().ident or 0)
+        now = (frame, getattr(frame, "f_lasti", None))
+        if before is not None and now != before:
+            return
+        _interrupt_main_thread()
+        if attempts > 1:
+            again = threading.Timer(RETRY_AFTER, self._send_again, (request, now, attempts - 1))
+            again.daemon = True
+            again.start()
+
+    def _send_again(self, request: _Request, before: Any, attempts: int) -> None:
+        with self._lock:
+            if self._request is request and self._depth > 0:
+                self._send(request, before, attempts)
 
 
 def _forgive(result: Any) -> None:

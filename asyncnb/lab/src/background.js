@@ -96,7 +96,7 @@ class BackgroundRunner {
     await sessionContext.ready;
     if (sessionContext.hasNoKernel && (await sessionContext.startKernel())) await this.parts.dialogs?.selectKernel(sessionContext);
     if (sessionContext.hasNoKernel) throw new Error("The notebook has no kernel; choose one to run its cells.");
-    const entry = await this.known(panel);
+    const entry = await this.until(panel, ({ state }) => !["unknown", "restarting"].includes(state), 10000);
     if (entry?.state === "foreign") {
       const language = sessionContext.kernelDisplayName || "another language";
       throw new Error(`Cells run in the background of Python kernels; this notebook's kernel is ${language}.`);
@@ -104,28 +104,31 @@ class BackgroundRunner {
     if (entry?.state === "dead") throw new Error("The kernel has died; restart it to run cells.");
     if (!entry || entry.state === "loaded") return;
     const loading = entry.load();
-    if (sessionContext.session.kernel.status !== "busy") return loading;
-    // Both wait for the running cell, in front of the cells that are run after this one.
-    loading.catch(this.warn);
-    return new Promise((sent) => setTimeout(sent));
+    if (sessionContext.session.kernel.status === "busy") {
+      // Both wait for the running cell, in front of the cells that are run after this one.
+      loading.catch(this.warn);
+      await new Promise((sent) => setTimeout(sent));
+      return;
+    }
+    await loading;
+    // A cell that fails at once is reported to those that have subscribed by then.
+    await this.until(panel, ({ summary }) => summary, 2000);
   }
 
-  /** The entry of the notebook's kernel, as soon as it is known whether asyncnb is loaded. */
-  known(panel) {
+  /** The entry of the notebook's kernel as soon as it is as wanted, or as it is after this time. */
+  until(panel, isWanted, milliseconds) {
     const { changed } = this.kernels;
-    const unclear = ["unknown", "restarting", undefined];
     return new Promise((done) => {
       const look = () => {
         const entry = this.kernels.of(panel);
-        if (unclear.includes(entry?.state)) return;
-        finish();
+        if (entry && isWanted(entry)) finish();
       };
       const finish = () => {
         clearTimeout(timer);
         changed.disconnect(look);
         done(this.kernels.of(panel));
       };
-      const timer = setTimeout(finish, 10000); // loading then shows what is wrong
+      const timer = setTimeout(finish, milliseconds);
       changed.connect(look);
       look();
     });

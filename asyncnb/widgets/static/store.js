@@ -23,7 +23,8 @@ class Store {
     this.pending = new Map(); // unanswered commands, by request id
     this.clock = 0; // seconds by which the kernel's clock is ahead of the browser's
     this.seq = -1;
-    this.received = 0;
+    this.received = 0; // messages since the last snapshot
+    this.heard = 0; // messages ever
     this.structure = 0; // grows when rows come, go or move
     this.client = Math.random().toString(36).slice(2);
     this.commands = 0;
@@ -94,9 +95,9 @@ class Store {
 
   expectAnswer() {
     clearTimeout(this.waiting);
-    const received = this.received;
+    const { heard } = this;
     this.waiting = setTimeout(() => {
-      if (this.received !== received || this.connection === "lost" || !this.views.size) return;
+      if (this.heard !== heard || this.connection === "lost" || !this.views.size) return;
       this.connection = "silent";
       this.changed();
     }, ANSWER_IN);
@@ -162,6 +163,7 @@ class Store {
 
   receive(message, buffers = []) {
     this.received++;
+    this.heard++;
     if (this.connection === "lost" && message.k !== "snapshot") return;
     if (message.k === "snapshot") this.takeSnapshot(message, buffers);
     else if (message.k === "delta") this.takeDelta(message, buffers);
