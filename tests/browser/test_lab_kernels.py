@@ -165,7 +165,7 @@ def test_kernels_are_followed_through_loading_blocking_restart_and_death(
 
     # While a cell blocks: commands arrive, and the kernel is still shown as busy.
     here.submit(3)
-    kernels.ask(path, "window.stopped = e.requestStop(%s);" % json.dumps(cell))
+    kernels.ask(path, f"window.stopped = e.requestStop({json.dumps(cell)});")
     assert here.ask("() => stopped") == "cancellation requested for 3 tasks"
     kernels.until(path, "e.summary.counts.running === 0 && e.summary.counts.cancelled === 3")
     assert kernels.ask(path, "return e.connection.status") == "busy"

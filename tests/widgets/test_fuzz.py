@@ -112,7 +112,7 @@ def message(draw: Any, verbs: Any = VERBS) -> Any:
 
 
 talk = st.lists(message(), max_size=8)
-requests = st.lists(message(VERBS | REQUEST_VERBS), max_size=8)
+requests = st.lists(message({**VERBS, **REQUEST_VERBS}), max_size=8)
 
 
 class Guard:
