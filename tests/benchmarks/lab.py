@@ -1,4 +1,4 @@
-"""What the extension adds to the start of JupyterLab and of Notebook 7, in a real browser."""
+"""What the extension adds to the start of JupyterLab and of Notebook 7, and what its panel costs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Iterator
 
+from tests.benchmarks._lab_panel import panel_figures
 from tests.benchmarks.kernel import Figure, run_groups
 from tests.browser.lab import Lab, NoBrowserError
 
@@ -75,6 +76,7 @@ def run(rounds: int, only: str = "") -> None:
         groups = {
             "lab": lambda: starts(lab, "lab", few),
             "notebook": lambda: starts(lab, "tree", few),
+            "panel": lambda: panel_figures(lab, few),
         }
         run_groups("lab", groups, rounds, only)
     finally:
