@@ -86,9 +86,8 @@ class Panel:
 
     def until(self, script: str, expected: Any, argument: Any = None) -> None:
         """Wait until the page answers so; AssertionError with what it answers instead."""
-        same = (
-            f"async ([argument, wanted]) => JSON.stringify(await ({script})(argument)) === wanted"
-        )
+        answer = f"JSON.stringify(await ({script})(argument))"
+        same = f"async ([argument, wanted]) => {answer} === wanted"
         wanted = self.notebook.ask("value => JSON.stringify(value)", expected)
         page = self.notebook._page
         shown = page.wait_for_function(same, arg=[argument, wanted], timeout=1000 * DEADLINE)

@@ -48,8 +48,8 @@ class Error(NamedTuple):
     traceback: str
 
 
-#: In one line, without a name in the user's namespace: the loop is watched as ever, and what a machine
-#: makes wait says nothing below the cells.
+#: In one line, without a name in the user's namespace: the loop is watched as ever, and what a
+#: machine makes wait says nothing below the cells.
 QUIET_BLOCKS = (
     "__import__('asyncnb._kernel.output.blocked', fromlist=['it'])"
     ".BlockedLoopReporter.observe = lambda *_: None"

@@ -243,7 +243,8 @@ def test_lines_are_those_of_the_cell_where_the_front_end_has_added_the_magic(ker
     # And so is a syntax error's line; other metadata than this is not asyncnb's.
     wrong = kernel.submit("%%atask\nx = 1\nx = (", as_it_is=True, metadata=ADDED).wait()
     assert wrong.error.ename == "SyntaxError" and "line 2" in wrong.error.traceback
-    for metadata in ({"asyncnb": []}, {"asyncnb": {"added_lines": "1"}}, {"added_lines": 1}):
-        cell = kernel.submit("%%atask\n1 / 0", as_it_is=True, metadata=metadata)
+    others: list[object] = [[], {"added_lines": "1"}, 1]
+    for other in others:
+        cell = kernel.submit("%%atask\n1 / 0", as_it_is=True, metadata={"asyncnb": other})
         cell.wait_for(lambda cell: cell.errors)
         assert "----> 2 1 / 0" in cell.errors[0].traceback
