@@ -185,14 +185,16 @@ class Lab:
         bounded = asyncio.wait_for(step, timeout)
         return asyncio.run_coroutine_threadsafe(bounded, self._loop).result(timeout + 5)
 
-    def open(self, *cells: str, app: str = "lab", kernel: str = "python3") -> Notebook:
+    def open(
+        self, *cells: str, app: str = "lab", kernel: str = "python3", name: str = ""
+    ) -> Notebook:
         """Show a new notebook of these code cells; return when its kernel is ready.
 
         ``app`` is "lab" or "notebook": Notebook 7, which the same server serves. ``kernel`` is the
-        name of a kernel spec.
+        name of a kernel spec, ``name`` that of the notebook.
         """
         self._opened += 1
-        path = self.folder / f"test{self._opened}.ipynb"
+        path = self.folder / f"{name or f'test{self._opened}'}.ipynb"
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in cells],
             metadata={
@@ -483,6 +485,10 @@ class Notebook:
     def role(self, role: Any, name: str) -> Locator:
         """The element of this role and this very name."""
         return self._page.get_by_role(role, name=name, exact=True)
+
+    def find(self, selector: str) -> Locator:
+        """The elements that a selector of CSS finds."""
+        return self._page.locator(selector)
 
     def press(self, *keys: str) -> None:
         """Press keys, one after the other."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -43,10 +45,19 @@ def notebook(oldest: Lab, request: pytest.FixtureRequest) -> Iterator[Notebook]:
         BLOCK,
         "import asyncnb\nprint(asyncnb.__file__)\nasyncnb.dashboard()",
         "%%atask broken\nraise ValueError('broken')",
+        "print('a new', 'kernel')",
         app=request.param,
     )
     yield opened
     opened.close(request.node.name)
+
+
+def test_jupyter_lists_the_extension_as_usable() -> None:
+    command = [os.environ["ASYNCNB_OLDEST_LAB"], "-m", "jupyter", "labextension", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    [line] = [line for line in (done.stdout + done.stderr).splitlines() if " asyncnb v" in line]
+    words = re.sub(r"\x1b\[\d*m", "", line).split()  # without colours
+    assert words[2:] == ["enabled", "OK", "(python,", "asyncnb)"]
 
 
 @pytest.mark.parametrize("notebook", ["lab", "notebook"], indirect=True)
@@ -87,3 +98,5 @@ def test_the_extension_works_from_the_wheel(oldest: Lab, notebook: Notebook) -> 
     notebook.press_restart()
     unloaded = f"{notebook.path.name}, asyncnb is not loaded"
     panel.until(f"() => ({SECTIONS})().includes({unloaded!r})", True)
+    notebook.run(5)
+    assert (notebook.text(5), notebook.prompt(5)) == ("a new kernel\n", "[1]:")

@@ -143,6 +143,8 @@ function addPanel(app, kernels, parts) {
     label: "Show Tasks Panel",
     caption: "Show the asyncio tasks of all notebooks",
     icon: widget.title.icon,
+    // In a toolbar only where no icon of the panel is always in sight: in Notebook 7.
+    isVisible: ({ toolbar } = {}) => !toolbar || !parts.labShell,
     describedBy: {
       args: {
         type: "object",
