@@ -128,7 +128,6 @@ class Summaries:
         while self._marked:
             changed.append(self._marked.popitem()[1])
         if changed:
-            changed.reverse()  # the order in which they were launched
             self._ended |= self._summary.update(changed)
 
     def _message(self, ended: dict[str, Message]) -> Message:

@@ -7,12 +7,15 @@ few operations, however many tasks there are; nothing is sampled.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import TaskRegistry
 from asyncnb.widgets._rows import FORMAT, cut
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.group_facts import GroupFacts
 
 Message = dict[str, Any]
 
@@ -34,8 +37,8 @@ class _Cell:
         """Count a new run of the cell."""
         self.number = number
         self.first: TaskRecord | None = None
-        #: Whether all tasks of this run are in the group of the first one.
-        self.one_group = True
+        #: The groups of its tasks, None among them if one is in none.
+        self.groups: set[GroupFacts | None] = set()
         #: Tasks that the cell launched itself, and those of them that have ended.
         self.launched = self.finished = 0
         self.ended = dict.fromkeys(_COUNTED[1:], 0)
@@ -46,8 +49,7 @@ class _Cell:
         """Count a task of this run."""
         if self.first is None or record.id < self.first.id:
             self.first = record
-        group = record.group_facts
-        self.one_group = self.one_group and group is not None and group is self.first.group_facts
+        self.groups.add(record.group_facts)
         self.launched += record.parent is None
 
     def count_progress(self, progress: tuple[int, int | None] | None, sign: int) -> None:
@@ -68,7 +70,7 @@ class _Cell:
         if self.living:  # one that has ended says nothing of what goes on
             first = self.living[min(self.living)]
         assert first is not None
-        group = first.group if self.one_group else None
+        group = first.group if len(self.groups) == 1 else None
         if self.reporting:
             done, total = self.items, None if self.endless else self.total
         elif self.launched > 1:

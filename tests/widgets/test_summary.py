@@ -368,6 +368,13 @@ def test_kinds_names_and_states_of_cells(feed: Feed) -> None:
     paused.resume()
     waits.set_name("renamed")
     tick(feed)
+    launch(forever(), "group", name="beside")
+    paused.pause()
+    tick(feed)
+    assert page.cell("paused")["state"] == "paused"
+    assert (page.cell("group")["kind"], page.cell("group")["name"]) == ("background", "p1")
+    paused.resume()
+    tick(feed)
     assert page.cell("paused")["state"] == "running" and page.cell("later")["name"] == "renamed"
 
 
@@ -383,6 +390,10 @@ def test_a_new_run_of_a_cell_is_counted_anew_while_tasks_of_the_old_one_live(fee
     launch(forever(), number=2)
     tick(feed)
     assert (page.cell("c")["failed"], page.cell("c")["running"]) == (0, 5)
+    assert (page.cell("c")["done"], page.cell("c")["total"]) == (0, 2)
+    old[0]._record.progress = (1, 7)  # type: ignore[union-attr]
+    old[0]._record.changed()  # type: ignore[union-attr]
+    tick(feed)
     assert (page.cell("c")["done"], page.cell("c")["total"]) == (0, 2)
     for task in old:
         task.cancel()
