@@ -56,7 +56,7 @@ PANEL = [
 PARTS = {
     "extension.js": EXTENSION,
     "panel.js": PANEL,
-    "style.css": [HERE / "style.css"],
+    "style.css": [HERE / "style.css", HERE / "cells.css"],
     "panel.css": [
         WIDGETS / "dashboard.css",
         WIDGETS / "detail.css",

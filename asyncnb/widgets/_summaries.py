@@ -22,7 +22,7 @@ INTERVAL: Final = 1.0
 #: is not shown with one of them for a second.
 SETTLE: Final = 0.1
 #: The share of one core that summaries may use; with more to do they are sent less often.
-MAX_SUMMARY_SHARE: Final = 0.004
+MAX_SUMMARY_SHARE: Final = 0.003
 
 
 class Summaries:

@@ -6,23 +6,9 @@ import statistics
 from collections.abc import Iterator
 
 from tests.benchmarks.kernel import Figure, run_groups
+from tests.benchmarks.requests import BLOCKERS, LOAD
 from tests.browser.lab import Lab, NoBrowserError, Notebook
 
-LOAD = """
-%load_ext asyncnb
-import asyncio, asyncnb, pathlib, time
-struck = []
-async def patient():
-    try:
-        await asyncio.sleep(3600)
-    except asyncio.CancelledError:
-        struck.append(1000 * time.time())
-        raise
-"""
-BLOCKERS = {
-    "time.sleep": "while not pathlib.Path('go').exists(): time.sleep(0.05)",
-    "a Python loop": "while not pathlib.Path('go').exists(): sum(range(1000))",
-}
 # The moment of the click, and that of the frame in which the row says so, by the page's clock.
 CLICK = """async () => {
     const row = [...document.querySelectorAll('[role=grid][aria-label=Tasks] [role=row]')]

@@ -486,6 +486,10 @@ class Notebook:
         """The element of this role and this very name."""
         return self._page.get_by_role(role, name=name, exact=True)
 
+    def find(self, selector: str) -> Locator:
+        """The elements that a selector of CSS finds."""
+        return self._page.locator(selector)
+
     def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
         for key in keys:

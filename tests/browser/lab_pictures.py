@@ -6,6 +6,7 @@ Two screenshots, and an animation of what a pointer does there.
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 from PIL import Image
@@ -23,12 +24,12 @@ CRAWL = [
     "import asyncio, asyncnb, time\n\nfetch = lambda page: asyncio.sleep(0.05)",
     """
     # crawl docs
-    async for page in asyncnb.track(range(400)):
+    async for page in asyncnb.track(range(2_000)):
         await fetch(page)
     """,
     """
     # crawl shop
-    async for page in asyncnb.track(range(900)):
+    async for page in asyncnb.track(range(5_000)):
         await fetch(page)
     """,
     """
@@ -41,7 +42,7 @@ TRAIN = [
     "%load_ext asyncnb\nimport asyncio, asyncnb",
     """
     async def fold(number):
-        async for _ in asyncnb.track(range(200 * number)):
+        async for _ in asyncnb.track(range(2_000 * number)):
             await asyncio.sleep(0.05)
 
     for number in range(2, 5):
@@ -56,7 +57,8 @@ POINTER = """() => {
     pointer.id = 'pointer';
     pointer.innerHTML = '<svg width="22" height="28" viewBox="0 0 22 28"><path fill="#111" '
         + 'stroke="#fff" stroke-width="1.5" d="M2 2v20l5-4 3.500 8 4-1.700-3.500-8H18z"/></svg>';
-    pointer.style.cssText = 'position:fixed;left:600px;top:420px;z-index:100000;pointer-events:none';
+    pointer.style.cssText = 'position: fixed; left: 600px; top: 420px; z-index: 100000;'
+        + 'pointer-events: none;';
     document.body.append(pointer);
 }"""
 MOVE = """([x, y]) => {
@@ -64,6 +66,10 @@ MOVE = """([x, y]) => {
     pointer.style.left = `${x}px`;
     pointer.style.top = `${y}px`;
 }"""
+#: As a user does with the handle between the two.
+WIDEN = "() => { jupyterapp.shell._hsplitPanel.setRelativeSizes([330, 850, 0]); }"
+#: What the environment of the tests has besides.
+OTHERS = ("ipyparallel-labextension", "@pyviz/jupyterlab_pyviz", "jupyterlab-jupytext")
 PAUSE = "milliseconds => new Promise(done => setTimeout(done, milliseconds))"
 
 
@@ -98,8 +104,10 @@ class Film:
 
     def save(self, name: str) -> None:
         """Write it as WebP, of the best quality that is small enough."""
-        first, *others = [frame.resize((944, 528), Image.LANCZOS) for frame in self.frames]
-        for quality in (80, 65, 50, 35):
+        first, *others = [
+            frame.resize((1000, 560), Image.Resampling.LANCZOS) for frame in self.frames
+        ]
+        for quality in (90, 80, 65, 50):
             written = io.BytesIO()
             first.save(
                 written, "WEBP", save_all=True, append_images=others, duration=self.times,
@@ -111,7 +119,7 @@ class Film:
         print(f"{name}.webp: {len(written.getvalue()):,} bytes, quality {quality}")
 
 
-def animation(lab: Lab, notebook: Notebook, panel: Panel) -> None:
+def animation(notebook: Notebook, panel: Panel) -> None:
     film = Film(notebook)
     select(notebook, 1)
     film.take(1200)
@@ -126,6 +134,7 @@ def animation(lab: Lab, notebook: Notebook, panel: Panel) -> None:
     film.click('[data-jp-item-name="run"]')
     wait_for(notebook, 3, prompt="[*]:")
     film.watch(3)
+    notebook.do(notebook._page.screenshot(path=FOLDER / "lab-panel.png"))
     film.click("#asyncnb-panel [aria-label='crawl shop']")
     film.click("#asyncnb-panel [aria-label='Cancel crawl shop']")
     panel.see("crawl shop", "cancelled")
@@ -137,6 +146,9 @@ def animation(lab: Lab, notebook: Notebook, panel: Panel) -> None:
 
 def main() -> None:
     lab = Lab()
+    config = lab.scratch / "config" / "labconfig" / "page_config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"disabledExtensions": dict.fromkeys(OTHERS, True)}))
     try:
         notebook = lab.open(*CRAWL, name="crawl")
         notebook.do(notebook._page.set_viewport_size(SIZE))
@@ -147,13 +159,13 @@ def main() -> None:
         panel.bring_forward("crawl.ipynb")
         notebook.run(0)
         notebook.ask(SHOW)
+        notebook.ask(WIDEN)
         panel.see("prices", "failed")
-        animation(lab, notebook, panel)
-        notebook.do(notebook._page.screenshot(path=FOLDER / "lab-panel.png"))
-        notebook.press_stop()
-        notebook.wait(3)
+        animation(notebook, panel)
+        notebook.ask("() => jupyterapp.commands.execute('notebook:interrupt-kernel')")
+        notebook.see(3, "KeyboardInterrupt")
         notebook.set_theme("JupyterLab Dark")
-        select(notebook, 2)
+        select(notebook, 1)
         panel.click("row", "fold 3")
         notebook.ask(PAUSE, 1500)
         notebook.do(notebook._page.screenshot(path=FOLDER / "lab-panel-dark.png"))

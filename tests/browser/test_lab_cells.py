@@ -25,12 +25,14 @@ SELECT = """([first, last]) => {
 EXECUTE = """([command, args]) => jupyterapp.commands.execute(command, args ?? {})"""
 STATE = f"""index => {{
     const cell = ({CELL})(index);
-    const bar = cell.node.querySelector('[role=progressbar]');
+    const found = cell.node.querySelector('[role=progressbar]');
+    // One that can be seen: it has its style sheet.
+    const bar = found?.getBoundingClientRect().height ? found : null;
     return {{
         prompt: cell.node.querySelector('.jp-InputPrompt').textContent,
         bar: bar?.getAttribute('aria-label') ?? null,
         share: bar?.getAttribute('aria-valuenow') ?? null,
-        failed: cell.hasClass('asyncnb-failed'),
+        failed: cell.hasClass('asyncnb-cell-failed'),
     }};
 }}"""
 SHOWS = f"""([index, wanted]) => {{

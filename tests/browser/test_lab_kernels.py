@@ -7,10 +7,13 @@ for its signals.
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import nbformat
 import pytest
 
 from tests.browser.lab import Lab, Notebook
@@ -215,3 +218,85 @@ def test_kernels_are_followed_through_loading_blocking_restart_and_death(
     here.ask("() => { jupyterapp.serviceManager.sessions.refreshRunning(); }")
     kernels.until(there, "!e")
     assert here.ask("() => kernels.entries.size") == 1
+
+
+def test_notebooks_are_named_opened_closed_renamed_and_listed_as_running(
+    lab: Lab, open_notebook: Callable[..., Notebook]
+) -> None:
+    spec = lab.scratch / "data" / "kernels" / "asyncnb-test-r"
+    spec.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    text = {"argv": argv, "display_name": "Not Python", "language": "R"}
+    (spec / "kernel.json").write_text(json.dumps(text))
+    paths = ["a/same.ipynb", "b/same.ipynb", "other.ipynb"]
+    started = []
+    try:
+        for path, name in zip(paths, ["python3", "python3", "asyncnb-test-r"], strict=True):
+            (lab.folder / path).parent.mkdir(exist_ok=True)
+            notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(TASKS)])
+            nbformat.write(notebook, lab.folder / path)
+            session = {"path": path, "name": "", "type": "notebook", "kernel": {"name": name}}
+            started.append(send(lab, "POST", "sessions", session))
+        check_names_and_running(lab, open_notebook("%load_ext asyncnb", TASKS), paths)
+    finally:
+        for session in lab.request("GET", "sessions"):
+            if session["id"] in {each["id"] for each in started}:
+                lab.request("DELETE", f"sessions/{session['id']}")
+        shutil.rmtree(spec)
+
+
+def check_names_and_running(lab: Lab, here: Notebook, paths: list[str]) -> None:
+    kernels = Kernels(here)
+    same, twin, foreign = paths
+    here.ask("async () => { await jupyterapp.serviceManager.kernelspecs.refreshSpecs(); }")
+    for path in (same, twin):
+        kernels.state(path, "absent")
+    kernels.state(foreign, "foreign")
+    assert here.ask("() => [...kernels.entries.values()].map(e => e.name)") == [
+        "a/same.ipynb", "b/same.ipynb", "other.ipynb", here.path.name,
+    ]  # fmt: skip
+    assert "no kernel of IPython" in kernels.ask(
+        foreign, "return e.load().catch(error => error.message)"
+    )
+
+    # Loaded from here, opened in this page, run and closed: its tasks are still known.
+    kernels.ask(same, "await e.load();")
+    kernels.state(same, "loaded")
+    here.ask(
+        """async path => {
+            const { commands } = jupyterapp;
+            window.first = jupyterapp.shell.currentWidget;
+            const panel = window.opened = await commands.execute('docmanager:open', { path });
+            await panel.context.ready;
+            await panel.sessionContext.ready;
+        }""",
+        same,
+    )
+    kernels.until(same, "e.panel === opened && !e.isOwn && e.state === 'loaded'")
+    assert here.ask("() => kernels.of(opened) === entryOf(opened.context.path)")
+    here.submit(0)
+    here.wait(0)
+    kernels.until(same, "e.summary?.counts.running === 3")
+    here.ask("() => { opened.dispose(); }")
+    kernels.until(same, "e.isOwn && e.panel === null && e.summary?.counts.running === 3")
+    assert kernels.ask(same, "return e.state") == "loaded"
+
+    # JupyterLab's panel of running things lists the cell, goes to it, and stops it.
+    here.ask("() => { jupyterapp.shell.activateById('jp-running-sessions'); }")
+    item = here.find("#jp-running-sessions .asyncnb-running-cell")
+    label = item.locator(".jp-RunningSessions-itemLabel")
+    here.do(label.wait_for())
+    assert here.do(label.all_text_contents()) == ["crawl 0 (3, 0/3)"]
+    here.do(label.click())
+    kernels.until(same, "e.panel !== null && e.panel === jupyterapp.shell.currentWidget")
+    here.do(item.hover())
+    here.do(item.locator(".jp-RunningSessions-itemShutdown").click())
+    kernels.until(same, "e.summary.counts.cancelled === 3")
+    here.do(item.wait_for(state="detached"))
+    assert here.ask("() => jupyterapp.shell.currentWidget.content.activeCellIndex") == 0
+
+    # Renamed, its name is no longer that of another one.
+    here.ask("async () => { await jupyterapp.shell.currentWidget.context.rename('new.ipynb'); }")
+    kernels.until("a/new.ipynb", "e?.name === 'new.ipynb'")
+    kernels.until(twin, "e.name === 'same.ipynb'")
+    here.ask("() => { jupyterapp.shell.currentWidget.dispose(); }")

@@ -201,7 +201,8 @@ def test_many_requests_at_once_are_all_answered_in_order(
 
 def test_tasks_are_listed_and_described(kernel: Kernel, client: ControlClient) -> None:
     kernel.ok("before = time.time()")
-    kernel.run("%%atask fails --wait\nprint('tried'); 1/0")
+    kernel.ok("%%atask fails\nawait asyncio.sleep(0); print('tried'); 1/0")
+    kernel.run("%tasks wait")
     kernel.ok(
         "for n in range(5): asyncnb.launch(asyncio.Event().wait(), name=f'job {n}\\ud800')\n"
         "async def main(): await asyncnb.map(asyncio.sleep, [0, 60])\n"

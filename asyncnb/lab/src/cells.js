@@ -28,10 +28,11 @@ function addCells(app, kernels, tracker, parts) {
     const cells = !content ? [] : args.cell ? [content.activeCell].filter(Boolean) : content.widgets.filter(chosen);
     return { panel, entry: kernels.of(panel), cells: cells.filter((cell) => cell.model.type === "code") };
   };
-  const isAwaiting = (entry, cell) => entry?.summary?.awaiting === cell.model.id;
   const isMarked = (entry, cell) => facts.of(entry).has(cell.model.id);
   const hasTask = (entry, cell) => isLiving(facts.of(entry).get(cell.model.id)) || isAwaiting(entry, cell);
   const isRunning = (cell) => Boolean(cell.promptNode?.textContent.includes("*"));
+  // Its end is seen here before the kernel reports it.
+  const isAwaiting = (entry, cell) => entry?.summary?.awaiting === cell.model.id && isRunning(cell);
   const isLoaded = (entry) => entry?.state === "loaded";
 
   commands.addCommand(CELL_COMMANDS.run, {

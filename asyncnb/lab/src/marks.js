@@ -68,9 +68,9 @@ class Mark {
     this.facts = facts;
     const text = describeCell(facts);
     const share = facts.total ? Math.min(1, Math.max(0, facts.done / facts.total)) : null;
-    this.cell.toggleClass("asyncnb-living", isLiving(facts));
-    this.cell.toggleClass("asyncnb-failed", !isLiving(facts));
-    this.cell.toggleClass("asyncnb-paused", facts.state === "paused");
+    this.cell.toggleClass("asyncnb-cell-living", isLiving(facts));
+    this.cell.toggleClass("asyncnb-cell-failed", !isLiving(facts));
+    this.cell.toggleClass("asyncnb-cell-paused", facts.state === "paused");
     this.bar.setAttribute("aria-label", text);
     this.bar.title = text;
     this.bar.classList.toggle("asyncnb-mod-indeterminate", isLiving(facts) && share === null);
@@ -104,7 +104,7 @@ class Mark {
     this.bar.remove();
     if (cell.isDisposed) return;
     cell.model.stateChanged.disconnect(this.follow);
-    for (const state of ["living", "failed", "paused"]) cell.removeClass(`asyncnb-${state}`);
+    for (const state of ["living", "failed", "paused"]) cell.removeClass(`asyncnb-cell-${state}`);
     this.facts = null;
     if (cell.inputArea) this.clearPrompt();
   }

@@ -31,8 +31,8 @@ function addRunning(app, kernels, managers, parts) {
     const found = cells.map(([cellId, facts]) => ({
       icon,
       className: "asyncnb-running-cell",
-      label: () => `${facts.name}: ${running(facts)}`,
-      labelTitle: () => `${facts.name} in ${entry.path}`,
+      label: () => `${facts.name} (${[facts.running.toLocaleString("en"), ...progress(facts)].join(", ")})`, // there is little room
+      labelTitle: () => `${facts.name} in ${entry.path}: ${[`${facts.running.toLocaleString("en")} running`, ...progress(facts).map((text) => `${text} done`)].join(", ")}`,
       detail: () => entry.name,
       open: () => void showCell(app, entry, cellId).catch(warn),
       shutdown: () => void entry.requestStop(cellId).catch(warn),
@@ -63,10 +63,10 @@ function addRunning(app, kernels, managers, parts) {
   managers.add(manager);
 }
 
-function running({ running, done, total }) {
-  const many = `${running.toLocaleString("en")} running`;
-  if (!done && !total) return many;
-  return `${many}, ${done.toLocaleString("en")}${total ? `/${total.toLocaleString("en")}` : ""} done`;
+/** How far the work of a cell is, if it is known: `["4/10"]`. */
+function progress({ done, total }) {
+  if (!done && !total) return [];
+  return [`${done.toLocaleString("en")}${total ? `/${total.toLocaleString("en")}` : ""}`];
 }
 
 /** Show a cell of a notebook, opening the notebook if it is closed. */

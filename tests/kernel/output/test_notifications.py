@@ -107,6 +107,7 @@ def test_it_is_called_from_a_cell_a_thread_and_a_task(kernel: Kernel) -> None:
 
 def test_it_arrives_while_a_cell_and_the_loop_are_blocked(kernel: Kernel) -> None:
     kernel.ok(PREPARE + "go = threading.Event()\n%asyncnb option watchdog off")
+    has_subshells = kernel.has_subshells  # asks the kernel, which answers nothing while it blocks
     blocking = kernel.submit(
         "async def hog(): go.wait(30)\n"
         "task = asyncnb.launch(hog())\n"
@@ -115,7 +116,7 @@ def test_it_arrives_while_a_cell_and_the_loop_are_blocked(kernel: Kernel) -> Non
     )
     assert notes(kernel, 1)[0]["text"] == "blocked"
     assert not blocking.idle
-    kernel.aside("go.set()") if kernel.has_subshells else kernel.interrupt()
+    kernel.aside("go.set()") if has_subshells else kernel.interrupt()
     blocking.wait()
     kernel.ok("go.set(); task.join()\n%asyncnb option watchdog 0.3")
 
