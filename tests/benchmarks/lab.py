@@ -1,4 +1,4 @@
-"""What the extension adds to the start of JupyterLab and of Notebook 7, and what its panel costs."""
+"""What the extension adds to the start of JupyterLab and Notebook 7, and what its panel costs."""
 
 from __future__ import annotations
 

@@ -98,6 +98,7 @@ class Film:
         place = self.notebook._page.locator(selector).first
         self.notebook.do(place.hover(timeout=1000 * DEADLINE))
         box = self.notebook.do(place.bounding_box())
+        assert box is not None
         self.notebook.ask(MOVE, [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2])
         self.take(700)
         self.notebook.do(place.click(timeout=1000 * DEADLINE))

@@ -18,7 +18,10 @@ class Entry {
     this.note = null; // what `load` waits for, as a sentence
     this.summary = null; // the newest
     this.protocol = new Channel(null);
-    this.protocol.onTrouble = () => this.retry();
+    this.protocol.onTrouble = () => {
+      this.isTroubled = this.asksAgain = true;
+      this.retry();
+    };
     this.connection = null;
     this.isOwn = false; // the connection
     this.life = 0; // grows with each process of the kernel and each connection: older answers are void
@@ -227,7 +230,7 @@ class Entry {
     try {
       isLoaded = await this.protocol.probe();
     } catch (error) {
-      if (error.kind !== "timeout") console.warn(`asyncnb: ${this.name}: ${error.message}`);
+      if (!(error instanceof ChannelError)) console.error(error);
     }
     this.asking = false;
     if (this.isDisposed) return;
@@ -245,7 +248,11 @@ class Entry {
   onAnswer(isLoaded) {
     this.silent = 0;
     if (isLoaded) {
-      if (!this.protocol.isReady || this.failures) this.protocol.resume();
+      if (!this.protocol.isReady || this.isTroubled) {
+        this.isTroubled = false;
+        this.resumed = performance.now();
+        this.protocol.resume();
+      }
       this.setState("loaded");
     } else {
       this.failures = 0;
@@ -264,7 +271,8 @@ class Entry {
       return this.probeSoon(); // it may have been loaded again
     }
     if (message.k !== "summary") return;
-    this.failures = 0;
+    // Otherwise what is refused each time would be asked for each two seconds.
+    if (performance.now() - this.resumed > MAX_RETRY) this.failures = 0;
     this.summary = message;
     this.changed();
     this.restSoon();
