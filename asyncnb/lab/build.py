@@ -51,6 +51,7 @@ PANEL = [
     WIDGETS / "timeline.js",
     WIDGETS / "view.js",
     SOURCES / "storage.js",
+    SOURCES / "section.js",
     SOURCES / "panel.js",
 ]
 PARTS = {
