@@ -25,7 +25,7 @@ class ChipHub(Watcher):
     _esm = chip_js()
 
     key = traitlets.Unicode().tag(sync=True)
-    css = traitlets.Unicode(joined("chip.css")).tag(sync=True)
+    css = traitlets.Unicode(joined("chips/chip.css")).tag(sync=True)
 
     def __init__(
         self, feed: Feed, *, subscribe_comm: SubscribeComm, prompt: Callable[[], bool]
@@ -37,7 +37,7 @@ class ChipHub(Watcher):
 class Chip(anywidget.AnyWidget):
     """One task as one line. ``text`` is shown until the hub draws the chip."""
 
-    _esm = joined("chip-place.js")
+    _esm = joined("chips/chip-place.js")
 
     key = traitlets.Unicode().tag(sync=True)
     task = traitlets.Int().tag(sync=True)

@@ -21,7 +21,7 @@ def joined(*names: str) -> str:
 
 def chip_js() -> str:
     """Return the ES module of the hub of all chips."""
-    return joined("format.js", "store.js", "calls.js", "chip.js")
+    return joined("format.js", "store.js", "calls.js", "chips/chip.js")
 
 
 def notify_js() -> str:

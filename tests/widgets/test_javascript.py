@@ -13,7 +13,7 @@ from asyncnb._core.timeline.rows import ARROW, BARS, ENDS, MARKS
 from asyncnb.widgets import _static
 from asyncnb.widgets._rows import FORMAT, Numbers, Texts
 
-FILES = sorted((Path(_static.__file__).parent / "static").glob("*.js"))
+FILES = sorted((Path(_static.__file__).parent / "static").rglob("*.js"))
 
 #: What is sent as a list or a table, and how many of its words side by side are no copy of it: a
 #: command has an id and a name, too.

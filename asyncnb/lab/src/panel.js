@@ -1,4 +1,4 @@
-// What the panel shows: a filter, and a section for each notebook.
+// What the panel shows: the filter, a section for each notebook, the kernels without Python.
 
 const FOLDED = "asyncnb:folded-notebooks"; // in the browser's storage: paths
 

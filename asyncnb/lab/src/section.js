@@ -1,4 +1,4 @@
-// A notebook's section of the panel: its heading, and the dashboard's own view of its tasks.
+// One notebook in the panel: its heading, and below it the dashboard's own tree of its tasks.
 
 Object.assign(SHAPES, {
   list: "M2 3h2v2H2Zm4 0h8v2H6ZM2 7h2v2H2Zm4 0h8v2H6Zm-4 4h2v2H2Zm4 0h8v2H6Z",
