@@ -487,7 +487,7 @@ PYTHON = [
     Lean(
         "sys._current_frames",
         f"{_FRAMES} _core/loop/guarded.py _core/base/worker_thread.py _core/leaks/isolated.py "
-        "_core/leaks/reach.py _core/leaks/threads.py",
+        "_core/leaks/reach.py _core/leaks/threads.py _kernel/ipykernel/interrupts.py",
         "no stack of a running task, no watchdog, no stop for code that blocks the loop, no leaks",
         "sys._current_frames()[threading.get_ident()] is not None",
     ),
