@@ -97,12 +97,11 @@ def build(folder: Path, version: str) -> None:
 
 
 def _package(version: str, entry: str) -> dict[str, Any]:
-    package = json.loads((HERE / "package.json").read_text(encoding="utf-8"))
+    text = (HERE / "package.json").read_text(encoding="utf-8")
+    package = json.loads(text.replace("remoteEntry.js", entry))
     # npm's form of a version: 0.1.0.dev0 is 0.1.0-dev0 there.
     numbers = version.split(".")
     package["version"] = "-".join([".".join(numbers[:3]), *numbers[3:]])
-    load = {"load": f"static/{entry}", "extension": "./extension", "style": "./style"}
-    package["jupyterlab"]["_build"] = load
     return dict(package)
 
 
