@@ -49,7 +49,7 @@ function addCells(app, kernels, tracker, parts) {
   commands.addCommand(CELL_COMMANDS.stop, {
     label: "Stop This Cell",
     caption: "Stop the tasks of this cell, or the cell itself if it is running; nothing else is stopped",
-    icon: ui.stopIcon,
+    icon: new ui.LabIcon({ name: "asyncnb:stop-cell", svgstr: STOP_SVG }),
     isEnabled: (args) => {
       const { entry, cells } = targets(args);
       return isLoaded(entry) && cells.some((cell) => hasTask(entry, cell) || isRunning(cell));
@@ -134,5 +134,8 @@ function addCells(app, kernels, tracker, parts) {
 
 const RUN_SVG = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 16 16"><g class="jp-icon3" fill="#616161">
 <path d="M4 1.5v9l7.5-4.5z"/><path d="M1.5 13.6c1.6-2 3.4-2 5 0s3.4 2 5 0 2.4-1.6 3-1.2v1.6c-.8-.5-1.4 0-2 .6-1.9 2-4.100 2-6 .2-1.500-1.700-2.500-1.700-3.900 0z"/></g></svg>`;
+// Not JupyterLab's square, which interrupts the kernel.
+const STOP_SVG = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 16 16"><g class="jp-icon3" fill="#616161">
+<path d="M8 1.500a6.500 6.500 0 1 1 0 13 6.500 6.500 0 0 1 0-13Zm0 1.600a4.900 4.900 0 1 0 0 9.800 4.900 4.900 0 0 0 0-9.800ZM5.600 5.600h4.800v4.800H5.600Z"/></g></svg>`;
 const SHOW_SVG = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 16 16"><g class="jp-icon3" fill="#616161">
 <rect x="1" y="2.500" width="9" height="3" rx="1.500"/><rect x="4" y="6.500" width="11" height="3" rx="1.500"/><rect x="2" y="10.500" width="7" height="3" rx="1.500"/></g></svg>`;
