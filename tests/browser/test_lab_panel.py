@@ -51,6 +51,10 @@ FOCUSED = """() => {
 }"""
 SHOW = "() => { void jupyterapp.commands.execute('asyncnb:show-panel'); }"
 HIDE = "() => { jupyterapp.shell.collapseLeft(); }"
+SHOW_TASK = """cell => {
+    jupyterapp.shell.currentWidget.content.activeCellIndex = cell;
+    void jupyterapp.commands.execute('asyncnb:show-task');
+}"""
 RESTART = "async () => { await jupyterapp.shell.currentWidget.sessionContext.restartKernel(); }"
 OPEN = """async path => {
     const notebook = await jupyterapp.commands.execute('docmanager:open', { path });
@@ -307,6 +311,10 @@ def test_the_panel_by_keyboard_alone(open_panel: Callable[..., Panel]) -> None:
     notebook.press("Escape")
     inside = "() => jupyterapp.shell.currentWidget.node.contains(document.activeElement)"
     panel.until(inside, True)
+    # from a cell to its newest task that lives
+    notebook.ask(HIDE)
+    notebook.ask(SHOW_TASK, 1)
+    panel.until(FOCUSED, "task 2")
 
 
 def test_the_panel_in_notebook_7(open_panel: Callable[..., Panel]) -> None:
