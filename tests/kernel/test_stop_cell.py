@@ -113,7 +113,7 @@ def test_a_stop_that_comes_at_the_end_of_its_cell_does_not_hit_the_next_one(stop
         assert [e.ename for e in one.errors] in ([], ["KeyboardInterrupt"])
     assert stopper.evaluate("ran") == list(range(rounds))
     texts = stopper.evaluate("[answers.get_nowait() for _ in range(answers.qsize())]")
-    assert len(texts) == rounds and "interrupting the cell" in texts
+    assert len(texts) == rounds  # hit, or too late: that is chance
 
 
 def test_what_is_not_in_the_foreground_is_not_interrupted(stopper):

@@ -241,7 +241,7 @@ def test_lines_are_those_of_the_cell_where_the_front_end_has_added_the_magic(ker
     assert "%%atask" not in traceback
     assert kernel.evaluate("asyncnb.task('crawl').info().state") == "failed"
     # And so is a syntax error's line; other metadata than this is not asyncnb's.
-    wrong = kernel.submit("%%atask\nx = 1\nx = (", as_it_is=True, metadata=ADDED).wait()
+    wrong = kernel.submit("%%atask\nx = 1\nx = )", as_it_is=True, metadata=ADDED).wait()
     assert wrong.error.ename == "SyntaxError" and "line 2" in wrong.error.traceback
     others: list[object] = [[], {"added_lines": "1"}, 1]
     for other in others:
