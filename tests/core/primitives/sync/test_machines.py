@@ -185,6 +185,8 @@ class ConditionMachine(TwoLoops):
     def wait(self, loop: int) -> None:
         # What a cancelled task passes on goes to those that wait at that moment, as in asyncio.
         self.settle()
+        if not self.tasks:
+            self.owed = self.woken
         self.start(self._wait(), loop)
 
     @rule(loop=which, n=st.integers(1, 2))
