@@ -22,7 +22,7 @@ help: ## this list
 
 lab: ## open the quickstart in JupyterLab
 	$(call install,lab)
-	$(BIN)/python -m asyncnb.lab.build .venv/share/jupyter/labextensions
+	$(BIN)/python -m asyncnb._lab.build .venv/share/jupyter/labextensions
 	$(BIN)/jupyter lab $(as_root) $(LAB_ARGS) $(QUICKSTART)
 
 demo: ## run the quickstart in a real kernel, without a browser, and print what it shows

@@ -332,7 +332,7 @@ class Extension:
 
     def _control_side(self) -> Serve:
         from asyncnb._kernel.magics.status import versions
-        from asyncnb.widgets.requests.control import ControlSide
+        from asyncnb.widgets._requests.control import ControlSide
 
         return ControlSide(self.feed(), versions()).serve
 

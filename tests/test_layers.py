@@ -24,14 +24,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "asyncnb"
-LAYERS = ("_core", "_kernel", "_offload", "lab", "widgets")
+LAYERS = ("_core", "_kernel", "_offload", "_lab", "widgets")
 
 # Third-party modules that a layer may import, besides the standard library and `asyncnb._core`.
 ALLOWED = {
     "_core": {"uvloop", "winloop"},
     "_kernel": {"IPython", "cronsim", "traitlets"},
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
-    "lab": {"hatchling"},
+    "_lab": {"hatchling"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from asyncnb.lab import build
+from asyncnb._lab import build
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "asyncnb-0.1.0.dev0.data/data/share/jupyter/labextensions/asyncnb/"
-SOURCES = sorted((ROOT / "asyncnb" / "lab").glob("src/*.js"))
+SOURCES = sorted((ROOT / "asyncnb" / "_lab").glob("src/*.js"))
 #: What lies in a clone and belongs to no copy of it.
 GENERATED = shutil.ignore_patterns("__pycache__", ".*")
 
@@ -74,7 +74,7 @@ def test_the_wheel_has_the_extension_and_the_sdist_builds_the_same(
 
     with zipfile.ZipFile(wheel) as opened:
         texts = [opened.read(name) for name in opened.namelist() if name.endswith((".js", ".css"))]
-        assert not [name for name in opened.namelist() if name.startswith("asyncnb/lab/")]
+        assert not [name for name in opened.namelist() if name.startswith("asyncnb/_lab/")]
     for source in SOURCES:
         first_line = source.read_bytes().split(b"\n")[0]
         assert first_line.startswith(b"// "), source
@@ -103,7 +103,7 @@ def test_all_that_package_json_names_is_there(tmp_path: Path) -> None:
     assert "@" not in re.sub(r'"@(jupyterlab|lumino)/', "", entry)  # every place is filled in
     schema = json.loads((tmp_path / "schemas/asyncnb/plugin.json").read_text())
     defaults = {name: each["default"] for name, each in schema["properties"].items()}
-    settings = (ROOT / "asyncnb/lab/src/settings.js").read_text()
+    settings = (ROOT / "asyncnb/_lab/src/settings.js").read_text()
     [written] = re.findall(r"const DEFAULTS = \{ (.*) \};", settings)
     assert written == ", ".join(f"{name}: {json.dumps(each)}" for name, each in defaults.items())
 

@@ -219,7 +219,7 @@ class Feed:
                 own(subscription, **arguments)
                 return
             if verb in QUESTIONS:
-                from asyncnb.widgets.requests.reads import READS  # no dashboard asks
+                from asyncnb.widgets._requests.reads import READS  # no dashboard asks
 
                 self._send(subscription, {"k": verb, "n": client, **READS[verb](**arguments)}, [])
                 return

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import nbformat
 import psutil
 
-from asyncnb.lab.build import build
+from asyncnb._lab.build import build
 from tests.browser.contrast import CONTRAST
 from tests.kernel.driver import ROOT, environment
 
@@ -194,6 +194,7 @@ class Lab:
         name of a kernel spec, ``name`` that of the notebook.
         """
         self._opened += 1
+        (self.folder / "go").unlink(missing_ok=True)  # what a cell of an earlier test waited for
         path = self.folder / f"{name or f'test{self._opened}'}.ipynb"
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in cells],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncnb.lab.build import SOURCES
+from asyncnb._lab.build import SOURCES
 from tests.browser.lab import Lab
 
 pytestmark = pytest.mark.browser

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import asyncnb.lab
+import asyncnb._lab
 from tests.browser.lab import Lab
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-SOURCE = Path(asyncnb.lab.__file__).parent / "src" / "channel.js"
+SOURCE = Path(asyncnb._lab.__file__).parent / "src" / "channel.js"
 
 # What a Channel uses of JupyterLab's KernelConnection. `sent` has the content of each request with
 # the type of its message, `answer` answers one of them, `publish` is a message on IOPub.

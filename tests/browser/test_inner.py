@@ -81,7 +81,7 @@ def test_a_task_is_unfolded_and_one_of_its_children_cancelled(open_notebook: Ope
     notebook.screenshot("inner-timeline")
     notebook.run(4)
     notebook.run(5)
-    notebook.do(notebook.role("tab", "Tasks").click())
+    notebook.do(notebook._page.locator(".asyncnb-tab", has_text="Tasks").click())
     notebook.see_row("crawl B", "done")
     notebook.see_row("crawl B/page 9", "(no row)")
 

@@ -9,7 +9,7 @@ import pytest
 from jupyter_client.session import Session
 
 from asyncnb.widgets._commands import VERBS
-from asyncnb.widgets.requests.control import REQUEST_VERBS
+from asyncnb.widgets._requests.control import REQUEST_VERBS
 from tests.kernel.control import ControlClient, content_for
 from tests.kernel.driver import Kernel
 

@@ -28,8 +28,8 @@ from asyncnb._core.loop.current import shutdown
 from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import VERBS, Commands
 from asyncnb.widgets._feed import Feed
+from asyncnb.widgets._requests.control import REQUEST_VERBS, ControlSide
 from asyncnb.widgets._subscription import Subscription
-from asyncnb.widgets.requests.control import REQUEST_VERBS, ControlSide
 
 EXAMPLES = int(os.environ.get("ASYNCNB_FUZZ", "300"))
 GROUP = "a group"

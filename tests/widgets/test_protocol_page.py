@@ -16,16 +16,16 @@ from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import DEFAULTS, QUESTIONS, VERBS, Commands
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._kernel_feed import kernel_feed
-from asyncnb.widgets._rows import FORMAT
-from asyncnb.widgets._subscription import MAX_UNACKNOWLEDGED, Subscription
-from asyncnb.widgets.requests.control import (
+from asyncnb.widgets._requests.control import (
     MAX_SUBSCRIPTIONS,
     OF_A_SUBSCRIPTION,
     REQUEST_VERBS,
     VERSION,
     ControlSide,
 )
-from asyncnb.widgets.requests.reads import MAX_LISTED
+from asyncnb.widgets._requests.reads import MAX_LISTED
+from asyncnb.widgets._rows import FORMAT
+from asyncnb.widgets._subscription import MAX_UNACKNOWLEDGED, Subscription
 
 PAGE = (Path(__file__).parents[2] / "notebooks/reference/protocol.md").read_text(encoding="utf-8")
 

@@ -165,7 +165,7 @@ class OutputRouter:
     def source(self) -> str:
         """Return the cell of the running code as the front end has it, or ``""``.
 
-        "Run in background" (lab/src/background.js) sends a line with a magic above the cell's text,
+        "Run in Background" (_lab/src/background.js) sends a line with a magic above the cell,
         and the number of such lines: the cell's reader, and the debugger, count without it.
         """
         message = self.parent()

@@ -18,7 +18,7 @@ class LabExtension(BuildHookInterface):  # type: ignore[type-arg]
         """Build it into a temporary folder, and name that folder as shared data of the wheel."""
         self._folder = tempfile.mkdtemp(prefix="asyncnb-labextension-")
         # By its path: nothing of asyncnb is installed where wheels are built.
-        path = Path(self.root, "asyncnb", "lab", "build.py")
+        path = Path(self.root, "asyncnb", "_lab", "build.py")
         spec = importlib.util.spec_from_file_location("asyncnb_lab_build", path)
         assert spec is not None and spec.loader is not None
         build = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Write the prebuilt extension of JupyterLab: `python -m asyncnb.lab.build FOLDER`.
+"""Write the prebuilt extension of JupyterLab: `python -m asyncnb._lab.build FOLDER`.
 
 Nothing is compiled: the sources are joined into two ES modules, whose names get a hash of their
 text, so that no browser takes an old one from its cache. The same sources give the same bytes. Only
@@ -123,7 +123,7 @@ def _write(path: Path, text: str) -> None:
 def main(arguments: list[str]) -> None:
     """Build into the folder `asyncnb` of the one that is named: a folder of `labextensions`."""
     if len(arguments) != 1:
-        sys.exit("usage: python -m asyncnb.lab.build FOLDER   (writes FOLDER/asyncnb)")
+        sys.exit("usage: python -m asyncnb._lab.build FOLDER   (writes FOLDER/asyncnb)")
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of
 
