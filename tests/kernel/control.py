@@ -22,16 +22,23 @@ class ControlClient:
         self.session = self._client.session
         self.heard: list[dict[str, Any]] = []
         self._replies: dict[str, dict[str, Any]] = {}
-        while True:  # until IOPub brings what this connection asks for
-            self.find()
-            if self._client.iopub_channel.socket.poll(100):
-                break
+        self.wait_for_iopub()
 
     def __enter__(self) -> ControlClient:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._client.stop_channels()
+
+    def wait_for_iopub(self) -> None:
+        """Wait until IOPub brings what this connection asks for: it connects when it can."""
+        while True:
+            id = self.send({"target_name": "asyncnb"}, "comm_info_request")
+            self.reply(id)
+            while self._client.iopub_channel.socket.poll(100):
+                message = self._client.get_iopub_msg(timeout=DEADLINE)
+                if message["parent_header"].get("msg_id") == id:
+                    return
 
     def send(self, content: Any, msg_type: str = "asyncnb_request") -> str:
         """Send a request; return its id."""

@@ -278,6 +278,7 @@ def test_an_unloaded_asyncnb_says_bye_and_a_loaded_one_is_another(
         kernel.restart()
         while not client.find():  # a message to a kernel that starts may be lost
             pass
+        client.wait_for_iopub()
         assert "subscribe again" in client.refused(c="sync", comm_id=rows)
         client.message(client.subscribe(), "snapshot")
 
