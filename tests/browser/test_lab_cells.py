@@ -9,7 +9,8 @@ import pytest
 
 from tests.browser.lab import DEADLINE, Notebook
 
-pytestmark = pytest.mark.browser
+# Each takes half a minute where nothing else runs.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 Open = Callable[..., Notebook]
 

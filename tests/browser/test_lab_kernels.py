@@ -18,7 +18,8 @@ import pytest
 
 from tests.browser.lab import Lab, Notebook
 
-pytestmark = pytest.mark.browser
+# Each takes half a minute where nothing else runs.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 # The service, from the registry of plugins, whose names differ between versions of Lumino.
 FOLLOW = """async () => {

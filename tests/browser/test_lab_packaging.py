@@ -13,7 +13,8 @@ import pytest
 from tests.browser.lab import Lab, Notebook
 from tests.kernel.driver import environment, install_kernelspec
 
-pytestmark = pytest.mark.browser
+# Each takes half a minute where nothing else runs.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 Open = Callable[..., Notebook]
 
