@@ -67,7 +67,7 @@ class _Cell:
     def facts(self) -> Message:
         """Return what is sent of the cell."""
         first = self.first
-        if self.living:  # one that has ended says nothing of what goes on
+        if self.living:  # one that has ended does not name what is running
             first = self.living[min(self.living)]
         assert first is not None
         group = first.group if len(self.groups) == 1 else None

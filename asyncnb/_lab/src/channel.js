@@ -58,7 +58,7 @@ class Channel {
   /** Send a message on the control channel; resolves with the content of its reply. */
   control(type, content, timeout) {
     const { connection } = this;
-    // JupyterLab would keep it until there is a connection again: by then nobody waits for it.
+    // JupyterLab would keep it until there is a connection again: by then nothing waits for it.
     if (!this.isConnected) return Promise.reject(new ChannelError("The kernel is not connected.", "lost"));
     return new Promise((resolve, reject) => {
       const header = {
