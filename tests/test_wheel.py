@@ -41,6 +41,11 @@ def built(source: Path, target: str, folder: Path) -> Path:
     return file
 
 
+def sources_in(folder: Path) -> list[Path]:
+    """List its files, without what Python caches of those that it runs."""
+    return sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+
+
 def extension_in(wheel: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(wheel) as opened:
         return {
@@ -53,14 +58,14 @@ def extension_in(wheel: Path) -> dict[str, bytes]:
 def test_the_wheel_has_the_extension_and_the_sdist_builds_the_same(
     copy: Path, tmp_path: Path
 ) -> None:
-    before = sorted(copy.rglob("*"))
+    before = sources_in(copy)
     wheel = built(copy, "wheel", tmp_path / "wheel")
     sdist = built(copy, "sdist", tmp_path / "sdist")
     with tarfile.open(sdist) as opened:
         opened.extractall(tmp_path / "unpacked", filter="data")
     [unpacked] = (tmp_path / "unpacked").iterdir()
     again = built(unpacked, "wheel", tmp_path / "again")
-    assert sorted(copy.rglob("*")) == before
+    assert sources_in(copy) == before
 
     extension = extension_in(wheel)
     assert extension == extension_in(again)

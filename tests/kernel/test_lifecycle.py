@@ -25,6 +25,10 @@ def marks(tmp_path):
 @pytest.fixture
 def kernel_with_cleanups(fresh_kernel, marks):
     """One loop body, one with a cleanup of a second, one thread body: all running."""
+    # No limit of time is the subject: not asyncnb's two seconds, and not the 2.5 after which
+    # jupyter_client ends the process.
+    fresh_kernel._manager.shutdown_wait_time = 60.0
+    fresh_kernel.ok("from asyncnb._core.config import config; config.shutdown_seconds = 25.0")
     fresh_kernel.ok("started = threading.Semaphore(0)")
     bodies = {
         "loop": ("await asyncio.sleep(600)", "await asyncio.sleep(0)"),
@@ -41,9 +45,9 @@ ALL = ["loop cleaned up", "slow cleaned up", "thread cleaned up"]
 
 FOREGROUNDS = {
     "idle": None,
-    "in a sync cell": "print('busy', flush=True); time.sleep(600)",
+    "in a sync cell": "print('busy'); time.sleep(600)",
     "in an await cell": "print('busy'); await asyncio.sleep(600)",
-    "in a join": "print('busy', flush=True); loop.join()",
+    "in a join": "print('busy'); loop.join()",
 }
 
 
