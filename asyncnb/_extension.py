@@ -331,10 +331,10 @@ class Extension:
             return self._feed
 
     def _control_side(self) -> Serve:
-        from asyncnb._kernel.magics.status import versions
+        from asyncnb._kernel.magics.status import kernel_facts
         from asyncnb.widgets._requests.control import ControlSide
 
-        return ControlSide(self.feed(), versions()).serve
+        return ControlSide(self.feed(), kernel_facts).serve
 
     def _detach_cell(self) -> str:
         try:

@@ -24,7 +24,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "asyncnb"
-LAYERS = ("_core", "_kernel", "_offload", "_lab", "widgets")
+LAYERS = ("_core", "_kernel", "_offload", "_lab", "_client", "_cli", "widgets")
+
+# What a layer may import besides the core.
+KNOWS_BESIDES = {"_cli": {"_client"}}
 
 # Third-party modules that a layer may import, besides the standard library and `asyncnb._core`.
 ALLOWED = {
@@ -32,6 +35,8 @@ ALLOWED = {
     "_kernel": {"IPython", "cronsim", "traitlets"},
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "_lab": {"hatchling"},
+    "_client": {"jupyter_core", "zmq"},
+    "_cli": set(),
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
@@ -231,7 +236,8 @@ def layers_know_the_core_alone(source: Source) -> Iterator[str]:
     if source.layer is None:
         return
     for found in source.imports():
-        if found.layer is not None and found.layer not in ("_core", source.layer):
+        known = ("_core", source.layer, *KNOWS_BESIDES.get(source.layer, ()))
+        if found.layer is not None and found.layer not in known:
             yield f"{source.path}:{found.line} imports {found.module}, no business of its layer"
 
 
@@ -249,6 +255,8 @@ def top_files_know_the_core_and_reach_the_rest_through_the_extension(
             and found.in_function
         ):
             continue  # plain Python has no extension to load, and may send its work away too
+        if source.path == Path("__main__.py") and found.layer == "_cli":
+            continue
         if found.layer in LAYERS:
             yield f"{source.path}:{found.line} imports {found.module}: leave that to _extension.py"
         elif found.layer == "_extension" and not found.in_function:

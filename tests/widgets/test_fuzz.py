@@ -334,7 +334,7 @@ def test_a_request_is_answered_once_and_changes_what_it_names(
 ) -> None:
     records = kernel.ready()
     asked = [Asked(real(content, records)) for content in talk]
-    side = ControlSide(kernel.feed, {})
+    side = ControlSide(kernel.feed, dict)
     before = kernel.facts()
     kernel.complaints.clear()
     kernel.guard.seen.clear()

@@ -75,6 +75,10 @@ def test_the_page_has_the_columns() -> None:
     assert on_page == {name: FORMAT[name] for name in FORMAT if name != "ended"}
 
 
+#: Of the kernel, in the answer to `hello`.
+FACTS = ("asyncnb", "python", "ipykernel", "pid", "notebook")
+
+
 class AtOnce(Feed):
     def submit(self, subscription: Subscription, content: object) -> None:
         self.take(subscription, content)
@@ -100,7 +104,7 @@ class Talk:
         self.messages: list[dict[str, Any]] = []
         self.feed = kernel_feed()
         self.feed.__class__ = AtOnce
-        self.side = ControlSide(self.feed, {"asyncnb": "", "python": "", "ipykernel": ""})
+        self.side = ControlSide(self.feed, lambda: dict.fromkeys(FACTS))
 
     def ask(self, **content: Any) -> dict[str, Any]:
         self.side.serve(Asked(self, content))

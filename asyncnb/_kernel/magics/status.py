@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import IPython
 
@@ -72,6 +74,15 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "ipykernel": _version("ipykernel"),
     }
+
+
+def kernel_facts() -> dict[str, Any]:
+    """Return what a client is told of the kernel, besides its tasks.
+
+    The notebook's path is that which jupyter_server (2.0 and later) starts the kernel with: it is
+    the old one after a rename.
+    """
+    return versions() | {"pid": os.getpid(), "notebook": os.environ.get("JPY_SESSION_NAME") or None}
 
 
 def _version(package: str) -> str:

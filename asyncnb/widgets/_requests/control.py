@@ -63,11 +63,11 @@ OF_A_SUBSCRIPTION: Final = frozenset(
 
 
 class ControlSide:
-    """Serves the requests of one kernel; ``versions`` is a part of the answer to ``hello``."""
+    """Serves the requests of one kernel; ``facts`` are a part of the answer to ``hello``."""
 
-    def __init__(self, feed: Feed, versions: Mapping[str, str]) -> None:
+    def __init__(self, feed: Feed, facts: Callable[[], Mapping[str, Any]]) -> None:
         self._feed = feed
-        self._versions = dict(versions)
+        self._facts = facts
         self._subscriptions: dict[str, Subscription] = {}
 
     def serve(self, request: Request) -> None:
@@ -109,7 +109,7 @@ class ControlSide:
         return {
             "status": "ok",
             "version": VERSION,
-            **self._versions,
+            **self._facts(),
             "loop": None if loop is None else loop.kind,
             "can": sorted([*REQUEST_VERBS, *VERBS]),
         }

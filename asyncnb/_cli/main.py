@@ -1,0 +1,52 @@
+"""The command ``asyncnb``: finds the subcommand, and imports only that.
+
+Each subcommand is a module here with ``add_arguments(parser)`` and ``run(arguments)``, which
+returns the exit code, and a first line that is its help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from asyncnb._client.errors import ClientError
+
+#: Subcommands with their help, in the order of ``asyncnb --help``.
+COMMANDS: Final = {
+    "ps": "list kernels and their tasks",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0 done, 1 not done, 2 wrongly written."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="asyncnb", description="Background tasks of notebooks, from a terminal."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    named = next((each for each in given if not each.startswith("-")), None)
+    for name, help in COMMANDS.items():
+        command = commands.add_parser(name, help=help, description=help)
+        command.add_argument("--json", action="store_true", help="print JSON, for programs")
+        if name == named:  # the others need not be imported
+            importlib.import_module(f"asyncnb._cli.{name}").add_arguments(command)
+    parsed = parser.parse_args(given)
+    module: Any = importlib.import_module(f"asyncnb._cli.{parsed.command}")
+    try:
+        return int(module.run(parsed))
+    except ClientError as exc:
+        if parsed.json:
+            print(json.dumps({"error": {"type": type(exc).__name__, "text": str(exc)}}))
+        else:
+            print(f"asyncnb: {exc}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `asyncnb logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130

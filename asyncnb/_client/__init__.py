@@ -1,0 +1,1 @@
+"""Reaches kernels from another process, by the protocol in ``notebooks/reference/protocol.md``."""

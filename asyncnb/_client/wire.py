@@ -1,0 +1,161 @@
+"""Signed messages of the Jupyter protocol over ZeroMQ, for one thread.
+
+jupyter_client does the same, but its import takes five times as long as all else that ``asyncnb
+ps`` does.
+
+See https://jupyter-client.readthedocs.io/en/stable/messaging.html, "The Wire Protocol".
+"""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import hashlib
+import hmac
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+
+from asyncnb._client.errors import ClientError
+
+DELIMITER: Final = b"<IDS|MSG>"
+#: Of the Jupyter protocol; the newest that a client needs here.
+PROTOCOL: Final = "5.3"
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ConnectionInfo:
+    """What a connection file says."""
+
+    path: Path
+    transport: str
+    ip: str
+    ports: Mapping[str, int]
+    key: bytes
+    digest: str
+    curve: tuple[bytes, bytes] | None  # public, secret
+    kernel_name: str
+
+    @classmethod
+    def read(cls, path: Path) -> ConnectionInfo:
+        """Read a connection file; ClientError if it is none."""
+        try:
+            found = json.loads(path.read_bytes())
+            ports = {name: int(found[f"{name}_port"]) for name in ("shell", "iopub", "control")}
+            scheme, _, digest = str(found.get("signature_scheme") or "hmac-sha256").partition("-")
+            if scheme != "hmac" or digest not in hashlib.algorithms_available:
+                raise ValueError(f"signature_scheme {found['signature_scheme']!r} is not known")
+            keys = [str(found.get(f"curve_{name}key") or "") for name in ("public", "secret")]
+            return cls(
+                path=path,
+                transport=str(found["transport"]),
+                ip=str(found["ip"]),
+                ports=ports,
+                key=str(found.get("key") or "").encode(),
+                digest=digest,
+                curve=(keys[0].encode(), keys[1].encode()) if all(keys) else None,
+                kernel_name=str(found.get("kernel_name") or ""),
+            )
+        except OSError as exc:
+            raise ClientError(f"{path} cannot be read: {exc.strerror or exc}.") from None
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ClientError(f"{path} is not a connection file of a kernel ({exc}).") from None
+
+    def address(self, channel: str) -> str:
+        """Return the ZeroMQ address of a channel: ``control``, ``iopub`` or ``shell``."""
+        between = "-" if self.transport == "ipc" else ":"
+        return f"{self.transport}://{self.ip}{between}{self.ports[channel]}"
+
+
+class Wire:
+    """One channel of a kernel. The thread that made it."""
+
+    def __init__(self, info: ConnectionInfo, channel: str) -> None:
+        self._info = info
+        self._session = uuid.uuid4().hex
+        self.socket = (
+            zmq.Context[zmq.Socket[bytes]]
+            .instance()
+            .socket(zmq.SUB if channel == "iopub" else zmq.DEALER)
+        )
+        self.socket.linger = 0
+        # What is waiting here is bounded by what was asked for, not by a number.
+        self.socket.rcvhwm = 0
+        if info.curve is not None:
+            public, secret = info.curve
+            self.socket.curve_publickey = public
+            self.socket.curve_secretkey = secret
+            self.socket.curve_serverkey = public
+        if channel == "iopub":
+            self.socket.subscribe(b"")
+        self.socket.connect(info.address(channel))
+
+    def close(self) -> None:
+        """Close the socket; what was not sent is dropped."""
+        self.socket.close()
+
+    def send(self, msg_type: str, content: Message) -> str:
+        """Send a message; return its id."""
+        msg_id = uuid.uuid4().hex
+        header = {
+            "msg_id": msg_id,
+            "msg_type": msg_type,
+            "session": self._session,
+            "username": _username(),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(),
+            "version": PROTOCOL,
+        }
+        parts = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+        self.socket.send_multipart([DELIMITER, self._sign(parts), *parts])
+        return msg_id
+
+    def receive(self, timeout: float) -> Message | None:
+        """Return the next message, or None after ``timeout`` seconds, or if it was none.
+
+        What is not signed with the kernel's key, or is no message, is dropped.
+        """
+        if not self.socket.poll(max(0, int(1000 * timeout))):
+            return None
+        return self.read(self.socket.recv_multipart())
+
+    def read(self, frames: list[bytes]) -> Message | None:
+        """Return the message in ``frames``, or None if it is none of the kernel's."""
+        try:
+            start = frames.index(DELIMITER) + 1
+            signature, *parts = frames[start : start + 5]
+            if len(parts) != 4 or not hmac.compare_digest(signature, self._sign(parts)):
+                return None
+            header, parent, metadata, content = (json.loads(part) for part in parts)
+        except ValueError:
+            return None
+        if not all(isinstance(part, dict) for part in (header, parent, content)):
+            return None
+        return {
+            "header": header,
+            "parent_header": parent,
+            "metadata": metadata,
+            "content": content,
+            "buffers": frames[start + 5 :],
+        }
+
+    def _sign(self, parts: list[bytes]) -> bytes:
+        if not self._info.key:
+            return b""
+        signature = hmac.new(self._info.key, digestmod=self._info.digest)
+        for part in parts:
+            signature.update(part)
+        return signature.hexdigest().encode()
+
+
+def _username() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        return "username"  # what jupyter_client says then
