@@ -129,6 +129,7 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         "subscribe": {"comm_id": "x", "show": "rows"},
         "unsubscribe": {"comm_id": "x"},
         "list": {},
+        "find": {"patterns": ["over"]},
         "describe": {"task": "over"},
         "output": {"task": "over"},
         "timeline": {},
