@@ -94,6 +94,18 @@ def _task(value: object) -> int | str:
     return _text(value) if isinstance(value, str) else _id(value)
 
 
+def _tasks(value: object) -> list[int | str]:
+    if not isinstance(value, list) or not 0 < len(value) <= 10_000:
+        raise CommandError(f"{brief_of(value)} is not a list of ids or names of tasks.")
+    return [_task(each) for each in value]
+
+
+def _seconds(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= MAX_SECONDS:  # type: ignore[operator]
+        raise CommandError(f"{brief_of(value)} is not a number of seconds from 0 to {MAX_SECONDS}.")
+    return value  # type: ignore[return-value]
+
+
 def _number(value: object) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
         raise CommandError(f"{brief_of(value)} is not a whole number from 0 on.")
@@ -113,6 +125,9 @@ def _state_or_none(value: object) -> str | None:
         raise CommandError(f"{brief_of(value)} is not a state: {', '.join(STATES)} are.")
     return value
 
+
+#: The most seconds for which a question may be held.
+MAX_SECONDS: Final = 60
 
 #: The message of a CancelledError that a click caused.
 _MESSAGE: Final = "cancelled in the dashboard"
@@ -161,12 +176,20 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "output": {"task": _task, "cursor": _number},
 }
 
+#: Questions that are answered when something has happened; on the control channel alone.
+HELD: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
+    "wait": {"tasks": _tasks, "seconds": _seconds, "any": _flag},
+    "follow": {"task": _task, "cursor": _number, "seconds": _seconds},
+}
+
 #: The verbs that are answered with what they ask for.
 QUESTIONS: Final = frozenset({"list", "describe", "output"})
 #: The arguments that may be missing.
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "list": {"limit": 100, "offset": 0, "since": None, "state": None},
     "output": {"cursor": 0},
+    "wait": {"seconds": 0, "any": False},
+    "follow": {"cursor": 0, "seconds": 0},
 }
 
 
