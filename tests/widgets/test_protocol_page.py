@@ -141,6 +141,7 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         "wait": {"tasks": ["over"]},
         "follow": {"task": "over"},
         "list": {},
+        "find": {"patterns": ["over"]},
         "describe": {"task": "over"},
         "output": {"task": "over"},
         "timeline": {},

@@ -36,6 +36,24 @@ def list_tasks(limit: int, offset: int, since: float | None, state: str | None) 
     return {"now": now, "total": len(found), "tasks": tasks}
 
 
+def find(patterns: list[str], group: str | None, limit: int) -> Message:
+    """Return the tasks that ``patterns`` name, in the group if one is given; some have to.
+
+    Of a task inside another one, only ``id``, ``name`` (its path) and ``state``.
+    """
+    if not patterns and group is None:
+        raise CommandError("No name, pattern or id was given.")
+    found = commands.chosen(patterns, group)
+    now = time.time()
+    tasks = [
+        _facts(each, now)
+        if isinstance(each, TaskRecord)
+        else {"id": each.id, "name": cut(each.name), "state": each.state()}
+        for each in found[: min(limit, MAX_LISTED)]
+    ]
+    return {"total": len(found), "tasks": tasks}
+
+
 def describe(task: int | str) -> Message:
     """Return all that is known of one task, by its id or name."""
     record = record_of(task)
@@ -89,6 +107,7 @@ def _facts(record: TaskRecord, now: float) -> Message:
 #: What answers each of these verbs.
 READS: Final[Mapping[str, Callable[..., Message]]] = {
     "list": list_tasks,
+    "find": find,
     "describe": describe,
     "output": output,
 }
