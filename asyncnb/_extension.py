@@ -204,9 +204,7 @@ class Extension:
             profile=_profile_widget,
         ).install(undo)
         undo.push(self._loop_undo.unwind)
-        front_end = self._front_end()
-        undo.push(functools.partial(frontend.detach, front_end))
-        frontend.attach(front_end)
+        undo.push(frontend.attach(self._front_end()))
         loop = running_embedded_loop()
         if loop is not None:  # asyncnb was used before it was loaded
             self._hook_loop(loop)
@@ -355,6 +353,7 @@ class Extension:
             task_launching=self.output.on_task_launch,
             task_ended=lambda record: self.background.launcher.ended(record),
             notify=lambda notice: self.notifications.show(notice),
+            foreground=lambda: self.await_cells.foreground(self._guard),
             kernel_loop=self._kernel_loop,
             event_sources=lambda: self.event_sources,
         )

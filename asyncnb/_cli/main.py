@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "pause": "pause tasks at their next await",
     "resume": "let paused tasks continue",
     "limit": "set how many calls a run makes at a time",
+    "stack": "show where a task is, or what the main thread does",
 }
 
 

@@ -94,6 +94,10 @@ def _task(value: object) -> int | str:
     return _text(value) if isinstance(value, str) else _id(value)
 
 
+def _task_or_none(value: object) -> int | str | None:
+    return None if value is None else _task(value)
+
+
 def _patterns(value: object) -> list[str]:
     if not isinstance(value, list) or len(value) > 100:
         raise CommandError(f"{brief_of(value)} is not a list of at most 100 patterns.")
@@ -191,6 +195,7 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     },
     "find": {"patterns": _patterns, "group": _text_or_none, "limit": _number},
     "describe": {"task": _task},
+    "stack": {"task": _task_or_none},
     "output": {"task": _task, "cursor": _number},
 }
 
@@ -201,11 +206,12 @@ HELD: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
 }
 
 #: The verbs that are answered with what they ask for.
-QUESTIONS: Final = frozenset({"list", "find", "describe", "output"})
+QUESTIONS: Final = frozenset({"list", "find", "describe", "stack", "output"})
 #: The arguments that may be missing.
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "list": {"limit": 100, "offset": 0, "since": None, "state": None},
     "find": {"group": None, "limit": 100},
+    "stack": {"task": None},
     "output": {"cursor": 0},
     "wait": {"seconds": 0, "any": False},
     "follow": {"cursor": 0, "seconds": 0},

@@ -143,6 +143,7 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         "list": {},
         "find": {"patterns": ["over"]},
         "describe": {"task": "over"},
+        "stack": {"task": "over"},
         "output": {"task": "over"},
         "timeline": {},
     }

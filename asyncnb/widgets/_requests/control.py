@@ -10,12 +10,14 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from asyncnb._core import frontend
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb.widgets._commands import HELD, VERBS, Commands, brief_of, check_arguments
 from asyncnb.widgets._feed import Feed
+from asyncnb.widgets._kernel_feed import blocked_facts
 from asyncnb.widgets._requests.held import HeldQuestions
 from asyncnb.widgets._rows import sendable
 from asyncnb.widgets._subscription import Message, Show, Subscription
@@ -128,6 +130,8 @@ class ControlSide:
             "version": VERSION,
             **self._facts(),
             "loop": None if loop is None else loop.kind,
+            "busy": _busy(),
+            "blocked": blocked_facts(None),
             "can": sorted([*REQUEST_VERBS, *VERBS]),
         }
 
@@ -171,6 +175,15 @@ class ControlSide:
         for comm_id, subscription in list(self._subscriptions.items()):
             if subscription.open and not subscription.listening:
                 self._remove(comm_id)
+
+
+def _busy() -> Message | None:
+    """Return what the main thread runs: its cell, since when, and whether that awaits."""
+    found = frontend.current.foreground()
+    if found is None:
+        return None
+    keep = {"cell": found.cell, "cell_id": found.cell_id, "since": found.since}
+    return keep | {"awaits": found.task is not None}
 
 
 def _reply(answer: Message) -> Message:

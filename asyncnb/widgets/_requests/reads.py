@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
 from asyncnb._core.introspection.info import STATES
+from asyncnb._core.introspection.stack import await_chain
 from asyncnb._core.launched import commands
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
-from asyncnb.widgets._detail import detail_of, waits_for
+from asyncnb.widgets._detail import MAX_FRAMES, detail_of, waits_for
 from asyncnb.widgets._rows import Calls, Row, cut, row_of
+
+if TYPE_CHECKING:
+    from asyncnb._core.launched.inside import InnerTask
 
 #: The most tasks in the answer to ``list``.
 MAX_LISTED: Final = 1000
@@ -58,6 +62,28 @@ def describe(task: int | str) -> Message:
     """Return all that is known of one task, by its id or name."""
     record = record_of(task)
     return {"task": facts(record) | detail_of(record)}
+
+
+def stack(task: int | str | None) -> Message:
+    """Return where a task is, or the main thread: as text, and its frames."""
+    from asyncnb._core.launched import stack_text
+
+    if task is None:
+        places, text = stack_text.foreground_places(), stack_text.describe_foreground()
+        return {"id": None, "text": text, "frames": [list(at) for at in places]}
+    one = _one(task)
+    info = one.info()._replace(name=one.name)
+    frames = [list(at) for at in await_chain(one.task)[-MAX_FRAMES:]]
+    return {"id": one.id, "text": stack_text.describe_stack(one.task, info), "frames": frames}
+
+
+def _one(task: int | str) -> TaskRecord | InnerTask:
+    """Return the task with this id or name: a launched one, or by its path one inside it."""
+    if isinstance(task, str) and "/" in task and not any(registry.match(task)):
+        from asyncnb._core.launched import inside  # seldom needed
+
+        return inside.find_one(task)
+    return _record(task)
 
 
 def output(task: int | str, cursor: int) -> Message:
@@ -109,5 +135,6 @@ READS: Final[Mapping[str, Callable[..., Message]]] = {
     "list": list_tasks,
     "find": find,
     "describe": describe,
+    "stack": stack,
     "output": output,
 }
