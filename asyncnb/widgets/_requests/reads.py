@@ -83,7 +83,7 @@ def _one(task: int | str) -> TaskRecord | InnerTask:
         from asyncnb._core.launched import inside  # seldom needed
 
         return inside.find_one(task)
-    return _record(task)
+    return record_of(task)
 
 
 def output(task: int | str, cursor: int) -> Message:
