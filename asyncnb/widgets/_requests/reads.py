@@ -60,8 +60,8 @@ def find(patterns: list[str], group: str | None, limit: int) -> Message:
 
 def describe(task: int | str) -> Message:
     """Return all that is known of one task, by its id or name."""
-    record = _record(task)
-    return {"task": _facts(record, time.time()) | detail_of(record)}
+    record = record_of(task)
+    return {"task": facts(record) | detail_of(record)}
 
 
 def stack(task: int | str | None) -> Message:
@@ -83,7 +83,7 @@ def _one(task: int | str) -> TaskRecord | InnerTask:
         from asyncnb._core.launched import inside  # seldom needed
 
         return inside.find_one(task)
-    return _record(task)
+    return record_of(task)
 
 
 def output(task: int | str, cursor: int) -> Message:
@@ -92,21 +92,32 @@ def output(task: int | str, cursor: int) -> Message:
     A cursor is a number of characters. ``cursor`` of the answer is for the next question; ``gone``
     is how many characters before ``text`` are no longer kept.
     """
-    record = _record(task)
+    record = record_of(task)
     state = record.state()  # first: what has ended prints no more
     text, end, gone = "", 0, 0
     if record.output is not None:
         text, end, gone = record.output.since(cursor)
     if cursor > end:
-        raise CommandError(
-            f"{record.name!r} has printed {count(end, 'character')}, so it has no output from "
-            f"{cursor} on. Ask from 0 on: it may be another task."
-        )
+        raise past_the_end(record, cursor, end)
     return {"id": record.id, "state": state, "text": text, "cursor": end, "gone": gone}
 
 
-def _record(task: int | str) -> TaskRecord:
+def past_the_end(record: TaskRecord, cursor: int, end: int) -> CommandError:
+    """Return the error for a cursor that is beyond what a task has printed."""
+    return CommandError(
+        f"{record.name!r} has printed {count(end, 'character')}, so it has no output from "
+        f"{cursor} on. Ask from 0 on: it may be another task."
+    )
+
+
+def record_of(task: int | str) -> TaskRecord:
+    """Return the launched task with this id or name; raise CommandError if there is none."""
     return commands.with_id(task) if isinstance(task, int) else commands.launched_named(task)
+
+
+def facts(record: TaskRecord) -> Message:
+    """Return a task as ``list`` has it."""
+    return _facts(record, time.time())
 
 
 def _facts(record: TaskRecord, now: float) -> Message:
