@@ -332,7 +332,7 @@ class Extension:
         from asyncnb._kernel.magics.status import kernel_facts
         from asyncnb.widgets._requests.control import ControlSide
 
-        return ControlSide(self.feed(), kernel_facts).serve
+        return ControlSide(self.feed(), kernel_facts, self.output.kept_of).serve
 
     def _detach_cell(self) -> str:
         try:

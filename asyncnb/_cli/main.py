@@ -19,11 +19,14 @@ from asyncnb._client.errors import ClientError
 #: Subcommands with their help, in the order of ``asyncnb --help``.
 COMMANDS: Final = {
     "ps": "list kernels and their tasks",
+    "logs": "print what a task has printed",
+    "wait": "wait until tasks have ended",
     "cancel": "cancel tasks",
     "pause": "pause tasks at their next await",
     "resume": "let paused tasks continue",
     "limit": "set how many calls a run makes at a time",
     "stack": "show where a task is, or what the main thread does",
+    "run": "run a notebook, and wait for its background tasks",
 }
 
 

@@ -108,6 +108,18 @@ def _text_or_none(value: object) -> str | None:
     return None if value is None else _text(value)
 
 
+def _tasks(value: object) -> list[int | str]:
+    if not isinstance(value, list) or not 0 < len(value) <= 10_000:
+        raise CommandError(f"{brief_of(value)} is not a list of ids or names of tasks.")
+    return [_task(each) for each in value]
+
+
+def _seconds(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= MAX_SECONDS:  # type: ignore[operator]
+        raise CommandError(f"{brief_of(value)} is not a number of seconds from 0 to {MAX_SECONDS}.")
+    return value  # type: ignore[return-value]
+
+
 def _number(value: object) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
         raise CommandError(f"{brief_of(value)} is not a whole number from 0 on.")
@@ -127,6 +139,9 @@ def _state_or_none(value: object) -> str | None:
         raise CommandError(f"{brief_of(value)} is not a state: {', '.join(STATES)} are.")
     return value
 
+
+#: The most seconds for which a question may be held.
+MAX_SECONDS: Final = 60
 
 #: The message of a CancelledError that a click caused.
 _MESSAGE: Final = "cancelled in the dashboard"
@@ -184,6 +199,12 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "output": {"task": _task, "cursor": _number},
 }
 
+#: Questions that are answered when something has happened; on the control channel alone.
+HELD: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
+    "wait": {"tasks": _tasks, "seconds": _seconds, "any": _flag},
+    "follow": {"task": _task, "cursor": _number, "seconds": _seconds},
+}
+
 #: The verbs that are answered with what they ask for.
 QUESTIONS: Final = frozenset({"list", "find", "describe", "stack", "output"})
 #: The arguments that may be missing.
@@ -192,6 +213,8 @@ DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "find": {"group": None, "limit": 100},
     "stack": {"task": None},
     "output": {"cursor": 0},
+    "wait": {"seconds": 0, "any": False},
+    "follow": {"cursor": 0, "seconds": 0},
     "cancel_named": {"group": None},
     "pause_named": {"group": None},
     "resume_named": {"group": None},

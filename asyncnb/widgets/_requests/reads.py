@@ -28,6 +28,8 @@ Message = dict[str, Any]
 def list_tasks(limit: int, offset: int, since: float | None, state: str | None) -> Message:
     """Return the tasks, the oldest first; ``total`` is how many there are of those asked for.
 
+    ``failures`` is how many have ever failed, of the tasks that are no longer listed, too.
+
     ``since``: those only that live or have ended since then. ``state``: those in it.
     """
     found = registry.records()
@@ -37,7 +39,7 @@ def list_tasks(limit: int, offset: int, since: float | None, state: str | None) 
         found = [r for r in found if r.state() == state]
     now = time.time()
     tasks = [_facts(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
-    return {"now": now, "total": len(found), "tasks": tasks}
+    return {"now": now, "total": len(found), "failures": registry.failures, "tasks": tasks}
 
 
 def find(patterns: list[str], group: str | None, limit: int) -> Message:
@@ -60,8 +62,8 @@ def find(patterns: list[str], group: str | None, limit: int) -> Message:
 
 def describe(task: int | str) -> Message:
     """Return all that is known of one task, by its id or name."""
-    record = _record(task)
-    return {"task": _facts(record, time.time()) | detail_of(record)}
+    record = record_of(task)
+    return {"task": facts(record) | detail_of(record)}
 
 
 def stack(task: int | str | None) -> Message:
@@ -83,7 +85,7 @@ def _one(task: int | str) -> TaskRecord | InnerTask:
         from asyncnb._core.launched import inside  # seldom needed
 
         return inside.find_one(task)
-    return _record(task)
+    return record_of(task)
 
 
 def output(task: int | str, cursor: int) -> Message:
@@ -92,21 +94,32 @@ def output(task: int | str, cursor: int) -> Message:
     A cursor is a number of characters. ``cursor`` of the answer is for the next question; ``gone``
     is how many characters before ``text`` are no longer kept.
     """
-    record = _record(task)
+    record = record_of(task)
     state = record.state()  # first: what has ended prints no more
     text, end, gone = "", 0, 0
     if record.output is not None:
         text, end, gone = record.output.since(cursor)
     if cursor > end:
-        raise CommandError(
-            f"{record.name!r} has printed {count(end, 'character')}, so it has no output from "
-            f"{cursor} on. Ask from 0 on: it may be another task."
-        )
+        raise past_the_end(record, cursor, end)
     return {"id": record.id, "state": state, "text": text, "cursor": end, "gone": gone}
 
 
-def _record(task: int | str) -> TaskRecord:
+def past_the_end(record: TaskRecord, cursor: int, end: int) -> CommandError:
+    """Return the error for a cursor that is beyond what a task has printed."""
+    return CommandError(
+        f"{record.name!r} has printed {count(end, 'character')}, so it has no output from "
+        f"{cursor} on. Ask from 0 on: it may be another task."
+    )
+
+
+def record_of(task: int | str) -> TaskRecord:
+    """Return the launched task with this id or name; raise CommandError if there is none."""
     return commands.with_id(task) if isinstance(task, int) else commands.launched_named(task)
+
+
+def facts(record: TaskRecord) -> Message:
+    """Return a task as ``list`` has it."""
+    return _facts(record, time.time())
 
 
 def _facts(record: TaskRecord, now: float) -> Message:
