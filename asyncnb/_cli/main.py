@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "resume": "let paused tasks continue",
     "limit": "set how many calls a run makes at a time",
     "stack": "show where a task is, or what the main thread does",
+    "run": "run a notebook, and wait for its background tasks",
 }
 
 

@@ -28,6 +28,8 @@ Message = dict[str, Any]
 def list_tasks(limit: int, offset: int, since: float | None, state: str | None) -> Message:
     """Return the tasks, the oldest first; ``total`` is how many there are of those asked for.
 
+    ``failures`` is how many have ever failed, of the tasks that are no longer listed, too.
+
     ``since``: those only that live or have ended since then. ``state``: those in it.
     """
     found = registry.records()
@@ -37,7 +39,7 @@ def list_tasks(limit: int, offset: int, since: float | None, state: str | None) 
         found = [r for r in found if r.state() == state]
     now = time.time()
     tasks = [_facts(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
-    return {"now": now, "total": len(found), "tasks": tasks}
+    return {"now": now, "total": len(found), "failures": registry.failures, "tasks": tasks}
 
 
 def find(patterns: list[str], group: str | None, limit: int) -> Message:
