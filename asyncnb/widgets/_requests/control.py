@@ -17,7 +17,7 @@ from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb.widgets._commands import HELD, VERBS, Commands, brief_of, check_arguments
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._kernel_feed import blocked_facts
+from asyncnb.widgets._kernel_feed import blocked_facts, loop_facts
 from asyncnb.widgets._requests.held import HeldQuestions
 from asyncnb.widgets._rows import sendable
 from asyncnb.widgets._subscription import Message, Show, Subscription
@@ -132,6 +132,7 @@ class ControlSide:
             "loop": None if loop is None else loop.kind,
             "busy": _busy(),
             "blocked": blocked_facts(None),
+            "lag": loop_facts({}).get("lag"),
             "can": sorted([*REQUEST_VERBS, *VERBS]),
         }
 
