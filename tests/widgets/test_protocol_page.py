@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import asyncnb
+from asyncnb._core.listing.facts import MORE, VERSION
+from asyncnb._core.listing.rows import FORMAT
 from asyncnb._core.loop.current import shutdown
 from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import DEFAULTS, QUESTIONS, VERBS, Commands
@@ -20,11 +22,9 @@ from asyncnb.widgets._requests.control import (
     MAX_SUBSCRIPTIONS,
     OF_A_SUBSCRIPTION,
     REQUEST_VERBS,
-    VERSION,
     ControlSide,
 )
 from asyncnb.widgets._requests.reads import MAX_LISTED
-from asyncnb.widgets._rows import FORMAT
 from asyncnb.widgets._subscription import MAX_UNACKNOWLEDGED, Subscription
 
 PAGE = (Path(__file__).parents[2] / "notebooks/reference/protocol.md").read_text(encoding="utf-8")
@@ -143,7 +143,9 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         assert {*reply} == {*names(cell)}, verb
     task = talk.ask(c="describe", task="over")["task"]
     listed = talk.ask(c="list")["tasks"][0]
-    assert {*listed} == {*FORMAT["numbers"], *FORMAT["texts"]}
+    assert {*listed} == {*FORMAT["numbers"], *FORMAT["texts"], "created"}
+    fields = re.findall(r"`(\w+)`", "".join(f"`{key}`" for key in table("field | meaning")))
+    assert {*fields} == {*MORE, "created", "inside"}
     detail = set(re.findall(r"`(\w+)`", PAGE.partition("- `of` in a `detail`:")[2].split("\n")[0]))
     assert {*task} - {*listed} <= detail
 

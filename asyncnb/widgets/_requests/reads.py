@@ -8,12 +8,11 @@ from typing import Any, Final
 
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
-from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import commands
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
-from asyncnb.widgets._detail import detail_of, waits_for
-from asyncnb.widgets._rows import Calls, Row, cut, row_of
+from asyncnb._core.listing.detail import detail_of
+from asyncnb._core.listing.facts import facts_of
 
 #: The most tasks in the answer to ``list``.
 MAX_LISTED: Final = 1000
@@ -32,14 +31,14 @@ def list_tasks(limit: int, offset: int, since: float | None, state: str | None) 
     if state is not None:
         found = [r for r in found if r.state() == state]
     now = time.time()
-    tasks = [_facts(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
+    tasks = [facts_of(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
     return {"now": now, "total": len(found), "tasks": tasks}
 
 
 def describe(task: int | str) -> Message:
     """Return all that is known of one task, by its id or name."""
     record = _record(task)
-    return {"task": _facts(record, time.time()) | detail_of(record)}
+    return {"task": facts_of(record, time.time()) | detail_of(record)}
 
 
 def output(task: int | str, cursor: int) -> Message:
@@ -63,16 +62,6 @@ def output(task: int | str, cursor: int) -> Message:
 
 def _record(task: int | str) -> TaskRecord:
     return commands.with_id(task) if isinstance(task, int) else commands.launched_named(task)
-
-
-def _facts(record: TaskRecord, now: float) -> Message:
-    row: Row = row_of(record, now)
-    found: Message = row.numbers._asdict() | row.texts._asdict()
-    found["state"] = STATES[row.numbers.state]
-    found["waits_for"] = "" if record.ended is not None else cut(waits_for(record))
-    if row.calls is not None:
-        found["calls"] = {name: getattr(row.calls, name) for name in Calls._fields[1:]}
-    return found
 
 
 #: What answers each of these verbs.
