@@ -204,9 +204,7 @@ class Extension:
             profile=_profile_widget,
         ).install(undo)
         undo.push(self._loop_undo.unwind)
-        front_end = self._front_end()
-        undo.push(functools.partial(frontend.detach, front_end))
-        frontend.attach(front_end)
+        undo.push(frontend.attach(self._front_end()))
         loop = running_embedded_loop()
         if loop is not None:  # asyncnb was used before it was loaded
             self._hook_loop(loop)
@@ -334,7 +332,7 @@ class Extension:
         from asyncnb._kernel.magics.status import kernel_facts
         from asyncnb.widgets._requests.control import ControlSide
 
-        return ControlSide(self.feed(), kernel_facts).serve
+        return ControlSide(self.feed(), kernel_facts, self.output.kept_of).serve
 
     def _detach_cell(self) -> str:
         try:
@@ -355,6 +353,7 @@ class Extension:
             task_launching=self.output.on_task_launch,
             task_ended=lambda record: self.background.launcher.ended(record),
             notify=lambda notice: self.notifications.show(notice),
+            foreground=lambda: self.await_cells.foreground(self._guard),
             kernel_loop=self._kernel_loop,
             event_sources=lambda: self.event_sources,
         )

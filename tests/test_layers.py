@@ -36,11 +36,11 @@ ALLOWED = {
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "_lab": {"hatchling"},
     "_client": {"jupyter_core", "zmq"},
-    "_cli": set(),
+    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
-ON_FIRST_USE = {"cronsim", "dask", "distributed", "ipyparallel"}
+ON_FIRST_USE = {"cronsim", "dask", "distributed", "ipyparallel", "nbclient", "nbformat"}
 # The files of `_offload` from the ground up. Each imports only files of earlier rows, for types and
 # in functions too, so no ring of files is possible.
 OFFLOAD_FLOORS = [
