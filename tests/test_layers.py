@@ -80,6 +80,7 @@ CORE_FLOORS = {
     "_core/loop": 3,
     "_core/tracing": 3,
     "_core/launched": 4,
+    "_core/listing": 5,
     "_core/mapping": 5,
     "_core/task_graph": 5,
     "_core/timeline": 5,
