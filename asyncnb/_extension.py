@@ -326,15 +326,25 @@ class Extension:
                     deadlocks=lambda: self.deadlocks.watcher.lines(),
                     detach=self._detach_cell,
                     stop_cell=lambda id: self.await_cells.stop(id, self._guard),
+                    variables=self._variables,
                 )
                 self._browser_undo.push(feed.close)
             return self._feed
 
+    def _variables(self, pattern: str, limit: int) -> dict[str, Any]:
+        from asyncnb._kernel.variables import variables  # no dashboard asks
+
+        return variables(self.ip, pattern, limit)
+
     def _control_side(self) -> Serve:
+        from asyncnb._kernel.ipykernel.busy_status import running_cell
         from asyncnb._kernel.magics.status import kernel_facts
         from asyncnb.widgets._requests.control import ControlSide
 
-        return ControlSide(self.feed(), kernel_facts).serve
+        def facts() -> dict[str, Any]:
+            return kernel_facts() | {"running": running_cell(kernel_of(self.ip))}
+
+        return ControlSide(self.feed(), facts).serve
 
     def _detach_cell(self) -> str:
         try:

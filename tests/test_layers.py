@@ -95,6 +95,7 @@ KERNEL_FLOORS = {
     "_kernel/current_cell.py": 0,
     "_kernel/front_end.py": 0,
     "_kernel/undo.py": 0,
+    "_kernel/variables.py": 0,
     "_kernel/ipykernel": 1,
     "_kernel/tables": 1,
     "_kernel/output": 2,

@@ -19,6 +19,7 @@ from asyncnb._client.errors import ClientError
 #: Subcommands with their help, in the order of ``asyncnb --help``.
 COMMANDS: Final = {
     "ps": "list kernels and their tasks",
+    "mcp": "serve agents: background cells as tools of the Model Context Protocol",
 }
 
 

@@ -56,6 +56,10 @@ def _text(value: object) -> str:
     return value
 
 
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
         raise CommandError(f"{brief_of(value)} is not a number of messages.")
@@ -156,17 +160,20 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
         "offset": _number,
         "since": _time_or_none,
         "state": _state_or_none,
+        "cell_id": _text_or_none,
     },
     "describe": {"task": _task},
     "output": {"task": _task, "cursor": _number},
+    "variables": {"pattern": _text, "limit": _number},
 }
 
 #: The verbs that are answered with what they ask for.
-QUESTIONS: Final = frozenset({"list", "describe", "output"})
+QUESTIONS: Final = frozenset({"list", "describe", "output", "variables"})
 #: The arguments that may be missing.
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "list": {"limit": 100, "offset": 0, "since": None, "state": None},
+    "list": {"limit": 100, "offset": 0, "since": None, "state": None, "cell_id": None},
     "output": {"cursor": 0},
+    "variables": {"pattern": "*", "limit": 100},
 }
 
 
@@ -182,17 +189,27 @@ def check_arguments(
     return {name: check(given[name]) for name, check in checks.items()}
 
 
+def no_variables(pattern: str, limit: int) -> dict[str, Any]:
+    """Answer for a feed without a notebook."""
+    return {"total": 0, "variables": []}
+
+
 class Commands:
     """Runs the commands, on the calling thread.
 
+    ``variables`` answers the question of that name, by a pattern and a limit.
     ``detach`` moves the awaiting cell to the background and returns what to show; it raises
     CommandError with the reason if it cannot. ``stop_cell`` stops the foreground cell with an id,
     in the same way; it returns an empty text if another cell, or none, is in the foreground.
     """
 
     def __init__(
-        self, detach: Callable[[], str] = str, stop_cell: Callable[[str], str] = lambda _: ""
+        self,
+        detach: Callable[[], str] = str,
+        stop_cell: Callable[[str], str] = lambda _: "",
+        variables: Callable[..., dict[str, Any]] = no_variables,
     ) -> None:
+        self.variables = variables
         self._detach = detach
         self._stop_foreground = stop_cell
 

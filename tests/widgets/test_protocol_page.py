@@ -65,7 +65,7 @@ def test_the_page_has_all_verbs_with_their_arguments() -> None:
     together = arguments(questions | changing | subscribed)
     assert together == {verb: [*checks] for verb, checks in VERBS.items()}
     for verb, (cell, _) in questions.items():
-        given = dict(re.findall(r"`(\w+)` \((\w+)\)", cell))
+        given = dict(re.findall(r"`(\w+)` \(([\w*]+)\)", cell))
         wanted = {k: "null" if v is None else str(v) for k, v in DEFAULTS.get(verb, {}).items()}
         assert given == wanted, verb
 
@@ -76,7 +76,7 @@ def test_the_page_has_the_columns() -> None:
 
 
 #: Of the kernel, in the answer to `hello`.
-FACTS = ("asyncnb", "python", "ipykernel", "pid", "notebook")
+FACTS = ("asyncnb", "python", "ipykernel", "pid", "notebook", "running")
 
 
 class AtOnce(Feed):
@@ -131,6 +131,7 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         "list": {},
         "describe": {"task": "over"},
         "output": {"task": "over"},
+        "variables": {},
         "timeline": {},
     }
     rows = table("verb | arguments | reply")
