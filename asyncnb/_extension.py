@@ -204,9 +204,7 @@ class Extension:
             profile=_profile_widget,
         ).install(undo)
         undo.push(self._loop_undo.unwind)
-        front_end = self._front_end()
-        undo.push(functools.partial(frontend.detach, front_end))
-        frontend.attach(front_end)
+        undo.push(frontend.attach(self._front_end()))
         loop = running_embedded_loop()
         if loop is not None:  # asyncnb was used before it was loaded
             self._hook_loop(loop)
@@ -337,14 +335,10 @@ class Extension:
         return variables(self.ip, pattern, limit)
 
     def _control_side(self) -> Serve:
-        from asyncnb._kernel.ipykernel.busy_status import running_cell
         from asyncnb._kernel.magics.status import kernel_facts
         from asyncnb.widgets._requests.control import ControlSide
 
-        def facts() -> dict[str, Any]:
-            return kernel_facts() | {"running": running_cell(kernel_of(self.ip))}
-
-        return ControlSide(self.feed(), facts).serve
+        return ControlSide(self.feed(), kernel_facts, self.output.kept_of).serve
 
     def _detach_cell(self) -> str:
         try:
@@ -365,6 +359,7 @@ class Extension:
             task_launching=self.output.on_task_launch,
             task_ended=lambda record: self.background.launcher.ended(record),
             notify=lambda notice: self.notifications.show(notice),
+            foreground=lambda: self.await_cells.foreground(self._guard),
             kernel_loop=self._kernel_loop,
             event_sources=lambda: self.event_sources,
         )

@@ -24,10 +24,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "asyncnb"
-LAYERS = ("_core", "_kernel", "_offload", "_lab", "_client", "_cli", "widgets")
+LAYERS = ("_core", "_kernel", "_offload", "_lab", "_client", "_mcp", "_cli", "widgets")
 
 # What a layer may import besides the core.
-KNOWS_BESIDES = {"_cli": {"_client"}}
+KNOWS_BESIDES = {"_cli": {"_client", "_mcp"}, "_mcp": {"_client"}}
 
 # Third-party modules that a layer may import, besides the standard library and `asyncnb._core`.
 ALLOWED = {
@@ -36,11 +36,12 @@ ALLOWED = {
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "_lab": {"hatchling"},
     "_client": {"jupyter_core", "zmq"},
-    "_cli": set(),
+    "_mcp": {"anyio", "jupyter_client", "jupyter_core", "mcp", "pydantic"},
+    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
-ON_FIRST_USE = {"cronsim", "dask", "distributed", "ipyparallel"}
+ON_FIRST_USE = {"cronsim", "dask", "distributed", "ipyparallel", "nbclient", "nbformat"}
 # The files of `_offload` from the ground up. Each imports only files of earlier rows, for types and
 # in functions too, so no ring of files is possible.
 OFFLOAD_FLOORS = [

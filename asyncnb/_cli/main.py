@@ -19,6 +19,14 @@ from asyncnb._client.errors import ClientError
 #: Subcommands with their help, in the order of ``asyncnb --help``.
 COMMANDS: Final = {
     "ps": "list kernels and their tasks",
+    "logs": "print what a task has printed",
+    "wait": "wait until tasks have ended",
+    "cancel": "cancel tasks",
+    "pause": "pause tasks at their next await",
+    "resume": "let paused tasks continue",
+    "limit": "set how many calls a run makes at a time",
+    "stack": "show where a task is, or what the main thread does",
+    "run": "run a notebook, and wait for its background tasks",
     "mcp": "serve agents: background cells as tools of the Model Context Protocol",
 }
 
@@ -40,14 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module: Any = importlib.import_module(f"asyncnb._cli.{parsed.command}")
     try:
         return int(module.run(parsed))
+    except argparse.ArgumentError as exc:  # what the parser cannot see
+        return _fail(parsed, "UsageError", str(exc), 2)
     except ClientError as exc:
-        if parsed.json:
-            print(json.dumps({"error": {"type": type(exc).__name__, "text": str(exc)}}))
-        else:
-            print(f"asyncnb: {exc}", file=sys.stderr)
-        return 1
+        return _fail(parsed, type(exc).__name__, str(exc), 1)
     except BrokenPipeError:  # `asyncnb logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _fail(parsed: argparse.Namespace, type: str, text: str, code: int) -> int:
+    if parsed.json:
+        print(json.dumps({"error": {"type": type, "text": text}}))
+    else:
+        print(f"asyncnb {parsed.command}: {text}", file=sys.stderr)
+    return code

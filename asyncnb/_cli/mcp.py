@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add no options: the client of the server says the rest."""
+    """Add no options: the client says the rest in its requests."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve one agent until it closes stdin."""
     try:
-        import mcp.server  # noqa: F401
+        from asyncnb._mcp.server import serve
     except ImportError as exc:
-        print(
-            "asyncnb: `asyncnb mcp` needs the package mcp, version 2 or later: "
-            f"pip install 'asyncnb[mcp]' ({exc})",
-            file=sys.stderr,
-        )
-        return 2
-    from asyncnb._mcp.server import serve
-
+        if str(exc.name).startswith("asyncnb"):
+            raise
+        raise argparse.ArgumentError(
+            None,
+            "the package mcp is missing, or older than version 2. Install it: "
+            "pip install 'asyncnb[mcp]'",
+        ) from None
     serve(importlib.metadata.version("asyncnb"))
     return 0

@@ -22,7 +22,7 @@ from asyncnb._client.wire import ConnectionInfo, Message, Wire
 #: Seconds in which IOPub has to be connected.
 CONNECT_SECONDS: Final = 10.0
 #: Cells whose output is kept; the oldest are dropped, and so is what arrives for them.
-MAX_CELLS: Final = 500
+MAX_CELLS: Final = 200
 
 
 class Executor:

@@ -16,7 +16,7 @@ Message = dict[str, Any]
 
 #: Characters of text that are kept of a cell: its beginning, and at least so many of its end.
 MAX_HEAD: Final = 50_000
-MAX_TAIL: Final = 1_000_000
+MAX_TAIL: Final = 2_000_000
 #: Displays that are kept, the newest, and about how many characters of them.
 MAX_DISPLAYS: Final = 100
 MAX_DISPLAY_SIZE: Final = 30_000_000
@@ -82,7 +82,8 @@ class TextLog:
         gone = max(0, gone_until - max(cursor, self._head_size))
         if not gone:
             return Excerpt(head + tail, 0, "", self.length)
-        return Excerpt(head, gone, tail, self.length, self._gone_lines)
+        lines = self._gone_lines if cursor <= self._head_size else 0  # of a part, not known
+        return Excerpt(head, gone, tail, self.length, lines)
 
 
 @dataclass
@@ -131,6 +132,8 @@ class Received:
     begun: bool = False
     reply: Message | None = None
     log: TextLog = field(default_factory=TextLog)
+    #: Characters of stdout and stderr, as the kernel counts them.
+    printed: int = 0
     displays: deque[Display] = field(default_factory=deque)
     errors: deque[Error] = field(default_factory=lambda: deque(maxlen=MAX_ERRORS))
 
@@ -141,7 +144,9 @@ class Received:
                 self.begun = True
                 self.number = content.get("execution_count")
             elif msg_type == "stream":
-                self.log.add(plain(str(content.get("text", ""))))
+                text = str(content.get("text", ""))
+                self.printed += len(text)
+                self.log.add(plain(text))
             elif msg_type in ("display_data", "execute_result"):
                 self._display(content)
             elif msg_type == "update_display_data":

@@ -11,14 +11,27 @@ import functools
 import os
 import sys
 import threading
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Task
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from asyncnb._core.base.forks import at_fork
 
 if TYPE_CHECKING:
     from asyncnb._core.introspection.handle import TaskHandle
+
+
+class Foreground(NamedTuple):
+    """The cell that the shell runs: n of ``In[n]``, the front end's id, when it began, its task.
+
+    ``cell`` is 0 without history; ``since`` is a ``time.time()``; ``task`` is None unless the cell
+    runs on the embedded loop, which it does if it awaits.
+    """
+
+    cell: int
+    cell_id: str | None
+    since: float
+    task: Task[Any] | None
 
 
 class FrontEnd(Protocol):
@@ -55,6 +68,10 @@ class FrontEnd(Protocol):
 
     def other_loops(self) -> Sequence[AbstractEventLoop]:
         """Return the loops, except the embedded one, that run the user's tasks. Any thread."""
+        ...
+
+    def foreground(self) -> Foreground | None:
+        """Return the cell that the main thread runs, or waits for; else None. Any thread."""
         ...
 
     def cell_of(self, filename: str) -> str | None:
@@ -110,6 +127,9 @@ class PlainFrontEnd:
 
     def other_loops(self) -> Sequence[AbstractEventLoop]:
         return ()
+
+    def foreground(self) -> Foreground | None:
+        return None
 
     def cell_of(self, filename: str) -> str | None:
         return None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._core.frontend import Foreground
     from asyncnb._core.launched.record import TaskRecord
 
     class EventSources(Protocol):
@@ -39,6 +40,7 @@ class NotebookFrontEnd:
         task_launching: Callable[[TaskRecord], None],
         task_ended: Callable[[TaskRecord], None],
         notify: Callable[[Any], None],
+        foreground: Callable[[], Foreground | None],
         kernel_loop: Callable[[], asyncio.AbstractEventLoop | None],
         event_sources: Callable[[], EventSources],
     ) -> None:
@@ -48,6 +50,7 @@ class NotebookFrontEnd:
         self.task_launching = task_launching
         self.task_ended = task_ended
         self.notify = notify
+        self.foreground = foreground
         self._kernel_loop = kernel_loop
         self._event_sources = event_sources
         parts = [IPython, inspect.getmodule(type(ip))]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncnb._client.received import Excerpt
+from asyncnb._core.base.text import count
 
 #: Characters of a line that are returned, and of a whole answer.
 MAX_LINE: Final = 500
@@ -32,8 +33,9 @@ def shorten(found: Excerpt, head: int, tail: int) -> Short:
     """
     first = found.head.splitlines(keepends=True)
     last = found.tail.splitlines(keepends=True) if found.gone else []
-    between = found.gone_lines
-    lines = len(first) + between + len(last)
+    # A line that begins in the part that is kept may end in the one that is not.
+    lines = found.head.count("\n") + found.gone_lines + found.tail.count("\n")
+    lines += not (found.tail or found.head or "\n").endswith("\n")
     if not tail and len(first) > head:
         shown = first[:head]
         cursor = found.cursor - len(found.tail) - found.gone - sum(map(len, first[head:]))
@@ -44,9 +46,14 @@ def shorten(found: Excerpt, head: int, tail: int) -> Short:
     rest = first[head:] if not found.gone else last
     end = rest[max(0, len(rest) - tail) :] if tail else []
     omitted = lines - len(beginning) - len(end)
-    marker = f"… {omitted:,} lines omitted …\n"
+    marker = f"… {count(omitted, 'line')} omitted …\n"
     if found.gone:
-        marker = f"… {omitted:,} lines omitted, {found.gone:,} characters are no longer kept …\n"
+        marker = (
+            f"… {count(omitted, 'line')} omitted; {count(found.gone, 'character')} of that "
+            "no longer kept …\n"
+        )
+    elif not head:
+        marker = ""
     if beginning and not beginning[-1].endswith("\n"):
         marker = "\n" + marker
     text = _joined(beginning) + marker + _joined(end)

@@ -24,7 +24,7 @@ class KernelFacts(BaseModel):
     pid: int | None = None
     python: str | None = None
     started_here: bool = False
-    running: str | None = Field(default=None, description="beginning of the cell in the foreground")
+    running: str | None = Field(default=None, description="the cell in the foreground")
     error: str | None = None
 
 
@@ -127,6 +127,7 @@ class TaskStack(BaseModel):
     state: str
     waits_for: str | None = None
     frames: list[Frame]
+    traceback: str | None = Field(default=None, description="the end of it, of a failed task")
     awaited_by: list[str] = Field(default_factory=list)
 
 

@@ -250,6 +250,11 @@ def _with_errors(tool: Callable[..., Any]) -> Callable[..., Any]:
             facts = error_facts(exc).model_dump(exclude_none=True)
         except ClientError as exc:
             facts = {"type": type(exc).__name__, "message": str(exc)}
+        if "--again replace" in facts["message"]:  # as a cell would say it
+            facts["message"] = (
+                "A task with this name is still running. Cancel it, choose another name, or call "
+                "start_cell with replace=true, which cancels it and starts this cell."
+            )
         text = f"{facts['type']}: {facts['message']}"
         if facts.get("lines"):
             text += f"\n{facts['lines']}"

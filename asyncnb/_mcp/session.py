@@ -12,6 +12,7 @@ from typing import Any, Final
 from asyncnb._client.choose import Known, look
 from asyncnb._client.errors import ClientError, NoAnswerError, RefusedError
 from asyncnb._client.execute import Executor
+from asyncnb._client.held import HeldQuestion, LostError
 from asyncnb._client.kernel import RemoteKernel
 from asyncnb._client.received import Excerpt, Received
 from asyncnb._client.wire import Message
@@ -22,6 +23,10 @@ LAUNCH_SECONDS: Final = 5.0
 BEGIN_SECONDS: Final = 0.5
 #: Cells that are remembered.
 MAX_CELLS: Final = 500
+#: Seconds after the end of a task in which the last of its output arrives.
+SETTLE_SECONDS: Final = 3.0
+#: Seconds after which a wait looks whether it is still wanted.
+LOOK_SECONDS: Final = 1.0
 ENDED: Final = frozenset({"done", "failed", "cancelled"})
 
 #: A cell that says itself how it is launched.
@@ -51,6 +56,8 @@ class StartedCell:
         self.offset = offset
         #: "shell" or "subshell".
         self.via = via
+        #: Whether all of its output has arrived.
+        self.settled = False
         #: Why there will be no more of it, if its kernel is gone.
         self.lost = ""
 
@@ -171,7 +178,7 @@ class Session:
         CellFailedError if the kernel refuses it.
         """
         known = self.usable()
-        running = known.hello.get("running")
+        running = known.hello.get("busy")
         offset, sent = 0, code
         if not _LAUNCHES.match(code):
             offset, sent = 1, f"%%atask{options}\n{code}"
@@ -211,7 +218,7 @@ class Session:
 
     def running(self) -> Message | None:
         """Return the cell in the foreground, if there is one."""
-        found = self.ask("hello").get("running")
+        found = self.ask("hello").get("busy")
         return found if isinstance(found, dict) else None
 
     def run_silently(self, code: str, timeout: float) -> Received:
@@ -244,24 +251,52 @@ class Session:
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wait until the tasks of the handles have ended, or of any of them, or for the time."""
-        pause = 0.02
-        while True:
-            over = [self.is_over(handle) for handle in handles]
-            if (over and (all(over) or (any and True in over))) or stopped():
-                return
-            left = until - time.monotonic()
-            if left <= 0:
-                return
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, 0.25)
-            self.usable()
+        # A connection of its own: other requests are answered meanwhile.
+        with RemoteKernel(self.kernel.path) as own, HeldQuestion(own, self.id) as question:
+            while not stopped():
+                living = {handle: self.living(handle) for handle in handles}
+                over = [not tasks for tasks in living.values()]
+                left = min(until - time.monotonic(), LOOK_SECONDS)
+                if all(over) or (any and True in over) or left <= 0:
+                    return
+                ids = sorted({id for tasks in living.values() for id in tasks or ()})
+                try:
+                    if ids and None not in living.values():
+                        question.answer("wait", left, tasks=ids, any=any)
+                    else:  # a cell that has not begun has no tasks
+                        self._await_any_launch(list(living), left)
+                except (LostError, NoAnswerError, RefusedError):
+                    self.usable()
+                    time.sleep(0.05)  # a task was forgotten, or too many clients are waiting
 
-    def is_over(self, handle: str) -> bool:
-        """Return whether all tasks of a handle have ended."""
+    def _await_any_launch(self, handles: Sequence[str], timeout: float) -> None:
+        cells = [cell for handle in handles if (cell := self.cells.get(handle)) is not None]
+        queued = [cell for cell in cells if not cell.launched]
+        executor = self._executor
+        if executor is not None:
+            executor.wait(lambda: [cell for cell in queued if cell.launched], timeout)
+
+    def living(self, handle: str) -> set[int] | None:
+        """Return the ids of the tasks of a handle that live; None if it has not begun."""
         cell = self.cells.get(handle)
         if cell is not None and cell.lost:
-            return True
+            return set()
         tasks = self.tasks_of(handle)
-        if not tasks:
-            return cell is not None and cell.launched
-        return all(task["state"] in ENDED for task in tasks)
+        if not tasks and cell is not None and not cell.launched:
+            return None
+        return {task["id"] for task in tasks if task["state"] not in ENDED}
+
+    def settle(self, cell: StartedCell, tasks: Sequence[Message]) -> None:
+        """Wait until the output of a cell whose tasks have ended has arrived."""
+        if cell.settled or cell.lost or not tasks or self._executor is None:
+            return
+        if any(task["state"] not in ENDED for task in tasks):
+            return
+        printed = sum(self.ask("output", task=task["id"])["cursor"] for task in tasks)
+        failed = any(task["state"] == "failed" for task in tasks)
+        received = cell.received
+
+        def arrived() -> bool:
+            return received.printed >= printed and (not failed or bool(received.errors))
+
+        cell.settled = self._executor.wait(arrived, SETTLE_SECONDS) or True

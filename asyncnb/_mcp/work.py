@@ -11,6 +11,7 @@ from asyncnb._client.choose import Known
 from asyncnb._client.errors import ClientError, RefusedError
 from asyncnb._client.received import Excerpt, plain
 from asyncnb._client.wire import Message
+from asyncnb._core.base.text import duration
 from asyncnb._mcp.excerpts import shorten
 from asyncnb._mcp.kernels import Kernels
 from asyncnb._mcp.marked import MAX_MESSAGE, place_in_cell
@@ -39,6 +40,8 @@ MAX_IMAGES: Final = 5
 MAX_IMAGE_TEXT: Final = 5_000_000
 #: Frames of a stack.
 MAX_FRAMES: Final = 30
+#: Characters of a traceback.
+MAX_TRACEBACK: Final = 3000
 #: Lines of output of each cell after a wait.
 TAIL_LINES: Final = 5
 
@@ -56,7 +59,7 @@ class Work:
         return KernelList(kernels=[self._kernel_facts(each) for each in self.kernels.known()])
 
     def _kernel_facts(self, known: Known) -> KernelFacts:
-        running = known.hello.get("running") or {}
+        busy = known.hello.get("busy")
         return KernelFacts(
             kernel=known.kernel.id,
             notebook=known.notebook,
@@ -64,7 +67,7 @@ class Work:
             pid=known.pid,
             python=known.hello.get("python"),
             started_here=self.kernels.is_started_here(known.kernel.id),
-            running=_one_line(str(running["code"])) if running.get("code") else None,
+            running=_foreground(busy) if busy else None,
             error=known.error or None,
         )
 
@@ -98,11 +101,9 @@ class Work:
         facts = self._cell_facts(session, cell.id)
         if not cell.launched:
             running = session.running()
-            facts.note = "It is queued behind the cell that the kernel is running" + (
-                f": {_one_line(str(running['code']))}" if running else "."
-            )
+            facts.note = "queued behind " + (_foreground(running) if running else "another cell")
         elif cell.via == "subshell":
-            facts.note = "A cell is running in the kernel; this one was started beside it."
+            facts.note = "started beside the cell that the kernel is running"
         return facts
 
     def list_tasks(self, kernel: str | None, state: str | None, limit: int) -> TaskList:
@@ -132,6 +133,7 @@ class Work:
         session, started, tasks = self._find(cell, kernel)
         if started is not None:
             state = self._state(started, tasks)  # first: what has ended prints no more
+            session.settle(started, tasks)
             excerpt, images = _received(started, cursor)
         else:
             state = _state_of(tasks)
@@ -175,7 +177,7 @@ class Work:
             while not stopped() and time.monotonic() < end:
                 for session, handles in by_session.items():
                     session.wait(handles, time.monotonic() + 0.1, until == "any", stopped)
-                over = [s.is_over(h) for s, handles in by_session.items() for h in handles]
+                over = [s.living(h) == set() for s, handles in by_session.items() for h in handles]
                 if all(over) or (until == "any" and any(over)):
                     break
         states = [self._cell_state(cell, kernel) for cell in cells]
@@ -237,6 +239,7 @@ class Work:
                         Frame(file=str(f), line=int(n), function=str(w), source=str(s))
                         for f, n, w, s in frames[-MAX_FRAMES:]
                     ],
+                    traceback=plain(str(detail.get("traceback") or ""))[-MAX_TRACEBACK:] or None,
                     awaited_by=detail.get("awaited_by") or [],
                 )
             )
@@ -432,7 +435,10 @@ def _state_of(tasks: Sequence[Message]) -> str:
     return "ended"
 
 
-def _one_line(code: str) -> str:
-    lines = [line for line in code.strip().splitlines() if line.strip()]
-    first = lines[0][:100] if lines else ""
-    return f"{first} …" if len(lines) > 1 or (lines and len(lines[0]) > 100) else first
+def _foreground(busy: Message) -> str:
+    """Return the name of the cell in the foreground, and for how long it has run."""
+    name = f"In[{busy['cell']}]" if busy.get("cell") else "a cell"
+    if busy.get("cell_id"):
+        name += f" (cell {busy['cell_id']})"
+    since = busy.get("since")
+    return name if since is None else f"{name}, for {duration(max(0.0, time.time() - since))} now"

@@ -56,10 +56,6 @@ def _text(value: object) -> str:
     return value
 
 
-def _text_or_none(value: object) -> str | None:
-    return None if value is None else _text(value)
-
-
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
         raise CommandError(f"{brief_of(value)} is not a number of messages.")
@@ -98,6 +94,32 @@ def _task(value: object) -> int | str:
     return _text(value) if isinstance(value, str) else _id(value)
 
 
+def _task_or_none(value: object) -> int | str | None:
+    return None if value is None else _task(value)
+
+
+def _patterns(value: object) -> list[str]:
+    if not isinstance(value, list) or len(value) > 100:
+        raise CommandError(f"{brief_of(value)} is not a list of at most 100 patterns.")
+    return [_text(each) for each in value]
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _tasks(value: object) -> list[int | str]:
+    if not isinstance(value, list) or not 0 < len(value) <= 10_000:
+        raise CommandError(f"{brief_of(value)} is not a list of ids or names of tasks.")
+    return [_task(each) for each in value]
+
+
+def _seconds(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= MAX_SECONDS:  # type: ignore[operator]
+        raise CommandError(f"{brief_of(value)} is not a number of seconds from 0 to {MAX_SECONDS}.")
+    return value  # type: ignore[return-value]
+
+
 def _number(value: object) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
         raise CommandError(f"{brief_of(value)} is not a whole number from 0 on.")
@@ -118,8 +140,14 @@ def _state_or_none(value: object) -> str | None:
     return value
 
 
+#: The most seconds for which a question may be held.
+MAX_SECONDS: Final = 60
+
 #: The message of a CancelledError that a click caused.
 _MESSAGE: Final = "cancelled in the dashboard"
+
+#: The same, for a request that names tasks: from a terminal or a program.
+_ASKED: Final = "cancelled from outside the notebook"
 
 #: The arguments of each verb, and what checks them.
 VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
@@ -139,6 +167,10 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "cancel_all": {},
     "pause": {"id": _id},
     "resume": {"id": _id},
+    # of all tasks that patterns name, as a command line takes them
+    "cancel_named": {"patterns": _patterns, "group": _text_or_none},
+    "pause_named": {"patterns": _patterns, "group": _text_or_none},
+    "resume_named": {"patterns": _patterns, "group": _text_or_none},
     # of tasks inside others: the name, because a later task may have the same id
     "cancel_inner": {"id": _inner_id, "name": _text},
     "pause_inner": {"id": _inner_id, "name": _text},
@@ -162,18 +194,33 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
         "state": _state_or_none,
         "cell_id": _text_or_none,
     },
+    "find": {"patterns": _patterns, "group": _text_or_none, "limit": _number},
     "describe": {"task": _task},
+    "stack": {"task": _task_or_none},
     "output": {"task": _task, "cursor": _number},
     "variables": {"pattern": _text, "limit": _number},
 }
 
+#: Questions that are answered when something has happened; on the control channel alone.
+HELD: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
+    "wait": {"tasks": _tasks, "seconds": _seconds, "any": _flag},
+    "follow": {"task": _task, "cursor": _number, "seconds": _seconds},
+}
+
 #: The verbs that are answered with what they ask for.
-QUESTIONS: Final = frozenset({"list", "describe", "output", "variables"})
+QUESTIONS: Final = frozenset({"list", "find", "describe", "stack", "output", "variables"})
 #: The arguments that may be missing.
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "list": {"limit": 100, "offset": 0, "since": None, "state": None, "cell_id": None},
+    "find": {"group": None, "limit": 100},
+    "stack": {"task": None},
     "output": {"cursor": 0},
     "variables": {"pattern": "*", "limit": 100},
+    "wait": {"seconds": 0, "any": False},
+    "follow": {"cursor": 0, "seconds": 0},
+    "cancel_named": {"group": None},
+    "pause_named": {"group": None},
+    "resume_named": {"group": None},
 }
 
 
@@ -250,6 +297,17 @@ class Commands:
 
     def _resume(self, id: int) -> str:
         return commands.resume([commands.with_id(id)])
+
+    def _cancel_named(self, patterns: list[str], group: str | None) -> str:
+        if group is not None:
+            return commands.cancel_group(group, patterns, _ASKED)
+        return commands.cancel_tasks(commands.chosen(patterns), _ASKED)
+
+    def _pause_named(self, patterns: list[str], group: str | None) -> str:
+        return commands.pause(commands.chosen(patterns, group))
+
+    def _resume_named(self, patterns: list[str], group: str | None) -> str:
+        return commands.resume(commands.chosen(patterns, group))
 
     def _cancel_inner(self, id: int, name: str) -> str:
         return commands.cancel_tasks([_inner_task(id, name)], _MESSAGE)

@@ -103,6 +103,8 @@ class Feed:
         self._lock = fork_safe_lock()
         self._thread: ServiceThread | None = None
         self._closed = False
+        #: Called when it is closed.
+        self.closing: list[Callable[[], object]] = []
 
     # Any thread.
 
@@ -152,8 +154,8 @@ class Feed:
         if thread is not None:
             self._inbox.put(None)
             thread.wait(2.0)
-        self._stop_observing()
-        self._summaries.stop()
+        for close in (self._stop_observing, self._summaries.stop, *self.closing):
+            close()
 
     def _mark(self, record: TaskRecord) -> None:
         """Mark ``record`` as changed. Called on the thread that changed it, so it does no more."""

@@ -209,6 +209,12 @@ def test_the_tasks_of_two_notebooks_are_watched_and_steered_in_the_panel(
     # the filter is for all of them
     notebook.do(notebook.role("searchbox", "Filter tasks of all notebooks").fill("pat"))
     panel.until(ROWS, ["patient"])
+    # and for their names
+    name = first.removesuffix(".ipynb")
+    notebook.do(notebook.role("searchbox", "Filter tasks of all notebooks").fill(f"{name} pat"))
+    panel.until(ROWS, ["patient"])
+    notebook.do(notebook.role("searchbox", "Filter tasks of all notebooks").fill(name))
+    panel.until(ROWS, ["broken", "patient"])
     notebook.press("Escape")
     panel.until(ROWS, ["better", "broken", "patient"])
     # a restarted kernel has no tasks, and no asyncnb

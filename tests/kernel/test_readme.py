@@ -6,17 +6,20 @@ import doctest
 import re
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parents[2] / "README.md"
 CHECKER = doctest.OutputChecker()
 LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-def session() -> list[tuple[str, str]]:
-    """Return the cells of the README's session, each with what it shows."""
-    text = re.search(r"```pycon\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert text is not None
+SESSIONS = re.findall(r"```pycon\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def session(text: str) -> list[tuple[str, str]]:
+    """Return the cells of a session, each with what it shows."""
     cells: list[tuple[list[str], list[str]]] = []
-    for line in text[1].splitlines():
+    for line in text.splitlines():
         if line.startswith(">>> "):
             cells.append(([line[4:]], []))
         elif line.startswith("... ") and not cells[-1][1]:
@@ -26,10 +29,11 @@ def session() -> list[tuple[str, str]]:
     return [("\n".join(code), "\n".join(shown)) for code, shown in cells]
 
 
-def test_the_session_shows_what_the_readme_says(start_kernel):
+@pytest.mark.parametrize("text", SESSIONS, ids=["first", "second"])
+def test_the_session_shows_what_the_readme_says(start_kernel, text):
     kernel = start_kernel(extension=False)
-    cells = session()
-    assert len(cells) > 8
+    cells = session(text)
+    assert len(cells) > 3
     for code, expected in cells:
         cell = kernel.run(code)
         if expected:

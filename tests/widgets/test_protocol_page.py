@@ -12,8 +12,9 @@ import pytest
 
 import asyncnb
 from asyncnb._core.loop.current import shutdown
+from asyncnb._kernel.output.task_output import FOLLOWED
 from asyncnb.testing import clear_ended
-from asyncnb.widgets._commands import DEFAULTS, QUESTIONS, VERBS, Commands
+from asyncnb.widgets._commands import DEFAULTS, MAX_SECONDS, QUESTIONS, VERBS, Commands
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._kernel_feed import kernel_feed
 from asyncnb.widgets._requests.control import (
@@ -23,6 +24,7 @@ from asyncnb.widgets._requests.control import (
     VERSION,
     ControlSide,
 )
+from asyncnb.widgets._requests.held import LINGER, MAX_HELD, MAX_TEXT, SETTLE
 from asyncnb.widgets._requests.reads import MAX_LISTED
 from asyncnb.widgets._rows import FORMAT
 from asyncnb.widgets._subscription import MAX_UNACKNOWLEDGED, Subscription
@@ -52,6 +54,9 @@ def test_the_page_has_the_version_and_the_limits() -> None:
     assert f"After {MAX_UNACKNOWLEDGED} messages" in PAGE
     assert f"at most {MAX_SUBSCRIPTIONS} subscriptions" in PAGE
     assert f"at most {MAX_LISTED:,} tasks" in PAGE
+    assert f"at most {MAX_SECONDS}. " in PAGE and f"At most {MAX_HELD} such requests" in PAGE
+    assert f"waits for {SETTLE} s" in PAGE and f"kept for {LINGER:g} s" in PAGE
+    assert f"about {MAX_TEXT:,} characters" in PAGE and FOLLOWED == 10
 
 
 def test_the_page_has_all_verbs_with_their_arguments() -> None:
@@ -64,7 +69,7 @@ def test_the_page_has_all_verbs_with_their_arguments() -> None:
     assert QUESTIONS | {"timeline"} == questions.keys()
     together = arguments(questions | changing | subscribed)
     assert together == {verb: [*checks] for verb, checks in VERBS.items()}
-    for verb, (cell, _) in questions.items():
+    for verb, (cell, _) in (own | questions).items():
         given = dict(re.findall(r"`(\w+)` \(([\w*]+)\)", cell))
         wanted = {k: "null" if v is None else str(v) for k, v in DEFAULTS.get(verb, {}).items()}
         assert given == wanted, verb
@@ -76,7 +81,7 @@ def test_the_page_has_the_columns() -> None:
 
 
 #: Of the kernel, in the answer to `hello`.
-FACTS = ("asyncnb", "python", "ipykernel", "pid", "notebook", "running")
+FACTS = ("asyncnb", "python", "ipykernel", "pid", "notebook")
 
 
 class AtOnce(Feed):
@@ -105,6 +110,11 @@ class Talk:
         self.feed = kernel_feed()
         self.feed.__class__ = AtOnce
         self.side = ControlSide(self.feed, lambda: dict.fromkeys(FACTS))
+        self.side.held.submit = self._answer_at_once  # type: ignore[method-assign]
+
+    def _answer_at_once(self, *given: Any) -> None:
+        self.side.held.take(*given)
+        self.side.held.look()
 
     def ask(self, **content: Any) -> dict[str, Any]:
         self.side.serve(Asked(self, content))
@@ -128,8 +138,12 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         "hello": {},
         "subscribe": {"comm_id": "x", "show": "rows"},
         "unsubscribe": {"comm_id": "x"},
+        "wait": {"tasks": ["over"]},
+        "follow": {"task": "over"},
         "list": {},
+        "find": {"patterns": ["over"]},
         "describe": {"task": "over"},
+        "stack": {"task": "over"},
         "output": {"task": "over"},
         "variables": {},
         "timeline": {},

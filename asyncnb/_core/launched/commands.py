@@ -90,6 +90,27 @@ def launched_named(name: str) -> TaskRecord:
     return inside.launched_named(name)
 
 
+def chosen(patterns: Sequence[str], group: str | None = None) -> list[TaskRecord | InnerTask]:
+    """Return the tasks that match ``patterns``, as ``named`` does, or those of a group that do.
+
+    A number that names no task is the id of one. Raises CommandError and TaskNotFoundError.
+    """
+    if group is not None:
+        return list(in_group(group, patterns))
+    found: dict[int, TaskRecord | InnerTask] = {}
+    for pattern in patterns:
+        by_id = registry.get(int(pattern)) if _is_id(pattern) else None
+        if by_id is None or any(registry.match(pattern)):
+            found |= {each.id: each for each in named([pattern])}
+        else:
+            found[by_id.id] = by_id
+    return list(found.values())
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 18
+
+
 def in_group(name: str, patterns: Sequence[str] = ()) -> list[TaskRecord]:
     """Return the tasks of the group ``name``, or those of them that match ``patterns``.
 

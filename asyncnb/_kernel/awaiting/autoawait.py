@@ -17,6 +17,7 @@ from asyncnb._kernel.ipykernel.kernel import kernel_of
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from asyncnb._core.frontend import Foreground
     from asyncnb._core.primitives.tasks import Task
     from asyncnb._kernel.awaiting.detach import CellDetacher
     from asyncnb._kernel.awaiting.running_cell import RunningCell
@@ -172,6 +173,12 @@ class AwaitCells:
 
         running = next((cell for cell in list(self._cells) if cell.id == id), None)
         return stop_foreground(id, running, guard)
+
+    def foreground(self, guard: InterruptGuard | None) -> Foreground | None:
+        """Return the cell that the main thread runs or waits for; None if none. Any thread."""
+        from asyncnb._kernel.awaiting.stop import foreground  # only other processes ask
+
+        return foreground(self.ip, self._running, guard)
 
     def is_current(self) -> bool:
         """Return whether the calling code is that of a cell that awaits."""

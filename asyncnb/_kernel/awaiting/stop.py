@@ -1,4 +1,4 @@
-"""Stops the cell in the foreground by its id: that one, and neither a task nor another cell."""
+"""The cell in the foreground: which it is, and stopping it, neither a task nor another cell."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
+from asyncnb._core.frontend import Foreground
 from asyncnb._core.launched.registry import registry
+from asyncnb._kernel.current_cell import cell_number
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from asyncnb._kernel.awaiting.running_cell import RunningCell
     from asyncnb._kernel.ipykernel.interrupts import InterruptGuard
 
@@ -43,3 +47,13 @@ def stop_foreground(cell_id: str, running: RunningCell | None, guard: InterruptG
 
 def _is_of(cell: object, cell_id: str) -> bool:
     return getattr(cell, "id", None) == cell_id
+
+
+def foreground(
+    ip: InteractiveShell, running: RunningCell | None, guard: InterruptGuard | None
+) -> Foreground | None:
+    """Return the cell that the main thread runs, or waits for: ``running``, if it awaits."""
+    handled = None if guard is None else guard.running
+    if running is not None:
+        return Foreground(cell_number(ip), running.id, running.created, running.task)
+    return None if handled is None else Foreground(cell_number(ip), *handled, None)

@@ -6,12 +6,7 @@ Front ends, and the server, take the ``idle`` that ends any message as the state
 from __future__ import annotations
 
 import signal
-from typing import Any, Final
-
-from asyncnb._kernel.current_cell import cell_id
-
-#: The most characters of a cell's code that ``running_cell`` returns.
-MAX_CODE: Final = 200
+from typing import Any
 
 
 def report_running(kernel: Any) -> None:
@@ -21,18 +16,6 @@ def report_running(kernel: Any) -> None:
         kernel._publish_status("busy", "shell", parent=running)
         if running_request(kernel) is not running:  # it has just ended, and reported so
             kernel._publish_status("idle", "shell", parent=running)
-
-
-def running_cell(kernel: Any) -> dict[str, Any] | None:
-    """Return the id and the code of the cell in the foreground, else None. Any thread.
-
-    Of the code, the first characters: they are for a sentence.
-    """
-    message = running_request(kernel)
-    if message is None or message["header"].get("msg_type") != "execute_request":
-        return None
-    code = str((message.get("content") or {}).get("code") or "")
-    return {"cell_id": cell_id(message), "code": code[:MAX_CODE]}
 
 
 def running_request(kernel: Any) -> dict[str, Any] | None:

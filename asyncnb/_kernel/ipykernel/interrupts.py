@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,11 @@ MAX_ATTEMPTS = 6
 class _Request:
     """An execute request that the main thread handles."""
 
-    __slots__ = ("began", "cell_id", "stopped")
+    __slots__ = ("arrived", "began", "cell_id", "stopped")
 
     def __init__(self, cell_id: str | None) -> None:
         self.cell_id = cell_id
+        self.arrived = time.time()
         #: Whether the first statement of its code has begun, on the main thread.
         self.began = False
         #: Whether only this cell is to end: see ``InterruptGuard.stop``.
@@ -139,6 +141,12 @@ class InterruptGuard:
         if failed and outer <= 0 and request is not None and request.stopped:
             _forgive(result)
         return failed
+
+    @property
+    def running(self) -> tuple[str | None, float] | None:
+        """The id of the cell that the main thread handles, and since when. Any thread."""
+        request = self._request
+        return None if request is None else (request.cell_id, request.arrived)
 
     def stop(self, cell_id: str) -> bool | None:
         """Interrupt the cell with this id if the main thread runs its code. Any other thread.

@@ -177,6 +177,9 @@ class OutputRouter:
             return code.partition("\n")[2]
         return code
 
+    #: What a task has printed, also if that is nothing so far.
+    kept_of = staticmethod(output_of)
+
     def is_entered(self, record: TaskRecord) -> bool:
         """Return whether the output of the running context goes where the task's shall go.
 

@@ -7,7 +7,6 @@ number of prints and displays. Of a display that is updated repeatedly, only the
 from __future__ import annotations
 
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,14 @@ MAX_ITEMS = 10_000
 #: What any part of a display counts for, in characters, besides its text: a list entry, a number.
 _PART = 8
 
-#: How often ``since`` looks for a moment at which nothing is being written.
-_TRIES = 100
+#: The most characters of one display that ``shown=True`` has.
+_MAX_SHOWN = 2000
+
+#: While another program follows the output, what it has not read yet is kept beyond both limits, up
+#: to this many times as much.
+FOLLOWED = 10
+
+_TEXT = ("stdout", "stderr")
 
 _first_output = fork_safe_lock()
 
@@ -39,27 +44,45 @@ _TOO_LARGE = "<a display of more than {:,} characters, the option output_tail>"
 
 
 class TaskOutput:
-    """The output of one task: the newest ``most`` characters and MAX_ITEMS items."""
+    """The output of one task: the newest ``most`` characters and MAX_ITEMS items.
 
-    __slots__ = ("_begun", "_displays", "_items", "_size", "_written", "most")
+    There is no lock: an interrupt, or an exception raised in a task that blocks, could leave it
+    held. Threads change places after a call and at the end of a loop only, so what has to change
+    together changes without a call in between.
+    """
+
+    __slots__ = (
+        "_displays",
+        "_gone",
+        "_gone_others",
+        "_items",
+        "_news",
+        "_reader",
+        "_size",
+        "most",
+    )
 
     def __init__(self, most: int | None = None) -> None:
         self.most = config.output_tail if most is None else most
-        #: Each is (kind, value, size); a list for a display that may be updated.
+        #: Each is (kind, value, size, ..., extent); a list for a display that may be updated. The
+        #: extent is how far it moves a cursor: of a text that was cut, with what was cut off.
         self._items: deque[Any] = deque()
         self._displays: dict[str, list[Any]] | None = None  # by display_id, of those in _items
         self._size = 0
-        #: Characters of text whose writes have begun, and have ended.
-        self._begun = self._written = 0
+        #: The extents of what is no longer in _items: of texts, and of displays and errors.
+        self._gone = self._gone_others = 0
+        #: Called when there is more; what a follower has read so far. None: nothing follows it.
+        self._news: Callable[[], object] | None = None
+        self._reader: int | None = None
 
     def add(self, kind: str, text: str) -> None:
         """Append text of the stream ``kind``; from any thread (a deque's append is atomic)."""
-        if len(text) > self.most:
+        length = len(text)
+        if length > self.most:
             text = text[-(self.most // 2 or 1) :]  # not all, or the next "\n" pushes it out
-        size = len(text)
-        self._begun += size
-        self._append(_LINE_ENDS[kind] if text == "\n" else (kind, text, size))
-        self._written += size
+            self._append((kind, text, len(text), length))
+        else:
+            self._append(_LINE_ENDS[kind] if text == "\n" else (kind, text, length))
 
     def add_display(self, data: dict[str, Any], metadata: Any, keywords: dict[str, Any]) -> None:
         """Append a display, or note an update where the display is; from any thread.
@@ -72,17 +95,18 @@ class TaskOutput:
             data, metadata = {"text/plain": _TOO_LARGE.format(self.most)}, {}
             size = len(data["text/plain"])
         if display_id is None:
-            self._append(("display", (data, metadata, keywords), size))
+            self._append(("display", (data, metadata, keywords), size, *_shown(data)))
             return
         if self._displays is None:
             self._displays = {}
         entry = self._displays.get(display_id)
         if entry is not None and keywords.get("update"):
             self._size += size - entry[2]
-            entry[1:] = (data, metadata, entry[1][2]), size
+            entry[1:3] = (data, metadata, entry[1][2]), size  # shown as it was at first
             self._trim()
         else:
-            self._displays[display_id] = entry = ["display", (data, metadata, keywords), size]
+            entry = ["display", (data, metadata, keywords), size, *_shown(data)]
+            self._displays[display_id] = entry
             self._append(entry)
 
     def add_error(self, ename: str, evalue: str, lines: list[str]) -> None:
@@ -91,23 +115,57 @@ class TaskOutput:
         if len(text) > self.most:
             text = text[-self.most :]
             lines = [text]
-        self._append(("error", (ename, evalue[: self.most], lines), len(text)))
+        size = len(text)
+        self._append(("error", (ename, evalue[: self.most], lines), size, size + 1))
 
     def _append(self, item: Any) -> None:
         self._items.append(item)
         self._size += item[2]
         if self._size > self.most or len(self._items) > MAX_ITEMS:
             self._trim()
+        news = self._news
+        if news is not None:
+            news()
 
     def _trim(self) -> None:
         items = self._items
         while len(items) > 1 and (self._size > self.most or len(items) > MAX_ITEMS):
-            dropped = items.popleft()
-            self._size -= dropped[2]
-            if self._displays and dropped[0] == "display":
-                display_id: Any = (dropped[1][2].get("transient") or {}).get("display_id")
-                if self._displays.get(display_id) is dropped:
+            if self._reader is not None and self._keeps_unread(len(items)):
+                return
+            try:
+                first = items[0]
+            except IndexError:  # other threads trim it, too
+                return
+            # Without a call from here to `del`: see above.
+            if first[0] in _TEXT:
+                self._gone += first[-1]
+            else:
+                self._gone_others += first[-1]
+            self._size -= first[2]
+            del items[0]
+            if self._displays and first[0] == "display":
+                display_id: Any = (first[1][2].get("transient") or {}).get("display_id")
+                if self._displays.get(display_id) is first:
                     del self._displays[display_id]
+            del first  # the end of a display may run code: not at the next assignment
+
+    def _keeps_unread(self, items: int) -> bool:
+        """Return whether the oldest item is kept for a follower that has not read it yet."""
+        if self._size > FOLLOWED * self.most or items > FOLLOWED * MAX_ITEMS:
+            return False
+        end = self._gone + self._gone_others + self._items[0][-1]
+        return self._reader is not None and end > self._reader
+
+    def follow(self, news: Callable[[], object] | None, reader: int | None) -> None:
+        """Call ``news`` whenever there is more, and keep what follows the cursor ``reader``.
+
+        ``news`` is called in the thread that prints, so it must only take note. With None, nothing
+        follows the output any more, or for the moment. Any thread.
+        """
+        self._news = news
+        self._reader = reader
+        if reader is None:
+            self._trim()
 
     def items(self) -> list[tuple[str, Any]]:
         """Return the kept output as (kind, value), oldest first.
@@ -115,27 +173,64 @@ class TaskOutput:
         Kinds: ``stdout`` and ``stderr`` (text), ``display`` (data, metadata, keywords),
         ``error`` (name, message, traceback lines).
         """
-        return [(kind, value) for kind, value, _ in list(self._items)]
+        return [(item[0], item[1]) for item in list(self._items)]
 
     @property
     def text(self) -> str:
         """The printed text, stdout and stderr in the order in which they were printed."""
         return "".join(v for k, v in self.items() if k in ("stdout", "stderr"))
 
-    def since(self, cursor: int) -> tuple[str, int, int]:
+    def since(
+        self, cursor: int, most: int | None = None, *, shown: bool = False
+    ) -> tuple[str, int, int]:
         """Return the kept text from character ``cursor`` on, the next cursor, and how much is gone.
 
-        Characters are counted from the first one that was printed. Not counted is what was cut off
-        the start of a single text longer than ``most``. Any thread.
+        Characters are counted from the first one that was printed. What is gone was in front of the
+        returned text, which ends where more is missing, or after about ``most`` characters.
+        ``shown``: with displays and tracebacks, as text; cursors then count these, too. Of what is
+        beyond the end, the next cursor is the end. Any thread.
         """
-        written, text = self._written, self.text
-        for _ in range(_TRIES):
-            if self._begun == written:  # else a write was under way
+        # One moment, as there is no call in it.
+        gone, others, items = self._gone, self._gone_others, [*self._items]
+        position = gone + others if shown else gone
+        missing = max(0, position - cursor)
+        pieces: list[str] = []
+        size = 0
+        for item in items:
+            if not (shown or item[0] in _TEXT):
+                continue
+            begin, position = position, position + item[-1]
+            if position <= cursor:
+                continue
+            text = _text_of(item)
+            first = position - len(text)
+            if first > begin and first > cursor:  # the start of this text was cut off
+                if pieces:
+                    position = begin
+                    break
+                missing += first - max(begin, cursor)
+            pieces.append(text[max(0, cursor - first) :])
+            size += len(pieces[-1])
+            if most is not None and size >= most:
                 break
-            time.sleep(0.001)
-            written, text = self._written, self.text
-        first = written - len(text)
-        return text[max(0, cursor - first) :], written, max(0, first - cursor)
+        return "".join(pieces), position, missing
+
+
+def _shown(data: dict[str, Any]) -> tuple[str, int]:
+    """Return a display as text that ends its line, and the length of that."""
+    text = data.get("text/plain")
+    kind = next((kind for kind in data if kind.startswith(("image/", "video/", "audio/"))), None)
+    if kind is not None or not isinstance(text, str):
+        text = f"[{kind or next(iter(data), 'nothing')}]"
+    text = text[:_MAX_SHOWN] + "\n"
+    return text, len(text)
+
+
+def _text_of(item: Any) -> str:
+    """Return what ``since`` shows of an item."""
+    if item[0] == "display":
+        return str(item[3])
+    return "\n".join(item[1][2]) + "\n" if item[0] == "error" else str(item[1])
 
 
 def rough_size(value: Any, limit: int) -> int:

@@ -1,1 +1,1 @@
-"""Tables and stacks of tasks, as text and HTML."""
+"""Tables of tasks, as text and HTML."""

@@ -145,7 +145,7 @@ export class TasksView {
     if (this.text === text) return;
     this.text = text;
     for (const section of this.sections.values()) {
-      section.view?.setFilter(text);
+      section.setFilter(text);
       section.update();
     }
     this.arrangeSoon();

@@ -192,6 +192,12 @@ class Section {
     this.view?.changed();
   }
 
+  /** A word that is in the notebook's name is true of all its tasks: the others filter them. */
+  setFilter(text) {
+    const name = this.title.replace(/\.ipynb$/, "").toLowerCase();
+    this.view?.setFilter(text.split(/\s+/).filter((word) => !name.includes(word.toLowerCase())).join(" "));
+  }
+
   // Rows: while the section is open and on the screen
 
   follow() {
@@ -206,7 +212,7 @@ class Section {
     if (!this.view) {
       this.store = new Store((message) => this.send(message));
       this.view = new SectionView(this.store, this);
-      this.view.setFilter(this.panel.text);
+      this.setFilter(this.panel.text);
       this.body.replaceChildren();
       this.view.show(this.body);
     } else if (this.isResting) this.view.wake();

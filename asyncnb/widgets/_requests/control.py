@@ -10,11 +10,15 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from asyncnb._core import frontend
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
+from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.loop.current import running_embedded_loop
-from asyncnb.widgets._commands import VERBS, Commands, brief_of, check_arguments
+from asyncnb.widgets._commands import HELD, VERBS, Commands, brief_of, check_arguments
 from asyncnb.widgets._feed import Feed
+from asyncnb.widgets._kernel_feed import blocked_facts
+from asyncnb.widgets._requests.held import HeldQuestions
 from asyncnb.widgets._rows import sendable
 from asyncnb.widgets._subscription import Message, Show, Subscription
 
@@ -55,6 +59,7 @@ REQUEST_VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "hello": {},
     "subscribe": {"comm_id": _comm_id, "show": _shown},
     "unsubscribe": {"comm_id": _comm_id},
+    **HELD,
 }
 #: The verbs that are about a subscription, and need one.
 OF_A_SUBSCRIPTION: Final = frozenset(
@@ -63,11 +68,22 @@ OF_A_SUBSCRIPTION: Final = frozenset(
 
 
 class ControlSide:
-    """Serves the requests of one kernel; ``facts`` are a part of the answer to ``hello``."""
+    """Serves the requests of one kernel.
 
-    def __init__(self, feed: Feed, facts: Callable[[], Mapping[str, Any]]) -> None:
+    ``facts`` are a part of the answer to ``hello``. ``output_of`` returns the output of a task,
+    also if it has printed nothing so far.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        facts: Callable[[], Mapping[str, Any]],
+        output_of: Callable[[TaskRecord], Any] = lambda record: record.output,
+    ) -> None:
         self._feed = feed
         self._facts = facts
+        self.held = HeldQuestions(output_of)
+        feed.closing.append(self.held.close)
         self._subscriptions: dict[str, Subscription] = {}
 
     def serve(self, request: Request) -> None:
@@ -93,6 +109,9 @@ class ControlSide:
             arguments = check_arguments(verb, REQUEST_VERBS[verb], content)
             if verb == "hello":
                 return self._hello()
+            if verb in HELD:
+                self.held.submit(request, verb, arguments)
+                return None
             if verb == "subscribe":
                 return self._subscribe(request, **arguments)
             return self._end(**arguments)
@@ -111,6 +130,8 @@ class ControlSide:
             "version": VERSION,
             **self._facts(),
             "loop": None if loop is None else loop.kind,
+            "busy": _busy(),
+            "blocked": blocked_facts(None),
             "can": sorted([*REQUEST_VERBS, *VERBS]),
         }
 
@@ -154,6 +175,15 @@ class ControlSide:
         for comm_id, subscription in list(self._subscriptions.items()):
             if subscription.open and not subscription.listening:
                 self._remove(comm_id)
+
+
+def _busy() -> Message | None:
+    """Return what the main thread runs: its cell, since when, and whether that awaits."""
+    found = frontend.current.foreground()
+    if found is None:
+        return None
+    keep = {"cell": found.cell, "cell_id": found.cell_id, "since": found.since}
+    return keep | {"awaits": found.task is not None}
 
 
 def _reply(answer: Message) -> Message:

@@ -1,0 +1,1 @@
+"""Running a notebook without a front end, for ``asyncnb run``."""

@@ -1,0 +1,88 @@
+"""Questions that a kernel answers when something has happened, and whether it is still there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+
+from asyncnb._client.errors import ClientError, NoAnswerError, RefusedError
+from asyncnb._client.kernel import PATIENCE, VERSION, RemoteKernel
+from asyncnb._client.wire import Message
+
+
+class LostError(ClientError):
+    """The kernel has ended or was restarted while it had a question."""
+
+
+class HeldQuestion:
+    """A question to one kernel, which is asked again as soon as it is answered.
+
+    A kernel that ends is noticed by its connection: no answer would come. One thread.
+    """
+
+    def __init__(self, kernel: RemoteKernel, label: str) -> None:
+        self._kernel = kernel
+        self._label = label
+        self._asked = ""
+        self._until = 0.0
+        self._monitor = kernel.control.socket.get_monitor_socket(zmq.Event.DISCONNECTED)
+
+    def __enter__(self) -> HeldQuestion:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for nothing more; the kernel's connection stays open."""
+        if not self._kernel.control.socket.closed:
+            self._kernel.control.socket.disable_monitor()
+        self._monitor.close(linger=0)
+
+    def ask(self, verb: str, seconds: float, **arguments: Any) -> None:
+        """Ask the kernel to answer when there is something to say, or after ``seconds``."""
+        request = {"c": verb, "version": VERSION, "seconds": seconds, **arguments}
+        self._asked = self._kernel.send(request)
+        self._until = time.monotonic() + seconds + PATIENCE
+
+    def sockets(self) -> tuple[Any, ...]:
+        """Return what to poll."""
+        return self._kernel.control.socket, self._monitor
+
+    def read(self) -> Message | None:
+        """Return the answer if it has arrived.
+
+        LostError if the kernel is gone, NoAnswerError if the answer is overdue, RefusedError with
+        the kernel's sentence.
+        """
+        while (message := self._kernel.control.receive(0)) is not None:
+            if message["parent_header"].get("msg_id") != self._asked:
+                continue
+            answer: Message = message["content"]
+            if answer.get("status") != "ok":
+                raise RefusedError(str(answer.get("evalue") or "The kernel refused the request."))
+            return answer
+        if self._monitor.poll(0):
+            raise LostError(f"The kernel {self._label} has ended or was restarted meanwhile.")
+        if time.monotonic() >= self._until:
+            raise NoAnswerError(f"{self._label} does not answer any more.")
+        return None
+
+    def answer(self, verb: str, seconds: float, **arguments: Any) -> Message:
+        """Ask, and wait for the answer; errors as in `read`."""
+        self.ask(verb, seconds, **arguments)
+        while (found := self.read()) is None:
+            poll([self], 1.0)
+        return found
+
+
+def poll(questions: Sequence[HeldQuestion], timeout: float) -> None:
+    """Return when one of them may have an answer, or after ``timeout`` seconds."""
+    poller = zmq.Poller()
+    for question in questions:
+        for socket in question.sockets():
+            poller.register(socket, zmq.POLLIN)
+    poller.poll(max(0, int(1000 * timeout)))
