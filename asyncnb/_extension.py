@@ -316,6 +316,7 @@ class Extension:
         """Return what dashboards and other front ends are kept up to date by. Any thread."""
         with self._feed_lock:
             if self._feed is None:
+                from asyncnb._kernel.variables import variables
                 from asyncnb.widgets._kernel_feed import kernel_feed
 
                 self._feed = feed = kernel_feed(
@@ -324,15 +325,10 @@ class Extension:
                     deadlocks=lambda: self.deadlocks.watcher.lines(),
                     detach=self._detach_cell,
                     stop_cell=lambda id: self.await_cells.stop(id, self._guard),
-                    variables=self._variables,
+                    variables=functools.partial(variables, self.ip),
                 )
                 self._browser_undo.push(feed.close)
             return self._feed
-
-    def _variables(self, pattern: str, limit: int) -> dict[str, Any]:
-        from asyncnb._kernel.variables import variables  # no dashboard asks
-
-        return variables(self.ip, pattern, limit)
 
     def _control_side(self) -> Serve:
         from asyncnb._kernel.magics.status import kernel_facts
@@ -342,10 +338,9 @@ class Extension:
 
     def _detach_cell(self) -> str:
         try:
-            task = self.await_cells.detach()
+            return f"{self.await_cells.detach().get_name()} continues in the background"
         except UsageError as exc:
             raise CommandError(str(exc)) from None
-        return f"{task.get_name()} continues in the background"
 
     def _cell_ended(self, _: object) -> None:
         self.unawaited.cell_ended()
