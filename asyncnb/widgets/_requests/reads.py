@@ -61,7 +61,8 @@ def overview(limit: int, offset: int, match: str, order: str) -> Message:
         ]  # fmt: skip
     found.reverse()  # the newest first
     if order != "newest":
-        found.sort(key=lambda pair: _ORDER_KEYS[order](*pair, now))
+        key = _ORDER_KEYS[order]
+        found.sort(key=lambda pair: key(pair[0], pair[1], now))
     tasks = [_facts(each, now) for each, _ in found[offset : offset + min(limit, MAX_LISTED)]]
     return {"now": now, "counts": counts, "total": len(found), "tasks": tasks}
 
