@@ -36,7 +36,7 @@ ALLOWED = {
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "_lab": {"hatchling"},
     "_client": {"jupyter_core", "zmq"},
-    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat"},
+    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat", "packaging"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
