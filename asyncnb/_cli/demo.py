@@ -44,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
     kept = [name for name in FILES if not _copied(name, folder)]
     lab = find_spec("jupyterlab") is not None
-    command = [sys.executable, "-m", "jupyterlab", str(folder / FILES[0])]
+    # By these options rather than by its path, so that the printed addresses lead to it, too.
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
+    command += [f"--LabApp.default_url=/lab/tree/{FILES[0]}"]
     command += ["--no-browser"] * arguments.no_browser + arguments.options
     if arguments.json and lab:
         told = {"folder": str(folder.resolve()), "kept": kept, "command": command}

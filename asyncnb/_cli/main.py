@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "run": "run a notebook, and wait for its background tasks",
     "demo": "open the quick start in JupyterLab",
     "doctor": "find out what is missing, and what mends it",
+    "mcp": "serve agents: background cells as tools of the Model Context Protocol",
 }
 
 

@@ -49,6 +49,7 @@ class ConnectionInfo:
         try:
             found = json.loads(path.read_bytes())
             ports = {name: int(found[f"{name}_port"]) for name in ("shell", "iopub", "control")}
+            ports["hb"] = int(found.get("hb_port") or 0)
             scheme, _, digest = str(found.get("signature_scheme") or "hmac-sha256").partition("-")
             if scheme != "hmac" or digest not in hashlib.algorithms_available:
                 raise ValueError(f"signature_scheme {found['signature_scheme']!r} is not known")
@@ -69,7 +70,7 @@ class ConnectionInfo:
             raise ClientError(f"{path} is not a connection file of a kernel ({exc}).") from None
 
     def address(self, channel: str) -> str:
-        """Return the ZeroMQ address of a channel: ``control``, ``iopub`` or ``shell``."""
+        """Return the ZeroMQ address of a channel: ``control``, ``iopub``, ``shell`` or ``hb``."""
         between = "-" if self.transport == "ipc" else ":"
         return f"{self.transport}://{self.ip}{between}{self.ports[channel]}"
 
@@ -83,7 +84,7 @@ class Wire:
         self.socket = (
             zmq.Context[zmq.Socket[bytes]]
             .instance()
-            .socket(zmq.SUB if channel == "iopub" else zmq.DEALER)
+            .socket({"iopub": zmq.SUB, "hb": zmq.REQ}.get(channel, zmq.DEALER))
         )
         self.socket.linger = 0
         # What is waiting here is bounded by what was asked for, not by a number.
@@ -101,8 +102,14 @@ class Wire:
         """Close the socket; what was not sent is dropped."""
         self.socket.close()
 
-    def send(self, msg_type: str, content: Message) -> str:
-        """Send a message; return its id."""
+    def send(
+        self,
+        msg_type: str,
+        content: Message,
+        metadata: Message | None = None,
+        subshell: str | None = None,
+    ) -> str:
+        """Send a message, to the kernel's main shell or to a subshell; return its id."""
         msg_id = uuid.uuid4().hex
         header = {
             "msg_id": msg_id,
@@ -112,7 +119,9 @@ class Wire:
             "date": datetime.datetime.now(datetime.UTC).isoformat(),
             "version": PROTOCOL,
         }
-        parts = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+        if subshell is not None:
+            header["subshell_id"] = subshell
+        parts = [json.dumps(part).encode() for part in (header, {}, metadata or {}, content)]
         self.socket.send_multipart([DELIMITER, self._sign(parts), *parts])
         return msg_id
 
