@@ -68,6 +68,13 @@ _FRAMES = (
 PYTHON = [
     # The loop: what the short call_soon and timers write to.
     Lean(
+        "_remote_debugging.RemoteUnwinder",
+        "_client/from_outside.py",
+        "`asyncnb stack` of a kernel that does not answer says only that",
+        "hasattr(__import__('_remote_debugging').RemoteUnwinder, 'get_stack_trace')",
+        since=14,
+    ),
+    Lean(
         "asyncio.BaseEventLoop._ready",
         "_core/loop/fast_call_soon.py _core/loop/embedded.py _core/primitives/pause.py",
         "no callback runs; a task that is about to run cannot be paused; no `ready` in statistics",

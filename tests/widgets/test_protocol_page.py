@@ -70,7 +70,7 @@ def test_the_page_has_all_verbs_with_their_arguments() -> None:
     together = arguments(questions | changing | subscribed)
     assert together == {verb: [*checks] for verb, checks in VERBS.items()}
     for verb, (cell, _) in (own | questions).items():
-        given = dict(re.findall(r"`(\w+)` \((\w+)\)", cell))
+        given = dict(re.findall(r"`(\w+)` \(\"?(\w*)\"?\)", cell))
         wanted = {k: "null" if v is None else str(v) for k, v in DEFAULTS.get(verb, {}).items()}
         assert given == wanted, verb
 
@@ -141,6 +141,7 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         "wait": {"tasks": ["over"]},
         "follow": {"task": "over"},
         "list": {},
+        "overview": {},
         "find": {"patterns": ["over"]},
         "describe": {"task": "over"},
         "stack": {"task": "over"},

@@ -19,7 +19,7 @@ from asyncnb._core.listing.rows import sendable
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb.widgets._commands import HELD, VERBS, Commands, brief_of, check_arguments
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._kernel_feed import blocked_facts
+from asyncnb.widgets._kernel_feed import blocked_facts, loop_facts
 from asyncnb.widgets._requests.held import HeldQuestions
 from asyncnb.widgets._subscription import Message, Show, Subscription
 
@@ -131,6 +131,7 @@ class ControlSide:
             "loop": None if loop is None else loop.kind,
             "busy": _busy(),
             "blocked": blocked_facts(None),
+            "lag": loop_facts({}).get("lag"),
             "can": sorted([*REQUEST_VERBS, *VERBS]),
         }
 

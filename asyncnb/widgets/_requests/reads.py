@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
+from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.introspection.stack import await_chain
 from asyncnb._core.launched import commands
 from asyncnb._core.launched.record import TaskRecord
@@ -40,6 +42,40 @@ def list_tasks(limit: int, offset: int, since: float | None, state: str | None) 
     now = time.time()
     tasks = [facts_of(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
     return {"now": now, "total": len(found), "failures": registry.failures, "tasks": tasks}
+
+
+def overview(limit: int, offset: int, match: str, order: str) -> Message:
+    """Return the tasks that one screen shows, and how many there are in each state.
+
+    ``match`` is a part of their names, groups or states; ``order`` one of ORDERS.
+    """
+    now = time.time()
+    found = [(record, record.state()) for record in registry.records()]
+    counts = dict(collections.Counter(state for _, state in found))
+    if match:
+        part = match.casefold()
+        found = [
+            (record, state)
+            for record, state in found
+            if part in record.name.casefold() or part in (record.group or "").casefold()
+            or part in state
+        ]  # fmt: skip
+    found.reverse()  # the newest first
+    if order != "newest":
+        found.sort(key=lambda pair: _ORDER_KEYS[order](*pair, now))
+    tasks = [_facts(each, now) for each, _ in found[offset : offset + min(limit, MAX_LISTED)]]
+    return {"now": now, "counts": counts, "total": len(found), "tasks": tasks}
+
+
+def _runtime(record: TaskRecord, state: str, now: float) -> float:
+    return (record.ended or now) - (record.began(state) or now)
+
+
+_ORDER_KEYS: Final[Mapping[str, Callable[[TaskRecord, str, float], Any]]] = {
+    "living": lambda record, state, now: state in ENDED,
+    "name": lambda record, state, now: record.name.casefold(),
+    "time": lambda record, state, now: (state in ENDED, -_runtime(record, state, now)),
+}
 
 
 def find(patterns: list[str], group: str | None, limit: int) -> Message:
@@ -125,6 +161,7 @@ def facts(record: TaskRecord) -> Message:
 #: What answers each of these verbs.
 READS: Final[Mapping[str, Callable[..., Message]]] = {
     "list": list_tasks,
+    "overview": overview,
     "find": find,
     "describe": describe,
     "stack": stack,
