@@ -63,7 +63,7 @@ def overview(limit: int, offset: int, match: str, order: str) -> Message:
     found.reverse()  # the newest first
     if order != "newest":
         found.sort(key=lambda pair: _ORDER_KEYS[order](*pair, now))
-    tasks = [_facts(each, now) for each, _ in found[offset : offset + min(limit, MAX_LISTED)]]
+    tasks = [facts_of(each, now) for each, _ in found[offset : offset + min(limit, MAX_LISTED)]]
     return {"now": now, "counts": counts, "total": len(found), "tasks": tasks}
 
 
