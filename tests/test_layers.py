@@ -24,10 +24,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "asyncnb"
-LAYERS = ("_core", "_kernel", "_offload", "_lab", "_client", "_cli", "widgets")
+LAYERS = ("_core", "_kernel", "_offload", "_lab", "_client", "_mcp", "_cli", "widgets")
 
 # What a layer may import besides the core.
-KNOWS_BESIDES = {"_cli": {"_client"}}
+KNOWS_BESIDES = {"_cli": {"_client", "_mcp"}, "_mcp": {"_client"}}
 
 # Third-party modules that a layer may import, besides the standard library and `asyncnb._core`.
 ALLOWED = {
@@ -36,6 +36,7 @@ ALLOWED = {
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "_lab": {"hatchling"},
     "_client": {"jupyter_core", "zmq"},
+    "_mcp": {"anyio", "jupyter_client", "jupyter_core", "mcp", "pydantic"},
     "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
@@ -96,6 +97,7 @@ KERNEL_FLOORS = {
     "_kernel/current_cell.py": 0,
     "_kernel/front_end.py": 0,
     "_kernel/undo.py": 0,
+    "_kernel/variables.py": 0,
     "_kernel/ipykernel": 1,
     "_kernel/tables": 1,
     "_kernel/output": 2,

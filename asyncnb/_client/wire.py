@@ -102,8 +102,14 @@ class Wire:
         """Close the socket; what was not sent is dropped."""
         self.socket.close()
 
-    def send(self, msg_type: str, content: Message) -> str:
-        """Send a message; return its id."""
+    def send(
+        self,
+        msg_type: str,
+        content: Message,
+        metadata: Message | None = None,
+        subshell: str | None = None,
+    ) -> str:
+        """Send a message, to the kernel's main shell or to a subshell; return its id."""
         msg_id = uuid.uuid4().hex
         header = {
             "msg_id": msg_id,
@@ -113,7 +119,9 @@ class Wire:
             "date": datetime.datetime.now(datetime.UTC).isoformat(),
             "version": PROTOCOL,
         }
-        parts = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+        if subshell is not None:
+            header["subshell_id"] = subshell
+        parts = [json.dumps(part).encode() for part in (header, {}, metadata or {}, content)]
         self.socket.send_multipart([DELIMITER, self._sign(parts), *parts])
         return msg_id
 

@@ -70,7 +70,7 @@ def test_the_page_has_all_verbs_with_their_arguments() -> None:
     together = arguments(questions | changing | subscribed)
     assert together == {verb: [*checks] for verb, checks in VERBS.items()}
     for verb, (cell, _) in (own | questions).items():
-        given = dict(re.findall(r"`(\w+)` \(\"?(\w*)\"?\)", cell))
+        given = dict(re.findall(r"`(\w+)` \(\"?([\w*]*)\"?\)", cell))
         wanted = {k: "null" if v is None else str(v) for k, v in DEFAULTS.get(verb, {}).items()}
         assert given == wanted, verb
 
@@ -110,7 +110,7 @@ class Talk:
         self.feed = kernel_feed()
         self.feed.__class__ = AtOnce
         self.side = ControlSide(self.feed, lambda: dict.fromkeys(FACTS))
-        self.side.held.submit = self._answer_at_once  # type: ignore[method-assign]
+        self.side.held.submit = self._answer_at_once  # type: ignore[method-assign,assignment]
 
     def _answer_at_once(self, *given: Any) -> None:
         self.side.held.take(*given)
@@ -146,6 +146,7 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         "describe": {"task": "over"},
         "stack": {"task": "over"},
         "output": {"task": "over"},
+        "variables": {},
         "timeline": {},
     }
     rows = table("verb | arguments | reply")

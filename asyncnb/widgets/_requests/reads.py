@@ -27,18 +27,23 @@ MAX_LISTED: Final = 1000
 Message = dict[str, Any]
 
 
-def list_tasks(limit: int, offset: int, since: float | None, state: str | None) -> Message:
+def list_tasks(
+    limit: int, offset: int, since: float | None, state: str | None, cell_id: str | None
+) -> Message:
     """Return the tasks, the oldest first; ``total`` is how many there are of those asked for.
 
     ``failures`` is how many have ever failed, of the tasks that are no longer listed, too.
 
     ``since``: those only that live or have ended since then. ``state``: those in it.
+    ``cell_id``: those that the cell with this id has launched.
     """
     found = registry.records()
     if since is not None:
         found = [r for r in found if r.ended is None or r.ended >= since]
     if state is not None:
         found = [r for r in found if r.state() == state]
+    if cell_id is not None:
+        found = [r for r in found if r.cell is not None and r.cell.id == cell_id]
     now = time.time()
     tasks = [facts_of(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
     return {"now": now, "total": len(found), "failures": registry.failures, "tasks": tasks}
@@ -62,7 +67,7 @@ def overview(limit: int, offset: int, match: str, order: str) -> Message:
         ]  # fmt: skip
     found.reverse()  # the newest first
     if order != "newest":
-        found.sort(key=lambda pair: _ORDER_KEYS[order](*pair, now))
+        found.sort(key=lambda pair: _ORDER_KEYS[order](pair[0], pair[1], now))
     tasks = [facts_of(each, now) for each, _ in found[offset : offset + min(limit, MAX_LISTED)]]
     return {"now": now, "counts": counts, "total": len(found), "tasks": tasks}
 
