@@ -316,7 +316,6 @@ class Extension:
         """Return what dashboards and other front ends are kept up to date by. Any thread."""
         with self._feed_lock:
             if self._feed is None:
-                from asyncnb._kernel.variables import variables
                 from asyncnb.widgets._kernel_feed import kernel_feed
 
                 self._feed = feed = kernel_feed(
@@ -325,7 +324,6 @@ class Extension:
                     deadlocks=lambda: self.deadlocks.watcher.lines(),
                     detach=self._detach_cell,
                     stop_cell=lambda id: self.await_cells.stop(id, self._guard),
-                    variables=functools.partial(variables, self.ip),
                 )
                 self._browser_undo.push(feed.close)
             return self._feed

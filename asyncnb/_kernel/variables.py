@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-#: Classes whose ``len`` runs no code of the user.
+#: The ids of classes whose ``len`` runs no code of the user: a class in a set would be hashed,
+#: which its metaclass may define.
 _SIZED: Final = frozenset(
-    {
+    id(cls)
+    for cls in (
         *(bytearray, bytes, dict, frozenset, list, range, set, str, tuple),
         *(collections.Counter, collections.OrderedDict, collections.defaultdict),
         collections.deque,
-    }
+    )
 )
 #: Classes of libraries whose ``shape`` is known without computing, by module.
 _SHAPED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -70,11 +72,12 @@ def facts(value: Any) -> dict[str, Any]:
     """Return what is known of a value without running code of its class."""
     cls = type(value)
     found: dict[str, Any] = {"type": type_name(cls)}
-    if value is None or cls is bool or cls is float or (cls is int and value.bit_length() < 200):
+    small = cls is int and -(2**200) < value < 2**200  # type: ignore[operator]
+    if value is None or cls is bool or cls is float or small:
         found["value"] = repr(value)
     elif cls is str:
         found["value"] = repr(value[:MAX_VALUE]) + ("…" if len(value) > MAX_VALUE else "")
-    if cls in _SIZED:
+    if id(cls) in _SIZED:
         found["length"] = len(value)
     elif _is_shaped(cls):
         try:
