@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import zmq
 
-from asyncnb._client.errors import ClientError
+from asyncnb._client.errors import ClientError, NoAnswerError
 
 DELIMITER: Final = b"<IDS|MSG>"
 #: Of the Jupyter protocol; the newest that a client needs here.
@@ -92,15 +92,21 @@ class Wire:
         )
         self.socket.linger = 0
         # What is waiting here is bounded by what was asked for, not by a number.
-        self.socket.rcvhwm = 0
-        if info.curve is not None:
-            public, secret = info.curve
-            self.socket.curve_publickey = public
-            self.socket.curve_secretkey = secret
-            self.socket.curve_serverkey = public
-        if channel == "iopub":
-            self.socket.subscribe(b"")
-        self.socket.connect(info.address(channel))
+        self.socket.rcvhwm = self.socket.sndhwm = 0
+        try:
+            if info.curve is not None:
+                public, secret = info.curve
+                self.socket.curve_publickey = public
+                self.socket.curve_secretkey = secret
+                self.socket.curve_serverkey = public
+            if channel == "iopub":
+                self.socket.subscribe(b"")
+            self.socket.connect(info.address(channel))
+        except (zmq.ZMQError, ValueError) as exc:
+            self.socket.close()
+            raise ClientError(
+                f"{info.path} has keys or an address that ZeroMQ refuses ({exc})."
+            ) from None
 
     def close(self) -> None:
         """Close the socket; what was not sent is dropped."""
@@ -113,7 +119,10 @@ class Wire:
         metadata: Message | None = None,
         subshell: str | None = None,
     ) -> str:
-        """Send a message, to the kernel's main shell or to a subshell; return its id."""
+        """Send a message, to the kernel's main shell or to a subshell; return its id.
+
+        NoAnswerError if there is no connection, as to a kernel with other keys; never waits.
+        """
         msg_id = uuid.uuid4().hex
         header = {
             "msg_id": msg_id,
@@ -126,7 +135,13 @@ class Wire:
         if subshell is not None:
             header["subshell_id"] = subshell
         parts = [json.dumps(part).encode() for part in (header, {}, metadata or {}, content)]
-        self.socket.send_multipart([DELIMITER, self._sign(parts), *parts])
+        try:
+            self.socket.send_multipart([DELIMITER, self._sign(parts), *parts], zmq.DONTWAIT)
+        except zmq.Again:
+            raise NoAnswerError(
+                f"{self._info.path} has the address of a kernel that refuses the connection: it "
+                "has other keys for encryption, or it hangs."
+            ) from None
         return msg_id
 
     def receive(self, timeout: float) -> Message | None:
