@@ -103,8 +103,8 @@ class Screen:
         return "\n".join(self.lines)
 
     def row(self, text: str) -> str:
-        """The one line with this text."""
-        [found] = [line for line in self.lines if text in line]
+        """The one line of a task with this text."""
+        [found] = [line for line in self.lines if text in line and line.startswith("  ")]
         return found
 
     def press(self, keys: str) -> None:
