@@ -173,7 +173,7 @@ PYTHON = [
         "asyncio.Future._exception",
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/introspection/unmanaged.py "
-        "_core/launched/record.py _kernel/output/router.py widgets/_detail.py "
+        "_core/launched/record.py _kernel/output/router.py _core/listing/detail.py "
         "_core/introspection/leaves.py _kernel/cells/launcher.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",

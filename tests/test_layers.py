@@ -24,10 +24,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "asyncnb"
-LAYERS = ("_core", "_kernel", "_offload", "_lab", "_client", "_cli", "widgets")
+LAYERS = ("_core", "_kernel", "_offload", "_lab", "_client", "_mcp", "_cli", "widgets")
 
 # What a layer may import besides the core.
-KNOWS_BESIDES = {"_cli": {"_client"}}
+KNOWS_BESIDES = {"_cli": {"_client", "_mcp"}, "_mcp": {"_client"}}
 
 # Third-party modules that a layer may import, besides the standard library and `asyncnb._core`.
 ALLOWED = {
@@ -36,7 +36,8 @@ ALLOWED = {
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "_lab": {"hatchling"},
     "_client": {"jupyter_core", "zmq"},
-    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat"},
+    "_mcp": {"anyio", "jupyter_client", "jupyter_core", "mcp", "pydantic"},
+    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat", "packaging"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
@@ -80,6 +81,7 @@ CORE_FLOORS = {
     "_core/loop": 3,
     "_core/tracing": 3,
     "_core/launched": 4,
+    "_core/listing": 5,
     "_core/mapping": 5,
     "_core/task_graph": 5,
     "_core/timeline": 5,
@@ -95,6 +97,7 @@ KERNEL_FLOORS = {
     "_kernel/current_cell.py": 0,
     "_kernel/front_end.py": 0,
     "_kernel/undo.py": 0,
+    "_kernel/variables.py": 0,
     "_kernel/ipykernel": 1,
     "_kernel/tables": 1,
     "_kernel/output": 2,

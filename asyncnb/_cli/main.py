@@ -28,6 +28,9 @@ COMMANDS: Final = {
     "limit": "set how many calls a run makes at a time",
     "stack": "show where a task is, or what the main thread does",
     "run": "run a notebook, and wait for its background tasks",
+    "demo": "open the quick start in JupyterLab",
+    "doctor": "find out what is missing, and what mends it",
+    "mcp": "serve agents: background cells as tools of the Model Context Protocol",
 }
 
 

@@ -48,8 +48,12 @@ class ConnectionInfo:
         """Read a connection file; ClientError if it is none."""
         try:
             found = json.loads(path.read_bytes())
-            ports = {name: int(found[f"{name}_port"]) for name in ("shell", "iopub", "control")}
-            ports["hb"] = int(found.get("hb_port") or 0)
+            ports = {
+                "shell": int(found["shell_port"]),
+                "iopub": int(found["iopub_port"]),
+                "control": int(found["control_port"]),
+                "hb": int(found.get("hb_port") or 0),  # 0: it has none
+            }
             scheme, _, digest = str(found.get("signature_scheme") or "hmac-sha256").partition("-")
             if scheme != "hmac" or digest not in hashlib.algorithms_available:
                 raise ValueError(f"signature_scheme {found['signature_scheme']!r} is not known")
@@ -102,8 +106,14 @@ class Wire:
         """Close the socket; what was not sent is dropped."""
         self.socket.close()
 
-    def send(self, msg_type: str, content: Message) -> str:
-        """Send a message; return its id."""
+    def send(
+        self,
+        msg_type: str,
+        content: Message,
+        metadata: Message | None = None,
+        subshell: str | None = None,
+    ) -> str:
+        """Send a message, to the kernel's main shell or to a subshell; return its id."""
         msg_id = uuid.uuid4().hex
         header = {
             "msg_id": msg_id,
@@ -113,7 +123,9 @@ class Wire:
             "date": datetime.datetime.now(datetime.UTC).isoformat(),
             "version": PROTOCOL,
         }
-        parts = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+        if subshell is not None:
+            header["subshell_id"] = subshell
+        parts = [json.dumps(part).encode() for part in (header, {}, metadata or {}, content)]
         self.socket.send_multipart([DELIMITER, self._sign(parts), *parts])
         return msg_id
 

@@ -201,12 +201,14 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
         "offset": _number,
         "since": _time_or_none,
         "state": _state_or_none,
+        "cell_id": _text_or_none,
     },
     "find": {"patterns": _patterns, "group": _text_or_none, "limit": _number},
     "overview": {"limit": _number, "offset": _number, "match": _text, "order": _order},
     "describe": {"task": _task},
     "stack": {"task": _task_or_none},
     "output": {"task": _task, "cursor": _number},
+    "variables": {"pattern": _text, "limit": _number},
 }
 
 #: Questions that are answered when something has happened; on the control channel alone.
@@ -216,14 +218,17 @@ HELD: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
 }
 
 #: The verbs that are answered with what they ask for.
-QUESTIONS: Final = frozenset({"list", "overview", "find", "describe", "stack", "output"})
+QUESTIONS: Final = frozenset(
+    {"list", "overview", "find", "describe", "stack", "output", "variables"}
+)
 #: The arguments that may be missing.
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "list": {"limit": 100, "offset": 0, "since": None, "state": None},
+    "list": {"limit": 100, "offset": 0, "since": None, "state": None, "cell_id": None},
     "find": {"group": None, "limit": 100},
     "stack": {"task": None},
     "overview": {"limit": 100, "offset": 0, "match": "", "order": "living"},
     "output": {"cursor": 0},
+    "variables": {"pattern": "*", "limit": 100},
     "wait": {"seconds": 0, "any": False},
     "follow": {"cursor": 0, "seconds": 0},
     "cancel_named": {"group": None},

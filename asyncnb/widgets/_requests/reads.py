@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from asyncnb._core import frontend
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
-from asyncnb._core.introspection.info import ENDED, STATES
+from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.introspection.stack import await_chain
 from asyncnb._core.launched import commands
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
-from asyncnb.widgets._detail import MAX_FRAMES, detail_of, waits_for
-from asyncnb.widgets._rows import Calls, Row, cut, row_of
+from asyncnb._core.listing.detail import MAX_FRAMES, detail_of
+from asyncnb._core.listing.facts import facts_of
+from asyncnb._core.listing.rows import cut
 
 if TYPE_CHECKING:
     from asyncnb._core.launched.inside import InnerTask
@@ -26,20 +28,25 @@ MAX_LISTED: Final = 1000
 Message = dict[str, Any]
 
 
-def list_tasks(limit: int, offset: int, since: float | None, state: str | None) -> Message:
+def list_tasks(
+    limit: int, offset: int, since: float | None, state: str | None, cell_id: str | None
+) -> Message:
     """Return the tasks, the oldest first; ``total`` is how many there are of those asked for.
 
     ``failures`` is how many have ever failed, of the tasks that are no longer listed, too.
 
     ``since``: those only that live or have ended since then. ``state``: those in it.
+    ``cell_id``: those that the cell with this id has launched.
     """
     found = registry.records()
     if since is not None:
         found = [r for r in found if r.ended is None or r.ended >= since]
     if state is not None:
         found = [r for r in found if r.state() == state]
+    if cell_id is not None:
+        found = [r for r in found if r.cell is not None and r.cell.id == cell_id]
     now = time.time()
-    tasks = [_facts(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
+    tasks = [facts_of(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
     return {"now": now, "total": len(found), "failures": registry.failures, "tasks": tasks}
 
 
@@ -61,9 +68,8 @@ def overview(limit: int, offset: int, match: str, order: str) -> Message:
         ]  # fmt: skip
     found.reverse()  # the newest first
     if order != "newest":
-        key = _ORDER_KEYS[order]
-        found.sort(key=lambda pair: key(pair[0], pair[1], now))
-    tasks = [_facts(each, now) for each, _ in found[offset : offset + min(limit, MAX_LISTED)]]
+        found.sort(key=lambda pair: _ORDER_KEYS[order](pair[0], pair[1], now))
+    tasks = [facts_of(each, now) for each, _ in found[offset : offset + min(limit, MAX_LISTED)]]
     return {"now": now, "counts": counts, "total": len(found), "tasks": tasks}
 
 
@@ -88,7 +94,7 @@ def find(patterns: list[str], group: str | None, limit: int) -> Message:
     found = commands.chosen(patterns, group)
     now = time.time()
     tasks = [
-        _facts(each, now)
+        facts_of(each, now)
         if isinstance(each, TaskRecord)
         else {"id": each.id, "name": cut(each.name), "state": each.state()}
         for each in found[: min(limit, MAX_LISTED)]
@@ -104,7 +110,7 @@ def describe(task: int | str) -> Message:
 
 def stack(task: int | str | None) -> Message:
     """Return where a task is, or the main thread: as text, and its frames."""
-    from asyncnb._core.launched import stack_text
+    from asyncnb._core.listing import stack_text
 
     if task is None:
         places, text = stack_text.foreground_places(), stack_text.describe_foreground()
@@ -155,17 +161,12 @@ def record_of(task: int | str) -> TaskRecord:
 
 def facts(record: TaskRecord) -> Message:
     """Return a task as ``list`` has it."""
-    return _facts(record, time.time())
+    return facts_of(record, time.time())
 
 
-def _facts(record: TaskRecord, now: float) -> Message:
-    row: Row = row_of(record, now)
-    found: Message = row.numbers._asdict() | row.texts._asdict()
-    found["state"] = STATES[row.numbers.state]
-    found["waits_for"] = "" if record.ended is not None else cut(waits_for(record))
-    if row.calls is not None:
-        found["calls"] = {name: getattr(row.calls, name) for name in Calls._fields[1:]}
-    return found
+def variables(pattern: str, limit: int) -> Message:
+    """Return the variables of the notebook whose names match a glob pattern."""
+    return frontend.current.variables(pattern, limit)
 
 
 #: What answers each of these verbs.
@@ -176,4 +177,5 @@ READS: Final[Mapping[str, Callable[..., Message]]] = {
     "describe": describe,
     "stack": stack,
     "output": output,
+    "variables": variables,
 }
