@@ -87,7 +87,7 @@ def test_late_output_lands_in_its_cell_and_the_run_waits_for_the_tasks(folder, c
     told = json.loads(captured.out)
     assert told["status"] == "done" and told["exit_code"] == 0
     assert told["cells"] == {"total": 4, "done": 4}
-    assert told["tasks"] == {"total": 1, "failed": 0, "cancelled": [], "more_cancelled": 0}
+    assert told["tasks"] == {"listed": 1, "failed": 0, "cancelled": [], "more_cancelled": 0}
     assert told["output"] == str(folder.path / "work.run.ipynb")
     assert "asyncnb: cell 2 of 4\n" in captured.err
     assert not list(folder.path.glob(".*"))  # nothing beside it

@@ -25,12 +25,18 @@ GRACE: Final = 20.0
 INTERRUPTS: Final = (2.0, 8.0, 10.0)
 #: Seconds between two looks at the tasks: the shortest and the longest.
 LOOKS: Final = (0.05, 0.5)
+#: Seconds after which to ask again whether asyncnb is loaded: ipykernel does not answer if a comm
+#: was created in the same moment.
+ASK_AGAIN: Final = 2.0
+#: Seconds between two sentences on tasks that are waited for.
+REPORTS: Final = 2.0
 #: The most names in a sentence.
 MAX_NAMES: Final = 10
 #: Later than any task has ended: ``since`` of those that live.
 FUTURE: Final = 1e11
 
-_LOADS = re.compile(r"load_ext\s+asyncnb|load_ext['\"]\s*,\s*['\"]asyncnb")
+#: A line that loads asyncnb, by magic or by call, and is no comment.
+_LOADS = re.compile(r"^[^#\n]*load_ext(ension)?\b[\s'\",(]+asyncnb\b", re.MULTILINE)
 _LINE = re.compile(r"Cell In\[(\d+)\], line (\d+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -97,7 +103,7 @@ class HeadlessRun:
         self._report = report
         self._save = save
         self._cell: asyncio.Future[None] | None = None
-        self._started = False
+        self.started = False
         self._broken = False  # the kernel does not listen any more
         self._allowed: set[int] = set()  # ids of failed tasks of cells that may fail
 
@@ -127,7 +133,7 @@ class HeadlessRun:
             outcome.status, self._broken = "died", True
         finally:
             try:
-                await self.client.stop(now=self._broken or not self._started)
+                await self.client.stop(now=self._broken or not self.started)
             except BaseException:
                 await self.client.stop(now=True)
                 raise
@@ -155,7 +161,7 @@ class HeadlessRun:
             raise
         except Exception as exc:
             raise KernelStartError(_start_sentence(client.kernel_name, exc)) from None
-        self._started = True
+        self.started = True
         language = info.get("language_info") or {}
         client.nb.metadata["language_info"] = language
         if language.get("name") != "python":
@@ -171,7 +177,14 @@ class HeadlessRun:
 
     async def _loaded(self) -> bool:
         asked = {"target_name": "asyncnb"}
-        return bool((await self.client.ask(asked, "comm_info_request")).get("comms"))
+        while True:
+            try:
+                async with asyncio.timeout(ASK_AGAIN):
+                    reply = await self.client.ask(asked, "comm_info_request")
+            except TimeoutError:
+                await self.client.check_alive()
+                continue
+            return bool(reply.get("comms"))
 
     # Cells.
 
@@ -252,15 +265,16 @@ class HeadlessRun:
         """Wait until no task lives; raise TimeoutError at ``until``."""
         listening = asyncio.ensure_future(self.client.listen())
         try:
-            pause, shown = LOOKS[0], None
+            pause, shown, reported = LOOKS[0], None, -math.inf
             while True:
                 number, names = await self._living()
                 if not number:
                     return
-                if names != shown:
-                    shown = names
+                now = asyncio.get_running_loop().time()
+                if names != shown and now - reported > REPORTS:
+                    shown, reported = names, now
                     self._report(f"waiting for {_named(number, names)}")
-                left = until - asyncio.get_running_loop().time()
+                left = until - now
                 if left <= 0:
                     raise TimeoutError
                 await asyncio.sleep(min(pause, left))
@@ -285,7 +299,7 @@ class HeadlessRun:
 
     async def _abandon(self) -> None:
         """Stop the running cell, and cancel the tasks."""
-        if not self._started:
+        if not self.started:
             return
         cell = self._cell
         if cell is not None and not cell.done():
@@ -309,7 +323,7 @@ class HeadlessRun:
 
     async def _drain(self) -> None:
         """Note which tasks have failed, and have all that they have shown sent."""
-        if self._broken or not self._started or not await self._loaded():
+        if self._broken or not self.started or not await self._loaded():
             return
         # The end of a cell waits for tracebacks that are being formatted.
         await self.client.run_aside("pass")
