@@ -19,6 +19,7 @@ from asyncnb._client.errors import ClientError
 #: Subcommands with their help, in the order of ``asyncnb --help``.
 COMMANDS: Final = {
     "ps": "list kernels and their tasks",
+    "top": "watch tasks as they change, and control them",
     "logs": "print what a task has printed",
     "wait": "wait until tasks have ended",
     "cancel": "cancel tasks",
