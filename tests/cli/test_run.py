@@ -97,11 +97,13 @@ def test_late_output_lands_in_its_cell_and_the_run_waits_for_the_tasks(folder, c
 def test_a_task_that_fails_after_the_last_cell_fails_the_run(folder, capsys):
     path = folder.write(
         GATE,
-        "%load_ext asyncnb",
+        "%load_ext asyncnb\nimport asyncnb",
         "%%atask bad\nawait gate.wait()\nprint('before')\nraise ValueError('broken')",
         "%%atask allowed\nraise KeyError('allowed')",
         "%%atask fine\n1",
-        "gate.set()",
+        "gate.set()\n%tasks wait fine",
+        "%%atask handled\nraise OSError('handled')",
+        "try:\n    await asyncnb.task('handled')\nexcept OSError:\n    pass",
         cell_3=["raises-exception"],
     )
     assert main(["run", "--json", path]) == 1
@@ -123,6 +125,21 @@ def test_a_task_that_fails_after_the_last_cell_fails_the_run(folder, capsys):
     ) in captured.err
     assert folder.texts()[2] == "before\nValueError: broken\n"
     assert folder.texts()[1] == ""  # it was not loaded a second time
+
+
+def test_failures_are_counted_that_the_kernel_has_forgotten(folder, capsys):
+    path = folder.write(
+        "import asyncio, asyncnb",
+        "async def fails(): raise ValueError('early')\nasyncnb.launch(fails(), name='early')",
+        "tasks = [asyncnb.launch(fails(), name=f't {i}') for i in range(15)]\n"
+        "await asyncio.wait(tasks)\n%tasks clear",
+    )
+    assert main(["run", "--json", path]) == 1
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert [each["task"] for each in told["failures"]] == ["early"]
+    assert told["tasks"]["failed"] == 16
+    assert "asyncnb: 15 more tasks failed\n" in captured.err
 
 
 def test_a_failed_cell_ends_the_run_and_its_tasks_clean_up(folder, capsys):

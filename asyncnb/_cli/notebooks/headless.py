@@ -69,7 +69,7 @@ class Outcome:
     tasks: int = 0
     cell: Failure | None = None
     failures: dict[int, Failure] = field(default_factory=dict)  # of tasks, by id
-    #: Failed tasks that the kernel has forgotten, or that an allowed cell has launched.
+    #: Failed tasks that the kernel has forgotten before they were seen.
     unlisted: int = 0
     cancelled: list[str] = field(default_factory=list)
     more_cancelled: int = 0
@@ -105,7 +105,8 @@ class HeadlessRun:
         self._cell: asyncio.Future[None] | None = None
         self.started = False
         self._broken = False  # the kernel does not listen any more
-        self._allowed: set[int] = set()  # ids of failed tasks of cells that may fail
+        self._ever = 0  # how many tasks have failed, whether they are listed or not
+        self._failed: dict[int, dict[str, Any]] = {}  # by id
 
     async def run(self, env: Mapping[str, str]) -> Outcome:
         """Run the cells and wait for the tasks; return what has come of it.
@@ -212,6 +213,8 @@ class HeadlessRun:
             finally:
                 self._save()
             self.outcome.done += 1
+            if await self._loaded():
+                await self._living()
 
     def _left(self) -> float | None:
         left = self._until - asyncio.get_running_loop().time()
@@ -259,6 +262,8 @@ class HeadlessRun:
     async def _living(self) -> tuple[int, list[str]]:
         """Return how many tasks live, and the names of some."""
         listed = await self._ask("list", since=FUTURE, limit=MAX_NAMES)
+        if listed["failures"] != self._ever:
+            await self._collect(int(listed["failures"]))
         return int(listed["total"]), [str(task["name"]) for task in listed["tasks"]]
 
     async def _tasks(self, until: float) -> None:
@@ -328,32 +333,41 @@ class HeadlessRun:
         # The end of a cell waits for tracebacks that are being formatted.
         await self.client.run_aside("pass")
         listed = await self._ask("list", limit=1)
-        self.outcome.tasks, ever = int(listed["total"]), int(listed["failures"])
-        found: list[dict[str, Any]] = []
-        while True:
-            failed = await self._ask("list", state="failed", limit=1000, offset=len(found))
-            found += failed["tasks"]
-            if not failed["tasks"] or len(found) >= failed["total"]:
-                break
-        for task in found:
+        self.outcome.tasks = int(listed["total"])
+        await self._collect(int(listed["failures"]))
+        self.outcome.unlisted = max(0, self._ever - len(self._failed))
+        for id, task in self._failed.items():
             index = self._index_of(int(task["cell"]))
-            if index is not None and "raises-exception" in self.client.nb.cells[index].metadata.get(
-                "tags", ()
-            ):
-                continue
-            traceback = ""
-            if len(self.outcome.failures) < MAX_NAMES:
-                described = await self._ask("describe", task=task["id"])
+            if not task.get("retrieved") and not self._may_fail(index):
+                self.outcome.failures[id] = await self._task_failure(id, task, index)
+
+    async def _collect(self, ever: int) -> None:
+        """Note the tasks that have failed, before the kernel forgets them."""
+        self._ever, seen = ever, 0
+        while True:
+            failed = await self._ask("list", state="failed", limit=1000, offset=seen)
+            self._failed |= {int(task["id"]): task for task in failed["tasks"]}
+            seen += len(failed["tasks"])
+            if not failed["tasks"] or seen >= failed["total"]:
+                return
+
+    def _may_fail(self, index: int | None) -> bool:
+        """Return whether failures of this cell are expected, by the tag that nbclient knows."""
+        tags = () if index is None else self.client.nb.cells[index].metadata.get("tags", ())
+        return "raises-exception" in tags
+
+    async def _task_failure(self, id: int, task: Mapping[str, Any], index: int | None) -> Failure:
+        traceback = ""
+        if len(self.outcome.failures) < MAX_NAMES:  # as many as are shown with their lines
+            try:
+                described = await self._ask("describe", task=id)
                 traceback = str(described["task"].get("traceback") or "")
-            place, line, source = self._place(traceback)
-            self.outcome.failures[int(task["id"])] = Failure(
-                str(task["name"]),
-                place or (None if index is None else index + 1),
-                line,
-                source,
-                str(task["note"]),
-            )
-        self.outcome.unlisted = max(0, ever - len(found))
+            except RefusedError:  # it is no longer listed
+                pass
+        place, line, source = self._place(traceback)
+        cell = place or (None if index is None else index + 1)
+        error = str(task.get("error") or task["note"])
+        return Failure(str(task["name"]), cell, line, source, error)
 
 
 def environment(notebook: Path) -> dict[str, str]:
