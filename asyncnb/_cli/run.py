@@ -188,6 +188,7 @@ def _as_json(
             {
                 "task": each.name,
                 "cell": each.cell,
+                "index": each.index,
                 "line": each.line,
                 "source": each.source,
                 "error": each.error,

@@ -38,10 +38,14 @@ class Folder:
         self.path = path
 
     def write(self, *cells: str, name: str = "work.ipynb", **tags: list[str]) -> str:
-        """Write a notebook; `cell_2=["parameters"]` gives its third cell this tag."""
+        """Write a notebook; `cell_2=["tag"]` gives its third cell a tag, `# …` is a text."""
         notebook = nbformat.v4.new_notebook()
         notebook.metadata["kernelspec"] = {"name": "under-test", "display_name": "under-test"}
-        notebook.cells = [nbformat.v4.new_code_cell(code) for code in cells]
+        new = nbformat.v4
+        notebook.cells = [
+            new.new_markdown_cell(code) if code.startswith("# ") else new.new_code_cell(code)
+            for code in cells
+        ]
         for cell, given in tags.items():
             notebook.cells[int(cell.removeprefix("cell_"))].metadata["tags"] = given
         nbformat.write(notebook, self.path / name)
@@ -51,7 +55,7 @@ class Folder:
         return nbformat.read(self.path / name, as_version=4).cells
 
     def texts(self, name: str = "work.run.ipynb") -> list[str]:
-        return [stored(cell) for cell in self.cells(name)]
+        return [stored(cell) for cell in self.cells(name) if cell.cell_type == "code"]
 
 
 @pytest.fixture
@@ -96,6 +100,7 @@ def test_late_output_lands_in_its_cell_and_the_run_waits_for_the_tasks(folder, c
 
 def test_a_task_that_fails_after_the_last_cell_fails_the_run(folder, capsys):
     path = folder.write(
+        "# A heading",
         GATE,
         "%load_ext asyncnb\nimport asyncnb",
         "%%atask bad\nawait gate.wait()\nprint('before')\nraise ValueError('broken')",
@@ -104,7 +109,7 @@ def test_a_task_that_fails_after_the_last_cell_fails_the_run(folder, capsys):
         "gate.set()\n%tasks wait fine",
         "%%atask handled\nraise OSError('handled')",
         "try:\n    await asyncnb.task('handled')\nexcept OSError:\n    pass",
-        cell_3=["raises-exception"],
+        cell_4=["raises-exception"],
     )
     assert main(["run", "--json", path]) == 1
     captured = capsys.readouterr()
@@ -114,6 +119,7 @@ def test_a_task_that_fails_after_the_last_cell_fails_the_run(folder, capsys):
         {
             "task": "bad",
             "cell": 3,
+            "index": 3,
             "line": 4,
             "source": "raise ValueError('broken')",
             "error": "ValueError: broken",

@@ -46,7 +46,8 @@ class Failure:
     """A cell or a task that has failed."""
 
     name: str | None  # of the task, None for a cell
-    cell: int | None  # its place in the notebook, from 1
+    index: int | None  # of its cell in the notebook, from 0
+    cell: int | None  # the same among the cells with code, from 1
     line: int | None  # of that cell, from 1
     source: str  # that line
     error: str  # type and message
@@ -224,32 +225,31 @@ class HeadlessRun:
         errors = [each for each in cell.outputs if each.output_type == "error"]
         traceback = "\n".join(errors[-1].traceback) if errors else ""
         place, line, source = self._place(traceback)
-        inside = place == index + 1
-        error = f"{ename}: {evalue}" if evalue else ename
-        return Failure(
-            None,
-            index + 1,
-            line if inside else None,
-            source if inside else "",
-            _ANSI.sub("", error),
-        )
+        if place != index:  # a function of an earlier cell
+            line, source = None, ""
+        error = _ANSI.sub("", f"{ename}: {evalue}" if evalue else ename)
+        return Failure(None, index, self._number_of(index), line, source, error)
 
     def _place(self, traceback: str) -> tuple[int | None, int | None, str]:
-        """Return the innermost place of a traceback in a cell: its place, the line, its source."""
+        """Return where a traceback is in a cell, innermost: index, line and source."""
         for number, line in reversed(_LINE.findall(_ANSI.sub("", traceback))):
             index = self._index_of(int(number))
             if index is not None:
                 lines = self.client.nb.cells[index].source.splitlines()
                 inside = int(line) <= len(lines)
-                return index + 1, int(line), lines[int(line) - 1].strip() if inside else ""
+                return index, int(line), lines[int(line) - 1].strip() if inside else ""
         return None, None, ""
 
     def _index_of(self, number: int) -> int | None:
-        """Return the place of In[number] in the notebook."""
+        """Return the index of the cell that is In[number]."""
         for index, cell in self._with_code():
             if number and cell.get("execution_count") == number:
                 return index
         return None
+
+    def _number_of(self, index: int | None) -> int | None:
+        """Return a cell's number, as the progress has it."""
+        return next((n for n, (each, _) in enumerate(self._with_code(), 1) if each == index), None)
 
     # Tasks.
 
@@ -365,9 +365,9 @@ class HeadlessRun:
             except RefusedError:  # it is no longer listed
                 pass
         place, line, source = self._place(traceback)
-        cell = place or (None if index is None else index + 1)
+        index = index if place is None else place
         error = str(task.get("error") or task["note"])
-        return Failure(str(task["name"]), cell, line, source, error)
+        return Failure(str(task["name"]), index, self._number_of(index), line, source, error)
 
 
 def environment(notebook: Path) -> dict[str, str]:
