@@ -324,15 +324,9 @@ class Extension:
                     deadlocks=lambda: self.deadlocks.watcher.lines(),
                     detach=self._detach_cell,
                     stop_cell=lambda id: self.await_cells.stop(id, self._guard),
-                    variables=self._variables,
                 )
                 self._browser_undo.push(feed.close)
             return self._feed
-
-    def _variables(self, pattern: str, limit: int) -> dict[str, Any]:
-        from asyncnb._kernel.variables import variables  # no dashboard asks
-
-        return variables(self.ip, pattern, limit)
 
     def _control_side(self) -> Serve:
         from asyncnb._kernel.magics.status import kernel_facts
@@ -342,10 +336,9 @@ class Extension:
 
     def _detach_cell(self) -> str:
         try:
-            task = self.await_cells.detach()
+            return f"{self.await_cells.detach().get_name()} continues in the background"
         except UsageError as exc:
             raise CommandError(str(exc)) from None
-        return f"{task.get_name()} continues in the background"
 
     def _cell_ended(self, _: object) -> None:
         self.unawaited.cell_ended()

@@ -37,7 +37,7 @@ ALLOWED = {
     "_lab": {"hatchling"},
     "_client": {"jupyter_core", "zmq"},
     "_mcp": {"anyio", "jupyter_client", "jupyter_core", "mcp", "pydantic"},
-    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat"},
+    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat", "packaging"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from asyncnb._cli.options import add_kernel_option
-from asyncnb._client.choose import Known, look, matching, open_all
+from asyncnb._client.choose import Known, file_of, look, matching, open_all
 from asyncnb._client.errors import ClientError, NoAnswerError
 from asyncnb._client.kernel import RemoteKernel
 from asyncnb._client.talks import Talk, ask_all, verb
@@ -57,13 +57,15 @@ def run(arguments: argparse.Namespace) -> int:
     if limit is None:
         limit = 10**9 if arguments.json else MAX_SHOWN
     problems: list[str] = []
-    kernels = open_all(problems)
+    given = arguments.kernel
+    path = None if given is None else file_of(given)
+    kernels = open_all(problems) if path is None else [RemoteKernel(path)]
     try:
         known = look(kernels, arguments.timeout)
         if arguments.server:
             _rename(known)
-        if arguments.kernel is not None:
-            known, problems = [matching(known, arguments.kernel)], []
+        if given is not None:
+            known, problems = known if path else [matching(known, given)], []
         lists = _lists(known, limit, ended=arguments.all, timeout=arguments.timeout)
         facts = [facts_of(each, lists.get(each.kernel, {})) for each in known]
     finally:

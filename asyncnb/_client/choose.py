@@ -139,7 +139,7 @@ def choose_kernels(given: str | None = None, timeout: float = PATIENCE) -> list[
     its process, or the path of a connection file. ClientError says which there are if it names
     none or several. The caller closes ``known.kernel`` of each.
     """
-    if given is not None and (path := _file(given)) is not None:
+    if given is not None and (path := file_of(given)) is not None:
         return [_usable(look([RemoteKernel(path)], timeout)[0])]
     kernels = open_all()
     try:
@@ -272,15 +272,13 @@ def _one_of(
     raise RefusedError(f"No kernel has such a task:{rows}{silent}")
 
 
-def _file(given: str) -> Path | None:
+def file_of(given: str) -> Path | None:
     """Return the connection file that ``given`` is: its path, its name, or the id of a kernel."""
-    path = Path(given).expanduser()
-    if path.suffix == ".json" and (path.is_file() or len(path.parts) > 1):
-        return path  # if it is no such file, the error says so
     for known in connection_files():
         if given in (known.name, known.stem, known.stem.removeprefix("kernel-")):
             return known
-    return None
+    path = Path(given).expanduser()
+    return path if path.suffix == ".json" else None  # if it is no such file, the error says so
 
 
 def matching(known: Sequence[Known], given: str) -> Known:

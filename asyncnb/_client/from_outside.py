@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 #: Exit codes: what the reader is told then.
@@ -17,15 +18,19 @@ NOT_ALLOWED = 4
 
 def main(pid: int) -> int:
     """Print the stacks of all threads, outermost frame first, and the tree of tasks."""
-    if sys.version_info < (3, 14):
-        print(sys.version.split()[0])
-        return TOO_OLD
-    from asyncio import tools
+    if sys.version_info >= (3, 14):
+        from asyncio import tools
 
-    from _remote_debugging import RemoteUnwinder
+        from _remote_debugging import RemoteUnwinder
 
+        return _read(pid, RemoteUnwinder, tools.display_awaited_by_tasks_tree)
+    print(sys.version.split()[0])
+    return TOO_OLD
+
+
+def _read(pid: int, unwinder: Any, print_tasks: Callable[[int], object]) -> int:
     try:
-        found = RemoteUnwinder(pid, all_threads=True).get_stack_trace()
+        found = unwinder(pid, all_threads=True).get_stack_trace()
     except PermissionError as exc:
         print(exc)
         return NOT_ALLOWED
@@ -33,9 +38,10 @@ def main(pid: int) -> int:
     threads = [thread for each in found for thread in getattr(each, "threads", None) or [each]]
     threads.sort(key=lambda thread: thread.thread_id != pid)  # the main thread first
     _print(threads[:1], pid)
-    print("tasks, as far as Python sees them from outside:")
+    which = "" if hasattr(found[0], "threads") else " of the main thread; Python 3.15 sees all"
+    print(f"tasks{which}:")
     try:
-        tools.display_awaited_by_tasks_tree(pid)
+        print_tasks(pid)
     except Exception:  # a process that runs may change while it is read
         print(f"  {traceback.format_exc(limit=0).splitlines()[-1]}")
     _print(threads[1:], pid)

@@ -54,8 +54,12 @@ class ConnectionInfo:
         """Read a connection file; ClientError if it is none."""
         try:
             found = json.loads(path.read_bytes())
-            ports = {name: int(found[f"{name}_port"]) for name in ("shell", "iopub", "control")}
-            ports["hb"] = int(found.get("hb_port") or 0)
+            ports = {
+                "shell": int(found["shell_port"]),
+                "iopub": int(found["iopub_port"]),
+                "control": int(found["control_port"]),
+                "hb": int(found.get("hb_port") or 0),  # 0: it has none
+            }
             scheme, _, digest = str(found.get("signature_scheme") or "hmac-sha256").partition("-")
             if scheme != "hmac" or digest not in hashlib.algorithms_available:
                 raise ValueError(f"signature_scheme {found['signature_scheme']!r} is not known")

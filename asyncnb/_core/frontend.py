@@ -74,6 +74,13 @@ class FrontEnd(Protocol):
         """Return the cell that the main thread runs, or waits for; else None. Any thread."""
         ...
 
+    def variables(self, pattern: str, limit: int) -> dict[str, Any]:
+        """Return ``total`` and ``variables``: those of the user's namespace that match a glob.
+
+        No code of their classes runs. Any thread.
+        """
+        ...
+
     def cell_of(self, filename: str) -> str | None:
         """Return the ``In[n]`` whose code has this file name, None if it is not a cell's."""
         ...
@@ -130,6 +137,9 @@ class PlainFrontEnd:
 
     def foreground(self) -> Foreground | None:
         return None
+
+    def variables(self, pattern: str, limit: int) -> dict[str, Any]:
+        return {"total": 0, "variables": []}
 
     def cell_of(self, filename: str) -> str | None:
         return None

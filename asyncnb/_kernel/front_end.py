@@ -62,6 +62,12 @@ class NotebookFrontEnd:
         loop = self._kernel_loop()
         return () if loop is None else (loop,)
 
+    def variables(self, pattern: str, limit: int) -> dict[str, Any]:
+        """Return variables of the user's namespace. Any thread."""
+        from asyncnb._kernel.variables import variables  # most notebooks are never asked
+
+        return variables(self._ip, pattern, limit)
+
     def cell_of(self, filename: str) -> str | None:
         """Return ``In[n]`` for the file name that IPython gave to the code of a cell."""
         found = self._ip.compile.format_code_name(filename)

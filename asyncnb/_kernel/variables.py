@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-#: Classes whose ``len`` runs no code of the user.
+#: The ids of classes whose ``len`` runs no code of the user: a class in a set would be hashed,
+#: which its metaclass may define.
 _SIZED: Final = frozenset(
-    {
+    id(cls)
+    for cls in (
         *(bytearray, bytes, dict, frozenset, list, range, set, str, tuple),
         *(collections.Counter, collections.OrderedDict, collections.defaultdict),
         collections.deque,
-    }
+    )
 )
 #: Classes of libraries whose ``shape`` is known without computing, by module.
 _SHAPED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -66,20 +68,20 @@ def variables(ip: Any, pattern: str, limit: int) -> dict[str, Any]:
     }
 
 
-def facts(value: object) -> dict[str, Any]:
+def facts(value: Any) -> dict[str, Any]:
     """Return what is known of a value without running code of its class."""
     cls = type(value)
     found: dict[str, Any] = {"type": type_name(cls)}
-    if value is None or cls is bool or cls is float or (cls is int and value.bit_length() < 200):
+    small = cls is int and -(2**200) < value < 2**200  # type: ignore[operator]
+    if value is None or cls is bool or cls is float or small:
         found["value"] = repr(value)
     elif cls is str:
-        text: Any = value
-        found["value"] = repr(text[:MAX_VALUE]) + ("…" if len(text) > MAX_VALUE else "")
-    if cls in _SIZED:
-        found["length"] = len(value)  # type: ignore[arg-type]
+        found["value"] = repr(value[:MAX_VALUE]) + ("…" if len(value) > MAX_VALUE else "")
+    if id(cls) in _SIZED:
+        found["length"] = len(value)
     elif _is_shaped(cls):
         try:
-            found["shape"] = [int(n) for n in value.shape][:32]  # type: ignore[attr-defined]
+            found["shape"] = [int(n) for n in value.shape][:32]
         except Exception:  # while another thread changes it
             return found
         dtype = getattr(value, "dtype", None)

@@ -14,7 +14,7 @@ from asyncnb._client.errors import ClientError, NoAnswerError, RefusedError
 from asyncnb._client.execute import Executor
 from asyncnb._client.held import HeldQuestion, LostError
 from asyncnb._client.kernel import RemoteKernel
-from asyncnb._client.received import Excerpt, Received
+from asyncnb._client.received import Excerpt, Received, plain
 from asyncnb._client.wire import Message
 
 #: Seconds in which a cell that launches a task normally has done so.
@@ -166,9 +166,10 @@ class Session:
         return found
 
     def output(self, tasks: Sequence[Message], cursor: int) -> Excerpt:
-        """Return what a task has printed, as the kernel keeps it."""
-        answer = self.ask("output", task=tasks[0]["id"], cursor=cursor)
-        return Excerpt("", answer["gone"], answer["text"], answer["cursor"])
+        """Return what the last of the tasks has shown, as the kernel keeps it."""
+        answer = self.ask("follow", task=tasks[-1]["id"], cursor=cursor)
+        text, gone, end = plain(answer["text"]), answer["gone"], answer["cursor"]
+        return Excerpt("", gone, text, end) if gone else Excerpt(text, 0, "", end)
 
     # Cells.
 
@@ -251,6 +252,8 @@ class Session:
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wait until the tasks of the handles have ended, or of any of them, or for the time."""
+        if all(self.living(handle) == set() for handle in handles):
+            return  # perhaps lost with their kernel, and its connection file
         # A connection of its own: other requests are answered meanwhile.
         with RemoteKernel(self.kernel.path) as own, HeldQuestion(own, self.id) as question:
             while not stopped():

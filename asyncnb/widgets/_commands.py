@@ -249,27 +249,17 @@ def check_arguments(
     return {name: check(given[name]) for name, check in checks.items()}
 
 
-def no_variables(pattern: str, limit: int) -> dict[str, Any]:
-    """Answer for a feed without a notebook."""
-    return {"total": 0, "variables": []}
-
-
 class Commands:
     """Runs the commands, on the calling thread.
 
-    ``variables`` answers the question of that name, by a pattern and a limit.
     ``detach`` moves the awaiting cell to the background and returns what to show; it raises
     CommandError with the reason if it cannot. ``stop_cell`` stops the foreground cell with an id,
     in the same way; it returns an empty text if another cell, or none, is in the foreground.
     """
 
     def __init__(
-        self,
-        detach: Callable[[], str] = str,
-        stop_cell: Callable[[str], str] = lambda _: "",
-        variables: Callable[..., dict[str, Any]] = no_variables,
+        self, detach: Callable[[], str] = str, stop_cell: Callable[[str], str] = lambda _: ""
     ) -> None:
-        self.variables = variables
         self._detach = detach
         self._stop_foreground = stop_cell
 

@@ -223,8 +223,7 @@ class Feed:
             if verb in QUESTIONS:
                 from asyncnb.widgets._requests.reads import READS  # no dashboard asks
 
-                read = READS.get(verb, self._commands.variables)
-                self._send(subscription, {"k": verb, "n": client, **read(**arguments)}, [])
+                self._send(subscription, {"k": verb, "n": client, **READS[verb](**arguments)}, [])
                 return
             answer: Message = {"k": "ack", "n": client, "ok": True}
             answer["text"] = self._commands.execute(verb, arguments)

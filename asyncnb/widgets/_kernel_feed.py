@@ -10,7 +10,7 @@ from asyncnb._core.launched.registry import registry
 from asyncnb._core.listing.rows import cut
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.loop.slow_steps import MIN_LAG
-from asyncnb.widgets._commands import Commands, no_variables
+from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._subscription import Message
 
@@ -22,7 +22,6 @@ def kernel_feed(
     deadlocks: Callable[[], list[str]] = list,
     detach: Callable[[], str] = str,
     stop_cell: Callable[[str], str] = lambda _: "",
-    variables: Callable[[str, int], Message] = no_variables,
 ) -> Feed:
     """Return a new feed of this kernel.
 
@@ -30,12 +29,11 @@ def kernel_feed(
     one; ``deadlocks`` returns a line for each deadlock. ``detach`` moves that cell to the
     background and returns what to show, or raises CommandError with the reason if it cannot.
     ``stop_cell`` does the same for stopping the foreground cell with an id; it returns an empty
-    text if another cell, or none, is in the foreground. ``variables`` returns those of the user's
-    namespace, by a pattern and a limit.
+    text if another cell, or none, is in the foreground.
     """
     return Feed(
         registry,
-        Commands(detach, stop_cell, variables),
+        Commands(detach, stop_cell),
         loop_facts=lambda before: (
             loop_facts(before) | {"awaiting": awaiting(), "deadlocks": deadlocks()}
         ),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from asyncnb._core import frontend
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
 from asyncnb._core.introspection.info import ENDED
@@ -163,6 +164,11 @@ def facts(record: TaskRecord) -> Message:
     return facts_of(record, time.time())
 
 
+def variables(pattern: str, limit: int) -> Message:
+    """Return the variables of the notebook whose names match a glob pattern."""
+    return frontend.current.variables(pattern, limit)
+
+
 #: What answers each of these verbs.
 READS: Final[Mapping[str, Callable[..., Message]]] = {
     "list": list_tasks,
@@ -171,4 +177,5 @@ READS: Final[Mapping[str, Callable[..., Message]]] = {
     "describe": describe,
     "stack": stack,
     "output": output,
+    "variables": variables,
 }
