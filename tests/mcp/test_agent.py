@@ -74,7 +74,7 @@ def test_three_cells_run_while_another_one_blocks(agent: Agent, kernel: Kernel, 
 
 
 def test_a_kernel_without_subshells_says_what_a_cell_is_queued_behind(
-    agent: Agent, kernel: Kernel, here: str
+    agent: Agent, kernel: Kernel, here: str, tmp_path: Path
 ) -> None:
     if kernel.has_subshells:
         pytest.skip("this kernel has subshells")
@@ -84,8 +84,16 @@ def test_a_kernel_without_subshells_says_what_a_cell_is_queued_behind(
     assert "the-slow-one" in started["note"]
     assert "queued" in agent.refused("cancel", cell=started["cell"])
     assert not agent.ok("wait", cells=[started["cell"]], timeout=0.1)["ended"]
-    kernel.interrupt()
+    kernel.interrupt()  # ipykernel then drops what is queued
     blocking.wait()
+    [state] = agent.ended(started["cell"])
+    assert (state["state"], state["error"]["type"]) == ("failed", "Aborted")
+    free = tmp_path / "free"
+    waits = f"print('waits')\nwhile not __import__('os').path.exists({str(free)!r}): pass"
+    kernel.submit(waits).wait_for("waits")
+    started = agent.ok("start_cell", code="6 * 7", kernel=here)
+    assert started["state"] == "queued"
+    free.touch()
     assert agent.ended(started["cell"])[0]["tail"] == "42\n"
 
 
@@ -191,7 +199,7 @@ def test_variables_are_named_without_running_their_code(
         class Meta(type):
             def __hash__(cls): ran.append("hash"); return 1
             def __eq__(cls, other): ran.append("eq"); return False
-            def __getattribute__(cls, name): ran.append(name); return type.__getattribute__(cls, name)
+            def __getattribute__(cls, name): ran.append(name); return super().__getattribute__(name)
         class Evil(metaclass=Meta):
             def __getattribute__(self, name): ran.append(name); return 1
             def __len__(self): ran.append("len"); return 1
