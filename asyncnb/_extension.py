@@ -336,10 +336,9 @@ class Extension:
 
     def _detach_cell(self) -> str:
         try:
-            task = self.await_cells.detach()
+            return f"{self.await_cells.detach().get_name()} continues in the background"
         except UsageError as exc:
             raise CommandError(str(exc)) from None
-        return f"{task.get_name()} continues in the background"
 
     def _cell_ended(self, _: object) -> None:
         self.unawaited.cell_ended()

@@ -68,6 +68,13 @@ _FRAMES = (
 PYTHON = [
     # The loop: what the short call_soon and timers write to.
     Lean(
+        "_remote_debugging.RemoteUnwinder",
+        "_client/from_outside.py",
+        "`asyncnb stack` of a kernel that does not answer says only that",
+        "hasattr(__import__('_remote_debugging').RemoteUnwinder, 'get_stack_trace')",
+        since=14,
+    ),
+    Lean(
         "asyncio.BaseEventLoop._ready",
         "_core/loop/fast_call_soon.py _core/loop/embedded.py _core/primitives/pause.py",
         "no callback runs; a task that is about to run cannot be paused; no `ready` in statistics",
@@ -166,7 +173,7 @@ PYTHON = [
         "asyncio.Future._exception",
         "_core/launched/ended.py _core/primitives/gather.py _core/introspection/call_graph.py "
         "_core/primitives/groups.py _core/introspection/unmanaged.py "
-        "_core/launched/record.py _kernel/output/router.py widgets/_detail.py "
+        "_core/launched/record.py _kernel/output/router.py _core/listing/detail.py "
         "_core/introspection/leaves.py _kernel/cells/launcher.py",
         "failures of tasks are not shown in their cells",
         "future._exception is None and is_slot(Future, '_exception')",

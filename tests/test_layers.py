@@ -37,7 +37,7 @@ ALLOWED = {
     "_lab": {"hatchling"},
     "_client": {"jupyter_core", "zmq"},
     "_mcp": {"anyio", "jupyter_client", "jupyter_core", "mcp", "pydantic"},
-    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat"},
+    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat", "packaging"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
@@ -81,6 +81,7 @@ CORE_FLOORS = {
     "_core/loop": 3,
     "_core/tracing": 3,
     "_core/launched": 4,
+    "_core/listing": 5,
     "_core/mapping": 5,
     "_core/task_graph": 5,
     "_core/timeline": 5,

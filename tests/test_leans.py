@@ -40,6 +40,7 @@ VERSION_CHECKS = {
     "_core/introspection/leaves.py: sys.version_info < (3, 12)": (
         "sys.monitoring; kernel/output/test_groups.py"
     ),
+    "_client/from_outside.py: sys.version_info >= (3, 14)": "cli/test_stack.py",
     "_core/base/visits.py: sys.version_info >= (3, 14)": "the current task is the thread's own",
     "_core/primitives/backport/uncancel.py: sys.version_info >= (3, 13)": (
         "the C task withdraws by itself"
@@ -49,7 +50,9 @@ VERSION_CHECKS = {
 
 def test_every_private_name_of_others_has_a_row() -> None:
     rows = {(lean.attribute, file) for lean in LEANS for file in lean.used.split()}
-    rows |= {("_signal", "_offload/far/running.py")}  # a module; its row is the function's
+    # Modules; their rows are those of what is used in them.
+    rows |= {("_signal", "_offload/far/running.py")}
+    rows |= {("_remote_debugging", "_client/from_outside.py")}
     lacking = [
         f"asyncnb/{use.file}:{use.line}: {use.name}"
         for use in private_uses(sources())

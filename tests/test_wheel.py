@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from asyncnb._cli.demo import FILES
 from asyncnb._lab import build
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
         shutil.copy(ROOT / name, copy)
     shutil.copytree(ROOT / "asyncnb", copy / "asyncnb", ignore=GENERATED)
+    (copy / "notebooks").mkdir()
+    for name in FILES:
+        shutil.copy(ROOT / "notebooks" / name, copy / "notebooks")
     return copy
 
 
@@ -80,6 +84,9 @@ def test_the_wheel_has_the_extension_and_the_sdist_builds_the_same(
     with zipfile.ZipFile(wheel) as opened:
         texts = [opened.read(name) for name in opened.namelist() if name.endswith((".js", ".css"))]
         assert not [name for name in opened.namelist() if name.startswith("asyncnb/_lab/")]
+        for name in FILES:  # of `asyncnb demo`
+            notebook = (ROOT / "notebooks" / name).read_bytes()
+            assert opened.read(f"asyncnb/_cli/demo_files/{name}") == notebook
     for source in SOURCES:
         first_line = source.read_bytes().split(b"\n")[0]
         assert first_line.startswith(b"// "), source

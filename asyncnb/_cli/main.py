@@ -19,6 +19,7 @@ from asyncnb._client.errors import ClientError
 #: Subcommands with their help, in the order of ``asyncnb --help``.
 COMMANDS: Final = {
     "ps": "list kernels and their tasks",
+    "top": "watch tasks as they change, and control them",
     "logs": "print what a task has printed",
     "wait": "wait until tasks have ended",
     "cancel": "cancel tasks",
@@ -27,6 +28,8 @@ COMMANDS: Final = {
     "limit": "set how many calls a run makes at a time",
     "stack": "show where a task is, or what the main thread does",
     "run": "run a notebook, and wait for its background tasks",
+    "demo": "open the quick start in JupyterLab",
+    "doctor": "find out what is missing, and what mends it",
     "mcp": "serve agents: background cells as tools of the Model Context Protocol",
 }
 

@@ -7,6 +7,7 @@ import json
 
 from asyncnb._cli.options import add_kernel_option
 from asyncnb._client.choose import choose_kernel, find_task
+from asyncnb._client.errors import ClientError, NoAnswerError, NotLoadedError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the stack."""
+    """Print the stack; of a kernel that does not answer, what can be read from outside."""
+    try:
+        return _ask(arguments)
+    except (NoAnswerError, NotLoadedError) as exc:
+        if exc.process is None:
+            raise
+        from asyncnb._client.outside import read  # seldom needed
+
+        try:
+            text = read(exc.process)
+        except ClientError as missing:
+            raise type(exc)(f"{exc}\n{missing}") from None
+        if arguments.json:
+            print(json.dumps({"pid": exc.process.pid, "why": str(exc), "text": text}))
+        else:
+            print(f"{exc}\nRead from outside, process {exc.process.pid}:\n{text}")
+        return 0
+
+
+def _ask(arguments: argparse.Namespace) -> int:
     if arguments.task is None:
         known, task = choose_kernel(arguments.kernel, arguments.timeout), None
     else:

@@ -11,7 +11,9 @@ from typing import Literal
 from asyncnb._client.errors import ClientError, NoAnswerError, NotLoadedError, RefusedError
 from asyncnb._client.find import connection_files
 from asyncnb._client.kernel import PATIENCE, RemoteKernel
-from asyncnb._client.talks import COMMS, KERNEL_INFO, Talk, ask_all, verb
+from asyncnb._client.processes import Process, processes_of
+from asyncnb._client.servers import notebook_paths
+from asyncnb._client.talks import COMMS, KERNEL_INFO, Talk, ask_all, heartbeats, listening, verb
 from asyncnb._client.wire import Message
 from asyncnb._core.base.errors import did_you_mean
 from asyncnb._core.base.text import count, escape_control_chars
@@ -28,19 +30,27 @@ class Known:
     state: State
     #: The answer to ``hello``, or without asyncnb to ``kernel_info_request``; else empty.
     hello: Message = field(default_factory=dict)
+    #: Why there is no answer, in a sentence.
     error: str = ""
+    #: The process of a kernel that does not name it, and the name that a server has for it.
+    process: Process | None = None
+    renamed: str | None = None
 
     @property
     def notebook(self) -> str | None:
-        """The path of the notebook, if the kernel knows it."""
-        found = self.hello.get("notebook")
+        """The path of the notebook, if it is known."""
+        found = self.renamed or self.hello.get("notebook")
+        if not found and self.process is not None:
+            found = self.process.notebook
         return found if isinstance(found, str) and found else None
 
     @property
     def pid(self) -> int | None:
-        """The id of its process, if it has told."""
+        """The id of its process, if it is known."""
         found = self.hello.get("pid")
-        return found if isinstance(found, int) else None
+        if isinstance(found, int):
+            return found
+        return None if self.process is None else self.process.pid
 
     @property
     def label(self) -> str:
@@ -62,7 +72,7 @@ def introduce(kernel: RemoteKernel) -> Talk[Known]:
 
 def look(kernels: Sequence[RemoteKernel], timeout: float = PATIENCE) -> list[Known]:
     """Return what is known of these kernels; all are asked at once, for ``timeout`` seconds."""
-    there = [kernel for kernel in kernels if kernel.listens()]
+    there = listening(kernels)
     answers = dict(zip(there, ask_all(there, introduce, timeout), strict=True))
     found = []
     for kernel in kernels:
@@ -72,17 +82,45 @@ def look(kernels: Sequence[RemoteKernel], timeout: float = PATIENCE) -> list[Kno
         elif isinstance(answer, ClientError):
             answer = Known(kernel, "no answer", error=str(answer))
         found.append(answer)
+    _add_processes([each for each in found if each.state in ("without asyncnb", "no answer")])
     return found
 
 
-def open_all() -> list[RemoteKernel]:
-    """Return all kernels that have a connection file, the newest first; the caller closes them."""
+def _add_processes(known: Sequence[Known]) -> None:
+    """Find out what the kernels that do not speak for themselves are, and why they are silent."""
+    processes = processes_of([each.kernel.path for each in known])
+    for each in known:
+        each.process = processes.get(each.kernel.path)
+    silent = [each for each in known if each.state == "no answer"]
+    beating = heartbeats([each.kernel for each in silent])
+    for each in silent:
+        each.error = each.error.rstrip(".") + _reason(each, each.kernel in beating)
+
+
+def _reason(known: Known, beats: bool) -> str:
+    process = known.process
+    if process is not None and process.stopped:
+        return f": its process {process.pid} is stopped. `kill -CONT {process.pid}` continues it."
+    if beats:
+        return (
+            ", but its heartbeat does: code in C holds the interpreter, or its control channel "
+            "waits for the cell, as in old kernels."
+        )
+    return ", and neither does its heartbeat: it hangs, or another program has its port now."
+
+
+def open_all(problems: list[str] | None = None) -> list[RemoteKernel]:
+    """Return all kernels that have a connection file, the newest first; the caller closes them.
+
+    ``problems`` gets a sentence for each file that is none.
+    """
     found = []
     for path in connection_files():
         try:
             found.append(RemoteKernel(path))
-        except ClientError:
-            continue  # no connection file of a kernel, or it has just gone
+        except ClientError as exc:
+            if problems is not None and path.exists():
+                problems.append(str(exc))
     return found
 
 
@@ -93,13 +131,13 @@ def choose_kernels(given: str | None = None, timeout: float = PATIENCE) -> list[
     its process, or the path of a connection file. ClientError says which there are if it names
     none or several. The caller closes ``known.kernel`` of each.
     """
-    if given is not None and (path := _file(given)) is not None:
+    if given is not None and (path := file_of(given)) is not None:
         return [_usable(look([RemoteKernel(path)], timeout)[0])]
     kernels = open_all()
     try:
         known = [each for each in look(kernels, timeout) if each.state != "dead"]
         if given is not None:
-            known = [_usable(_matching(known, given))]
+            known = [_usable(matching(known, given))]
     except ClientError:
         known = []
         raise
@@ -124,11 +162,11 @@ def choose_kernel(given: str | None = None, timeout: float = PATIENCE) -> Known:
         if each is not chosen:
             each.kernel.close()
     if chosen is None:
+        if not alive:
+            raise _none(known)
         raise ClientError(
-            f"{count(len(alive), 'kernel')} {'has' if len(alive) == 1 else 'have'} asyncnb loaded. "
-            "Name one with --kernel:" + "".join(f"\n  {_called(each)}" for each in alive)
-            if alive
-            else _none(known)
+            f"{len(alive)} kernels have asyncnb loaded. Name one with --kernel:"
+            + "".join(f"\n  {_called(each)}" for each in alive)
         )
     return chosen
 
@@ -167,7 +205,7 @@ def find_tasks(
     chosen: Found | None = None
     try:
         if not alive:
-            raise ClientError(_none(known))
+            raise _none(known)
 
         def find(kernel: RemoteKernel) -> Talk[Found]:
             answer = yield verb("find", patterns=[*patterns], group=group)
@@ -226,19 +264,32 @@ def _one_of(
     raise RefusedError(f"No kernel has such a task:{rows}{silent}")
 
 
-def _file(given: str) -> Path | None:
+def file_of(given: str) -> Path | None:
     """Return the connection file that ``given`` is: its path, its name, or the id of a kernel."""
-    path = Path(given).expanduser()
-    if path.suffix == ".json" and (path.is_file() or len(path.parts) > 1):
-        return path  # if it is no such file, the error says so
     for known in connection_files():
         if given in (known.name, known.stem, known.stem.removeprefix("kernel-")):
             return known
-    return None
+    path = Path(given).expanduser()
+    return path if path.suffix == ".json" else None  # if it is no such file, the error says so
 
 
-def _matching(known: Sequence[Known], given: str) -> Known:
-    """Return the kernel that ``given`` names."""
+def matching(known: Sequence[Known], given: str) -> Known:
+    """Return the kernel that ``given`` names: see `choose_kernels`."""
+    found = _matching(known, given)
+    if found is None and (paths := notebook_paths()):  # it was renamed
+        for each in known:
+            each.renamed = paths.get(each.kernel.id)
+        found = _matching(known, given)
+    if found is not None:
+        return found
+    names = [each.label for each in known]
+    hint = did_you_mean(given, names)
+    if not hint and known:
+        hint = " These are running:" + "".join(f"\n  {_called(each)}" for each in known)
+    raise ClientError(f"No kernel named {given!r} is running.{hint or ' None is.'}")
+
+
+def _matching(known: Sequence[Known], given: str) -> Known | None:
     path = os.path.abspath(given)
     for matches in (
         lambda each: each.notebook is not None and path == os.path.abspath(each.notebook),
@@ -254,11 +305,7 @@ def _matching(known: Sequence[Known], given: str) -> Known:
             raise ClientError(
                 f"{given!r} names {count(len(found), 'kernel')}. Name one by its id or pid:{rows}"
             )
-    names = [each.label for each in known]
-    hint = did_you_mean(given, names)
-    if not hint and known:
-        hint = " These are running:" + "".join(f"\n  {_called(each)}" for each in known)
-    raise ClientError(f"No kernel named {given!r} is running.{hint or ' None is.'}")
+    return None
 
 
 def _is_end_of(given: str, notebook: str) -> bool:
@@ -276,9 +323,17 @@ def _usable(known: Known) -> Known:
 
 
 def _why_not(known: Known) -> ClientError:
+    error = _error_of(known)
+    error.process = known.process
+    return error
+
+
+def _error_of(known: Known) -> ClientError:
     if known.state == "without asyncnb":
         if known.hello.get("language_info", {}).get("name", "python") != "python":
-            return NotLoadedError(f"{known.label} is no Python kernel, and cannot have asyncnb.")
+            return NotLoadedError(
+                f"{known.label} is not a Python kernel, so it cannot have asyncnb."
+            )
         return NotLoadedError(
             f"{known.label} runs without asyncnb. In the notebook: %load_ext asyncnb"
         )
@@ -289,12 +344,14 @@ def _why_not(known: Known) -> ClientError:
     return NoAnswerError(known.error)
 
 
-def _none(known: Sequence[Known]) -> str:
-    """Return the sentence for no kernel with asyncnb."""
+def _none(known: Sequence[Known]) -> ClientError:
+    """Return the error for no kernel with asyncnb."""
     if not known:
-        return "No kernel is running."
+        return ClientError("No kernel is running.")
+    if len(known) == 1:
+        return _why_not(known[0])
     rows = "".join(f"\n  {_why_not(each)}" for each in known)
-    return f"No kernel with asyncnb is running:{rows}"
+    return ClientError(f"No kernel with asyncnb is running:{rows}")
 
 
 def _called(known: Known) -> str:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncnb._client.processes import Process
+
 
 class ClientError(Exception):
     """A kernel cannot be reached, or what was asked for cannot be done; ``str()`` says why."""
+
+    #: The process of the kernel, if it does not answer as asyncnb does, and is known.
+    process: Process | None = None
 
 
 class NoAnswerError(ClientError):

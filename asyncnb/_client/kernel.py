@@ -45,13 +45,17 @@ class RemoteKernel:
             self._control.close()
             self._control = None
 
+    @property
+    def host(self) -> str:
+        """The address to connect to."""
+        return "127.0.0.1" if self.info.ip in ("0.0.0.0", "*", "") else self.info.ip
+
     def listens(self) -> bool:
         """Return whether a process listens at its address: a connection file may outlive it."""
         if self.info.transport != "tcp":
             return Path(self.info.address("control").removeprefix("ipc://")).exists()
-        ip = "127.0.0.1" if self.info.ip in ("0.0.0.0", "*", "") else self.info.ip
         try:
-            socket.create_connection((ip, self.info.ports["control"]), 1.0).close()
+            socket.create_connection((self.host, self.info.ports["control"]), 1.0).close()
         except OSError:
             return False
         return True

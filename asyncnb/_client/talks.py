@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import selectors
+import socket
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -10,13 +13,19 @@ import zmq
 
 from asyncnb._client.errors import ClientError, NoAnswerError
 from asyncnb._client.kernel import PATIENCE, TARGET, VERSION, RemoteKernel
-from asyncnb._client.wire import Message
+from asyncnb._client.wire import Message, Wire
 
 T = TypeVar("T")
 
 #: Seconds after which a question that changes nothing is asked again: ipykernel does not answer
 #: ``comm_info_request`` if a comm was created in the same moment.
 ASK_AGAIN: Final = 1.0
+
+
+#: Seconds that a heartbeat has to come back: nothing but the network is in its way.
+HEARTBEAT: Final = 0.5
+#: Seconds that an address has to accept a connection.
+CONNECT: Final = 1.0
 
 
 class Question(NamedTuple):
@@ -104,14 +113,71 @@ def ask_all(
             waiting[each.kernel.control.socket] = each
             poller.register(each.kernel.control.socket, zmq.POLLIN)
     while waiting and (left := until - time.monotonic()) > 0:
-        for socket, _ in poller.poll(int(1000 * min(left, ASK_AGAIN)) + 1):
-            each = waiting[socket]
+        for ready, _ in poller.poll(int(1000 * min(left, ASK_AGAIN)) + 1):
+            each = waiting[ready]
             answer = each.read()
             if answer is not None and each.step(answer):
-                poller.unregister(socket)
-                del waiting[socket]
+                poller.unregister(ready)
+                del waiting[ready]
         for each in waiting.values():
             each.send_again_if_due()
     for each in waiting.values():
         each.close()
     return [each.result for each in running]
+
+
+def heartbeats(kernels: Sequence[RemoteKernel]) -> set[RemoteKernel]:
+    """Return those kernels whose heartbeat comes back: it does not need their interpreter."""
+    wires = {Wire(each.info, "hb"): each for each in kernels if each.info.ports["hb"]}
+    alive: set[RemoteKernel] = set()
+    poller = zmq.Poller()
+    for wire in wires:
+        poller.register(wire.socket, zmq.POLLIN)
+        wire.socket.send(b"ping", zmq.DONTWAIT)
+    until = time.monotonic() + HEARTBEAT
+    while len(alive) < len(wires) and (left := until - time.monotonic()) > 0:
+        ready = dict(poller.poll(int(1000 * left) + 1))
+        for wire, kernel in wires.items():
+            if wire.socket in ready:
+                poller.unregister(wire.socket)
+                alive.add(kernel)
+    for wire in wires:
+        wire.close()
+    return alive
+
+
+def listening(kernels: Sequence[RemoteKernel]) -> list[RemoteKernel]:
+    """Return those kernels at whose address a process listens; all are tried at once."""
+    there = {each: each.listens() for each in kernels if each.info.transport != "tcp"}
+    with selectors.DefaultSelector() as selector:
+        for kernel in kernels:
+            if kernel.info.transport == "tcp":
+                _connect(selector, kernel)
+        until = time.monotonic() + CONNECT
+        while selector.get_map() and (left := until - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                selector.unregister(key.fileobj)
+                there[key.data] = _is_connected(key.fileobj)
+        for key in list(selector.get_map().values()):
+            _is_connected(key.fileobj)  # closes it
+    return [kernel for kernel in kernels if there.get(kernel)]
+
+
+def _connect(selector: selectors.BaseSelector, kernel: RemoteKernel) -> None:
+    ip = kernel.host
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection.setblocking(False)
+    try:
+        failed = connection.connect_ex((ip, kernel.info.ports["control"]))
+    except (OSError, OverflowError):  # no such host, or no such port
+        failed = errno.ECONNREFUSED
+    if failed in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0)):
+        selector.register(connection, selectors.EVENT_WRITE | selectors.EVENT_READ, kernel)
+    else:
+        connection.close()
+
+
+def _is_connected(connection: Any) -> bool:
+    with connection:
+        return not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -48,7 +48,12 @@ class ConnectionInfo:
         """Read a connection file; ClientError if it is none."""
         try:
             found = json.loads(path.read_bytes())
-            ports = {name: int(found[f"{name}_port"]) for name in ("shell", "iopub", "control")}
+            ports = {
+                "shell": int(found["shell_port"]),
+                "iopub": int(found["iopub_port"]),
+                "control": int(found["control_port"]),
+                "hb": int(found.get("hb_port") or 0),  # 0: it has none
+            }
             scheme, _, digest = str(found.get("signature_scheme") or "hmac-sha256").partition("-")
             if scheme != "hmac" or digest not in hashlib.algorithms_available:
                 raise ValueError(f"signature_scheme {found['signature_scheme']!r} is not known")
@@ -69,7 +74,7 @@ class ConnectionInfo:
             raise ClientError(f"{path} is not a connection file of a kernel ({exc}).") from None
 
     def address(self, channel: str) -> str:
-        """Return the ZeroMQ address of a channel: ``control``, ``iopub`` or ``shell``."""
+        """Return the ZeroMQ address of a channel: ``control``, ``iopub``, ``shell`` or ``hb``."""
         between = "-" if self.transport == "ipc" else ":"
         return f"{self.transport}://{self.ip}{between}{self.ports[channel]}"
 
@@ -83,7 +88,7 @@ class Wire:
         self.socket = (
             zmq.Context[zmq.Socket[bytes]]
             .instance()
-            .socket(zmq.SUB if channel == "iopub" else zmq.DEALER)
+            .socket({"iopub": zmq.SUB, "hb": zmq.REQ}.get(channel, zmq.DEALER))
         )
         self.socket.linger = 0
         # What is waiting here is bounded by what was asked for, not by a number.

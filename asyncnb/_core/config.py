@@ -32,6 +32,8 @@ class Config:
     output_tail: int = 200_000
     #: How many late prints and displays, the newest, are kept for a cell of a headless run.
     late_items: int = 10_000
+    #: Whether the output of a table of tasks has them as JSON, too.
+    tasks_json: bool = True
     #: Seconds between two updates of a progress bar: faster updates are not visible and overload
     #: front ends.
     progress_interval: float = 0.1

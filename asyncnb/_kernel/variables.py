@@ -68,7 +68,7 @@ def variables(ip: Any, pattern: str, limit: int) -> dict[str, Any]:
     }
 
 
-def facts(value: object) -> dict[str, Any]:
+def facts(value: Any) -> dict[str, Any]:
     """Return what is known of a value without running code of its class."""
     cls = type(value)
     found: dict[str, Any] = {"type": type_name(cls)}
@@ -76,13 +76,12 @@ def facts(value: object) -> dict[str, Any]:
     if value is None or cls is bool or cls is float or small:
         found["value"] = repr(value)
     elif cls is str:
-        text: Any = value
-        found["value"] = repr(text[:MAX_VALUE]) + ("…" if len(text) > MAX_VALUE else "")
+        found["value"] = repr(value[:MAX_VALUE]) + ("…" if len(value) > MAX_VALUE else "")
     if id(cls) in _SIZED:
-        found["length"] = len(value)  # type: ignore[arg-type]
+        found["length"] = len(value)
     elif _is_shaped(cls):
         try:
-            found["shape"] = [int(n) for n in value.shape][:32]  # type: ignore[attr-defined]
+            found["shape"] = [int(n) for n in value.shape][:32]
         except Exception:  # while another thread changes it
             return found
         dtype = getattr(value, "dtype", None)

@@ -1,4 +1,7 @@
-"""Put the extension of JupyterLab into the wheel, and into what an editable install installs."""
+"""Put the extension of JupyterLab into the wheel, and into what an editable install installs.
+
+The wheel has the notebook of ``asyncnb demo`` besides, which a clone has in ``notebooks/``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+#: What ``asyncnb demo`` copies.
+DEMO = ("01_quickstart.ipynb",)
 
 
 class LabExtension(BuildHookInterface):  # type: ignore[type-arg]
@@ -25,6 +31,10 @@ class LabExtension(BuildHookInterface):  # type: ignore[type-arg]
         spec.loader.exec_module(build)
         build.build(Path(self._folder), self.metadata.version)
         build_data["shared_data"][self._folder] = "share/jupyter/labextensions/asyncnb"
+        if version == "standard":  # an editable install reads the clone
+            for name in DEMO:
+                source = str(Path(self.root, "notebooks", name))
+                build_data["force_include"][source] = f"asyncnb/_cli/demo_files/{name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove the temporary folder."""

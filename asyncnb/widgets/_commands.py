@@ -108,6 +108,12 @@ def _text_or_none(value: object) -> str | None:
     return None if value is None else _text(value)
 
 
+def _order(value: object) -> str:
+    if not isinstance(value, str) or value not in ORDERS:
+        raise CommandError(f"{brief_of(value)} is not an order: {', '.join(ORDERS)} are.")
+    return value
+
+
 def _tasks(value: object) -> list[int | str]:
     if not isinstance(value, list) or not 0 < len(value) <= 10_000:
         raise CommandError(f"{brief_of(value)} is not a list of ids or names of tasks.")
@@ -139,6 +145,9 @@ def _state_or_none(value: object) -> str | None:
         raise CommandError(f"{brief_of(value)} is not a state: {', '.join(STATES)} are.")
     return value
 
+
+#: The orders of ``overview``.
+ORDERS: Final = ("living", "newest", "name", "time")
 
 #: The most seconds for which a question may be held.
 MAX_SECONDS: Final = 60
@@ -195,6 +204,7 @@ VERBS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
         "cell_id": _text_or_none,
     },
     "find": {"patterns": _patterns, "group": _text_or_none, "limit": _number},
+    "overview": {"limit": _number, "offset": _number, "match": _text, "order": _order},
     "describe": {"task": _task},
     "stack": {"task": _task_or_none},
     "output": {"task": _task, "cursor": _number},
@@ -208,12 +218,15 @@ HELD: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
 }
 
 #: The verbs that are answered with what they ask for.
-QUESTIONS: Final = frozenset({"list", "find", "describe", "stack", "output", "variables"})
+QUESTIONS: Final = frozenset(
+    {"list", "overview", "find", "describe", "stack", "output", "variables"}
+)
 #: The arguments that may be missing.
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "list": {"limit": 100, "offset": 0, "since": None, "state": None, "cell_id": None},
     "find": {"group": None, "limit": 100},
     "stack": {"task": None},
+    "overview": {"limit": 100, "offset": 0, "match": "", "order": "living"},
     "output": {"cursor": 0},
     "variables": {"pattern": "*", "limit": 100},
     "wait": {"seconds": 0, "any": False},

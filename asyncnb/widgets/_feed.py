@@ -27,9 +27,9 @@ from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched.named_groups import open_groups
 from asyncnb._core.launched.record import TaskRecord, observers
 from asyncnb._core.launched.registry import TaskRegistry
+from asyncnb._core.listing.detail import detail_of, waits_for
+from asyncnb._core.listing.rows import FORMAT, Row, cut, pack, row_of, sendable
 from asyncnb.widgets._commands import QUESTIONS, Commands
-from asyncnb.widgets._detail import detail_of, waits_for
-from asyncnb.widgets._rows import FORMAT, Row, cut, pack, row_of, sendable
 from asyncnb.widgets._subscription import (
     MAX_UNACKNOWLEDGED,
     Message,

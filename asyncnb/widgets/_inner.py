@@ -17,8 +17,8 @@ from asyncnb._core.introspection.inner import Inner, inner_info
 from asyncnb._core.introspection.stack import await_chain, awaited_by, waiting_on
 from asyncnb._core.launched import commands
 from asyncnb._core.launched.inside import InnerTask, look_inside
-from asyncnb.widgets._detail import MAX_FRAMES, without_countdown
-from asyncnb.widgets._rows import InnerTexts, cut, state_number
+from asyncnb._core.listing.detail import MAX_FRAMES, without_countdown
+from asyncnb._core.listing.rows import InnerTexts, cut, state_number
 
 #: The most children of one task that a page gets; the counts are of all.
 MAX_CHILDREN: Final = 10_000

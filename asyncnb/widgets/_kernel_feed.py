@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from asyncnb._core.base.text import duration
 from asyncnb._core.launched.registry import registry
+from asyncnb._core.listing.rows import cut
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb._core.loop.slow_steps import MIN_LAG
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._rows import cut
 from asyncnb.widgets._subscription import Message
 
 

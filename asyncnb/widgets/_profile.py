@@ -7,7 +7,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from asyncnb.widgets._rows import sendable
+from asyncnb._core.listing.rows import sendable
 from asyncnb.widgets._static import joined
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import TaskRegistry
-from asyncnb.widgets._rows import FORMAT, cut
+from asyncnb._core.listing.rows import FORMAT, cut
 
 if TYPE_CHECKING:
     from asyncnb._core.launched.group_facts import GroupFacts

@@ -8,7 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from asyncnb.widgets._rows import sendable
+from asyncnb._core.listing.rows import sendable
 from asyncnb.widgets._static import joined
 from asyncnb.widgets._timeline_facts import compact
 

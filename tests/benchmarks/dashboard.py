@@ -12,9 +12,9 @@ import asyncnb
 from asyncnb._core.introspection.info import CellRef
 from asyncnb._core.launched.record import Origin
 from asyncnb._core.launched.registry import registry
+from asyncnb._core.listing.rows import row_of
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._rows import row_of
 from tests.benchmarks import Row
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from asyncnb.widgets._rows import FORMAT as ROWS
+from asyncnb._core.listing.rows import FORMAT as ROWS
 from tests.browser.lab import Lab
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from asyncnb._core.launched import after
 from asyncnb._core.launched import registry as _registry
 from asyncnb._core.launched.record import observers
 from asyncnb._core.launched.registry import TaskRegistry
+from asyncnb._core.listing.rows import Numbers, Texts
 from asyncnb._core.loop.current import shutdown
 from asyncnb._core.repeating.local_time import clock_text
 from asyncnb._core.repeating.repeat import RunCounts
 from asyncnb.testing import clear_ended
 from asyncnb.widgets._commands import QUESTIONS, VERBS, Commands
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._rows import Numbers, Texts
 from asyncnb.widgets._subscription import MAX_UNACKNOWLEDGED, Subscription
 
 

@@ -26,7 +26,7 @@ from asyncnb._core.launched import named_groups as _named_groups
 from asyncnb._core.launched.registry import registry
 from asyncnb._core.loop.current import shutdown
 from asyncnb.testing import clear_ended
-from asyncnb.widgets._commands import VERBS, Commands
+from asyncnb.widgets._commands import ORDERS, VERBS, Commands
 from asyncnb.widgets._feed import Feed
 from asyncnb.widgets._requests.control import REQUEST_VERBS, ControlSide
 from asyncnb.widgets._subscription import Subscription
@@ -87,6 +87,11 @@ fitting = {
     "cursor": st.integers(0, 9),
     "comm_id": st.sampled_from(["one", "other"]),
     "show": st.sampled_from(["rows", "summary"]),
+    "patterns": st.lists(text | st.sampled_from(["kept*", "1", "kept 1/*"]), max_size=3),
+    "match": text,
+    "order": st.sampled_from(ORDERS),
+    "tasks": st.lists(number | text, max_size=3),
+    "any": st.booleans(),
 }
 
 
@@ -239,6 +244,9 @@ def kernel() -> Iterator[Kernel]:
         "state": None,
         "task": id,
         "cursor": 0,
+        "patterns": ["none"],
+        "match": "",
+        "order": ORDERS[0],
     }
     for verb, needs in reversed(list(VERBS.items())):  # each imports what it needs when first used
         if verb != "cancel_all":  # and `cancel` comes last, when the others had a task
@@ -281,6 +289,8 @@ def named(content: Any, records: list[Any]) -> set[int]:
         return set()
     if content.get("c") in ("cancel", "pause", "resume", "rename", "timeout"):
         return {content["id"]} if type(content.get("id")) is int else set()
+    if content.get("c") in ("cancel_named", "pause_named", "resume_named"):
+        return {r.id for r in records}  # a task may have been given that name just before
     if content.get("c") == "cancel_all":  # made of another verb by one of the words put in
         return {r.id for r in records}
     if content.get("c") == "cancel_group":

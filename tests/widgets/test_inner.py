@@ -11,11 +11,11 @@ import pytest
 import asyncnb
 from asyncnb._core.introspection.info import STATES
 from asyncnb._core.launched import inside
+from asyncnb._core.listing.rows import FORMAT
 from asyncnb._core.timeline import sampled
 from asyncnb._core.tracing.recording import recorder
 from asyncnb.widgets import _feed, _inner
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._rows import FORMAT
 from tests.widgets.test_feed import Watcher, ended, feed, forever, settled, tick
 
 __all__ = ["feed"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from asyncnb._core.introspection.info import STATES
+from asyncnb._core.listing.rows import FORMAT, Numbers, Texts
 from asyncnb._core.timeline.rows import ARROW, BARS, ENDS, MARKS
 from asyncnb.widgets import _static
-from asyncnb.widgets._rows import FORMAT, Numbers, Texts
 
 FILES = sorted((Path(_static.__file__).parent / "static").rglob("*.js"))
 

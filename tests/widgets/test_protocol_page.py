@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import asyncnb
+from asyncnb._core.listing.facts import MORE, VERSION
+from asyncnb._core.listing.rows import FORMAT
 from asyncnb._core.loop.current import shutdown
 from asyncnb._kernel.output.task_output import FOLLOWED
 from asyncnb.testing import clear_ended
@@ -21,12 +23,10 @@ from asyncnb.widgets._requests.control import (
     MAX_SUBSCRIPTIONS,
     OF_A_SUBSCRIPTION,
     REQUEST_VERBS,
-    VERSION,
     ControlSide,
 )
 from asyncnb.widgets._requests.held import LINGER, MAX_HELD, MAX_TEXT, SETTLE
 from asyncnb.widgets._requests.reads import MAX_LISTED
-from asyncnb.widgets._rows import FORMAT
 from asyncnb.widgets._subscription import MAX_UNACKNOWLEDGED, Subscription
 
 PAGE = (Path(__file__).parents[2] / "notebooks/reference/protocol.md").read_text(encoding="utf-8")
@@ -70,7 +70,7 @@ def test_the_page_has_all_verbs_with_their_arguments() -> None:
     together = arguments(questions | changing | subscribed)
     assert together == {verb: [*checks] for verb, checks in VERBS.items()}
     for verb, (cell, _) in (own | questions).items():
-        given = dict(re.findall(r"`(\w+)` \(([\w*]+)\)", cell))
+        given = dict(re.findall(r"`(\w+)` \(\"?([\w*]*)\"?\)", cell))
         wanted = {k: "null" if v is None else str(v) for k, v in DEFAULTS.get(verb, {}).items()}
         assert given == wanted, verb
 
@@ -110,7 +110,7 @@ class Talk:
         self.feed = kernel_feed()
         self.feed.__class__ = AtOnce
         self.side = ControlSide(self.feed, lambda: dict.fromkeys(FACTS))
-        self.side.held.submit = self._answer_at_once  # type: ignore[method-assign]
+        self.side.held.submit = self._answer_at_once  # type: ignore[method-assign,assignment]
 
     def _answer_at_once(self, *given: Any) -> None:
         self.side.held.take(*given)
@@ -141,6 +141,7 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         "wait": {"tasks": ["over"]},
         "follow": {"task": "over"},
         "list": {},
+        "overview": {},
         "find": {"patterns": ["over"]},
         "describe": {"task": "over"},
         "stack": {"task": "over"},
@@ -158,7 +159,9 @@ def test_replies_have_the_fields_that_the_page_says(talk: Talk) -> None:
         assert {*reply} == {*names(cell)}, verb
     task = talk.ask(c="describe", task="over")["task"]
     listed = talk.ask(c="list")["tasks"][0]
-    assert {*listed} == {*FORMAT["numbers"], *FORMAT["texts"]}
+    assert {*listed} == {*FORMAT["numbers"], *FORMAT["texts"], "created"}
+    fields = re.findall(r"`(\w+)`", "".join(f"`{key}`" for key in table("field | meaning")))
+    assert {*fields} == {*MORE, "created", "inside"}
     detail = set(re.findall(r"`(\w+)`", PAGE.partition("- `of` in a `detail`:")[2].split("\n")[0]))
     assert {*task} - {*listed} <= detail
 

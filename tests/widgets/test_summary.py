@@ -16,12 +16,12 @@ from asyncnb._core.introspection.info import ENDED, CellRef
 from asyncnb._core.launched import commands
 from asyncnb._core.launched.record import Origin
 from asyncnb._core.launched.registry import registry
+from asyncnb._core.listing.rows import FORMAT
 from asyncnb._core.loop.current import shutdown
 from asyncnb.testing import clear_ended
 from asyncnb.widgets import _summaries
 from asyncnb.widgets._commands import Commands
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._rows import FORMAT
 from asyncnb.widgets._subscription import MAX_UNACKNOWLEDGED
 from asyncnb.widgets._summary import Summary
 from tests.widgets.test_feed import Time, ended, settled, watching

@@ -259,6 +259,8 @@ class AsyncMagics(Magics):
 
         %tasks                        show a table of the tasks
         %tasks [--all] [--failed] [--json] [-g GROUP] [PATTERN]
+                                      --json: the same as JSON, for programs; `found = %tasks
+                                      --json` has all tasks, a cell shows at most 1,000
         %tasks NAME/                  show the tasks that a task made: with create_task(), in a
                                       TaskGroup, a gather; NAME/CHILD names one of them, here and
                                       for cancel, pause, resume, stack and wait

@@ -99,6 +99,14 @@ def options(
             _setter("shutdown_seconds"),
         ),
         Option(
+            "tasks_json",
+            Config.tasks_json,
+            SWITCH,
+            "save with each table of %tasks the same facts as JSON, for programs; off for a "
+            "notebook whose outputs are compared",
+            _setter("tasks_json"),
+        ),
+        Option(
             "progress_interval",
             Config.progress_interval,
             amount("seconds", lowest=0.02, highest=60),

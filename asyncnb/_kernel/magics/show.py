@@ -76,7 +76,7 @@ class ShowVerbs:
         return tree.of(found, plain, empty, below)
 
     def _stack(self, args: argparse.Namespace) -> None:
-        from asyncnb._core.launched.stack_text import describe_stack
+        from asyncnb._core.listing.stack_text import describe_stack
 
         try:
             record = registry.find(args.name)

@@ -1,4 +1,4 @@
-"""How IPython displays tasks, timelines and profiles: as widgets where these work."""
+"""How IPython displays tasks, their tables, timelines and profiles: as widgets where these work."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncnb._core.base.errors import THREADS
+from asyncnb._core.config import config
 from asyncnb._kernel.ipykernel.kernel import kernel_of
 from asyncnb._kernel.ipykernel.parents import is_headless
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from asyncnb._core.primitives.tasks import Task
     from asyncnb._core.profiling.profile import Profile
     from asyncnb._core.timeline.timeline import Timeline
+    from asyncnb._kernel.tables.table import TaskTable
     from asyncnb._kernel.undo import UndoStack
 
 Bundle = dict[str, Any]
@@ -50,6 +52,7 @@ class Displays:
         self._show_as(undo, "asyncnb._core.primitives.tasks", "Task", self._task)
         self._show_as(undo, "asyncnb._core.timeline.timeline", "Timeline", self._timeline)
         self._show_as(undo, "asyncnb._core.profiling.profile", "Profile", self._profile)
+        self._show_as(undo, "asyncnb._kernel.tables.table", "TaskTable", self._table)
 
     def _task(self, task: Task[Any]) -> Bundle | None:
         """Return a live chip where widgets work, one line of text elsewhere."""
@@ -60,6 +63,19 @@ class Displays:
             return None  # it was not launched; its repr is enough
         bundle: Bundle = as_one_line(record.info())
         return self._chip(record, bundle) if self._shows_widgets() else bundle
+
+    def _table(self, table: TaskTable) -> Bundle:
+        """Return its facts as JSON, beside which it is shown as text and as HTML.
+
+        Without them, in a cell that leaves no history: nbval runs cells so, and would compare times
+        with those of another run.
+        """
+        content = (self._parent() or {}).get("content") or {}
+        if not config.tasks_json or table.facts is None or content.get("store_history") is False:
+            return {}
+        from asyncnb._core.listing.facts import MIME_TYPE
+
+        return {MIME_TYPE: table.facts}
 
     def _timeline(self, timeline: Timeline) -> Bundle:
         """Return its picture, and where widgets work also a view with zoom and search."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from asyncnb._core.base.text import escape_control_chars, terminal_columns, truncate_columns, width
 from asyncnb._core.introspection.info import TaskInfo
@@ -18,7 +19,8 @@ class TaskTable:
     """The table that ``%tasks`` returns: one row for each task, as it was at that moment.
 
     Oldest first, with the children of a task below it. ``left_out`` says what is not shown, and
-    ``inside`` what the rows say of the tasks inside theirs, by the ids of their tasks.
+    ``inside`` what the rows say of the tasks inside theirs, by the ids of their tasks. ``facts`` is
+    the same for programs.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class TaskTable:
         empty: str = "No tasks.",
         left_out: str = "",
         inside: Mapping[int, str] = MappingProxyType({}),
+        facts: dict[str, Any] | None = None,
     ) -> None:
         self.infos = tuple(infos)
         self.empty = empty
         self.left_out = left_out
+        self.facts = facts
         now = time.time()
         self.rows = [
             Row(info, branch, now, inside.get(info.id, "")) for info, branch in as_tree(self.infos)

@@ -14,16 +14,15 @@ from asyncnb._core import frontend
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
 from asyncnb._core.launched.record import TaskRecord
+from asyncnb._core.listing.facts import VERSION
+from asyncnb._core.listing.rows import sendable
 from asyncnb._core.loop.current import running_embedded_loop
 from asyncnb.widgets._commands import HELD, VERBS, Commands, brief_of, check_arguments
 from asyncnb.widgets._feed import Feed
-from asyncnb.widgets._kernel_feed import blocked_facts
+from asyncnb.widgets._kernel_feed import blocked_facts, loop_facts
 from asyncnb.widgets._requests.held import HeldQuestions
-from asyncnb.widgets._rows import sendable
 from asyncnb.widgets._subscription import Message, Show, Subscription
 
-#: The version of the protocol. A change that a client has to know of is a new version.
-VERSION: Final = 1
 #: The most subscriptions of pages that are there.
 MAX_SUBSCRIPTIONS: Final = 100
 
@@ -132,6 +131,7 @@ class ControlSide:
             "loop": None if loop is None else loop.kind,
             "busy": _busy(),
             "blocked": blocked_facts(None),
+            "lag": loop_facts({}).get("lag"),
             "can": sorted([*REQUEST_VERBS, *VERBS]),
         }
 

@@ -29,6 +29,8 @@ Message = dict[str, Any]
 #: Seconds in which more may happen before a question is answered, so that a task that prints 10,000
 #: lines a second causes 20 answers a second.
 SETTLE: Final = 0.05
+#: The same after a failure, whose traceback is shown a moment later.
+SETTLE_FAILED: Final = 0.25
 #: The most questions that are held.
 MAX_HELD: Final = 100
 #: About the most characters of output in one answer.
@@ -72,6 +74,10 @@ class _Question:
     def has_news(self) -> bool:
         """Return whether there is something to say."""
         raise NotImplementedError
+
+    def settle(self) -> float:
+        """Return the seconds in which there may be more to say."""
+        return SETTLE
 
     def answer(self) -> Message:
         """Return what there is to say."""
@@ -119,6 +125,12 @@ class _Follow(_Question):
         if self.is_over():
             return True
         return self.output is not None and self.output.since(self.cursor, 1, shown=True)[0] != ""
+
+    def settle(self) -> float:
+        ended = self.record.ended
+        if ended is None or self.record.state() != "failed":
+            return SETTLE
+        return max(SETTLE, SETTLE_FAILED - (time.time() - ended))
 
     def answer(self) -> Message:
         state = self.record.state()  # first: what has ended prints no more
@@ -250,7 +262,7 @@ class HeldQuestions:
         for question in list(self._questions):
             try:
                 if question.settled is None and question.has_news():
-                    question.settled = min(now + SETTLE, question.until)
+                    question.settled = min(now + question.settle(), question.until)
                 if now >= (question.until if question.settled is None else question.settled):
                     self._questions.remove(question)
                     answer = question.answer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from asyncnb._core import frontend
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.base.text import count
-from asyncnb._core.introspection.info import STATES
+from asyncnb._core.introspection.info import ENDED
 from asyncnb._core.introspection.stack import await_chain
 from asyncnb._core.launched import commands
 from asyncnb._core.launched.record import TaskRecord
 from asyncnb._core.launched.registry import registry
-from asyncnb.widgets._detail import MAX_FRAMES, detail_of, waits_for
-from asyncnb.widgets._rows import Calls, Row, cut, row_of
+from asyncnb._core.listing.detail import MAX_FRAMES, detail_of
+from asyncnb._core.listing.facts import facts_of
+from asyncnb._core.listing.rows import cut
 
 if TYPE_CHECKING:
     from asyncnb._core.launched.inside import InnerTask
@@ -44,8 +46,42 @@ def list_tasks(
     if cell_id is not None:
         found = [r for r in found if r.cell is not None and r.cell.id == cell_id]
     now = time.time()
-    tasks = [_facts(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
+    tasks = [facts_of(record, now) for record in found[offset : offset + min(limit, MAX_LISTED)]]
     return {"now": now, "total": len(found), "failures": registry.failures, "tasks": tasks}
+
+
+def overview(limit: int, offset: int, match: str, order: str) -> Message:
+    """Return the tasks that one screen shows, and how many there are in each state.
+
+    ``match`` is a part of their names, groups or states; ``order`` one of ORDERS.
+    """
+    now = time.time()
+    found = [(record, record.state()) for record in registry.records()]
+    counts = dict(collections.Counter(state for _, state in found))
+    if match:
+        part = match.casefold()
+        found = [
+            (record, state)
+            for record, state in found
+            if part in record.name.casefold() or part in (record.group or "").casefold()
+            or part in state
+        ]  # fmt: skip
+    found.reverse()  # the newest first
+    if order != "newest":
+        found.sort(key=lambda pair: _ORDER_KEYS[order](pair[0], pair[1], now))
+    tasks = [facts_of(each, now) for each, _ in found[offset : offset + min(limit, MAX_LISTED)]]
+    return {"now": now, "counts": counts, "total": len(found), "tasks": tasks}
+
+
+def _runtime(record: TaskRecord, state: str, now: float) -> float:
+    return (record.ended or now) - (record.began(state) or now)
+
+
+_ORDER_KEYS: Final[Mapping[str, Callable[[TaskRecord, str, float], Any]]] = {
+    "living": lambda record, state, now: state in ENDED,
+    "name": lambda record, state, now: record.name.casefold(),
+    "time": lambda record, state, now: (state in ENDED, -_runtime(record, state, now)),
+}
 
 
 def find(patterns: list[str], group: str | None, limit: int) -> Message:
@@ -58,7 +94,7 @@ def find(patterns: list[str], group: str | None, limit: int) -> Message:
     found = commands.chosen(patterns, group)
     now = time.time()
     tasks = [
-        _facts(each, now)
+        facts_of(each, now)
         if isinstance(each, TaskRecord)
         else {"id": each.id, "name": cut(each.name), "state": each.state()}
         for each in found[: min(limit, MAX_LISTED)]
@@ -74,7 +110,7 @@ def describe(task: int | str) -> Message:
 
 def stack(task: int | str | None) -> Message:
     """Return where a task is, or the main thread: as text, and its frames."""
-    from asyncnb._core.launched import stack_text
+    from asyncnb._core.listing import stack_text
 
     if task is None:
         places, text = stack_text.foreground_places(), stack_text.describe_foreground()
@@ -125,17 +161,7 @@ def record_of(task: int | str) -> TaskRecord:
 
 def facts(record: TaskRecord) -> Message:
     """Return a task as ``list`` has it."""
-    return _facts(record, time.time())
-
-
-def _facts(record: TaskRecord, now: float) -> Message:
-    row: Row = row_of(record, now)
-    found: Message = row.numbers._asdict() | row.texts._asdict()
-    found["state"] = STATES[row.numbers.state]
-    found["waits_for"] = "" if record.ended is not None else cut(waits_for(record))
-    if row.calls is not None:
-        found["calls"] = {name: getattr(row.calls, name) for name in Calls._fields[1:]}
-    return found
+    return facts_of(record, time.time())
 
 
 def variables(pattern: str, limit: int) -> Message:
@@ -146,6 +172,7 @@ def variables(pattern: str, limit: int) -> Message:
 #: What answers each of these verbs.
 READS: Final[Mapping[str, Callable[..., Message]]] = {
     "list": list_tasks,
+    "overview": overview,
     "find": find,
     "describe": describe,
     "stack": stack,

@@ -35,15 +35,9 @@ def test_the_table_has_one_row_that_counts_and_a_path_has_the_items_in_progress(
     inside = run.ok("%tasks pages/").result
     assert "item 4" in inside
     assert "item 5" in inside
-    found = json.loads(run.ok("%tasks --json").result)["tasks"][0]["calls"]
-    assert {
-        "total": 10,
-        "running": 2,
-        "done": 3,
-        "failed": 1,
-        "limit": 2,
-        "rate": None,
-    }.items() <= (found.items())
+    found = json.loads(run.ok("%tasks --json").result)["tasks"][0]
+    assert (found["done"], found["total"]) == (4, 10)
+    assert {"failed": 1, "limit": 2, "rate": None}.items() <= found["calls"].items()
     assert run.evaluate("pages.task.info().calls.done") == 3
 
 

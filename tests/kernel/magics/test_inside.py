@@ -188,11 +188,12 @@ def test_json_has_the_facts_the_parents_and_the_counts(crawling):
     crawling.ok("import json; found = %tasks --json --all")
     crawling.ok("by_name = {each['name']: each for each in json.loads(found)['tasks']}")
     above = crawling.evaluate("by_name['crawl B']")
+    assert crawling.evaluate("json.loads(found)['version']") == 1
     assert above["inside"] == {"running": 2, "done": 0, "failed": 0, "cancelled": 0}
-    assert (above["state"], above["cell"][:3], above["parent"]) == ("waiting", "In[", None)
+    assert (above["state"], above["cell"] > 0, above["parent"]) == ("waiting", True, None)
     site = crawling.evaluate("by_name['site b']")
     assert site["created"] is None and above["created"] > 0
-    assert site["parent"] == above["id"] and site["waiting_on"] == "TaskGroup (12 tasks)"
+    assert site["parent"] == above["id"] and site["waits_for"] == "TaskGroup (12 tasks)"
     assert crawling.evaluate("json.loads(found)['groups']['more']['running']") == 1
     inside = crawling.ok("%tasks --json 'crawl B/*'").result
     assert inside.startswith("{") and inside.count('"name"') == 3

@@ -31,6 +31,7 @@ NAMES = (
     "frames",
     "output_tail",
     "shutdown",
+    "tasks_json",
     "progress_interval",
     "dashboard_rate",
     "notify",

@@ -1,4 +1,4 @@
-"""One task as a row of the dashboard: its numbers and texts, and how rows are sent.
+"""One task as a row: its numbers and texts, and how rows are sent to a dashboard.
 
 A row is split into what changes often, numbers, and what rarely changes, texts: a thousand changes
 a second are a thousand times seven numbers.

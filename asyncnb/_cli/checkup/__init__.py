@@ -1,0 +1,1 @@
+"""What ``asyncnb doctor`` looks at; nothing is imported or changed for it."""
