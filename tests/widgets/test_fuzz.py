@@ -90,6 +90,7 @@ fitting = {
     "pattern": text,
     "patterns": st.lists(text | st.sampled_from(["kept*", "1", "kept 1/*"]), max_size=3),
     "match": text,
+    "pattern": text,
     "order": st.sampled_from(ORDERS),
     "tasks": st.lists(number | text, max_size=3),
     "any": st.booleans(),
@@ -248,6 +249,7 @@ def kernel() -> Iterator[Kernel]:
         "patterns": ["none"],
         "pattern": "*",
         "match": "",
+        "pattern": "none",
         "order": ORDERS[0],
     }
     for verb, needs in reversed(list(VERBS.items())):  # each imports what it needs when first used
