@@ -70,6 +70,15 @@ class _Running:
         except ClientError as exc:
             self.result = exc
             return True
+        except (AttributeError, LookupError, TypeError, ValueError) as exc:
+            if answer is None:
+                raise
+            # Signed, and yet not what the protocol says.
+            self.result = NoAnswerError(
+                f"{self.kernel.id} has sent an answer that this asyncnb does not understand "
+                f"({type(exc).__name__}: {exc})."
+            )
+            return True
         self._asked.clear()
         try:
             self._send()

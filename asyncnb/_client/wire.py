@@ -27,6 +27,11 @@ DELIMITER: Final = b"<IDS|MSG>"
 #: Of the Jupyter protocol; the newest that a client needs here.
 PROTOCOL: Final = "5.3"
 
+#: The most messages that wait to be read, besides those in the system's buffers, and the most
+#: bytes of a part of one: a connection that brings more is closed.
+MAX_WAITING: Final = 100
+MAX_BYTES: Final = 100_000_000
+
 Message = dict[str, Any]
 
 
@@ -70,7 +75,7 @@ class ConnectionInfo:
             )
         except OSError as exc:
             raise ClientError(f"{path} cannot be read: {exc.strerror or exc}.") from None
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, TypeError, ValueError, RecursionError) as exc:
             raise ClientError(f"{path} is not a connection file of a kernel ({exc}).") from None
 
     def address(self, channel: str) -> str:
@@ -91,8 +96,12 @@ class Wire:
             .socket({"iopub": zmq.SUB, "hb": zmq.REQ}.get(channel, zmq.DEALER))
         )
         self.socket.linger = 0
-        # What is waiting here is bounded by what was asked for, not by a number.
-        self.socket.rcvhwm = self.socket.sndhwm = 0
+        # A kernel sends what was asked for; what is no kernel may send without an end. It is found
+        # out on the other channels: those that bring outputs, of whatever size, come later.
+        self.socket.rcvhwm = 0
+        if channel in ("control", "hb"):
+            self.socket.rcvhwm, self.socket.maxmsgsize = MAX_WAITING, MAX_BYTES
+        self.socket.sndhwm = 0  # no more waits to be sent than was asked for: see `send`
         try:
             if info.curve is not None:
                 public, secret = info.curve
@@ -161,9 +170,11 @@ class Wire:
             if len(parts) != 4 or not hmac.compare_digest(signature, self._sign(parts)):
                 return None
             header, parent, metadata, content = (json.loads(part) for part in parts)
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or deeper than can be read
             return None
         if not all(isinstance(part, dict) for part in (header, parent, content)):
+            return None
+        if not isinstance(parent.setdefault("msg_id", ""), str):
             return None
         return {
             "header": header,
