@@ -39,7 +39,7 @@ ALLOWED = {
     "_lab": {"hatchling"},
     "_client": {"_remote_debugging", "jupyter_core", "zmq"},
     "_mcp": {"anyio", "jupyter_client", "jupyter_core", "mcp", "pydantic"},
-    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat", "packaging"},
+    "_cli": {"zmq", "jupyter_client", "jupyter_core", "nbclient", "nbformat", "packaging"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
