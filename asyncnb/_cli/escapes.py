@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import Final
 
+from asyncnb._core.base.text import escape_control_chars
+
 #: Colours and the like, which pass.
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;:]*m")
 #: What may be the start of a colour, or of a line end, whose rest has not arrived yet.
@@ -66,3 +68,12 @@ def _harmless(char: str) -> bool:
 
 def _number(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+
+
+def escape_lines(text: str) -> str:
+    """Return ``text`` with its lines and their indentation, and no other control characters."""
+    lines = text.split("\n")
+    indents = [line[: len(line) - len(line.lstrip(" "))] for line in lines]
+    return "\n".join(
+        indent + escape_control_chars(line) for indent, line in zip(indents, lines, strict=True)
+    )

@@ -33,6 +33,9 @@ COMMANDS: Final = {
     "mcp": "serve agents: background cells as tools of the Model Context Protocol",
 }
 
+#: The modules of those that share one; the others have one of their name.
+MODULES: Final = dict.fromkeys(("cancel", "pause", "resume", "limit"), "change")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 done, 1 not done, 2 wrongly written."""
@@ -46,11 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=help, description=help)
         command.add_argument("--json", action="store_true", help="print JSON, for programs")
         if name == named:  # the others need not be imported
-            importlib.import_module(f"asyncnb._cli.{name}").add_arguments(command)
+            _module(name).add_arguments(command)
     parsed = parser.parse_args(given)
-    module: Any = importlib.import_module(f"asyncnb._cli.{parsed.command}")
     try:
-        return int(module.run(parsed))
+        return int(_module(parsed.command).run(parsed))
     except argparse.ArgumentError as exc:  # what the parser cannot see
         return _fail(parsed, "UsageError", str(exc), 2)
     except ClientError as exc:
@@ -60,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"asyncnb._cli.{MODULES.get(command, command)}")
 
 
 def _fail(parsed: argparse.Namespace, type: str, text: str, code: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from asyncnb._cli.escapes import escape_lines
 from asyncnb._cli.options import add_kernel_option
 from asyncnb._client.choose import choose_kernel, find_task
 from asyncnb._client.errors import ClientError, NoAnswerError, NotLoadedError
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps({"pid": exc.process.pid, "why": str(exc), "text": text}))
         else:
-            print(f"{exc}\nRead from outside, process {exc.process.pid}:\n{text}")
+            print(f"{exc}\nRead from outside, process {exc.process.pid}:\n{escape_lines(text)}")
         return 0
 
 
@@ -55,5 +56,5 @@ def _ask(arguments: argparse.Namespace) -> int:
         keep = {name: answer[name] for name in ("id", "text", "frames")}
         print(json.dumps({"kernel": kernel.id, "notebook": known.notebook} | keep))
     else:
-        print(answer["text"])
+        print(escape_lines(answer["text"]))
     return 0

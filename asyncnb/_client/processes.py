@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -89,6 +88,8 @@ def _listing_of_windows() -> Iterator[tuple[int, bool, list[str]]]:
 
 
 def _output_of(command: list[str]) -> str:
+    import subprocess  # takes ten milliseconds, and Linux needs none
+
     try:
         done = subprocess.run(command, capture_output=True, timeout=LISTING, check=False)
     except (OSError, subprocess.SubprocessError):

@@ -193,6 +193,15 @@ def test_limit_sets_how_many_calls_a_run_makes(
     assert two[0].evaluate("run.limit") == 5
 
 
+def test_names_cannot_move_the_cursor(runtime: Runtime, two: tuple[Kernel, Kernel]) -> None:
+    evil = "\x1b[2Jgone\u202e"
+    launch(two[0], evil)
+    for arguments in (["ps"], ["stack", evil], ["stack", "1", "-k", "22bb"], ["pause", evil]):
+        done = runtime.run(*arguments, code=int(arguments[-1] == "22bb"))
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "\u202e" not in done.stdout + done.stderr
+
+
 def test_a_name_that_several_tasks_have_is_refused_with_their_ids(
     runtime: Runtime, two: tuple[Kernel, Kernel]
 ) -> None:
