@@ -10,7 +10,7 @@ from typing import Literal
 
 from asyncnb._client.errors import ClientError, NoAnswerError, NotLoadedError, RefusedError
 from asyncnb._client.find import connection_files
-from asyncnb._client.kernel import PATIENCE, RemoteKernel
+from asyncnb._client.kernel import PATIENCE, VERSION, RemoteKernel
 from asyncnb._client.processes import Process, processes_of
 from asyncnb._client.servers import notebook_paths
 from asyncnb._client.talks import COMMS, KERNEL_INFO, Talk, ask_all, heartbeats, listening, verb
@@ -67,6 +67,14 @@ def introduce(kernel: RemoteKernel) -> Talk[Known]:
     hello = yield verb("hello")
     if hello.get("status") != "ok":
         return Known(kernel, "no answer", error=str(hello.get("evalue")))
+    if hello.get("version") != VERSION:
+        theirs = escape_control_chars(str(hello.get("version")), 40)
+        return Known(
+            kernel,
+            "no answer",
+            error=f"{kernel.id} has version {theirs} of the protocol, and this asyncnb version "
+            f"{VERSION}: use the asyncnb of the kernel's environment.",
+        )
     return Known(kernel, "alive", hello)
 
 

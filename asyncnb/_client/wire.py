@@ -21,11 +21,16 @@ from typing import Any, Final
 
 import zmq
 
-from asyncnb._client.errors import ClientError
+from asyncnb._client.errors import ClientError, NoAnswerError
 
 DELIMITER: Final = b"<IDS|MSG>"
 #: Of the Jupyter protocol; the newest that a client needs here.
 PROTOCOL: Final = "5.3"
+
+#: The most messages that wait to be read, besides those in the system's buffers, and the most
+#: bytes of a part of one: a connection that brings more is closed.
+MAX_WAITING: Final = 100
+MAX_BYTES: Final = 100_000_000
 
 Message = dict[str, Any]
 
@@ -70,7 +75,7 @@ class ConnectionInfo:
             )
         except OSError as exc:
             raise ClientError(f"{path} cannot be read: {exc.strerror or exc}.") from None
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, TypeError, ValueError, RecursionError) as exc:
             raise ClientError(f"{path} is not a connection file of a kernel ({exc}).") from None
 
     def address(self, channel: str) -> str:
@@ -91,16 +96,26 @@ class Wire:
             .socket({"iopub": zmq.SUB, "hb": zmq.REQ}.get(channel, zmq.DEALER))
         )
         self.socket.linger = 0
-        # What is waiting here is bounded by what was asked for, not by a number.
+        # A kernel sends what was asked for; what is no kernel may send without an end. It is found
+        # out on the other channels: those that bring outputs, of whatever size, come later.
         self.socket.rcvhwm = 0
-        if info.curve is not None:
-            public, secret = info.curve
-            self.socket.curve_publickey = public
-            self.socket.curve_secretkey = secret
-            self.socket.curve_serverkey = public
-        if channel == "iopub":
-            self.socket.subscribe(b"")
-        self.socket.connect(info.address(channel))
+        if channel in ("control", "hb"):
+            self.socket.rcvhwm, self.socket.maxmsgsize = MAX_WAITING, MAX_BYTES
+        self.socket.sndhwm = 0  # no more waits to be sent than was asked for: see `send`
+        try:
+            if info.curve is not None:
+                public, secret = info.curve
+                self.socket.curve_publickey = public
+                self.socket.curve_secretkey = secret
+                self.socket.curve_serverkey = public
+            if channel == "iopub":
+                self.socket.subscribe(b"")
+            self.socket.connect(info.address(channel))
+        except (zmq.ZMQError, ValueError) as exc:
+            self.socket.close()
+            raise ClientError(
+                f"{info.path} has keys or an address that ZeroMQ refuses ({exc})."
+            ) from None
 
     def close(self) -> None:
         """Close the socket; what was not sent is dropped."""
@@ -113,7 +128,10 @@ class Wire:
         metadata: Message | None = None,
         subshell: str | None = None,
     ) -> str:
-        """Send a message, to the kernel's main shell or to a subshell; return its id."""
+        """Send a message, to the kernel's main shell or to a subshell; return its id.
+
+        NoAnswerError if there is no connection, as to a kernel with other keys; never waits.
+        """
         msg_id = uuid.uuid4().hex
         header = {
             "msg_id": msg_id,
@@ -126,7 +144,13 @@ class Wire:
         if subshell is not None:
             header["subshell_id"] = subshell
         parts = [json.dumps(part).encode() for part in (header, {}, metadata or {}, content)]
-        self.socket.send_multipart([DELIMITER, self._sign(parts), *parts])
+        try:
+            self.socket.send_multipart([DELIMITER, self._sign(parts), *parts], zmq.DONTWAIT)
+        except zmq.Again:
+            raise NoAnswerError(
+                f"{self._info.path} has the address of a kernel that refuses the connection: it "
+                "has other keys for encryption, or it hangs."
+            ) from None
         return msg_id
 
     def receive(self, timeout: float) -> Message | None:
@@ -146,9 +170,11 @@ class Wire:
             if len(parts) != 4 or not hmac.compare_digest(signature, self._sign(parts)):
                 return None
             header, parent, metadata, content = (json.loads(part) for part in parts)
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or deeper than can be read
             return None
         if not all(isinstance(part, dict) for part in (header, parent, content)):
+            return None
+        if not isinstance(parent.setdefault("msg_id", ""), str):
             return None
         return {
             "header": header,

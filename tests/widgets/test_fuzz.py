@@ -89,6 +89,7 @@ fitting = {
     "show": st.sampled_from(["rows", "summary"]),
     "patterns": st.lists(text | st.sampled_from(["kept*", "1", "kept 1/*"]), max_size=3),
     "match": text,
+    "pattern": text,
     "order": st.sampled_from(ORDERS),
     "tasks": st.lists(number | text, max_size=3),
     "any": st.booleans(),
@@ -246,6 +247,7 @@ def kernel() -> Iterator[Kernel]:
         "cursor": 0,
         "patterns": ["none"],
         "match": "",
+        "pattern": "none",
         "order": ORDERS[0],
     }
     for verb, needs in reversed(list(VERBS.items())):  # each imports what it needs when first used
