@@ -11,13 +11,12 @@ import time
 from pathlib import Path
 from typing import Final
 
-import zmq
-
-from asyncnb._cli import top_view as view
+from asyncnb._cli.live import view
+from asyncnb._cli.live.kernels import LiveKernel, LiveKernels
+from asyncnb._cli.live.terminal import Terminal
 from asyncnb._cli.options import add_kernel_option
-from asyncnb._cli.terminal import Terminal
-from asyncnb._cli.top_kernels import LiveKernel, LiveKernels
 from asyncnb._client.choose import choose_kernel
+from asyncnb._client.held import poll_sockets
 from asyncnb._client.wire import Message
 from asyncnb._core.base.text import escape_control_chars
 
@@ -88,13 +87,10 @@ def _facts(kernel: LiveKernel) -> Message:
 
 
 def _poll(kernels: LiveKernels, keys: int | None, timeout: float) -> None:
-    poller = zmq.Poller()
-    for kernel in kernels:
-        poller.register(kernel.kernel.control.socket, zmq.POLLIN)
-        poller.register(kernel.monitor, zmq.POLLIN)
-    if keys is not None:
-        poller.register(keys, zmq.POLLIN)
-    poller.poll(max(1, int(1000 * timeout)))
+    sockets = [
+        each for kernel in kernels for each in (kernel.kernel.control.socket, kernel.monitor)
+    ]
+    poll_sockets(sockets if keys is None else [*sockets, keys], max(0.001, timeout))
 
 
 class Top:

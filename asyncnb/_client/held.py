@@ -28,7 +28,7 @@ class HeldQuestion:
         self._label = label
         self._asked = ""
         self._until = 0.0
-        self._monitor = kernel.control.socket.get_monitor_socket(zmq.Event.DISCONNECTED)
+        self._monitor = monitor_of(kernel)
 
     def __enter__(self) -> HeldQuestion:
         return self
@@ -81,8 +81,17 @@ class HeldQuestion:
 
 def poll(questions: Sequence[HeldQuestion], timeout: float) -> None:
     """Return when one of them may have an answer, or after ``timeout`` seconds."""
+    poll_sockets([socket for question in questions for socket in question.sockets()], timeout)
+
+
+def poll_sockets(sockets: Sequence[Any], timeout: float) -> None:
+    """Return when one of them can be read, or after ``timeout`` seconds; files, too."""
     poller = zmq.Poller()
-    for question in questions:
-        for socket in question.sockets():
-            poller.register(socket, zmq.POLLIN)
+    for socket in sockets:
+        poller.register(socket, zmq.POLLIN)
     poller.poll(max(0, int(1000 * timeout)))
+
+
+def monitor_of(kernel: RemoteKernel) -> Any:
+    """Return a socket that has a message when the connection to the kernel is lost."""
+    return kernel.control.socket.get_monitor_socket(zmq.Event.DISCONNECTED)

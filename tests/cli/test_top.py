@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from asyncnb._cli.terminal import keys_in
+from asyncnb._cli.live.terminal import keys_in
 from tests.cli.processes import Commands, Screen, commands, of_kernel
 from tests.kernel.driver import Kernel
 

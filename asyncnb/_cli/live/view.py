@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from asyncnb._cli.top_kernels import LiveKernel
+from asyncnb._cli.live.kernels import LiveKernel
 from asyncnb._client.wire import Message
 from asyncnb._core.base.text import (
     count,

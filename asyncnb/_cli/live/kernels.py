@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import zmq
-
 from asyncnb._client.errors import ClientError
 from asyncnb._client.find import connection_files
+from asyncnb._client.held import monitor_of
 from asyncnb._client.kernel import TARGET, VERSION, RemoteKernel
 from asyncnb._client.wire import Message
 
@@ -28,7 +27,7 @@ class LiveKernel:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.kernel = RemoteKernel(path)
         #: Has a message when its connection is lost.
-        self.monitor = self.kernel.control.socket.get_monitor_socket(zmq.Event.DISCONNECTED)
+        self.monitor = monitor_of(self.kernel)
         self._clock = clock
         #: ``alive``, ``without asyncnb``, ``no answer``, ``ended``; "" before the first answer.
         self.state = ""

@@ -1,0 +1,1 @@
+"""What `asyncnb top` is made of: the terminal, the kernels that are asked, and what is drawn."""
