@@ -40,6 +40,7 @@ VERSION_CHECKS = {
     "_core/introspection/leaves.py: sys.version_info < (3, 12)": (
         "sys.monitoring; kernel/output/test_groups.py"
     ),
+    "_cli/doctor/machine.py: sys.version_info < (3, 14)": "cli/test_doctor.py",
     "_client/from_outside.py: sys.version_info >= (3, 14)": "cli/test_stack.py",
     "_core/base/visits.py: sys.version_info >= (3, 14)": "the current task is the thread's own",
     "_core/primitives/backport/uncancel.py: sys.version_info >= (3, 13)": (

@@ -82,13 +82,17 @@ class KeepingClient(NotebookClient):
         asked = self._client.execute(code, silent=silent, store_history=False)
         reply = await self._reply(asked)
         while asked not in self._idle:
-            await self._client.iopub_channel.get_msg(timeout=LOOK)
+            try:
+                await self._client.iopub_channel.get_msg(timeout=LOOK)
+            except Empty:
+                await self.check_alive()
         return reply
 
-    async def _reply(self, asked: str, channel: str = "shell") -> dict[str, Any]:
+    async def _reply(self, asked: str, channel: Any = None) -> dict[str, Any]:
+        channel = self._client.shell_channel if channel is None else channel
         while True:
             try:
-                reply = await getattr(self._client, f"{channel}_channel").get_msg(timeout=LOOK)
+                reply = await channel.get_msg(timeout=LOOK)
             except Empty:
                 await self.check_alive()
                 continue
@@ -100,7 +104,7 @@ class KeepingClient(NotebookClient):
         """Send a request of the protocol on the control channel; return the reply."""
         message = self._client.session.msg(kind, content)
         self._client.control_channel.send(message)
-        return await self._reply(message["header"]["msg_id"], "control")
+        return await self._reply(message["header"]["msg_id"], self._client.control_channel)
 
     # The kernel.
 

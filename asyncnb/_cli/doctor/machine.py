@@ -13,7 +13,7 @@ from typing import Final
 
 from jupyter_core.paths import jupyter_runtime_dir
 
-from asyncnb._cli.checkup.finding import Finding
+from asyncnb._cli.doctor.finding import Finding
 from asyncnb._client.errors import ClientError
 from asyncnb._client.find import connection_files
 from asyncnb._client.kernel import each

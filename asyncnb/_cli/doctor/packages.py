@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Final
 
-from asyncnb._cli.checkup.finding import Finding
+from asyncnb._cli.doctor.finding import Finding
 
 SECTION: Final = "This Python"
 #: What the extras are for, in the order of the report.

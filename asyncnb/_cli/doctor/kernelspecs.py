@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from jupyter_core.paths import jupyter_path
 
-from asyncnb._cli.checkup.finding import Finding, Status
-from asyncnb._cli.checkup.packages import version_of
+from asyncnb._cli.doctor.finding import Finding, Status
+from asyncnb._cli.doctor.packages import version_of
 
 SECTION: Final = "Kernels to choose"
 #: Seconds that all the Pythons have, together, to say what they have.

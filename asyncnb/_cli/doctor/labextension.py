@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from jupyter_core.paths import jupyter_config_path, jupyter_path
 
-from asyncnb._cli.checkup.finding import Finding
-from asyncnb._cli.checkup.packages import version_of
+from asyncnb._cli.doctor.finding import Finding
+from asyncnb._cli.doctor.packages import version_of
 
 SECTION: Final = "JupyterLab"
 NAME: Final = "asyncnb"

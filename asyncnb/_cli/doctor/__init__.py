@@ -8,8 +8,8 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Final
 
-from asyncnb._cli.checkup import kernelspecs, labextension, machine, packages
-from asyncnb._cli.checkup.finding import Finding
+from asyncnb._cli.doctor import kernelspecs, labextension, machine, packages
+from asyncnb._cli.doctor.finding import Finding
 from asyncnb._core.base.text import count, escape_control_chars
 
 MARKS: Final = {"ok": " ", "note": "-", "problem": "!"}

@@ -1,1 +1,0 @@
-"""What ``asyncnb doctor`` looks at; nothing is imported or changed for it."""
