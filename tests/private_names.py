@@ -8,13 +8,12 @@ to another package, and ``tests/leans.py`` has a row for each.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "asyncnb"
+from tests.parsed import PACKAGE, trees
 
 #: Documented in spite of the underscore: of namedtuple, of os, and what IPython asks objects for.
 DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace", "_repr_html_", "_repr_mimebundle_"}
@@ -58,13 +57,13 @@ class Source:
 
     def __init__(self, path: Path, root: Path) -> None:
         self.file = path.relative_to(root).as_posix()
-        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.tree = trees().get(path) or ast.parse(path.read_text(encoding="utf-8"))
 
-    @cached_property
+    @functools.cached_property
     def classes(self) -> list[ast.ClassDef]:
         return [node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef)]
 
-    @cached_property
+    @functools.cached_property
     def defined(self) -> set[str]:
         """What the file gives its module and its classes."""
         names = {name for each in self.classes for name in own_names(each)}
@@ -77,7 +76,7 @@ class Source:
                 names |= {alias.asname or alias.name for alias in node.names}
         return names
 
-    @cached_property
+    @functools.cached_property
     def imports(self) -> set[str]:
         """The files of asyncnb that it imports, as ``_core/loop/embedded.py``."""
         found = set()
@@ -89,6 +88,7 @@ class Source:
         return found
 
 
+@functools.cache
 def own_names(cls: ast.ClassDef) -> set[str]:
     """Return the attributes that ``cls`` gives its instances itself."""
     names, slots = set(), None
@@ -114,6 +114,7 @@ def own_names(cls: ast.ClassDef) -> set[str]:
     return names
 
 
+@functools.cache
 def sources(root: Path = PACKAGE) -> list[Source]:
     return [Source(path, root) for path in sorted(root.rglob("*.py"))]
 

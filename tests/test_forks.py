@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import asyncnb
+from tests.parsed import nodes
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 PACKAGE = Path(asyncnb.__file__).parent
@@ -125,13 +126,11 @@ OF_THE_PARENT = {
 
 
 def test_every_lock_survives_a_fork_or_says_why_it_need_not() -> None:
-    plain = set()
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and re.fullmatch(
-                r"threading\.(R?Lock|Condition|(Bounded)?Semaphore)", ast.unparse(node)
-            ):
-                plain.add(path.relative_to(PACKAGE).as_posix())
+    plain = {
+        path.as_posix()
+        for path, node in nodes(ast.Attribute)
+        if re.fullmatch(r"threading\.(R?Lock|Condition|(Bounded)?Semaphore)", ast.unparse(node))
+    }
     assert plain - {"_core/base/locks.py"} == OF_THE_PARENT.keys()
 
 
@@ -371,10 +370,8 @@ def test_every_variable_of_a_module_is_reset_or_says_why_it_need_not_be() -> Non
 
 def test_every_variable_that_code_sets_anew_is_known_here() -> None:
     found = {
-        f"{path.relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}.{name}"
-        for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Global)
+        f"{path.with_suffix('').as_posix().replace('/', '.')}.{name}"
+        for path, node in nodes(ast.Global)
         for name in node.names
     }
     assert found == REBOUND.keys()

@@ -11,6 +11,7 @@ of a running loop and a running kernel, tested in core/ and kernel/.
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import os
 import subprocess
@@ -22,8 +23,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.parsed import PACKAGE, trees
+
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "asyncnb"
 LAYERS = ("_core", "_kernel", "_offload", "_lab", "_client", "_mcp", "_cli", "widgets")
 
 # What a layer may import besides the core.
@@ -160,8 +162,12 @@ class Source:
         """Its layer, or None for the files at the top."""
         return self.path.parts[0] if len(self.path.parts) > 1 else None
 
-    def imports(self) -> Iterator[Import]:
-        yield from self._imports(self.tree, in_function=False, type_only=False)
+    def imports(self) -> list[Import]:
+        return self._all_imports
+
+    @functools.cached_property
+    def _all_imports(self) -> list[Import]:
+        return list(self._imports(self.tree, in_function=False, type_only=False))
 
     def _imports(self, node: ast.AST, in_function: bool, type_only: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
@@ -205,11 +211,9 @@ def wrap(statement: ast.stmt) -> ast.Module:
     return ast.Module(body=[statement], type_ignores=[])
 
 
+@functools.cache  # with what is read off them
 def sources() -> list[Source]:
-    return [
-        Source(path.relative_to(PACKAGE), ast.parse(path.read_text(encoding="utf-8"), str(path)))
-        for path in sorted(PACKAGE.rglob("*.py"))
-    ]
+    return [Source(path.relative_to(PACKAGE), tree) for path, tree in trees().items()]
 
 
 # The rules. Each takes one file and says what is wrong with it.

@@ -89,12 +89,12 @@ def run(arguments: argparse.Namespace) -> int:
             return _refuse(arguments, exc, 1)
         finally:
             # After a second Ctrl-C, too.
-            if headless.outcome.total:
+            if headless.started:
                 client.set_widgets_metadata()
                 files.write(client.tidied(), output)
+                _report(f"saved to {output or 'stdout'}")
     outcome = headless.outcome
     _show(outcome)
-    _report(f"saved to {output}" if output else "saved to stdout")
     code = {"done": 0, "interrupted": 130}.get(outcome.status, 1)
     if arguments.json:
         print(json.dumps(_as_json(arguments, outcome, output, time.monotonic() - started, code)))
@@ -179,7 +179,7 @@ def _as_json(
         "seconds": round(seconds, 3),
         "cells": {"total": outcome.total, "done": outcome.done},
         "tasks": {
-            "total": outcome.tasks,
+            "listed": outcome.tasks,
             "failed": len(outcome.failures) + outcome.unlisted,
             "cancelled": outcome.cancelled,
             "more_cancelled": outcome.more_cancelled,
@@ -188,6 +188,7 @@ def _as_json(
             {
                 "task": each.name,
                 "cell": each.cell,
+                "index": each.index,
                 "line": each.line,
                 "source": each.source,
                 "error": each.error,

@@ -112,6 +112,7 @@ class Top:
         #: The selected line and the first one on the screen, counted over all kernels and tasks.
         self._selected = 1
         self._first = 0
+        self._moved = False
         #: The id of the selected task, which it stays when the order changes.
         self._id: tuple[Path, int] | None = None
         #: The command to be confirmed: verb, kernel, task.
@@ -187,6 +188,8 @@ class Top:
 
     def _follow_selected(self) -> None:
         """Keep the same task selected if it is at another place now."""
+        if self._id is None and not self._moved:
+            self._selected = 1  # the first task, once there is one
         kernel, task = self._task()
         if self._id is not None:
             for begin, each in self._ranges():
@@ -300,7 +303,7 @@ class Top:
             moves[key] = (later or kernels or [0])[0] - self._selected
         if key in moves:
             self._selected = max(0, min(self._selected + moves[key], self._lines() - 1))
-            self._id = None
+            self._id, self._moved = None, True
 
     def _control(self, key: str) -> None:
         kernel, task = self._task()
@@ -332,7 +335,7 @@ class Top:
     def _renew(self) -> None:
         """Ask again, as other tasks are to be shown."""
         self._next_ask = 0.0
-        self._selected, self._first, self._id = 1, 0, None
+        self._selected, self._first, self._id, self._moved = 1, 0, None, False
         for kernel in self._kernels:
             kernel.tasks.clear()
 

@@ -34,7 +34,7 @@ class Executor:
     def __init__(self, info: ConnectionInfo) -> None:
         self._info = info
         self._news = threading.Condition()
-        self._outbox: deque[tuple[Received, Message, Message, str | None]] = deque()
+        self._outbox: deque[tuple[Received, Message | None, Message, str | None]] = deque()
         self._by_request: dict[str, Received] = {}
         self._thread: threading.Thread | None = None
         self._connected = False
@@ -80,6 +80,18 @@ class Executor:
         with self._news:
             return bool(self._news.wait_for(lambda: arrived() or self._stopping, timeout))
 
+    def catch_up(self, timeout: float) -> bool:
+        """Wait until what the kernel has sent so far has arrived; return whether it has.
+
+        Text that is printed waits in the kernel for a fifth of a second, and is not sent yet.
+        """
+        self._start()
+        marker = Received("", "")
+        with self._news:
+            self._outbox.append((marker, None, {}, None))
+            self._poke()
+        return self.wait(lambda: marker.idle, timeout)
+
     def close(self) -> None:
         """Close the sockets, and end the thread."""
         with self._news:
@@ -123,22 +135,22 @@ class Executor:
                 wires.append(Wire(self._info, channel))
             iopub, shell, control = wires
             self._connect(iopub, control)
-            control.close()
             with self._news:
                 self._connected = True
                 self._news.notify_all()
             poller = zmq.Poller()
-            for socket in (iopub.socket, shell.socket, self._woken):
+            for socket in (iopub.socket, shell.socket, control.socket, self._woken):
                 poller.register(socket, zmq.POLLIN)
             while not self._stopping:
                 ready = dict(poller.poll())
                 if self._woken in ready:
                     self._woken.recv()
-                    self._send_all(shell)
+                    self._send_all(shell, control)
                 if iopub.socket in ready:
                     self._read(iopub)
-                if shell.socket in ready:
-                    self._read(shell)
+                for wire in (shell, control):
+                    if wire.socket in ready:
+                        self._read(wire)
         except Exception as exc:
             with self._news:
                 self._failure = exc
@@ -165,10 +177,13 @@ class Executor:
                     f"The kernel has not answered within {CONNECT_SECONDS:g} s: nothing was sent."
                 )
 
-    def _send_all(self, shell: Wire) -> None:
+    def _send_all(self, shell: Wire, control: Wire) -> None:
         while self._outbox:
             received, content, metadata, subshell = self._outbox.popleft()
-            asked = shell.send("execute_request", content, metadata, subshell)
+            if content is None:
+                asked = control.send("kernel_info_request", {})
+            else:
+                asked = shell.send("execute_request", content, metadata, subshell)
             self._by_request[asked] = received
             while len(self._by_request) > MAX_CELLS:
                 del self._by_request[next(iter(self._by_request))]

@@ -130,6 +130,8 @@ class Received:
     #: n of its ``In[n]``, once it has begun.
     number: int | None = None
     begun: bool = False
+    #: Whether the kernel has reported the end of the request.
+    idle: bool = False
     reply: Message | None = None
     log: TextLog = field(default_factory=TextLog)
     #: Characters of stdout and stderr, as the kernel counts them.
@@ -143,6 +145,8 @@ class Received:
             if msg_type == "execute_input":
                 self.begun = True
                 self.number = content.get("execution_count")
+            elif msg_type == "status":
+                self.idle = content.get("execution_state") == "idle"
             elif msg_type == "stream":
                 text = str(content.get("text", ""))
                 self.printed += len(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import selectors
 import socket
@@ -79,7 +80,12 @@ class _Running:
             )
             return True
         self._asked.clear()
-        self._send()
+        try:
+            self._send()
+        except ClientError as exc:
+            self.result = exc
+            self.close()
+            return True
         return False
 
     def _send(self) -> None:
@@ -88,7 +94,8 @@ class _Running:
 
     def send_again_if_due(self) -> None:
         if self._question.again and time.monotonic() >= self._at + ASK_AGAIN:
-            self._send()
+            with contextlib.suppress(NoAnswerError):  # its time is not up
+                self._send()
 
     def read(self) -> Message | None:
         """Return the reply to the question if the next message is that."""
@@ -137,12 +144,15 @@ def ask_all(
 
 def heartbeats(kernels: Sequence[RemoteKernel]) -> set[RemoteKernel]:
     """Return those kernels whose heartbeat comes back: it does not need their interpreter."""
-    wires = {Wire(each.info, "hb"): each for each in kernels if each.info.ports["hb"]}
+    wires: dict[Wire, RemoteKernel] = {}
     alive: set[RemoteKernel] = set()
     poller = zmq.Poller()
-    for wire in wires:
-        poller.register(wire.socket, zmq.POLLIN)
-        wire.socket.send(b"ping", zmq.DONTWAIT)
+    for each in kernels:
+        if each.info.ports["hb"]:
+            with contextlib.suppress(ClientError, zmq.Again):
+                wires[wire := Wire(each.info, "hb")] = each
+                poller.register(wire.socket, zmq.POLLIN)
+                wire.socket.send(b"ping", zmq.DONTWAIT)
     until = time.monotonic() + HEARTBEAT
     while len(alive) < len(wires) and (left := until - time.monotonic()) > 0:
         ready = dict(poller.poll(int(1000 * left) + 1))

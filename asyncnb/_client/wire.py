@@ -8,7 +8,6 @@ See https://jupyter-client.readthedocs.io/en/stable/messaging.html, "The Wire Pr
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import getpass
 import hashlib
@@ -22,7 +21,7 @@ from typing import Any, Final
 
 import zmq
 
-from asyncnb._client.errors import ClientError
+from asyncnb._client.errors import ClientError, NoAnswerError
 
 DELIMITER: Final = b"<IDS|MSG>"
 #: Of the Jupyter protocol; the newest that a client needs here.
@@ -103,14 +102,20 @@ class Wire:
         if channel in ("control", "hb"):
             self.socket.rcvhwm, self.socket.maxmsgsize = MAX_WAITING, MAX_BYTES
         self.socket.sndhwm = 0  # no more waits to be sent than was asked for: see `send`
-        if info.curve is not None:
-            public, secret = info.curve
-            self.socket.curve_publickey = public
-            self.socket.curve_secretkey = secret
-            self.socket.curve_serverkey = public
-        if channel == "iopub":
-            self.socket.subscribe(b"")
-        self.socket.connect(info.address(channel))
+        try:
+            if info.curve is not None:
+                public, secret = info.curve
+                self.socket.curve_publickey = public
+                self.socket.curve_secretkey = secret
+                self.socket.curve_serverkey = public
+            if channel == "iopub":
+                self.socket.subscribe(b"")
+            self.socket.connect(info.address(channel))
+        except (zmq.ZMQError, ValueError) as exc:
+            self.socket.close()
+            raise ClientError(
+                f"{info.path} has keys or an address that ZeroMQ refuses ({exc})."
+            ) from None
 
     def close(self) -> None:
         """Close the socket; what was not sent is dropped."""
@@ -125,7 +130,7 @@ class Wire:
     ) -> str:
         """Send a message, to the kernel's main shell or to a subshell; return its id.
 
-        Never waits: a message for what turned out to be no kernel is dropped, and has no answer.
+        NoAnswerError if there is no connection, as to a kernel with other keys; never waits.
         """
         msg_id = uuid.uuid4().hex
         header = {
@@ -139,10 +144,13 @@ class Wire:
         if subshell is not None:
             header["subshell_id"] = subshell
         parts = [json.dumps(part).encode() for part in (header, {}, metadata or {}, content)]
-        # ZeroMQ gives up a connection whose other side does not speak its protocol, and would then
-        # wait without an end for another one.
-        with contextlib.suppress(zmq.Again):
+        try:
             self.socket.send_multipart([DELIMITER, self._sign(parts), *parts], zmq.DONTWAIT)
+        except zmq.Again:
+            raise NoAnswerError(
+                f"{self._info.path} has the address of a kernel that refuses the connection: it "
+                "has other keys for encryption, or it hangs."
+            ) from None
         return msg_id
 
     def receive(self, timeout: float) -> Message | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -226,10 +228,24 @@ def make_server(work: Work, version: str) -> MCPServer[Any]:
 def serve(version: str) -> None:
     """Serve one client until it closes stdin; then end what was started for it."""
     work = Work()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, functools.partial(_end, work))
     try:
         make_server(work, version).run("stdio")
     finally:
         work.kernels.close()
+
+
+def _end(work: Work, number: int, _: object) -> None:
+    """End what was started, then the process, which may be waiting for its stdin."""
+
+    def end() -> None:
+        try:
+            work.kernels.close()
+        finally:
+            os._exit(128 + number)
+
+    threading.Thread(target=end, name="asyncnb mcp end").start()
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:

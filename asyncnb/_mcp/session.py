@@ -40,6 +40,9 @@ class CellFailedError(ClientError):
         reply = cell.received.reply or {}
         self.type = str(reply.get("ename") or "Error")
         self.message = str(reply.get("evalue") or "")
+        if reply.get("status") in ("aborted", "abort"):
+            self.type = "Aborted"
+            self.message = "a cell before it failed, so the kernel has dropped it; start it again"
         self.traceback = "\n".join(str(line) for line in reply.get("traceback") or ())
         self.cell = cell
         super().__init__(f"{self.type}: {self.message}")
@@ -302,4 +305,6 @@ class Session:
         def arrived() -> bool:
             return received.printed >= printed and (not failed or bool(received.errors))
 
-        cell.settled = self._executor.wait(arrived, SETTLE_SECONDS) or True
+        self._executor.catch_up(SETTLE_SECONDS)
+        self._executor.wait(arrived, SETTLE_SECONDS)
+        cell.settled = True

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from jupyter_client.manager import KernelManager
+from zmq import curve_keypair
 
 from tests.cli.kernels import Runtime, closed_port, named, runtime
 from tests.kernel.driver import DEADLINE, Kernel
@@ -115,11 +119,38 @@ def test_what_blocks_the_loop_is_shown(runtime: Runtime, mine: Kernel) -> None:
     mine.ok("await rude")
 
 
-def test_encrypted_and_foreign_kernels_dead_ones_and_other_files(
-    runtime: Runtime, start_kernel: Callable[..., Kernel]
+def test_an_encrypted_kernel_is_listed_and_one_with_other_keys_is_not_waited_for(
+    runtime: Runtime, start_kernel: Callable[..., Kernel], python: str
+) -> None:
+    if not has_encryption(python):
+        pytest.skip("this ipykernel or jupyter_client has no encryption")
+    runtime.add(start_kernel(encrypted=True), "encrypted")
+    info = json.loads((runtime.folder / "kernel-encrypted.json").read_bytes())
+    other = dict(zip(("curve_publickey", "curve_secretkey"), curve_keypair(), strict=True))
+    runtime.write("plain", **{name: info[name] for name in info if "curve" not in name})
+    runtime.write("other", **info | {name: key.decode() for name, key in other.items()})
+    runtime.write("invalid", **info | {"curve_publickey": "x"})
+    assert "  encrypted  idle" in runtime.run("ps", "-k", "encrypted").stdout
+    listed = runtime.run("ps", "--json", "--timeout", "1").json["kernels"]
+    found = {each["id"]: each["state"] for each in listed}
+    assert found.pop("encrypted") == "alive"
+    assert {*found.values()} == {"no answer"}, listed
+    assert "that ZeroMQ refuses" in runtime.refused("stack", "-k", "invalid")
+
+
+def has_encryption(python: str) -> bool:
+    """Whether jupyter_client here, and ipykernel there, encrypt what they send."""
+    offer = "import ipykernel.kernelspec as k; print(k.get_kernel_dict().get('metadata'))"
+    done = subprocess.run([python, "-c", offer], capture_output=True, text=True, check=True)
+    here = KernelManager.class_traits(config=True).get("transport_encryption")
+    return here is not None and "curve" in done.stdout
+
+
+def test_foreign_kernels_dead_ones_and_files_of_no_kernel(
+    runtime: Runtime, mine: Kernel, start_kernel: Callable[..., Kernel]
 ) -> None:
     foreign = start_kernel(extension=False, **named("/x/foreign.ipynb"))
-    runtime.add(start_kernel(encrypted=True), "encrypted")
+    runtime.add(mine, "mine")
     runtime.add(foreign, "foreign")
     dead = {f"{name}_port": closed_port() for name in ("shell", "iopub", "control", "hb")}
     runtime.write("dead", transport="tcp", ip="127.0.0.1", key="", **dead)
@@ -127,7 +158,6 @@ def test_encrypted_and_foreign_kernels_dead_ones_and_other_files(
     (runtime.folder / "kernel-half.json").write_text('{"shell_port": 1')
     (runtime.folder / "kernel-binary.json").write_bytes(b"\xff\xfe\x00")
     shown = runtime.run("ps").stdout
-    assert "  encrypted  idle" in shown
     assert "1 kernel has ended; --all lists them." in shown
     assert shown.count("is not a connection file of a kernel") == 3
     version = foreign.evaluate("__import__('sys').version.split()[0]")
@@ -136,7 +166,7 @@ def test_encrypted_and_foreign_kernels_dead_ones_and_other_files(
         assert f"/x/foreign.ipynb  pid {foreign.pid}" in shown
     listed = runtime.run("ps", "--json").json
     states = {each["id"]: each["state"] for each in listed["kernels"]}
-    assert states == {"encrypted": "alive", "foreign": "without asyncnb", "dead": "dead"}
+    assert states == {"mine": "alive", "foreign": "without asyncnb", "dead": "dead"}
     assert len(listed["not_kernels"]) == 3
     assert "dead  has ended" in runtime.run("ps", "--all").stdout
     assert "is not running" in runtime.refused("cancel", "x", "-k", "dead")
@@ -154,6 +184,8 @@ def test_a_stopped_kernel_and_a_port_of_another_program_cost_the_patience_once(
         ports = dict.fromkeys(("shell_port", "iopub_port", "control_port", "hb_port"))
         ports = dict.fromkeys(ports, other.getsockname()[1])
         runtime.write("reused", transport="tcp", ip="127.0.0.1", key="k", **ports)
+        info = json.loads((mine.scratch / "connection.json").read_bytes())
+        runtime.write("wrong signature", **info | {"key": "another one"})
         os.kill(stopped.pid, signal.SIGSTOP)
         try:
             listed = runtime.run("ps", "--json", "--timeout", "1").json
@@ -161,6 +193,7 @@ def test_a_stopped_kernel_and_a_port_of_another_program_cost_the_patience_once(
             os.kill(stopped.pid, signal.SIGCONT)
     found = {each["id"]: each for each in listed["kernels"]}
     assert found["alive"]["state"] == "alive"
+    assert found["wrong signature"]["state"] == "no answer"
     assert found["reused"]["error"].endswith("or another program has its port now.")
     if sys.platform == "linux":
         assert f"`kill -CONT {stopped.pid}` continues it" in found["stopped"]["error"]

@@ -38,10 +38,14 @@ class Folder:
         self.path = path
 
     def write(self, *cells: str, name: str = "work.ipynb", **tags: list[str]) -> str:
-        """Write a notebook; `cell_2=["parameters"]` gives its third cell this tag."""
+        """Write a notebook; `cell_2=["tag"]` gives its third cell a tag, `# …` is a text."""
         notebook = nbformat.v4.new_notebook()
         notebook.metadata["kernelspec"] = {"name": "under-test", "display_name": "under-test"}
-        notebook.cells = [nbformat.v4.new_code_cell(code) for code in cells]
+        new = nbformat.v4
+        notebook.cells = [
+            new.new_markdown_cell(code) if code.startswith("# ") else new.new_code_cell(code)
+            for code in cells
+        ]
         for cell, given in tags.items():
             notebook.cells[int(cell.removeprefix("cell_"))].metadata["tags"] = given
         nbformat.write(notebook, self.path / name)
@@ -51,7 +55,7 @@ class Folder:
         return nbformat.read(self.path / name, as_version=4).cells
 
     def texts(self, name: str = "work.run.ipynb") -> list[str]:
-        return [stored(cell) for cell in self.cells(name)]
+        return [stored(cell) for cell in self.cells(name) if cell.cell_type == "code"]
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ def test_late_output_lands_in_its_cell_and_the_run_waits_for_the_tasks(folder, c
     told = json.loads(captured.out)
     assert told["status"] == "done" and told["exit_code"] == 0
     assert told["cells"] == {"total": 4, "done": 4}
-    assert told["tasks"] == {"total": 1, "failed": 0, "cancelled": [], "more_cancelled": 0}
+    assert told["tasks"] == {"listed": 1, "failed": 0, "cancelled": [], "more_cancelled": 0}
     assert told["output"] == str(folder.path / "work.run.ipynb")
     assert "asyncnb: cell 2 of 4\n" in captured.err
     assert not list(folder.path.glob(".*"))  # nothing beside it
@@ -96,13 +100,16 @@ def test_late_output_lands_in_its_cell_and_the_run_waits_for_the_tasks(folder, c
 
 def test_a_task_that_fails_after_the_last_cell_fails_the_run(folder, capsys):
     path = folder.write(
+        "# A heading",
         GATE,
-        "%load_ext asyncnb",
+        "%load_ext asyncnb\nimport asyncnb",
         "%%atask bad\nawait gate.wait()\nprint('before')\nraise ValueError('broken')",
         "%%atask allowed\nraise KeyError('allowed')",
         "%%atask fine\n1",
-        "gate.set()",
-        cell_3=["raises-exception"],
+        "gate.set()\n%tasks wait fine",
+        "%%atask handled\nraise OSError('handled')",
+        "try:\n    await asyncnb.task('handled')\nexcept OSError:\n    pass",
+        cell_4=["raises-exception"],
     )
     assert main(["run", "--json", path]) == 1
     captured = capsys.readouterr()
@@ -112,6 +119,7 @@ def test_a_task_that_fails_after_the_last_cell_fails_the_run(folder, capsys):
         {
             "task": "bad",
             "cell": 3,
+            "index": 3,
             "line": 4,
             "source": "raise ValueError('broken')",
             "error": "ValueError: broken",
@@ -123,6 +131,21 @@ def test_a_task_that_fails_after_the_last_cell_fails_the_run(folder, capsys):
     ) in captured.err
     assert folder.texts()[2] == "before\nValueError: broken\n"
     assert folder.texts()[1] == ""  # it was not loaded a second time
+
+
+def test_failures_are_counted_that_the_kernel_has_forgotten(folder, capsys):
+    path = folder.write(
+        "import asyncio, asyncnb",
+        "async def fails(): raise ValueError('early')\nasyncnb.launch(fails(), name='early')",
+        "tasks = [asyncnb.launch(fails(), name=f't {i}') for i in range(15)]\n"
+        "await asyncio.wait(tasks)\n%tasks clear",
+    )
+    assert main(["run", "--json", path]) == 1
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert [each["task"] for each in told["failures"]] == ["early"]
+    assert told["tasks"]["failed"] == 16
+    assert "asyncnb: 15 more tasks failed\n" in captured.err
 
 
 def test_a_failed_cell_ends_the_run_and_its_tasks_clean_up(folder, capsys):

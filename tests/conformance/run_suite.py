@@ -134,7 +134,7 @@ class _Result(unittest.TestResult):
         print(f"\nfailed {_short(test)}", file=sys.stderr, flush=True)
 
 
-SECONDS_OF_ONE_TEST = 10
+SECONDS_OF_ONE_TEST = 40
 
 
 if __name__ == "__main__":

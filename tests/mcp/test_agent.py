@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +30,11 @@ data = base64.b64decode(
 display({"image/png": data, "text/plain": "<a picture>"}, raw=True)
 print("shown")
 """
+HELLO = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {},
+    "clientInfo": {"name": "test", "version": "1"},
+}
 READS = {"list_kernels", "list_tasks", "read_output", "wait", "stack", "variables"}
 
 
@@ -74,7 +81,7 @@ def test_three_cells_run_while_another_one_blocks(agent: Agent, kernel: Kernel, 
 
 
 def test_a_kernel_without_subshells_says_what_a_cell_is_queued_behind(
-    agent: Agent, kernel: Kernel, here: str
+    agent: Agent, kernel: Kernel, here: str, tmp_path: Path
 ) -> None:
     if kernel.has_subshells:
         pytest.skip("this kernel has subshells")
@@ -84,8 +91,16 @@ def test_a_kernel_without_subshells_says_what_a_cell_is_queued_behind(
     assert "the-slow-one" in started["note"]
     assert "queued" in agent.refused("cancel", cell=started["cell"])
     assert not agent.ok("wait", cells=[started["cell"]], timeout=0.1)["ended"]
-    kernel.interrupt()
+    kernel.interrupt()  # ipykernel then drops what is queued
     blocking.wait()
+    [state] = agent.ended(started["cell"])
+    assert (state["state"], state["error"]["type"]) == ("failed", "Aborted")
+    free = tmp_path / "free"
+    waits = f"print('waits')\nwhile not __import__('os').path.exists({str(free)!r}): pass"
+    kernel.submit(waits).wait_for("waits")
+    started = agent.ok("start_cell", code="6 * 7", kernel=here)
+    assert started["state"] == "queued"
+    free.touch()
     assert agent.ended(started["cell"])[0]["tail"] == "42\n"
 
 
@@ -107,10 +122,10 @@ def test_a_cell_that_fails_tells_the_line(agent: Agent, here: str) -> None:
 
 
 def test_a_cell_that_cannot_start_is_refused_and_nothing_runs(agent: Agent, here: str) -> None:
-    result = agent.call("start_cell", code="a = 1\nb = (\n", kernel=here)
+    result = agent.call("start_cell", code="a = 1\nb = 1 +* 2", kernel=here)
     assert result.is_error
     assert result.structured_content["error"]["type"] == "SyntaxError"
-    assert "--> 2 b = (" in result.content[0].text
+    assert "--> 2 b = 1 +* 2" in result.content[0].text
     agent.ok("start_cell", code=FOREVER, name="taken", kernel=here)
     assert "replace=true" in agent.refused("start_cell", code="1", name="taken", kernel=here)
     agent.ok("start_cell", code=FOREVER, name="taken", kernel=here, replace=True)
@@ -191,7 +206,7 @@ def test_variables_are_named_without_running_their_code(
         class Meta(type):
             def __hash__(cls): ran.append("hash"); return 1
             def __eq__(cls, other): ran.append("eq"); return False
-            def __getattribute__(cls, name): ran.append(name); return type.__getattribute__(cls, name)
+            def __getattribute__(cls, name): ran.append(name); return super().__getattribute__(name)
         class Evil(metaclass=Meta):
             def __getattribute__(self, name): ran.append(name); return 1
             def __len__(self): ran.append("len"); return 1
@@ -266,22 +281,24 @@ def test_the_tools_say_what_they_do(agent: Agent) -> None:
     assert {each.name for each in tools if each.annotations.read_only_hint} == READS
     destructive = {each.name for each in tools if each.annotations.destructive_hint}
     assert destructive == {"start_cell", "cancel", "stop_kernel"}
+    page = (ROOT / "notebooks/reference/agents.md").read_text(encoding="utf-8")
+    table = page.partition("| tool |")[2].partition("\n\n")[0]
+    named = re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:]))
+    assert sorted(named) == sorted(each.name for each in tools)
     for tool in tools:
         assert tool.description and tool.output_schema["type"] == "object"
     # An agent pays for each character in every conversation.
     assert sum(len(json.dumps(tool.input_schema) + tool.description) for tool in tools) < 9000
 
 
-def test_stdout_has_nothing_but_the_protocol(tmp_path: Path) -> None:
-    hello = {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    }
-    messages = [
-        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
-        {"jsonrpc": "2.0", "method": "notifications/initialized"},
-    ]
+def say(server: subprocess.Popen[str], **message: object) -> None:
+    server.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    server.stdin.flush()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="ends a process without its doing anything")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_and_its_kernels(tmp_path: Path, number: int) -> None:
     server = subprocess.Popen(
         [sys.executable, "-m", "asyncnb", "mcp"],
         stdin=subprocess.PIPE,
@@ -290,12 +307,32 @@ def test_stdout_has_nothing_but_the_protocol(tmp_path: Path) -> None:
         text=True,
     )
     with server:
-        for message in messages:
-            server.stdin.write(json.dumps(message) + "\n")
-        server.stdin.write("no message\n")
-        server.stdin.flush()
+        say(server, id=1, method="initialize", params=HELLO)
+        server.stdout.readline()
+        say(server, method="notifications/initialized")
+        start = {"name": "start_kernel", "arguments": {}}
+        say(server, id=2, method="tools/call", params=start)
+        started = json.loads(server.stdout.readline())["result"]["structuredContent"]
+        Kernel.started.append(started["pid"])
+        server.send_signal(number)
+        assert server.wait(DEADLINE) == 128 + number
+    assert list((tmp_path / "runtime").glob("kernel-*")) == []
+
+
+def test_stdout_has_nothing_but_the_protocol(tmp_path: Path) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "asyncnb", "mcp"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(tmp_path),
+        text=True,
+    )
+    with server:
+        say(server, id=1, method="initialize", params=HELLO)
         answer = json.loads(server.stdout.readline())
         assert answer["result"]["serverInfo"]["name"] == "asyncnb"
+        say(server, method="notifications/initialized")
+        server.stdin.write("no message\n")
         rest, _ = server.communicate(timeout=DEADLINE)
     assert all(json.loads(line)["jsonrpc"] == "2.0" for line in rest.splitlines())
     assert server.returncode == 0

@@ -26,14 +26,8 @@ def findings() -> Iterator[Finding]:
             text = f"{version} is too old for the Tasks panel, which needs {_dotted(oldest)}"
             mend = f"pip install --upgrade '{package}>={_dotted(oldest)}'"
             yield Finding(SECTION, package, text, "note", mend)
-    folder = next(
-        (
-            found
-            for path in jupyter_path("labextensions")
-            if (found := Path(path, NAME)) and (found / "package.json").is_file()
-        ),
-        None,
-    )
+    folders = [Path(path, NAME) for path in jupyter_path("labextensions")]
+    folder = next((each for each in folders if (each / "package.json").is_file()), None)
     if folder is None:
         yield Finding(
             SECTION,

@@ -25,12 +25,18 @@ GRACE: Final = 20.0
 INTERRUPTS: Final = (2.0, 8.0, 10.0)
 #: Seconds between two looks at the tasks: the shortest and the longest.
 LOOKS: Final = (0.05, 0.5)
+#: Seconds after which to ask again whether asyncnb is loaded: ipykernel does not answer if a comm
+#: was created in the same moment.
+ASK_AGAIN: Final = 2.0
+#: Seconds between two sentences on tasks that are waited for.
+REPORTS: Final = 2.0
 #: The most names in a sentence.
 MAX_NAMES: Final = 10
 #: Later than any task has ended: ``since`` of those that live.
 FUTURE: Final = 1e11
 
-_LOADS = re.compile(r"load_ext\s+asyncnb|load_ext['\"]\s*,\s*['\"]asyncnb")
+#: A line that loads asyncnb, by magic or by call, and is no comment.
+_LOADS = re.compile(r"^[^#\n]*load_ext(ension)?\b[\s'\",(]+asyncnb\b", re.MULTILINE)
 _LINE = re.compile(r"Cell In\[(\d+)\], line (\d+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -40,7 +46,8 @@ class Failure:
     """A cell or a task that has failed."""
 
     name: str | None  # of the task, None for a cell
-    cell: int | None  # its place in the notebook, from 1
+    index: int | None  # of its cell in the notebook, from 0
+    cell: int | None  # the same among the cells with code, from 1
     line: int | None  # of that cell, from 1
     source: str  # that line
     error: str  # type and message
@@ -63,7 +70,7 @@ class Outcome:
     tasks: int = 0
     cell: Failure | None = None
     failures: dict[int, Failure] = field(default_factory=dict)  # of tasks, by id
-    #: Failed tasks that the kernel has forgotten, or that an allowed cell has launched.
+    #: Failed tasks that the kernel has forgotten before they were seen.
     unlisted: int = 0
     cancelled: list[str] = field(default_factory=list)
     more_cancelled: int = 0
@@ -97,9 +104,10 @@ class HeadlessRun:
         self._report = report
         self._save = save
         self._cell: asyncio.Future[None] | None = None
-        self._started = False
+        self.started = False
         self._broken = False  # the kernel does not listen any more
-        self._allowed: set[int] = set()  # ids of failed tasks of cells that may fail
+        self._ever = 0  # how many tasks have failed, whether they are listed or not
+        self._failed: dict[int, dict[str, Any]] = {}  # by id
 
     async def run(self, env: Mapping[str, str]) -> Outcome:
         """Run the cells and wait for the tasks; return what has come of it.
@@ -127,7 +135,7 @@ class HeadlessRun:
             outcome.status, self._broken = "died", True
         finally:
             try:
-                await self.client.stop(now=self._broken or not self._started)
+                await self.client.stop(now=self._broken or not self.started)
             except BaseException:
                 await self.client.stop(now=True)
                 raise
@@ -155,7 +163,7 @@ class HeadlessRun:
             raise
         except Exception as exc:
             raise KernelStartError(_start_sentence(client.kernel_name, exc)) from None
-        self._started = True
+        self.started = True
         language = info.get("language_info") or {}
         client.nb.metadata["language_info"] = language
         if language.get("name") != "python":
@@ -171,7 +179,14 @@ class HeadlessRun:
 
     async def _loaded(self) -> bool:
         asked = {"target_name": "asyncnb"}
-        return bool((await self.client.ask(asked, "comm_info_request")).get("comms"))
+        while True:
+            try:
+                async with asyncio.timeout(ASK_AGAIN):
+                    reply = await self.client.ask(asked, "comm_info_request")
+            except TimeoutError:
+                await self.client.check_alive()
+                continue
+            return bool(reply.get("comms"))
 
     # Cells.
 
@@ -199,6 +214,8 @@ class HeadlessRun:
             finally:
                 self._save()
             self.outcome.done += 1
+            if await self._loaded():
+                await self._living()
 
     def _left(self) -> float | None:
         left = self._until - asyncio.get_running_loop().time()
@@ -208,32 +225,31 @@ class HeadlessRun:
         errors = [each for each in cell.outputs if each.output_type == "error"]
         traceback = "\n".join(errors[-1].traceback) if errors else ""
         place, line, source = self._place(traceback)
-        inside = place == index + 1
-        error = f"{ename}: {evalue}" if evalue else ename
-        return Failure(
-            None,
-            index + 1,
-            line if inside else None,
-            source if inside else "",
-            _ANSI.sub("", error),
-        )
+        if place != index:  # a function of an earlier cell
+            line, source = None, ""
+        error = _ANSI.sub("", f"{ename}: {evalue}" if evalue else ename)
+        return Failure(None, index, self._number_of(index), line, source, error)
 
     def _place(self, traceback: str) -> tuple[int | None, int | None, str]:
-        """Return the innermost place of a traceback in a cell: its place, the line, its source."""
+        """Return where a traceback is in a cell, innermost: index, line and source."""
         for number, line in reversed(_LINE.findall(_ANSI.sub("", traceback))):
             index = self._index_of(int(number))
             if index is not None:
                 lines = self.client.nb.cells[index].source.splitlines()
                 inside = int(line) <= len(lines)
-                return index + 1, int(line), lines[int(line) - 1].strip() if inside else ""
+                return index, int(line), lines[int(line) - 1].strip() if inside else ""
         return None, None, ""
 
     def _index_of(self, number: int) -> int | None:
-        """Return the place of In[number] in the notebook."""
+        """Return the index of the cell that is In[number]."""
         for index, cell in self._with_code():
             if number and cell.get("execution_count") == number:
                 return index
         return None
+
+    def _number_of(self, index: int | None) -> int | None:
+        """Return a cell's number, as the progress has it."""
+        return next((n for n, (each, _) in enumerate(self._with_code(), 1) if each == index), None)
 
     # Tasks.
 
@@ -246,21 +262,24 @@ class HeadlessRun:
     async def _living(self) -> tuple[int, list[str]]:
         """Return how many tasks live, and the names of some."""
         listed = await self._ask("list", since=FUTURE, limit=MAX_NAMES)
+        if listed["failures"] != self._ever:
+            await self._collect(int(listed["failures"]))
         return int(listed["total"]), [str(task["name"]) for task in listed["tasks"]]
 
     async def _tasks(self, until: float) -> None:
         """Wait until no task lives; raise TimeoutError at ``until``."""
         listening = asyncio.ensure_future(self.client.listen())
         try:
-            pause, shown = LOOKS[0], None
+            pause, shown, reported = LOOKS[0], None, -math.inf
             while True:
                 number, names = await self._living()
                 if not number:
                     return
-                if names != shown:
-                    shown = names
+                now = asyncio.get_running_loop().time()
+                if names != shown and now - reported > REPORTS:
+                    shown, reported = names, now
                     self._report(f"waiting for {_named(number, names)}")
-                left = until - asyncio.get_running_loop().time()
+                left = until - now
                 if left <= 0:
                     raise TimeoutError
                 await asyncio.sleep(min(pause, left))
@@ -285,7 +304,7 @@ class HeadlessRun:
 
     async def _abandon(self) -> None:
         """Stop the running cell, and cancel the tasks."""
-        if not self._started:
+        if not self.started:
             return
         cell = self._cell
         if cell is not None and not cell.done():
@@ -309,37 +328,46 @@ class HeadlessRun:
 
     async def _drain(self) -> None:
         """Note which tasks have failed, and have all that they have shown sent."""
-        if self._broken or not self._started or not await self._loaded():
+        if self._broken or not self.started or not await self._loaded():
             return
         # The end of a cell waits for tracebacks that are being formatted.
         await self.client.run_aside("pass")
         listed = await self._ask("list", limit=1)
-        self.outcome.tasks, ever = int(listed["total"]), int(listed["failures"])
-        found: list[dict[str, Any]] = []
-        while True:
-            failed = await self._ask("list", state="failed", limit=1000, offset=len(found))
-            found += failed["tasks"]
-            if not failed["tasks"] or len(found) >= failed["total"]:
-                break
-        for task in found:
+        self.outcome.tasks = int(listed["total"])
+        await self._collect(int(listed["failures"]))
+        self.outcome.unlisted = max(0, self._ever - len(self._failed))
+        for id, task in self._failed.items():
             index = self._index_of(int(task["cell"]))
-            if index is not None and "raises-exception" in self.client.nb.cells[index].metadata.get(
-                "tags", ()
-            ):
-                continue
-            traceback = ""
-            if len(self.outcome.failures) < MAX_NAMES:
-                described = await self._ask("describe", task=task["id"])
+            if not task.get("retrieved") and not self._may_fail(index):
+                self.outcome.failures[id] = await self._task_failure(id, task, index)
+
+    async def _collect(self, ever: int) -> None:
+        """Note the tasks that have failed, before the kernel forgets them."""
+        self._ever, seen = ever, 0
+        while True:
+            failed = await self._ask("list", state="failed", limit=1000, offset=seen)
+            self._failed |= {int(task["id"]): task for task in failed["tasks"]}
+            seen += len(failed["tasks"])
+            if not failed["tasks"] or seen >= failed["total"]:
+                return
+
+    def _may_fail(self, index: int | None) -> bool:
+        """Return whether failures of this cell are expected, by the tag that nbclient knows."""
+        tags = () if index is None else self.client.nb.cells[index].metadata.get("tags", ())
+        return "raises-exception" in tags
+
+    async def _task_failure(self, id: int, task: Mapping[str, Any], index: int | None) -> Failure:
+        traceback = ""
+        if len(self.outcome.failures) < MAX_NAMES:  # as many as are shown with their lines
+            try:
+                described = await self._ask("describe", task=id)
                 traceback = str(described["task"].get("traceback") or "")
-            place, line, source = self._place(traceback)
-            self.outcome.failures[int(task["id"])] = Failure(
-                str(task["name"]),
-                place or (None if index is None else index + 1),
-                line,
-                source,
-                str(task["note"]),
-            )
-        self.outcome.unlisted = max(0, ever - len(found))
+            except RefusedError:  # it is no longer listed
+                pass
+        place, line, source = self._place(traceback)
+        index = index if place is None else place
+        error = str(task.get("error") or task["note"])
+        return Failure(str(task["name"]), index, self._number_of(index), line, source, error)
 
 
 def environment(notebook: Path) -> dict[str, str]:

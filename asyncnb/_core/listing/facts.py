@@ -17,7 +17,18 @@ VERSION: Final = 1
 MIME_TYPE: Final = "application/vnd.asyncnb.tasks+json"
 #: The fields that only tasks have for which there is something to say.
 MORE: Final = (
-    *("error", "cpu", "steps", "worker", "rounds", "failures", "skipped", "next_run", "after"),
+    *(
+        "error",
+        "retrieved",
+        "cpu",
+        "steps",
+        "worker",
+        "rounds",
+        "failures",
+        "skipped",
+        "next_run",
+        "after",
+    ),
     *("follows", "calls"),
 )
 
@@ -36,6 +47,7 @@ def facts_of(record: TaskRecord, now: float) -> Facts:
         more["steps"] = record.trace.steps
     if state == "failed":
         more["error"] = cut(record.error() or "")
+        more["retrieved"] = not record.is_unseen() or None
     if (rounds := record.rounds) is not None:
         more["error"] = more.get("error") or cut(rounds.last_error or "")
         more["rounds"] = rounds.done if record.repeats else None

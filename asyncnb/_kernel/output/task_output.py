@@ -175,6 +175,10 @@ class TaskOutput:
         """
         return [(item[0], item[1]) for item in list(self._items)]
 
+    def ends_with_traceback(self) -> bool:
+        """Return whether the newest output is a traceback. Any thread."""
+        return any(item[0] == "error" for item in [*self._items][-1:])
+
     @property
     def text(self) -> str:
         """The printed text, stdout and stderr in the order in which they were printed."""

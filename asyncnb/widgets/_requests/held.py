@@ -29,8 +29,8 @@ Message = dict[str, Any]
 #: Seconds in which more may happen before a question is answered, so that a task that prints 10,000
 #: lines a second causes 20 answers a second.
 SETTLE: Final = 0.05
-#: The same after a failure, whose traceback is shown a moment later.
-SETTLE_FAILED: Final = 0.25
+#: The same after a failure whose traceback is not shown yet: it may not be at all.
+SETTLE_FAILED: Final = 1.0
 #: The most questions that are held.
 MAX_HELD: Final = 100
 #: About the most characters of output in one answer.
@@ -54,6 +54,9 @@ class Output(Protocol):
     ) -> tuple[str, int, int]:
         """Return text, the next cursor, and how much is gone."""
 
+    def ends_with_traceback(self) -> bool:
+        """Return whether the newest output is a traceback."""
+
     def follow(self, news: Callable[[], object] | None, reader: int | None) -> None:
         """Call ``news`` whenever there is more; keep what follows ``reader``."""
 
@@ -64,8 +67,14 @@ class _Question:
     def __init__(self, request: Request, seconds: float, clock: Callable[[], float]) -> None:
         self.request = request
         self.until = clock() + seconds
-        #: When to answer, once there is something to say.
-        self.settled: float | None = None
+        #: When there was something to say.
+        self.noticed: float | None = None
+
+    def due(self) -> float:
+        """Return when to answer."""
+        if self.noticed is None:
+            return self.until
+        return min(self.noticed + self.settle(), self.until)
 
     def is_over(self) -> bool:
         """Return whether there will be no more to say, so that waiting for it makes no sense."""
@@ -128,7 +137,9 @@ class _Follow(_Question):
 
     def settle(self) -> float:
         ended = self.record.ended
-        if ended is None or self.record.state() != "failed":
+        if ended is None or self.output is None or self.record.state() != "failed":
+            return SETTLE
+        if self.output.ends_with_traceback():
             return SETTLE
         return max(SETTLE, SETTLE_FAILED - (time.time() - ended))
 
@@ -219,7 +230,7 @@ class HeldQuestions:
         self.look()
 
     def _patience(self) -> float | None:
-        due = [q.until if q.settled is None else q.settled for q in self._questions]
+        due = [question.due() for question in self._questions]
         due += [until for until, _, _ in self._lingering]
         return max(0.0, min(due) - self._clock()) if due else None
 
@@ -261,9 +272,9 @@ class HeldQuestions:
         self._lingering = [found for found in self._lingering if found[0] > now]
         for question in list(self._questions):
             try:
-                if question.settled is None and question.has_news():
-                    question.settled = min(now + question.settle(), question.until)
-                if now >= (question.until if question.settled is None else question.settled):
+                if question.noticed is None and question.has_news():
+                    question.noticed = now
+                if now >= question.due():
                     self._questions.remove(question)
                     answer = question.answer()
                     if isinstance(question, _Follow) and not question.is_over():
