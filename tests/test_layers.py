@@ -37,9 +37,9 @@ ALLOWED = {
     "_kernel": {"IPython", "cronsim", "traitlets"},
     "_offload": {"cloudpickle", "dask", "distributed", "ipyparallel"},
     "_lab": {"hatchling"},
-    "_client": {"jupyter_core", "zmq"},
+    "_client": {"_remote_debugging", "jupyter_core", "zmq"},
     "_mcp": {"anyio", "jupyter_client", "jupyter_core", "mcp", "pydantic"},
-    "_cli": {"jupyter_client", "jupyter_core", "nbclient", "nbformat", "packaging"},
+    "_cli": {"zmq", "jupyter_client", "jupyter_core", "nbclient", "nbformat", "packaging"},
     "widgets": {"anywidget", "ipywidgets", "traitlets"},
 }
 # Not before their first use: inside a function, or in a file of that name.
