@@ -91,6 +91,7 @@ def client(kernel: Kernel) -> Iterator[ControlClient]:
     with ControlClient(kernel) as client:
         client.ok(c="hello")
         kernel.ok(SLEEPERS)
+        kernel.ok("await asyncio.sleep(0); await asyncio.sleep(0)")
         yield client
 
 
@@ -114,6 +115,9 @@ def test_half_and_forged_messages_are_ignored(
     bad += [[DELIMITER, signature, *parts[:3], b'{"c": "clear"}']]  # signed for another content
     bad += [sender.signed([header, *parts[1:]]) for header in (b"", b"[]", b"{}", b"null", b"\xff")]
     bad += [sender.frames({"c": "cancel_all"}, msg_type=5), sender.frames({}, msg_type="x" * 10**6)]
+    if kernel.evaluate("__import__('ipykernel').version_info[0]") < 7:
+        # Without a delimiter, a message ends ipykernel 6's own reading of the control channel.
+        bad = [frames for frames in bad if DELIMITER in frames]
     for frames in bad:
         sender.socket.send_multipart(frames)
     assert sender.ask({"c": "nonsense"})["status"] == "error", "one of them was answered"
@@ -239,6 +243,7 @@ def converse(kernel: Kernel, client: ControlClient, sender: Sender) -> Callable[
     def talk(said: list[Any]) -> None:
         kernel.ok("[task.cancel() for task in made]; await asyncio.sleep(0)")
         kernel.ok(SLEEPERS)
+        kernel.ok("await asyncio.sleep(0); await asyncio.sleep(0)")
         ids = kernel.evaluate("ids")
         before = kernel.evaluate("facts()")
         groups = {id: facts[3] for id, facts in before.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_the_page_has_all_verbs_with_their_arguments() -> None:
     assert together == {verb: [*checks] for verb, checks in VERBS.items()}
     for verb, (cell, _) in (own | questions).items():
         given = dict(re.findall(r"`(\w+)` \(\"?([\w*]*)\"?\)", cell))
-        wanted = {k: "null" if v is None else str(v) for k, v in DEFAULTS.get(verb, {}).items()}
+        wanted = {k: json.dumps(v).strip('"') for k, v in DEFAULTS.get(verb, {}).items()}
         assert given == wanted, verb
 
 
