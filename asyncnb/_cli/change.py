@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import Any, Final
 
 from asyncnb._cli.escapes import escape_lines
 from asyncnb._cli.options import add_kernel_option, add_task_arguments, check_task_arguments
@@ -21,6 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_kernel_option(parser)
 
 
+#: The verb of the protocol for each command.
+VERBS: Final = {"cancel": "cancel_named", "pause": "pause_named", "resume": "resume_named"}
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Find the kernel that has the tasks, ask it, and print its sentence."""
     if arguments.command == "limit":
@@ -28,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_task_arguments(arguments)
     patterns, group = arguments.tasks, arguments.group
     found = find_tasks(patterns, arguments.kernel, group=group, timeout=arguments.timeout)
-    return _send(arguments, found, f"{arguments.command}_named", patterns=patterns, group=group)
+    return _send(arguments, found, VERBS[arguments.command], patterns=patterns, group=group)
 
 
 def _limit(arguments: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@ import math
 from asyncnb._client.kernel import PATIENCE
 
 
-def add_kernel_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--kernel`` and ``--timeout``; see `asyncnb._client.choose`."""
+def add_kernel_option(parser: argparse.ArgumentParser, *, patience: bool = True) -> None:
+    """Add ``--kernel``, and with ``patience`` ``--timeout``; see `asyncnb._client.choose`."""
     parser.add_argument(
         "-k",
         "--kernel",
@@ -17,22 +17,21 @@ def add_kernel_option(parser: argparse.ArgumentParser) -> None:
         help="the kernel: its notebook's name or path, its id or the beginning of it, its pid, or "
         "its connection file",
     )
-    add_timeout_option(parser)
+    if patience:
+        add_timeout_option(parser)
 
 
-def add_timeout_option(parser: argparse.ArgumentParser, default: float = PATIENCE) -> None:
-    """Add ``--timeout``: how long kernels have to answer."""
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=_seconds,
-        default=default,
-        help=f"how long a kernel has to answer; the default is {default:g}",
-    )
+def add_timeout_option(
+    parser: argparse.ArgumentParser,
+    default: float | None = PATIENCE,
+    help: str = f"how long a kernel has to answer; the default is {PATIENCE:g}",
+) -> None:
+    """Add ``--timeout``: how long kernels have to answer, unless ``help`` says another thing."""
+    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=default, help=help)
 
 
-def add_task_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add names of tasks, and ``--group`` and ``--kernel``."""
+def add_task_arguments(parser: argparse.ArgumentParser, *, patience: bool = True) -> None:
+    """Add names of tasks, and ``--group`` and ``--kernel``; ``patience`` as above."""
     parser.add_argument(
         "tasks",
         nargs="*",
@@ -40,7 +39,7 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
         help='a task\'s name or id, or a pattern such as "page*", in quotes',
     )
     parser.add_argument("-g", "--group", help="the tasks of this group, or those that match")
-    add_kernel_option(parser)
+    add_kernel_option(parser, patience=patience)
 
 
 def check_task_arguments(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import time
 from typing import Final
 
 from asyncnb._cli.logs import ended_text
-from asyncnb._cli.options import add_task_arguments, check_task_arguments
+from asyncnb._cli.options import add_task_arguments, add_timeout_option, check_task_arguments
 from asyncnb._client.choose import Found, find_tasks
 from asyncnb._client.errors import ClientError
 from asyncnb._client.held import HeldQuestion, poll
@@ -27,11 +27,8 @@ MOST: Final = 1000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``asyncnb wait``."""
-    add_task_arguments(parser)
-    for action in parser._actions:
-        if action.dest == "timeout":
-            action.default = None
-            action.help = "wait for at most this long; the exit code is 124 then"
+    add_task_arguments(parser, patience=False)
+    add_timeout_option(parser, None, "wait for at most this long; the exit code is 124 then")
     parser.add_argument("--any", action="store_true", help="wait until one of them has ended")
 
 

@@ -146,7 +146,8 @@ def beside(rounds: int) -> Iterator[Figure]:
     The yardstick of a request is ipykernel's own: as many ``kernel_info_request`` to a plain
     kernel as ``ps`` sends requests.
     """
-    info = (("kernel_info_request", {}),) * len(PS)
+    request: tuple[str, dict[str, object]] = ("kernel_info_request", {})
+    info = (request,) * len(PS)
     slowed: dict[str, list[float]] = {"without": [], "plain": [], "asyncnb": []}
     ratios: dict[str, list[float]] = {"plain": [], "asyncnb": []}
     each: dict[str, list[float]] = {"plain": [], "asyncnb": []}

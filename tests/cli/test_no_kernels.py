@@ -186,7 +186,7 @@ def runtime(tmp_path: Path) -> Iterator[Path]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             ports["nothing"] = free.getsockname()[1]
         for name, port in ports.items():
-            said = {f"{each}_port": port for each in PORTS}
+            said: dict[str, object] = {f"{each}_port": port for each in PORTS}
             said |= {"transport": "tcp", "ip": "127.0.0.1", "key": KEY.decode()}
             said["signature_scheme"] = "hmac-sha256"
             (tmp_path / f"kernel-{name}.json").write_text(json.dumps(said))
