@@ -204,7 +204,9 @@ class Extension:
             profile=_profile_widget,
         ).install(undo)
         undo.push(self._loop_undo.unwind)
-        undo.push(frontend.attach(self._front_end()))
+        front_end = self._front_end()
+        undo.push(functools.partial(frontend.detach, front_end))
+        frontend.attach(front_end)
         loop = running_embedded_loop()
         if loop is not None:  # asyncnb was used before it was loaded
             self._hook_loop(loop)
