@@ -168,7 +168,9 @@ def in_a_thread(n: int) -> None:
     ],
 )
 def test_lives_leave_nothing(life: Life) -> None:
-    assert leaves(life) < LEFT
+    # What is left is left each time. Other code may leave some blocks once: an import in another
+    # thread, a cache.
+    assert any(leaves(life) < LEFT for _ in range(3))
 
 
 @pytest.mark.promise("100,000 cancels while the watchdog is off: none is remembered")

@@ -285,6 +285,7 @@ class _Looks:
 
     def _list(self, now: float, sessions: tuple[Session, ...]) -> None:
         """Find the tasks again; less often if that takes more than its share of the time."""
+        began = time.thread_time()
         records = registry.living()
         known = {id(each.task): each for each in self._watched}
         found: list[asyncio.Task[Any]] = [
@@ -313,7 +314,9 @@ class _Looks:
                     self._add_thread(record, worker.thread.ident, worker.cpu)
             elif record.kind not in ("loop", "kernel"):
                 self._look_for_job(record, sessions)
-        took = time.monotonic() - now
+        # Of the processor: on a machine with much else to do, a listing waits more than it works,
+        # and tasks that begin meanwhile would not be seen for seconds.
+        took = time.thread_time() - began
         self._next_listing = now + max(_LISTING_SECONDS, took / _LISTING_SHARE)
 
     def _add_thread(self, record: Any, ident: int, clock: Callable[[], float | None]) -> None:

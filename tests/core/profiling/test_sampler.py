@@ -17,6 +17,7 @@ import pytest
 import asyncnb
 from asyncnb._core.base.errors import CommandError
 from asyncnb._core.loop.current import shutdown
+from asyncnb._core.profiling import sampler as sampler_module
 from asyncnb._core.profiling.counts import RUNNING, WAITING
 from asyncnb._core.profiling.sampler import sampler
 
@@ -104,6 +105,21 @@ def test_steps_far_shorter_than_the_switch_interval_of_python_are_seen():
         until(lambda: profile.looks >= 150)
     ran = sum(each.seconds for each in profile.samples if each.kind == RUNNING)
     assert ran > 0.3 * profile.facts.cpu
+
+
+def test_a_listing_that_had_to_wait_for_the_processor_does_not_put_off_the_next_one(monkeypatch):
+    living = sampler_module.registry.living
+
+    def slowly():
+        time.sleep(0.05)  # as on a machine that has much else to do
+        return living()
+
+    monkeypatch.setattr(sampler_module.registry, "living", slowly)
+    looks = sampler_module._Looks()
+    now = time.monotonic()
+    looks.look(())
+    looks.end()
+    assert looks._next_listing - now < 10  # 0.05 s of work would put it off by 25 s
 
 
 def test_waiting_time_goes_to_what_was_awaited():

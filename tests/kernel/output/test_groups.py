@@ -417,9 +417,10 @@ def test_groups_in_a_burst_of_failures_keep_their_trees_in_short_form(kernel):
 
 def test_a_child_of_an_open_group_that_failed_with_a_group_is_named_by_its_leaf(kernel):
     kernel.ok(DEFINED)
-    kernel.ok(
+    launched = kernel.ok(
         "g = asyncnb.open_group('g')\nt = g.create_task(crawl(asyncnb.TaskGroup, 3), name='A')"
     )
+    launched.wait_for(lambda c: c.errors)
     cell = failed(kernel, "await g")
     assert "ConnectionError: host 0 unreachable (page 0, 3 of 3 failed)" in cell.error.evalue
     assert "under the cell that launched the task" in cell.error.traceback
