@@ -78,8 +78,8 @@ def test_what_is_wrong_is_said(kernel: Kernel, of_kernel: Commands) -> None:
 
 def waits(kernel: Kernel, process: Process) -> Process:
     """Return when the kernel holds the process' question."""
-    held = "[t.name for t in threading.enumerate() if t.name == 'asyncnb held requests']"
-    while not kernel.evaluate(held):
+    serve = "get_ipython().kernel.control_handlers['asyncnb_request'].__self__._serve"
+    while not kernel.evaluate(f"{serve} is not None and len({serve}.__self__.held._questions)"):
         pass
     return process
 
@@ -111,7 +111,7 @@ def test_tasks_in_two_kernels_and_one_without_asyncnb_any_more(
     stopped = waits(other, of_kernel.start("wait", "there"))
     stopped.signal(signal.SIGINT)
     assert stopped.end() == (130, "", "")
-    process = of_kernel.start("wait", "here", "there")
+    process = waits(other, of_kernel.start("wait", "here", "there"))
     kernel.ok("asyncnb.cancel('here')")
     assert process.line().startswith("'here' was cancelled")
     other.ok("%unload_ext asyncnb")

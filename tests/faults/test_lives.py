@@ -81,6 +81,15 @@ def leaves(life: Life, lives: int = LIVES) -> float:
     return (blocks() - before) / lives
 
 
+def leaves_nothing(life: Life) -> bool:
+    """Whether lives leave nothing, in one of ten tries.
+
+    What a life leaves, it leaves each time; tables that grow and shrink, and what another thread
+    has in its hands, are some hundred blocks more or less.
+    """
+    return any(leaves(life) < LEFT for _ in range(10))
+
+
 async def nothing() -> None:
     pass
 
@@ -168,9 +177,7 @@ def in_a_thread(n: int) -> None:
     ],
 )
 def test_lives_leave_nothing(life: Life) -> None:
-    # What is left is left each time. Other code may leave some blocks once: an import in another
-    # thread, a cache.
-    assert any(leaves(life) < LEFT for _ in range(3))
+    assert leaves_nothing(life)
 
 
 @pytest.mark.promise("100,000 cancels while the watchdog is off: none is remembered")
@@ -185,7 +192,7 @@ def test_cancels_without_a_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dog, "_check", broken)
     dog._thread.join(10)
     assert not dog._thread.is_alive()
-    assert leaves(cancelled) < LEFT
+    assert leaves_nothing(cancelled)
     assert not dog._requests
     assert loop.blocked is None
 
@@ -205,7 +212,7 @@ def test_figures_asked_for() -> None:
         if n % 4 == 3:
             context.run(figures.__delitem__, 1)
 
-    assert leaves(asks) < LEFT
+    assert leaves_nothing(asks)
     gc.collect()
     assert len(figures.tasks) == 0
 
@@ -221,7 +228,7 @@ def test_blocked_loops_told(monkeypatch: pytest.MonkeyPatch) -> None:
             reports.observe(loop, Blocked(1.0, None, f"Task-{n}", None, f"In[{n}], line 1", ()))
         told.clear()
 
-    assert leaves(block) < LEFT
+    assert leaves_nothing(block)
     reports.observe(loop, Blocked(1.0, 1, "task", None, "In[1], line 1", ()))
     reports.observe(loop, Blocked(1.0, 1, "task", None, "In[1], line 1", ()))
     assert len(told) == 1, "once for each task"
@@ -253,7 +260,7 @@ def test_crashed_loops(monkeypatch: pytest.MonkeyPatch) -> None:
 
     try:
         # What other tests have begun in this process counts, too: some dozens.
-        assert leaves(crash, 60) < 100, "of some thousand"
+        assert any(leaves(crash, 60) < 100 for _ in range(3)), "of some thousand"
     finally:
         logging.disable(logging.NOTSET)
     asyncnb.run(asyncio.sleep(0))

@@ -207,6 +207,9 @@ class Kernel:
             ),
             connection_file=str(self.scratch / "connection.json"),
             client_factory=BlockingKernelClient,
+            # Not one that it makes: a client that a failed test has left would end that one when it
+            # is garbage-collected, in any thread, and wait there for the sockets of others.
+            context=zmq.Context.instance(),
             cache_ports=False,  # would choose others
             **dict(zip(PORTS, free_ports(len(PORTS)), strict=True)),
             # An option of newer releases of jupyter_client only.

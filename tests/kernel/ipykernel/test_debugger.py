@@ -10,6 +10,9 @@ import pytest
 
 from tests.kernel.debugger import Debugger
 
+# Starting a debugger, with all that it looks at, takes most of a minute on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def debugger(start_kernel, request):
@@ -53,7 +56,7 @@ def assert_stops(debugger: Debugger, which: str, above: str = "") -> None:
     at, variables = debugger.where(thread)
     assert (at, variables["seen"]) == (line, "41"), which
     debugger.ask("continue", threadId=thread)
-    assert "Error" not in cell.wait_for("result 42").wait().text, which
+    assert "Error" not in cell.wait_for("result 42", 100).wait().text, which
     debugger._kernel.ok("if 'job' in globals(): job.join(10); del job")
 
 
@@ -105,7 +108,7 @@ def test_steps_go_over_an_await_while_other_tasks_run(debugger, where):
         assert debugger.where(thread)[0] == line
         debugger.ask("continue" if line == lines[-1] else "next", threadId=thread)
     assert cell.wait_for("result 42").wait().text == "result 42\n"
-    assert kernel.ok("await asyncio.sleep(0, 5)").result == "5"
+    kernel.ok("await asyncio.sleep(0, 5)").wait_for(lambda c: c.result == "5")
 
 
 @pytest.mark.parametrize("debugger", [True], indirect=True, ids=["reports blocks"])
