@@ -142,7 +142,8 @@ def _names(text: str) -> str:
     return "`".join(parts)
 
 
-_VERBS = "|".join(sorted(set(re.findall(r"^%tasks ([a-z]+)", AsyncMagics.tasks.__doc__, re.M))))
+_HELP = inspect.cleandoc(AsyncMagics.tasks.__doc__ or "")
+_VERBS = "|".join(sorted(set(re.findall(r"^%tasks ([a-z]+)", _HELP, re.MULTILINE))))
 _TYPED = re.compile(
     rf"(?<![\w/-])(?:--?[a-z][a-z-]*|%tasks (?:{_VERBS})\b|%%?[a-z]+|asyncnb\.\w+|asyncnb\[\w+\])"
 )

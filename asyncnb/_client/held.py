@@ -9,12 +9,12 @@ from typing import Any
 import zmq
 
 from asyncnb._client.errors import ClientError, NoAnswerError, RefusedError
-from asyncnb._client.kernel import PATIENCE, VERSION, RemoteKernel
+from asyncnb._client.kernel import PATIENCE, TARGET, VERSION, RemoteKernel
 from asyncnb._client.wire import Message
 
 
 class LostError(ClientError):
-    """The kernel has ended or was restarted while it had a question."""
+    """The kernel has ended, was restarted, or has unloaded asyncnb while it had a question."""
 
 
 class HeldQuestion:
@@ -26,7 +26,7 @@ class HeldQuestion:
     def __init__(self, kernel: RemoteKernel, label: str) -> None:
         self._kernel = kernel
         self._label = label
-        self._asked = ""
+        self._asked = self._check = ""
         self._until = 0.0
         self._monitor = monitor_of(kernel)
 
@@ -46,6 +46,8 @@ class HeldQuestion:
         """Ask the kernel to answer when there is something to say, or after ``seconds``."""
         request = {"c": verb, "version": VERSION, "seconds": seconds, **arguments}
         self._asked = self._kernel.send(request)
+        # A kernel that has just unloaded asyncnb does not answer the one, but does answer this.
+        self._check = self._kernel.send({"target_name": TARGET}, "comm_info_request")
         self._until = time.monotonic() + seconds + PATIENCE
 
     def sockets(self) -> tuple[Any, ...]:
@@ -55,13 +57,16 @@ class HeldQuestion:
     def read(self) -> Message | None:
         """Return the answer if it has arrived.
 
-        LostError if the kernel is gone, NoAnswerError if the answer is overdue, RefusedError with
-        the kernel's sentence.
+        LostError if the kernel, or asyncnb in it, is gone, NoAnswerError if the answer is overdue,
+        RefusedError with the kernel's sentence.
         """
         while (message := self._kernel.control.receive(0)) is not None:
-            if message["parent_header"].get("msg_id") != self._asked:
-                continue
             answer: Message = message["content"]
+            asked = message["parent_header"].get("msg_id")
+            if asked == self._check and not answer.get("comms"):
+                raise LostError(f"asyncnb was unloaded in {self._label}.")
+            if asked != self._asked:
+                continue
             if answer.get("status") != "ok":
                 raise RefusedError(str(answer.get("evalue") or "The kernel refused the request."))
             return answer

@@ -116,4 +116,8 @@ def test_tasks_in_two_kernels_and_one_without_asyncnb_any_more(
     assert process.line().startswith("'here' was cancelled")
     other.ok("%unload_ext asyncnb")
     code, out, err = process.end()
-    assert (code == 1 and "unloaded" in err + out) or "cancelled" in err + out
+    said = out + err
+    assert code == 1
+    # The unloading cancels the task, refuses what is held, and then answers no more: which the
+    # command sees first is a matter of chance.
+    assert "unloaded" in said or "cancelled" in said or "does not answer any more" in said

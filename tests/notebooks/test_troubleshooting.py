@@ -14,9 +14,7 @@ CAUSES = {
     "RuntimeWarning: coroutine 'f' was never awaited": "f()\n0",
     "TypeError: a coroutine was expected, got None": "asyncio.create_task(print('x'))",
     "got Future attached to a different loop": "await asyncio.new_event_loop().create_future()",
-    "'TaskGroup' object does not support the context manager protocol": (
-        "with asyncio.TaskGroup(): pass"
-    ),
+    "object does not support the context manager protocol": ("with asyncio.TaskGroup(): pass"),
     "Line magic function %tasks not found": "%unload_ext asyncnb\n%tasks",
     "No module named 'asyncnb'": None,  # as Python says of any module
     "asyncnb: ... has blocked the loop": (
