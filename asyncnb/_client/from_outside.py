@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-#: Exit codes: what the reader is told then.
+#: Exit codes: what the command reports.
 TOO_OLD = 3
 NOT_ALLOWED = 4
 

@@ -54,7 +54,7 @@ def _runtime() -> Iterator[Finding]:
 
 def _others_read(path: Path) -> bool:
     try:
-        # Where the folder is closed, nobody gets at what is in it.
+        # Where the folder is closed to others, so are its files.
         return all(stat.S_IMODE(each.stat().st_mode) & 0o044 for each in (path, path.parent))
     except OSError:
         return False

@@ -77,7 +77,7 @@ def versions() -> dict[str, str]:
 
 
 def kernel_facts() -> dict[str, Any]:
-    """Return what a client is told of the kernel, besides its tasks.
+    """Return what clients learn of the kernel, besides its tasks.
 
     The notebook's path is that which jupyter_server (2.0 and later) starts the kernel with: it is
     the old one after a rename.
