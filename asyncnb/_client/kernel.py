@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from asyncnb._client.errors import ClientError, NoAnswerError, NotLoadedError, RefusedError
+from asyncnb._client.errors import NoAnswerError, NotLoadedError, RefusedError
 from asyncnb._client.wire import ConnectionInfo, Message, Wire
 
 #: Seconds that a kernel has to answer. Its control channel answers in milliseconds, unless code in
@@ -104,12 +104,3 @@ class RemoteKernel:
         if answer.get("status") != "ok":
             raise RefusedError(str(answer.get("evalue") or "The kernel refused the request."))
         return answer
-
-
-def each(paths: list[Path]) -> Iterator[RemoteKernel]:
-    """Yield the kernels of these connection files, without those files that are none."""
-    for path in paths:
-        try:
-            yield RemoteKernel(path)
-        except ClientError:
-            continue

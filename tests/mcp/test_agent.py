@@ -291,6 +291,16 @@ def test_the_tools_say_what_they_do(agent: Agent) -> None:
     assert sum(len(json.dumps(tool.input_schema) + tool.description) for tool in tools) < 9000
 
 
+def started_server(tmp_path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "asyncnb", "mcp"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(tmp_path),
+        text=True,
+    )
+
+
 def say(server: subprocess.Popen[str], **message: object) -> None:
     server.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
     server.stdin.flush()
@@ -299,14 +309,7 @@ def say(server: subprocess.Popen[str], **message: object) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="ends a process without its doing anything")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_server_and_its_kernels(tmp_path: Path, number: int) -> None:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "asyncnb", "mcp"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment(tmp_path),
-        text=True,
-    )
-    with server:
+    with started_server(tmp_path) as server:
         say(server, id=1, method="initialize", params=HELLO)
         server.stdout.readline()
         say(server, method="notifications/initialized")
@@ -320,14 +323,7 @@ def test_a_signal_ends_the_server_and_its_kernels(tmp_path: Path, number: int) -
 
 
 def test_stdout_has_nothing_but_the_protocol(tmp_path: Path) -> None:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "asyncnb", "mcp"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment(tmp_path),
-        text=True,
-    )
-    with server:
+    with started_server(tmp_path) as server:
         say(server, id=1, method="initialize", params=HELLO)
         answer = json.loads(server.stdout.readline())
         assert answer["result"]["serverInfo"]["name"] == "asyncnb"

@@ -14,12 +14,10 @@ from typing import Final
 from jupyter_core.paths import jupyter_runtime_dir
 
 from asyncnb._cli.doctor.finding import Finding
-from asyncnb._client.errors import ClientError
-from asyncnb._client.find import connection_files
-from asyncnb._client.kernel import each
+from asyncnb._client.choose import look, open_all
 
 SECTION: Final = "This machine"
-#: Seconds that a kernel has to say whether asyncnb is loaded.
+#: Seconds that all kernels together have to say whether asyncnb is loaded.
 PATIENCE: Final = 1.0
 
 
@@ -61,20 +59,17 @@ def _others_read(path: Path) -> bool:
 
 
 def _kernels() -> Finding:
-    running = loaded = silent = 0
-    for kernel in each(connection_files()):
-        with kernel:
-            if not kernel.listens():
-                continue
-            running += 1
-            try:
-                loaded += kernel.load_state(PATIENCE)
-            except ClientError:
-                silent += 1
-    text = f"{running} running, {loaded} with asyncnb loaded"
+    kernels = open_all()
+    try:
+        states = [known.state for known in look(kernels, PATIENCE) if known.state != "dead"]
+    finally:
+        for kernel in kernels:
+            kernel.close()
+    loaded, silent = states.count("alive"), states.count("no answer")
+    text = f"{len(states)} running, {loaded} with asyncnb loaded"
     if silent:
         text += f", {silent} without an answer"
-    return Finding(SECTION, "kernels", f"{text}: asyncnb ps" if running else "none running")
+    return Finding(SECTION, "kernels", f"{text}: asyncnb ps" if states else "none running")
 
 
 def _ports() -> Finding:
