@@ -92,9 +92,10 @@ pyodide: ## the primitives and JupyterLite's kernel in a browser's Python, in No
 	$(call install,dev)
 	.ci/test tests/pyodide
 
-notebooks: ## all tutorials under the second runner, pytest-notebook; the suite runs two of them
+notebooks: ## all tutorials under pytest-notebook and with Binder's packages; the suite runs a few so
 	$(call install,dev)
-	ASYNCNB_EVERY_NOTEBOOK=1 .ci/test tests/notebooks/test_second_runner.py
+	ASYNCNB_EVERY_NOTEBOOK=1 .ci/test tests/notebooks/test_second_runner.py \
+	    tests/notebooks/test_elsewhere.py::test_what_binder_installs_runs_the_tutorials
 
 constraints: ## renew .ci/constraints.txt: the releases that all of these install
 	.ci/renew-constraints
