@@ -49,8 +49,11 @@ def installed_with(requirements: Iterable[str]) -> set[str]:
         marker = requirement.marker
         if name in found or (marker and not any(marker.evaluate({"extra": e}) for e in extras)):
             continue
+        try:
+            needed = importlib.metadata.requires(name) or ()
+        except importlib.metadata.PackageNotFoundError:
+            continue  # JupyterLab, for one, is not in each environment of the suite
         found.add(name)
-        needed = importlib.metadata.requires(name) or ()
         for line in needed:
             wanted = Requirement(line)
             if wanted.marker is None or any(wanted.marker.evaluate({"extra": e}) for e in extras):
