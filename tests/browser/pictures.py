@@ -115,7 +115,24 @@ def dashboards(lab: Lab) -> None:
 
 
 def tutorials(lab: Lab) -> None:
-    """Make the pictures of the quick start: a bar that moves while a cell blocks, the dashboard."""
+    """Make the pictures that tutorials show, each from the tutorial's own cells."""
+    quick_start(lab)
+
+    cells = _code_cells("12_dashboard")
+    live = cells.index("asyncnb.dashboard()")
+    notebook = lab.open(*cells[: live + 1])
+    lab.call(notebook._page.set_viewport_size({"width": 1080, "height": 900}))
+    for cell in range(live + 1):
+        notebook.run(cell)
+    notebook.do(notebook.role("row", "download videos").click())
+    notebook.see_on_page("await go_on.wait()")
+    notebook.ask("() => new Promise(done => setTimeout(done, 1500))")
+    _small(lab, notebook, OUTPUT_BOX, [live], "tutorial-dashboard")
+    notebook.close("pictures")
+
+
+def quick_start(lab: Lab) -> None:
+    """A bar that moves while a cell blocks, and the dashboard."""
     cells = _code_cells("01_quickstart")
     live = cells.index("%tasks live")
     notebook = lab.open(*cells[: live + 1])
@@ -130,7 +147,7 @@ def tutorials(lab: Lab) -> None:
         notebook.run(cell)
     notebook.see_row("clock", "waiting")
     notebook.ask("() => new Promise(done => setTimeout(done, 1500))")
-    _small(lab, notebook, OUTPUT_BOX, [live, live], "quickstart-dashboard")
+    _small(lab, notebook, OUTPUT_BOX, [live], "quickstart-dashboard")
     notebook.close("pictures")
 
 
