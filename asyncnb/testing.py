@@ -35,6 +35,8 @@ from asyncnb._core.loop.embedded import EmbeddedLoop
 from asyncnb._core.primitives import joining as _joining
 from asyncnb._core.primitives.all_tasks import all_tasks
 from asyncnb._core.primitives.tasks import wrapped
+from asyncnb._core.timeline.timeline import Timeline, check_grid, timeline
+from asyncnb._core.tracing.recording import MAX_STEPS, Recording
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ __all__ = [
     "TaskRecorder",
     "VirtualTimeLoop",
     "clear_ended",
+    "draw_virtual",
     "run_virtual",
     "validate",
     "wait_until_idle",
@@ -174,6 +177,31 @@ def run_virtual(
             f"{first.get('message')}"
         ) from first.get("exception")
     return result
+
+
+def draw_virtual(main: Coroutine[Any, Any, object], *, grid: float | None = None) -> Timeline:
+    """`run_virtual`, and return a diagram of when each of its tasks ran and for what it waited.
+
+    >>> from asyncnb.testing import draw_virtual
+    >>> async def main():
+    ...     await asyncio.gather(asyncio.sleep(1), asyncio.sleep(2))
+    >>> picture = draw_virtual(main(), grid=0.1)  # a cell shows it; .svg() is its source
+
+    The task that runs ``main`` is called ``"main"``; its result is dropped. ``grid``: as of
+    ``asyncnb.timeline``. Raises what `run_virtual` raises, and ValueError for a grid that is not
+    positive, before anything runs.
+    """
+    check_grid(grid)
+
+    async def named() -> None:
+        current = asyncio.current_task()
+        assert current is not None
+        current.set_name("main")
+        await main
+
+    with Recording(MAX_STEPS) as recording:
+        run_virtual(named())
+    return timeline(recording, grid=grid)
 
 
 @contextmanager

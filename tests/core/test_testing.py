@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from asyncnb.testing import TaskRecorder, VirtualTimeLoop, run_virtual
+from asyncnb.testing import TaskRecorder, VirtualTimeLoop, draw_virtual, run_virtual
 
 
 def test_sleeping_takes_no_time_and_the_clock_shows_it() -> None:
@@ -82,6 +82,33 @@ def test_unseen_failures_are_raised() -> None:
     with pytest.raises(AssertionError, match="exception handler") as caught:
         run_virtual(main())
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_drawing_of_virtual_time() -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(3600), name="long")
+
+    drawn = draw_virtual(main(), grid=0.1)
+    assert [row["name"] for row in drawn.data["rows"]] == ["main", "long"]
+    assert "long" in drawn.svg() and drawn.text().count("done, 1 h") == 2
+    with pytest.raises(AssertionError, match="exception handler"):
+        draw_virtual(_fails_unseen())
+    began: list[bool] = []
+
+    async def not_to_begin() -> None:
+        began.append(True)
+
+    refused = not_to_begin()
+    with pytest.raises(ValueError, match="above 0"):
+        draw_virtual(refused, grid=0)
+    refused.close()
+    assert not began
+
+
+async def _fails_unseen() -> None:
+    asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+    await asyncio.sleep(1)
 
 
 def test_recorder() -> None:

@@ -41,10 +41,14 @@ def timeline(tasks: Tasks = None, *, grid: float | None = None) -> Timeline:
     ...     await asyncnb.gather(asyncio.sleep(1), asyncio.sleep(2))
     >>> picture = asyncnb.timeline(recording, grid=0.1)  # a cell shows it; .svg() is its source
     """
-    number: Any = grid
-    if number is not None and not (isinstance(number, int | float) and number > 0):
-        raise ValueError(f"grid must be seconds above 0, such as 0.1, not {grid!r}.")
+    check_grid(grid)
     return Timeline(tasks, grid)
+
+
+def check_grid(grid: Any) -> None:
+    """Raise ValueError for what is no ``grid`` of a timeline."""
+    if grid is not None and not (isinstance(grid, int | float) and grid > 0):
+        raise ValueError(f"grid must be seconds above 0, such as 0.1, not {grid!r}.")
 
 
 def export_trace(path: Any, tasks: Tasks = None) -> int:
