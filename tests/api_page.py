@@ -302,10 +302,7 @@ def part(name: str) -> str:
     lines += [markdown(inspect.getdoc(found) or ""), ""]
     above = documented_bases(name)
     if above and name not in ("Task", "OpenGroup") and not is_error:
-        lines += [
-            f"It has the methods of [`{above[0].__name__}`](#{above[0].__name__.lower()}).",
-            "",
-        ]
+        lines += [f"It has the methods of {link(above[0].__name__)}.", ""]
     if inspect.isclass(found):
         lines += [member_part(name, member) for member in members(name)]
     return "\n".join(lines)
