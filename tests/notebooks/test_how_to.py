@@ -17,7 +17,7 @@ PAGES = {
     "index.md": 4,
     "reference/how_to.md": 40,
     "reference/debugging.md": 13,
-    "reference/states.md": 1,
+    "reference/states.md": 12,
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 CHECKER = doctest.OutputChecker()
