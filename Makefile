@@ -15,7 +15,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-pythons bench-page conformance faults soak reliability-page one-loop-page names-page magics-page pyodide notebooks constraints docs clean
+.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-pythons bench-page conformance faults soak reliability-page one-loop-page names-page magics-page api-page pyodide notebooks constraints docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -80,6 +80,10 @@ names-page: ## the reference page of the private names that the code relies on
 magics-page: ## the reference page of magics and settings, from their parsers and help
 	$(call install,dev)
 	@$(BIN)/python -m tests.magics_page
+
+api-page: ## the reference page of every function and class, from their signatures and docstrings
+	$(call install,dev)
+	@$(BIN)/python -m tests.api_page
 
 one-loop-page: ## the reference page of patterns with and without asyncnb: plays them all
 	$(call install,dev)

@@ -147,4 +147,4 @@ def test_the_demo_prints_what_the_quickstart_produced() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "prime number 3000 is 27449" in done.stdout
-    assert "crawl json" in done.stdout
+    assert "6/6 done" in done.stdout
