@@ -72,9 +72,12 @@ def test_papermill_runs_a_tutorial_whose_page_then_shows_what_the_saved_one_does
     tmp_path: Path, notebook: Path
 ) -> None:
     saved = nbformat.read(notebook, as_version=4)
-    ran = run_by_papermill(notebook, tmp_path / "ran.ipynb")
-    assert shown(ran) == shown(saved)
+    ran = shown(run_by_papermill(notebook, tmp_path / "ran.ipynb"))
+    # The dashboard is a table here. The slider and the button of 14 are saved as text: their views
+    # need a kernel.
+    assert ran.pop("widgets", 0) == (2 if notebook.stem.startswith("14") else 0)
     assert not shown(saved)["widgets"]
+    assert ran == shown(saved)  # a Counter: what is missing is 0
 
     for page in (export(tmp_path / "ran.ipynb"), export(notebook)):
         assert "could not be displayed" not in page
