@@ -1,4 +1,4 @@
-"""The code on the pages of how-tos and of debugging does in a kernel what the page says."""
+"""The code on the pages with cells to follow does in a kernel what the page says."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _is_as_long(expected: str, cell: Any) -> bool:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the driver of kernels is POSIX's")
-@pytest.mark.parametrize("page", ["how_to.md", "debugging.md"])
+@pytest.mark.parametrize("page", ["how_to.md", "debugging.md", "states.md"])
 def test_the_code_on_a_page_does_what_the_page_says(page: str) -> None:
     from tests.kernel.driver import Kernel
 
