@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "stack": "show where a task is, or what the main thread does",
     "run": "run a notebook, and wait for its background tasks",
     "demo": "open the quick start in JupyterLab",
-    "doctor": "find out what is missing, and what mends it",
+    "doctor": "find out what is missing, and how to fix it",
     "mcp": "serve agents: background cells as tools of the Model Context Protocol",
 }
 

@@ -163,7 +163,7 @@ def _show(outcome: Any) -> None:
     if outcome.status == "died":
         _report(f"the kernel died after {outcome.done} of {count(outcome.total, 'cell')}")
     if outcome.status in ("timeout", "interrupted"):
-        why = "the time is up" if outcome.status == "timeout" else "interrupted"
+        why = "timed out" if outcome.status == "timeout" else "interrupted"
         _report(f"{why} after {outcome.done} of {count(outcome.total, 'cell')}")
 
 

@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Show tasks until ``q``; return the exit code."""
     if not arguments.json and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise argparse.ArgumentError(
-            None, "this is no terminal; `asyncnb ps` prints once, `asyncnb top --json` repeatedly"
+            None,
+            "this is not a terminal; `asyncnb ps` prints once, `asyncnb top --json` repeatedly",
         )
     only: Path | None = None
     if arguments.kernel is not None:

@@ -17,7 +17,7 @@ from asyncnb._client.held import HeldQuestion, poll
 from asyncnb._client.wire import Message
 from asyncnb._core.base.text import count, duration, escape_control_chars
 
-#: The exit code if the time is up: that of timeout(1).
+#: The exit code after a timeout: that of timeout(1).
 TIMED_OUT: Final = 124
 #: Seconds after which the kernel answers even if nothing has ended.
 HOLD: Final = 60.0

@@ -60,7 +60,7 @@ def test_where_all_is_well_everything_is_named_and_the_exit_code_is_0(doctor, py
         found["python3"]["text"].startswith("Python 3.") and "asyncnb " in found["python3"]["text"]
     )
     assert found["kernels"]["text"] == "none running"
-    assert all(bool(each["mend"]) <= (each["status"] != "ok") for each in found.values())
+    assert all(bool(each["fix"]) <= (each["status"] != "ok") for each in found.values())
 
 
 def test_kernels_whose_pythons_lack_something_are_named_with_what_mends_them(doctor, bare):
@@ -78,9 +78,9 @@ def test_kernels_whose_pythons_lack_something_are_named_with_what_mends_them(doc
     found = doctor()
     assert doctor.code == 0, "python3 of this environment works"
     assert found["bare"]["status"] == found["gone"]["status"] == "note"
-    assert found["bare"]["mend"] == f"{bare} -m pip install ipykernel asyncnb"
+    assert found["bare"]["fix"] == f"{bare} -m pip install ipykernel asyncnb"
     assert "cannot be started" in found["gone"]["text"]
-    assert "kernelspec remove gone" in found["gone"]["mend"]
+    assert "kernelspec remove gone" in found["gone"]["fix"]
     assert "cannot be read" in found["broken"]["text"]
     assert "not asked" in found["ir"]["text"]
 
@@ -100,7 +100,7 @@ def test_a_kernel_without_asyncnb_alone_gets_asyncnb(doctor, tmp_path):
     spec["argv"][:1] = [sys.executable, "-S"]  # without the installed packages
     file.write_text(json.dumps(spec | {"env": {"PYTHONPATH": str(stub)}}))
     half = doctor()["half"]
-    assert half["mend"] == f"{sys.executable} -S -m pip install asyncnb"
+    assert half["fix"] == f"{sys.executable} -S -m pip install asyncnb"
     assert "without asyncnb" in half["text"]
 
 
@@ -120,7 +120,7 @@ def test_an_extension_that_is_turned_off_is_a_problem(doctor, entry):
     extension.mkdir(parents=True)
     (extension / "package.json").write_text('{"version": "0.0.1"}')
     found = doctor()
-    assert found["turned off"]["mend"] == f"jupyter labextension enable {entry}"
+    assert found["turned off"]["fix"] == f"jupyter labextension enable {entry}"
     assert doctor.code == 1
     assert found["extension"]["status"] == "note" and "0.0.1, but" in found["extension"]["text"]
 

@@ -72,6 +72,19 @@ def test_a_tutorial_keeps_no_trace_of_where_it_was_run(notebook: Path) -> None:
     assert set(metadata) == {"kernelspec", "language_info"}
 
 
+@pytest.mark.parametrize("notebook", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_says_by_its_prefix_what_needs_asyncnb(notebook: Path) -> None:
+    code = "\n".join(cell.source for cell in code_cells(notebook))
+    assert not re.findall(r".*\b(?:as aio|aio\.).*", code)
+    assert "def picture(main" not in code  # draw_virtual of asyncnb.testing
+
+
+@pytest.mark.parametrize("notebook", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_has_lines_that_no_page_cuts(notebook: Path) -> None:
+    lines = [line for cell in code_cells(notebook) for line in cell.source.splitlines()]
+    assert not [line for line in lines if len(line) > 80]
+
+
 #: How the cell ends that checks what the reader wrote, so that "Run all" passes before that, too.
 CHECK = re.compile(
     r'\nif "(?P<name>\w+)" in globals\(\):\n'
@@ -90,8 +103,6 @@ def exercise(nodes: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
 @pytest.mark.parametrize("notebook", TUTORIALS[1:], ids=lambda path: path.stem)
 def test_a_tutorial_ends_with_an_exercise_that_checks_the_readers_answer(notebook: Path) -> None:
     nodes = nbformat.read(notebook, as_version=4).cells
-    if not any(cell.source == "# your answer" for cell in nodes):
-        pytest.skip("an exercise of the old form")  # goes when the last one has been rewritten
     question, answer, check, solution, *_ = exercise(nodes)
     assert answer.source == "# your answer"
     found = CHECK.search(check.source)

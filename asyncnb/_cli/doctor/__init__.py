@@ -1,4 +1,4 @@
-"""``asyncnb doctor``: versions, kernels and front ends, and what mends what does not work."""
+"""``asyncnb doctor``: versions, kernels and front ends, and how to fix what does not work."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def run(arguments: argparse.Namespace) -> int:
 def _print(each: Finding) -> None:
     text = escape_control_chars(each.text)
     print(f"{MARKS[each.status]} {escape_control_chars(each.name):20} {text}")
-    if each.mend:
-        print(f"{'':23}{escape_control_chars(each.mend)}")
+    if each.fix:
+        print(f"{'':23}{escape_control_chars(each.fix)}")

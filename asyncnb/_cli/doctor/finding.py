@@ -1,4 +1,4 @@
-"""One line of ``asyncnb doctor``: a fact, and what mends it if something is wrong."""
+"""One line of ``asyncnb doctor``: a fact, and how to fix it if something is wrong."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Status = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found; ``mend`` is a command, or a sentence, that changes it."""
+    """What was found; ``fix`` is a command, or a sentence, that changes it."""
 
     section: str
     name: str
     text: str
     status: Status = "ok"
-    mend: str = ""
+    fix: str = ""

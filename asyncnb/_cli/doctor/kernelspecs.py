@@ -58,8 +58,8 @@ def findings() -> Iterator[Finding]:
     """Yield a line for each kernel spec; the commands are run to ask their Pythons."""
     specs, others = _specs()
     if not specs:
-        mend = f"{sys.executable} -m ipykernel install --sys-prefix"
-        yield Finding(SECTION, "none", "No kernel runs Python.", "problem", mend)
+        fix = f"{sys.executable} -m ipykernel install --sys-prefix"
+        yield Finding(SECTION, "none", "No kernel runs Python.", "problem", fix)
     with tempfile.TemporaryDirectory() as empty:  # else `python -c` would import from here
         asked = [(spec, _ask(spec, empty)) for spec in specs]
         until = time.monotonic() + PATIENCE
@@ -79,8 +79,8 @@ def _finding(spec: Spec, answer: Any, default: bool) -> Finding:
     command = " ".join(spec.python)
     bad: Status = "problem" if default else "note"
     if isinstance(answer, str):
-        mend = f"jupyter kernelspec remove {spec.name}, or repair that environment"
-        return Finding(SECTION, spec.name, f"{command}: {answer}", bad, mend)
+        fix = f"jupyter kernelspec remove {spec.name}, or repair that environment"
+        return Finding(SECTION, spec.name, f"{command}: {answer}", bad, fix)
     python = tuple(answer["python"])
     version = ".".join(map(str, python))
     found = answer["versions"]

@@ -24,8 +24,8 @@ def findings() -> Iterator[Finding]:
         version = version_of(package)
         if version is not None and _numbers(version) < oldest:
             text = f"{version} is too old for the Tasks panel, which needs {_dotted(oldest)}"
-            mend = f"pip install --upgrade '{package}>={_dotted(oldest)}'"
-            yield Finding(SECTION, package, text, "note", mend)
+            fix = f"pip install --upgrade '{package}>={_dotted(oldest)}'"
+            yield Finding(SECTION, package, text, "note", fix)
     folders = [Path(path, NAME) for path in jupyter_path("labextensions")]
     folder = next((each for each in folders if (each / "package.json").is_file()), None)
     if folder is None:
@@ -40,8 +40,8 @@ def findings() -> Iterator[Finding]:
     own, found = version_of("asyncnb"), str(_read(folder / "package.json").get("version", "?"))
     if own is not None and _plain(own) != _plain(found):
         text = f"{found}, but asyncnb is {own}: {folder}"
-        mend = "pip install --force-reinstall --no-deps asyncnb"
-        yield Finding(SECTION, "extension", text, "note", mend)
+        fix = "pip install --force-reinstall --no-deps asyncnb"
+        yield Finding(SECTION, "extension", text, "note", fix)
     else:
         yield Finding(SECTION, "extension", f"{found}, {folder}")
     for file, entry in _disabled():

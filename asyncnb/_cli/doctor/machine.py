@@ -39,8 +39,8 @@ def _runtime() -> Iterator[Finding]:
             pass
     except OSError as exc:
         text = f"{folder} cannot be written to ({exc.strerror}), so no kernel can start"
-        mend = f'chmod u+rwx "{folder}", or set JUPYTER_RUNTIME_DIR'
-        yield Finding(SECTION, "runtime folder", text, "problem", mend)
+        fix = f'chmod u+rwx "{folder}", or set JUPYTER_RUNTIME_DIR'
+        yield Finding(SECTION, "runtime folder", text, "problem", fix)
         return
     yield Finding(SECTION, "runtime folder", str(folder))
     if sys.platform != "win32":
@@ -78,8 +78,8 @@ def _ports() -> Finding:
             socket.create_connection(server.getsockname(), 2.0).close()
     except OSError as exc:
         text = f"127.0.0.1 cannot be used ({exc.strerror or exc}), and kernels listen there"
-        mend = "allow connections to 127.0.0.1, or let kernels use files: --transport=ipc"
-        return Finding(SECTION, "ports", text, "problem", mend)
+        fix = "allow connections to 127.0.0.1, or let kernels use files: --transport=ipc"
+        return Finding(SECTION, "ports", text, "problem", fix)
     return Finding(SECTION, "ports", "127.0.0.1 can be used")
 
 

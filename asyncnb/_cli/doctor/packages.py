@@ -124,8 +124,8 @@ def _loop() -> Finding:
         return Finding(SECTION, "loop", text, "problem", "unset ASYNCNB_LOOP, or set it to asyncio")
     if wanted in ("uvloop", "winloop") and version is None:
         text = f"ASYNCNB_LOOP={wanted}, but {fast} is not installed"
-        mend = f"{sys.executable} -m pip install 'asyncnb[fast]'"
-        return Finding(SECTION, "loop", text, "problem", mend)
+        fix = f"{sys.executable} -m pip install 'asyncnb[fast]'"
+        return Finding(SECTION, "loop", text, "problem", fix)
     why = f", by ASYNCNB_LOOP={wanted}" if wanted else ""
     used = "asyncio" if wanted == "asyncio" or version is None else f"{fast} {version}"
     return Finding(SECTION, "loop", f"{used}{why}")

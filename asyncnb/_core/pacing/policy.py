@@ -39,7 +39,7 @@ class Retry:
     the exception and returns whether to try again. By default that is every Exception, timeouts
     included, except
 
-    - mistakes in the program, which more attempts do not mend: TypeError, AttributeError,
+    - mistakes in the program, which further attempts do not fix: TypeError, AttributeError,
       NameError, ImportError, SyntaxError, NotImplementedError, AssertionError, RecursionError;
     - HTTP responses that blame the request: a status from 400 to 499, other than 408, 409, 421,
       423, 425 and 429.

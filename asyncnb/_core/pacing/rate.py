@@ -96,7 +96,7 @@ class Rate:
             _post(future.get_loop(), _set, future)
 
     def hold(self, seconds: float) -> None:
-        """Start no call for ``seconds``, then go on at the same pace, without a burst. Any thread.
+        """Start no call for ``seconds``, then continue at the same pace, without a burst.
 
         ``map`` calls this when a service answers "too many requests" and says how long to wait.
         A shorter hold does not end a longer one. Raises TypeError or ValueError for a duration that

@@ -85,7 +85,7 @@ def parse_time(text: str, now: float, zone: tzinfo = LOCAL) -> float:
     except (OverflowError, ValueError, OSError):  # within a day of the first or last date there is
         raise ValueError(f"takes a time that the clock can show, not {text!r}") from None
     if found_at <= now:
-        raise ValueError(f"takes a time to come, and {text!r} is past")
+        raise ValueError(f"takes a time in the future, and {text!r} is past")
     return found_at
 
 

@@ -132,7 +132,7 @@ async def run_with_retries(
 
     Half a second passes before the second attempt, and twice as long before each further one, up
     to 30 s; or as long as the server asks for with Retry-After, see Retry. Every Exception is tried
-    again, also a mistake in the code, which another cell may mend meanwhile.
+    again, also a mistake in the code, which another cell may fix meanwhile.
     ``on_retry(exc, delay)`` is called before each wait. The last failure is raised; cancellation,
     SystemExit and KeyboardInterrupt propagate at once.
     """

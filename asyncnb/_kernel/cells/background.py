@@ -179,7 +179,7 @@ class BackgroundCells:
             return name
         if name not in self.ip.user_ns:
             raise UsageError(
-                f"%%atask --on {name}: that is none of {', '.join(TARGETS)}, and there is no "
+                f"%%atask --on {name}: that is not one of {', '.join(TARGETS)}, and there is no "
                 f"variable {name!r}.{did_you_mean(name, (*TARGETS, *self.ip.user_ns))}"
             )
         return self.ip.user_ns[name]

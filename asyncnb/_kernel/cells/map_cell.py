@@ -138,7 +138,7 @@ def _place(cells: BackgroundCells, on: str) -> Any:
         return on
     if on not in cells.ip.user_ns:
         raise UsageError(
-            f"{MAGIC} --on {on}: that is none of loop, thread, process, and there is no variable "
+            f"{MAGIC} --on {on}: that is not loop, thread or process, and there is no variable "
             f"{on!r}.{did_you_mean(on, (*TARGETS, *cells.ip.user_ns))}"
         )
     return cells.ip.user_ns[on]

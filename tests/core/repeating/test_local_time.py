@@ -64,7 +64,7 @@ def test_of_a_time_that_comes_twice_it_is_the_next_one():
         ("+20h", "In 20 h it is 2026-06-02 04:00"),
         ("2026-12-01", "A date and its time need quotes: '2026-12-01 09:00'"),
         ("2026-02-30 09:00", "takes a date and a time that exist"),
-        ("2026-06-01 07:59", "takes a time to come, and '2026-06-01 07:59' is past"),
+        ("2026-06-01 07:59", "takes a time in the future, and '2026-06-01 07:59' is past"),
         ("tomorrow", "takes a time such as 09:00"),
         ("0001-01-01 00:00", "takes a time that the clock can show, not '0001-01-01 00:00'"),
         ("+ 99999999999999999 h", "takes a time such as 09:00"),

@@ -171,7 +171,7 @@ def test_the_next_attempt_is_when_the_server_asks_for_it() -> None:
     async def main() -> None:
         work, told = Work(raises={0: Busy(), 1: TypeError()}), []
         await run_with_retries(2, work, work.rounds, on_retry=lambda _, delay: told.append(delay))
-        assert told == [7, 1]  # a mistake is tried again, too: another cell may mend it
+        assert told == [7, 1]  # a mistake is tried again, too: another cell may fix it
         assert work.starts == [0, 7, 8]
 
     run_virtual(main())

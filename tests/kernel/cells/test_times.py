@@ -23,7 +23,7 @@ AS_BEFORE = "asyncnb._kernel.cron.CronSchedule.after = _after"
     [
         ("--at 25:00", "--at: takes a time from 00:00 to 23:59:59, not '25:00'"),
         ("--at 2030-12-01 09:00", "A date and its time need quotes: '2030-12-01 09:00'"),
-        ("--at '2020-12-01 09:00'", "takes a time to come, and '2020-12-01 09:00' is past"),
+        ("--at '2020-12-01 09:00'", "takes a time in the future, and '2020-12-01 09:00' is past"),
         ("--cron */5 * * * *", "'*/5' has 1"),
         ("--cron '61 * * * *'", "the minute of '61 * * * *' makes no sense"),
         ("--cron '0 0 30 2 *'", "the day of month of '0 0 30 2 *' makes no sense"),

@@ -106,7 +106,7 @@ def test_steps_go_over_an_await_while_other_tasks_run(debugger, where):
     cell = kernel.submit(code)
     for line in lines:
         thread = debugger.wait_for_stop(where)
-        # Not its variables: after a step, ipykernel may hear late that the thread has stopped again.
+        # Not its variables: ipykernel may hear late that the thread has stopped again.
         assert debugger.line(thread) == line
         debugger.ask("continue" if line == lines[-1] else "next", threadId=thread)
     assert cell.wait_for("result 42").wait().text == "result 42\n"
