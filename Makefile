@@ -15,7 +15,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-pythons bench-page conformance faults soak reliability-page one-loop-page names-page magics-page pyodide constraints docs clean
+.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-pythons bench-page conformance faults soak reliability-page one-loop-page names-page magics-page api-page pyodide notebooks constraints docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -81,6 +81,10 @@ magics-page: ## the reference page of magics and settings, from their parsers an
 	$(call install,dev)
 	@$(BIN)/python -m tests.magics_page
 
+api-page: ## the reference page of every function and class, from their signatures and docstrings
+	$(call install,dev)
+	@$(BIN)/python -m tests.api_page
+
 one-loop-page: ## the reference page of patterns with and without asyncnb: plays them all
 	$(call install,dev)
 	@ASYNCNB_CHROMIUM=$$(.ci/browser) $(BIN)/python -m tests.kernel.test_one_loop_patterns
@@ -91,6 +95,11 @@ conformance: ## asyncio's own tests, with asyncnb in its place, on every Python 
 pyodide: ## the primitives and JupyterLite's kernel in a browser's Python, in Node
 	$(call install,dev)
 	.ci/test tests/pyodide
+
+notebooks: ## all tutorials under pytest-notebook and with Binder's packages; the suite runs a few so
+	$(call install,dev)
+	ASYNCNB_EVERY_NOTEBOOK=1 .ci/test tests/notebooks/test_second_runner.py \
+	    tests/notebooks/test_elsewhere.py::test_what_binder_installs_runs_the_tutorials
 
 constraints: ## renew .ci/constraints.txt: the releases that all of these install
 	.ci/renew-constraints

@@ -30,9 +30,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
         shutil.copy(ROOT / name, copy)
     shutil.copytree(ROOT / "asyncnb", copy / "asyncnb", ignore=GENERATED)
-    (copy / "notebooks").mkdir()
     for name in FILES:
-        shutil.copy(ROOT / "notebooks" / name, copy / "notebooks")
+        target = copy / "notebooks" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "notebooks" / name, target)
     return copy
 
 

@@ -14,10 +14,12 @@ from typing import Final
 from asyncnb._client.errors import ClientError
 from asyncnb._core.base.text import escape_control_chars
 
-#: What is copied, the notebook to open first.
-FILES: Final = ("01_quickstart.ipynb",)
-#: What it imports and asyncnb does not need.
-NEEDS: Final = ("httpx",)
+#: What is copied, the notebook to open first, then its pictures.
+FILES: Final = (
+    "01_quickstart.ipynb",
+    "reference/images/quickstart-busy.png",
+    "reference/images/quickstart-dashboard.png",
+)
 #: In the wheel, and in a clone of the repository (an editable install).
 PLACES: Final = (
     Path(__file__).with_name("demo_files"),
@@ -52,12 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         told = {"folder": str(folder.resolve()), "kept": kept, "command": command}
         print(json.dumps(told), flush=True)
     elif not arguments.json:
-        for name in FILES:
-            what = "is there already, with changes, and was kept" if name in kept else "is there"
-            _say(f"{folder / name} {what}.")
-    missing = [name for name in NEEDS if find_spec(name) is None]
-    if missing:
-        _say(f"The quick start uses {', '.join(missing)}: {_pip(*missing)}")
+        what = "is there already, with changes, and was kept" if FILES[0] in kept else "is there"
+        _say(f"{folder / FILES[0]} {what}.")
     if not lab:
         raise ClientError(
             f"JupyterLab is not installed here. Install it: {_pip('jupyterlab')}\n"
@@ -88,7 +86,7 @@ def _copied(name: str, folder: Path) -> bool:
     target = folder / name
     content = source.read_bytes()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(target, "xb") as file:
                 file.write(content)

@@ -29,7 +29,7 @@ PROTOCOL: Final = "5.3"
 
 #: The most messages that wait to be read, besides those in the system's buffers, and the most
 #: bytes of a part of one: a connection that brings more is closed.
-MAX_WAITING: Final = 100
+MAX_WAITING: Final = 10
 MAX_BYTES: Final = 100_000_000
 
 Message = dict[str, Any]

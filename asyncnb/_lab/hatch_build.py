@@ -1,6 +1,6 @@
 """Put the extension of JupyterLab into the wheel, and into what an editable install installs.
 
-The wheel has the notebook of ``asyncnb demo`` besides, which a clone has in ``notebooks/``.
+The wheel has the files of ``asyncnb demo`` besides, which a clone has in ``notebooks/``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 #: What ``asyncnb demo`` copies.
-DEMO = ("01_quickstart.ipynb",)
+DEMO = (
+    "01_quickstart.ipynb",
+    "reference/images/quickstart-busy.png",
+    "reference/images/quickstart-dashboard.png",
+)
 
 
 class LabExtension(BuildHookInterface):  # type: ignore[type-arg]

@@ -286,8 +286,10 @@ def test_texts_are_text(page: FakePage) -> None:
     assert page.ask("() => window.hacked") is None
     # The corner, and the few messages that stay.
     assert page.ask("() => [...document.querySelectorAll('*')].length") <= before + 8
-    assert page.on_page[-1] == f"{CORPUS[-1]}: {CORPUS[-1]}"
-    assert len(page.desktop) == len(CORPUS)
+    # A browser grants the locks of different notes in any order: which of them are last varies.
+    assert set(page.on_page) <= {f"{text}: {text}" for text in CORPUS}
+    assert len(page.on_page) == 4
+    assert sorted(page.desktop) == sorted([text, text] for text in CORPUS)
 
 
 def test_a_kernel_that_is_gone_and_odd_messages_harm_nothing(page: FakePage) -> None:

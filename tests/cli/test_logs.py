@@ -125,6 +125,11 @@ def test_a_reader_that_is_too_slow_is_told_what_it_has_missed(
         process = of_kernel.start("logs", "-f", "--json", "talks")
         kernel.ok("put('ready')")
         first = json.loads(process.line())
+        # Not before it has asked for more: what follows is kept for a moment only until then.
+        kernel.ok(
+            "kept = talks._record.output\n"
+            "while kept._reader != 6 or kept._news is None: await asyncio.sleep(0.01)"
+        )
         process.signal(signal.SIGSTOP)
         kernel.ok("put(*['x' * 99] * 1000); put(None)\nawait talks")
         kept = kernel.evaluate("len(talks.output)")

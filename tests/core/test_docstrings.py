@@ -9,10 +9,7 @@ import contextlib
 import doctest
 import inspect
 import io
-import re
-import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,12 +97,3 @@ def test_what_notebooks_use_most_has_an_example() -> None:
     names = "launch run task cancel open_group track gather as_completed wait wait_for timeout"
     wanted = {f"asyncnb.{name}" for name in [*names.split(), "TaskGroup", "shield", "timeline"]}
     assert wanted <= {name for name, _ in EXAMPLES}
-
-
-def test_the_reference_has_every_public_name() -> None:
-    page = (Path(__file__).parents[2] / "notebooks" / "reference" / "api.md").read_text()
-    listed = set(re.findall(r"^::: asyncnb\.(\w+)", page, re.MULTILINE))
-    introduction = page.partition("## ")[0]
-    of_asyncio = {name for name in asyncnb.__all__ if f"`{name}`" in introduction}
-    assert listed | of_asyncio >= set(asyncnb.__all__), textwrap.shorten(page, 80)
-    assert not listed & of_asyncio

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import zmq
 from jupyter_client.blocking import BlockingKernelClient
 
 from tests.faults.conftest import begin, check
@@ -147,7 +148,9 @@ def test_front_end_dies_silently(watched):
 
 def other_page(kernel, comm, said):
     """Say something from a page with a session of its own, and hear the answers there."""
-    page = BlockingKernelClient(connection_file=kernel._manager.connection_file)
+    page = BlockingKernelClient(
+        connection_file=kernel._manager.connection_file, context=zmq.Context.instance()
+    )
     page.load_connection_file()
     page.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
     # Not wait_for_ready(), which waits for silence, and the dashboard is never silent.

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import zmq
 from jupyter_client.blocking import BlockingKernelClient
 
 from tests.faults.conftest import begin, check
@@ -194,7 +195,9 @@ def test_thousand_cleanups(fresh_kernel, tmp_path, way):
 
 @pytest.mark.promise("two front ends on one kernel: each cell's output arrives at both, once")
 def test_two_front_ends(victim):
-    other = BlockingKernelClient(connection_file=victim._manager.connection_file)
+    other = BlockingKernelClient(
+        connection_file=victim._manager.connection_file, context=zmq.Context.instance()
+    )
     other.load_connection_file()
     other.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
     try:

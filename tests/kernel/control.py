@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import zmq
 from jupyter_client.blocking import BlockingKernelClient
 
 from tests.kernel.driver import DEADLINE, Kernel
@@ -16,7 +17,11 @@ class ControlClient:
     """A connection of its own. ``heard``: all that IOPub brought, in order."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._client = BlockingKernelClient(connection_file=str(kernel.scratch / "connection.json"))
+        self._client = BlockingKernelClient(
+            connection_file=str(kernel.scratch / "connection.json"),
+            # One that it made would be garbage-collected unclosed.
+            context=zmq.Context.instance(),
+        )
         self._client.load_connection_file()
         self._client.start_channels(shell=False, iopub=True, stdin=False, hb=False, control=True)
         self.session = self._client.session

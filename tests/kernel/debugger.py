@@ -68,6 +68,10 @@ class Debugger:
         assert stopped, f"no stop in {code}"
         return int(max(self._stopped(), key=lambda event: event["seq"])["body"]["threadId"])
 
+    def line(self, thread: int) -> int:
+        """Return the line that a stopped thread is at."""
+        return int(self.ask("stackTrace", threadId=thread)["stackFrames"][0]["line"])
+
     def where(self, thread: int) -> tuple[int, dict[str, str]]:
         """Return the line that a stopped thread is at, and its variables there."""
         frame = self.ask("stackTrace", threadId=thread)["stackFrames"][0]

@@ -80,7 +80,9 @@ class Cell:
         self.messages: list[dict[str, Any]] = []
 
     def __repr__(self) -> str:
-        return f"<Cell {self.code!r}: {self.status}, said {self.text!r}>"
+        failed = self.reply is not None and self.reply["status"] == "error"
+        why = f" ({self.reply['ename']}: {self.reply['evalue']})" if failed else ""
+        return f"<Cell {self.code!r}: {self.status}{why}, said {self.text!r}>"
 
     def of_type(self, *types: str) -> list[dict[str, Any]]:
         """The contents of its messages of these types, in the order of arrival."""

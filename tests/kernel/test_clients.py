@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import zmq
 from jupyter_client.blocking import BlockingKernelClient
 
 from tests.kernel.driver import DEADLINE
@@ -19,7 +20,9 @@ class Reader:
     """A client of jupyter_client's that allows no stdin, and keeps outputs as a front end does."""
 
     def __init__(self, connection_file: str) -> None:
-        self.client = BlockingKernelClient(connection_file=connection_file)
+        self.client = BlockingKernelClient(
+            connection_file=connection_file, context=zmq.Context.instance()
+        )
         self.client.load_connection_file()
         self.client.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
         self.client.wait_for_ready(timeout=DEADLINE)

@@ -29,6 +29,22 @@ def session(text: str) -> list[tuple[str, str]]:
     return [("\n".join(code), "\n".join(shown)) for code, shown in cells]
 
 
+#: What shows the error text of a heading in the FAQ.
+CAUSES = {
+    "asyncio.run() cannot be called from a running event loop": "asyncio.run(asyncio.sleep(0))",
+    "attached to a different loop": "await asyncio.new_event_loop().create_future()",
+    "signal only works in main thread of the main interpreter": (
+        "await asyncio.sleep(0)\nsignal.signal(signal.SIGUSR1, signal.SIG_DFL)"
+    ),
+    "SQLite objects created in a thread can only be used in that same thread": (
+        "await asyncio.sleep(0)\ndatabase.execute('select 1')"
+    ),
+    "asyncnb: ... has blocked the loop": (
+        "async def greedy(): time.sleep(2)\nasyncnb.launch(greedy())"
+    ),
+}
+
+
 @pytest.mark.parametrize("text", SESSIONS, ids=["first", "second"])
 def test_the_session_shows_what_the_readme_says(start_kernel, text):
     kernel = start_kernel(extension=False)
@@ -56,3 +72,15 @@ def test_the_tour_runs(start_kernel):
         assert cell.status == "ok", cell.text
     for word in ("ticks", "report", "done"):
         assert word in cell.text
+
+
+def test_the_error_texts_in_the_faq_are_what_a_kernel_says(start_kernel):
+    faq = README.read_text("utf-8").partition("\n## FAQ\n")[2].partition("\n## ")[0]
+    assert re.findall(r'^### "(.*)"$', faq, re.MULTILINE) == list(CAUSES)
+    kernel = start_kernel(reports_blocks=True)
+    kernel.ok(
+        "import asyncio, asyncnb, signal, sqlite3, time\ndatabase = sqlite3.connect(':memory:')"
+    )
+    for text, cause in CAUSES.items():
+        pattern = ".+?".join(map(re.escape, text.split("...")))
+        kernel.run(cause).wait_for(lambda cell, p=pattern: re.search(p, cell.text, re.DOTALL))

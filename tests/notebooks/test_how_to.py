@@ -13,7 +13,12 @@ import pytest
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 #: The pages whose code is run, and how many blocks each has at least.
-PAGES = {"index.md": 4, "reference/how_to.md": 40, "reference/debugging.md": 13}
+PAGES = {
+    "index.md": 4,
+    "reference/how_to.md": 40,
+    "reference/debugging.md": 13,
+    "reference/states.md": 12,
+}
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 CHECKER = doctest.OutputChecker()
 LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -72,15 +72,55 @@ def test_a_tutorial_keeps_no_trace_of_where_it_was_run(notebook: Path) -> None:
     assert set(metadata) == {"kernelspec", "language_info"}
 
 
+@pytest.mark.parametrize("notebook", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_says_by_its_prefix_what_needs_asyncnb(notebook: Path) -> None:
+    code = "\n".join(cell.source for cell in code_cells(notebook))
+    assert not re.findall(r".*\b(?:as aio|aio\.).*", code)
+    assert "def picture(main" not in code  # draw_virtual of asyncnb.testing
+
+
+@pytest.mark.parametrize("notebook", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_has_lines_that_no_page_cuts(notebook: Path) -> None:
+    lines = [line for cell in code_cells(notebook) for line in cell.source.splitlines()]
+    assert not [line for line in lines if len(line) > 80]
+
+
+#: How the cell ends that checks what the reader wrote, so that "Run all" passes before that, too.
+CHECK = re.compile(
+    r'\nif "(?P<name>\w+)" in globals\(\):\n'
+    r"    (await )?check\((?P=name)\)\n"
+    r'    print\("(?P=name) is right"\)\n'
+    r"else:\n"
+    r'    print\("nothing to check yet: write (?P=name) in the cell above"\)\Z'
+)
+
+
+def exercise(nodes: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Return the cells of the exercise: question, answer, check, solution, and what follows."""
+    return nodes[max(n for n, c in enumerate(nodes) if c.source.startswith("## Exercise")) :]
+
+
 @pytest.mark.parametrize("notebook", TUTORIALS[1:], ids=lambda path: path.stem)
-def test_a_tutorial_ends_with_an_exercise_whose_solution_is_hidden(notebook: Path) -> None:
+def test_a_tutorial_ends_with_an_exercise_that_checks_the_readers_answer(notebook: Path) -> None:
     nodes = nbformat.read(notebook, as_version=4).cells
-    exercise = [n for n, c in enumerate(nodes) if c.source.startswith("## Exercise")]
-    solution = [n for n, c in enumerate(nodes) if "solution" in c.metadata.get("tags", ())]
-    assert len(exercise) == len(solution) == 1
-    assert exercise[0] < solution[0] < len(nodes) - 1
-    assert nodes[solution[0]].metadata["jupyter"]["source_hidden"] is True
-    assert any("assert " in cell.source for cell in nodes[solution[0] + 1 :])
+    question, answer, check, solution, *_ = exercise(nodes)
+    assert answer.source == "# your answer"
+    found = CHECK.search(check.source)
+    assert found, check.source
+    name = found["name"]
+    assert name in question.source
+    assert "in the empty cell below" in question.source
+    assert "assert " in check.source
+    assert check.outputs[-1].text.endswith(
+        f"nothing to check yet: write {name} in the cell above\n"
+    )
+    assert solution.metadata["tags"] == ["solution"]
+    assert solution.metadata["jupyter"]["source_hidden"] is True
+    # Under its own name: run again, the check checks the reader's answer, and not this one.
+    assert re.search(r"^(await )?check\([Ss]olution\)\Z", solution.source, re.MULTILINE)
+    defined = rf"^\s*((async )?def|class) {name}\b|^{name}\b.*="
+    code = [cell for cell in nodes if cell.cell_type == "code" and cell is not check]
+    assert not [cell for cell in code if re.search(defined, cell.source, re.MULTILINE)]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +129,7 @@ def test_a_tutorial_ends_with_an_exercise_whose_solution_is_hidden(notebook: Pat
         ('print("the kitchen is done")', 'print("the kitchen is dark")'),  # outputs differ
         ("order.set_result", "order.set_resort"),  # a cell fails
         ("if not future.done()", "if future.done()"),  # the solution no longer solves it
+        ("# your answer", "Turnstile = object"),  # the reader's answer is wrong
     ],
 )
 def test_a_broken_tutorial_fails(tmp_path: Path, right: str, wrong: str) -> None:
@@ -102,9 +143,19 @@ def test_a_broken_tutorial_fails(tmp_path: Path, right: str, wrong: str) -> None
     assert "failed" in done.stdout
 
 
+def test_a_right_answer_is_said_to_be_right(tmp_path: Path) -> None:
+    notebook = nbformat.read(ROOT / "notebooks" / "04_futures.ipynb", as_version=4)
+    _, answer, check, solution, *_ = exercise(notebook.cells)
+    answer.source = solution.source.replace("Solution", "Turnstile").rpartition("\n\n\n")[0]
+    check.outputs[-1].text = "Turnstile is right\n"
+    nbformat.write(notebook, tmp_path / "answered.ipynb")
+    done = nbval(tmp_path / "answered.ipynb")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_demo_prints_what_the_quickstart_produced() -> None:
     command = [sys.executable, "tests/demo.py", "notebooks/01_quickstart.ipynb"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "prime number 3000 is 27449" in done.stdout
-    assert "crawl json" in done.stdout
+    assert "6/6 done" in done.stdout

@@ -8,8 +8,10 @@ first step, other code may check whether the thread exists, or close the object 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
+from types import BuiltinFunctionType
 
 
 class ServiceThread(threading.Thread):
@@ -29,6 +31,13 @@ class ServiceThread(threading.Thread):
             raise
 
     def run(self) -> None:
+        # Remove what threading.settrace() and setprofile() set: a tracer of the user that raises
+        # would end this thread. A debugger (pydevd) that replaces the function keeps its tracers
+        # to itself, and prints a warning into the cell when other code calls it.
+        if isinstance(sys.settrace, BuiltinFunctionType):
+            sys.settrace(None)
+        if isinstance(sys.setprofile, BuiltinFunctionType):
+            sys.setprofile(None)
         try:
             super().run()
         finally:

@@ -141,8 +141,6 @@ class Sampler:
         self._sessions, self._thread = (), None
 
     def _main(self) -> None:
-        sys.settrace(None)
-        sys.setprofile(None)
         pause = threading.Lock()
         pause.acquire()
         looks = _Looks()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -114,10 +113,6 @@ class Reports:
             writer.wait(timeout)
 
     def _write(self) -> None:
-        # Remove what threading.settrace() set: a tracer that raises would end this thread, and the
-        # reports of tasks with it.
-        sys.settrace(None)
-        sys.setprofile(None)
         while (show := self._waiting.get()) is not None:
             self._show(show)
             # It refers to the result or the exception, and the next one may come much later.

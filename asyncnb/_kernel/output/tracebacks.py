@@ -55,8 +55,10 @@ def visible_frames(
 
 def add_advice(exc: BaseException) -> None:
     """Add a note to an error that is hard to understand in a notebook."""
-    from asyncnb._kernel.output.advice import advise  # imported for the first error
-
+    try:
+        from asyncnb._kernel.output.advice import advise  # imported for the first error
+    except OSError:  # no file descriptor is left: the error itself is shown all the same
+        return
     advise(exc, frontend.current.cell_of)
 
 

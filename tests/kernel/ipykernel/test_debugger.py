@@ -56,7 +56,8 @@ def assert_stops(debugger: Debugger, which: str, above: str = "") -> None:
     at, variables = debugger.where(thread)
     assert (at, variables["seen"]) == (line, "41"), which
     debugger.ask("continue", threadId=thread)
-    assert "Error" not in cell.wait_for("result 42", 100).wait().text, which
+    text = cell.wait_for("result 42", 100).wait().text
+    assert "Error" not in text and "WARNING" not in text, which
     debugger._kernel.ok("if 'job' in globals(): job.join(10); del job")
 
 
@@ -105,7 +106,8 @@ def test_steps_go_over_an_await_while_other_tasks_run(debugger, where):
     cell = kernel.submit(code)
     for line in lines:
         thread = debugger.wait_for_stop(where)
-        assert debugger.where(thread)[0] == line
+        # Not its variables: ipykernel may hear late that the thread has stopped again.
+        assert debugger.line(thread) == line
         debugger.ask("continue" if line == lines[-1] else "next", threadId=thread)
     assert cell.wait_for("result 42").wait().text == "result 42\n"
     kernel.ok("await asyncio.sleep(0, 5)").wait_for(lambda c: c.result == "5")
