@@ -153,6 +153,24 @@ def test_a_right_answer_is_said_to_be_right(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [(None, "squares is right"), ("%%atask squares\n[1]", "the result is [1]")],
+)
+def test_the_quick_start_checks_the_task_that_the_reader_started(
+    tmp_path: Path, answer: str | None, reply: str
+) -> None:
+    notebook = nbformat.read(TUTORIALS[0], as_version=4)
+    _, empty, check, solution, *_ = exercise(notebook.cells)
+    assert empty.source == "# your answer"
+    empty.source = answer or solution.source.replace("solution", "squares")
+    notebook.cells = [notebook.cells[1], empty, check]
+    nbformat.write(notebook, tmp_path / "answered.ipynb")
+    command = [sys.executable, ROOT / "tests" / "demo.py", tmp_path / "answered.ipynb"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert f"\n{reply}\n" in done.stdout or done.stderr.endswith(f": {reply}\n"), done
+
+
 def test_the_demo_prints_what_the_quickstart_produced() -> None:
     command = [sys.executable, "tests/demo.py", "notebooks/01_quickstart.ipynb"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
