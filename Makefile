@@ -15,7 +15,7 @@ install = @.ci/venv "$(PYTHON)" .venv $(1) -e '.[fast]' --group $(1)
 # JupyterLab refuses to run as root, which is all that a container has, unless told so.
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-pythons bench-page conformance faults soak reliability-page one-loop-page names-page magics-page api-page pyodide notebooks constraints docs clean
+.PHONY: help lab demo test test-newest test-all lint bench bench-check bench-pythons bench-page conformance faults soak release-check reliability-page one-loop-page names-page magics-page api-page pyodide notebooks constraints docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -103,6 +103,10 @@ notebooks: ## all tutorials under pytest-notebook and with Binder's packages; th
 
 constraints: ## renew .ci/constraints.txt: the releases that all of these install
 	.ci/renew-constraints
+
+release-check: ## a release without the upload: sdist, wheel, README as PyPI shows it
+	@.ci/venv "$(PYTHON)" .venvs/release release --group release
+	@.ci/release-check "$(CURDIR)/.venvs/release/bin/python"
 
 docs: ## the site, from notebooks/ to .artifacts/site; a warning is an error
 	$(call install,docs)

@@ -1,6 +1,6 @@
 """asyncnb: structured concurrency for notebooks.
 
-``%load_ext asyncnb`` starts the embedded loop, an asyncio event loop on a thread of its own, and
+``%load_ext asyncnb`` starts the embedded loop, an asyncio event loop on its own thread, and
 adds ``%%atask``, ``%atask``, ``%tasks`` and ``%asyncnb``. In Python::
 
     import asyncnb

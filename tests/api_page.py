@@ -22,7 +22,7 @@ WIDTH = 80
 
 HEAD = """# API
 
-Every function and class. The functions for notebooks come first, then the names that asyncio has as well; [Differences from asyncio](parity.md) compares them one by one. In a notebook, `asyncnb.launch?` shows the same. The magics have [a page of their own](magics.md), and so have [the states of a task](states.md).
+Every function and class. The functions for notebooks come first, then the names that asyncio has as well; [Differences from asyncio](parity.md) compares them one by one. In a notebook, `asyncnb.launch?` shows the same. For the magics, see [Magics and settings](magics.md); for the words `waiting`, `paused` and so on, [States of a task](states.md).
 
 {of_asyncio} are asyncio's own. `eager_task_factory` is `create_eager_task_factory(Task)`.
 

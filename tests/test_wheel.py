@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from asyncnb._cli.demo import FILES
 from asyncnb._lab import build
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = "asyncnb-0.1.0.dev0.data/data/share/jupyter/labextensions/asyncnb/"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+DATA = f"asyncnb-{VERSION}.data/data/share/jupyter/labextensions/asyncnb/"
 SOURCES = sorted((ROOT / "asyncnb" / "_lab").glob("src/*.js"))
 #: What lies in a clone and belongs to no copy of it.
 GENERATED = shutil.ignore_patterns("__pycache__", ".*")
@@ -74,7 +76,7 @@ def test_the_wheel_has_the_extension_and_the_sdist_builds_the_same(
 
     extension = extension_in(wheel)
     assert extension == extension_in(again)
-    build.build(tmp_path / "by hand", "0.1.0.dev0")
+    build.build(tmp_path / "by hand", VERSION)
     by_hand = {
         path.relative_to(tmp_path / "by hand").as_posix(): path.read_bytes()
         for path in (tmp_path / "by hand").rglob("*")

@@ -38,7 +38,7 @@ MODULES: Final = dict.fromkeys(("cancel", "pause", "resume", "limit"), "change")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0 done, 1 not done, 2 wrongly written."""
+    """Run the command line; return the exit code: 0 done, 1 not done, 2 invalid arguments."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="asyncnb", description="Background tasks of notebooks, from a terminal."

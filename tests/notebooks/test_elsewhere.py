@@ -32,6 +32,7 @@ def run(*command: str | Path, **kwargs: object) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # most of a minute on an idle machine
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     config = ROOT / ".docs" / "mkdocs.yml"

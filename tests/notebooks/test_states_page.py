@@ -80,6 +80,19 @@ def test_a_task_that_swallows_the_request_stays_cancelling(kernel):
     until(kernel, "done")
 
 
+def test_running_a_cell_again_interrupts_the_cleanup_of_its_task(kernel):
+    [row] = [row for row in rows(MOVES) if row[0] == "you run its cell again"]
+    assert row[4] == "a new task replaces it; its cleanup is interrupted"
+    kernel.ok("import asyncio, asyncnb")
+    for code in BEGIN["cancelling"].split("\n---\n"):
+        kernel.ok(code)
+    kernel.ok("old = asyncnb.task('it')")
+    kernel.ok(BEGIN["cancelling"].split("\n---\n")[0])
+    until(kernel, "waiting")
+    kernel.ok("await asyncio.wait([old])\nassert old.cancelled()\nassert asyncnb.task('it') != old")
+    kernel.ok("asyncnb.cancel('*')")
+
+
 def until(kernel, state: str) -> None:
     """Wait until the task is in this state, and fail if it does not come to it."""
     kernel.ok(

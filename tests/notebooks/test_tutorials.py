@@ -72,6 +72,19 @@ def test_a_tutorial_keeps_no_trace_of_where_it_was_run(notebook: Path) -> None:
     assert set(metadata) == {"kernelspec", "language_info"}
 
 
+@pytest.mark.parametrize("notebook", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_says_by_its_prefix_what_needs_asyncnb(notebook: Path) -> None:
+    code = "\n".join(cell.source for cell in code_cells(notebook))
+    assert not re.findall(r".*\b(?:as aio|aio\.).*", code)
+    assert "def picture(main" not in code  # draw_virtual of asyncnb.testing
+
+
+@pytest.mark.parametrize("notebook", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_has_lines_that_no_page_cuts(notebook: Path) -> None:
+    lines = [line for cell in code_cells(notebook) for line in cell.source.splitlines()]
+    assert not [line for line in lines if len(line) > 80]
+
+
 #: How the cell ends that checks what the reader wrote, so that "Run all" passes before that, too.
 CHECK = re.compile(
     r'\nif "(?P<name>\w+)" in globals\(\):\n'
@@ -90,8 +103,6 @@ def exercise(nodes: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
 @pytest.mark.parametrize("notebook", TUTORIALS[1:], ids=lambda path: path.stem)
 def test_a_tutorial_ends_with_an_exercise_that_checks_the_readers_answer(notebook: Path) -> None:
     nodes = nbformat.read(notebook, as_version=4).cells
-    if not any(cell.source == "# your answer" for cell in nodes):
-        pytest.skip("an exercise of the old form")  # goes when the last one has been rewritten
     question, answer, check, solution, *_ = exercise(nodes)
     assert answer.source == "# your answer"
     found = CHECK.search(check.source)
@@ -140,6 +151,24 @@ def test_a_right_answer_is_said_to_be_right(tmp_path: Path) -> None:
     nbformat.write(notebook, tmp_path / "answered.ipynb")
     done = nbval(tmp_path / "answered.ipynb")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [(None, "squares is right"), ("%%atask squares\n[1]", "the result is [1]")],
+)
+def test_the_quick_start_checks_the_task_that_the_reader_started(
+    tmp_path: Path, answer: str | None, reply: str
+) -> None:
+    notebook = nbformat.read(TUTORIALS[0], as_version=4)
+    _, empty, check, solution, *_ = exercise(notebook.cells)
+    assert empty.source == "# your answer"
+    empty.source = answer or solution.source.replace("solution", "squares")
+    notebook.cells = [notebook.cells[1], empty, check]
+    nbformat.write(notebook, tmp_path / "answered.ipynb")
+    command = [sys.executable, ROOT / "tests" / "demo.py", tmp_path / "answered.ipynb"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert f"\n{reply}\n" in done.stdout or done.stderr.endswith(f": {reply}\n"), done
 
 
 def test_the_demo_prints_what_the_quickstart_produced() -> None:

@@ -265,7 +265,8 @@ class AsyncMagics(Magics):
                                       TaskGroup, a gather; NAME/CHILD names one of them, here and
                                       for cancel, pause, resume, stack and wait
         %tasks live                   show the dashboard
-        %tasks cancel PATTERN...      cancel by name or glob pattern; or -g GROUP, or --all
+        %tasks cancel PATTERN...      cancel by name or glob pattern; or -g GROUP, or --all;
+                                      -m MESSAGE: the message of its CancelledError
         %tasks wait [PATTERN...] [-g GROUP] [-t SECONDS]   Ctrl-C ends the wait, not the tasks
         %tasks timeout NAME 30        set its timeout to 30 s from now; +30 adds 30 s, none removes
                                       the timeout

@@ -39,6 +39,8 @@ from asyncnb._kernel.output.tracebacks import format_error
 from asyncnb._kernel.undo import UndoStack
 
 if TYPE_CHECKING:
+    import types
+
     from asyncnb._core.launched.record import Origin, TaskRecord
     from asyncnb._kernel.output.headless import LateOutput, LateOutputs
     from asyncnb._kernel.output.reports import Reports
@@ -262,6 +264,8 @@ class OutputRouter:
             return
         task = record.task
         exc = task._exception  # exception() would mark it as retrieved
+        # Before a cell that awaits the task adds its own frames to the exception.
+        tb = None if exc is None else exc.__traceback__
         own = context_of(task)
         context = contextvars.copy_context() if own is None else own.copy()
         context.run(self.enter, record.origin.message)
@@ -276,7 +280,7 @@ class OutputRouter:
                         context.run(self.show_error, broken, short)
                 context.run(self.figures.show, record)
                 if exc is not None:
-                    context.run(self.show_error, exc, short)
+                    context.run(self.show_error, exc, short, tb)
             finally:
                 record.set_shown()
 
@@ -341,11 +345,14 @@ class OutputRouter:
                 shown[message] = by or _ShownBy(None, "")
         return first
 
-    def show_error(self, exc: BaseException, short: bool = False) -> None:
+    def show_error(
+        self, exc: BaseException, short: bool = False, tb: types.TracebackType | None = None
+    ) -> None:
         """Show ``exc``, of a task, in the context's cell: as IPython would, or in short form.
 
-        If another task has already shown it there, one line refers to that. If the cell itself
-        has shown it, because it awaited this task, it is not shown again.
+        ``tb``: its traceback, if that may have grown since. If another task has already shown it
+        there, one line refers to that. If the cell itself has shown it, because it awaited this
+        task, it is not shown again.
         """
         record = current_record.get()
         by = _ShownBy(object(), "A task") if record is None else _ShownBy(record.id, record.name)
@@ -357,7 +364,7 @@ class OutputRouter:
                     f"shown in this cell: {format_exception_line(exc)}\n"
                 )
             return
-        ename, evalue, lines = format_error(self.ip, exc, short=short)
+        ename, evalue, lines = format_error(self.ip, exc, short=short, tb=tb)
         ename, evalue, lines = (
             replace_surrogates(ename),
             replace_surrogates(evalue),

@@ -78,17 +78,22 @@ def has_group(exc: BaseException | None) -> bool:
 
 
 def format_error(
-    ip: InteractiveShell, exc: BaseException, *, short: bool = False
+    ip: InteractiveShell,
+    exc: BaseException,
+    *,
+    short: bool = False,
+    tb: types.TracebackType | None = None,
 ) -> tuple[str, str, list[str]]:
     """Return type name, message and traceback lines of ``exc``, as IPython formats them.
 
-    With ``short``, as plain Python formats them, in a fraction of the time.
+    With ``short``, as plain Python formats them, in a fraction of the time. ``tb``: another
+    traceback than the one it has now.
     """
     add_advice(exc)
     if has_group(exc):
         lines = group_lines(ip, exc, short=short)
         return type(exc).__name__, safe_str(exc), lines
-    tb, omitted = visible_frames(exc.__traceback__)
+    tb, omitted = visible_frames(tb or exc.__traceback__)
     try:
         lines = plain_lines(exc, tb) if short else _lines(ip, exc, tb)
         if omitted:

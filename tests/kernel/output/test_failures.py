@@ -220,6 +220,26 @@ def test_a_result_whose_repr_ends_the_thread_that_shows_it_holds_up_no_other(ker
     assert kernel.evaluate("asyncnb.task('bad').info().state") == "done"
 
 
+def test_a_cell_that_awaits_the_task_adds_no_frame_to_its_traceback(kernel):
+    kernel.ok(
+        "seen, begun, go = threading.Event(), threading.Event(), asyncio.Event()\n"
+        "class Slow:\n    def __repr__(self): begun.set(); seen.wait(20); return 'slow'"
+    )
+    kernel.ok("%%atask slow\nSlow()")  # reports are shown one after the other
+    kernel.ok("begun.wait(20)")
+    failing = kernel.ok("%%atask fails\nawait go.wait()\n{}['not there']")
+    kernel.submit("go.set()")
+    kernel.ok(
+        """
+        try: await fails  # of the cell that waits
+        except KeyError: seen.set()
+        """
+    )
+    failing.wait_for(lambda cell: cell.errors)
+    assert "{}['not there']" in failing.errors[0].traceback
+    assert "of the cell that waits" not in failing.errors[0].traceback
+
+
 def test_two_tasks_with_one_exception_both_say_so(kernel):
     kernel.ok("err = ValueError('shared')\nasync def fail(): raise err")
     cell = kernel.ok(
