@@ -29,7 +29,7 @@ On each line, `$name` and `{expression}` are replaced by values, and a `#` betwe
 _AFTER = "starts the cell when these tasks, and all tasks of these groups, are done"
 #: What each option means, where its name is the same in several magics.
 MEANINGS = {
-    "name": "the task's name; without it `cell-N`, for In[N]",
+    "name": "the task's name, and the variable for it; without it `cell5` in In[5]",
     "--group": "adds the task to a group, whose tasks are cancelled when one of them fails",
     "--timeout": "cancels the task after this many seconds; a repeated cell, each run",
     "--out": "binds the result to this variable",

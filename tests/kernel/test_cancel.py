@@ -191,6 +191,22 @@ def test_a_task_cancelled_before_it_starts_never_runs(kernel):
     assert kernel.evaluate("(t.cancelled(), ran)") == (True, [])
 
 
+def test_a_cell_cancelled_before_it_starts_while_the_loop_is_blocked_says_nothing(kernel):
+    kernel.ok("free = threading.Event()")
+    kernel.ok("%%atask hog\nawait asyncio.sleep(0)\nfree.wait(20)")
+    cells = [kernel.ok("%%atask\ntime.sleep(1)"), kernel.ok("%%atask\nawait asyncio.sleep(1)")]
+    kernel.ok("asyncnb.cancel('cell*'); free.set()")
+    kernel.ok("import gc; hog.join(10); await asyncio.sleep(0); gc.collect()")
+    assert [cell.text for cell in cells] == ["", ""]
+
+
+def test_a_task_given_to_cancel_is_refused_with_the_call_that_works(kernel):
+    kernel.ok("%%atask job\nawait asyncio.sleep(60)")
+    error = kernel.run("asyncnb.cancel('j*', job)").error
+    assert error.ename == "TypeError" and "call task.cancel()" in error.evalue
+    assert kernel.evaluate("job.cancelling()") == 0, "nothing was cancelled"
+
+
 def test_cancelling_by_glob_hits_the_matching_tasks_only(kernel):
     kernel.ok("for n in ('web-1', 'web-2', 'db'): asyncnb.launch(asyncio.sleep(60), name=n)")
     kernel.ok("%tasks cancel web-*")

@@ -278,7 +278,7 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     cleanup. A task that has ended stays as it is, so a pattern that matches only such tasks cancels
     nothing, and ``"*"`` may match nothing: then the list is empty. Raises TaskNotFoundError that
     suggests similar names for any other pattern that matches no task, and TypeError without
-    patterns; nothing is cancelled then. From any thread.
+    patterns or for what is no name; nothing is cancelled then. From any thread.
 
     >>> naps = [asyncnb.launch(asyncio.sleep(60), name=f"nap {n}") for n in (1, 2)]
     >>> [task.get_name() for task in asyncnb.cancel("nap *")]
@@ -288,6 +288,12 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
         raise TypeError(
             'cancel() takes names or glob patterns; cancel("*") cancels every launched task.'
         )
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"cancel() takes names or glob patterns, not {pattern!r}. If you have the task "
+                "itself, call task.cancel()."
+            )
     found: dict[int, TaskRecord] = {}
     others: dict[int, Any] = {}
     for pattern in patterns:

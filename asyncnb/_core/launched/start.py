@@ -250,6 +250,7 @@ async def run_body(coro: Coroutine[Any, Any, T], record: TaskRecord) -> T:
             if record.cancel_asked:
                 # By another thread while the loop was busy: that cancel() is queued after this
                 # step.
+                coro.close()  # which never started
                 raise CancelledError
             result = await coro
         except BaseException as exc:

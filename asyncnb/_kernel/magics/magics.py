@@ -28,6 +28,9 @@ ASYNCNB_USAGE = (
     "%asyncnb | %asyncnb restart | %asyncnb autoawait on|off | %asyncnb option [NAME [VALUE]]"
 )
 
+#: What other programs call a verb of ``%tasks``, and the terminal's `asyncnb logs`.
+_MEANT = {"stop": "cancel", "kill": "cancel", "logs": "output", "log": "output"}
+
 #: Modules whose frames lie between a magic and the code that calls it, whose variables it may use.
 _NOT_THE_USERS = (__name__, "IPython.core.interactiveshell")
 
@@ -134,7 +137,7 @@ class AsyncMagics(Magics):
         the variables to bring back. Cancelling the task stops the work. --on kernel runs the cell
         as a task on the kernel's own loop.
 
-            %%atask pages -t 60
+            %%atask fetch -t 60
             pages = [await client.get(u) for u in urls]
             len(pages)
 
@@ -307,7 +310,7 @@ class AsyncMagics(Magics):
         given = words(self._expanded(line), "%tasks")
         if given and given[0] in self.verbs:
             return self.verbs[given[0]](given[1:])
-        if len(given) > 1 and (verb := did_you_mean(given[0], self.verbs)):
+        if len(given) > 1 and (verb := did_you_mean(_MEANT.get(given[0], given[0]), self.verbs)):
             usage = "\n       ".join(v.usage for v in (self.table, *self.verbs.values()))
             raise UsageError(f"%tasks: unknown command {given[0]!r}.{verb}\nUsage: {usage}")
         return self.table(given)

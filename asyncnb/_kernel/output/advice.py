@@ -22,8 +22,12 @@ _RUNS_ALREADY = (
     "In a notebook a loop is already running: write `await ...` in the cell, or `asyncnb.run(...)` "
     "in a function without await."
 )
+_NO_INPUT = (
+    "input() is not available in a background task: its prompt would appear under a finished "
+    "cell. Ask in a cell, and pass the answer to the task."
+)
 
-#: What asyncio raises, and what to write instead.
+#: What asyncio and the kernel raise, and what to write instead.
 _ADVICE: list[tuple[type[BaseException], str, str]] = [
     (RuntimeError, "asyncio.run() cannot be called from a running event loop", _RUNS_ALREADY),
     (RuntimeError, "Runner.run() cannot be called from a running event loop", _RUNS_ALREADY),
@@ -35,6 +39,8 @@ _ADVICE: list[tuple[type[BaseException], str, str]] = [
     # Raised by aiohttp for a session that was created on another loop.
     (RuntimeError, "Timeout context manager should be used inside a task", _OTHER_LOOP),
     (RuntimeError, "is not the running loop", _OTHER_LOOP),
+    # Of input(), once the cell that started the task has ended: Python's own is back by then.
+    (EOFError, "EOF when reading a line", _NO_INPUT),
 ]
 _ADVISED = frozenset(kind for kind, _, _ in _ADVICE)
 
@@ -43,18 +49,19 @@ _PLACE = re.compile(r"[^\s'\"]+\.py(?=:\d+)|(?<=at )[^\s'\"]+(?=:\d+)")
 
 
 def advise(exc: BaseException, cell_of: Callable[[str], str | None]) -> None:
-    """Add a note to *exc* that says what to write, if the wrong loop or thread was the cause.
+    """Add a note to *exc* that says what to write, if the wrong loop or thread was the cause,
+    or input() in a task.
 
     *cell_of* returns the cell that a file name denotes.
     """
-    advice = _loop_advice(exc, cell_of) or explanation(exc)
+    advice = _advice(exc, cell_of) or explanation(exc)
     if advice is not None:
         note = f"asyncnb: {advice}"
         if note not in getattr(exc, "__notes__", ()):
             exc.add_note(note)
 
 
-def _loop_advice(exc: BaseException, cell_of: Callable[[str], str | None]) -> str | None:
+def _advice(exc: BaseException, cell_of: Callable[[str], str | None]) -> str | None:
     if type(exc) not in _ADVISED:
         return None
     text = safe_str(exc)

@@ -45,6 +45,8 @@ WRONG_CELLS = {
     "%tasks cancel exsting": ("UsageError", "existing"),
     "%tasks cancel zzz*": ("UsageError", "zzz*"),
     "%tasks canel existing": ("UsageError", "cancel"),
+    "%tasks stop existing": ("UsageError", "Did you mean 'cancel'?"),
+    "%tasks logs existing": ("UsageError", "Did you mean 'output'?"),
     "%tasks exsting": ("UsageError", "existing"),
     "%tasks --faild": ("UsageError", "--failed"),
     "%tasks wait exsting": ("UsageError", "existing"),

@@ -305,6 +305,12 @@ def test_input_in_a_task_fails_with_a_sentence_and_blocks_nothing(kernel, gate):
     assert kernel.ok("1 + 1").result == "2"
 
 
+def test_input_in_a_task_says_the_same_when_no_cell_runs(kernel):
+    cell = kernel.ok("%%atask asks\nawait asyncio.sleep(0.2)\ninput()")
+    cell.wait_for(lambda c: c.errors, 10)
+    assert "input() is not available in a background task" in cell.error.traceback
+
+
 def test_a_flood_of_prints_arrives_whole(kernel):
     cell = kernel.ok("%%atask flood\nfor i in range(20_000): print(i)\nawait asyncio.sleep(0)")
     kernel.ok("flood.join(60)", 60)
