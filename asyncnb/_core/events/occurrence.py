@@ -27,7 +27,7 @@ class Occurrence(NamedTuple):
 
 
 class SourceClosedError(RuntimeError):
-    """The awaited widget or comm was closed: nothing will happen there any more."""
+    """The awaited widget or comm was closed: no more events will come from it."""
 
 
 #: Receives an occurrence. Any thread; never raises.

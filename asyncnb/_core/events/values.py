@@ -171,7 +171,7 @@ class Values(Generic[T]):
     def dropped(self) -> int:
         """How many events were dropped because the buffer was full. Any thread.
 
-        Values of a trait that a newer one has replaced before it was read do not count.
+        Values of a trait that were replaced by a newer one before they were read do not count.
         """
         return self._inbox.dropped
 
