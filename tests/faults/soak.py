@@ -212,7 +212,7 @@ OBJECTS = "dict(collections.Counter(type(o).__qualname__ for o in gc.get_objects
 
 
 def measure(kernel: Kernel) -> dict[str, float]:
-    """Take the process's own figures when it is at rest."""
+    """Measure the process when it is at rest."""
     # At rest means in one state: without dashboards, and with the extension just loaded.
     kernel.ok("%unload_ext asyncnb", 60)
     kernel.ok("%load_ext asyncnb", 60)
@@ -230,7 +230,7 @@ def _descriptors(process: psutil.Process) -> int:
 
 
 def settle(kernel: Kernel) -> dict[str, Any]:
-    """Stop launching and let everything end; return the books."""
+    """Stop launching and let everything end; return the counts."""
     kernel.ok("soak.stop = True; driver.join(30)", 60)
     # Ended is not all: failures are formatted one after the other, on a thread of their own.
     kernel.ok("import asyncnb.testing; asyncnb.testing.wait_until_idle(120)", 150)
@@ -249,7 +249,7 @@ faulthandler.enable(stacks)
 
 
 def where_it_stands(kernel: Kernel) -> str:
-    """Return the stacks of a kernel that answers no more, or those it has died with."""
+    """Return the stacks of a kernel that no longer answers, or those it died with."""
     if not hasattr(signal, "SIGUSR1"):
         return "(no stacks on this platform)"
     if kernel.alive:
