@@ -189,7 +189,7 @@ class Executor:
                 del self._by_request[next(iter(self._by_request))]
 
     def _read(self, wire: Wire) -> None:
-        """File what has arrived on a channel, and tell those who wait once."""
+        """File what has arrived on a channel, and notify the waiters once."""
         for _ in range(1000):
             message = wire.receive(0)
             if message is None:

@@ -1,4 +1,4 @@
-"""Occurrence: what is known of one event; and the error for a source that is gone."""
+"""Occurrence: the facts about one event; and the error for a source that is closed."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class AwaitedEvent(asyncio.Future[Any]):
 
 
 class Inbox:
-    """What has happened and was not read yet. The sources write, in any thread; one task reads.
+    """Events that have not been read yet. The sources write, in any thread; one task reads.
 
     The sources refer to it, and it does not refer to the ``Values`` that owns it: so a stream that
     is dropped is collected, and its observers go with it.
@@ -53,7 +53,7 @@ class Inbox:
         self.reader: AwaitedEvent | None = None
 
     def connect(self, *, initial: bool) -> None:
-        """Attach the observers; with ``initial`` the present values come first."""
+        """Attach the observers; with ``initial`` the current values come first."""
         self.connected = True
         try:
             for source in self._sources:

@@ -207,7 +207,7 @@ class EndedFacts:
                 self.kept_error = None
 
     def set_shown(self) -> None:
-        """Note that all that the task's end has to say stands in its cell. Any thread.
+        """Note that the task's cell shows everything about the task's end. Any thread.
 
         From here on no frames are held, only results.
         """

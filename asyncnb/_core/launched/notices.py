@@ -1,4 +1,4 @@
-"""Notices: what is worth telling the person at the notebook, as short plain text."""
+"""Notices: what is worth reporting to the user, as short plain text."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def notify(text: str, *, title: str | None = None, level: str = "info") -> None:
 
 
 def notice_of_end(record: TaskRecord) -> Notice | None:
-    """Return what to say of a task that has just ended, None if that is not worth a notice.
+    """Return what to report about a task that has just ended, None if it is not worth a notice.
 
     It is if the task was asked to notify, or by the option ``notify`` if it ran for long.
     """

@@ -86,7 +86,7 @@ class TaskRegistry:
         self._drop_old_frames()
 
     def drop_frames(self) -> None:
-        """Keep no longer the frames of the tasks that have failed until now."""
+        """Discard the frames of the tasks that have failed so far."""
         self._drop_old_frames(0)
 
     def _drop_old_frames(self, limit: int | None = None) -> None:

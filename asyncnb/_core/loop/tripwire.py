@@ -55,7 +55,7 @@ class Tripwire:
             return was_set
 
     def clear(self) -> None:
-        """Take the wire away. Any thread."""
+        """Remove the wire. Any thread."""
         with call_soon_lock:
             attributes = self._loop.__dict__
             for name, hook in self._hooks.items():
@@ -66,7 +66,7 @@ class Tripwire:
             wires.pop(self._loop, None)
 
     def trip(self) -> None:
-        """Take the wire away and report. Any thread."""
+        """Remove the wire and report. Any thread."""
         self.clear()
         self._tripped()
 

@@ -62,7 +62,7 @@ _GIL_HELD_SECONDS = 0.3
 #: within a minute.
 _SLEEP_SECONDS = 30.0
 _STAY_AWAKE_SECONDS = 60.0
-#: How long tasks stand still before they are searched for deadlocks.
+#: How long tasks must not have moved before they are searched for deadlocks.
 _STILL_SECONDS = 2.0
 
 

@@ -1,4 +1,4 @@
-"""Outcome: what became of one item of a map."""
+"""Outcome: the result or the exception of one item of a map."""
 
 from __future__ import annotations
 

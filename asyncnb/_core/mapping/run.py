@@ -299,7 +299,7 @@ class MapRun(Generic[T, R]):
             task.add_done_callback(lambda _: stream.end())
 
     def _open_file(self) -> Any:
-        """Return the open save file, None without one; raise what refuses it."""
+        """Return the open save file, None without one; raise the error if it is refused."""
         if self._plan.save is None:
             return None
         from asyncnb._core.mapping.keys import ItemKeys  # seldom needed

@@ -1,4 +1,4 @@
-"""Retry: which failures of a call are tried again, how often and when."""
+"""Retry: which failed calls are retried, how often and when."""
 
 from __future__ import annotations
 

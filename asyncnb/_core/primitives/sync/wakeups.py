@@ -76,7 +76,7 @@ class LoopWatch:
         self._primitive = weakref.ref(primitive)
 
     def fail(self, _: BaseException) -> None:
-        """Have the primitive forget the waiters of loops that are dead. Any thread."""
+        """Make the primitive forget the waiters of dead loops. Any thread."""
         primitive = self._primitive()
         if primitive is not None:
             primitive._loop = None
@@ -150,7 +150,7 @@ def without_dead(waiters: deque[Waiter]) -> None:
 
 
 def all_cancelled(waiters: deque[Waiter]) -> bool:
-    """Return whether no waiter wants anything any more. Any thread."""
+    """Return whether all waiters are done. Any thread."""
     while True:
         try:
             return all(waiter.cancelled() for waiter in waiters)
