@@ -280,7 +280,7 @@ def without_frames(exc: BaseException) -> BaseException | None:
     try:
         copy: BaseException = native.__new__(kind, *args)
         native.__init__(copy, *args)
-    except (TypeError, ValueError):  # it was made from other args, or has a layout of its own
+    except (TypeError, ValueError):  # it was made from other args, or has its own layout
         return None
     vars(copy).update(vars(exc))
     return copy

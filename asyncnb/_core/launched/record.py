@@ -276,7 +276,7 @@ class TaskRecord(EndedFacts):
         from asyncnb._core.launched.adjustable import calls_info  # few tasks are
 
         found = calls_info(self.adjustable)
-        # Nothing starts while it is paused, so there is neither a pace nor an end to be told.
+        # Nothing starts while it is paused, so there is neither a pace nor an end to report.
         return found._replace(per_second=None, eta=None) if self.state() == "paused" else found
 
     def began(self, state: str) -> float | None:

@@ -167,7 +167,7 @@ class TaskRegistry:
             for _ in range(len(records)):
                 record = records.popleft()
                 if record.ended is not None:
-                    pass  # it was cancelled before it began, and ended all the same
+                    pass  # it was cancelled before it began, and ended anyway
                 elif record.held.done():
                     self._end(record)
                 else:

@@ -264,7 +264,7 @@ class Driver:
         self.task = asyncio.current_task()
         self.context = contextvars.copy_context()
         self._progress = self._progress._replace(id=next_progress_id(), task=self.task)
-        # Not the loop's: uvloop's stands still during a step.
+        # Not the loop's clock: uvloop's does not advance during a step.
         self.clock = self.loop.time if getattr(self.loop, "virtual", False) else time.monotonic
         self.meter.begin(self.clock)
         self.meter.on_change = self.notify

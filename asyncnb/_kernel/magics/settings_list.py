@@ -191,18 +191,18 @@ def _watch(seconds: float) -> None:
 
 
 def _set_history_limit(number: int) -> None:
-    from asyncnb._core.launched.registry import registry  # for those who change the default
+    from asyncnb._core.launched.registry import registry  # only if the default is changed
 
     registry.set_history_limit(number)
 
 
 def _set_results_limit(number: int) -> None:
-    from asyncnb._core.launched.registry import registry  # for those who change the default
+    from asyncnb._core.launched.registry import registry  # only if the default is changed
 
     registry.set_results_limit(number)
 
 
 def _set_frames_limit(number: int) -> None:
-    from asyncnb._core.launched.registry import registry  # for those who change the default
+    from asyncnb._core.launched.registry import registry  # only if the default is changed
 
     registry.set_frames_limit(number)

@@ -118,7 +118,7 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
             else:
                 waiter, turn = self._new_waiter(), next(_turns)
                 self._putters.append(waiter)
-            # Looked at again as one who waits: another thread may not have seen a waiter yet.
+            # Checked again as a waiter: another thread may not have seen a waiter yet.
             if self.full() and not self._is_shutdown:
                 try:
                     await waiter
@@ -271,7 +271,7 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
         waiter = self._new_waiter()
         waiter._asyncnb_turn = turn  # type: ignore[attr-defined]
         with mutex:
-            # The first in the deque are others who come back; all behind them came later.
+            # The first in the deque are others that returned; all behind them arrived later.
             place = 0
             for other in waiters.copy():
                 if getattr(other, "_asyncnb_turn", turn) >= turn:
