@@ -138,7 +138,7 @@ INHERITED = {
     "Queue.maxsize": "The number of items allowed, 0 for any number.",
     "Queue.qsize()": "Return the number of items.",
 }
-#: Every name that has a part of its own.
+#: Every name that has its own section.
 NAMES = [name for section in SECTIONS.values() for name in section.split()]
 _CALLS = {call.partition("(")[0]: call for call in INHERITED}
 _EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.MULTILINE)

@@ -29,7 +29,7 @@ QUIET = ("--log-level=ERROR",)  # warnings of the kernel would stand between the
 
 @dataclass
 class Figure:
-    """One thing measured: the values by who they are of, and what is asked of asyncnb's."""
+    """One thing measured: the values by contender, and the goal for asyncnb's."""
 
     name: str
     unit: str
@@ -109,7 +109,7 @@ def plain_kernel() -> Kernel:
 
 
 def async_kernel() -> Kernel:
-    """It takes ipykernel's place, and so has an environment of its own."""
+    """It replaces ipykernel, and so has a separate environment."""
     start = ("-m", "async_kernel", "start", "--connection_file={connection_file}", "--name=async")
     kernel = Kernel(str(PEERS), command=start, extension=False)
     kernel.ok(PREAMBLE)
@@ -219,7 +219,7 @@ def write_bytecode() -> list[str]:
 
 
 def drop_from_memory(files: list[str]) -> None:
-    """Have the next reads of these files go to the disk, as in the first kernel of a machine."""
+    """Make the next reads of these files go to the disk, as in the first kernel of a machine."""
     if not hasattr(os, "posix_fadvise"):  # not on macOS and Windows
         return
     for file in files:
@@ -483,7 +483,7 @@ def stop(kernel: Kernel, code: str) -> float:
 
 
 def stop_button() -> Iterator[Figure]:
-    """In kernels of their own for each row: a cell that does not end leaves none that is usable."""
+    """In separate kernels for each row: a cell that does not end leaves none that is usable."""
     with Kernel(arguments=QUIET) as ours:
         ours.ok("from asyncio import Event")
         ours.ok("%%atask patient\nawait Event().wait()")

@@ -1,4 +1,4 @@
-"""What people write in notebooks, as cells: each pattern works, or is refused, on a plain kernel.
+"""What users write in notebooks, as cells: each pattern works, or is refused, on a plain kernel.
 
 `test_one_loop_patterns.py` runs every one with and without asyncnb and compares. A pattern is in
 the percent format: `# %%` begins a cell. `# %% to NAME` is no cell but a message from the browser

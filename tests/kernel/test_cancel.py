@@ -1,4 +1,4 @@
-"""Cancelling: loop bodies, thread bodies, and nobody else."""
+"""Cancelling: loop bodies, thread bodies, and no other task."""
 
 from __future__ import annotations
 

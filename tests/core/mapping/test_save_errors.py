@@ -1,4 +1,4 @@
-"""What is wrong with a save file is said in a sentence, and what it holds stays."""
+"""An error says what is wrong with a save file, whose content stays."""
 
 from __future__ import annotations
 

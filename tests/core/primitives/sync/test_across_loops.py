@@ -351,7 +351,7 @@ def hurried() -> Iterator[None]:
 
 
 def in_loops(number: int, work: Callable[[int], Any]) -> list[Any]:
-    """Run `work(n)` in as many threads, each with a loop of its own; return the results."""
+    """Run `work(n)` in as many threads, each with its own loop; return the results."""
     results: list[Any] = [None] * number
     errors: list[BaseException] = []
 
