@@ -120,15 +120,15 @@ INHERITED = {
     ),
     "Task.set_exception(exception)": "Raise RuntimeError: only its coroutine ends a task.",
     "Task.set_result(result)": "Raise RuntimeError: only its coroutine ends a task.",
-    "Barrier.abort()": "Break the barrier: tasks that wait get BrokenBarrierError. A coroutine.",
+    "Barrier.abort()": "Break the barrier: waiting tasks get BrokenBarrierError. A coroutine.",
     "Barrier.broken": "Whether the barrier is broken.",
-    "Barrier.n_waiting": "The number of tasks that wait.",
+    "Barrier.n_waiting": "The number of waiting tasks.",
     "Barrier.parties": "The number of tasks that it takes to pass.",
     "Barrier.reset()": (
-        "Make the barrier empty again: tasks that wait get BrokenBarrierError. A coroutine."
+        "Make the barrier empty again: waiting tasks get BrokenBarrierError. A coroutine."
     ),
     "Barrier.wait()": (
-        "Wait until all parties have come; return this task's number, from 0. A coroutine. Raises "
+        "Wait until all parties have arrived; return this task's number, from 0. A coroutine. Raises "
         "BrokenBarrierError if the barrier is broken or reset meanwhile."
     ),
     "Event.is_set()": "Return whether the flag is set.",
@@ -151,7 +151,7 @@ def public(name: str) -> Any:
 
 
 def of_asyncio() -> list[str]:
-    """The names that asyncnb passes on as they are."""
+    """The names that are asyncio's own objects."""
     return sorted(set(asyncnb.__all__) - set(NAMES) - {"eager_task_factory"})
 
 
