@@ -128,8 +128,8 @@ INHERITED = {
         "Make the barrier empty again: waiting tasks get BrokenBarrierError. A coroutine."
     ),
     "Barrier.wait()": (
-        "Wait until all parties have arrived; return this task's number, from 0. A coroutine. Raises "
-        "BrokenBarrierError if the barrier is broken or reset meanwhile."
+        "Wait until all parties have arrived; return this task's number, from 0. A coroutine. "
+        "Raises BrokenBarrierError if the barrier is broken or reset meanwhile."
     ),
     "Event.is_set()": "Return whether the flag is set.",
     "Lock.locked()": "Return whether the lock is taken.",
