@@ -1,7 +1,7 @@
 """The wait graph, from one look at the living tasks: what waits for what, and what could end that.
 
-Pure data but for the look itself. A task *lives* if something could still wake it: it runs, it
-waits for a socket or a timer, or for a task that lives, or living code has hold of the primitive it
+Pure data, apart from the look itself. A task *lives* if something could still wake it: it runs, it
+waits for a socket or a timer, or for a task that lives, or living code refers to the primitive it
 waits for. What is left cannot move.
 """
 

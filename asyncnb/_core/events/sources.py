@@ -2,8 +2,9 @@
 
 traitlets, ipywidgets and comm are never imported: an object of theirs can be passed only where they
 are imported already. What a source calls is public, except for the two callbacks of a comm, which
-has one of each and no way to read it (its ``close()`` calls neither, so that is stood in for, too),
-and the lists of callbacks of a widget, which cannot be left otherwise while they are gone through.
+has one of each and no way to read it (its ``close()`` calls neither, so that is replaced, too),
+and the lists of callbacks of a widget, since no public call removes a callback from them while they
+are iterated.
 """
 
 from __future__ import annotations

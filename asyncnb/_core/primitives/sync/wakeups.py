@@ -8,7 +8,7 @@ Where a single operation of a deque or a lock decides, the primitives hold no lo
 the deque first and then looks again whether it has to wait, and what ends the wait is changed first
 and then looks for waiters, so that one of them sees the other. Counters need ``mutex``, the same
 one for all primitives. It is held for a few bytecodes, never while anything waits, and it is
-reentrant, because a finaliser or a signal handler may come in at any call.
+reentrant, because a finaliser or a signal handler may run at any call.
 """
 
 from __future__ import annotations
