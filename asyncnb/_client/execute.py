@@ -65,7 +65,7 @@ class Executor:
             "silent": silent,
             "store_history": store_history and not silent,
             "user_expressions": {},
-            # As front ends for people: asyncnb keeps late output for programs that do not.
+            # As front ends for users: asyncnb keeps late output for programs that do not.
             "allow_stdin": True,
             # Cells that are queued behind this one are not the client's.
             "stop_on_error": False,

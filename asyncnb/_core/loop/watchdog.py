@@ -271,7 +271,7 @@ class Watchdog:
             self._answered_lag = 0.0
             return bool(self._asked_at)
         if is_at_breakpoint(self._top()):
-            # The time before the breakpoint does not count either: a person steps through the code.
+            # The time before the breakpoint does not count either: a user steps through the code.
             if self._step is not None:
                 self._end_step()
             self._step = None

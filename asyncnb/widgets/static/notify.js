@@ -174,7 +174,7 @@ class Notifier {
 
   show({ n, title, text, level, onlyUnseen, late }) {
     this.post({ c: "shown", n });
-    if (onlyUnseen && !isHidden() && !late) return; // its cell shows it, and the person is here
+    if (onlyUnseen && !isHidden() && !late) return; // its cell shows it, and the user is here
     const type = Object.hasOwn(COLOURS, level) ? level : "info";
     if (!isLookedAt()) {
       toDesktop(title || badge.bare() || "Notebook", text, `asyncnb-${this.key}-${n}`);
