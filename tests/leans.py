@@ -581,7 +581,7 @@ import contextvars, sys
 from contextvars import ContextVar
 ip = get_ipython()
 kernel = ip.kernel
-# asyncnb gives displayhook and display_pub of an older kernel a class of its own while loaded.
+# asyncnb gives displayhook and display_pub of an older kernel its own class while loaded.
 import comm, ipykernel
 seven = ipykernel.version_info[0] >= 7
 threads_have_parents = hasattr(ip, "set_thread_parent")  # ipykernel 7.4

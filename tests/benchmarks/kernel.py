@@ -24,7 +24,7 @@ from tests.kernel.driver import Cell, Kernel
 SLEEPERS = 10_000
 PRINTS = 100_000
 PREAMBLE = "import asyncio, threading, time"
-QUIET = ("--log-level=ERROR",)  # warnings of the kernel would stand between the rows
+QUIET = ("--log-level=ERROR",)  # warnings of the kernel would appear between the rows
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Figure:
     goal: str = ""
     reached: bool | None = None
     ratios: dict[str, list[float]] = field(default_factory=dict)
-    #: The value at which waiting was given up: one that reaches it stands for "not by then".
+    #: The value at which waiting was given up: one that reaches it means "not by then".
     gave_up: float | None = None
 
     def median(self, who: str) -> float:

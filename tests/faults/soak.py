@@ -115,7 +115,7 @@ class Soak:
         began, made = time.monotonic(), 0
         while not self.stop:
             due = int((time.monotonic() - began) * self.rate)
-            for _ in range(min(due - made, 50)):  # a busy machine catches up, and the loop goes on
+            for _ in range(min(due - made, 50)):  # a busy machine catches up, and the loop continues
                 self.one()
                 made += 1
             await asyncio.sleep(0.01)
@@ -232,14 +232,14 @@ def _descriptors(process: psutil.Process) -> int:
 def settle(kernel: Kernel) -> dict[str, Any]:
     """Stop launching and let everything end; return the counts."""
     kernel.ok("soak.stop = True; driver.join(30)", 60)
-    # Ended is not all: failures are formatted one after the other, on a thread of their own.
+    # Ended is not enough: failures are formatted one after the other, on a separate thread.
     kernel.ok("import asyncnb.testing; asyncnb.testing.wait_until_idle(120)", 150)
     books = kernel.evaluate("soak.books()")
     assert isinstance(books, dict)
     return books
 
 
-#: Has the kernel write where each of its threads stands when it is sent SIGUSR1, or crashes.
+#: Makes the kernel write where each of its threads is when it is sent SIGUSR1, or crashes.
 STACKS = """
 import faulthandler, signal
 stacks = open("stacks.txt", "w")

@@ -57,7 +57,7 @@ def test_user_code_and_the_loop(fresh_victim, code):
     "the loop's thread is killed: a message says so, its tasks and groups fail, a new loop works"
 )
 def test_loop_thread_killed(start_kernel):
-    # The standard loop: uvloop logs an exception that hits its own code, and goes on.
+    # The standard loop: uvloop logs an exception that hits its own code, and continues.
     kernel = start_kernel(env={"ASYNCNB_LOOP": "asyncio"})
     begin(kernel)
     kernel.ok(

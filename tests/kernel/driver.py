@@ -372,7 +372,7 @@ class Kernel:
         self._stop.bind(address)
         stop = client.context.socket(zmq.PAIR)
         stop.connect(address)
-        # A session of its own: sessions keep a history of digests and are not thread-safe.
+        # A separate session: sessions keep a history of digests and are not thread-safe.
         session = Session(key=client.session.key, signature_scheme=client.session.signature_scheme)
         self._reader = threading.Thread(
             target=self._read, args=(client.iopub_channel.socket, stop, session), daemon=True

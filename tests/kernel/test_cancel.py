@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-# Each body waits or spins until it is cancelled, having said so through `started`.
+# Each body waits or spins until it is cancelled, after setting `started`.
 ENDLESS = {
     "a loop body": "await asyncio.sleep(60)",
     "a thread body that computes": "while True: pass",

@@ -48,7 +48,7 @@ CODE = [
     "*",
     "?",
 ]
-#: Stands for lists in lists, deeper than a function may call itself.
+#: Represents lists in lists, deeper than a function may call itself.
 DEEP = "<5000 lists>"
 text = st.one_of(
     st.text(max_size=20),
