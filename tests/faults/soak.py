@@ -115,7 +115,7 @@ class Soak:
         began, made = time.monotonic(), 0
         while not self.stop:
             due = int((time.monotonic() - began) * self.rate)
-            for _ in range(min(due - made, 50)):  # a busy machine catches up, and the loop continues
+            for _ in range(min(due - made, 50)):  # a busy machine catches up; the loop continues
                 self.one()
                 made += 1
             await asyncio.sleep(0.01)
