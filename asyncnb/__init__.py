@@ -1,7 +1,7 @@
 """asyncnb: structured concurrency for notebooks.
 
-``%load_ext asyncnb`` starts the embedded loop, an asyncio event loop on its own thread, and
-adds ``%%atask``, ``%atask``, ``%tasks`` and ``%asyncnb``. In Python::
+``%load_ext asyncnb`` starts the embedded loop, an asyncio event loop on its own thread, and adds
+the magics ``%%atask``, ``%%agroup``, ``%%amap``, ``%tasks`` and ``%asyncnb``. In Python::
 
     import asyncnb
 
@@ -9,8 +9,8 @@ adds ``%%atask``, ``%atask``, ``%tasks`` and ``%asyncnb``. In Python::
     page = await task                                 # or task.join() in sync code
     asyncnb.cancel("page*")
 
-And ``import asyncnb as aio`` is a drop-in replacement for asyncio's tasks, futures, groups,
-timeouts and waiting functions, with the newest semantics on every supported Python.
+With ``import asyncnb as aio`` it is a drop-in replacement for asyncio's tasks, futures, groups,
+timeouts and waiting functions, with the semantics of the newest Python on every supported one.
 
 Map of the package: ``_core`` is plain Python (the loop, tasks, their registry), ``_kernel`` is the
 IPython side (cells, output, magics), and ``_extension`` is the one module that connects them.

@@ -81,13 +81,13 @@ def map(
       ``offload``: in chunks of about 0.05 s of work, or of ``chunksize`` items; ``limit`` is then
       how many items are sent and not back (64 per worker, 512 per worker of a cluster).
     * ``items`` is any iterable or asynchronous iterable; it is advanced as items can start.
-    * ``rate`` limits how many calls start in a time: "60/min", "5/s", "1000/h", a number per
-      second, or an ``aiolimiter.AsyncLimiter``.
+    * ``rate`` limits how often calls start: "60/min", "5/s", "1000/h", a number per second, or an
+      ``aiolimiter.AsyncLimiter``.
     * ``retry`` repeats a call that fails: a number of times, an ``asyncnb.Retry`` or an object of
       tenacity. ``timeout`` is the limit of each call in seconds; then it fails with TimeoutError.
-    * ``save`` writes each outcome to a file, a path or an ``asyncnb.Save``: the same call, after
-      whatever has stopped it, makes the calls that are missing there. ``key`` is a function that
-      returns what identifies an item.
+    * ``save`` (a path or an ``asyncnb.Save``) writes each outcome to a file: when the run has been
+      stopped, for whatever reason, the same call makes only the calls that are missing there.
+      ``key`` is a function that returns what identifies an item.
     * ``progress="label"`` shows a bar in the cell. ``name`` is the name of the task, by default
       that label or the name of the function.
 

@@ -180,15 +180,15 @@ def run_virtual(
 
 
 def draw_virtual(main: Coroutine[Any, Any, object], *, grid: float | None = None) -> Timeline:
-    """`run_virtual`, and return a diagram of when each of its tasks ran and for what it waited.
+    """Run ``main`` as ``run_virtual`` does; return a diagram of when its tasks ran and waited.
 
     >>> from asyncnb.testing import draw_virtual
     >>> async def main():
     ...     await asyncio.gather(asyncio.sleep(1), asyncio.sleep(2))
     >>> picture = draw_virtual(main(), grid=0.1)  # a cell shows it; .svg() is its source
 
-    The task that runs ``main`` is called ``"main"``; its result is dropped. ``grid``: as of
-    ``asyncnb.timeline``. Raises what `run_virtual` raises, and ValueError for a grid that is not
+    The task that runs ``main`` is named ``"main"``; its result is dropped. ``grid`` is that of
+    ``asyncnb.timeline``. Raises what ``run_virtual`` raises, and ValueError for a grid that is not
     positive, before anything runs.
     """
     check_grid(grid)
@@ -278,7 +278,7 @@ class TaskRecorder:
         return [event.what for event in self.events if event.task == task]
 
     def time_of(self, task: str, what: str) -> float:
-        """Return the loop time at which ``what`` first happened to ``task``; else LookupError."""
+        """Return when (in loop time) ``what`` first happened to ``task``, or raise LookupError."""
         for event in self.events:
             if event.task == task and event.what == what:
                 return event.time
@@ -302,8 +302,8 @@ def validate() -> None:
     for an embedded loop that has ended. None of that should happen, whatever your code does: please
     report it.
 
-    Call it at the end of a test or of a fixture, from any thread or task, also while others run. It
-    starts nothing, waits for nothing and changes nothing.
+    Call it at the end of a test or a fixture, from any thread or task, even while others are
+    running. It starts nothing, waits for nothing and changes nothing.
 
     >>> from asyncnb.testing import validate
     >>> task = asyncnb.launch(asyncio.sleep(0), name="job")
@@ -371,10 +371,10 @@ def clear_ended() -> int:
 def wait_until_idle(timeout: float | None = 10.0) -> None:
     """Block until every launched task has ended and its output has reached its cell.
 
-    Tasks that are launched meanwhile are waited for, too. Raises TimeoutError with the names of
-    those still alive after ``timeout`` seconds (None: wait without a limit), ValueError or
-    TypeError for an invalid timeout, and WrongThreadError on the embedded loop's own thread, where
-    they could not end: write ``await asyncio.to_thread(wait_until_idle)`` there. Any other thread.
+    Tasks launched in the meantime are waited for, too. Raises TimeoutError with the names of those
+    still alive after ``timeout`` seconds (None: wait without a limit), ValueError or TypeError for
+    an invalid timeout, and WrongThreadError on the embedded loop's own thread, where they could not
+    end: write ``await asyncio.to_thread(wait_until_idle)`` there. Any other thread.
     """
     timeout = check_timeout(timeout)
     loop = running_embedded_loop()

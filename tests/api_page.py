@@ -120,16 +120,16 @@ INHERITED = {
     ),
     "Task.set_exception(exception)": "Raise RuntimeError: only its coroutine ends a task.",
     "Task.set_result(result)": "Raise RuntimeError: only its coroutine ends a task.",
-    "Barrier.abort()": "Break the barrier: tasks that wait get BrokenBarrierError. A coroutine.",
+    "Barrier.abort()": "Break the barrier: waiting tasks get BrokenBarrierError. A coroutine.",
     "Barrier.broken": "Whether the barrier is broken.",
-    "Barrier.n_waiting": "The number of tasks that wait.",
+    "Barrier.n_waiting": "The number of waiting tasks.",
     "Barrier.parties": "The number of tasks that it takes to pass.",
     "Barrier.reset()": (
-        "Make the barrier empty again: tasks that wait get BrokenBarrierError. A coroutine."
+        "Make the barrier empty again: waiting tasks get BrokenBarrierError. A coroutine."
     ),
     "Barrier.wait()": (
-        "Wait until all parties have come; return this task's number, from 0. A coroutine. Raises "
-        "BrokenBarrierError if the barrier is broken or reset meanwhile."
+        "Wait until all parties have arrived; return this task's number, from 0. A coroutine. "
+        "Raises BrokenBarrierError if the barrier is broken or reset meanwhile."
     ),
     "Event.is_set()": "Return whether the flag is set.",
     "Lock.locked()": "Return whether the lock is taken.",
@@ -138,7 +138,7 @@ INHERITED = {
     "Queue.maxsize": "The number of items allowed, 0 for any number.",
     "Queue.qsize()": "Return the number of items.",
 }
-#: Every name that has a part of its own.
+#: Every name that has its own section.
 NAMES = [name for section in SECTIONS.values() for name in section.split()]
 _CALLS = {call.partition("(")[0]: call for call in INHERITED}
 _EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.MULTILINE)
@@ -151,7 +151,7 @@ def public(name: str) -> Any:
 
 
 def of_asyncio() -> list[str]:
-    """The names that asyncnb passes on as they are."""
+    """The names that are asyncio's own objects."""
     return sorted(set(asyncnb.__all__) - set(NAMES) - {"eager_task_factory"})
 
 

@@ -166,7 +166,7 @@ def _shared(python: str, request: pytest.FixtureRequest) -> Iterator[_Shared]:
 def kernel(_shared: _Shared, request: pytest.FixtureRequest) -> Iterator[Kernel]:
     """A kernel with asyncnb loaded and no tasks; the module's tests share it.
 
-    A test that failed leaves its kernel to nobody.
+    A test that failed leaves its kernel to no other test.
     """
     yield _shared.get()
     if request.node.stash.get(_FAILED, False):

@@ -1,4 +1,4 @@
-"""What asyncnb leans on: every private name of Python and of other packages that it reads.
+"""What asyncnb relies on: every private name of Python and of other packages that it reads.
 
 One row for each name: where asyncnb uses it, on which Pythons it must be there, and what breaks
 without it. ``holds`` is an expression that is true while the name is there and of its kind; it is
@@ -70,7 +70,7 @@ PYTHON = [
     Lean(
         "_remote_debugging.RemoteUnwinder",
         "_client/from_outside.py",
-        "`asyncnb stack` of a kernel that does not answer says only that",
+        "`asyncnb stack` of a kernel that does not answer reports only that it does not answer",
         "hasattr(__import__('_remote_debugging').RemoteUnwinder, 'get_stack_trace')",
         since=14,
     ),
@@ -116,7 +116,7 @@ PYTHON = [
     Lean(
         "asyncio.BaseEventLoop._thread_id",
         "_core/loop/fast_call_soon.py",
-        "while a cell without await runs, every step of a task is taken for another thread's",
+        "while a cell without await runs, every step of a task is mistaken for another thread's",
         "loop._thread_id is None",
     ),
     Lean(
@@ -129,7 +129,7 @@ PYTHON = [
         Lean(
             f"asyncio.Handle.{name}",
             f"_core/primitives/fast_timer.py {others}".strip(),
-            "timeouts fail or never strike; a paused task is not found in the queue",
+            "timeouts fail or never expire; a paused task is not found in the queue",
             f"is_slot(asyncio.Handle, {name!r})",
         )
         for name, others in {
@@ -146,7 +146,7 @@ PYTHON = [
         Lean(
             f"asyncio.TimerHandle.{name}",
             f"_core/primitives/fast_timer.py {others}".strip(),
-            "timeouts fail or never strike",
+            "timeouts fail or never expire",
             f"is_slot(asyncio.TimerHandle, {name!r})",
         )
         for name, others in {"_when": "_core/base/visits.py", "_scheduled": ""}.items()
@@ -243,7 +243,7 @@ PYTHON = [
         "asyncio.Task._must_cancel",
         "_core/primitives/backport/eager.py _core/primitives/backport/task.py "
         "_core/primitives/backport/uncancel.py",
-        "a cancellation that was withdrawn is delivered all the same",
+        "a cancellation that was withdrawn is delivered anyway",
         "is_slot(Task, '_must_cancel')",
         until=12,
     ),
@@ -266,7 +266,7 @@ PYTHON = [
     Lean(
         "asyncio.tasks._scheduled_tasks",
         "_core/primitives/all_tasks.py",
-        "all_tasks() fails or is not right while other threads make tasks",
+        "all_tasks() fails or is wrong while other threads create tasks",
         "type(asyncio.tasks._scheduled_tasks.data) is set",
         since=12,
         until=13,
@@ -304,7 +304,7 @@ PYTHON = [
         Lean(
             f"asyncio.{name}",
             "_core/base/task_lists.py",
-            "a task that another thread launched is in no list of the loop's thread: all_tasks() "
+            "a task launched by another thread is in no list of the loop's thread: all_tasks() "
             "misses it, and the end of the program crashes",
             f"callable(asyncio.{name})",
             since=14,
@@ -399,19 +399,19 @@ PYTHON = [
     Lean(
         "asyncio.LifoQueue._init",
         "_core/primitives/sync/queues.py",
-        "PriorityQueue and LifoQueue are in no order, and what overrides it is not called",
+        "PriorityQueue and LifoQueue have no order, and overriding methods are not called",
         "all(hasattr(kind, '_init') for kind in (asyncio.Queue, asyncio.LifoQueue))",
     ),
     Lean(
         "asyncio.LifoQueue._put",
         "_core/primitives/sync/queues.py",
-        "PriorityQueue and LifoQueue are in no order, and what overrides it is not called",
+        "PriorityQueue and LifoQueue have no order, and overriding methods are not called",
         "all(hasattr(kind, '_put') for kind in (asyncio.Queue, asyncio.LifoQueue))",
     ),
     Lean(
         "asyncio.LifoQueue._get",
         "_core/primitives/sync/queues.py",
-        "PriorityQueue and LifoQueue are in no order, and what overrides it is not called",
+        "PriorityQueue and LifoQueue have no order, and overriding methods are not called",
         "all(hasattr(kind, '_get') for kind in (asyncio.Queue, asyncio.LifoQueue))",
     ),
     Lean(
@@ -429,7 +429,7 @@ PYTHON = [
     Lean(
         "asyncio.Condition._lock",
         "_core/deadlocks/graph.py",
-        "a task inside of `async with condition` is not known to hold its lock",
+        "a task inside `async with condition` is not known to hold its lock",
         "asyncio.Condition(lock)._lock is lock",
     ),
     Lean(
@@ -516,7 +516,7 @@ PYTHON = [
     Lean(
         "sys._is_gil_enabled",
         "_core/base/async_raise.py",
-        "a build without a GIL is taken for one with",
+        "a build without a GIL is mistaken for one with a GIL",
         "type(sys._is_gil_enabled()) is bool",
         since=13,
     ),
@@ -565,7 +565,7 @@ PYTHON = [
     Lean(
         "os.environ._data",
         "_offload/engines/process.py",
-        "each look whether the environment has changed costs ten times as much",
+        "each check whether the environment has changed costs ten times as much",
         "type(os.environ._data) is dict",
     ),
     Lean(
@@ -581,7 +581,7 @@ import contextvars, sys
 from contextvars import ContextVar
 ip = get_ipython()
 kernel = ip.kernel
-# asyncnb gives displayhook and display_pub of an older kernel a class of its own while loaded.
+# asyncnb gives displayhook and display_pub of an older kernel its own class while loaded.
 import comm, ipykernel
 seven = ipykernel.version_info[0] >= 7
 threads_have_parents = hasattr(ip, "set_thread_parent")  # ipykernel 7.4
@@ -593,7 +593,7 @@ NOTEBOOK = [
     Lean(
         "ipykernel.debugger.Debugger.kernel_modules",
         "_kernel/ipykernel/debugger.py",
-        "a step from one statement of a cell to the next stops in asyncnb",
+        "stepping from one statement of a cell to the next stops in asyncnb",
         "not seven or isinstance(kernel.debugger.kernel_modules, list)",
     ),
     Lean(
@@ -606,13 +606,13 @@ NOTEBOOK = [
     Lean(
         "ipykernel.iostream.OutStream._schedule_flush",
         "_kernel/ipykernel/streams.py",
-        "a task that prints all the time sends more and more messages a second",
+        "a task that keeps printing sends more and more messages a second",
         "callable(type(sys.stdout)._schedule_flush)",
     ),
     Lean(
         "ipykernel.iostream.OutStream._io_loop",
         "_kernel/ipykernel/streams.py",
-        "a task that prints all the time sends more and more messages a second",
+        "a task that keeps printing sends more and more messages a second",
         "callable(sys.stdout._io_loop.call_later)",
     ),
     Lean(
@@ -655,7 +655,7 @@ NOTEBOOK = [
     Lean(
         "comm.base_comm.BaseComm._msg_callback",
         "_core/events/sources.py",
-        "a wait for the messages of a comm takes the place of the comm's own callback for good",
+        "a wait for the messages of a comm replaces the comm's own callback for good",
         "comm.create_comm(comm_id='lean-1')._msg_callback is None",
     ),
     Lean(
@@ -667,13 +667,13 @@ NOTEBOOK = [
     Lean(
         "ipywidgets.Button._click_handlers",
         "_core/events/sources.py",
-        "a wait for a click that ends in another thread costs the user's next callback that click",
+        "a wait for a click that ends in another thread makes the next callback miss that click",
         "type(__import__('ipywidgets').Button()._click_handlers.callbacks) is list",
     ),
     Lean(
         "ipywidgets.Widget._msg_callbacks",
         "_core/events/sources.py",
-        "a wait for a message that ends in another thread costs the user's next callback the same",
+        "a wait for a message that ends in another thread makes the next callback miss it",
         "type(__import__('ipywidgets').Button()._msg_callbacks.callbacks) is list",
     ),
     Lean(
@@ -685,7 +685,7 @@ NOTEBOOK = [
     Lean(
         "ipykernel.kernelbase.Kernel._topic",
         "_kernel/ipykernel/keep_alive.py _kernel/ipykernel/messages.py",
-        "failures of tasks are not shown; no signs of life for a server that culls",
+        "failures of tasks are not shown; a server that culls gets no keep-alive messages",
         "kernel._topic('error').endswith(b'.error')",
     ),
     Lean(

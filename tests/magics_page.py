@@ -37,28 +37,29 @@ MEANINGS = {
     "on the kernel's own loop, or on the executor in this variable",
     "--in": "sends only these variables to where the cell runs",
     "--every": "repeats the cell, with this many seconds from one start to the next",
-    "--at": "runs the cell once, when the clock shows this local time next",
+    "--at": "runs the cell once, at the next time that the clock shows this local time",
     "--cron": "repeats the cell as cron would",
-    "--retry": "runs the cell again if it fails, at most this often, after longer and longer "
-    "pauses",
+    "--retry": "runs the cell again if it fails, at most this many times, after longer and "
+    "longer pauses",
     "--after": _AFTER,
     "--after-any": "starts the cell when the first of these is done",
-    "--even-if-failed": "starts the cell when those that it waits for have ended, however that was",
-    "--follow": "runs the cell again whenever one of those that it waits for is run again",
+    "--even-if-failed": "starts the cell when those tasks have ended, even if some failed or "
+    "were cancelled",
+    "--follow": "runs the cell again whenever one of those tasks is run again",
     "--again": "what running the cell again does to its task, if that is still running",
     "--wait": "keeps the cell busy until the task has ended",
     "--notify": "shows a notification in the browser when the task ends",
     "--show": "displays the task as one live line",
     "--trace": "records the steps of the task, for `%tasks timeline`",
     "--profile": "shows below the cell, when the task ends, where its time went",
-    "--quiet": "does not show the result",
+    "--quiet": "hides the result",
     "--on-error": "what the failure of one does to the others",
     "--limit": "how many items run at a time",
-    "--rate": "how many items start in a time: `5/s`, `60/min`, `1000/h`",
-    "--save": "writes each result to this file, and continues there when the cell is run again",
+    "--rate": "how often items start: `5/s`, `60/min`, `1000/h`",
+    "--save": "writes each result to this file; when the cell is run again, it continues there",
 }
-#: And where it means something of its own.
-OF_ITS_OWN = {
+#: Options that mean something else in one magic.
+SPECIAL_MEANINGS = {
     "%%agroup": {
         "name": "the name of the group, and of the variable that holds it",
         "--timeout": "cancels the whole group after this many seconds",
@@ -71,15 +72,15 @@ OF_ITS_OWN = {
         "--on": "where the items run: on the embedded loop, in worker threads, in worker "
         "processes, or on the executor in this variable",
         "--on-error": "whether the first failure cancels the other items",
-        "--retry": "runs an item that fails again, at most this often, after longer and "
-        "longer pauses; or a variable that holds an `asyncnb.Retry`",
+        "--retry": "runs an item again if it fails, at most this many times, after longer "
+        "and longer pauses; or a variable that holds an `asyncnb.Retry`",
     },
 }
 
 
 def meaning(magic: str, option: str) -> str:
     """What an option, by its long name, means for a magic."""
-    return OF_ITS_OWN.get(magic, {}).get(option) or MEANINGS[option]
+    return SPECIAL_MEANINGS.get(magic, {}).get(option) or MEANINGS[option]
 
 
 def takes(action: argparse.Action, parser: Parser) -> str:

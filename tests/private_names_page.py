@@ -13,7 +13,7 @@ PAGE = Path(__file__).parent.parent / "notebooks/reference/private_names.md"
 
 HEAD = """# Private names
 
-Every private name of Python and of other packages that asyncnb relies on, where, and what breaks without it. Each has a test of its own, run on every Python and ipykernel supported; another test finds a private name in the code that has no row. The table is `tests/leans.py`.
+Every private name of Python and of other packages that asyncnb relies on, where, and what breaks without it. Each has its own test, run on every supported Python and ipykernel; another test finds a private name in the code that has no row. The table is `tests/leans.py`.
 """  # noqa: E501
 
 

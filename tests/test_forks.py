@@ -125,7 +125,7 @@ OF_THE_PARENT = {
 }
 
 
-#: What no kernel loads: programs of their own, which do not fork.
+#: What no kernel loads: separate programs, which do not fork.
 PROGRAMS = {"_cli", "_client", "_mcp"}
 
 

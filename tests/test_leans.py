@@ -1,4 +1,4 @@
-"""The table of what asyncnb leans on is complete, and says nothing that is no longer so."""
+"""The table of private names is complete, and has no row that is out of date."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The command ``asyncnb``: what a person or a script does with kernels from outside."""
+"""The command ``asyncnb``: what a user or a script does with kernels from outside."""

@@ -33,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folder",
         type=Path,
         default=Path("asyncnb-demo"),
-        help="where the notebook is copied to; the default is asyncnb-demo, here",
+        help="where to copy the notebook to; the default is asyncnb-demo in the current folder",
     )
-    parser.add_argument("--no-browser", action="store_true", help="print the address only")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument(
-        "options", nargs="*", metavar="OPTION", help="after --: options of `jupyter lab`"
+        "options", nargs="*", metavar="OPTION", help="options of `jupyter lab`, after --"
     )
 
 

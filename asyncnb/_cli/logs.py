@@ -28,17 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-f",
         "--follow",
         action="store_true",
-        help="print what it prints from now on, too, until it ends",
+        help="keep printing its output until it ends",
     )
     parser.add_argument(
-        "-n", "--tail", metavar="N", type=_number, help="begin with the last N lines"
+        "-n", "--tail", metavar="N", type=_number, help="start with the last N lines"
     )
     parser.add_argument(
         "--since",
         metavar="CURSOR",
         type=_number,
         default=0,
-        help="begin after this many characters; --json prints cursors",
+        help="start after this many characters; --json prints cursors",
     )
     parser.add_argument(
         "--raw", action="store_true", help="do not escape control characters in a terminal"

@@ -14,8 +14,8 @@ def add_kernel_option(parser: argparse.ArgumentParser, *, patience: bool = True)
         "-k",
         "--kernel",
         metavar="K",
-        help="the kernel: its notebook's name or path, its id or the beginning of it, its pid, or "
-        "its connection file",
+        help="the kernel: the name or path of its notebook, its id or the beginning of it, its "
+        "pid, or its connection file",
     )
     if patience:
         add_timeout_option(parser)
@@ -26,7 +26,7 @@ def add_timeout_option(
     default: float | None = PATIENCE,
     help: str = f"how long a kernel has to answer; the default is {PATIENCE:g}",
 ) -> None:
-    """Add ``--timeout``: how long kernels have to answer, unless ``help`` says another thing."""
+    """Add ``--timeout``: how long kernels have to answer, unless ``help`` says otherwise."""
     parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=default, help=help)
 
 
@@ -38,7 +38,9 @@ def add_task_arguments(parser: argparse.ArgumentParser, *, patience: bool = True
         metavar="NAME",
         help='a task\'s name or id, or a pattern such as "page*", in quotes',
     )
-    parser.add_argument("-g", "--group", help="the tasks of this group, or those that match")
+    parser.add_argument(
+        "-g", "--group", help="the tasks of this group; with names, those that match"
+    )
     add_kernel_option(parser, patience=patience)
 
 

@@ -34,17 +34,19 @@ _FUTURE: Final = 10**11
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``asyncnb ps``."""
-    parser.add_argument("-a", "--all", action="store_true", help="ended tasks and kernels, too")
+    parser.add_argument(
+        "-a", "--all", action="store_true", help="show ended tasks and kernels, too"
+    )
     parser.add_argument(
         "--limit",
         type=int,
         metavar="N",
-        help=f"at most this many tasks of each kernel; {MAX_SHOWN} by default, all with --json",
+        help=f"show at most N tasks of each kernel; {MAX_SHOWN} by default, all with --json",
     )
     parser.add_argument(
         "--server",
         action="store_true",
-        help="ask the Jupyter servers for the notebooks' names: a rename has changed them",
+        help="ask the Jupyter servers for the names of notebooks, as a rename changes them",
     )
     add_kernel_option(parser)
 

@@ -25,12 +25,13 @@ WIDTH: Final = 500
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``asyncnb run``."""
-    parser.add_argument("notebook", metavar="NOTEBOOK", type=Path)
+    parser.add_argument("notebook", metavar="NOTEBOOK", type=Path, help="the notebook to run")
     parser.add_argument(
         "-o",
         "--output",
         metavar="OUT",
-        help="where to save the executed notebook: a path, or - for stdout (NOTEBOOK.run.ipynb)",
+        help="where to save the executed notebook: a path, or - for stdout; the default is "
+        "NOTEBOOK.run.ipynb",
     )
     parser.add_argument(
         "-p",
@@ -45,11 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=_seconds,
         metavar="SECONDS",
-        help="for all cells and tasks together; then they are cancelled",
+        help="time limit for all cells and tasks together; then they are cancelled",
     )
-    parser.add_argument("-k", "--kernel-name", default="", metavar="KERNEL", help="which kernel")
     parser.add_argument(
-        "--no-wait", action="store_true", help="cancel the tasks that live after the last cell"
+        "-k", "--kernel-name", default="", metavar="KERNEL", help="the kernel to use"
+    )
+    parser.add_argument(
+        "--no-wait", action="store_true", help="cancel the tasks that are alive after the last cell"
     )
 
 

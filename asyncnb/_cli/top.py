@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=_interval,
         default=1.0,
-        help="how often kernels are asked; the default is 1",
+        help="how often to ask the kernels; the default is 1",
     )
     add_kernel_option(parser)
 

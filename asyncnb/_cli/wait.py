@@ -28,7 +28,7 @@ MOST: Final = 1000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``asyncnb wait``."""
     add_task_arguments(parser, patience=False)
-    add_timeout_option(parser, None, "wait for at most this long; the exit code is 124 then")
+    add_timeout_option(parser, None, "wait at most this long; then the exit code is 124")
     parser.add_argument("--any", action="store_true", help="wait until one of them has ended")
 
 

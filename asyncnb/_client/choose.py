@@ -1,4 +1,4 @@
-"""Which kernel, and which task: by the names that a person or a program gives."""
+"""Which kernel, and which task: by the names that a user or a program gives."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Known:
 
     @property
     def label(self) -> str:
-        """What a person knows it by: the name of the notebook, or its id."""
+        """Its name for the user: that of the notebook, or its id."""
         name = self.notebook
         return escape_control_chars(os.path.basename(name) if name else self.kernel.id, 60)
 
 
 def introduce(kernel: RemoteKernel) -> Talk[Known]:
-    """Ask a kernel who it is. One without asyncnb is not disturbed."""
+    """Ask a kernel what it is. One without asyncnb is not disturbed."""
     comms = yield COMMS
     if not comms.get("comms"):
         return Known(kernel, "without asyncnb", (yield KERNEL_INFO))

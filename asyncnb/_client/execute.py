@@ -65,7 +65,7 @@ class Executor:
             "silent": silent,
             "store_history": store_history and not silent,
             "user_expressions": {},
-            # As front ends for people: asyncnb keeps late output for programs that do not.
+            # As front ends for users: asyncnb keeps late output for programs that do not.
             "allow_stdin": True,
             # Cells that are queued behind this one are not the client's.
             "stop_on_error": False,
@@ -189,7 +189,7 @@ class Executor:
                 del self._by_request[next(iter(self._by_request))]
 
     def _read(self, wire: Wire) -> None:
-        """File what has arrived on a channel, and tell those who wait once."""
+        """File what has arrived on a channel, and notify the waiters once."""
         for _ in range(1000):
             message = wire.receive(0)
             if message is None:

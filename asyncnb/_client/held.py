@@ -85,12 +85,12 @@ class HeldQuestion:
 
 
 def poll(questions: Sequence[HeldQuestion], timeout: float) -> None:
-    """Return when one of them may have an answer, or after ``timeout`` seconds."""
+    """Wait until one of them may have an answer, or for ``timeout`` seconds."""
     poll_sockets([socket for question in questions for socket in question.sockets()], timeout)
 
 
 def poll_sockets(sockets: Sequence[Any], timeout: float) -> None:
-    """Return when one of them can be read, or after ``timeout`` seconds; files, too."""
+    """Wait until one of them, files included, can be read, or for ``timeout`` seconds."""
     poller = zmq.Poller()
     for socket in sockets:
         poller.register(socket, zmq.POLLIN)

@@ -1,4 +1,4 @@
-"""What the operating system knows of the process of a kernel that says nothing itself."""
+"""What the operating system knows of the process of a kernel that does not answer."""
 
 from __future__ import annotations
 

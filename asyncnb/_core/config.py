@@ -21,7 +21,7 @@ class Config:
 
     #: Seconds that a step may take before it is reported as blocking the loop; 0 means no watchdog.
     watchdog_threshold: float = 0.3
-    #: Whether tasks that have stood still for two seconds are searched for deadlocks.
+    #: Whether tasks that have not moved for two seconds are searched for deadlocks.
     deadlocks: bool = True
     #: Seconds that cleanup may take when the kernel or the interpreter ends. Jupyter sends SIGTERM
     #: 2.5 s after a shutdown request (measured), so a longer cleanup would be cut off halfway.

@@ -89,7 +89,7 @@ class FrontEnd(Protocol):
         """Display the mime bundle ``data`` in the current context, as ``display_pub.publish``."""
 
     def comm_awaited(self, comm_id: str) -> Callable[[], None]:
-        """Have the messages of a comm handled at once, as code waits for them; any thread.
+        """Handle the messages of a comm at once, as code waits for them; any thread.
 
         Return what ends that, once.
         """
@@ -108,7 +108,7 @@ class FrontEnd(Protocol):
         ...
 
     def notify(self, notice: Any) -> None:
-        """Show a ``Notice`` of the running code to the person. Any thread; returns at once."""
+        """Show a ``Notice`` of the running code to the user. Any thread; returns at once."""
 
 
 class PlainFrontEnd:

@@ -29,8 +29,8 @@ class CronSchedule:
 
     When the clocks change, as in Debian's cron: a run at a time that is skipped takes place right
     after the gap, one at a time that comes twice takes place once; lines for every hour or minute
-    keep their beat. Raises ValueError, with a sentence that begins with "takes" or "needs", for a
-    line that makes no sense or never comes, and if cronsim is not installed.
+    keep their interval. Raises ValueError, with a sentence that begins with "takes" or "needs", for
+    a line that is invalid or never due, and if cronsim is not installed.
     """
 
     def __init__(self, line: str, zone: tzinfo = LOCAL) -> None:

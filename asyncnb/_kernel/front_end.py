@@ -83,7 +83,7 @@ class NotebookFrontEnd:
         return list(self._ip.events.callbacks)
 
     def comm_awaited(self, comm_id: str) -> Callable[[], None]:
-        """Have the messages of a comm handled at once, as code waits for them."""
+        """Handle the messages of a comm at once, as code waits for them."""
         return self._event_sources().comm_awaited(comm_id)
 
     def observe_shell(self, name: str, observer: Callable[..., None]) -> Callable[[], None]:

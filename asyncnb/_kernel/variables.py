@@ -1,7 +1,7 @@
 """The variables of the user's namespace: names, types and shapes, without running their code.
 
 A program asks, at any time and from another thread. So no ``repr``, no attribute and no ``len`` of
-an object whose class might do anything at all there: only classes known by identity are looked at.
+an object whose class might do anything there: only classes known by identity are inspected.
 """
 
 from __future__ import annotations

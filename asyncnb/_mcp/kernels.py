@@ -157,7 +157,7 @@ def _shut_down(manager: Any) -> None:
 
 @contextlib.contextmanager
 def _kernel_argument() -> Iterator[None]:
-    """Have errors name the argument of the tools where they name the option of a terminal."""
+    """Make errors name the argument of the tools where they name the option of a terminal."""
     try:
         yield
     except ClientError as exc:

@@ -257,7 +257,7 @@ class Session:
         """Wait until the tasks of the handles have ended, or of any of them, or for the time."""
         if all(self.living(handle) == set() for handle in handles):
             return  # perhaps lost with their kernel, and its connection file
-        # A connection of its own: other requests are answered meanwhile.
+        # A separate connection: other requests are answered meanwhile.
         with RemoteKernel(self.kernel.path) as own, HeldQuestion(own, self.id) as question:
             while not stopped():
                 living = {handle: self.living(handle) for handle in handles}

@@ -27,7 +27,7 @@ class _Mailbox:
         self._waking = False
 
     def put(self, job: Job, status: str, value: Any) -> None:
-        """Have ``job.finish`` called on the loop's thread."""
+        """Schedule ``job.finish`` on the loop's thread."""
         self._items.append((job, status, value))
         self.wake()
 

@@ -92,7 +92,7 @@ ChunkWorker.__name__ = ChunkWorker.__qualname__ = Task.__name__
 
 
 class EngineCalls(Driver):
-    """Has calls made by an engine, in chunks of ``chunksize`` items or of 0.05 s of work.
+    """Makes calls through an engine, in chunks of ``chunksize`` items or of 0.05 s of work.
 
     A failed call that is repeated is a chunk by itself, and so is each if there is a time limit.
     """
@@ -175,7 +175,7 @@ class EngineCalls(Driver):
                 self.item_failed(Outcome(number, item, None, CancelledError()))
 
     async def _work(self, pairs: list[Pair]) -> None:
-        """Have one chunk of calls made."""
+        """Make one chunk of calls."""
         began = self.clock()
         try:
             for _ in pairs:
@@ -209,7 +209,7 @@ class EngineCalls(Driver):
                 self._start([(number, item)], functools.partial(self._again, failure))
 
     async def _again(self, failure: BaseException, pairs: list[Pair]) -> None:
-        """Have a call that raised ``failure`` repeated, as long as the retries say so."""
+        """Repeat a call that raised ``failure``, as long as the retries say so."""
         ((number, item),) = pairs
         began, attempts = self.clock(), 0
 
@@ -257,7 +257,7 @@ class EngineCalls(Driver):
     # Sending
 
     async def _send(self, items: list[Any]) -> tuple[list[Any], dict[int, BaseException], float]:
-        """Have the function called on ``items``; return results, exceptions, and the seconds."""
+        """Call the function on ``items``; return results, exceptions, and the seconds."""
         if (seconds := self.plan.timeout) is None:
             return await self._send_and_wait(items, self._on_report)
         # Where that is known at once, the time begins with the call, not when a worker is started.

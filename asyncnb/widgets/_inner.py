@@ -25,7 +25,7 @@ MAX_CHILDREN: Final = 10_000
 
 
 class Child(NamedTuple):
-    """A task that a page shows inside another one; the task lives no longer for that."""
+    """A task that a page shows inside another one; this does not keep the task alive."""
 
     task: weakref.ref[asyncio.Task[Any]]
     parent: int

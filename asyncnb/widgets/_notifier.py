@@ -52,7 +52,7 @@ class Notifier(anywidget.AnyWidget):
         self.on_msg(lambda _, content, buffers: self._arrived(content, buffers))
 
     def put(self, notice: Notice) -> None:
-        """Have one page show ``notice``; if none is open, the next one that is."""
+        """Make one page show ``notice``; if none is open, the next one that is."""
         self._number += 1
         message = {
             "k": "note",
@@ -68,7 +68,7 @@ class Notifier(anywidget.AnyWidget):
         self.send(message)
 
     def ask(self) -> None:
-        """Have the pages offer a button that asks the browser for permission."""
+        """Make the pages offer a button that asks the browser for permission."""
         self.send({"k": "ask"})
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ _LIVING = _COUNTED[0]
 
 
 class _Cell:
-    """The tasks of one cell that live, and what has become of the others of its latest run."""
+    """The living tasks of one cell, and how the others of its latest run ended."""
 
     def __init__(self, number: int) -> None:
         self.living: dict[int, TaskRecord] = {}
@@ -95,7 +95,7 @@ class _Cell:
 
 
 class _Known:
-    """What of a task is in the counts."""
+    """The part of a task that the counts contain."""
 
     __slots__ = ("cell", "cell_id", "number", "progress", "state")
 

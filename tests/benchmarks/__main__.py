@@ -1,4 +1,4 @@
-"""Run the benchmark topics named on the command line, or all, each in a process of its own."""
+"""Run the benchmark topics named on the command line, or all, each in a separate process."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Many:
         return self._records
 
     def close(self) -> None:
-        """Nobody ticks its feed any more, which would keep every task that comes after."""
+        """Close it: without ticks, its feed would keep every later task alive."""
         if self._records:
             self.dashboard.close()
 

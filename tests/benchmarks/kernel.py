@@ -24,12 +24,12 @@ from tests.kernel.driver import Cell, Kernel
 SLEEPERS = 10_000
 PRINTS = 100_000
 PREAMBLE = "import asyncio, threading, time"
-QUIET = ("--log-level=ERROR",)  # warnings of the kernel would stand between the rows
+QUIET = ("--log-level=ERROR",)  # warnings of the kernel would appear between the rows
 
 
 @dataclass
 class Figure:
-    """One thing measured: the values by who they are of, and what is asked of asyncnb's."""
+    """One thing measured: the values by contender, and the goal for asyncnb's."""
 
     name: str
     unit: str
@@ -37,7 +37,7 @@ class Figure:
     goal: str = ""
     reached: bool | None = None
     ratios: dict[str, list[float]] = field(default_factory=dict)
-    #: The value at which waiting was given up: one that reaches it stands for "not by then".
+    #: The value at which waiting was given up: one that reaches it means "not by then".
     gave_up: float | None = None
 
     def median(self, who: str) -> float:
@@ -109,7 +109,7 @@ def plain_kernel() -> Kernel:
 
 
 def async_kernel() -> Kernel:
-    """It takes ipykernel's place, and so has an environment of its own."""
+    """It replaces ipykernel, and so has a separate environment."""
     start = ("-m", "async_kernel", "start", "--connection_file={connection_file}", "--name=async")
     kernel = Kernel(str(PEERS), command=start, extension=False)
     kernel.ok(PREAMBLE)
@@ -219,7 +219,7 @@ def write_bytecode() -> list[str]:
 
 
 def drop_from_memory(files: list[str]) -> None:
-    """Have the next reads of these files go to the disk, as in the first kernel of a machine."""
+    """Make the next reads of these files go to the disk, as in the first kernel of a machine."""
     if not hasattr(os, "posix_fadvise"):  # not on macOS and Windows
         return
     for file in files:
@@ -483,7 +483,7 @@ def stop(kernel: Kernel, code: str) -> float:
 
 
 def stop_button() -> Iterator[Figure]:
-    """In kernels of their own for each row: a cell that does not end leaves none that is usable."""
+    """In separate kernels for each row: a cell that does not end leaves none that is usable."""
     with Kernel(arguments=QUIET) as ours:
         ours.ok("from asyncio import Event")
         ours.ok("%%atask patient\nawait Event().wait()")

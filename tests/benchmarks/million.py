@@ -47,7 +47,7 @@ class Session:
         self.bytes += len(json.dumps(message)) + sum(map(len, buffers))
 
     def go_on(self, until: int) -> None:
-        """Have tasks finish until there were so many, with the dashboard looking on."""
+        """Let tasks finish until there were so many, with the dashboard open."""
         while self.finished < until:
             asyncnb.run(_finish(AT_ONCE))
             self.finished += AT_ONCE

@@ -55,7 +55,7 @@ def reported(version: str = VERSION) -> Results:
 
 
 def commit(version: str = VERSION) -> list[str]:
-    """Take the newest reports of one Python into the committed results; return their topics."""
+    """Add the newest reports of one Python to the committed results; return their topics."""
     known = load()
     results = known.setdefault(version, {})
     new = reported(version)

@@ -402,7 +402,7 @@ class Notebook:
         return list(self._ask(TABLES, cell))
 
     def prompt(self, cell: int) -> str:
-        """What stands at the left of a cell: `[*]:` while it runs."""
+        """The prompt at the left of a cell: `[*]:` while it runs."""
         return str(self._ask(PROMPT, cell))
 
     def see(self, cell: int, text: str) -> None:
@@ -424,7 +424,7 @@ class Notebook:
         self._lab.call(self._page.wait_for_function(uncovered), DEADLINE + 1)
 
     def use_subshells(self, used: bool) -> None:
-        """Have the page send what widgets say to a subshell, as it does unless told not to."""
+        """Make the page send the messages of widgets to a subshell, as it does by default."""
         self._ask(SUBSHELLS, "perCommTarget" if used else "disabled")
 
     def subshells(self) -> str:

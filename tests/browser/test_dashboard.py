@@ -122,7 +122,7 @@ def test_tasks_are_renamed_limited_grouped_opened_and_cancelled(open_notebook: O
     notebook.see_row("better", "left")
     notebook.run(6)
     notebook.see(6, "True")
-    # pause, and go on
+    # pause, and continue
     notebook.button("Pause better")
     notebook.see_row("better", "paused")
     notebook.button("Resume better")

@@ -192,7 +192,7 @@ def test_a_name_and_a_time_limit_are_edited_in_place(page: FakeKernel) -> None:
     assert page.focused() == "New name of job"
     page.press("Control+a")
     page.do(page.page.keyboard.type("better"))
-    page.delta([task(1, "job", done=1, total=2)])  # news must not disturb who is typing
+    page.delta([task(1, "job", done=1, total=2)])  # updates must not disturb a user who is typing
     assert page.focused() == "New name of job"
     page.press("Enter")
     assert {"c": "rename", "id": 1, "name": "better"}.items() <= page.sent()[-1].items()

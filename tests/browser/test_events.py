@@ -1,4 +1,4 @@
-"""Widgets that are awaited in JupyterLab: a person clicks and types while cells block and await."""
+"""Widgets that are awaited in JupyterLab: a user clicks and types while cells block and await."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 Open = Callable[..., Notebook]
 
-#: How its plugin, its commands and its panel stand on a page.
+#: How its plugin, its commands and its panel appear on a page.
 STANDS = """async () => {
     await jupyterapp.restored;
     return {

@@ -15,7 +15,7 @@ from tests.widgets.xss import CORPUS
 pytestmark = pytest.mark.browser
 
 #: Records the notifications of the desktop, which headless browsers show nowhere, and plays that
-#: the page is hidden. `permission` stands for what the browser would answer.
+#: the page is hidden. `permission` is what the browser would answer.
 PRELUDE = """() => {
     window.desktop = [];
     const Real = window.Notification;
@@ -251,7 +251,7 @@ def test_a_no_is_heard(open_page: Callable[..., FakePage]) -> None:
     page.note()
     assert page.desktop == []
     assert page.title == "(1) run.ipynb"
-    assert page.on_page.count(sentence) == 2  # in this browser it is said once more, not each time
+    assert page.on_page.count(sentence) == 2  # in this browser it is shown once more, not each time
 
 
 def test_jupyterlab_gets_it_where_there_is_a_way(page: FakePage) -> None:

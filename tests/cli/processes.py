@@ -73,7 +73,7 @@ class Process:
 
 
 class Screen:
-    """A running command in a terminal of its own."""
+    """A running command in its own terminal."""
 
     def __init__(self, env: dict[str, str], *arguments: str, size: tuple[int, int]) -> None:
         import pty

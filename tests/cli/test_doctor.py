@@ -18,7 +18,7 @@ from tests.kernel.driver import environment, install_kernelspec
 
 
 class Doctor:
-    """What it finds in an environment of its own; ``specs`` come first in Jupyter's path."""
+    """What it finds in a separate environment; ``specs`` come first in Jupyter's path."""
 
     def __init__(self, path: Path, capsys: Any) -> None:
         self.path = path

@@ -59,7 +59,7 @@ class Endless(socketserver.BaseRequestHandler):
 
 
 class Greeted(socketserver.BaseRequestHandler):
-    """Greets as ZeroMQ does, and sends a frame that is said to have 2**62 bytes."""
+    """Greets as ZeroMQ does, and announces a frame of 2**62 bytes."""
 
     def handle(self) -> None:
         with contextlib.suppress(OSError):

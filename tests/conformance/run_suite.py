@@ -30,7 +30,7 @@ def _short(test: unittest.TestCase) -> str:
 
 
 def use_uvloop() -> None:
-    """Have the tests, and what runs them, make uvloop's loops."""
+    """Make the tests, and what runs them, create uvloop's loops."""
     import uvloop
 
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())

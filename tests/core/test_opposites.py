@@ -78,7 +78,7 @@ class Subject:
             self.added = exc
 
     def end(self) -> tuple[object, ...]:
-        """Return how things stand once the loop has done all that it was asked."""
+        """Return the state once the loop has done all that was requested."""
         settle()
         info = self.task.info()
         left = None if info.timeout is None else round(info.timeout / LONG)

@@ -60,7 +60,7 @@ class Then:
 
 @dataclass(frozen=True)
 class Catch:
-    """Run the body and go on if it fails."""
+    """Run the body and continue if it fails."""
 
     body: Any
 
@@ -92,7 +92,7 @@ def _programs() -> Any:
 
 
 def _spread(program: Any) -> Any:
-    """Add to every time a fraction of its own, so that no two events share a moment.
+    """Add a different fraction to every time, so that no two events share a moment.
 
     Powers of two times 2**-20: sums of different ones differ, and floats hold them exactly.
     """
@@ -256,7 +256,7 @@ async def real(node: Any, sleeps: list[tuple[float, float, str]]) -> None:
 
 
 def observe(program: Any, cancels: list[float], make: Callable[..., Any]) -> Ended:
-    """Run ``program`` in a task of its own; return how it and its sleeps ended."""
+    """Run ``program`` in a new task; return how it and its sleeps ended."""
 
     async def main() -> Ended:
         sleeps: list[tuple[float, float, str]] = []

@@ -85,7 +85,7 @@ def test_a_task_that_is_ending_is_in_the_registry_all_the_time(hurried: None) ->
 def test_a_finaliser_on_a_starting_thread_does_not_deadlock(
     monkeypatch: pytest.MonkeyPatch, named: str, call: str
 ) -> None:
-    """Who starts a thread waits until it says that it runs, and it may collect garbage before."""
+    """Starting a thread waits until it reports that it runs, and it may collect garbage before."""
     begin: Callable[[threading.Thread], None] = threading.Thread._set_ident  # type: ignore[attr-defined]
     came: list[str] = []
 

@@ -1,7 +1,7 @@
 """The fault table: every test here does something to a real kernel, and checks one promise.
 
-A test carries its promise in ``@pytest.mark.promise("...")``. When it is through, the kernel has to
-answer, the task that ran beside it has to be alive and untouched, and the books have to balance.
+A test carries its promise in ``@pytest.mark.promise("...")``. When it has finished, the kernel must
+answer, the task that ran beside it must be alive and unaffected, and the list of tasks consistent.
 ``make faults`` prints the table and writes it to ``.artifacts/faults.json``, from which the
 page on reliability is made.
 """
@@ -58,7 +58,7 @@ def check(kernel: Kernel, *, witness: bool = True) -> float:
     assert kernel.ok("1 + 1", 20).result == "2"
     took = time.monotonic() - asked
     if witness:
-        kernel.ok("beat.clear(); assert beat.wait(10), 'the witness stands still'", 20)
+        kernel.ok("beat.clear(); assert beat.wait(10), 'the witness has stopped'", 20)
         assert kernel.evaluate("asyncnb.task('witness').done()") is False
     assert kernel.ok("await asyncio.sleep(0, 'loop')", 20).result == "'loop'"
     kernel.ok("%%atask afterwards\nprint('after', 'wards')").wait_for("after wards")
@@ -69,7 +69,7 @@ def check(kernel: Kernel, *, witness: bool = True) -> float:
 
 @pytest.fixture
 def victim(kernel: Kernel, request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    """A kernel with a witness in it; checked when the test is through with it."""
+    """A kernel with a witness in it; checked when the test has finished with it."""
     yield begin(kernel)
     if not request.node.stash.get(FAILED, False):
         request.node.user_properties.append(("answered", check(kernel)))
@@ -77,7 +77,7 @@ def victim(kernel: Kernel, request: pytest.FixtureRequest) -> Iterator[Kernel]:
 
 @pytest.fixture
 def fresh_victim(fresh_kernel: Kernel, request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    """The same with a kernel of its own, for what the next test must not see."""
+    """The same with a new kernel, for changes that the next test must not see."""
     yield begin(fresh_kernel)
     if not request.node.stash.get(FAILED, False):
         request.node.user_properties.append(("answered", check(fresh_kernel)))
@@ -110,7 +110,7 @@ def _variant(item: pytest.Item) -> Iterator[tuple[str, str]]:
 
 
 class Table:
-    """Plugged in by ``make faults`` where the reports arrive, the workers' too."""
+    """Registered by ``make faults`` where the reports arrive, the workers' too."""
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[str, Any]] = {}

@@ -1,7 +1,7 @@
 """Write ``notebooks/reference/reliability.md`` and its plot from the newest reports.
 
 ``python -m tests.faults.page`` after ``make faults`` and ``make soak``: no row and no number of the
-page is typed by hand. What is not survived is in ``page.json``, as it cannot be measured.
+page is typed by hand. What a kernel does not survive is in ``page.json``, as it cannot be measured.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def gather(cases: list[dict[str, Any]]) -> list[Row]:
 
 
 def cell(text: str) -> str:
-    """Return ``text`` as it may stand in a cell of a Markdown table."""
+    """Return ``text`` escaped for a cell of a Markdown table."""
     return re.sub(r"([|<>*_\[\]])", r"\\\1", text).replace("\n", " ")
 
 

@@ -115,7 +115,7 @@ class Soak:
         began, made = time.monotonic(), 0
         while not self.stop:
             due = int((time.monotonic() - began) * self.rate)
-            for _ in range(min(due - made, 50)):  # a busy machine catches up, and the loop goes on
+            for _ in range(min(due - made, 50)):  # a busy machine catches up; the loop continues
                 self.one()
                 made += 1
             await asyncio.sleep(0.01)
@@ -212,7 +212,7 @@ OBJECTS = "dict(collections.Counter(type(o).__qualname__ for o in gc.get_objects
 
 
 def measure(kernel: Kernel) -> dict[str, float]:
-    """Take the process's own figures when it is at rest."""
+    """Measure the process when it is at rest."""
     # At rest means in one state: without dashboards, and with the extension just loaded.
     kernel.ok("%unload_ext asyncnb", 60)
     kernel.ok("%load_ext asyncnb", 60)
@@ -230,16 +230,16 @@ def _descriptors(process: psutil.Process) -> int:
 
 
 def settle(kernel: Kernel) -> dict[str, Any]:
-    """Stop launching and let everything end; return the books."""
+    """Stop launching and let everything end; return the counts."""
     kernel.ok("soak.stop = True; driver.join(30)", 60)
-    # Ended is not all: failures are formatted one after the other, on a thread of their own.
+    # Ended is not enough: failures are formatted one after the other, on a separate thread.
     kernel.ok("import asyncnb.testing; asyncnb.testing.wait_until_idle(120)", 150)
     books = kernel.evaluate("soak.books()")
     assert isinstance(books, dict)
     return books
 
 
-#: Has the kernel write where each of its threads stands when it is sent SIGUSR1, or crashes.
+#: Makes the kernel write where each of its threads is when it is sent SIGUSR1, or crashes.
 STACKS = """
 import faulthandler, signal
 stacks = open("stacks.txt", "w")
@@ -249,7 +249,7 @@ faulthandler.enable(stacks)
 
 
 def where_it_stands(kernel: Kernel) -> str:
-    """Return the stacks of a kernel that answers no more, or those it has died with."""
+    """Return the stacks of a kernel that no longer answers, or those it died with."""
     if not hasattr(signal, "SIGUSR1"):
         return "(no stacks on this platform)"
     if kernel.alive:

@@ -1,4 +1,4 @@
-"""Bodies that end badly, in every way there is."""
+"""Tasks that fail, in every way there is."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_recursion_is_shown_short(victim):
 RESULTS = {
     "broken repr": "class R:\n    def __repr__(self): raise RuntimeError('no repr')\nR()",
     "SystemExit in repr": "class R:\n    def __repr__(self): raise SystemExit\nR()",
-    "a repr that is no string": "class R:\n    def __repr__(self): return 42\nR()",
+    "a repr that is not a string": "class R:\n    def __repr__(self): return 42\nR()",
     "broken html": "class R:\n    def _repr_html_(self): 1 / 0\nR()",
     "half a surrogate": "class R:\n    def __repr__(self): return '\\ud800'\nR()",
     "the task itself": "asyncnb.task('job')",
@@ -126,7 +126,7 @@ def test_observer_raises(victim):
     assert cell.status == "ok"
 
 
-@pytest.mark.promise("a task ends and can be joined although its front end cannot show its end")
+@pytest.mark.promise("a task ends and can be joined even if its front end cannot show it")
 def test_front_end_raises(victim):
     cell = victim.ok(
         """
@@ -155,7 +155,7 @@ def test_repr_that_exits(victim):
     bad.wait_for("from the repr")
 
 
-@pytest.mark.promise("a progress label that cannot be sent or read ends no other bar")
+@pytest.mark.promise("a progress label that cannot be sent or read breaks no other bar")
 def test_bad_label(victim):
     victim.ok(
         "class Label(str):\n    def __str__(self): raise ValueError('no label')\n"
@@ -186,7 +186,7 @@ del sys.begun, sys.gates
 """
 
 
-@pytest.mark.promise("jobs that overlap in the kernel's own process end no bar of the notebook")
+@pytest.mark.promise("jobs that overlap in the kernel's own process break no bar of the notebook")
 def test_bars_beside_overlapping_jobs(victim):
     victim.ok(OVERLAPPING, 60)
     assert "3/3 done" in victim.ok("for _ in asyncnb.track(range(3), name='good'): pass").text
@@ -218,7 +218,7 @@ def test_task_of_before_loading(start_kernel):
     check(kernel)
 
 
-@pytest.mark.promise("what ended tasks refer to can be freed: results and frames but the newest")
+@pytest.mark.promise("what ended tasks refer to is freed, except the newest results and frames")
 def test_ended_tasks_keep_little(victim):
     victim.ok(
         """

@@ -1,4 +1,4 @@
-"""The other end of the wire: widgets that close, pages that come back, consoles that go."""
+"""Front ends: widgets that close, pages that reconnect, consoles that disconnect."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def wait_told(kernel, comm, kind, n=1):
 
 @pytest.fixture
 def watched(victim):
-    """A dashboard that is looked at, the only one, and a task whose name changes all the time."""
+    """One visible dashboard, and a task whose name keeps changing."""
     victim.ok("__import__('ipywidgets').Widget.close_all()")
     victim.ok(DASHBOARD)
     comm = victim.evaluate("comm")
@@ -67,7 +67,7 @@ def watched(victim):
     return victim, comm
 
 
-@pytest.mark.promise("a timeline has the same bars as text, as a picture and on a page")
+@pytest.mark.promise("a timeline has the same bars as text, as SVG and on a page")
 @pytest.mark.parametrize("place, word", [("process", "in a worker"), ("thread", "in a thread")])
 def test_a_timeline_is_drawn_by_one_rule(victim, place, word):
     victim.ok(DASHBOARD)
@@ -134,7 +134,7 @@ def test_comm_closed_by_the_page(watched):
 
 
 @pytest.mark.promise(
-    "a page that died does not answer: after a hundred messages none is sent to it"
+    "a page that has died is sent no more after a hundred messages without an answer"
 )
 def test_front_end_dies_silently(watched):
     kernel, comm = watched
@@ -147,7 +147,7 @@ def test_front_end_dies_silently(watched):
 
 
 def other_page(kernel, comm, said):
-    """Say something from a page with a session of its own, and hear the answers there."""
+    """Send messages from a page with its own session, and receive the answers there."""
     page = BlockingKernelClient(
         connection_file=kernel._manager.connection_file, context=zmq.Context.instance()
     )
@@ -174,7 +174,7 @@ def other_page(kernel, comm, said):
 
 
 @pytest.mark.promise(
-    "a page reconnects, as itself or as another: it gets all; no click counts twice"
+    "a page reconnects, in the same session or a new one: it gets all; no click counts twice"
 )
 @pytest.mark.parametrize("same", [True, False], ids=["same session", "another session"])
 def test_front_end_reconnects(watched, same):
@@ -282,7 +282,7 @@ def test_debugger_stops(start_kernel):
 
 
 @pytest.mark.promise(
-    "`allow_stdin: false`: one that reads on has each late line once, one that stops at idle too"
+    "`allow_stdin: false`: a client has each late line once, whether it stops at idle or reads on"
 )
 def test_clients_without_stdin(victim):
     victim.ok("go = asyncio.Event()")
@@ -297,7 +297,7 @@ def test_clients_without_stdin(victim):
 
 
 @pytest.mark.promise(
-    "a request that is no cell of the notebook: late output once, as in a plain kernel"
+    "a request that is not a cell: its late output appears once, as in a plain kernel"
 )
 @pytest.mark.parametrize("options", [{"silent": True}], ids=str)
 def test_requests_that_are_no_cells(victim, options):

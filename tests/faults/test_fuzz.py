@@ -1,4 +1,4 @@
-"""Random option lines: refused with a sentence or done, never half done, never a traceback.
+"""Random option lines: refused with a message or done, never half done, never a traceback.
 
 ``ASYNCNB_FUZZ=50000 make faults`` tries that many; the suite tries a few hundred.
 """
@@ -75,7 +75,7 @@ async def _for_ever() -> None:
 
 
 def settle() -> None:
-    """Have one task, called keeper, that waits, and no other."""
+    """Leave one waiting task, named keeper, and no other."""
     living = registry.living()
     if [(r.task.get_name(), r.state()) for r in living] != [("keeper", "waiting")]:
         asyncnb.cancel("*") if living else None
@@ -88,7 +88,7 @@ def settle() -> None:
 
 
 def facts() -> Any:
-    """What a refused line must leave as it was."""
+    """Return what a refused line must leave unchanged."""
     return [
         (r.id, r.task.get_name(), r.state(), r.group, r.task.timeout and r.task.timeout.when())
         for r in registry.living()
@@ -96,7 +96,7 @@ def facts() -> Any:
 
 
 def attempt(call: Any) -> bool:
-    """Return whether ``call`` was refused; fail for any exception that is no refusal."""
+    """Return whether ``call`` was refused; fail for any other exception."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             call()
@@ -116,9 +116,7 @@ def test_fuzz_comment(said, comment):
     assert without_comment(line) == line
 
 
-@pytest.mark.promise(
-    "any line after %tasks is executed or refused with a sentence, never half done"
-)
+@pytest.mark.promise("any line after %tasks is executed or refused with a message, never half done")
 @given(verb=st.sampled_from(VERBS), rest=one_line)
 @example(verb="cancel", rest="-g--")
 @example(verb="rename", rest="-- -g --")
@@ -134,7 +132,7 @@ def test_fuzz_tasks(shell, verb, rest):
     validate()
 
 
-@pytest.mark.promise("any line after %asyncnb is executed or refused with a sentence")
+@pytest.mark.promise("any line after %asyncnb is executed or refused with a message")
 @given(rest=one_line.filter(lambda text: not text.strip().startswith("restart")))
 @fuzz
 def test_fuzz_asyncnb(shell, rest):

@@ -1,4 +1,4 @@
-"""What lives and ends a hundred thousand times leaves nothing behind.
+"""Tasks and groups that start and end a hundred thousand times leave nothing behind.
 
 Counted are the memory blocks of the interpreter: before, after some, and after many more.
 """
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.timeout(600)  # so many take minutes on a busy machine
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have what is bounded reach its bound soon."""
+    """Lower the limits of bounded collections, so that they fill up soon."""
     clear_ended()
     registry.set_history_limit(100)
     recorder = _trace.Recording(most_steps=100, most_tasks=100)
@@ -218,7 +218,7 @@ def test_figures_asked_for() -> None:
 
 
 @pytest.mark.promise("100,000 tasks that block the loop, each reported once: none is remembered")
-def test_blocked_loops_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocked_loops_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     reports, loop = BlockedLoopReporter(), asyncnb.embedded_loop()
     told: list[None] = []
     monkeypatch.setattr(BlockedLoopReporter, "_print", lambda *_: told.append(None))

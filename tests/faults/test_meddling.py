@@ -1,4 +1,4 @@
-"""User code that lays hands on the loop, the interpreter or IPython."""
+"""User code that interferes with the loop, the interpreter or IPython."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def test_user_code_and_the_loop(fresh_victim, code):
 
 
 @pytest.mark.promise(
-    "the loop's thread is killed: a sentence says so, its tasks and groups fail, a new loop works"
+    "the loop's thread is killed: a message says so, its tasks and groups fail, a new loop works"
 )
 def test_loop_thread_killed(start_kernel):
-    # The standard loop: uvloop logs an exception that hits its own code, and goes on.
+    # The standard loop: uvloop logs an exception that hits its own code, and continues.
     kernel = start_kernel(env={"ASYNCNB_LOOP": "asyncio"})
     begin(kernel)
     kernel.ok(
@@ -150,7 +150,9 @@ def test_an_attribute_of_another_thread(victim):
     assert "main thread" in error.traceback
 
 
-@pytest.mark.promise("an object of another thread is refused with its maker and the ways out")
+@pytest.mark.promise(
+    "an object of another thread is refused: the error says what made it and what to do"
+)
 def test_an_object_of_another_thread(victim):
     victim.ok("import sqlite3\ndb = sqlite3.connect(':memory:')")
     error = victim.run("await asyncio.sleep(0)\ndb.execute('select 1')").error
@@ -158,7 +160,9 @@ def test_an_object_of_another_thread(victim):
     assert "check_same_thread=False" in error.traceback
 
 
-@pytest.mark.promise("a stop ends a cell with its children, and no child of an earlier cell")
+@pytest.mark.promise(
+    "an interrupt ends a cell and its child processes, but none of an earlier cell"
+)
 def test_stop_and_child_processes(start_kernel):
     kernel = start_kernel()
     kernel.ok("earlier = await asyncio.create_subprocess_exec('sleep', '60')")
@@ -171,7 +175,7 @@ def test_stop_and_child_processes(start_kernel):
     kernel.ok("earlier.kill(); await earlier.wait()")
 
 
-@pytest.mark.promise("a stop ends also a cell that has changed the loop's signal handlers")
+@pytest.mark.promise("an interrupt ends even a cell that has changed the loop's signal handlers")
 def test_stop_and_signal_handlers(victim):
     victim.ok("import signal")
     for method in ("add_signal_handler", "remove_signal_handler"):
@@ -183,7 +187,7 @@ def test_stop_and_signal_handlers(victim):
         assert stopped.wait(10).error.ename == "KeyboardInterrupt"
 
 
-@pytest.mark.promise("a cell that runs a loop itself is cancelled, and can be run again")
+@pytest.mark.promise("a cell that runs a loop itself can be cancelled and run again")
 @pytest.mark.parametrize(
     "run",
     [
@@ -482,7 +486,7 @@ def test_interpreter_exit(end, code):
     assert "never retrieved" not in done.stderr and "was destroyed" not in done.stderr
 
 
-@pytest.mark.promise("%load_ext fails half-way: nothing is left of it, and the next one works")
+@pytest.mark.promise("%load_ext fails half-way: nothing of it is left, and the next attempt works")
 def test_load_without_a_thread(start_kernel):
     kernel = start_kernel(extension=False)
     kernel.ok(
@@ -526,7 +530,7 @@ def test_load_without_a_loop(start_kernel):
     check(kernel)
 
 
-@pytest.mark.promise("an undo of %unload_ext raises: it is shown, and all the others are done")
+@pytest.mark.promise("a step of %unload_ext raises: it is shown, and all other steps are done")
 def test_unload_with_a_broken_undo(start_kernel):
     kernel = start_kernel()
     kernel.ok(

@@ -1,4 +1,4 @@
-"""Work that will not stop, files that cannot be written, loops that are somebody else's."""
+"""Work that will not stop, files that cannot be written, loops of other code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ for _ in range(200): await asyncio.sleep(0)
 
 
 @pytest.mark.promise(
-    "a coroutine that is refused, for a timeout or a keyword, is closed with a sentence"
+    "a coroutine refused for its timeout or a keyword is closed; the error says why"
 )
 @pytest.mark.parametrize(
     "call",
@@ -41,10 +41,10 @@ def test_refused_coroutine_is_closed(victim, call):
 
 
 @pytest.mark.promise(
-    "a wait for work that this very thread must run is refused, also with a timeout"
+    "a wait for work that this very thread must run is refused, even with a timeout"
 )
 @pytest.mark.parametrize("timeout", ["", ", timeout=60"])
-@pytest.mark.parametrize("debug", ["", ", debug=True"], ids=["", "a loop of its own"])
+@pytest.mark.parametrize("debug", ["", ", debug=True"], ids=["", "a new loop"])
 def test_run_of_a_task_of_the_own_loop(victim, timeout, debug):
     victim.ok(
         f"""
@@ -109,7 +109,7 @@ def test_rerun_of_a_task_that_does_not_end(victim):
 
 
 @posix
-@pytest.mark.promise("no room for a trace: an OSError says so, and the old file is as it was")
+@pytest.mark.promise("no room for a trace: an OSError says so, and the old file is unchanged")
 @pytest.mark.parametrize("where", ["full device", "full disk", "no such folder", "a folder"])
 def test_trace_file_cannot_be_written(victim, where):
     victim.ok(RECORDED)
@@ -190,7 +190,7 @@ def test_repeated_work_fails_with_a_broken_message(victim):
 
 
 @pytest.mark.promise(
-    "a group whose children refuse: cancelling, asked again, all else keeps running"
+    "a group whose tasks refuse shows as cancelling, can be cancelled again, blocks no other"
 )
 @pytest.mark.parametrize("kind", ["magic", "open_group", "TaskGroup"])
 def test_group_whose_children_refuse(victim, kind):

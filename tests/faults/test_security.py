@@ -1,4 +1,4 @@
-"""Nobody is let in: what a kernel with asyncnb listens to, and what its traces and pages hold."""
+"""No way in: what a kernel with asyncnb listens to, and what its traces and pages contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Too much of a good thing: interrupts, re-runs, cancels."""
+"""Very many interrupts, re-runs and cancels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.faults.conftest import begin
 
 
 def storm(kernel, presses=100, seconds=2.0):
-    """Press stop so many times, evenly, as a person who is losing patience does."""
+    """Send so many interrupts, evenly, as an impatient user does."""
     for _ in range(presses):
         kernel.interrupt()
         time.sleep(seconds / presses)  # the subject of the test is the rate
 
 
-@pytest.mark.promise("a hundred stops in 2 s end the cell, and no task notices")
+@pytest.mark.promise("a hundred interrupts in 2 s end the cell, and affect no task")
 @pytest.mark.parametrize(
     "code",
     [
@@ -34,7 +34,7 @@ def test_interrupt_storm_on_a_cell(victim, code):
     assert cell.wait().error.ename == "KeyboardInterrupt"
 
 
-@pytest.mark.promise("stops while idle are forgotten: the next cell runs")
+@pytest.mark.promise("interrupts while idle are ignored: the next cell runs")
 def test_interrupt_storm_on_an_idle_kernel(victim):
     storm(victim, 50, 0.5)
     # A signal that is on its way when a cell begins is that cell's; the one after it is clean.
@@ -95,7 +95,7 @@ MOMENTS = {
 
 
 @pytest.mark.promise(
-    "an interrupt at any moment of a cell ends it, and the queued one does not run"
+    "an interrupt at any moment of a cell ends it, and the queued cell does not run"
 )
 @pytest.mark.parametrize(("before", "code"), MOMENTS.values(), ids=MOMENTS)
 def test_interrupt_at_any_moment(fresh_victim, before, code):
@@ -108,7 +108,9 @@ def test_interrupt_at_any_moment(fresh_victim, before, code):
     assert fresh_victim.evaluate("globals().get('reached', False)") is False
 
 
-@pytest.mark.promise("a stop reaches a cell that ran another one while a subshell ran one, too")
+@pytest.mark.promise(
+    "an interrupt reaches a cell that ran another one while a subshell ran one, too"
+)
 def test_interrupt_beside_a_subshell(fresh_victim):
     if not fresh_victim.has_subshells:
         pytest.skip("ipykernel 6 has no subshells")
@@ -129,7 +131,7 @@ def test_interrupt_beside_a_subshell(fresh_victim):
     assert cell.wait(10).error.ename == "KeyboardInterrupt"
 
 
-@pytest.mark.promise("the cleanup of a task runs to its end under a hundred stops")
+@pytest.mark.promise("the cleanup of a task runs to completion during a hundred interrupts")
 def test_interrupt_storm_during_a_cleanup(victim):
     victim.ok("gate, cleaned = threading.Event(), threading.Event()")
     cell = victim.ok(
@@ -153,7 +155,7 @@ def test_interrupt_storm_during_a_cleanup(victim):
     victim.ok("gate.set(); assert cleaned.wait(10)")
 
 
-@pytest.mark.promise("a restart during a storm of stops gives a clean kernel")
+@pytest.mark.promise("a restart during a storm of interrupts gives a clean kernel")
 def test_interrupt_storm_during_a_restart(fresh_victim):
     import threading
 
@@ -205,7 +207,7 @@ def test_rerun_storm(victim):
     assert len(victim.evaluate("[t.get_name() for t in asyncnb.tasks('again') if not t.done()]"))
 
 
-@pytest.mark.promise("ten thousand tasks are launched, cancelled and counted right")
+@pytest.mark.promise("ten thousand tasks are launched, cancelled and counted correctly")
 def test_ten_thousand_tasks_cancelled_at_once(victim):
     victim.ok(
         """
@@ -219,7 +221,9 @@ def test_ten_thousand_tasks_cancelled_at_once(victim):
     )
 
 
-@pytest.mark.promise("thousands of failures at once: each is shown or counted, the kernel answers")
+@pytest.mark.promise(
+    "thousands of failures at once: each is shown or counted, and the kernel answers"
+)
 def test_five_thousand_failures_at_once(victim):
     cell = victim.ok(
         """
@@ -307,7 +311,7 @@ def test_cancel_all_while_the_loop_is_blocked(fresh_victim, way):
     begin(victim)
 
 
-@pytest.mark.promise("a task that has ended is not cancelled again: a sentence, its state stays")
+@pytest.mark.promise("cancelling a task that has ended prints a sentence and leaves its state")
 @pytest.mark.parametrize("body", ["'result'", "raise ValueError", "raise asyncio.CancelledError"])
 def test_cancel_of_a_task_that_has_ended(victim, body):
     victim.ok(f"%%atask job\nawait asyncio.sleep(0)\n{body}")
@@ -338,7 +342,9 @@ def test_cancel_by_the_name_shown(victim, make, loop):
         assert victim.evaluate("kept.cancelled()") is True
 
 
-@pytest.mark.promise("a group cancelled by magic or button: its body done, its tasks cancelled")
+@pytest.mark.promise(
+    "a group cancelled by magic or button: its body is done, its tasks are cancelled"
+)
 @pytest.mark.parametrize("pause", ["", "%tasks pause pages"])
 @pytest.mark.parametrize("way", ["%tasks cancel -g pages", "click('cancel_group', group='pages')"])
 def test_cancel_of_a_group_both_ways(victim, way, pause):
@@ -356,7 +362,7 @@ def test_cancel_of_a_group_both_ways(victim, way, pause):
 
 
 @pytest.mark.promise(
-    "a paused task: stop ends the waiter; cancelling group or task ends it, cleaned up"
+    "a paused task: an interrupt ends the wait for it; a cancel ends it, after its cleanup"
 )
 def test_cancel_of_a_paused_group(victim):
     victim.ok(
@@ -415,7 +421,7 @@ def test_cancel_of_a_task_that_refuses(victim):
     victim.ok("await asyncnb.wait([asyncnb.task('stubborn')])")
 
 
-@pytest.mark.promise("a task shows thousands of charts: what is kept of its output is bounded")
+@pytest.mark.promise("a task shows thousands of charts: the output kept for it is bounded")
 @pytest.mark.parametrize("update", [False, True], ids=["new displays", "updates of one"])
 def test_charts_storm(victim, update):
     show = "handle.update(chart, raw=True)" if update else "display(chart, raw=True)"

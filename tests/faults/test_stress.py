@@ -56,7 +56,7 @@ def in_threads(work) -> None:
         raise errors[0]
 
 
-@pytest.mark.promise("every thread-safe call, hammered from 8 threads: no task lost, none stuck")
+@pytest.mark.promise("every thread-safe call, hammered from 8 threads: no task is lost, none hangs")
 def test_calls_from_eight_threads(frantic):
     ended: list[int] = []
     callbacks: list[object] = []
@@ -178,7 +178,7 @@ def test_groups_from_eight_threads(frantic):
 
 
 @pytest.mark.promise(
-    "a result set by a loop and by other threads: one of them counts, none is logged"
+    "a result set by a loop and by other threads: only one counts, and none is logged"
 )
 def test_results_set_at_once(frantic):
     logged: list[object] = []
@@ -243,7 +243,7 @@ def test_tasks_found_while_they_end(frantic):
 
 
 @pytest.mark.promise(
-    "launches while the loop is shut down: each ends or is refused, none stays living"
+    "launches while the loop is shut down: each ends or is refused, none stays alive"
 )
 def test_launches_while_the_loop_ends(frantic):
     def work(rng, number):
@@ -263,7 +263,7 @@ def test_launches_while_the_loop_ends(frantic):
 
 
 @pytest.mark.promise(
-    "every public call, from finalisers and signal handlers in the middle of others: none stuck"
+    "every public call, from finalisers and signal handlers in the middle of others: none hangs"
 )
 @pytest.mark.parametrize("how", ["finaliser", "signal"])
 def test_calls_in_the_middle_of_calls(how):

@@ -1,4 +1,4 @@
-"""The machine around the kernel: files, threads, clock, sleep, the other end of the wire."""
+"""The machine around the kernel: files, threads, clock, sleep, clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="these limits are POS
 
 @posix
 @pytest.mark.promise(
-    "no file descriptor left: code that needs one fails with a sentence, the rest runs"
+    "no file descriptor left: code that needs one fails with a message, the rest runs"
 )
 def test_file_descriptors_used_up(fresh_victim):
     # What needs a descriptor once has it by now: imports, and a thread that prints.
@@ -49,7 +49,7 @@ def test_file_descriptors_used_up(fresh_victim):
 
 
 @posix
-@pytest.mark.promise("no thread left: a thread body fails with a sentence, all else keeps running")
+@pytest.mark.promise("no thread left: a thread body fails with a message, all else keeps running")
 def test_thread_limit_reached(fresh_victim):
     fresh_victim.ok(
         """
@@ -86,7 +86,7 @@ def test_suspended(fresh_victim):
     assert not fresh_victim.where("has blocked the loop")
 
 
-@pytest.mark.promise("the wall clock jumps: tasks and timeouts go by the monotonic one")
+@pytest.mark.promise("the wall clock jumps: tasks and timeouts follow the monotonic clock")
 def test_clock_moved(fresh_victim):
     fresh_victim.ok(
         """
@@ -141,7 +141,9 @@ def test_output(victim, code, there):
     assert victim.where("END") == [cell]
 
 
-@pytest.mark.promise("threads that inherit a context: what a task's library prints is in its cell")
+@pytest.mark.promise(
+    "threads that inherit a context: what a task's library prints appears under its cell"
+)
 def test_output_of_a_librarys_threads(start_kernel):
     kernel = start_kernel(env={"PYTHON_THREAD_INHERIT_CONTEXT": "1"})
     if not kernel.evaluate("getattr(sys.flags, 'thread_inherit_context', 0)"):
@@ -166,7 +168,7 @@ def test_output_of_a_librarys_threads(start_kernel):
 
 
 @posix
-@pytest.mark.promise("bytes that are no text, from a process in a task, arrive in its own cell")
+@pytest.mark.promise("bytes that are not text, from a process in a task, arrive under its own cell")
 @pytest.mark.parametrize("await_", ["", "await asyncio.sleep(0)\n"], ids=["thread", "loop"])
 def test_binary_output_of_a_process(victim, await_):
     cell = victim.ok(f"%%atask job\n{await_}!printf '\\377\\376\\000abc\\201\\n'; echo E''ND")

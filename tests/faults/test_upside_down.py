@@ -1,4 +1,4 @@
-"""Interpreters started strangely, and cells that turn the interpreter upside down."""
+"""Interpreters with unusual options, and cells that change the interpreter."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ MEDDLING = {
         "real = time.monotonic; time.monotonic = lambda: real() + 1e6",
         "time.monotonic = real",
     ),
-    "time.monotonic stands still": (
+    "time.monotonic stops": (
         "real = time.monotonic; time.monotonic = lambda: 0.0",
         "time.monotonic = real",
     ),
@@ -93,7 +93,7 @@ MEDDLING = {
         "gone = sys.modules.pop('asyncio')",
         "sys.modules['asyncio'] = gone",
     ),
-    "print is somebody else's": ("real = print\ndef print(*a): real('|', *a)", "del print"),
+    "print is replaced": ("real = print\ndef print(*a): real('|', *a)", "del print"),
     "sys.stdout is a closed file": (
         "import io; out = sys.stdout; shut = io.StringIO(); shut.close(); sys.stdout = shut",
         "sys.stdout = out",
@@ -115,7 +115,7 @@ MEDDLING = {
 @pytest.mark.parametrize(("do", "undo"), MEDDLING.values(), ids=MEDDLING)
 def test_interpreter(victim, do, undo):
     if "rmdir" in do and victim.evaluate("sys.platform") == "win32":
-        pytest.skip("Windows removes no folder that is somebody's current one")
+        pytest.skip("Windows removes no folder that is a process's current one")
     victim.ok(do)
     try:
         victim.ok("%%atask on_loop\nawait asyncio.sleep(0)\ndisplay('looped')").wait_for("looped")
@@ -139,9 +139,9 @@ HANDLERS = {
 }
 
 
-@pytest.mark.promise("a library handles the interrupt itself: stop still ends cells that await")
+@pytest.mark.promise("a library handles SIGINT itself: an interrupt still ends cells that await")
 @pytest.mark.parametrize("take", HANDLERS.values(), ids=HANDLERS)
-def test_interrupt_handler_of_somebody_else(victim, take):
+def test_interrupt_handler_of_another_library(victim, take):
     victim.ok(
         "import signal, socket; before = signal.getsignal(signal.SIGINT)\n"
         "mouth, ear = socket.socketpair(); ear.setblocking(False)"
@@ -155,7 +155,7 @@ def test_interrupt_handler_of_somebody_else(victim, take):
     victim.ok("signal.signal(signal.SIGINT, before); mouth.close(); ear.close()")
 
 
-@pytest.mark.promise("a worker thread dies before its code began: cancel ends its task")
+@pytest.mark.promise("a worker thread dies before its code begins: a cancel ends its task")
 def test_worker_thread_dies(victim):
     victim.ok("threading.setprofile(lambda *a: 1 / 0)")
     cell = victim.ok("%%atask job\ntime.sleep(0)").wait_for("ZeroDivisionError")
@@ -169,7 +169,7 @@ def test_worker_thread_dies(victim):
 
 
 @pytest.mark.promise(
-    "a worker process ends, or loses its pipes: a sentence says so, the next one works"
+    "a worker process ends, or loses its pipes: a message says so, the next one works"
 )
 @pytest.mark.parametrize(
     "body",

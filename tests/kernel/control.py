@@ -14,7 +14,7 @@ from tests.kernel.driver import DEADLINE, Kernel
 
 
 class ControlClient:
-    """A connection of its own. ``heard``: all that IOPub brought, in order."""
+    """A separate connection. ``heard``: all that IOPub brought, in order."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._client = BlockingKernelClient(

@@ -176,7 +176,7 @@ class Cell:
 
 
 class Kernel:
-    """A kernel process of its own, with scratch directories, and the client that talks to it."""
+    """A new kernel process, with scratch directories, and the client that talks to it."""
 
     # The process group of every kernel started: the session fixture looks for survivors.
     started: ClassVar[list[int]] = []
@@ -278,7 +278,7 @@ class Kernel:
         return str(message["content"]["prompt"])
 
     def answer(self, text: str) -> None:
-        """What a person types at the prompt."""
+        """What a user types at the prompt."""
         self._client.input(text)
 
     @property
@@ -321,12 +321,12 @@ class Kernel:
         return [cell for cell in list(self._cells.values()) if text in cell.text]
 
     def forget(self) -> None:
-        """Start anew with an empty notebook: `where` finds nothing said until now."""
+        """Start again with an empty notebook: `where` finds no earlier output."""
         with self._news:
             self._cells.clear()
 
     def drain(self) -> None:
-        """Return when everything said so far has arrived here."""
+        """Return when all output so far has arrived here."""
         # Streams are sent from a buffer five times a second; the rest goes out in order.
         self.ok("import sys; sys.stdout.flush(); sys.stderr.flush()")
 
@@ -372,7 +372,7 @@ class Kernel:
         self._stop.bind(address)
         stop = client.context.socket(zmq.PAIR)
         stop.connect(address)
-        # A session of its own: sessions keep a history of digests and are not thread-safe.
+        # A separate session: sessions keep a history of digests and are not thread-safe.
         session = Session(key=client.session.key, signature_scheme=client.session.signature_scheme)
         self._reader = threading.Thread(
             target=self._read, args=(client.iopub_channel.socket, stop, session), daemon=True
@@ -449,7 +449,7 @@ class Kernel:
 
 
 def environment(scratch: Path) -> dict[str, str]:
-    """The environment of a kernel: this checkout importable, nobody's own settings."""
+    """The environment of a kernel: this checkout importable, no user's settings."""
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     keep = {k: v for k, v in os.environ.items() if k not in ("MPLBACKEND", "PYTHONSTARTUP")}
     return keep | {

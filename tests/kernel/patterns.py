@@ -1,4 +1,4 @@
-"""What people write in notebooks, as cells: each pattern works, or is refused, on a plain kernel.
+"""What users write in notebooks, as cells: each pattern works, or is refused, on a plain kernel.
 
 `test_one_loop_patterns.py` runs every one with and without asyncnb and compares. A pattern is in
 the percent format: `# %%` begins a cell. `# %% to NAME` is no cell but a message from the browser
@@ -301,7 +301,7 @@ _ASYNCIO = [
         """,
     ),
     Pattern(
-        "what a cell schedules starts when the cell has ended, in its order",
+        "what a cell schedules starts when the cell has ended, in the same order",
         "asyncio",
         _LOOP + "#scheduling-callbacks",
         """
@@ -321,7 +321,7 @@ _ASYNCIO = [
         """,
     ),
     Pattern(
-        "a cell that fails after it has made a task",
+        "a cell that fails after creating a task",
         "asyncio",
         _TASKS + "#creating-tasks",
         f"""
@@ -368,7 +368,7 @@ _ASYNCIO = [
         """,
     ),
     Pattern(
-        "a task made and cancelled in one cell never starts",
+        "a task created and cancelled in one cell never starts",
         "asyncio",
         _TASKS + "#asyncio.Task.cancel",
         """
@@ -448,7 +448,7 @@ _ASYNCIO = [
         """,
     ),
     Pattern(
-        "a handler of a signal",
+        "a signal handler",
         "asyncio",
         _LOOP + "#unix-signals",
         """
@@ -1011,7 +1011,7 @@ _ASYNCIO = [
         """,
     ),
     Pattern(
-        "an asynchronous generator begun without await, and dropped half-way",
+        "an asynchronous generator started without await, and dropped half-way",
         "asyncio",
         _PYTHON + "sys.html#sys.set_asyncgen_hooks",
         """
@@ -1160,7 +1160,7 @@ _ASYNCIO = [
         plain="RuntimeError",
     ),
     Pattern(
-        "a test whether a loop runs",
+        "checking whether a loop runs",
         "asyncio",
         _LOOP + "#asyncio.loop.is_running",
         f"""
@@ -1930,7 +1930,7 @@ _LIBRARIES = [
         imports=("tornado",),
     ),
     Pattern(
-        "PeriodicCallback begun and stopped in cells without await",
+        "PeriodicCallback started and stopped in cells without await",
         "tornado",
         "https://www.tornadoweb.org/en/stable/ioloop.html#tornado.ioloop.PeriodicCallback",
         """
@@ -2129,7 +2129,7 @@ _LIBRARIES = [
         imports=("discord",),
     ),
     Pattern(
-        "a loop begun and stopped in cells without await",
+        "a loop started and stopped in cells without await",
         "discord.py",
         "https://discordpy.readthedocs.io/en/stable/ext/tasks/index.html",
         """
@@ -2294,7 +2294,7 @@ _LIBRARIES = [
         imports=("nest_asyncio",),
         own_kernel=True,
         asyncnb="RuntimeError",
-        why="no task may drive the loop it runs on; write `await`, or leave the `await` out",
+        why="a task must not run the loop it runs on; write `await`, or use a cell without `await`",
     ),
     Pattern(
         "apply, then run_until_complete on a task of another cell",
@@ -2350,7 +2350,7 @@ _LIBRARIES = [
         imports=("nest_asyncio2",),
         own_kernel=True,
         asyncnb="RuntimeError",
-        why="no task may drive the loop it runs on; write `await`, or leave the `await` out",
+        why="a task must not run the loop it runs on; write `await`, or use a cell without `await`",
     ),
 ]
 

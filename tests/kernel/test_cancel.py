@@ -1,10 +1,10 @@
-"""Cancelling: loop bodies, thread bodies, and nobody else."""
+"""Cancelling: loop bodies, thread bodies, and no other task."""
 
 from __future__ import annotations
 
 import pytest
 
-# Each body waits or spins until it is cancelled, having said so through `started`.
+# Each body waits or spins until it is cancelled, after setting `started`.
 ENDLESS = {
     "a loop body": "await asyncio.sleep(60)",
     "a thread body that computes": "while True: pass",

@@ -113,7 +113,7 @@ def test_a_program_that_reads_on_sees_each_late_line_once_in_its_cell(reader, wa
         reader.read_until(lambda message: message["msg_type"] == "error")
     reader.run("import sys; sys.stdout.flush()")
     [display] = [out for out in reader.outputs[cell] if "asyncnb-" in out.get("display_id", "")]
-    if display["data"] != {"text/plain": ""}:  # what was said at the cell's end is held back
+    if display["data"] != {"text/plain": ""}:  # what was printed at the cell's end is held back
         reader.read_until(lambda _: display["data"] == {"text/plain": ""})
     text = reader.shown(cell)
     assert [text.count(part) for part in PARTS] == [1] * len(PARTS), text

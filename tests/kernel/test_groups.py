@@ -54,7 +54,7 @@ def test_a_group_spans_cells_and_a_failure_in_one_cancels_those_of_the_others(he
     assert said in waiting.error.evalue
     first.wait_for("ExceptionGroup")
     assert said in first.text
-    assert "line" not in first.text  # its traceback stands under the other cell, once
+    assert "line" not in first.text  # its traceback appears under the other cell, once
     assert len(failing.errors) == 1
     assert helpers.evaluate("[t.info().state for t in asyncnb.tasks(group='g')]") == [
         "failed",

@@ -154,7 +154,7 @@ def test_a_thread_body_does_not_notice_the_stop_of_a_cell(busy):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to child processes")
 def test_a_stop_that_ends_the_child_of_a_cell_first_stops_the_cell(busy):
-    # The cell ends, of its own code, before the kernel's thread gets to see the signal.
+    # The cell ends by itself, before the kernel's thread gets to see the signal.
     cell = busy.run(
         """
         import os, signal

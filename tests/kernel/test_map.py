@@ -1,4 +1,4 @@
-"""`asyncnb.map` in cells: who owns a run, where it prints and fails, and what other cells see."""
+"""`asyncnb.map` in cells: what owns a run, where it prints and fails, and what other cells see."""
 
 from __future__ import annotations
 

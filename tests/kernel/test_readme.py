@@ -67,7 +67,7 @@ def test_the_tour_runs(start_kernel):
     )
     assert len(cells) > 3
     for code in cells:
-        # The reader shall see that it goes on meanwhile; nobody watches here.
+        # The reader sees that it keeps running meanwhile; no user watches here.
         cell = kernel.run(code.replace("time.sleep(5)", "time.sleep(0.1)"))
         assert cell.status == "ok", cell.text
     for word in ("ticks", "report", "done"):

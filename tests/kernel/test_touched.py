@@ -1,4 +1,4 @@
-"""What loading touches outside of the package is what the page on architecture says, no more."""
+"""Loading touches outside of the package what the page on architecture says, and no more."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Agent:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(2 * DEADLINE)
 
     def add(self, kernel: Kernel) -> str:
-        """Have the server find a kernel; return its id."""
+        """Make the server find a kernel; return its id."""
         path = self.folder / f"kernel-under-test-{kernel.pid}.json"
         if not path.exists():
             path.symlink_to(kernel.scratch / "connection.json")

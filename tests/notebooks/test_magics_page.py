@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.magics_page import MEANINGS, OF_ITS_OWN, PAGE, page
+from tests.magics_page import MEANINGS, PAGE, SPECIAL_MEANINGS, page
 
 TEXT = PAGE.read_text(encoding="utf-8")
 #: The names of options that the rows have.
@@ -41,7 +41,7 @@ def test_the_page_is_what_the_code_says():
 def test_no_meaning_is_left_of_an_option_that_is_gone():
     options = set(re.findall(r"^\| (?:`-\w` )?`(--[\w-]+|NAME)`", TEXT, re.MULTILINE))
     assert options == {name.replace("name", "NAME") for name in MEANINGS}
-    for magic, own in OF_ITS_OWN.items():
+    for magic, own in SPECIAL_MEANINGS.items():
         part = TEXT.partition(f"## {magic}\n")[2].partition("\n## ")[0]
         for text in own.values():
             assert text in part, (magic, text)

@@ -25,7 +25,7 @@ BATCHES = [TUTORIALS[n : n + 3] for n in range(0, len(TUTORIALS), 3)]
 
 
 def nbval(*notebooks: Path) -> subprocess.CompletedProcess[str]:
-    """Run notebooks under nbval, outputs compared; in a process of its own, undistributed."""
+    """Run notebooks under nbval, outputs compared; in a separate process, undistributed."""
     sanitizers = str(ROOT / "notebooks" / "sanitize.cfg")
     command = [sys.executable, "-c", PYTEST, "-p", "nbval.plugin", "-p", "no:cacheprovider", "-q"]
     command += ["-c", os.devnull, "--rootdir", str(notebooks[0].parent)]

@@ -332,7 +332,7 @@ def test_work_that_never_begins_can_be_cancelled(running, monkeypatch, tmp_path)
     assert ended(task) == "cancelled"
     assert ("no worker started touch_when_done" in captured.getvalue()) is running
     if running:
-        # It begins all the same, and is cancelled as soon as that is known.
+        # It begins anyway, and is cancelled as soon as that is known.
         [(future, call)] = executor.held
         future.set_result(call())
         assert future.result()[0] == "cancelled"

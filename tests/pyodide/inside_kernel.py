@@ -60,7 +60,7 @@ class Page:
         return name, await self.kernel.run(code)
 
     async def until(self, cell, words):
-        """Wait until a cell has said ``words``."""
+        """Wait until a cell has printed ``words``."""
         while words not in self.of(cell):
             await asyncio.sleep(0.001)
 

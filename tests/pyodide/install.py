@@ -1,4 +1,4 @@
-"""Install Pyodide from npm and wheels beside it, once, where nobody has to clean up by hand.
+"""Install Pyodide from npm and wheels beside it, once, where it need not be removed by hand.
 
 ``python -m tests.pyodide.install`` prints the folder. Nothing of it is part of this repository or
 of an environment of ours.

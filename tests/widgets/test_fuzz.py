@@ -48,7 +48,7 @@ CODE = [
     "*",
     "?",
 ]
-#: Stands for lists in lists, deeper than a function may call itself.
+#: Represents lists in lists, deeper than a function may call itself.
 DEEP = "<5000 lists>"
 text = st.one_of(
     st.text(max_size=20),
@@ -122,7 +122,7 @@ requests = st.lists(message({**VERBS, **REQUEST_VERBS}), max_size=8)
 
 
 class Guard:
-    """Notes what the interpreter is asked for while it watches: an audit hook stays for ever."""
+    """Notes what the interpreter is asked for while it watches: an audit hook cannot be removed."""
 
     def __init__(self) -> None:
         self.thread: int | None = None
@@ -174,7 +174,7 @@ class Asked:
 
 
 class Kernel:
-    """A feed without its thread, and six tasks that nobody has named yet."""
+    """A feed without its thread, and six tasks that no message has named yet."""
 
     def __init__(self) -> None:
         self.registry = registry
@@ -184,7 +184,7 @@ class Kernel:
         self.complaints: list[logging.LogRecord] = []
 
     def ready(self) -> list[Any]:
-        """Have six living tasks, two of them in a group; return their records in order."""
+        """Ensure six living tasks, two of them in a group; return their records in order."""
         for record in self.registry.living():
             if _limit(record.task) is not None:  # of an earlier talk, and would strike in this one
                 record.task.cancel()
@@ -270,7 +270,7 @@ def _nested() -> Any:
 
 
 def real(content: Any, records: list[Any]) -> Any:
-    """Put the id of a task where its place among the tasks stands."""
+    """Replace the place of a task among the tasks by its id."""
     if not isinstance(content, dict) or content.get("c") == "seen":
         return content
     found = {key: _nested() if value == DEEP else value for key, value in content.items()}

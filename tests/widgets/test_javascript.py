@@ -25,7 +25,7 @@ LISTS: dict[str, Iterable[str]] = {
     "ends of bars": ENDS,
     "marks": MARKS,
 }
-#: Signs and words of the timeline, each told from ordinary code by its look.
+#: Signs and words of the timeline, each distinct from ordinary code.
 SIGNS = [
     *(end.path for end in ENDS.values()),
     *(bar.dashes for bar in BARS.values() if bar.dashes),

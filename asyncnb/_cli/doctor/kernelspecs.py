@@ -47,7 +47,7 @@ print(json.dumps(facts))
 
 @dataclass
 class Spec:
-    """A kernel spec that starts Python: what stands before ``-m`` or ``-c`` in its command."""
+    """A kernel spec that starts Python: what precedes ``-m`` or ``-c`` in its command."""
 
     name: str
     python: list[str]

@@ -201,7 +201,7 @@ class HeadlessRun:
         self.outcome.total = len(cells)
         for number, (index, cell) in enumerate(cells, 1):
             self._report(f"cell {number} of {len(cells)}")
-            # In a task of its own: nbclient takes a cancel for the death of the kernel.
+            # In a separate task: nbclient mistakes a cancel for the death of the kernel.
             self._cell = asyncio.ensure_future(self.client.run_cell(index))
             done, _ = await asyncio.wait({self._cell}, timeout=self._left())
             if not done:

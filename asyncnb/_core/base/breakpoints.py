@@ -1,4 +1,4 @@
-"""Detect a thread that runs a debugger's code, or is paused there while a person inspects it.
+"""Detect a thread that runs a debugger's code, or is paused there while the user inspects it.
 
 pydevd is the debugger of Jupyter, VS Code and PyCharm.
 """

@@ -81,7 +81,7 @@ class RemoteError(Exception):
 
 
 class SaveError(RuntimeError):
-    """The file of ``map(save=...)`` cannot be used; what it holds is intact, unless it says not."""
+    """The save file of ``map`` cannot be used; it is intact unless the message says otherwise."""
 
 
 def format_exception_line(exc: BaseException) -> str:

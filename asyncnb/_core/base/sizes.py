@@ -1,4 +1,4 @@
-"""Sizes in bytes, as people write and read them; the limit on what may be sent elsewhere."""
+"""Sizes in bytes, as users write and read them; the limit on the data sent elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parse_size(text: int | str) -> int:
 
 
 def size_text(size: float) -> str:
-    """Return ``size`` bytes as a person would write it, such as ``1.5 MB``."""
+    """Return ``size`` bytes as a user would write it, such as ``1.5 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000 or unit == "GB":
             break

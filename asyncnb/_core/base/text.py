@@ -1,4 +1,4 @@
-"""Text for people to read: durations, counts, shortened names, columns of a terminal."""
+"""Readable text: durations, counts, shortened names, columns of a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 
 def duration(seconds: float, *, fine: bool = False) -> str:
-    """Return a duration for people to read: ``0.42 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 07 min``.
+    """Return a duration as text: ``0.42 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 07 min``.
 
     ``fine``: below a tenth of a second in milliseconds or microseconds (``4.2 ms``, ``0 s``).
     """

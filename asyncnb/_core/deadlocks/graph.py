@@ -1,8 +1,8 @@
 """The wait graph, from one look at the living tasks: what waits for what, and what could end that.
 
-Pure data but for the look itself. A task *lives* if something could still wake it: it runs, it
-waits for a socket or a timer, or for a task that lives, or living code has hold of the primitive it
-waits for. What is left stands still.
+Pure data, apart from the look itself. A task *lives* if something could still wake it: it runs, it
+waits for a socket or a timer, or for a task that lives, or living code refers to the primitive it
+waits for. What is left cannot move.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Node:
 
 
 class Graph:
-    """The nodes that stand still, by agent, and how much was looked at."""
+    """The nodes that cannot move, by agent, and how much was looked at."""
 
     def __init__(self) -> None:
         self.nodes: dict[Any, Node] = {}
@@ -189,7 +189,7 @@ def _links(task: asyncio.Task[Any]) -> list[Any]:
 
 
 def _roots_of_loop(loop: Any) -> list[Any]:
-    """Return what timers, sockets and signals of ``loop`` have hold of."""
+    """Return what timers, sockets and signals of ``loop`` refer to."""
     if loop in frontend.current.other_loops():
         return []  # the kernel's own: it leads to all of the shell
     attributes = getattr(loop, "__dict__", {})
@@ -284,7 +284,7 @@ def source_of(future: Any) -> Any:
 
 
 def _settle(nodes: dict[Any, Node], reached: set[Any]) -> set[Any]:
-    """Return the agents that stand still; ``reached`` are those that living code could wake."""
+    """Return the agents that cannot move; ``reached`` are those that living code could wake."""
     still = {
         agent for agent, n in nodes.items() if agent not in reached and n.deadline > SOON_SECONDS
     }
@@ -304,7 +304,7 @@ def _settle(nodes: dict[Any, Node], reached: set[Any]) -> set[Any]:
 
 
 def _is_free(node: Node, still: set[Any]) -> bool:
-    """Return whether the wait of ``node`` can end although those in ``still`` do not move."""
+    """Return whether the wait of ``node`` can end while those in ``still`` cannot move."""
     if not node.exact:
         return False
     stuck = [it in still for it in node.releasers]
@@ -314,7 +314,7 @@ def _is_free(node: Node, still: set[Any]) -> bool:
 
 
 def _find_releasers(nodes: dict[Any, Node]) -> None:
-    """Find which of the tasks that stand still would end the waits of others, by their code."""
+    """Find which of the tasks that cannot move would end the waits of others, by their code."""
     things = [node for node in nodes.values() if not node.exact]
     wanted: dict[int, list[Node]] = {}
     for node in things:

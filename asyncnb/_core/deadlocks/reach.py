@@ -1,4 +1,4 @@
-"""What code can get hold of: the objects that lead from a suspended coroutine to a primitive.
+"""What code can reach: the objects that lead from a suspended coroutine to a primitive.
 
 A walk over references, as the garbage collector does it, which stops at what belongs to others
 (tasks, loops, modules) and follows a function to the globals it names.
@@ -140,7 +140,7 @@ class Walk:
 
 
 def of_frame(frame: types.FrameType) -> list[Any]:
-    """Return what the user's code in a running frame has hold of; nothing for other code."""
+    """Return what the user's code in a running frame refers to; nothing for other code."""
     code, names = frame.f_code, frame.f_globals
     if not is_user_module(str(names.get("__name__"))):
         return []

@@ -27,7 +27,7 @@ _MAX_REFERRERS = 20
 
 
 class Knot(NamedTuple):
-    """Nodes that stand still and why: ``cycle`` is False for one that waits for what is gone.
+    """Nodes that cannot move and why: ``cycle`` is False for one that waits for what is gone.
 
     ``outside``: whether code that is not running now, a new cell or a callback, could end it.
     """
@@ -118,7 +118,7 @@ def _cycles(nodes: dict[Any, Node]) -> Iterator[list[Node]]:
 
 
 def _in_reach_of_threads(members: list[Node]) -> bool:
-    """Return whether the user's code in a thread has hold of what one of them waits for."""
+    """Return whether the user's code in a thread refers to what one of them waits for."""
     things = [it for node in members if not node.exact for it in node.things]
     if not things:
         return False
@@ -132,7 +132,7 @@ def _in_reach_of_threads(members: list[Node]) -> bool:
 
 
 def _held_outside(members: list[Node], nodes: dict[Any, Node]) -> bool:
-    """Return whether anything but tasks that stand still refers to what ``members`` wait for."""
+    """Return whether anything but tasks that cannot move refers to what ``members`` wait for."""
     ours: set[int] = set()
     tasks = set()
     for agent, node in nodes.items():

@@ -1,4 +1,4 @@
-"""When to search for deadlocks: once tasks have stood still for two seconds, and once for each.
+"""When to search for deadlocks: once tasks have not moved for two seconds, and once for each.
 
 Waiting records nothing, and nothing is done per step: two looks, two seconds apart, show which
 tasks still wait for the same future. While nothing on the loop moves there is one look and no more.
@@ -16,7 +16,7 @@ from asyncnb._core.deadlocks.graph import Graph, Thread, look
 from asyncnb._core.deadlocks.search import Knot, knots
 from asyncnb._core.deadlocks.sentences import in_short
 
-#: Seconds for which a task has to stand still.
+#: Seconds for which a task must not have moved.
 STILL_SECONDS = 2.0
 #: The share of a core that the looks may take.
 _SHARE = 0.03
@@ -63,7 +63,7 @@ class Watcher:
         return max(STILL_SECONDS, (time.thread_time() - began) / _SHARE)
 
     def search(self) -> tuple[Graph, list[Knot]]:
-        """Search now, without waiting until tasks have stood still; report nothing. Any thread."""
+        """Search now, without waiting until tasks have not moved; report nothing. Any thread."""
         graph = look(self._tasks())
         return graph, [knot for knot in knots(graph) if _still_waits(knot)]
 

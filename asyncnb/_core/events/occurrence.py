@@ -1,4 +1,4 @@
-"""Occurrence: what is known of one event; and the error for a source that is gone."""
+"""Occurrence: the facts about one event; and the error for a source that is closed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Occurrence(NamedTuple):
 
 
 class SourceClosedError(RuntimeError):
-    """The awaited widget or comm was closed: nothing will happen there any more."""
+    """The awaited widget or comm was closed: no more events will come from it."""
 
 
 #: Receives an occurrence. Any thread; never raises.

@@ -1,9 +1,10 @@
-"""The sources of events: how each kind of object reports, and how it is left as it was.
+"""The sources of events: how each kind of object reports, and how it is restored.
 
 traitlets, ipywidgets and comm are never imported: an object of theirs can be passed only where they
 are imported already. What a source calls is public, except for the two callbacks of a comm, which
-has one of each and no way to read it (its ``close()`` calls neither, so that is stood in for, too),
-and the lists of callbacks of a widget, which cannot be left otherwise while they are gone through.
+has one of each and no way to read it (its ``close()`` calls neither, so that is replaced, too),
+and the lists of callbacks of a widget, since no public call removes a callback from them while they
+are iterated.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Return what is awaited, for people: ``click of Button 'Go'``."""
+        """Return what is awaited, as text: ``click of Button 'Go'``."""
 
     def current(self) -> tuple[Any, ...]:
-        """Return the occurrences that describe the present state; none for most sources."""
+        """Return the occurrences that describe the current state; none for most sources."""
         return ()
 
     def closed(self) -> str | None:
@@ -60,7 +61,7 @@ class Source(ABC):
 
 
 class _Hub:
-    """The callbacks that one object has got from us, for however many waiters there are.
+    """The callbacks that asyncnb has attached to one object, for any number of waiters.
 
     One set for all: adding and removing a callback takes ipywidgets and traitlets longer the more
     there are, and ten thousand waiters a minute.
@@ -146,7 +147,7 @@ def comms() -> Any:
 
 
 def label(of: Any) -> str:
-    """Return a widget as people know it: its class, and the text on it."""
+    """Return a widget as the user knows it: its class, and the text on it."""
     text = ""
     if isinstance(of, has_traits()):
         for name in ("description", "placeholder"):
@@ -300,7 +301,7 @@ class CommSource(_OfObject):
 
 
 class _Tap:
-    """Stands in for a callback or a method of a comm: calls it, and then the listeners."""
+    """Replaces a callback or a method of a comm: calls it, and then the listeners."""
 
     def __init__(self, original: Any, is_own: bool) -> None:
         self.original = original
@@ -317,7 +318,7 @@ class _Tap:
 
 
 def _tap(comm: Any, name: str, listener: Callable[..., object]) -> Callable[[], object]:
-    """Have ``listener`` called with what the callback or method ``name`` of ``comm`` gets."""
+    """Call ``listener`` with what the callback or method ``name`` of ``comm`` receives."""
     tap = getattr(comm, name)
     if not isinstance(tap, _Tap):
         tap = _Tap(tap, name in vars(comm))

@@ -33,7 +33,7 @@ class AwaitedEvent(asyncio.Future[Any]):
 
 
 class Inbox:
-    """What has happened and was not read yet. The sources write, in any thread; one task reads.
+    """Events that have not been read yet. The sources write, in any thread; one task reads.
 
     The sources refer to it, and it does not refer to the ``Values`` that owns it: so a stream that
     is dropped is collected, and its observers go with it.
@@ -53,7 +53,7 @@ class Inbox:
         self.reader: AwaitedEvent | None = None
 
     def connect(self, *, initial: bool) -> None:
-        """Attach the observers; with ``initial`` the present values come first."""
+        """Attach the observers; with ``initial`` the current values come first."""
         self.connected = True
         try:
             for source in self._sources:
@@ -171,7 +171,7 @@ class Values(Generic[T]):
     def dropped(self) -> int:
         """How many events were dropped because the buffer was full. Any thread.
 
-        Values of a trait that a newer one has replaced before it was read do not count.
+        Values of a trait that were replaced by a newer one before they were read do not count.
         """
         return self._inbox.dropped
 

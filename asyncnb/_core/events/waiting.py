@@ -28,21 +28,22 @@ def event(
     ``(await asyncnb.event(yes, no)).source is yes`` says which of two buttons was clicked.
 
     A source is a widget, another object with traits, a comm, or the name of an event of IPython
-    such as ``"post_run_cell"``. The event of a button is a click; of a widget with a ``value`` (of
-    an Output its ``outputs``, of a Tab its ``selected_index``) a change of that; of any other
-    widget, an anywidget for example, a custom message; of any other object a change of one of its
-    traits. ``kind`` says otherwise: ``"click"``, ``"message"`` or the name of a trait. Of IPython's
-    events, the end of the cell that the waiting code was started in does not count.
+    such as ``"post_run_cell"``. The event of a button is a click; that of a widget with a ``value``
+    (an Output's ``outputs``, a Tab's ``selected_index``) is a change of it; that of any other
+    widget, such as an anywidget, is a custom message; that of any other object is a change of one
+    of its traits. ``kind`` overrides this: ``"click"``, ``"message"`` or the name of a trait. Among
+    IPython's events, the end of the cell in which the waiting code was started does not count.
 
     Only what happens while it waits counts; use ``values()`` to miss nothing in between. The wait
     begins when the coroutine is awaited or its task starts, and its callbacks are removed when it
-    ends, in whatever way. Any loop; the event may come from any thread. While a notebook waits for
+    ends, however it ends. Any loop; the event may come from any thread. While a notebook waits for
     a widget, its messages are handled on the embedded loop, so that a blocked cell does not delay
     them (with ipykernel 7; ipykernel 6 receives nothing while a cell blocks).
 
-    Raises TypeError and ValueError, before it waits, for what is no source, a trait that does not
-    exist, a closed widget and an invalid timeout. While it waits: TimeoutError after ``timeout``
-    seconds, and SourceClosedError if the only source that is left is closed.
+    Raises TypeError or ValueError, before it waits, for an object that is not a source, a trait
+    that does not exist, a closed widget or an invalid timeout. While it waits, it raises
+    TimeoutError after ``timeout`` seconds, and SourceClosedError when the last open source is
+    closed.
     """
     found = sources_of("event", sources, kind)
     return _first(found, check_timeout(timeout))
@@ -53,7 +54,7 @@ def changed(
 ) -> Coroutine[Any, Any, Any]:
     """Wait until the trait ``name`` of a widget or another object changes; return its new value.
 
-    As ``event(source, kind=name)`` otherwise, with the same exceptions.
+    Otherwise like ``event(source, kind=name)``, with the same exceptions.
     """
     found = trait_source("changed", source, name)
     if reason := found.closed():
@@ -66,10 +67,10 @@ def values(
 ) -> Values[Any]:
     """Return an asynchronous iterator over what happens to ``sources``.
 
-    ``async for value in values(slider)`` gets the present value first, unless ``initial`` is False,
-    and then each new one. Of several values that a trait had while the loop's body was running only
-    the latest is delivered, so a slow body is never behind. Clicks, messages and events of IPython
-    have no present value, and are all delivered in order: up to 65,536 may wait to be read, then
+    ``async for value in values(slider)`` gets the current value first, unless ``initial`` is False,
+    and then each new one. If a trait had several values while the loop's body was running, only the
+    latest is delivered, so a slow body never falls behind. Clicks, messages and IPython's events
+    have no current value, and are all delivered in order: up to 65,536 may wait to be read, then
     the oldest are dropped with a warning. ``buffer`` sets, for all kinds, how many may wait; then
     every value of a trait counts.
 
@@ -81,8 +82,8 @@ def values(
     end of ``async with``, and when the loop over it ends, breaks, fails or is cancelled (if the
     iterator was not assigned to a variable). Any loop; events may come from any thread.
 
-    Raises TypeError and ValueError as ``event()`` does, at the call; SourceClosedError from the
-    iteration when the only source that is left is closed.
+    The call raises TypeError and ValueError as ``event()`` does; the iteration raises
+    SourceClosedError when the last open source is closed.
     """
     found = sources_of("values", sources, kind)
     if buffer is not None:

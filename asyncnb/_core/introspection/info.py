@@ -38,14 +38,14 @@ class CellRef(NamedTuple):
 
 
 class CallsInfo(NamedTuple):
-    """What a task that makes many calls has done so far: a run of ``asyncnb.map``.
+    """The counts so far of a task that makes many calls: a run of ``asyncnb.map``.
 
     ``total`` is the number of items, None if that is unknown; ``done`` counts the items that
     succeeded or came from a save file, ``failed`` those that failed after their retries,
     ``retried`` the attempts after the first ones, ``saved`` the items that came from the file.
     ``per_second`` is the number of items that ended per second, of the last few seconds, and
     ``eta`` the seconds left at that pace; both are None while they are unknown. ``limit`` is the
-    most calls at a time, ``rate`` the most per time as it was written, None without one.
+    maximum number of calls at a time, ``rate`` the rate as it was written, None without one.
     """
 
     total: int | None
@@ -69,27 +69,31 @@ class CallsInfo(NamedTuple):
 class TaskInfo(NamedTuple):
     """A snapshot of one task; times are seconds since the epoch (``time.time()``).
 
-    ``kind`` is ``"loop"``, ``"thread"`` or ``"kernel"``, or for a task that runs elsewhere
-    ``"process"``, ``"executor"``, ``"dask"`` or ``"ipyparallel"``; then ``worker`` says where it
-    runs (None while it waits for a worker). ``group`` is the name of its open group. ``timeout`` is
-    the number of seconds left of its time limit, if it has one. ``progress`` is (items done, total
-    number of items or None) for a task that reports progress. ``error`` of a failed task is ``Type:
-    message``, of one that failed with a group that of its first exception, with the name of the
-    task that raised it and how many tasks of the group failed, if known: ``ConnectionError: host
-    unreachable (page 7, 1 of 20)``. ``waiting_on`` says what a suspended task waits for, such as
-    ``sleep, 3.2 s left``. ``cpu`` is the CPU time used, in seconds, and ``steps`` the number of
-    times that the loop ran the task; both are None where they are not counted, as counting would
-    slow down every step. Both are known for a task launched with ``--trace``, where ``cpu`` is the
-    time for which its steps occupied the loop; ``cpu`` is also known for a task in a worker thread:
-    on Linux at any time, elsewhere once it has ended. ``rounds`` is the number of completed runs of
-    the body of a task with ``--every``, and ``failures`` the number of times that it failed or was
-    retried with ``--retry``; ``error`` is then the most recent failure. ``after`` has the names of
-    the tasks and groups that it starts after, if any (``--after``), and ``follows`` says whether a
-    new run of one of these runs it again, too (``--follow``).
-    ``next_run`` is when a task with ``--at`` or ``--cron`` that waits for its time will run,
-    ``skipped`` the number of runs that did not take place because the one before took too long, or
-    the machine slept. ``calls`` has the
-    counts of a task that runs ``asyncnb.map``.
+    * ``kind``: where the task runs: ``"loop"``, ``"thread"`` or ``"kernel"``, or elsewhere
+      ``"process"``, ``"executor"``, ``"dask"`` or ``"ipyparallel"``; then ``worker`` says where
+      (None while it waits for a worker).
+    * ``group``: the name of its open group.
+    * ``timeout``: the number of seconds left of its time limit, if it has one.
+    * ``progress``: (items done, total number of items or None), for a task that reports progress.
+    * ``error``: ``Type: message`` of a failed task; of one that failed with an exception group
+      that of the group's first exception, with the name of the task that raised it and how many
+      tasks of the group failed, if known:
+      ``ConnectionError: host unreachable (page 7, 1 of 20)``.
+    * ``waiting_on``: what a suspended task waits for, such as ``sleep, 3.2 s left``.
+    * ``cpu``: the CPU time used, in seconds; ``steps``: the number of times that the loop ran the
+      task. Both are None where they are not counted, as counting would slow down every step. Both
+      are known for a task launched with ``--trace``, where ``cpu`` is the time for which its steps
+      occupied the loop; ``cpu`` is also known for a task in a worker thread: on Linux at any time,
+      elsewhere once it has ended.
+    * ``rounds``: the number of completed runs of the body of a task with ``--every``;
+      ``failures``: the number of times that it failed or was retried with ``--retry``. ``error``
+      is then the most recent failure.
+    * ``after``: the names of the tasks and groups that it starts after, if any (``--after``);
+      ``follows``: whether a new run of one of these runs it again, too (``--follow``).
+    * ``next_run``: when a task with ``--at`` or ``--cron`` that waits for its time will run;
+      ``skipped``: the number of runs that did not take place because the one before took too long,
+      or the machine slept.
+    * ``calls``: the counts of a task that runs ``asyncnb.map``.
     """
 
     id: int

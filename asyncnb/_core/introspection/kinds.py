@@ -1,8 +1,8 @@
 """What an object is, without running any code of its class.
 
 ``isinstance()`` asks an object that is of no such class for its ``__class__``, and ``getattr`` and
-``vars`` ask it for any attribute. A proxy answers with what it stands for: it may load a page, or
-raise because there is no request. So code that looks at objects it knows nothing of asks the type.
+``vars`` ask it for any attribute. A proxy answers for what it represents: it may load a page, or
+raise because there is no request. So code that looks at unknown objects asks the type.
 """
 
 from __future__ import annotations

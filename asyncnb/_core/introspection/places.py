@@ -1,4 +1,4 @@
-"""Locations in code, written for people: ``In[3], line 2``, ``asyncio/queues.py, line 158``."""
+"""Locations in code, as text: ``In[3], line 2``, ``asyncio/queues.py, line 158``."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def calls_line(info: CallsInfo, *, with_items: bool = True) -> str:
 
 
 def pace(per_second: float) -> str:
-    """Return a pace in the unit that people would choose: ``120/s``, ``4.2/s``, ``30/min``."""
+    """Return a pace in the most readable unit: ``120/s``, ``4.2/s``, ``30/min``."""
     for seconds, unit in ((1, "s"), (60, "min"), (3600, "h")):
         number = per_second * seconds
         if number >= 0.995 or unit == "h":

@@ -248,7 +248,7 @@ def resume(records: Sequence[Commanded]) -> str:
 
 
 def notify(records: Sequence[Commanded], *, wanted: bool = True) -> str:
-    """Notify the person when the living tasks of ``records`` end, or no longer."""
+    """Notify the user when the living tasks of ``records`` end, or stop doing so."""
     living = _living(records)
     launched = [each for each in living if isinstance(each, TaskRecord)]
     if len(launched) < len(living):

@@ -1,4 +1,4 @@
-"""Digest: many notices at once become one that counts them."""
+"""Digest: combines many notices at once into one that counts them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _VERBS: Final = {
 
 
 class Digest:
-    """Collects notices, and says when to show one and which.
+    """Collects notices, and decides when to show one and which.
 
     ``now`` is a time of any clock, in seconds. It takes the same memory for a million notices.
     """

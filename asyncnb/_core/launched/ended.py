@@ -207,7 +207,7 @@ class EndedFacts:
                 self.kept_error = None
 
     def set_shown(self) -> None:
-        """Note that all that the task's end has to say stands in its cell. Any thread.
+        """Note that the task's cell shows everything about the task's end. Any thread.
 
         From here on no frames are held, only results.
         """
@@ -280,7 +280,7 @@ def without_frames(exc: BaseException) -> BaseException | None:
     try:
         copy: BaseException = native.__new__(kind, *args)
         native.__init__(copy, *args)
-    except (TypeError, ValueError):  # it was made from other args, or has a layout of its own
+    except (TypeError, ValueError):  # it was made from other args, or has its own layout
         return None
     vars(copy).update(vars(exc))
     return copy

@@ -74,15 +74,15 @@ def launch(
     see ``asyncnb.offload``, which also documents what is raised then. ``trace`` then records how
     the task waited here; what happens in another process is not recorded.
 
-    With ``after``, a name, a task or a list of these, the awaitable is awaited once these tasks
-    (for the name of a group: all tasks of the group) are done; ``timeout`` counts from then on. If
-    one fails or is cancelled, the task fails with NotRunError and the coroutine never starts. A
-    name stands for the newest run of that name. Not together with ``on``.
+    ``after`` is a name, a task or a list of these: the awaitable is awaited once these tasks (for
+    the name of a group: all tasks of the group) are done, and ``timeout`` counts from then on. If
+    one of them fails or is cancelled, the task fails with NotRunError and the coroutine never
+    starts. A name means the newest run with that name. ``after`` cannot be combined with ``on``.
 
-    Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout
-    that is not a number of seconds, RuntimeError for a group that is closed to new tasks, and for
-    ``after`` TaskNotFoundError for an unknown name, and CommandError for a task that would wait for
-    itself; nothing is started then, and a coroutine is closed.
+    Raises TypeError for anything that cannot be awaited, TypeError or ValueError for a timeout that
+    is not a number of seconds, RuntimeError for a group that is closed to new tasks, and for
+    ``after`` TaskNotFoundError for an unknown name and CommandError for a task that would wait for
+    itself. In all these cases nothing is started, and a coroutine is closed.
     """
     if (
         group is None
@@ -242,7 +242,7 @@ def plain_tasks_named(pattern: str, *, exactly: bool = False) -> list[asyncio.Ta
 
 
 def task(name: str) -> Task[Any]:
-    """Return the task named ``name``: the living one, else the last that ended.
+    """Return the task named ``name``: the living one, otherwise the one that ended last.
 
     The unfinished tasks inside a launched task have paths: ``asyncnb.task("crawl/page 7")``.
 

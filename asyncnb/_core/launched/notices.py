@@ -1,4 +1,4 @@
-"""Notices: what is worth telling the person at the notebook, as short plain text."""
+"""Notices: what is worth reporting to the user, as short plain text."""
 
 from __future__ import annotations
 
@@ -46,18 +46,19 @@ class Notice(NamedTuple):
 
 
 def notify(text: str, *, title: str | None = None, level: str = "info") -> None:
-    """Notify the person at the notebook: ``text`` as a notification of the browser.
+    """Show ``text`` to the user as a browser notification.
 
-    It is shown as a notification of the desktop if the page is hidden or has no focus and the
-    browser was allowed to, as a notification of JupyterLab or on the page itself, and counted in
-    the page's title until the page is looked at. Of several open pages of the notebook one shows
-    it; if none is open, the next one that is. Many at once become one that counts them. Texts are
-    shown as text, on one line; more than 300 characters are cut. In a terminal and in JupyterLite
-    the text is printed, in a terminal after a bell character; in a headless run nothing happens.
+    If the page is hidden or has no focus, and the browser has permission, it is a desktop
+    notification, otherwise one of JupyterLab or of the page itself; the page's title counts the
+    notifications until you look at the page. If the notebook is open in several pages, one of them
+    shows it; if in none, the next page that opens does. Many at once are combined into one that
+    counts them. Texts are shown as plain text on one line, and cut after 300 characters. In a
+    terminal and in JupyterLite the text is printed, in a terminal after a bell character; in a
+    headless run nothing happens.
 
-    ``title`` is the name of the current task by default, elsewhere that of the notebook. ``level``
-    is ``"info"``, ``"success"``, ``"warning"`` or ``"error"``. Returns at once, from any thread and
-    any loop, also while the loop is blocked.
+    ``title`` defaults to the name of the current task, or outside of a task to that of the
+    notebook. ``level`` is ``"info"``, ``"success"``, ``"warning"`` or ``"error"``. Returns at once,
+    on any thread and any loop, even while the loop is blocked.
 
     Raises TypeError if ``text`` or ``title`` is not a str, and ValueError for an empty ``text`` and
     an unknown ``level``.
@@ -83,7 +84,7 @@ def notify(text: str, *, title: str | None = None, level: str = "info") -> None:
 
 
 def notice_of_end(record: TaskRecord) -> Notice | None:
-    """Return what to say of a task that has just ended, None if that is not worth a notice.
+    """Return what to report about a task that has just ended, None if it is not worth a notice.
 
     It is if the task was asked to notify, or by the option ``notify`` if it ran for long.
     """

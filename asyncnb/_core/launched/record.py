@@ -141,7 +141,7 @@ class TaskRecord(EndedFacts):
     trace: TaskTrace | None = None
     #: What the task has printed and displayed; the front end keeps it here. None: nothing so far.
     output: Any = None
-    #: Whether the person asked to be notified of its end. A command of any thread sets it.
+    #: Whether the user asked to be notified of its end. A command of any thread sets it.
     notify: bool = False
     #: The observers were notified, and the feed has not looked at it since.
     dirty: bool = False
@@ -186,7 +186,7 @@ class TaskRecord(EndedFacts):
         return self.rounds is not None and self.rounds.repeats
 
     def changed(self) -> None:
-        """Tell the observers that a fact of this task is new; any thread."""
+        """Notify the observers that a fact about this task has changed; any thread."""
         if observers.each:
             observers.notify(self)
 
@@ -276,7 +276,7 @@ class TaskRecord(EndedFacts):
         from asyncnb._core.launched.adjustable import calls_info  # few tasks are
 
         found = calls_info(self.adjustable)
-        # Nothing starts while it is paused, so there is neither a pace nor an end to be told.
+        # Nothing starts while it is paused, so there is neither a pace nor an end to report.
         return found._replace(per_second=None, eta=None) if self.state() == "paused" else found
 
     def began(self, state: str) -> float | None:
@@ -320,13 +320,13 @@ class TaskRecord(EndedFacts):
         self.silence()
 
     def silence(self) -> None:
-        """Have the garbage collector say nothing of a failure, which was shown already."""
+        """Keep the garbage collector from reporting a failure that was already shown."""
         task = self.task_in_memory()
         if task is not None:
             task._log_traceback = False
 
     def is_unseen(self) -> bool:
-        """Return whether no code has got the exception of a failed task by awaiting or asking."""
+        """Return whether no code has retrieved the exception of a failed task."""
         task = self.task_in_memory()
         return self.unseen if task is None else task._log_traceback
 

@@ -86,7 +86,7 @@ class TaskRegistry:
         self._drop_old_frames()
 
     def drop_frames(self) -> None:
-        """Keep no longer the frames of the tasks that have failed until now."""
+        """Discard the frames of the tasks that have failed so far."""
         self._drop_old_frames(0)
 
     def _drop_old_frames(self, limit: int | None = None) -> None:
@@ -167,7 +167,7 @@ class TaskRegistry:
             for _ in range(len(records)):
                 record = records.popleft()
                 if record.ended is not None:
-                    pass  # it was cancelled before it began, and ended all the same
+                    pass  # it was cancelled before it began, and ended anyway
                 elif record.held.done():
                     self._end(record)
                 else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from asyncnb._core.introspection.info import CellRef
 
-#: The kinds, in the order in which they are shown, and what is said of one that was not found.
+#: The kinds, in the order in which they are shown, and the text for one that was not found.
 KINDS = {
     "coroutine": "coroutines that were never awaited",
     "task": "tasks without a reference",

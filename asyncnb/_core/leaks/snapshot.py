@@ -92,7 +92,7 @@ def _is_suspended(generator: types.AsyncGeneratorType[Any, Any]) -> bool:
     suspended = getattr(generator, "ag_suspended", None)  # 3.12
     if suspended is not None:
         return bool(suspended)
-    # One that has not begun stands at the instruction that made it.
+    # One that has not begun is at the instruction that made it.
     return frame.f_code.co_code[frame.f_lasti] != _RETURN_GENERATOR
 
 

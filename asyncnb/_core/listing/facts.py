@@ -12,8 +12,7 @@ from asyncnb._core.listing.rows import Calls, Numbers, Texts, cut, row_of, senda
 
 #: The version of the protocol. A change that a client has to know of is a new version.
 VERSION: Final = 1
-#: The mime type of a list of tasks as JSON. None that a front end shows: the table beside it is for
-#: people.
+#: The mime type of a list of tasks as JSON. No front end shows it: users see the table beside it.
 MIME_TYPE: Final = "application/vnd.asyncnb.tasks+json"
 #: The fields that only tasks have for which there is something to say.
 MORE: Final = (

@@ -1,1 +1,1 @@
-"""The embedded event loop, its thread, and who blocks it."""
+"""The embedded event loop, its thread, and what blocks it."""

@@ -28,7 +28,7 @@ def _chosen() -> str:
             "ASYNCNB_LOOP=uvloop, or leave it unset."
         )
     if wanted in ("uvloop", "winloop"):
-        from importlib.util import find_spec  # only for those who choose
+        from importlib.util import find_spec  # only if a loop was chosen
 
         if find_spec(FAST) is None:
             raise EmbeddedLoopError(

@@ -1,10 +1,10 @@
 """Tripwire: reports that a sleeping loop has been given work, without asking it again and again.
 
 A thread that watches a loop costs a wake-up per look, and on an idle kernel that would be several
-times of what the kernel itself takes. So the watchdog sets a tripwire and sleeps. Each step of a
+times what the kernel itself takes. So the watchdog sets a tripwire and sleeps. Each step of a
 task is scheduled by ``loop.call_soon``, which asyncio's C code looks up on the loop object, and
-work from other threads by ``loop.call_soon_threadsafe``; the first of these calls takes the wire
-away and reports. A loop without a wire runs as fast as one that never had one.
+work from other threads by ``loop.call_soon_threadsafe``; the first of these calls removes the
+wire and reports. A loop without a wire runs as fast as one that never had one.
 
 A timer or a socket whose callback touches no future and no task calls neither of them.
 """
@@ -55,7 +55,7 @@ class Tripwire:
             return was_set
 
     def clear(self) -> None:
-        """Take the wire away. Any thread."""
+        """Remove the wire. Any thread."""
         with call_soon_lock:
             attributes = self._loop.__dict__
             for name, hook in self._hooks.items():
@@ -66,7 +66,7 @@ class Tripwire:
             wires.pop(self._loop, None)
 
     def trip(self) -> None:
-        """Take the wire away and report. Any thread."""
+        """Remove the wire and report. Any thread."""
         self.clear()
         self._tripped()
 

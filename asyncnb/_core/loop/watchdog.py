@@ -62,7 +62,7 @@ _GIL_HELD_SECONDS = 0.3
 #: within a minute.
 _SLEEP_SECONDS = 30.0
 _STAY_AWAKE_SECONDS = 60.0
-#: How long tasks stand still before they are searched for deadlocks.
+#: How long tasks must not have moved before they are searched for deadlocks.
 _STILL_SECONDS = 2.0
 
 
@@ -271,7 +271,7 @@ class Watchdog:
             self._answered_lag = 0.0
             return bool(self._asked_at)
         if is_at_breakpoint(self._top()):
-            # The time before the breakpoint does not count either: a person steps through the code.
+            # The time before the breakpoint does not count either: a user steps through the code.
             if self._step is not None:
                 self._end_step()
             self._step = None

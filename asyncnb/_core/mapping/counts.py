@@ -16,14 +16,14 @@ SPEED_SAMPLES = 16
 
 @dataclass(frozen=True, slots=True)
 class MapCounts:
-    """How far a run of ``asyncnb.map`` is, as counts of items; a snapshot.
+    """A snapshot of how far a run of ``asyncnb.map`` is, as counts of items.
 
     ``total`` is None if the items have no length. ``started`` items were taken from the iterable,
     ``running`` of them have not ended. Of those that have, ``done`` have a result, ``failed`` an
     exception; ``saved`` of those done came from the save file without a call. ``retried`` counts
     repeated calls. ``seconds`` is the time since the start, until the end of an ended run;
-    ``per_second`` how many items end in a second now, averaged over the last 10 s or more, without
-    those from the save file; ``eta`` the seconds left at that speed, None if unknown.
+    ``per_second`` how many items end per second at present, averaged over the last 10 s or more,
+    without those from the save file; ``eta`` the seconds left at that speed, None if unknown.
     """
 
     total: int | None
@@ -69,8 +69,8 @@ class Meter:
     def limit(self) -> int:
         """How many items may run at the same time. Settable from any thread, at any time.
 
-        If it is lowered, items that run already finish. Raises TypeError or ValueError for anything
-        but an integer from 1.
+        If it is lowered, items that are already running finish. Raises TypeError or ValueError for
+        anything but an integer from 1.
         """
         return self._limit
 

@@ -264,7 +264,7 @@ class Driver:
         self.task = asyncio.current_task()
         self.context = contextvars.copy_context()
         self._progress = self._progress._replace(id=next_progress_id(), task=self.task)
-        # Not the loop's: uvloop's stands still during a step.
+        # Not the loop's clock: uvloop's does not advance during a step.
         self.clock = self.loop.time if getattr(self.loop, "virtual", False) else time.monotonic
         self.meter.begin(self.clock)
         self.meter.on_change = self.notify
@@ -351,7 +351,7 @@ class Driver:
             # The turn is lost: calls that keep theirs over a pause would all start at its end.
 
     async def _look(self) -> None:
-        """Wait until the driver has looked what may start."""
+        """Wait until the driver has checked what may start."""
         waiter = self.loop.create_future()
         self._resumed.append(waiter)
         await waiter
@@ -411,7 +411,7 @@ class Driver:
             self.notify_here()  # else the driver has nothing to do before the last one has ended
 
     def notify(self) -> None:
-        """Have the driver look again at what may start. Any thread."""
+        """Make the driver check again what may start. Any thread."""
         loop = self.loop
         if loop is None:
             return
@@ -425,7 +425,7 @@ class Driver:
                 raise
 
     def notify_here(self) -> None:
-        """Have the driver look again at what may start."""
+        """Make the driver check again what may start."""
         wake = self._wake
         if wake is not None and not wake.done():
             wake.set_result(None)

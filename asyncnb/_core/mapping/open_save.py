@@ -195,7 +195,7 @@ class OpenSave:
         return future
 
     def close(self) -> None:
-        """Have everything written that was put, then close and unlock the file. Does not wait."""
+        """Write everything that was put, then close and unlock the file. Does not wait."""
         if self._closing:
             return
         self._closing = True

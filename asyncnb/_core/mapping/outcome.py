@@ -1,4 +1,4 @@
-"""Outcome: what became of one item of a map."""
+"""Outcome: the result or the exception of one item of a map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 class Outcome(Generic[T, R]):
-    """What became of one item of ``asyncnb.map``: its result or its exception. Any thread.
+    """The outcome of one item of ``asyncnb.map``: its result or its exception. Any thread.
 
     ``index`` is the position of ``item`` among the items, from 0. ``key`` is what identifies it in
     a save file, None for a run without one. ``attempts`` is the number of calls made for it,
@@ -58,7 +58,7 @@ class Outcome(Generic[T, R]):
     def exception(self) -> BaseException | None:
         """Return the exception of the call, or None if there is a result.
 
-        A CancelledError means that the item was cancelled, and not the run.
+        A CancelledError means that the item was cancelled, not the run.
         """
         return self._error
 

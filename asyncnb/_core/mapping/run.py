@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 
 class MapRun(Generic[T, R]):
-    """A function to be called on many items; ``asyncnb.map`` makes it.
+    """A run that calls a function on many items; ``asyncnb.map`` returns it.
 
     Nothing runs until it is awaited, iterated or started:
 
@@ -79,8 +79,8 @@ class MapRun(Generic[T, R]):
     def start(self) -> MapRun[T, R]:
         """Start the run in the background, and return it; its results are collected.
 
-        On the running loop, without one on the embedded loop. Does nothing if it has been started
-        before. Raises what refuses a save file.
+        It runs on the running loop, or on the embedded loop if no loop is running. Does nothing if
+        it was already started. Raises the errors of a save file that cannot be used.
         """
         if self._task is None:
             self._refuse_streamed()
@@ -107,7 +107,7 @@ class MapRun(Generic[T, R]):
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the run with all calls in progress; return False if it has ended.
 
-        A run that has not been started is never going to be.
+        A run that has not been started can then no longer be started.
         """
         if self._task is not None:
             return self._task.cancel(msg)
@@ -115,7 +115,7 @@ class MapRun(Generic[T, R]):
         return True
 
     def pause(self) -> bool:
-        """Start no more items until ``resume()``; those that run finish. False if it has ended."""
+        """Start no more items until ``resume()``; running ones finish. False if it has ended."""
         return self._task is not None and self._task.pause()
 
     def resume(self) -> bool:
@@ -127,7 +127,7 @@ class MapRun(Generic[T, R]):
         return self._cancelled if self._task is None else self._task.done()
 
     def retry(self) -> MapRun[T, R]:
-        """Run the failed items again, and those that the end of the run has stopped; return self.
+        """Run the failed items again, and those that were stopped with the run; return self.
 
         The results of the others are kept: ``await run.retry()`` returns the whole list, if nothing
         fails this time. After a run that was iterated, ``async for`` gives first the results that
@@ -173,10 +173,10 @@ class MapRun(Generic[T, R]):
 
     @property
     def limit(self) -> int:
-        """How many items may run at the same time. Settable while it runs.
+        """How many items may run at the same time. You can set it while the run is going.
 
-        If it is lowered, items that run already finish. Raises TypeError or ValueError for anything
-        but an integer from 1.
+        If it is lowered, items that are already running finish. Raises TypeError or ValueError for
+        anything but an integer from 1.
         """
         return self._meter.limit
 
@@ -186,11 +186,11 @@ class MapRun(Generic[T, R]):
 
     @property
     def rate(self) -> str | None:
-        """The rate of calls, such as "60/min", or None. Settable while it runs.
+        """The rate of calls, such as "60/min", or None. You can set it while the run is going.
 
-        Takes what ``map(rate=...)`` takes; None removes the limit, for calls that wait as well. If
-        several runs share one Rate, it changes for all of them. Raises TypeError or ValueError for
-        anything else.
+        Takes what ``map(rate=...)`` takes; None removes the limit, also for calls that are waiting.
+        If several runs share one Rate, it changes for all of them. Raises TypeError or ValueError
+        for anything else.
         """
         return self._meter.rate
 
@@ -199,7 +199,7 @@ class MapRun(Generic[T, R]):
         self._meter.rate = value
 
     def counts(self) -> MapCounts:
-        """Return how far it is: a snapshot."""
+        """Return how far the run is: a snapshot."""
         return self._meter.counts()
 
     @property
@@ -299,7 +299,7 @@ class MapRun(Generic[T, R]):
             task.add_done_callback(lambda _: stream.end())
 
     def _open_file(self) -> Any:
-        """Return the open save file, None without one; raise what refuses it."""
+        """Return the open save file, None without one; raise the error if it is refused."""
         if self._plan.save is None:
             return None
         from asyncnb._core.mapping.keys import ItemKeys  # seldom needed
@@ -467,7 +467,7 @@ class MapRun(Generic[T, R]):
                 await self._end(task)
 
     async def aclose(self) -> None:
-        """Cancel the run, unless it has ended, and wait for its end; for ``contextlib.aclosing``.
+        """Cancel the run, unless it has ended, and wait for it to end; for ``contextlib.aclosing``.
 
         Raises nothing of what the run raised. Any loop.
         """

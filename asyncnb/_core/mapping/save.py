@@ -68,11 +68,11 @@ class Save:
     imported and the message is the same without the type's other attributes, otherwise as
     RemoteError; the original traceback is in a note.
 
-    A file belongs to one function. ``function`` is the name by which the file knows it, if that is
-    not its present name (``module.qualified_name``).
+    A file belongs to one function. ``function`` is the name that the file has for it, if that is
+    not its current name (``module.qualified_name``).
 
-    A local disk is the right place. On a network file system, an outcome is as safe as the locks
-    and the fsync of that system, which differ; never let two machines write to one file there.
+    Keep the file on a local disk. On a network file system, an outcome is only as safe as that
+    system's locks and fsync; never let two machines write to one file there.
 
     Raises TypeError or ValueError for what cannot be the path of a file. Making the object opens
     nothing; every method opens and closes the file, from any thread, and raises SaveError if the
@@ -126,10 +126,10 @@ class Save:
     def export(self, path: str | os.PathLike[str]) -> int:
         """Write all outcomes to a ``.csv`` or ``.json`` file; return how many there are.
 
-        A table with the columns key, index, item, ok, result, error, attempts and seconds; in a CSV
-        file, items and results are JSON text, as are those of a JSON file in its own way. Pickled
-        results appear as null. An existing file is replaced. Raises ValueError for other endings,
-        and OSError if it cannot be written.
+        The table has the columns key, index, item, ok, result, error, attempts and seconds. Items
+        and results are JSON text in a CSV file, and JSON values in a JSON file. Pickled results
+        appear as null. An existing file is replaced. Raises ValueError for other endings, and
+        OSError if it cannot be written.
         """
         target = os.fspath(path)
         kind = os.path.splitext(target)[1].lower()
@@ -145,9 +145,9 @@ class Save:
     def clear(self, which: str = "all") -> int:
         """Delete outcomes, so that the same call runs their items again; return how many.
 
-        ``which`` is "all", "failed", or "changed": those that an earlier version of the function
-        had, or other arguments. Raises ValueError for anything else and SaveError while a run uses
-        the file.
+        ``which`` is "all", "failed", or "changed": the outcomes of an earlier version of the
+        function or of other arguments. Raises ValueError for anything else and SaveError while a
+        run uses the file.
         """
         if which not in _WHICH:
             raise ValueError(

@@ -68,7 +68,7 @@ def checked_path(path: Any) -> str:
 
 
 def shown_path(path: str) -> str:
-    """Return the path as people read it: relative if it is below the working directory."""
+    """Return the path in its readable form: relative if it is below the working directory."""
     try:
         relative = os.path.relpath(path)
     except (ValueError, OSError):  # another drive; a working directory that is gone

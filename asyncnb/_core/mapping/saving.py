@@ -56,7 +56,7 @@ class Saving:
         deliver: Callable[[Outcome[Any, Any]], object],
         refuse: Callable[[Outcome[Any, Any], BaseException], object],
     ) -> None:
-        """Have the outcome written; then call ``deliver`` with it, or ``refuse`` with an error too.
+        """Write the outcome; then call ``deliver`` with it, or ``refuse`` with it and an error.
 
         An item whose outcome was refused keeps its key, as it may run again.
         """

@@ -2,7 +2,7 @@
 
 A result is JSON, or a pickle where the user chose that. A failure is never a pickle: it is its
 type, message, arguments and traceback as text. It is rebuilt with its type only if the module of
-that type is imported already, and without its ``__init__``, so that no file can have code run.
+that type is imported already, and without its ``__init__``, so that no file can make code run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Retry: which failures of a call are tried again, how often and when."""
+"""Retry: which failed calls are retried, how often and when."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ LONGEST_RETRY_AFTER = 3600.0
 
 @dataclass(frozen=True)
 class Retry:
-    """Which failures of a call are tried again, how often and when: for ``retry=`` of ``map``.
+    """Which failed calls are retried, how often and when: for ``retry=`` of ``map``.
 
     ``retry=3`` is ``Retry(3)``: up to three retries, so four attempts.
 
-    ``on`` says what is tried again: an exception class, a tuple of them, or a function that takes
-    the exception and returns whether to try again. By default that is every Exception, timeouts
+    ``on`` says which failures are retried: an exception class, a tuple of them, or a function that
+    takes the exception and returns whether to retry. By default that is every Exception, timeouts
     included, except
 
-    - mistakes in the program, which further attempts do not fix: TypeError, AttributeError,
-      NameError, ImportError, SyntaxError, NotImplementedError, AssertionError, RecursionError;
-    - HTTP responses that blame the request: a status from 400 to 499, other than 408, 409, 421,
+    - mistakes in the program, which a retry does not fix: TypeError, AttributeError, NameError,
+      ImportError, SyntaxError, NotImplementedError, AssertionError, RecursionError;
+    - HTTP responses that reject the request: a status from 400 to 499, other than 408, 409, 421,
       423, 425 and 429.
 
-    Cancellation, KeyboardInterrupt and SystemExit are never tried again.
+    Cancellation, KeyboardInterrupt and SystemExit are never retried.
 
     The delay before a retry is a random time between 0 and ``first`` seconds, then between 0 and
     twice as long each time, at most ``longest`` ("full jitter"); with ``jitter=False`` it is the
     longest of these times. If the server says ``Retry-After``, in seconds or as a date, that is the
     delay instead, plus up to ``first`` seconds of jitter, and with status 429 or 503 the whole run
-    waits, as more calls would be refused as well. Read are exceptions of httpx, aiohttp, requests
-    and urllib, those modelled on them, and exceptions with a response among their arguments.
-    ``retry_after`` is the longest such time in seconds: a call that is asked to wait longer fails.
-    ``retry_after=0`` ignores what the server says.
+    waits, as more calls would be refused as well. This works for exceptions of httpx, aiohttp,
+    requests and urllib, for those modelled on them, and for exceptions with a response among their
+    arguments. ``retry_after`` is the longest such time in seconds: a call that is asked to wait
+    longer fails. ``retry_after=0`` ignores what the server says.
 
-    ``budget`` is the number of retries of a whole run, over all items: a service that is down is
-    not called ten thousand times more.
+    ``budget`` is the number of retries of a whole run, over all items: a service that is down does
+    not get ten thousand more calls.
 
-    Raises TypeError or ValueError, with a sentence, for values that make no sense.
+    Raises TypeError or ValueError for invalid values.
     """
 
     times: int = 3
@@ -90,7 +90,7 @@ class Retry:
             )
 
     def wants(self, exc: Exception, answer: Answer | None) -> bool:
-        """Return whether ``on`` says that ``exc``, with the HTTP response in it, is tried again."""
+        """Return whether ``on`` says that ``exc``, with the HTTP response in it, is retried."""
         on = self.on
         if on is None:
             return not isinstance(exc, MISTAKES) and not (answer is not None and answer.final)

@@ -22,11 +22,11 @@ class Rate:
     ``value`` is "60/min", "5/s", "1000/h", "100/10s", a number of calls per second, an
     ``aiolimiter.AsyncLimiter`` or any object with an async ``acquire()``, or None for no limit.
 
-    **In no interval that is as long as the period do more than that many calls start**, wherever
-    the interval begins. This is what services count. Calls are spaced evenly; after a break,
-    ``burst`` calls start at once, by default a tenth of the calls of a period (6 for "60/min").
-    ``burst=60`` lets a whole minute's calls start at once, ``burst=1`` none. Since a call may
-    travel faster than an earlier one, the period counts as 2 % longer, but by 0.1 s at most.
+    **In any interval as long as the period, at most that many calls start**, wherever the interval
+    begins. This is what services count. Calls are spaced evenly; after a break, ``burst`` calls
+    start at once, by default a tenth of the calls of a period (6 for "60/min"). ``burst=60`` lets a
+    whole minute's calls start at once, ``burst=1`` none. Since a call may travel faster than an
+    earlier one, the period counts as 2 % longer, but by 0.1 s at most.
 
     Pass the same object to several calls, and they share the rate::
 
@@ -34,12 +34,12 @@ class Rate:
         users = asyncnb.map(get_user, ids, rate=service).start()
         posts = asyncnb.map(get_post, urls, rate=service).start()
 
-    In your own code, ``await service.acquire()`` or ``async with service:`` before each call. The
-    object may be used from any loop and thread, by all at the same time. On each loop, calls start
-    in the order in which they asked; a waiting call that is cancelled leaves its place to the next.
-    An object of another library is used as it is, on the loops and threads that it allows.
+    In your own code, write ``await service.acquire()`` or ``async with service:`` before each call.
+    Any loops and threads may use the object at the same time. On each loop, calls start in the
+    order in which they asked; a waiting call that is cancelled leaves its place to the next. An
+    object of another library is used as it is, on the loops and threads that it allows.
 
-    Raises TypeError or ValueError for a value or burst that makes no sense.
+    Raises TypeError or ValueError for an invalid value or burst.
     """
 
     __slots__ = ("__weakref__", "_changed", "_clock", "_limiter", "_lines", "_lock", "_window")
@@ -57,7 +57,7 @@ class Rate:
 
     @property
     def text(self) -> str:
-        """The rate for people to read: ``60/min``, or ``unlimited``. Any thread."""
+        """The rate as text: ``60/min``, or ``unlimited``. Any thread."""
         if self._limiter is not None:
             return _limiter_text(self._limiter)
         pace = self._window.pace
@@ -65,12 +65,12 @@ class Rate:
 
     @property
     def unlimited(self) -> bool:
-        """Whether calls start as they come, except while they are held. Any thread."""
+        """Whether there is no limit: only ``hold`` can delay a call. Any thread."""
         return self._limiter is None and self._window.pace is None
 
     @property
     def waiting(self) -> int:
-        """The number of calls that wait for their turn. Any thread."""
+        """The number of calls that are waiting for their turn. Any thread."""
         return sum(len(line.waiters) for line in list(self._lines.values())) + len(self._changed)
 
     @property
@@ -80,10 +80,10 @@ class Rate:
             return max(0.0, self._window.held_until() - self._now())
 
     def change(self, value: object, *, burst: int | None = None) -> None:
-        """Set another rate, as for ``Rate(...)``; also calls that wait already follow it.
+        """Set another rate, as for ``Rate(...)``; calls that are already waiting follow it, too.
 
         Calls that started in the current period count. None removes the limit. Any thread. Raises
-        TypeError or ValueError, with nothing changed, for a value that makes no sense.
+        TypeError or ValueError, with nothing changed, for an invalid value.
         """
         pace, limiter = _read(value, burst)
         with self._lock:
@@ -98,9 +98,9 @@ class Rate:
     def hold(self, seconds: float) -> None:
         """Start no call for ``seconds``, then continue at the same pace, without a burst.
 
-        ``map`` calls this when a service answers "too many requests" and says how long to wait.
-        A shorter hold does not end a longer one. Raises TypeError or ValueError for a duration that
-        makes no sense.
+        ``map`` calls this when a service answers "too many requests" and says how long to wait. A
+        shorter hold does not end a longer one. Raises TypeError or ValueError for an invalid
+        duration.
         """
         checked = check_timeout(seconds, what="hold()")
         if checked is None or checked == float("inf"):
@@ -109,10 +109,10 @@ class Rate:
             self._window.hold(self._now() + checked)
 
     def try_acquire(self) -> bool:
-        """Take a turn if one is free and no other call waits; return whether it was taken.
+        """Take a turn if one is free and no other call is waiting; return whether it was taken.
 
-        Never waits. Thread of a running loop, or any thread. Always False if an object of another
-        library decides.
+        Never waits. Any thread, with or without a running loop. Always False if an object of
+        another library sets the rate.
         """
         with self._lock:
             if self._limiter is not None or self._lines:

@@ -75,7 +75,7 @@ def parse_pace(value: object, burst: object = None, *, what: str = "rate") -> Pa
 
 
 def pace_text(count: float, period: float) -> str:
-    """Return ``60/min`` or ``100/10 s`` for people to read."""
+    """Return ``60/min`` or ``100/10 s``."""
     unit = _SHOWN.get(period)
     return f"{count:.12g}/{unit or f'{period:g} s'}"
 

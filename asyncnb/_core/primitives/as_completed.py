@@ -253,8 +253,8 @@ def as_completed(
     ['1 s', '2 s', '3 s']
 
     Raises TypeError for a single awaitable instead of an iterable, ValueError for a limit below 1
-    or a rate that makes no sense, RuntimeError without a loop. Accepts futures of other loops and
-    threads. Otherwise as in CPython 3.15.
+    or an invalid rate, RuntimeError without a loop. Accepts futures of other loops and threads.
+    Otherwise as in CPython 3.15.
     """
     if inspect.isawaitable(fs) or isinstance(fs, concurrent.futures.Future):
         raise TypeError(

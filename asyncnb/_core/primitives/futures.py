@@ -56,7 +56,7 @@ class _Interrupt:
 
 
 INTERRUPT = _Interrupt()
-"""``task.cancel(msg=INTERRUPT)`` ends only what a person is waiting for: the message is passed down
+"""``task.cancel(msg=INTERRUPT)`` ends only what the user is waiting for: the message is passed down
 the await chain with the cancellation, and launched tasks ignore it."""
 
 

@@ -118,9 +118,9 @@ def gather(
 
     ``limit`` is the maximum number that run at the same time; the others are started later.
     ``rate`` is how often they start: "60/min", "5/s", a number per second, or an ``asyncnb.Rate``,
-    which says what else. Tasks and futures that were passed are already running and do not count.
-    If the gather is cancelled or fails, awaitables that have not been started are closed.
-    ``progress="label"`` reports each one that ends as progress of the current task.
+    which documents the other forms. Tasks and futures that were passed are already running and do
+    not count. If the gather is cancelled or fails, awaitables that have not been started are
+    closed. ``progress="label"`` reports each one that ends as progress of the current task.
 
     >>> await asyncnb.gather(asyncio.sleep(2, "slow"), asyncio.sleep(1, "quick"), limit=10)
     ['slow', 'quick']
@@ -128,9 +128,9 @@ def gather(
     Accepts futures of other loops and ``concurrent.futures.Future``, too. The returned future
     belongs to the running loop, otherwise to the loop of the first future passed, otherwise to the
     thread's current loop. Raises TypeError for arguments that cannot be awaited and ValueError for
-    a limit below 1 or a rate that makes no sense, in all cases with nothing started and all
-    coroutines closed; RuntimeError without a loop. There is no ``retry``: a coroutine runs only
-    once; ``asyncnb.map`` calls a function again. Otherwise as in CPython 3.15.
+    a limit below 1 or an invalid rate, in all cases with nothing started and all coroutines closed;
+    RuntimeError without a loop. There is no ``retry``: a coroutine runs only once; ``asyncnb.map``
+    calls a function again. Otherwise as in CPython 3.15.
     """
     loop: AbstractEventLoop
     try:

@@ -109,7 +109,8 @@ def run_coroutine_threadsafe(
     the coroutine raised, or ``TimeoutError`` after *timeout* seconds; ``cancel()`` cancels the
     task. On the loop's own thread ``result()`` and ``exception()`` raise ``RuntimeError`` at once
     instead of deadlocking. Raises ``TypeError`` if *coro* is not a coroutine, ``RuntimeError`` if
-    the loop is closed. Any thread, any loop. Source: CPython 3.15; that refusal is asyncnb's.
+    the loop is closed. Any thread, any loop. Source: CPython 3.15; raising instead of deadlocking
+    is asyncnb's.
     """
     if not isinstance(loop, AbstractEventLoop):
         close_unstarted(coro)

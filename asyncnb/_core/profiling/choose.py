@@ -18,13 +18,13 @@ _Found = TypeVar("_Found", bound="Commanded")
 
 
 def profile(pattern: str | None = None, *, group: str | None = None) -> Profile:
-    """Return a profile for ``with profile() as it:``, which says where the time of tasks goes.
+    """Return a profile for ``with profile() as it:``, which shows where tasks spend their time.
 
-    ``pattern`` is the name of a launched task or a glob pattern; the tasks that it creates count
-    as part of it. ``group`` is the name of an open group, whose later tasks count, too. Without
-    both it is about all tasks. A thread looks at the running code a hundred times a second and at
-    what suspended tasks wait for ten times a second; nothing is added to the tasks. The block may
-    contain ``await``.
+    ``pattern`` is the name of a launched task or a glob pattern; the tasks that it creates count as
+    part of it. ``group`` is the name of an open group, whose later tasks count, too. Without
+    either, the profile covers all tasks. A thread samples the running code a hundred times a
+    second, and what suspended tasks wait for ten times a second; the tasks themselves are not
+    instrumented. The block may contain ``await``.
 
     A notebook shows it as text and as a flame graph. ``.samples`` has the numbers, ``.save(path)``
     writes a file for https://www.speedscope.app. Raises TaskNotFoundError for a name that matches

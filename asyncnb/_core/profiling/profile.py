@@ -12,10 +12,10 @@ from asyncnb._core.profiling.session import Session
 
 
 class Profile:
-    """Where the time of tasks went, or goes: see ``asyncnb.profile``.
+    """A profile of where tasks spend their time; ``asyncnb.profile`` makes it.
 
     It counts from ``start()``, or the beginning of its ``with`` block, to ``stop()``, or the end of
-    the block; or until its time is over, or all tasks that it is about have ended.
+    the block; or until its time is over, or all tasks that it covers have ended.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class Profile:
         self._samples: list[Sample] | None = None
 
     def start(self, seconds: float | None = None) -> None:
-        """Begin, for ``seconds`` at most. Returns at once. Any thread.
+        """Start the profile, for at most ``seconds``. Returns at once. Any thread.
 
-        Raises RuntimeError if it was started before, and where there are no threads (Pyodide).
+        Raises RuntimeError if it was already started, and where there are no threads (Pyodide).
         """
         from asyncnb._core.profiling.sampler import sampler
 
@@ -46,7 +46,7 @@ class Profile:
         sampler.add(self._session)
 
     def stop(self) -> None:
-        """End it with what it has; without effect if it has ended. Any thread."""
+        """End the profile and keep what it has counted; do nothing if it has ended. Any thread."""
         from asyncnb._core.profiling.sampler import sampler
 
         if self._session is not None:
@@ -70,7 +70,7 @@ class Profile:
 
     @property
     def seconds(self) -> float:
-        """How long it was taken, or has been so far."""
+        """For how many seconds it ran, or has been running."""
         return 0.0 if self._session is None else self._session.seconds
 
     @property
@@ -80,7 +80,7 @@ class Profile:
 
     @property
     def samples(self) -> list[Sample]:
-        """What was counted, the longest first; of a profile that is being taken, so far."""
+        """The samples, longest first; while the profile is running, those counted so far."""
         if self._session is None:
             return []
         if self._samples is None:

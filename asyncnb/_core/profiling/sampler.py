@@ -341,7 +341,7 @@ class _Looks:
                 begin(job, True)
 
     def end(self) -> None:
-        """Have the workers end what they do for it."""
+        """Make the workers end what they do for it."""
         for end in self._far.values():
             end(False)
 

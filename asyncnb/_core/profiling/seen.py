@@ -1,7 +1,7 @@
 """What code a thread or a suspended task is in, as cheap keys; and what the keys mean.
 
 A key is read a hundred times a second, so it has the ids of code objects and line numbers only.
-The places they stand for, without the frames of asyncio and asyncnb, are found when a profile is
+The places they represent, without the frames of asyncio and asyncnb, are found when a profile is
 shown.
 """
 

@@ -120,7 +120,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """How long it was taken, or has been so far."""
+        """For how many seconds it ran, or has been running."""
         return (time.monotonic() if self.ended is None else self.ended) - self.began
 
     def samples(self) -> list[Sample]:

@@ -1,7 +1,7 @@
 """Work at times of the wall clock: once at a moment, or at each moment that a schedule names.
 
 The loop's clock, which timers use, stops while the machine sleeps (Linux, macOS) and does not
-notice that a person or NTP has set the wall clock. So a wait looks at the wall clock again every
+notice that the user or NTP has set the wall clock. So a wait looks at the wall clock again every
 ``LOOK_SECONDS``.
 """
 

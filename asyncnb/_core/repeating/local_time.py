@@ -118,7 +118,7 @@ def _refusal(text: str, now: float, zone: tzinfo) -> str:
 
 
 def clock_text(when: float, now: float | None = None, zone: tzinfo = LOCAL) -> str:
-    """Return a moment for people: ``09:00`` if it is today, ``2026-12-01 09:00`` otherwise.
+    """Return a moment as text: ``09:00`` if it is today, ``2026-12-01 09:00`` otherwise.
 
     With seconds if they are not 0.
     """

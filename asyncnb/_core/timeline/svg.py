@@ -143,7 +143,7 @@ class _Drawing:
                 right = max(right, left + 1.5)  # a step takes microseconds, but must be visible
             path = self.bars[kind]
             if pen.get(kind, -1.0) >= left - 0.5 and path:
-                # Too close to be told apart: extend the bar that was drawn last.
+                # Too close to distinguish: extend the bar that was drawn last.
                 if right > pen[kind] + 0.25:
                     path[-1] = path[-1].partition("H")[0] + f"H{px(right)}"
                     pen[kind] = right

@@ -24,16 +24,16 @@ def record(most_steps: int = MAX_STEPS) -> Recording:
 
 
 def timeline(tasks: Tasks = None, *, grid: float | None = None) -> Timeline:
-    """Return a picture of when each task ran and what it waited for, up to now.
+    """Return a diagram of when each task ran and what it waited for, up to now.
 
     ``tasks`` is a name or glob pattern, a Task, several Tasks, or a Recording; None means the
-    launched tasks and everything that was recorded. A task that was not recorded
-    (``launch(..., trace=True)``, ``%%atask --trace``, ``with record():``) is shown with the times
-    when it was created, started and ended, and with its final state. ``grid`` rounds every time to
-    a multiple of that many seconds, so that the same program draws the same picture each time.
+    launched tasks and everything that was recorded. A task that was not recorded (``launch(...,
+    trace=True)``, ``%%atask --trace``, ``with record():``) is shown with the times when it was
+    created, started and ended, and with its final state. ``grid`` rounds every time to a multiple
+    of that many seconds, so that the same program draws the same diagram each time.
 
-    A notebook shows it, interactively if the front end supports widgets (not with a ``grid``).
-    ``.svg()`` and ``.text()`` return it as SVG and as text, ``.data`` as numbers. Raises
+    A notebook displays it, interactively if the front end supports widgets (but not with a
+    ``grid``). ``.svg()`` and ``.text()`` return it as SVG and as text, ``.data`` as numbers. Raises
     TaskNotFoundError for a name that matches nothing, TypeError for an object that is not a task,
     and ValueError for a ``grid`` that is not positive. Any thread.
 
@@ -75,7 +75,7 @@ def export_trace(path: Any, tasks: Tasks = None) -> int:
 
 
 class Timeline:
-    """A picture of tasks over time, taken at one moment."""
+    """A diagram of tasks over time, as of one moment."""
 
     def __init__(self, tasks: Tasks = None, grid: float | None = None) -> None:
         self._tasks, self._grid = tasks, grid
@@ -88,7 +88,7 @@ class Timeline:
 
     @property
     def grid(self) -> float | None:
-        """The seconds that its ticks are apart, if that was asked for."""
+        """The distance of its ticks in seconds, if one was requested."""
         return self._grid
 
     def svg(self) -> str:

@@ -1,6 +1,6 @@
 """The recording of the running code: what tasks launched or made by it are recorded in.
 
-Apart from what records, which is imported for the first recording.
+Separate from the code that records, which is imported for the first recording.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is recorded of one task: its steps and the facts about it."""
+"""The record of one task: its steps and the facts about it."""
 
 from __future__ import annotations
 

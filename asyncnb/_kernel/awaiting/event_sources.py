@@ -58,7 +58,7 @@ class EventSources:
         return comms
 
     def comm_awaited(self, comm_id: str) -> Callable[[], None]:
-        """Have the messages of this comm handled at once; return what ends that, once."""
+        """Handle the messages of this comm at once; return what ends that, once."""
         return self._comms.add(comm_id)
 
     def observe_shell(self, name: str, observer: Callable[..., None]) -> Callable[[], None]:

@@ -222,7 +222,7 @@ class RunningCell:
                 return
         elif self._blocked_by is current and (current is not None or self.loop.blocked is not None):
             # Something else has blocked the loop for longer than a moment. The cell will end when
-            # the loop is free; the user who pressed stop does not have to wait for that.
+            # the loop is free; the interrupting user does not have to wait for that.
             from asyncnb._kernel.awaiting.abandoned import interrupted_result  # rarely needed
 
             self.abandoned = True

@@ -137,7 +137,7 @@ class Followers:
         return "\n".join(done)
 
     def clear(self) -> None:
-        """Have no cell follow another one any more."""
+        """Stop all cells from following others."""
         self._by_name.clear()
         if self._end_observing is not None:
             self._end_observing()

@@ -81,7 +81,7 @@ class CellLauncher:
         return Followers(self._output)
 
     def close(self) -> None:
-        """Have no cell follow another one any more."""
+        """Stop all cells from following others."""
         if "followers" in vars(self):
             self.followers.clear()
 

@@ -82,8 +82,9 @@ def prepare_remote(
     out: list[str],
     profile: bool = False,
 ) -> tuple[Callable[[TaskRecord], Coroutine[Any, Any, Any]], str | None, str]:
-    """Pack ``cell`` with the names it needs; return what starts it, the name for its result, and a
-    line that says what is sent.
+    """Pack ``cell`` with the names it needs; return what starts it, its result's name, and a line.
+
+    The line says what is sent.
 
     ``given`` names what is sent along (None: the existing names that it reads), ``out`` what is
     returned: a name that the cell binds, or one for the value of its last expression. With

@@ -90,7 +90,7 @@ class AwaitedComms:
         return of_own_thread or self._awaiting()
 
     def _receive(self, message: dict[str, Any], finished: Callable[[], None]) -> None:
-        """Have ``message`` handled, and ``finished`` called then. In the thread that receives."""
+        """Handle ``message``, then call ``finished``. In the thread that receives."""
         context = contextvars.copy_context()
         context.run(self._enter, message)
 

@@ -1,7 +1,7 @@
 """Requests to asyncnb on the kernel's control channel, which works while a cell runs.
 
-ipykernel handles this channel in a thread of its own, one message at a time, interrupts among them.
-So nothing waits there, and nothing is imported: the first request has another thread do that.
+ipykernel handles this channel in a separate thread, one message at a time, interrupts among them.
+So nothing waits there, and nothing is imported: the first request makes another thread do that.
 
 A client finds out whether asyncnb is loaded with ``comm_info_request``, which every kernel knows;
 ipykernel logs an error for a request of an unknown type.

@@ -197,7 +197,7 @@ def _forgive(result: Any) -> None:
 
 
 def _interrupt_main_thread() -> None:
-    """Have the main thread handle SIGINT, also if it waits in a system call.
+    """Make the main thread handle SIGINT, even if it waits in a system call.
 
     Only this thread: an interrupt request reaches the child processes of all tasks, too.
     """

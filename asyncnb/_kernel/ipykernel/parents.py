@@ -31,9 +31,9 @@ def header(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_headless(parent: dict[str, Any]) -> bool:
-    """Return whether a program runs the notebook rather than a person.
+    """Return whether a program runs the notebook rather than a user.
 
-    Such clients allow no stdin; front ends for people do (Jupyter protocol, execute_request).
+    Such clients allow no stdin; front ends for users do (Jupyter protocol, execute_request).
     """
     return (parent.get("content") or {}).get("allow_stdin") is False
 

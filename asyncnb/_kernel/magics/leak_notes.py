@@ -24,7 +24,7 @@ _LATER = ("generator", "thread")
 
 
 class LeakNotes:
-    """Looks for leaks at the end of each cell, and has the interpreter note where coroutines begin.
+    """Looks for leaks at the end of each cell; makes the interpreter note where coroutines begin.
 
     The interpreter notes it for each thread by itself: for the thread of the cells, and that of the
     loop. Made when first switched on; used on the thread of the cells.
@@ -59,7 +59,7 @@ class LeakNotes:
             self._undo.append(self._events.callbacks[event], callback)
 
     def _track_loop(self) -> None:
-        """Have the thread of the embedded loop note it, too; a restart makes a new thread."""
+        """Make the thread of the embedded loop note it, too; a restart makes a new thread."""
         loop = running_embedded_loop()
         if loop is None or loop is self._loop or loop.is_own_thread():
             return

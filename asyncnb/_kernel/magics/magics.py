@@ -109,11 +109,10 @@ class AsyncMagics(Magics):
         its last expression is the task's result, and -o binds it to a variable. -g adds the task
         to a group, whose tasks are cancelled when one of them fails. -t sets a timeout in seconds.
         --wait keeps the cell busy until the task has ended. --trace records the steps of the task
-        and of the tasks it creates, for %tasks timeline. --profile shows under the
-        cell, when the task ends, where its time went. --show displays the task as one live
-        line. --notify shows a notification in the browser when the task ends.
-        --quiet does not show the result. Running the cell again replaces its task if that is
-        still running; --again keep, skip or error changes that.
+        and of the tasks it creates, for %tasks timeline. --profile shows under the cell, when the
+        task ends, where its time went. --show displays the task as one live line. --notify shows a
+        notification in the browser when the task ends. --quiet hides the result. Running the cell
+        again replaces its task if that is still running; --again keep, skip or error changes that.
         --every repeats the cell every SECONDS, and skips rounds for which it is too slow; a round
         that fails is shown and counted. --retry runs it again if it fails, up to N times and after
         a longer pause each time: use it only for work that may be done twice.
@@ -128,7 +127,7 @@ class AsyncMagics(Magics):
         quotes, names a date. --cron "0 9 * * MON-FRI" repeats it as cron would (minute, hour, day
         of month, month, day of week; or @hourly, @daily, @weekly, @monthly); it needs the package
         cronsim, which asyncnb[cron] installs. Times are local. -t is then the limit of each run.
-        If the machine slept at the time, or an earlier run took too long, one run makes up for all
+        If the machine was asleep then, or an earlier run took too long, one run makes up for all
         that were missed; a restart of the kernel ends the wait. %tasks shows the next run.
 
         --on process runs the cell in a worker process. --on VAR runs it on the executor in that
@@ -219,22 +218,22 @@ class AsyncMagics(Magics):
         The cell is a function of ITEM: it sees the variables of the notebook, what it assigns is
         local to each item, and its last expression is the item's result. With top-level await the
         items run on the loop, without it in worker threads. The expression is evaluated at once and
-        gives the items, in a list, a generator or an async generator. Several names, as in `k, v in
+        yields the items: a list, a generator or an async generator. Several names, as in `k, v in
         pairs`, unpack each item. The cell returns immediately; what items print appears under it,
         below one progress bar.
 
         --limit sets how many items run at a time, --rate how many start per second, minute or hour.
-        --retry runs an item that fails again, up to N times and after a longer pause each time; a
+        --retry runs an item again if it fails, up to N times and after a longer pause each time; a
         variable may hold an asyncnb.Retry. -t limits each call, in seconds. --save writes each
         result to FILE as it ends: run the cell again after an interrupt or a restart of the kernel,
         and it continues where it stopped; a variable may hold an asyncnb.Save. -o binds the list of
-        results to a variable, with an exception in the place of each item that failed, and again
-        after %tasks retry NAME. NAME is bound to the run: NAME.failed, NAME.retry(), NAME.counts(),
-        and await NAME gives the results. An item that fails does not stop the others, unless
-        --on-error cancel is given; the failures are shown together at the end. The other options
-        are those of %%atask. With --after, the expression is evaluated when the cell starts, so it
-        may name what the other cells assign; with --follow, it is evaluated again for each run. The
-        options --every, --at and --cron are missing: write a %%atask cell that awaits
+        results to a variable, with an exception in place of each item that failed, and binds it
+        again after %tasks retry NAME. NAME is bound to the run: use NAME.failed, NAME.retry() and
+        NAME.counts(); await NAME gives the results. An item that fails does not stop the others,
+        unless --on-error cancel is given; the failures are shown together at the end. The other
+        options are those of %%atask. With --after, the expression is evaluated when the cell
+        starts, so it may use what the other cells assign; with --follow, it is evaluated again for
+        each run. To repeat a run (--every, --at, --cron), write a %%atask cell that awaits
         asyncnb.map(function, items).
 
             %%amap pages url in urls --limit 20 --rate 60/min --retry 3 -t 30 -o texts
@@ -246,8 +245,8 @@ class AsyncMagics(Magics):
             %%amap sizes text in texts --after pages --follow --notify
             len(text)
 
-        %tasks shows it in one row, NAME/ the items in progress; %tasks limit NAME 5, rate, pause
-        and cancel control it.
+        %tasks shows the run in one row, and %tasks NAME/ its items in progress; %tasks limit NAME
+        5, rate, pause and cancel control it.
         """
         from asyncnb._kernel.cells.map_cell import launch_map
         from asyncnb._kernel.map_arguments import parse_line
@@ -262,8 +261,8 @@ class AsyncMagics(Magics):
 
         %tasks                        show a table of the tasks
         %tasks [--all] [--failed] [--json] [-g GROUP] [PATTERN]
-                                      --json: the same as JSON, for programs; `found = %tasks
-                                      --json` has all tasks, a cell shows at most 1,000
+                                      filtered; --json: as JSON, for programs (`found = %tasks
+                                      --json` has all tasks, a cell shows at most 1,000)
         %tasks NAME/                  show the tasks that a task made: with create_task(), in a
                                       TaskGroup, a gather; NAME/CHILD names one of them, here and
                                       for cancel, pause, resume, stack and wait
@@ -274,11 +273,11 @@ class AsyncMagics(Magics):
         %tasks timeout NAME 30        set its timeout to 30 s from now; +30 adds 30 s, none removes
                                       the timeout
         %tasks limit NAME 5           let a run of asyncnb.map make 5 calls at a time
-        %tasks rate NAME 30/min       let it start 30 calls a minute; 5/s, 1000/h; none: any number
+        %tasks rate NAME 30/min       let it start 30 calls a minute; or 5/s, 1000/h; none: no limit
         %tasks retry NAME             run its failed items again, once it has ended
         %tasks pause NAME             pause it; --pause-timeouts pauses asyncnb's timeouts as well
         %tasks resume NAME            continue a paused task
-        %tasks notify NAME            be notified in the browser when it ends; --off: no more
+        %tasks notify NAME            notify you in the browser when it ends; --off: do not
         %tasks background             move the cell that is currently awaiting to the background.
                                       In another cell this would have to wait its turn, so use the
                                       dashboard's Background button, a subshell console that you
@@ -287,8 +286,8 @@ class AsyncMagics(Magics):
         %tasks timeline [PATTERN]     show which task ran when, and which one it waited for
         %tasks graph [PATTERN]        draw which task starts after which, and which one waits now
         %tasks unfollow NAME... | --all
-                                      run a cell no longer when what it follows runs (--follow)
-        %tasks deadlocks              search for tasks that wait for each other, now
+                                      stop a cell from running again after those it follows
+        %tasks deadlocks              search now for tasks that wait for each other
         %tasks profile [NAME] [-g GROUP] [SECONDS]   show where the time of the next 5 s goes: by
                                       task, cell and line; Ctrl-C ends it early
         %tasks stack NAME             show where it is, what it waits for and what waits for it

@@ -89,7 +89,7 @@ def debug(ip: Any, name: str, number: int | None, parent: dict[str, Any]) -> Non
 
     ``number`` chooses one of several errors; ``parent`` is the request of the cell that asks. The
     loop and the tasks keep running. Raises CommandError if there is nothing to debug, and where no
-    person can answer: in headless runs, and in code that runs on the loop's thread.
+    user can answer: in headless runs, and in code that runs on the loop's thread.
     """
     record = registry.find(name)
     exc = _failure(record)

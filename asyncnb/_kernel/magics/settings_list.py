@@ -57,37 +57,37 @@ def options(
             "deadlocks",
             Config.deadlocks,
             SWITCH,
-            "report tasks that wait for each other, once they have stood still for two seconds",
+            "report tasks that wait for each other, once none has moved for two seconds",
             _setter("deadlocks"),
         ),
         Option(
             "history",
             HISTORY,
             whole_number(),
-            "ended tasks to keep in the list, the newest",
+            "keep this many ended tasks in the list, the newest",
             _set_history_limit,
         ),
         Option(
             "results",
             RESULTS,
             whole_number(),
-            "ended tasks, the newest, whose results and exceptions to keep even if no code holds "
-            "the task; a result bound with -o is kept by its variable only",
+            "keep the results and exceptions of this many ended tasks, the newest, even if no code "
+            "holds the task; a result bound with -o is kept by its variable only",
             _set_results_limit,
         ),
         Option(
             "frames",
             FRAMES,
             whole_number(),
-            "failed tasks, the newest, whose frames to keep for %tasks debug, with all that the "
-            "variables there hold",
+            "keep the frames of this many failed tasks, the newest, for %tasks debug, with all "
+            "that their variables hold",
             _set_frames_limit,
         ),
         Option(
             "output_tail",
             Config.output_tail,
             whole_number(1),
-            "characters of a task's output, with its displays, to keep for showing it again; "
+            "keep this many characters of a task's output, with its displays, to show it again; "
             f"at most {MAX_ITEMS:,} prints and displays",
             _setter("output_tail"),
         ),
@@ -102,7 +102,7 @@ def options(
             "tasks_json",
             Config.tasks_json,
             SWITCH,
-            "save with each table of %tasks the same facts as JSON, for programs; off for a "
+            "save the facts in each table of %tasks as JSON, too, for programs; turn it off in a "
             "notebook whose outputs are compared",
             _setter("tasks_json"),
         ),
@@ -117,22 +117,23 @@ def options(
             "dashboard_rate",
             10.0,
             amount("updates a second", lowest=0.1, highest=10),
-            "most updates of an open dashboard",
+            "how often an open dashboard is updated, at most",
             _set_dashboard_rate,
         ),
         Option(
             "notify",
             Config.notify,
             one_of("off", "failures", "all"),
-            "which ends of tasks that ran for notify_after seconds are notified while the page is "
-            "hidden; what you asked for by --notify, a bell or asyncnb.notify is shown in any case",
+            "which tasks that ran for notify_after seconds send a notification when they end while "
+            "the page is hidden; what you asked for by --notify, a bell or asyncnb.notify is "
+            "always shown",
             _setter("notify"),
         ),
         Option(
             "notify_after",
             Config.notify_after,
             amount("seconds", highest=86400),
-            "how long a task must have run for the option notify",
+            "how long a task must run for the option notify to apply",
             _setter("notify_after"),
         ),
         Option(
@@ -146,15 +147,15 @@ def options(
             "leaks",
             False,
             SWITCH,
-            "note at the end of a cell what it left behind: coroutines never awaited, servers of "
-            "its earlier run; %tasks leaks looks without this",
+            "report at the end of a cell what it left behind: coroutines never awaited, servers of "
+            "its earlier run; %tasks leaks works without this",
             leaks,
         ),
         Option(
             "late_items",
             Config.late_items,
             whole_number(1),
-            "in headless runs: late outputs to keep for each cell, the newest",
+            "in headless runs: keep this many late outputs of each cell, the newest",
             _setter("late_items"),
         ),
         Option(
@@ -168,7 +169,7 @@ def options(
             "offload_limit",
             OFFLOAD_LIMIT,
             SIZE,
-            "size of the data that may be sent with a task to another process",
+            "how much data may be sent with a task to another process",
             offload_limit,
         ),
     ]
@@ -190,18 +191,18 @@ def _watch(seconds: float) -> None:
 
 
 def _set_history_limit(number: int) -> None:
-    from asyncnb._core.launched.registry import registry  # for those who change the default
+    from asyncnb._core.launched.registry import registry  # only if the default is changed
 
     registry.set_history_limit(number)
 
 
 def _set_results_limit(number: int) -> None:
-    from asyncnb._core.launched.registry import registry  # for those who change the default
+    from asyncnb._core.launched.registry import registry  # only if the default is changed
 
     registry.set_results_limit(number)
 
 
 def _set_frames_limit(number: int) -> None:
-    from asyncnb._core.launched.registry import registry  # for those who change the default
+    from asyncnb._core.launched.registry import registry  # only if the default is changed
 
     registry.set_frames_limit(number)

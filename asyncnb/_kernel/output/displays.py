@@ -48,7 +48,7 @@ class Displays:
         self._profile_widget = profile
 
     def install(self, undo: UndoStack) -> None:
-        """Have IPython display these objects by the methods below, until ``undo`` is unwound."""
+        """Make IPython display these objects by the methods below, until ``undo`` is unwound."""
         self._show_as(undo, "asyncnb._core.primitives.tasks", "Task", self._task)
         self._show_as(undo, "asyncnb._core.timeline.timeline", "Timeline", self._timeline)
         self._show_as(undo, "asyncnb._core.profiling.profile", "Profile", self._profile)

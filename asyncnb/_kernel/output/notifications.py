@@ -26,14 +26,14 @@ class Pages(Protocol):
     """The pages of this kernel. Its methods are called on the notifications' thread."""
 
     def put(self, notice: Notice) -> None:
-        """Have one page show ``notice``."""
+        """Make one page show ``notice``."""
 
     def ask(self) -> None:
-        """Offer the person a button that asks the browser for permission."""
+        """Offer the user a button that asks the browser for permission."""
 
 
 class Notifications:
-    """Shows notices to the person at this notebook. Its thread is started by the first one.
+    """Shows notices to the user of this notebook. Its thread is started by the first one.
 
     ``pages`` returns what reaches the pages; its first call, on that thread, imports widgets. It
     takes the function by which other threads have something called on that thread.
@@ -65,7 +65,7 @@ class Notifications:
             self._show(notice, record.origin.message or {})
 
     def ask(self) -> None:
-        """Have the page offer to allow notifications. Any thread; returns at once."""
+        """Make the page offer to allow notifications. Any thread; returns at once."""
         if not self._terminal and not is_headless(self._output.parent()):
             self._put(lambda: self._pages(self._put).ask())
 

@@ -50,7 +50,7 @@ DRAIN_SECONDS = 10.0
 
 
 class _ShownBy:
-    """What has shown an exception: the id of a task's record, or None for the cell itself."""
+    """What showed an exception: the id of a task's record, or None for the cell itself."""
 
     __slots__ = ("id", "name")
 
@@ -183,7 +183,7 @@ class OutputRouter:
     kept_of = staticmethod(output_of)
 
     def is_entered(self, record: TaskRecord) -> bool:
-        """Return whether the output of the running context goes where the task's shall go.
+        """Return whether the output of the running context already goes where the task's must go.
 
         It does in the context of the task that launches it, and in that of a cell that has launched
         a task already; then ``record`` gets the same origin.

@@ -57,7 +57,7 @@ def add_advice(exc: BaseException) -> None:
     """Add a note to an error that is hard to understand in a notebook."""
     try:
         from asyncnb._kernel.output.advice import advise  # imported for the first error
-    except OSError:  # no file descriptor is left: the error itself is shown all the same
+    except OSError:  # no file descriptor is left: the error itself is shown anyway
         return
     advise(exc, frontend.current.cell_of)
 
@@ -109,7 +109,7 @@ def _in_any_case(
     exc: BaseException, tb: types.TracebackType | None, broken: BaseException
 ) -> list[str]:
     # Raised by its __str__ or _render_traceback_, which is the user's code and may raise anything.
-    # The failure must be reported all the same.
+    # The failure must be reported anyway.
     lines = [*traceback.format_tb(tb), format_exception_line(exc)]
     return [*lines, f"(The usual traceback could not be made: {format_exception_line(broken)})"]
 

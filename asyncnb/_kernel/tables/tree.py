@@ -1,4 +1,4 @@
-"""The table of ``%tasks`` as a tree: tasks inside launched ones, folded or in rows of their own."""
+"""The table of ``%tasks`` as a tree: tasks inside launched ones, folded or in separate rows."""
 
 from __future__ import annotations
 

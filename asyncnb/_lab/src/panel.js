@@ -191,7 +191,7 @@ export class TasksView {
     }
   }
 
-  // What is remembered, what is said
+  // Memory and messages
 
   remember({ entry, isOpen }) {
     if (isOpen) this.folded.delete(entry.path);

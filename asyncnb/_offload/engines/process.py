@@ -269,7 +269,7 @@ class ProcessEngine:
         threading.Thread(target=self._stop, args=(worker, job), daemon=True).start()
 
     def profile(self, job: Job, on: bool) -> None:
-        """Have the worker that runs ``job`` report where its time goes, or no longer."""
+        """Make the worker that runs ``job`` start or stop reporting where its time goes."""
         worker = job.location
         if worker is not None and worker.job is job:
             worker.send("profile", job.id, on)

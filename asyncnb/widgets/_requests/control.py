@@ -171,7 +171,7 @@ class ControlSide:
         return subscription is not None
 
     def _drop_silent(self) -> None:
-        """End the subscriptions of pages that acknowledge no more."""
+        """End the subscriptions of pages that no longer acknowledge messages."""
         for comm_id, subscription in list(self._subscriptions.items()):
             if subscription.open and not subscription.listening:
                 self._remove(comm_id)

@@ -198,7 +198,7 @@ class HeldQuestions:
             thread.wait(2.0)
 
     def _wake(self, _: object = None) -> None:
-        """Have all questions looked at. Any thread, in the middle of a print."""
+        """Schedule a check of all questions. Any thread, even in the middle of a print."""
         if not self._armed:
             self._armed = True
             self._inbox.put(None)

@@ -1,7 +1,7 @@
 // A run of many calls (asyncnb.map): what its row and chip say, and its part of the details, where
 // its limit and rate are set.
 
-/** A pace in the unit that people would choose: `120/s`, `4.2/s`, `30/min`. */
+/** A pace in the most readable unit: `120/s`, `4.2/s`, `30/min`. */
 function pace(perSecond) {
   for (const [seconds, unit] of [[1, "s"], [60, "min"], [3600, "h"]]) {
     const number = perSecond * seconds;

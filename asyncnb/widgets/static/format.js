@@ -79,7 +79,7 @@ const TICK = 100; // milliseconds between two updates of running times
 const CALM_TICK = 1000; // the same where the user asked for reduced motion
 
 /**
- * A duration for people to read, as duration() of base/text.py writes it. `digits` after the point
+ * A duration as text, as duration() of base/text.py writes it. `digits` after the point
  * below ten seconds: 1 for a time that ticks, 0 for whole seconds, 2 also down to microseconds.
  */
 function duration(seconds, digits = 1) {

@@ -96,7 +96,7 @@ async function alone(name, show) {
  * takes the event (preventDefault) and shows its detail, which is what `apputils:notify` takes.
  */
 function toJupyterLab(message, type) {
-  // Without a time JupyterLab only lists it; the time stands still while the page has no focus.
+  // Without a time JupyterLab only lists it; the time stops while the page has no focus.
   const detail = { message, type, options: { autoClose: TOAST } };
   if (!document.dispatchEvent(new CustomEvent("asyncnb:notify", { detail, cancelable: true }))) return true;
   // Of the app, where the server was started with expose_app_in_browser.
@@ -174,7 +174,7 @@ class Notifier {
 
   show({ n, title, text, level, onlyUnseen, late }) {
     this.post({ c: "shown", n });
-    if (onlyUnseen && !isHidden() && !late) return; // its cell shows it, and the person is here
+    if (onlyUnseen && !isHidden() && !late) return; // its cell shows it, and the user is here
     const type = Object.hasOwn(COLOURS, level) ? level : "info";
     if (!isLookedAt()) {
       toDesktop(title || badge.bare() || "Notebook", text, `asyncnb-${this.key}-${n}`);

@@ -156,7 +156,7 @@ function mountTimeline(el, { onRequest = null } = {}) {
       if (right - left < 0.3) continue;
       used.kinds.add(kind);
       if (pen[kind] >= left - 0.4) {
-        // Too close to be told apart: extend the bar that was drawn last.
+        // Too close to distinguish: extend the bar that was drawn last.
         if (right > pen[kind]) {
           d[kind] = `${d[kind].slice(0, d[kind].lastIndexOf("H"))}H${right.toFixed(1)}`;
           pen[kind] = right;

@@ -1,4 +1,4 @@
-"""What a frame's module says about it, wherever the file lies."""
+"""What a frame's module says about it, wherever the file is."""
 
 from __future__ import annotations
 

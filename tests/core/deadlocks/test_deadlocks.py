@@ -688,7 +688,7 @@ async def holds_until(lock: Any, event: Any) -> None:
 
 
 def hold_elsewhere(other: asyncio.AbstractEventLoop, loop: EmbeddedLoop) -> list[Any]:
-    """Have a task of `other` hold a lock that one of `loop` waits for, until its timer ends that.
+    """Make a task of `other` hold a lock that one of `loop` waits for, until its timer ends that.
 
     Not in the test, whose thread could wake them if its code had hold of the lock.
     """

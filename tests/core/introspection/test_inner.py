@@ -197,7 +197,7 @@ WAYS = [
     with_anyio,
     with_a_thread,
 ]
-#: Where a child makes the tasks and nothing waits for each: Python does not know who made them.
+#: Where a child makes the tasks and nothing waits for each: Python does not know what made them.
 FLAT = {with_create_task, with_a_thread, with_as_completed}
 
 

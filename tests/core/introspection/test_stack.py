@@ -1,4 +1,4 @@
-"""Where a task stands and what it waits for, on both loops and from any thread."""
+"""Where a task is and what it waits for, on both loops and from any thread."""
 
 from __future__ import annotations
 

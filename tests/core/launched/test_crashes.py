@@ -34,7 +34,7 @@ class BreaksWhenStopped(EmbeddedLoop):
 
 @pytest.fixture
 def crash(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crash]:
-    """Have the embedded loop crash when this is called; a new one works again."""
+    """Make the embedded loop crash when this is called; a new one works again."""
     assert shutdown(10)
     monkeypatch.setattr(_loop, "EmbeddedLoop", BreaksWhenStopped)
     loops = [asyncnb.embedded_loop()]
@@ -133,7 +133,7 @@ def test_those_who_wait_for_a_lost_task_are_released(crash: Crash) -> None:
 
 
 class Pauses(EmbeddedLoop):
-    """Stays between two runs, on its own thread, until it may go on."""
+    """Stays between two runs, on its own thread, until it may continue."""
 
     between: threading.Event
     go: threading.Event

@@ -107,7 +107,7 @@ def test_history_is_bounded() -> None:
     for i in range(1100):
         asyncnb.launch(asyncio.sleep(0), name=f"h{i}")
     asyncnb.task("h1099").join(10)
-    asyncnb.run(asyncio.sleep(0))  # the history hears of an end one turn after who waits for it
+    asyncnb.run(asyncio.sleep(0))  # the history learns of an end one turn after the waiters
     assert len(asyncnb.tasks("h*")) == 1000
 
 

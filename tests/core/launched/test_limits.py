@@ -217,5 +217,5 @@ def test_a_task_reschedules_its_own_limit() -> None:
             return task.timeout.expired()
         return False
 
-    # The cancellation was caught: the result stands, as with any `async with timeout()`.
+    # The cancellation was caught: the result is kept, as with any `async with timeout()`.
     assert asyncnb.launch(itself()).join(10) is True

@@ -45,7 +45,7 @@ def front_end() -> Iterator[Recorder]:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take every task for one that ran for long."""
+    """Treat every task as one that ran for a long time."""
     monkeypatch.setattr(config, "notify_after", 0.0)
 
 

@@ -303,7 +303,7 @@ def test_the_loop_keeps_the_short_cuts_to_its_attributes() -> None:
         # The attribute that is set on it at times comes back after the others are there.
         loop.call_soon = loop.call_soon
         del loop.call_soon
-        # With the 30th CPython gives them up; and where a base has slots of its own (3.13).
+        # With the 30th CPython gives them up; and where a base has its own slots (3.13).
         assert len(vars(loop) | {"call_soon": 0}) < 30, sorted(vars(loop))
         assert has_inline_values(loop), sorted(vars(loop))
         assert EmbeddedLoop.__basicsize__ == asyncio.SelectorEventLoop.__basicsize__

@@ -1,4 +1,4 @@
-"""The watchdog: who blocks the loop, said once, and got out of it on demand."""
+"""The watchdog: what blocks the loop is reported once, and interrupted on demand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from asyncnb._core.primitives.pause import StepInterceptor
 
 
 class Watched:
-    """A loop whose watchdog has been told to bark soon, and what it said."""
+    """A loop whose watchdog has a low threshold, and its reports."""
 
     def __init__(self) -> None:
         self.loop = EmbeddedLoop()

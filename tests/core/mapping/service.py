@@ -18,7 +18,7 @@ MOST_FAULTS = 3
 
 
 class Service:
-    """Answers ``/square/N`` with ``{"square": N * N}``, on 127.0.0.1, in a thread of its own.
+    """Answers ``/square/N`` with ``{"square": N * N}``, on 127.0.0.1, in a separate thread.
 
     More than ``limit`` requests in ``period`` seconds, in a sliding window, are refused with status
     429 and that period as ``Retry-After``. Which requests for an item fail with status 500, are cut

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment continues where it stood: `crashing.py` says what that is."""
+"""A run that is killed at any moment continues where it was: `crashing.py` says what that is."""
 
 from __future__ import annotations
 

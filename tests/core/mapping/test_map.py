@@ -1,4 +1,4 @@
-"""`asyncnb.map` on the loop: results, streams, failures, cancels, pauses, and who owns the run."""
+"""`asyncnb.map` on the loop: results, streams, failures, cancels, pauses, and what owns the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`map(save=...)`: the same call continues where the last one stood, whatever has stopped it."""
+"""`map(save=...)`: the same call continues where the last one stopped, whatever stopped it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a save file is said in a sentence, and what it holds stays."""
+"""An error says what is wrong with a save file, whose content stays."""
 
 from __future__ import annotations
 
@@ -340,7 +340,7 @@ def test_a_file_whose_counts_cannot_be_read_is_free_for_the_next_run() -> None:
     db.close()
     data[(root - 1) * size : root * size] = b"\x55" * size
     Path("run.db").write_bytes(data)
-    for _ in range(2):  # the second one is not told that the first one uses the file
+    for _ in range(2):  # the second one does not know that the first one uses the file
         with pytest.raises(SaveError, match=r"run\.db is damaged"):
             opened()
 

@@ -436,7 +436,7 @@ class TestCurrentDeadline:
 
 @pytest.fixture
 def home() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop on a thread of its own, the home of open groups while the test runs."""
+    """A loop on a separate thread, the loop of open groups while the test runs."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="home of open groups")
     thread.start()

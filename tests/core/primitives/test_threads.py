@@ -49,8 +49,8 @@ class Cleanup:
         try:
             self.started.set()
             while True:
-                # Not for ever at once: a signal that arrives just before the loop goes to sleep
-                # wakes nobody, and its Python handler runs at the loop's next turn.
+                # Not without a limit: a signal that arrives just before the loop goes to sleep
+                # wakes no thread, and its Python handler runs at the loop's next turn.
                 await asyncio.sleep(0.05)
         finally:
             await asyncio.sleep(0)
@@ -153,7 +153,7 @@ def test_run_on_the_loops_own_thread_is_refused(factory: Any) -> None:
 def test_run_on_ends_when_the_loop_dies(elsewhere: Loop) -> None:
     started = threading.Event()
 
-    async def work() -> None:  # without a cleanup: nobody will ever run it
+    async def work() -> None:  # without a cleanup: no loop will ever run it
         started.set()
         await asyncio.Event().wait()
 

@@ -826,7 +826,7 @@ class TestAsCompleted:
 
 
 class TestAwaitedBy:
-    """The edges that 3.14 keeps; a recorder stands in for its functions on older Pythons."""
+    """The edges that 3.14 keeps; a recorder replaces its functions on older Pythons."""
 
     @pytest.fixture
     def edges(self, monkeypatch: pytest.MonkeyPatch) -> set[tuple[Any, Any]]:

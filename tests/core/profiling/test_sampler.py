@@ -1,4 +1,4 @@
-"""The sampler, with real tasks on the real loop: who runs, who waits, and what is left behind."""
+"""The sampler, with real tasks on the real loop: what runs, what waits, and what is left behind."""
 
 from __future__ import annotations
 

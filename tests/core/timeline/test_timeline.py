@@ -137,7 +137,7 @@ def test_the_picture_says_each_thing_by_shape_and_word(recording):
         assert word in words
     assert "2.5 s" in words
     assert root.find(f"{SVG}title").text == "Timeline of 4 tasks over 2.50 s"
-    # What a bar is, is told by its dashes and its height, not by its colour alone.
+    # Dashes and height show what a bar is, not its colour alone.
     looks = {
         (path.get("stroke-width"), path.get("stroke-dasharray"))
         for path in root.iter(f"{SVG}path")

@@ -41,7 +41,7 @@ def test_a_cell_without_await_runs_on_the_main_thread(kernel):
 
 def test_primitives_are_shared_by_cells_and_tasks(kernel):
     kernel.ok("lock = asyncio.Lock(); queue = asyncio.Queue(); event = asyncio.Event()")
-    kernel.ok("await lock.acquire()")  # binds the lock to a loop once somebody waits for it
+    kernel.ok("await lock.acquire()")  # binds the lock to a loop once a task waits for it
     kernel.ok(
         """
         %%atask consumer

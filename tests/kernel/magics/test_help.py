@@ -72,7 +72,7 @@ LINES = [
 
 @pytest.fixture(scope="module")
 def reader(python: str) -> Iterator[Kernel]:
-    """A kernel of its own: the examples set options, and restart the loop."""
+    """A separate kernel: the examples set options, and restart the loop."""
     with Kernel(python) as kernel:
         kernel.ok(WORLD)
         kernel.ok(UNWATCHED)

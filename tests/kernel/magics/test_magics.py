@@ -205,6 +205,6 @@ def test_the_magics_explain_themselves(kernel):
         text = payload[0]["data"]["text/plain"] if payload else cell.text
         assert "Docstring" in text and len(text) > 200, magic
         text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-        # Lines to copy stand deeper than those that say what there is.
+        # Lines to copy are indented deeper than the others.
         used = [line for line in text.splitlines() if line.startswith("    ") and line.strip()]
         assert len(used) >= 3 and any(line.strip().startswith(magic) for line in used), magic

@@ -178,7 +178,7 @@ def test_a_job_that_runs_in_a_worker_process_can_be_profiled(kernel):
 def test_stop_ends_the_profile_early_and_shows_what_it_has(kernel):
     kernel.ok(PARSE)
     kernel.ok(CRAWL)
-    # Said by a task: what a plain thread prints appears with ipykernel 6 now and then below the
+    # Printed by a task: what a plain thread prints appears with ipykernel 6 now and then below the
     # cell of an earlier thread, whose number the system has given to the new one.
     begun = kernel.ok(
         f"%%atask\nwhile not {PROFILING}: await asyncio.sleep(0.01)\n"

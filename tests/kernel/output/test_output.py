@@ -1,4 +1,4 @@
-"""What a task says lands in its own cell, wherever in the task it is said."""
+"""Output of a task appears under its own cell, wherever in the task it is printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that nobody launched: found with their cell, and their failures shown there."""
+"""Tasks that were not launched: found with their cell, and their failures shown there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects and calls of one thread, used in the other kind of cell: the error says the ways out."""
+"""Objects and calls of one thread, used in the other kind of cell: the error says what to write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task that blocks the loop: told in its own cell, once, and got out of it by `%tasks cancel`."""
+"""A task that blocks the loop: reported once, in its own cell, and ended by `%tasks cancel`."""
 
 from __future__ import annotations
 

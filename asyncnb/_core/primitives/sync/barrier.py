@@ -12,10 +12,10 @@ from asyncnb._core.primitives.sync.wakeups import SharedBetweenLoops
 class Barrier(SharedBetweenLoops, asyncio.Barrier):
     """``asyncio.Barrier`` at which tasks of every loop and thread of the process may meet.
 
-    ``await barrier.wait()`` returns, in each of ``parties`` tasks, when the last of them has come,
-    and gives each a different number, from 0 to ``parties - 1``. ``abort()`` and ``reset()`` end
-    the wait with ``BrokenBarrierError``. A task that is cancelled while it waits is no longer
-    counted.
+    ``await barrier.wait()`` returns, in each of ``parties`` tasks, when the last of them has
+    arrived, and gives each a different number, from 0 to ``parties - 1``. ``abort()`` and
+    ``reset()`` end the wait with ``BrokenBarrierError``. A task that is cancelled while it waits is
+    no longer counted.
 
     Raises ValueError if ``parties`` is less than 1. Semantics: CPython 3.15. Any loop.
     """

@@ -24,9 +24,9 @@ T = TypeVar("T")
 class Condition(SharedBetweenLoops, asyncio.Condition):
     """A condition for tasks: ``asyncio.Condition`` that every loop and thread may use.
 
-    ``Condition(lock=None)`` uses the lock that it is given, or one of its own. With a lock of
-    asyncio's it is bound to one loop, as that lock is. ``notify()`` and ``notify_all()`` may be
-    called in any thread, while the lock is taken, by whatever task or thread.
+    ``Condition(lock=None)`` uses the given lock, or creates one. With one of asyncio's locks it is
+    bound to one loop, as that lock is. ``notify()`` and ``notify_all()`` may be called in any
+    thread, while any task or thread holds the lock.
 
     A task that is cancelled after it was notified passes the notification on. ``wait()`` may also
     return without one, so check in a loop, or use ``wait_for()``.
@@ -89,8 +89,8 @@ class Condition(SharedBetweenLoops, asyncio.Condition):
     async def wait_for(self, predicate: Callable[[], T]) -> T:
         """Wait until ``predicate()`` is true, and return what it returned.
 
-        It is called at first, and again each time that this task is notified, with the lock taken.
-        Raises what ``wait()`` raises, and what the predicate raises. Any loop.
+        It is called once at the start, and again each time that this task is notified, with the
+        lock taken. Raises what ``wait()`` raises, and what the predicate raises. Any loop.
         """
         result = predicate()
         while not result:
@@ -99,7 +99,7 @@ class Condition(SharedBetweenLoops, asyncio.Condition):
         return result
 
     def notify(self, n: int = 1) -> None:
-        """Wake up to ``n`` tasks that wait, in the order in which they came.
+        """Wake up to ``n`` waiting tasks, in the order in which they arrived.
 
         Each returns once it has the lock again. Raises RuntimeError if the lock is not taken. Any
         thread.
@@ -109,7 +109,7 @@ class Condition(SharedBetweenLoops, asyncio.Condition):
         self._notify(n)
 
     def notify_all(self) -> None:
-        """Wake all tasks that wait; see ``notify``."""
+        """Wake all waiting tasks; see ``notify``."""
         self.notify(len(self._waiters))
 
     def _notify(self, n: int) -> None:

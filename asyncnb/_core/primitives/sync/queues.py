@@ -46,9 +46,9 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
     ``asyncnb.run(queue.get())``, ``asyncnb.run(queue.put(item))`` and ``asyncnb.run(queue.join())``
     block until there is an item, room, or nothing left to do; add ``timeout=SECONDS`` to give up.
 
-    ``maxsize`` is the most items that it holds; 0, the default, is no limit. Tasks are served in
-    the order in which they came; ``get_nowait`` and a ``get()`` that need not wait may take an item
-    before them, as in asyncio. No item is lost when a task is cancelled, or when a loop dies.
+    ``maxsize`` is the maximum number of items; 0, the default, means no limit. Tasks are served in
+    the order in which they arrived; ``get_nowait`` and a ``get()`` that need not wait may take an
+    item before them, as in asyncio. No item is lost when a task is cancelled, or when a loop dies.
 
     A subclass may override ``_init``, ``_put`` and ``_get``, which are called with a lock held that
     all queues share: they must not wait. Semantics: CPython 3.15, with ``shutdown()``. Any loop,
@@ -118,7 +118,7 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
             else:
                 waiter, turn = self._new_waiter(), next(_turns)
                 self._putters.append(waiter)
-            # Looked at again as one who waits: another thread may not have seen a waiter yet.
+            # Checked again as a waiter: another thread may not have seen a waiter yet.
             if self.full() and not self._is_shutdown:
                 try:
                     await waiter
@@ -223,7 +223,7 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
         raise QueueEmpty from None
 
     def task_done(self) -> None:
-        """Say that the work on an item taken from the queue is done. Any thread.
+        """Report that the work on an item taken from the queue is done. Any thread.
 
         The last one ends the wait of ``join()``. Raises ValueError if called more often than items
         were put into the queue.
@@ -245,9 +245,9 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
     def shutdown(self, immediate: bool = False) -> None:
         """Shut the queue down: from now on ``put`` raises QueueShutDown. Any thread.
 
-        ``get`` still gives what is in the queue, and raises QueueShutDown when that is empty. With
+        ``get`` still returns what is in the queue, and raises QueueShutDown when it is empty. With
         ``immediate=True`` the items are dropped, and count as done for ``join()``. Tasks that wait
-        in ``put()`` and ``get()`` are woken. Calling it again is no error.
+        in ``put()`` and ``get()`` are woken. Calling it again is not an error.
         """
         with mutex:
             self._is_shutdown = True
@@ -271,7 +271,7 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
         waiter = self._new_waiter()
         waiter._asyncnb_turn = turn  # type: ignore[attr-defined]
         with mutex:
-            # The first in the deque are others who come back; all behind them came later.
+            # The first in the deque are others that returned; all behind them arrived later.
             place = 0
             for other in waiters.copy():
                 if getattr(other, "_asyncnb_turn", turn) >= turn:
@@ -303,11 +303,11 @@ class Queue(SharedBetweenLoops, asyncio.Queue[T]):
 
 
 class PriorityQueue(Queue[T], asyncio.PriorityQueue[T]):  # type: ignore[type-var]
-    """A queue that gives the lowest item first, such as ``(priority, data)``; see ``Queue``.
+    """A queue that returns the lowest item first, such as ``(priority, data)``; see ``Queue``.
 
     Items are compared in the thread that puts or takes one.
     """
 
 
 class LifoQueue(Queue[T], asyncio.LifoQueue[T]):
-    """A queue that gives the newest item first; see ``Queue``."""
+    """A queue that returns the newest item first; see ``Queue``."""

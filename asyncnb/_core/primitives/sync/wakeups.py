@@ -8,7 +8,7 @@ Where a single operation of a deque or a lock decides, the primitives hold no lo
 the deque first and then looks again whether it has to wait, and what ends the wait is changed first
 and then looks for waiters, so that one of them sees the other. Counters need ``mutex``, the same
 one for all primitives. It is held for a few bytecodes, never while anything waits, and it is
-reentrant, because a finaliser or a signal handler may come in at any call.
+reentrant, because a finaliser or a signal handler may run at any call.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class LoopWatch:
         self._primitive = weakref.ref(primitive)
 
     def fail(self, _: BaseException) -> None:
-        """Have the primitive forget the waiters of loops that are dead. Any thread."""
+        """Make the primitive forget the waiters of dead loops. Any thread."""
         primitive = self._primitive()
         if primitive is not None:
             primitive._loop = None
@@ -150,7 +150,7 @@ def without_dead(waiters: deque[Waiter]) -> None:
 
 
 def all_cancelled(waiters: deque[Waiter]) -> bool:
-    """Return whether no waiter wants anything any more. Any thread."""
+    """Return whether all waiters are done. Any thread."""
     while True:
         try:
             return all(waiter.cancelled() for waiter in waiters)

@@ -214,7 +214,7 @@ def test_an_event_set_in_a_thread_wakes_tasks_of_all_loops(loop: EmbeddedLoop, o
     tasks = [start(event.wait(), (loop, other)[number % 2]) for number in range(20)]
     until(lambda: len(event._waiters) == 20)
     event.set()
-    event.clear()  # those that wait are woken all the same
+    event.clear()  # those that wait are woken anyway
     assert [task.join(10) for task in tasks] == [True] * 20
     assert not event._waiters
 
@@ -351,7 +351,7 @@ def hurried() -> Iterator[None]:
 
 
 def in_loops(number: int, work: Callable[[int], Any]) -> list[Any]:
-    """Run `work(n)` in as many threads, each with a loop of its own; return the results."""
+    """Run `work(n)` in as many threads, each with its own loop; return the results."""
     results: list[Any] = [None] * number
     errors: list[BaseException] = []
 
