@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         for word in rest:
             if word.startswith("-"):
                 self.error(f"there is no option {word!r}.{did_you_mean(word, self.options())}")
-            self.error(f"unexpected argument {word!r}")
+            self.error(f"unexpected argument {word!r}; a name with a space needs quotes")
         for action in self._actions:
             # argparse gives this for `-g--` and `-- -g --` up to 3.12, where two dashes separate.
             if action.nargs in (None, "?") and vars(found)[action.dest] == []:

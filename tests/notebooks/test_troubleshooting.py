@@ -17,6 +17,7 @@ CAUSES = {
     "object does not support the context manager protocol": ("with asyncio.TaskGroup(): pass"),
     "Line magic function %tasks not found": "%unload_ext asyncnb\n%tasks",
     "No module named 'asyncnb'": None,  # as Python says of any module
+    "EOFError: EOF when reading a line": "%%atask\nawait asyncio.sleep(0.2)\ninput()",
     "asyncnb: ... has blocked the loop": (
         "async def greedy(): time.sleep(2)\nasyncnb.launch(greedy())"
     ),
@@ -35,8 +36,9 @@ def test_a_kernel_without_asyncnb_says_so(fresh_kernel):
 def test_a_kernel_says_so(start_kernel):
     kernel = start_kernel(reports_blocks=True)
     kernel.ok("async def f(): pass")
-    for text in [*CAUSES][:5] + [*CAUSES][-1:]:
-        check(kernel, text)
+    for text, cause in CAUSES.items():
+        if cause is not None and "%unload_ext" not in cause:
+            check(kernel, text)
 
 
 def check(kernel: Kernel, text: str) -> None:

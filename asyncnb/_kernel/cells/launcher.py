@@ -203,12 +203,20 @@ class CellLauncher:
             raise
 
     def _bind(self, name: str, value: Any) -> None:
-        """Bind ``name`` to a task or run unless that would overwrite something of the user's."""
+        """Bind ``name`` to a task or run unless that overwrites something else; say so then."""
         namespace = self._ip.user_ns
-        if not name.isidentifier() or hasattr(builtins, name):
+        if not name.isidentifier():
             return
-        if name not in namespace or isinstance(namespace[name], (Task, *_run_class())):
+        unbound = object()
+        bound = namespace.get(name, getattr(builtins, name, unbound))
+        if bound is unbound or isinstance(bound, (Task, *_run_class())):
             namespace[name] = value
+        else:
+            kind = type(bound).__name__
+            print(
+                f"asyncnb: the variable {name!r} is in use ({kind}) and stays as it is; the task "
+                f"is asyncnb.task({name!r})."
+            )
 
     def ended(self, record: TaskRecord) -> None:
         """Bind the result and show how the task ended. Called on the loop's thread."""

@@ -13,6 +13,19 @@ def test_o_binds_the_result_when_it_is_there_and_not_before(kernel):
     assert kernel.evaluate("found") == "treasure"
 
 
+def test_a_name_that_is_another_variable_stays_and_the_cell_says_so(kernel):
+    kernel.ok("prices = [1]")
+    for name, kind in (("prices", "list"), ("print", "builtin_function_or_method")):
+        cell = kernel.ok(f"%%atask {name} --quiet\nawait asyncio.sleep(0, 5)")
+        said = (
+            f"the variable {name!r} is in use ({kind}) and stays as it is; the task is asyncnb.task"
+        )
+        assert said in cell.text
+    assert kernel.evaluate("(prices, asyncnb.task('prices').get_name())") == ([1], "prices")
+    for _ in range(2):  # a task may be replaced by the next
+        assert kernel.ok("%%atask free --quiet\nawait asyncio.sleep(0)").text == ""
+
+
 def test_o_binds_the_result_of_a_thread_body(kernel):
     kernel.ok("%%atask job -o found\nx = 1\nx + 1")
     kernel.ok("asyncnb.task('job').join(10);")
