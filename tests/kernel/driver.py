@@ -80,8 +80,8 @@ class Cell:
         self.messages: list[dict[str, Any]] = []
 
     def __repr__(self) -> str:
-        failed = self.reply is not None and self.reply["status"] == "error"
-        why = f" ({self.reply['ename']}: {self.reply['evalue']})" if failed else ""
+        reply = self.reply or {}
+        why = f" ({reply['ename']}: {reply['evalue']})" if reply.get("status") == "error" else ""
         return f"<Cell {self.code!r}: {self.status}{why}, said {self.text!r}>"
 
     def of_type(self, *types: str) -> list[dict[str, Any]]:
