@@ -228,7 +228,7 @@ def written_signature(name: str, function: Any) -> str:
     line = f"{start}{', '.join(parameters)}){returned}"
     if len(line) > WIDTH:
         inside = "".join(f"    {parameter},\n" for parameter in parameters)
-        line = f"{start}\n{inside.replace('    *,', '    *,')}){returned}"
+        line = f"{start}\n{inside}){returned}"
     return f"```python\n{line}\n```"
 
 

@@ -17,7 +17,9 @@ CAUSES = {
     "object does not support the context manager protocol": ("with asyncio.TaskGroup(): pass"),
     "Line magic function %tasks not found": "%unload_ext asyncnb\n%tasks",
     "No module named 'asyncnb'": None,  # as Python says of any module
-    "EOFError: EOF when reading a line": "%%atask\nawait asyncio.sleep(0.2)\ninput()",
+    "EOFError: EOF when reading a line": (  # once no cell runs, for which the kernel would ask
+        "%%atask\nwhile 'built-in' not in repr(input): await asyncio.sleep(0.01)\ninput()"
+    ),
     "asyncnb: ... has blocked the loop": (
         "async def greedy(): time.sleep(2)\nasyncnb.launch(greedy())"
     ),

@@ -363,6 +363,12 @@ def _one_timer(stream: Any) -> Callable[[], None]:
     return schedule
 
 
+NO_INPUT = (
+    "input() is not available in a background task: its prompt would appear under a finished "
+    "cell. Ask in a cell, and pass the answer to the task."
+)
+
+
 def refuse_input_in_tasks(undo: UndoStack, ip: Any) -> None:
     """Make ``input()`` and ``getpass()`` of ``ip``'s kernel raise RuntimeError in a task."""
     kernel = kernel_of(ip)
@@ -376,10 +382,7 @@ def _refused_in_tasks(ask: Callable[..., str]) -> Callable[..., str]:
 
     def ask_or_refuse(*args: Any, **kwargs: Any) -> str:
         if current_record.get() is not None:
-            raise RuntimeError(
-                "input() is not available in a background task: its prompt would appear under a "
-                "finished cell. Ask in a cell, and pass the answer to the task."
-            )
+            raise RuntimeError(NO_INPUT)
         return ask(*args, **kwargs)
 
     return ask_or_refuse

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 from asyncnb._core.base.errors import safe_str
+from asyncnb._kernel.ipykernel.streams import NO_INPUT
 from asyncnb._kernel.output.thread_bound import explanation
 
 _OTHER_LOOP = (
@@ -22,11 +23,6 @@ _RUNS_ALREADY = (
     "In a notebook a loop is already running: write `await ...` in the cell, or `asyncnb.run(...)` "
     "in a function without await."
 )
-_NO_INPUT = (
-    "input() is not available in a background task: its prompt would appear under a finished "
-    "cell. Ask in a cell, and pass the answer to the task."
-)
-
 #: What asyncio and the kernel raise, and what to write instead.
 _ADVICE: list[tuple[type[BaseException], str, str]] = [
     (RuntimeError, "asyncio.run() cannot be called from a running event loop", _RUNS_ALREADY),
@@ -40,7 +36,7 @@ _ADVICE: list[tuple[type[BaseException], str, str]] = [
     (RuntimeError, "Timeout context manager should be used inside a task", _OTHER_LOOP),
     (RuntimeError, "is not the running loop", _OTHER_LOOP),
     # Of input(), once the cell that started the task has ended: Python's own is back by then.
-    (EOFError, "EOF when reading a line", _NO_INPUT),
+    (EOFError, "EOF when reading a line", NO_INPUT),
 ]
 _ADVISED = frozenset(kind for kind, _, _ in _ADVICE)
 

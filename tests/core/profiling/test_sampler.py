@@ -126,8 +126,10 @@ def test_waiting_time_goes_to_what_was_awaited():
     async def consumer(queue):
         await queue.get()
 
-    with launched(consumer(asyncio.Queue()), "consumer"), asyncnb.profile() as profile:
-        until(lambda: profile.looks >= 20)
+    with launched(consumer(asyncio.Queue()), "consumer") as task:
+        until(lambda: task.info().state == "waiting")  # not in its first step, which is running
+        with asyncnb.profile() as profile:
+            until(lambda: profile.looks >= 20)
     [waits] = [each for each in profile.samples if each.task == "consumer"]
     assert (waits.kind, waits.waits_for) == (WAITING, "Queue.get")
     assert waits.at.source == "await queue.get()"

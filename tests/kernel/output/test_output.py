@@ -306,8 +306,10 @@ def test_input_in_a_task_fails_with_a_sentence_and_blocks_nothing(kernel, gate):
 
 
 def test_input_in_a_task_says_the_same_when_no_cell_runs(kernel):
-    cell = kernel.ok("%%atask asks\nawait asyncio.sleep(0.2)\ninput()")
+    until_idle = "while 'built-in' not in repr(input): await asyncio.sleep(0.01)"
+    cell = kernel.ok(f"%%atask asks\n{until_idle}\ninput()")
     cell.wait_for(lambda c: c.errors, 10)
+    assert cell.error.ename == "EOFError"
     assert "input() is not available in a background task" in cell.error.traceback
 
 
