@@ -291,8 +291,8 @@ def cancel(*patterns: str, msg: str | None = None) -> list[Task[Any]]:
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise TypeError(
-                f"cancel() takes names or glob patterns, not {pattern!r}. If you have the task "
-                "itself, call task.cancel()."
+                f"cancel() takes names or glob patterns, not a {type(pattern).__name__}. If you "
+                "have the task itself, call task.cancel()."
             )
     found: dict[int, TaskRecord] = {}
     others: dict[int, Any] = {}
